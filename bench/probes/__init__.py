@@ -1,0 +1,63 @@
+"""What a probe is: it measures all candidates at once and judges nothing.
+
+A probe is a module in this folder. It gets every candidate's lane together, so that it can measure
+them in turns; it keeps raw samples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pydantic import BaseModel
+
+    from bench.lanes import Lane
+    from bench.record import Measurement
+    from compress.recipe import BenchConfig
+    from compress.tasks import Head
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What is measured on.
+
+    Attributes:
+        task: the task module.
+        rows: labelled evaluation rows, in order.
+        head: of the baseline; every candidate's is the same.
+        bench: the grid, rounds and runs.
+        baseline: name of the baseline candidate.
+        seed: of shuffles and resamples.
+    """
+
+    task: ModuleType
+    rows: Sequence[dict[str, Any]]
+    head: Head
+    bench: BenchConfig
+    baseline: str
+    seed: int
+
+
+class Probe(Protocol):
+    """The names that a probe module defines.
+
+    Attributes:
+        Config: its options (frozen pydantic, unknown keys refused).
+        UNIT: of its main figure.
+        BETTER: ``lower`` or ``higher``.
+        DEFAULT: whether it runs when no probes are named.
+    """
+
+    Config: type[BaseModel]
+    UNIT: str
+    BETTER: str
+    DEFAULT: bool
+
+    @staticmethod
+    def measure(lanes: Sequence[Lane], subject: Subject, config: Any) -> list[Measurement]:
+        """Figures of every candidate, in the order of the lanes."""
+        ...

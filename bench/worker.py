@@ -1,0 +1,219 @@
+"""The process behind a lane: one open Runner that works when told to and otherwise waits on a pipe.
+
+Started as ``python -m bench.worker``. It imports the runtime and what that needs, nothing of the
+tasks: feeds arrive encoded. Timing is done in here, right around ``infer`` and ``sync``, so that no
+message passing is in a sample. Whatever a library prints goes to stderr; the protocol has a pipe of its own.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import resource
+import sys
+import time
+import traceback
+from collections.abc import Sequence
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from bench import wire
+from compress import environment
+from compress.errors import UserError
+
+_STATUS = Path("/proc/self/status")
+_CLEAR = Path("/proc/self/clear_refs")
+
+
+def _status_kib(field: str) -> int | None:
+    if not _STATUS.is_file():
+        return None
+    for line in _STATUS.read_text(encoding="utf-8").splitlines():
+        if line.startswith(field):
+            return int(line.split()[1])
+    return None
+
+
+def resident_bytes() -> int:
+    """What the process holds now, as the OS sees it."""
+    kib = _status_kib("VmRSS:")
+    if kib is not None:
+        return kib * 1024
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
+def peak_bytes() -> int:
+    """The most that the process held.
+
+    Linux keeps it per address space (``VmHWM``). ``ru_maxrss``, the fall-back elsewhere, counts what
+    the parent held when it started this process, which is why it is not used on Linux.
+    """
+    kib = _status_kib("VmHWM:")
+    if kib is not None:
+        return kib * 1024
+    unit = 1 if os.uname().sysname == "Darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
+
+
+def runner_class(runtime: str) -> Any:
+    """The ``Runner`` of a runtime: a name in the catalog, or ``module:Class`` for one's own."""
+    module, colon, name = runtime.partition(":")
+    if colon:
+        return getattr(importlib.import_module(module), name)
+    from compress import catalog
+
+    return catalog.load("runtime", runtime).Runner
+
+
+class Worker:
+    """State of one lane: the open runner and the feeds that were sent."""
+
+    def __init__(self) -> None:
+        """Start with nothing open."""
+        self._stack = ExitStack()
+        self._runner: Any = None
+        self._feeds: dict[str, list[dict[str, np.ndarray]]] = {}
+        self._device = "cpu"
+
+    def open(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Open the artifact in its runtime; report what really runs and what opening took."""
+        from compress.artifact import Artifact
+
+        self._device = header["device"]
+        started = time.perf_counter()
+        runner = runner_class(header["runtime"])
+        imported = time.perf_counter()
+        artifact = Artifact.open(Path(header["artifact"]), verify=False)
+        runner = runner(artifact, header["device"], header["threads"], **header["options"])
+        before = resident_bytes()
+        opening = time.perf_counter()
+        self._runner = self._stack.enter_context(runner)
+        self._runner.sync()
+        opened = time.perf_counter()
+        gc.collect()
+        gc.freeze()
+        return {
+            "pid": os.getpid(),
+            "inputs": [spec.name for spec in self._runner.inputs],
+            "provenance": self._runner.provenance(),
+            "import_s": imported - started,
+            "open_s": opened - opening,
+            "empty_bytes": before,
+            "open_bytes": resident_bytes(),
+        }
+
+    def keep(self, header: dict[str, Any], feeds: list[dict[str, np.ndarray]]) -> dict[str, Any]:
+        """Keep feeds under a key until they are dropped."""
+        self._feeds[header["key"]] = feeds
+        return {}
+
+    def drop(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Forget the feeds of a key."""
+        self._feeds.pop(header["key"], None)
+        return {}
+
+    def turn(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Time single runs on kept feeds: nanoseconds around ``infer`` and ``sync``.
+
+        The first ``settle`` runs of a turn are not counted: they refill the caches that the other
+        lanes' turns emptied. Python's garbage collector rests meanwhile.
+        """
+        feeds, runner = self._feeds[header["key"]], self._runner
+        taken = []
+        gc.disable()
+        try:
+            for index in header["settle"]:
+                runner.infer(feeds[index])
+            runner.sync()
+            for index in header["order"]:
+                feed = feeds[index]
+                started = time.perf_counter_ns()
+                runner.infer(feed)
+                runner.sync()
+                taken.append(time.perf_counter_ns() - started)
+        finally:
+            gc.enable()
+        return {"ns": taken}
+
+    def flow(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Run feeds one after the other for a time, waiting for the device only at the end."""
+        feeds, runner = self._feeds[header["key"]], self._runner
+        limit = int(header["seconds"] * 1e9)
+        runner.infer(feeds[0])
+        runner.sync()
+        rows = runs = 0
+        started = time.perf_counter_ns()
+        while time.perf_counter_ns() - started < limit:
+            feed = feeds[runs % len(feeds)]
+            runner.infer(feed)
+            runs += 1
+            rows += next(iter(feed.values())).shape[0]
+        runner.sync()
+        return {"rows": rows, "runs": runs, "ns": time.perf_counter_ns() - started}
+
+    def infer(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
+        """Outputs of each feed, copied, since a runner may reuse its buffers."""
+        return [
+            {name: np.array(array) for name, array in self._runner.infer(feed).items()} for feed in feeds
+        ]
+
+    def memory(self, _header: dict[str, Any]) -> dict[str, Any]:
+        """Peak and present memory of this process, and the device's where there is one."""
+        # PyTorch's allocator knows only of PyTorch: in a lane that did not load it there is nothing to ask.
+        device = environment.device_memory_bytes(self._device) if "torch" in sys.modules else None
+        return {
+            "peak_bytes": peak_bytes(),
+            "resident_bytes": resident_bytes(),
+            "device_allocated_bytes": device[0] if device else None,
+            "device_reserved_bytes": device[1] if device else None,
+        }
+
+    def close(self) -> None:
+        """Close the runner."""
+        self._stack.close()
+
+
+def serve(inbox: Any, outbox: Any) -> None:
+    """Answer messages until the other side closes the pipe or says ``close``."""
+    worker = Worker()
+    plain = {"open": worker.open, "drop": worker.drop, "turn": worker.turn, "flow": worker.flow, "memory": worker.memory}
+    try:
+        while (message := wire.receive(inbox)) is not None:
+            header, feeds = message
+            outputs: list[dict[str, np.ndarray]] = []
+            try:
+                if header["do"] == "close":
+                    wire.send(outbox, {})
+                    return
+                if header["do"] == "infer":
+                    reply, outputs = {}, worker.infer(feeds)
+                elif header["do"] == "keep":
+                    reply = worker.keep(header, feeds)
+                else:
+                    reply = plain[header["do"]](header)
+            except UserError as error:
+                reply = {"refused": str(error)}
+            except Exception:  # the coordinator gets the traceback and raises it there
+                reply = {"broken": traceback.format_exc()}
+            wire.send(outbox, reply, outputs)
+    finally:
+        worker.close()
+
+
+def main() -> None:
+    """Take the pipes off stdin and stdout, so that nothing else can write into the protocol."""
+    inbox, outbox = os.fdopen(os.dup(0), "rb"), os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    with Path(os.devnull).open("rb") as nothing:
+        os.dup2(nothing.fileno(), 0)
+    serve(inbox, outbox)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,30 @@
+"""Change models: fine-tune, distill, prune. The ground floor of paredown.
+
+Importing this package imports no torch; the public names load on first use.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.recipe import Recipe, read
+    from compress.workflow import run
+
+__version__ = "0.1.0"
+__all__ = ["Artifact", "Recipe", "__version__", "read", "run"]
+
+_HOMES = {
+    "Artifact": "compress.artifact",
+    "Recipe": "compress.recipe",
+    "read": "compress.recipe",
+    "run": "compress.workflow",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module 'compress' has no attribute '{name}'")
+    return getattr(importlib.import_module(_HOMES[name]), name)

@@ -1,0 +1,6 @@
+"""``python -m compress`` is ``paredown``."""
+
+from compress.cli import main
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,63 @@
+"""What can go wrong on the user's side, and the exit codes of the command line.
+
+A message says what was asked, what was found, what is allowed and what to do next. Everything
+here is shown as one sentence without a traceback; any other exception is a bug of ours.
+"""
+
+import difflib
+import enum
+from collections.abc import Iterable
+
+
+class ExitCode(enum.IntEnum):
+    """The process exit codes, the same for every command."""
+
+    OK = 0
+    BUG = 1
+    INPUT = 2
+    GATE_FAILED = 3
+    INCONCLUSIVE = 4
+    ANOMALOUS = 5
+
+
+class UserError(Exception):
+    """A mistake in what was given: a file, an option, a recipe, a row."""
+
+
+class RecipeError(UserError):
+    """A recipe, a budget or an option that does not hold together."""
+
+
+class DataError(UserError):
+    """Rows or columns that cannot be used as they are."""
+
+
+class ModelError(UserError):
+    """A model folder that cannot be used as it is."""
+
+
+class ArtifactError(UserError):
+    """A sealed folder that is missing, incomplete or changed."""
+
+
+class TrainingError(UserError):
+    """Training that cannot go on (a loss that is not a number, say)."""
+
+
+class ParityError(UserError):
+    """A converted model that does not compute what its source computes."""
+
+
+class MissingPiece(UserError):  # noqa: N818 - reads as the sentence that it is
+    """An optional library that the asked-for step needs and that is not installed."""
+
+
+class UnknownName(UserError):  # noqa: N818 - reads as the sentence that it is
+    """A name that no entry of the catalog bears."""
+
+    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+        """Build the sentence, with the nearest known name where one is near."""
+        names = sorted(known)
+        near = difflib.get_close_matches(name, names, n=1)
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        super().__init__(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")

@@ -1,0 +1,118 @@
+"""The stack of layers of an encoder: where it is, how long, and the Linears inside its attention.
+
+Works on what transformer encoders share: one ``ModuleList`` with as many entries as the config
+counts layers. optimum's NormalizedConfigManager knows what each architecture calls that count.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from torch import nn
+
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+_COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+_QKV = (
+    ("query", "key", "value"),
+    ("q_proj", "k_proj", "v_proj"),
+    ("q_lin", "k_lin", "v_lin"),
+    ("query_proj", "key_proj", "value_proj"),
+    ("q", "k", "v"),
+)
+
+
+@dataclass(frozen=True)
+class Stack:
+    """The layers of an encoder.
+
+    Attributes:
+        name: of the list in the model, such as ``bert.encoder.layer``.
+        layers: the list itself.
+        parent: the module that holds it.
+        count: the config's name for the number of layers.
+    """
+
+    name: str
+    layers: nn.ModuleList
+    parent: nn.Module
+    count: str
+
+    def __len__(self) -> int:
+        """How many layers there are."""
+        return len(self.layers)
+
+    def replace(self, layers: list[nn.Module]) -> None:
+        """Put other layers in their place; the config is not touched."""
+        setattr(self.parent, self.name.rsplit(".", 1)[-1], nn.ModuleList(layers))
+
+
+def count_name(config: PretrainedConfig) -> str:
+    """What the config calls its number of layers.
+
+    Raises:
+        ModelError: the config counts no layers under a known name.
+    """
+    from optimum.utils import NormalizedConfigManager
+
+    known: tuple[str, ...] = ()
+    if config.model_type in NormalizedConfigManager._conf:  # noqa: SLF001 - its getter raises on unknown types
+        normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
+        known = tuple(n for n in (getattr(type(normalized), "NUM_LAYERS", None),) if n)
+    for name in (*known, *_COUNTS):
+        if isinstance(getattr(config, name, None), int):
+            return name
+    raise ModelError(
+        f"a model of type '{config.model_type}' does not say how many layers it has "
+        f"(none of {', '.join(_COUNTS)} in its config): its depth cannot be changed"
+    )
+
+
+def find_stack(model: PreTrainedModel) -> Stack:
+    """The encoder's list of layers.
+
+    Raises:
+        ModelError: no list, or more than one, has as many entries as the config counts layers.
+    """
+    count = count_name(model.config)
+    wanted = getattr(model.config, count)
+    found = [
+        (name, module)
+        for name, module in model.named_modules()
+        if isinstance(module, nn.ModuleList) and len(module) == wanted
+    ]
+    # A list inside a layer (experts, say) may have the same length by chance: the outermost counts.
+    outer = [(n, m) for n, m in found if not any(n.startswith(f"{other}.") for other, _ in found)]
+    if len(outer) != 1:
+        names = ", ".join(name for name, _ in outer) or "none"
+        raise ModelError(
+            f"a {type(model).__name__} with {wanted} layers should hold one list of {wanted} layers; "
+            f"found: {names}. Models that share or split their layers cannot be cut by depth."
+        )
+    name, layers = outer[0]
+    return Stack(name=name, layers=layers, parent=model.get_submodule(name.rpartition(".")[0]), count=count)
+
+
+def attention_linears(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
+    """The query, key and value Linears of a layer.
+
+    Raises:
+        ModelError: the layer has no three separate ones under a known name.
+    """
+    by_leaf: dict[str, list[nn.Linear]] = {}
+    for name, module in layer.named_modules():
+        if isinstance(module, nn.Linear):
+            by_leaf.setdefault(name.rsplit(".", 1)[-1], []).append(module)
+    for names in _QKV:
+        if all(len(by_leaf.get(name, ())) == 1 for name in names):
+            query, key, value = (by_leaf[name][0] for name in names)
+            return query, key, value
+    raise ModelError(
+        f"a {type(layer).__name__} has no separate query, key and value Linears "
+        f"(found: {', '.join(sorted(by_leaf)) or 'no Linear'}): attention relations cannot be distilled; "
+        "use a student of the teacher's width, so that hidden states can be matched instead"
+    )

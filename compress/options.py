@@ -1,0 +1,96 @@
+"""Options that several commands share, and how a command gives its result."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+import yaml
+
+from compress.errors import RecipeError
+from compress.recipe import DataConfig
+from compress.store import Store
+
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Folder, file or hub id of the rows, or 'sklearn:digits'.", show_default=False),
+]
+Columns = Annotated[
+    list[str] | None,
+    typer.Option("--column", help="ROLE=NAME, such as text=sentence, where a column is not found by name."),
+]
+Task = Annotated[str | None, typer.Option("--task", help="Task; inferred from the model when left out.")]
+Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must not hold anything else.")]
+StoreRoot = Annotated[
+    Path | None, typer.Option("--store", help="Folder of the store [default: $PAREDOWN_STORE or the cache folder].")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON on stdout.")]
+Settings = Annotated[
+    list[str] | None,
+    typer.Option("--set", help="KEY=VALUE for any option of the stage or recipe; repeat as needed."),
+]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
+Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when left out.")]
+Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]
+
+
+def store(root: Path | None) -> Store:
+    """The store that a command works with."""
+    return Store(root)
+
+
+def data_config(source: str | None, columns: Sequence[str] | None = None, limit: int | None = None) -> DataConfig | None:
+    """The data configuration that the options describe, or None without ``--data``.
+
+    Raises:
+        RecipeError: a ``--column`` that is not ROLE=NAME, or options that need ``--data``.
+    """
+    roles = {}
+    for entry in columns or ():
+        role, equals, name = entry.partition("=")
+        if not (role and equals and name):
+            raise RecipeError(f"--column takes ROLE=NAME, such as text=sentence; got '{entry}'")
+        roles[role] = name
+    if source is None:
+        if roles or limit:
+            raise RecipeError("--column and --limit describe the data: give --data as well")
+        return None
+    return DataConfig(source=source, columns=roles, limit=limit)
+
+
+def settings(entries: Sequence[str] | None, **named: Any) -> dict[str, Any]:
+    """Options of a stage: the named ones that were given, then ``KEY=VALUE`` entries over them.
+
+    ``training.epochs=2`` reaches into a group. Values are read as YAML.
+
+    Raises:
+        RecipeError: an entry that is not KEY=VALUE.
+    """
+    tree: dict[str, Any] = {}
+    flat = {key.replace("__", "."): value for key, value in named.items() if value is not None}
+    for entry in entries or ():
+        key, equals, text = entry.partition("=")
+        if not (key and equals):
+            raise RecipeError(f"--set takes KEY=VALUE, such as epochs=2; got '{entry}'")
+        flat[key] = yaml.safe_load(text)
+    for key, value in flat.items():
+        *parents, last = key.split(".")
+        node = tree
+        for step in parents:
+            node = node.setdefault(step, {})
+        node[last] = value
+    return tree
+
+
+def emit(payload: Any, as_json: bool, render: Callable[[], None]) -> None:
+    """Give a command's result: JSON on stdout, or what ``render`` prints for a person."""
+    if as_json:
+        json.dump(payload, sys.stdout, indent=1, ensure_ascii=False, default=str)
+        sys.stdout.write("\n")
+    else:
+        render()

@@ -1,0 +1,396 @@
+"""Folds a recipe's stages over artifacts, reusing what the store already has.
+
+For each stage: check the chain, form the key from everything that could change the bytes, reuse or
+run, seal. Stages are reached by name through the catalog; the pipeline imports none of them.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from compress import artifact as artifacts
+from compress import catalog, data, environment, log
+from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
+from compress.chain import Link, chain, infer_task
+from compress.data import TrainingData
+from compress.errors import UserError
+from compress.recipe import DataConfig, Named, Recipe
+from compress.stages import Context
+from compress.store import Building, Store, deliver
+
+
+@dataclass(frozen=True)
+class Built:
+    """One artifact of a run.
+
+    Attributes:
+        label: of the link that made it.
+        artifact: sealed.
+        reused: whether the store had it already.
+    """
+
+    label: str
+    artifact: Artifact
+    reused: bool
+
+
+@dataclass(frozen=True)
+class Planned:
+    """What would happen to one link.
+
+    Attributes:
+        label: of the link.
+        config: canonical.
+        key: None where an earlier link is not built, so that its content is not known yet.
+        ready: whether the store has it.
+        seconds: estimate of its run time; 0 when ready.
+        bytes: estimate of its size on disk; 0 when ready.
+        basis: what the estimate rests on.
+    """
+
+    label: str
+    config: dict[str, Any]
+    key: str | None
+    ready: bool
+    seconds: float | None
+    bytes: int | None
+    basis: str
+
+
+class _Run:
+    """One fold: the recipe, the store, and the data loaded once when first needed."""
+
+    def __init__(self, recipe: Recipe, store: Store) -> None:
+        self.recipe = recipe
+        self.store = store
+        self.links, self.start = chain(recipe)
+        self.task_name = infer_task(recipe, self.start, self.links)
+        self.task = catalog.load("task", self.task_name)
+        self.threads = recipe.threads or environment.cpu_count()
+        self.device = environment.resolve_device(recipe.device)
+        self._fingerprint: str | None = None
+        self._data: TrainingData | None = None
+
+    @property
+    def fingerprint(self) -> str | None:
+        if self._fingerprint is None and self.recipe.data is not None:
+            self._fingerprint = data.fingerprint(self.recipe.data, self.recipe.seed, "training")
+        return self._fingerprint
+
+    @property
+    def rows(self) -> TrainingData | None:
+        if self._data is None and self.recipe.data is not None:
+            self._data = data.load(self.recipe.data, self.task, self.recipe.seed).training
+        return self._data
+
+    def key(self, link: Link, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> str:
+        module = link.module
+        return artifacts.digest_text(
+            artifacts.canonical_json(
+                {
+                    "schema": artifacts.SCHEMA,
+                    "source": source.id if source else None,
+                    "ancestors": [each.id for each in ancestors] if module.ANCESTORS else None,
+                    "stage": link.name,
+                    "version": module.VERSION,
+                    "config": link.config.model_dump(mode="json"),
+                    "task": self.task_name,
+                    "data": self.fingerprint if module.DATA else None,
+                    "reads": [_digest_tree(path) for path in module.reads(link.config)],
+                    "seed": self.recipe.seed,
+                    "device": self.device,
+                    "threads": self.threads,
+                    "tools": environment.versions(module.TOOLS),
+                }
+            )
+        )
+
+    def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
+        found = self.store.get(key)
+        if found is not None:
+            log.info("%s: already in the store (%s)", link.label, key[:12])
+            return Built(label=link.label, artifact=found, reused=True)
+        with self.store.building(key) as building:
+            found = self.store.get(key)  # another process may have sealed it while we waited
+            if found is not None:
+                return Built(label=link.label, artifact=found, reused=True)
+            log.info("%s: running", link.label)
+            sealed = self._run_stage(link, key, source, ancestors, building)
+        log.info("%s: done in %.1f s", link.label, sealed.manifest.facts["seconds"])
+        return Built(label=link.label, artifact=sealed, reused=False)
+
+    def _run_stage(
+        self,
+        link: Link,
+        key: str,
+        source: Artifact | None,
+        ancestors: tuple[Artifact, ...],
+        building: Building,
+    ) -> Artifact:
+        facts: dict[str, Any] = {}
+
+        def record(name: str, value: Any) -> None:
+            artifacts.canonical_json(value)  # refuses what is no JSON, at the line that recorded it
+            facts[name] = value
+
+        context = Context(
+            out=building.out,
+            scratch=building.scratch,
+            task=self.task,
+            data=self.rows if link.module.DATA else None,
+            seed=self.recipe.seed,
+            threads=self.threads,
+            device=self.device,
+            record=record,
+            ancestors=ancestors if link.module.ANCESTORS else (),
+        )
+        started = time.perf_counter()
+        with _torch_threads(self.threads):
+            link.module.run(source, link.config, context)
+        facts["seconds"] = round(time.perf_counter() - started, 3)
+        files = artifacts.inventory(building.out)
+        if not files:
+            raise RuntimeError(f"the stage '{link.name}' wrote nothing")
+        manifest = self._manifest(link, key, source, files, facts)
+        return self.store.seal(key, building, manifest)
+
+    def _manifest(
+        self, link: Link, key: str, source: Artifact | None, files: dict[str, FileEntry], facts: dict[str, Any]
+    ) -> Manifest:
+        config = link.config.model_dump(mode="json")
+        kind = link.module.PRODUCES
+        step = Step(
+            stage=link.name,
+            config=config,
+            id=artifacts.content_id(kind, self.task_name, files),
+            seed=self.recipe.seed,
+        )
+        origin = source.manifest.origin if source else Origin(**facts.pop("origin", {}))
+        if link.module.DATA and self.recipe.data is not None:
+            origin = origin.model_copy(
+                update={
+                    "data": resolve(self.recipe.data).model_dump(mode="json", exclude_defaults=True),
+                    "data_fingerprint": self.fingerprint,
+                    "data_license": data.license_of(self.recipe.data),
+                }
+            )
+        return Manifest(
+            kind=kind,
+            task=self.task_name,
+            stage=link.name,
+            config=config,
+            seed=self.recipe.seed,
+            key=key,
+            parent=source.id if source else None,
+            lineage=(*(source.manifest.lineage if source else ()), step),
+            origin=origin,
+            facts=facts,
+            environment=environment.describe(),
+            created=datetime.now(UTC).isoformat(timespec="seconds"),
+            files=files,
+        )
+
+    def fold(self) -> Iterator[Built]:
+        source = self.start
+        ancestors: tuple[Artifact, ...] = ()
+        if source is not None:
+            yield Built(label=source.manifest.stage, artifact=source, reused=True)
+        for link in self.links:
+            built = self.build(link, self.key(link, source, ancestors), source, ancestors)
+            yield built
+            ancestors = (*ancestors, source) if source else ancestors
+            source = built.artifact
+
+
+@contextmanager
+def _torch_threads(threads: int) -> Iterator[None]:
+    """Set PyTorch's CPU threads for a stage and put them back after it."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _digest_tree(path: Path) -> str:
+    """SHA-256 over a file, or over every file of a folder with its name."""
+    if path.is_file():
+        return artifacts.digest_file(path)
+    if not path.is_dir():
+        raise UserError(f"{path} does not exist: check the path in the options")
+    names = {
+        file.relative_to(path).as_posix(): artifacts.digest_file(file)
+        for file in sorted(path.rglob("*"))
+        if file.is_file() and ".git" not in file.parts
+    }
+    return artifacts.digest_text(artifacts.canonical_json(names))
+
+
+def resolve(config: DataConfig) -> DataConfig:
+    """The data configuration with local paths made absolute, so that it holds from any folder."""
+
+    def absolute(value: str | None, base: Path | None = None) -> str | None:
+        if value is None:
+            return None
+        path = (base / value) if base else Path(value).expanduser()
+        return str(path.absolute()) if path.exists() else value
+
+    base = Path(config.source).expanduser() if config.source and Path(config.source).exists() else None
+    names = ("train", "selection", "eval", "unlabeled")
+    files = {name: getattr(config, name) for name in names}
+    if base is None:
+        files = {name: absolute(value) for name, value in files.items()}
+    return config.model_copy(update={"source": absolute(config.source), **files})
+
+
+def run(recipe: Recipe, store: Store | None = None) -> list[Built]:
+    """Build every artifact of a recipe, in order; what the store has is reused.
+
+    Raises:
+        UserError: anything that the user can mend; nothing half-written is left.
+    """
+    return list(_Run(recipe, store or Store()).fold())
+
+
+def check(recipe: Recipe) -> None:
+    """Refuse what does not hold together, before anything runs.
+
+    Raises:
+        UserError: a stage, an option, an order, a task or a device that cannot be.
+    """
+    links, start = chain(recipe)
+    infer_task(recipe, start, links)
+    environment.resolve_device(recipe.device)
+
+
+def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
+    """What ``run`` would do, with estimates of time and disk; nothing is written.
+
+    Raises:
+        UserError: the recipe does not hold together.
+    """
+    from compress import estimate
+
+    store = store or Store()
+    state = _Run(recipe, store)
+    history = estimate.History(store)
+    planned: list[Planned] = []
+    source: Artifact | None = state.start
+    ancestors: tuple[Artifact, ...] = ()
+    known = True
+    for link in state.links:
+        key = state.key(link, source, ancestors) if known else None
+        ready = key is not None and store.has(key)
+        guess = estimate.NOTHING if ready else history.guess(link.name, link.config, source, recipe)
+        planned.append(
+            Planned(
+                label=link.label,
+                config=link.config.model_dump(mode="json"),
+                key=key,
+                ready=ready,
+                seconds=guess.seconds,
+                bytes=guess.bytes,
+                basis=guess.basis,
+            )
+        )
+        known = ready
+        if ready and key is not None:
+            ancestors = (*ancestors, source) if source else ancestors
+            source = Artifact.open(store.path(key), verify=False)
+    return planned
+
+
+def open_artifact(
+    reference: str | Path,
+    *,
+    task: str | None = None,
+    data_config: DataConfig | None = None,
+    seed: int = 0,
+    store: Store | None = None,
+) -> Artifact:
+    """A sealed artifact as it is; a Hugging Face folder or hub id through the ``load`` stage.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if artifacts.is_sealed(Path(reference)):
+        return Artifact.open(Path(reference))
+    recipe = Recipe(model=str(reference), task=task, data=data_config, seed=seed)
+    return run(recipe, store)[-1].artifact
+
+
+def run_stage(
+    name: str,
+    source: str | Path,
+    *,
+    options: dict[str, Any],
+    data_config: DataConfig | None = None,
+    task: str | None = None,
+    seed: int | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    out: Path | None = None,
+    store: Store | None = None,
+) -> Artifact:
+    """One stage on one model: what a single verb of the command line does.
+
+    A stage that reads data and is given none takes the data that the source's manifest records, if it
+    is still there unchanged.
+
+    Args:
+        name: of the stage.
+        source: sealed artifact, Hugging Face folder or hub id.
+        options: of the stage.
+        data_config: where the rows are.
+        task: name in the catalog; inferred when None.
+        seed: of everything random; the source's own when None, so that carved splits stay the same.
+        device: where training runs.
+        threads: CPU threads.
+        out: folder to deliver the result to; the store's own when None.
+        store: where results are kept.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    store = store or Store()
+    module = catalog.load("stage", name)
+    start = Artifact.open(Path(source)) if artifacts.is_sealed(Path(source)) else None
+    chosen = data_config
+    if start is not None:
+        seed = start.manifest.seed if seed is None else seed
+        if chosen is None and module.DATA:
+            chosen = _recorded_data(start)
+    recipe = Recipe(
+        model=str(source),
+        task=task,
+        data=chosen,
+        seed=seed or 0,
+        device=device,
+        threads=threads,
+        stages=(Named(name=name, options=options),),
+    )
+    built = run(recipe, store)[-1].artifact
+    return deliver(built, out) if out is not None else built
+
+
+def _recorded_data(source: Artifact) -> DataConfig | None:
+    """The data that an artifact's manifest records, refused where it changed since."""
+    origin = source.manifest.origin
+    if origin.data is None:
+        return None
+    config = DataConfig.model_validate(origin.data)
+    if data.fingerprint(config, source.manifest.seed, "training") != origin.data_fingerprint:
+        raise UserError(
+            f"the data that {source.path} was made with ({config.source or config.train}) has changed since: "
+            "give --data"
+        )
+    return config

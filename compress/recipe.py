@@ -1,0 +1,230 @@
+"""The recipe: which model, which data, which stages, how to bench and what to hold it to.
+
+Strict pydantic: an unknown key, a wrong type or a stage of two names is refused with its place. A
+recipe only validates; whether the named stages exist and chain is checked by ``pipeline.plan``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+
+from compress import catalog
+from compress.errors import RecipeError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Named(_Strict):
+    """An entry of a catalog shelf with its options, written ``name: {options}`` or just ``name``."""
+
+    name: str
+    options: dict[str, Any] = {}
+
+
+def _named(value: Any) -> Any:
+    if isinstance(value, str):
+        return {"name": catalog.canonical(value)}
+    if isinstance(value, dict) and len(value) == 1:
+        ((name, options),) = value.items()
+        if isinstance(name, str) and (options is None or isinstance(options, dict)):
+            return {"name": catalog.canonical(name), "options": options or {}}
+    if isinstance(value, Named):
+        return value
+    raise ValueError("write an entry as 'name: {options}', one name each")
+
+
+NamedEntry = Annotated[Named, BeforeValidator(_named)]
+
+
+class DataConfig(_Strict):
+    """Where the rows are.
+
+    Attributes:
+        source: a folder, a hub data set id, or ``sklearn:NAME``; files below may stand alone.
+        train: file, or name of a split; ``train`` found by name where it is not given.
+        selection: rows that pick checkpoints and sensitivities; carved from ``train`` when absent.
+        eval: rows that only measure: ``validation``, ``dev`` or ``test`` found by name when absent.
+        unlabeled: rows without labels, for distillation, calibration and agreement.
+        columns: role -> column name, where they are not found by name.
+        labels: label names by id, where the data does not say.
+        calibration: how many training rows to calibrate on.
+        selection_share: the share of training rows carved for selection, at most 2,000 rows.
+        max_length: token limit; chosen from the training rows when absent.
+        limit: at most this many training rows (seeded sample, whole groups).
+        revision: of a hub data set.
+    """
+
+    source: str | None = None
+    train: str | None = None
+    selection: str | None = None
+    eval: str | None = None
+    unlabeled: str | None = None
+    columns: dict[str, str] = {}
+    labels: tuple[str, ...] | None = None
+    calibration: int = Field(default=256, ge=8)
+    selection_share: float = Field(default=0.1, gt=0, lt=0.5)
+    max_length: int | None = Field(default=None, ge=4)
+    limit: int | None = Field(default=None, ge=16)
+    revision: str | None = None
+
+
+class BenchConfig(_Strict):
+    """What to measure and how.
+
+    Attributes:
+        probes: entries of ``bench/probes``; the defaults when empty.
+        candidates: stage names (as in the run) to measure; every artifact of the run when empty.
+        baseline: the candidate that ratios refer to; the first one when absent.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads of each candidate; all CPUs when absent.
+        batch_sizes: latency is measured at each.
+        lengths: token lengths, or ``data`` for the evaluation rows' own mix.
+        rounds: interleaved rounds.
+        runs: runs a round and candidate.
+        runtimes: kind of artifact -> runtime, where the default is not wanted.
+    """
+
+    probes: tuple[NamedEntry, ...] = ()
+    candidates: tuple[str, ...] = ()
+    baseline: str | None = None
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
+    lengths: tuple[Annotated[int, Field(ge=1)] | str, ...] = ("data",)
+    rounds: int = Field(default=20, ge=2)
+    runs: int = Field(default=8, ge=1)
+    runtimes: dict[str, str] = {}
+
+    @field_validator("lengths")
+    @classmethod
+    def _lengths(cls, value: tuple[int | str, ...]) -> tuple[int | str, ...]:
+        if any(isinstance(entry, str) and entry != "data" for entry in value):
+            raise ValueError("a length is a number of tokens or the word 'data'")
+        return value
+
+
+class Recipe(_Strict):
+    """A whole job.
+
+    Attributes:
+        model: a hub id, a Hugging Face folder, a LoRA adapter folder or a sealed artifact; absent
+            when ``load`` builds one from an ``architecture``.
+        task: a name in the catalog; inferred from the model when absent.
+        data: where the rows are.
+        seed: of everything random.
+        stages: what is done, in order; ``load`` is put in front when it is not there.
+        bench: what is measured.
+        gates: what the result is held to.
+        device: where training runs.
+        threads: CPU threads of the stages; all CPUs when absent.
+    """
+
+    model: str | None = None
+    task: str | None = None
+    data: DataConfig | None = None
+    seed: int = Field(default=0, ge=0)
+    stages: tuple[NamedEntry, ...] = ()
+    bench: BenchConfig = BenchConfig()
+    gates: tuple[NamedEntry, ...] = ()
+    device: str = "cpu"
+    threads: int | None = Field(default=None, ge=1)
+
+
+def explain(error: ValidationError, where: str) -> str:
+    """One sentence from a validation error: the place, what was found, what is allowed."""
+    parts = []
+    for item in error.errors():
+        place = ".".join(str(step) for step in item["loc"])
+        if item["type"] == "extra_forbidden":
+            parts.append(f"unknown key '{place}'")
+        else:
+            parts.append(f"{place or 'value'}: {item['msg'].removeprefix('Value error, ')}")
+    return f"{where}: {'; '.join(parts)}"
+
+
+def validate(model: type[BaseModel], value: Any, where: str) -> Any:
+    """A validated config, or one sentence that names the wrong keys and the known ones.
+
+    Raises:
+        RecipeError: the value does not fit.
+    """
+    try:
+        return model.model_validate(value)
+    except ValidationError as cause:
+        known = ", ".join(model.model_fields)
+        raise RecipeError(f"{explain(cause, where)}. Known keys: {known}.") from cause
+
+
+def _override(tree: dict[str, Any], assignment: str) -> None:
+    path, equals, text = assignment.partition("=")
+    if not equals or not path:
+        raise RecipeError(f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{assignment}'")
+    *parents, last = path.split(".")
+    node: Any = tree
+    for step in parents:
+        if isinstance(node, list):
+            if not step.isdigit() or int(step) >= len(node):
+                raise RecipeError(f"--set {assignment}: there is no entry '{step}' (0 to {len(node) - 1})")
+            if isinstance(node[int(step)], str):
+                node[int(step)] = {node[int(step)]: {}}
+            node = node[int(step)]
+        elif isinstance(node, dict):
+            if node.get(step) is None:
+                node[step] = {}
+            node = node[step]
+        else:
+            raise RecipeError(f"--set {assignment}: '{step}' is a value, not a group of keys")
+    value = yaml.safe_load(text)
+    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+        node[int(last)] = value
+    elif isinstance(node, dict):
+        node[last] = value
+    else:
+        raise RecipeError(f"--set {assignment}: there is no place '{last}'")
+
+
+def load_yaml(path: Path) -> Any:
+    """A YAML file's content.
+
+    Raises:
+        RecipeError: it cannot be read or is no YAML; the message names the line.
+    """
+    try:
+        return yaml.safe_load(path.read_text(encoding="utf-8"))
+    except OSError as cause:
+        raise RecipeError(f"{path} cannot be read: {cause.strerror}") from cause
+    except (yaml.YAMLError, UnicodeDecodeError) as cause:
+        mark = getattr(cause, "problem_mark", None)
+        line = f" (line {mark.line + 1})" if mark else ""
+        raise RecipeError(f"{path} is not valid YAML{line}: {getattr(cause, 'problem', cause)}") from cause
+
+
+def read(reference: str, overrides: Sequence[str] = ()) -> Recipe:
+    """A recipe from a file or from the name of a shipped one, with ``KEY=VALUE`` overrides.
+
+    Raises:
+        RecipeError: the file is missing or does not hold together.
+        UnknownName: no shipped recipe bears that name.
+    """
+    path = Path(reference)
+    if not path.is_file():
+        if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
+            raise RecipeError(
+                f"There is no recipe file {reference}. Give a YAML file or a shipped recipe: "
+                f"{', '.join(catalog.names('recipe'))}."
+            )
+        path = catalog.path("recipe", reference)
+    tree = load_yaml(path)
+    if not isinstance(tree, dict):
+        raise RecipeError(f"{path}: a recipe is a mapping with keys such as model, data, stages")
+    for assignment in overrides:
+        _override(tree, assignment)
+    recipe: Recipe = validate(Recipe, tree, str(path))
+    return recipe

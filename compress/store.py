@@ -1,0 +1,228 @@
+"""Where artifacts live: a key names a folder, and a folder is there whole or not at all.
+
+Layout below the root::
+
+    artifacts/KEY/       sealed artifacts
+    building/KEY.NONCE/  what a stage is writing now; renamed to artifacts/KEY when sealed
+    scratch/KEY/         what outlives a kill: checkpoints and caches of a stage under way
+    locks/KEY.lock       one builder a key
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+from compress import log
+from compress.artifact import MANIFEST, Artifact, Manifest, write_manifest
+from compress.errors import ArtifactError, UserError
+
+
+def default_root() -> Path:
+    """``$PAREDOWN_STORE``, or ``paredown`` in the user's cache folder."""
+    chosen = os.environ.get("PAREDOWN_STORE")
+    if chosen:
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "paredown"
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One sealed artifact of the store.
+
+    Attributes:
+        key: its folder's name.
+        artifact: the artifact, unverified.
+        used: when it was last built or reused.
+    """
+
+    key: str
+    artifact: Artifact
+    used: datetime
+
+
+@dataclass(frozen=True)
+class Building:
+    """The folders of a stage under way."""
+
+    out: Path
+    scratch: Path
+
+
+class Store:
+    """Sealed artifacts by key, under one root folder."""
+
+    def __init__(self, root: Path | None = None) -> None:
+        """Open a store; nothing is created before something is built.
+
+        Args:
+            root: its folder; ``default_root()`` when None.
+        """
+        self.root = (root or default_root()).expanduser().absolute()
+
+    def path(self, key: str) -> Path:
+        """Where the sealed artifact of a key is, or would be."""
+        return self.root / "artifacts" / key
+
+    def has(self, key: str) -> bool:
+        """Whether a key is built; nothing is read but the name."""
+        return (self.path(key) / MANIFEST).is_file()
+
+    def get(self, key: str) -> Artifact | None:
+        """The artifact of a key with every byte checked, or None when it is not built.
+
+        Raises:
+            ArtifactError: it is there and was changed since it was sealed.
+        """
+        if not self.has(key):
+            return None
+        try:
+            artifact = Artifact.open(self.path(key))
+        except ArtifactError as cause:
+            raise ArtifactError(f"{cause} (paredown store prune --damaged removes such entries)") from cause
+        (self.path(key) / MANIFEST).touch()
+        return artifact
+
+    @contextmanager
+    def building(self, key: str) -> Iterator[Building]:
+        """An empty folder to write into and the key's scratch, with the key locked.
+
+        The folder is removed on the way out, sealed or not; leftovers of a killed builder are removed
+        on the way in. The scratch stays until ``seal``.
+        """
+        for name in ("artifacts", "building", "scratch", "locks"):
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+        lock = FileLock(self.root / "locks" / f"{key}.lock")
+        try:
+            lock.acquire(timeout=0)
+        except Timeout:
+            log.info("another process is building %s: waiting for it", key[:12])
+            lock.acquire()
+        out = self.root / "building" / f"{key}.{secrets.token_hex(4)}"
+        scratch = self.root / "scratch" / key
+        try:
+            for leftover in (self.root / "building").glob(f"{key}.*"):
+                shutil.rmtree(leftover, ignore_errors=True)
+            out.mkdir()
+            scratch.mkdir(exist_ok=True)
+            yield Building(out=out, scratch=scratch)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+            lock.release()
+
+    def seal(self, key: str, building: Building, manifest: Manifest) -> Artifact:
+        """Write the manifest last, move the folder into place and drop the scratch."""
+        write_manifest(building.out, manifest)
+        final = self.path(key)
+        if final.exists():
+            shutil.rmtree(final)
+        building.out.rename(final)
+        shutil.rmtree(building.scratch, ignore_errors=True)
+        return Artifact(path=final, manifest=manifest)
+
+    def entries(self) -> list[Entry]:
+        """Every sealed artifact, the latest used first; damaged manifests are left out with a warning."""
+        found = []
+        for folder in sorted((self.root / "artifacts").glob("*")):
+            if not (folder / MANIFEST).is_file():
+                continue
+            try:
+                artifact = Artifact.open(folder, verify=False)
+            except ArtifactError as problem:
+                log.warning("%s", problem)
+                continue
+            used = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+            found.append(Entry(key=folder.name, artifact=artifact, used=used))
+        return sorted(found, key=lambda entry: entry.used, reverse=True)
+
+    def prune(
+        self, *, unused_for: timedelta | None = None, damaged: bool = False, everything: bool = False
+    ) -> list[Path]:
+        """Remove leftovers of killed builders and, where asked, artifacts; give back what was removed.
+
+        Args:
+            unused_for: remove artifacts not built or reused for that long.
+            damaged: remove artifacts that fail verification.
+            everything: remove all artifacts and scratch.
+
+        Raises:
+            UserError: a builder is at work.
+        """
+        removed = []
+        for lock_file in sorted((self.root / "locks").glob("*.lock")):
+            key = lock_file.stem
+            lock = FileLock(lock_file)
+            try:
+                lock.acquire(timeout=0)
+            except Timeout:
+                raise UserError(f"the store {self.root} is in use (key {key[:12]}): try again later") from None
+            try:
+                leftovers = list((self.root / "building").glob(f"{key}.*"))
+                scratch = self.root / "scratch" / key
+                doomed = leftovers + ([scratch] if scratch.is_dir() and (everything or self.has(key)) else [])
+                if self._is_doomed(key, unused_for=unused_for, damaged=damaged, everything=everything):
+                    doomed.append(self.path(key))
+                for folder in doomed:
+                    shutil.rmtree(folder)
+                    removed.append(folder)
+            finally:
+                lock.release()
+        return removed
+
+    def _is_doomed(
+        self, key: str, *, unused_for: timedelta | None, damaged: bool, everything: bool
+    ) -> bool:
+        folder = self.path(key)
+        if not folder.is_dir():
+            return False
+        if everything or not self.has(key):
+            return True
+        used = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
+        if unused_for is not None and datetime.now(UTC) - used > unused_for:
+            return True
+        if not damaged:
+            return False
+        try:
+            Artifact.open(folder)
+        except ArtifactError:
+            return True
+        return False
+
+
+def deliver(artifact: Artifact, out: Path) -> Artifact:
+    """Copy a sealed artifact to a folder of the user's, whole or not at all.
+
+    Raises:
+        UserError: the folder holds something else.
+    """
+    out = out.expanduser().absolute()
+    if out.exists():
+        if out.is_dir() and (out / MANIFEST).is_file():
+            try:
+                present = Artifact.open(out)
+            except ArtifactError:
+                present = None
+            if present is not None and present.id == artifact.id and present.manifest == artifact.manifest:
+                return present
+        if not out.is_dir() or any(out.iterdir()):
+            raise UserError(
+                f"the output folder {out} is in use (it holds something else): choose another --out or remove it"
+            )
+    out.parent.mkdir(parents=True, exist_ok=True)
+    temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
+    try:
+        shutil.copytree(artifact.path, temporary)
+        if out.exists():
+            out.rmdir()
+        temporary.rename(out)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return Artifact(path=out, manifest=artifact.manifest)

@@ -1,0 +1,207 @@
+"""What a task is: everything that depends on the task and on no backend.
+
+A task is a module in this folder. It says which columns rows have, how they become arrays, which
+loss trains the model, how outputs become predictions and how predictions are scored. Arrays at the
+runtime border (``encode`` gives numpy, ``decode`` takes numpy), tensors only in ``loss``.
+
+Scores are built from *additive row statistics*: ``statistics`` gives one vector a row, ``metrics``
+turns their sum into figures. A bootstrap resample is then one weighted sum, for every metric alike.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+if TYPE_CHECKING:
+    import numpy as np
+    import torch
+
+Problem = Literal["single_label", "multi_label", "regression"]
+Link = Literal["softmax", "sigmoid", "identity"]
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Head:
+    """What the model's last layer means.
+
+    Attributes:
+        problem: one label a row (or position), several, or a number.
+        labels: label names in output order; empty for regression.
+    """
+
+    problem: Problem
+    labels: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Column:
+    """A role that a column of the data plays.
+
+    Attributes:
+        required: whether rows without it are refused; label roles are never required here, since
+            unlabelled rows serve too.
+        aliases: other names under which public data sets carry it, in order of preference.
+        holds: what a cell is.
+    """
+
+    required: bool
+    aliases: tuple[str, ...]
+    holds: Literal["text", "tokens", "image", "label", "tags"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded rows, as arrays.
+
+    Attributes:
+        inputs: name -> array with the batch as first axis; names are the model's.
+        labels: what ``loss`` takes, or None for unlabelled rows. Class ids are int64, padding and
+            ignored positions -100; multi-label and regression targets float32.
+        truncated: how many of the rows were cut to the length limit.
+    """
+
+    inputs: dict[str, np.ndarray]
+    labels: np.ndarray | None
+    truncated: int = 0
+
+    def __len__(self) -> int:
+        """How many rows there are."""
+        return int(next(iter(self.inputs.values())).shape[0])
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """What the model says of one row.
+
+    Attributes:
+        value: class id; tuple of class ids (multi-label: those that are on; tokens: one a word);
+            or a number.
+        label: the same in label names.
+        probabilities: per class, where the task has one distribution a row; else None.
+    """
+
+    value: int | float | tuple[int, ...]
+    label: str | float | tuple[str, ...]
+    probabilities: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class ExportSpec:
+    """Names and free axes of the exported graph.
+
+    Attributes:
+        inputs: name -> {axis: symbolic name}, in the order of the model's arguments.
+        outputs: name -> {axis: symbolic name}.
+        length_axis: the symbolic name of the axis that a length limit applies to, or None.
+    """
+
+    inputs: dict[str, dict[int, str]]
+    outputs: dict[str, dict[int, str]]
+    length_axis: str | None
+
+
+class Task(Protocol):
+    """The names that a task module defines.
+
+    Attributes:
+        MODEL: the transformers auto class that builds it, by name.
+        COLUMNS: role -> Column, in the order in which ``predict`` takes them.
+        LABEL: the role that holds the target.
+        OUTPUTS: the model outputs that matter, by their name in the transformers output class.
+    """
+
+    MODEL: str
+    COLUMNS: dict[str, Column]
+    LABEL: str
+    OUTPUTS: tuple[str, ...]
+
+    @staticmethod
+    def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
+        """The head that the data asks for (``labels``: the raw label cells of the training split)."""
+        ...
+
+    @staticmethod
+    def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
+        """Raw label cells as what ``encode`` and ``reference`` take: ids in the head's order, or numbers.
+
+        Args:
+            cells: raw cells of one file, in row order; None where a row has no label.
+            names: the data's own label names by id (``labels.json``), where it has them.
+
+        Raises:
+            DataError: a cell that the head does not know; the message names the row and the labels.
+        """
+        ...
+
+    @staticmethod
+    def head_of(config: Mapping[str, Any]) -> Head:
+        """The head that a ``config.json`` describes."""
+        ...
+
+    @staticmethod
+    def configure(config: Any, head: Head) -> None:
+        """Write the head into a transformers config (labels, ``problem_type``)."""
+        ...
+
+    @staticmethod
+    def load_processor(folder: Path) -> Any:
+        """The tokenizer or image processor of a model folder; ``ModelError`` where there is none."""
+        ...
+
+    @staticmethod
+    def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
+        """Tokens of each row before truncation, int64 [rows]; None where rows have no length."""
+        ...
+
+    @staticmethod
+    def encode(
+        rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
+    ) -> Batch:
+        """Arrays of the rows, padded to the longest of them; labels where ``labelled``."""
+        ...
+
+    @staticmethod
+    def link(head: Head) -> dict[str, Link]:
+        """Output name -> how its last axis becomes probabilities (what KL and agreement use)."""
+        ...
+
+    @staticmethod
+    def positions(batch: Batch) -> np.ndarray | None:
+        """Boolean [batch, length] mask of output positions that count; None: one output a row."""
+        ...
+
+    @staticmethod
+    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
+        """The mean training loss, a scalar."""
+        ...
+
+    @staticmethod
+    def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
+        """Predictions, one a row."""
+        ...
+
+    @staticmethod
+    def reference(row: Row, head: Head) -> int | float | tuple[int, ...]:
+        """The true value of a labelled row, comparable with ``Prediction.value``."""
+        ...
+
+    @staticmethod
+    def statistics(
+        predictions: Sequence[Prediction], references: Sequence[Any], head: Head
+    ) -> np.ndarray:
+        """Additive row statistics, float64 [rows, k]; summed over rows they feed ``metrics``."""
+        ...
+
+    @staticmethod
+    def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
+        """Figures from summed statistics [k]; the first one is the task's main metric, higher is better."""
+        ...
+
+    @staticmethod
+    def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:
+        """Names and free axes of the exported graph."""
+        ...

@@ -1,0 +1,272 @@
+"""Label names and ids: what the tasks that end in a classification layer share.
+
+A head's labels stand in output order. A cell of the data may be a name, an id in the data's own
+order (then the data's names say what it means), or, without names, an id in the head's order.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.errors import DataError, ModelError
+from compress.tasks import Head, Problem
+
+PROBLEM_TYPES: dict[Problem, str] = {
+    "single_label": "single_label_classification",
+    "multi_label": "multi_label_classification",
+    "regression": "regression",
+}
+_GENERIC = re.compile(r"LABEL_\d+")
+_INTEGER = re.compile(r"[+-]?\d+")
+
+
+def listed(values: Sequence[Any], most: int = 20) -> str:
+    """Names for a message, cut after ``most``."""
+    shown = ", ".join(str(value) for value in values[:most])
+    return f"{shown}, and {len(values) - most} more" if len(values) > most else shown
+
+
+def head_of(config: Mapping[str, Any]) -> Head:
+    """The head that a ``config.json`` describes, by the rules of transformers.
+
+    Without a ``problem_type``, one output is a regression and several are one label a row.
+
+    Raises:
+        ModelError: the configuration contradicts itself.
+    """
+    table = config.get("id2label")
+    if table:
+        by_id = {int(key): str(name) for key, name in table.items()}
+        if sorted(by_id) != list(range(len(by_id))):
+            raise ModelError(f"id2label in config.json must number its labels from 0; it has {sorted(by_id)}")
+        labels = tuple(by_id[i] for i in range(len(by_id)))
+    else:
+        labels = tuple(f"LABEL_{i}" for i in range(int(config.get("num_labels", 2))))
+    written = config.get("problem_type")
+    if written is None:
+        return Head("regression", ()) if len(labels) == 1 else Head("single_label", labels)
+    known = {text: problem for problem, text in PROBLEM_TYPES.items()}
+    if written not in known:
+        raise ModelError(f"problem_type '{written}' in config.json is not one of {', '.join(known)}")
+    problem = known[written]
+    if problem == "regression":
+        if len(labels) != 1:
+            raise ModelError(f"config.json says regression with {len(labels)} outputs; one output is supported")
+        return Head("regression", ())
+    if problem == "single_label" and len(labels) < 2:
+        raise ModelError("config.json says one label a row and has one label only: it needs at least two")
+    return Head(problem, labels)
+
+
+def configure(config: Any, head: Head) -> None:
+    """Write the head into a transformers config."""
+    labels = head.labels or ("LABEL_0",)
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: i for i, label in enumerate(labels)}
+    config.problem_type = PROBLEM_TYPES[head.problem]
+
+
+def whole(cell: Any) -> int | None:
+    """A cell that is a whole number as int (``3``, ``3.0``, ``"3"``); None for anything else."""
+    if isinstance(cell, bool):
+        return None
+    if isinstance(cell, int):
+        return cell
+    if isinstance(cell, float) and cell.is_integer():
+        return int(cell)
+    if isinstance(cell, str) and _INTEGER.fullmatch(cell.strip()):
+        return int(cell)
+    return None
+
+
+def number(cell: Any) -> float | None:
+    """A cell as a finite number; None for anything else."""
+    if isinstance(cell, bool) or not isinstance(cell, int | float | str):
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        return None
+    return value if math.isfinite(value) else None
+
+
+def class_names(cells: Sequence[Any], names: Sequence[str] | None) -> tuple[str, ...]:
+    """The labels of a head that fits these scalar cells: the data's own names, else what occurs, sorted.
+
+    Raises:
+        DataError: fewer than two classes occur.
+    """
+    present = [cell for cell in cells if cell is not None]
+    distinct = set(map(_key, present))
+    if len(distinct) < 2:
+        found = f"'{next(iter(distinct))}'" if distinct else "none"
+        raise DataError(
+            f"the training rows have one class only ({found}) among {len(present)} labels: "
+            "classification needs at least two"
+        )
+    if names:
+        return tuple(names)
+    ids = [whole(cell) for cell in present]
+    if all(i is not None for i in ids):
+        return tuple(str(i) for i in sorted({i for i in ids if i is not None}))
+    return tuple(sorted(distinct))
+
+
+def _key(cell: Any) -> str:
+    value = whole(cell)
+    return str(cell) if value is None else str(value)
+
+
+class Lookup:
+    """Cells of one file -> ids in the head's order.
+
+    Args:
+        names: the data's own label names by id, where it has them.
+        head: a head with labels.
+    """
+
+    def __init__(self, names: Sequence[str] | None, head: Head) -> None:
+        """Index the head's labels exactly and, where that is unique, without regard to case."""
+        self.labels = head.labels
+        self._exact = {label: i for i, label in enumerate(head.labels)}
+        folded: dict[str, list[int]] = {}
+        for i, label in enumerate(head.labels):
+            folded.setdefault(label.strip().casefold(), []).append(i)
+        self._folded = {label: found[0] for label, found in folded.items() if len(found) == 1}
+        self._numbered = all(_INTEGER.fullmatch(label) for label in head.labels)
+        generic = all(_GENERIC.fullmatch(label) for label in head.labels)
+        # A head of LABEL_0, LABEL_1, … has no names to match: the data's order is then the head's.
+        self._names = None if names is None or (generic and len(names) == len(head.labels)) else names
+        self._positions = (
+            {name: i for i, name in enumerate(names)} if names is not None and self._names is None else {}
+        )
+        self._cache: dict[Any, int | None] = {}
+
+    def __call__(self, cell: Any) -> int | None:
+        """The id of a cell; None where the head does not know it."""
+        if isinstance(cell, list | tuple | dict):
+            return None
+        key = (type(cell), cell)
+        if key not in self._cache:
+            self._cache[key] = self._find(cell)
+        return self._cache[key]
+
+    def _find(self, cell: Any) -> int | None:
+        if isinstance(cell, str) and (found := self._named(cell)) is not None:
+            return found
+        value = whole(cell)
+        if value is None:
+            return self._named(str(cell)) if isinstance(cell, bool) else None
+        if self._names is not None:
+            return self._named(self._names[value]) if 0 <= value < len(self._names) else None
+        if self._numbered:
+            return self._exact.get(str(value))
+        return value if 0 <= value < len(self.labels) else None
+
+    def _named(self, name: str) -> int | None:
+        for table, key in (
+            (self._exact, name),
+            (self._positions, name),
+            (self._folded, name.strip().casefold()),
+        ):
+            if key in table:
+                return table[key]
+        return None
+
+    def refuse(self, cell: Any, row: int, names: Sequence[str] | None) -> DataError:
+        """The sentence about a cell that the head does not know; ``row`` counts from 0."""
+        value = whole(cell)
+        meaning = ""
+        if names is not None and value is not None and 0 <= value < len(names):
+            meaning = f" ('{names[value]}')"
+        return DataError(
+            f"row {row + 1} has the label {cell!r}{meaning}, which the model's head does not have: "
+            f"its labels are {listed(self.labels)}. Name the data's labels in that way "
+            "(data.labels or a labels.json beside the data), or use a model made for these labels."
+        )
+
+
+def align_classes(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[int | None]:
+    """Scalar cells as class ids in the head's order; None stays None.
+
+    Raises:
+        DataError: a cell that the head does not know.
+    """
+    lookup = Lookup(names, head)
+    aligned: list[int | None] = []
+    for row, cell in enumerate(cells):
+        found = None if cell is None else lookup(cell)
+        if cell is not None and found is None:
+            raise lookup.refuse(cell, row, names)
+        aligned.append(found)
+    return aligned
+
+
+def multi_hot(cells: Sequence[Any]) -> bool:
+    """Whether list cells are 0/1 vectors rather than lists of labels.
+
+    They are when all have one length and hold 0 and 1 only, and some cell repeats a value, which a
+    list of labels never does.
+    """
+    lists = [cell for cell in cells if cell is not None]
+    if not lists or len({len(cell) for cell in lists}) != 1 or len(lists[0]) < 2:
+        return False
+    ids = [[whole(int(value) if isinstance(value, bool) else value) for value in cell] for cell in lists]
+    if any(value not in {0, 1} for cell in ids for value in cell):
+        return False
+    return any(len(set(cell)) < len(cell) for cell in ids)
+
+
+def align_sets(
+    cells: Sequence[Any], names: Sequence[str] | None, head: Head
+) -> list[tuple[int, ...] | None]:
+    """List cells (labels, ids, or 0/1 vectors in the order of the names) as sorted id tuples.
+
+    Raises:
+        DataError: a cell that is no list, or a label that the head does not know.
+    """
+    lookup = Lookup(names, head)
+    for row, cell in enumerate(cells):
+        if cell is not None and not isinstance(cell, list | tuple):
+            raise DataError(
+                f"row {row + 1} has the label {cell!r}; the model gives several labels a row, "
+                "so a cell must be a list of labels"
+            )
+    hot = multi_hot(cells)
+    aligned: list[tuple[int, ...] | None] = []
+    for row, cell in enumerate(cells):
+        if cell is None:
+            aligned.append(None)
+            continue
+        if hot and len(cell) != len(names or head.labels):
+            raise DataError(
+                f"row {row + 1} has a 0/1 vector of length {len(cell)}; there are "
+                f"{len(names or head.labels)} labels: {listed(names or head.labels)}"
+            )
+        items = [i for i, value in enumerate(cell) if int(value)] if hot else cell
+        found = set()
+        for item in items:
+            index = lookup(item)
+            if index is None:
+                raise lookup.refuse(item, row, names)
+            found.add(index)
+        aligned.append(tuple(sorted(found)))
+    return aligned
+
+
+def align_numbers(cells: Sequence[Any]) -> list[float | None]:
+    """Cells as finite numbers; None stays None.
+
+    Raises:
+        DataError: a cell that is none.
+    """
+    aligned: list[float | None] = []
+    for row, cell in enumerate(cells):
+        value = None if cell is None else number(cell)
+        if cell is not None and value is None:
+            raise DataError(f"row {row + 1} has the label {cell!r}; the model's head gives a number, so it must be one")
+        aligned.append(value)
+    return aligned

@@ -1,0 +1,150 @@
+"""Reading and writing ONNX graphs: initializers, who makes and who takes a tensor, one data file."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import numpy_helper
+
+from deploy.graph_facts import MODEL
+
+# protobuf cannot hold 2 GiB; what is near it goes to a file of its own.
+_PROTOBUF_LIMIT = 2**31 - 2**26
+_EXTERNAL_FROM_BYTES = 1024
+
+
+def load(path: Path) -> onnx.ModelProto:
+    """A graph with its weights, external ones included."""
+    return onnx.load(str(path))
+
+
+def weight_bytes(model: onnx.ModelProto) -> int:
+    """Bytes of all initializers."""
+    return sum(
+        len(tensor.raw_data) if tensor.HasField("raw_data") else numpy_helper.to_array(tensor).nbytes
+        for tensor in model.graph.initializer
+    )
+
+
+def save(model: onnx.ModelProto, folder: Path, external: bool | None = None) -> Path:
+    """Write ``model.onnx`` into a folder, with ``model.onnx.data`` beside it where it must or shall be.
+
+    Args:
+        model: the graph; it keeps its weights.
+        folder: where to.
+        external: whether weights go to a file of their own; None: only when protobuf cannot hold them.
+
+    Returns:
+        The file of the graph.
+    """
+    path = folder / MODEL
+    if external is None:
+        external = weight_bytes(model) > _PROTOBUF_LIMIT
+    if external:
+        kept = onnx.ModelProto()
+        kept.CopyFrom(model)
+        onnx.save_model(
+            kept,
+            str(path),
+            save_as_external_data=True,
+            all_tensors_to_one_file=True,
+            location=f"{MODEL}.data",
+            size_threshold=_EXTERNAL_FROM_BYTES,
+        )
+    else:
+        onnx.save_model(model, str(path))
+    onnx.checker.check_model(str(path))
+    return path
+
+
+def opset(model: onnx.ModelProto) -> int:
+    """The version of the default domain."""
+    return next(int(entry.version) for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
+
+
+def strip_notes(model: onnx.ModelProto) -> None:
+    """Remove documentation and metadata: exporters leave stack traces with local paths there."""
+    model.doc_string = ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.doc_string = ""
+    del graph.metadata_props[:]
+    holders: Iterable[onnx.NodeProto | onnx.ValueInfoProto | onnx.TensorProto] = (
+        *graph.node,
+        *graph.input,
+        *graph.output,
+        *graph.value_info,
+        *graph.initializer,
+    )
+    for holder in holders:
+        holder.doc_string = ""
+        del holder.metadata_props[:]
+
+
+class Index:
+    """Who makes a tensor, who takes it, and which tensors are constants; valid until the graph changes."""
+
+    def __init__(self, model: onnx.ModelProto) -> None:
+        """Walk the graph once."""
+        graph = model.graph
+        self.constants: dict[str, onnx.TensorProto] = {one.name: one for one in graph.initializer}
+        for node in graph.node:
+            if node.op_type == "Constant":
+                for attribute in node.attribute:
+                    if attribute.name == "value":
+                        self.constants[node.output[0]] = attribute.t
+        self.maker: dict[str, onnx.NodeProto] = {
+            name: node for node in graph.node for name in node.output if name
+        }
+        self.takers: dict[str, list[onnx.NodeProto]] = defaultdict(list)
+        for node in graph.node:
+            for name in dict.fromkeys(node.input):
+                if name:
+                    self.takers[name].append(node)
+        self.outputs = {one.name for one in graph.output}
+
+    def array(self, name: str) -> np.ndarray:
+        """The value of a constant."""
+        return numpy_helper.to_array(self.constants[name])
+
+    def shape(self, name: str) -> tuple[int, ...]:
+        """The shape of a constant."""
+        return tuple(self.constants[name].dims)
+
+    def is_float_constant(self, name: str) -> bool:
+        """Whether a tensor is a FP32 constant."""
+        held = self.constants.get(name)
+        return held is not None and held.data_type == onnx.TensorProto.FLOAT
+
+
+def drop_unused(model: onnx.ModelProto) -> None:
+    """Remove initializers that no node takes and no output is."""
+    used = {name for node in model.graph.node for name in node.input}
+    used |= {one.name for one in model.graph.output}
+    kept = [one for one in model.graph.initializer if one.name in used]
+    if len(kept) != len(model.graph.initializer):
+        del model.graph.initializer[:]
+        model.graph.initializer.extend(kept)
+
+
+def attribute(node: onnx.NodeProto, name: str, default: float) -> float:
+    """A number among a node's attributes."""
+    for found in node.attribute:
+        if found.name == name:
+            return float(onnx.helper.get_attribute_value(found))
+    return default
+
+
+def set_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
+    """The graph at a higher opset of the default domain, by ONNX's own converter.
+
+    Graphs above protobuf's limit cannot pass through it and are returned as they are when they are
+    at that version already.
+    """
+    if opset(model) >= version:
+        return model
+    return onnx.version_converter.convert_version(model, version)

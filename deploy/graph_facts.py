@@ -1,0 +1,99 @@
+"""What an ONNX artifact says of its graph beside the graph itself: ``graph.json``.
+
+A runtime reads it before it opens anything, so that a graph which cannot run somewhere is refused
+with a sentence instead of a kernel's error message.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.tasks import ExportSpec
+
+FILE = "graph.json"
+MODEL = "model.onnx"
+
+Precision = Literal["fp32", "fp16", "bf16", "int8"]
+
+# Families whose position ids start after the padding id, so that the table has that many rows less.
+_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text"})
+
+
+class GraphFacts(BaseModel):
+    """Facts of one ONNX graph.
+
+    Attributes:
+        precision: of the weight products; everything that is ``int8`` has float parts too.
+        target: ``any``, or the runtime that the graph was made for.
+        opset: of the default domain.
+        exporter: ``torchscript`` or ``dynamo``.
+        fused: whether it holds operators of ONNX Runtime's own domain.
+        limits: input -> {axis: largest size}.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    precision: Precision
+    target: Literal["any", "cpu", "tensorrt"] = "any"
+    opset: int
+    exporter: str
+    fused: bool = False
+    limits: dict[str, dict[int, int]] = {}
+
+
+def write(folder: Path, facts: GraphFacts) -> None:
+    """Write ``graph.json``."""
+    (folder / FILE).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
+
+
+def read(artifact: Artifact) -> GraphFacts:
+    """The facts of an ONNX artifact.
+
+    Raises:
+        ArtifactError: the artifact has no ``graph.json``.
+    """
+    return GraphFacts.model_validate_json(artifact.file(FILE).read_bytes())
+
+
+def positions(config: Mapping[str, Any]) -> int | None:
+    """How many positions a model's table has room for, or None where it has none."""
+    size = config.get("max_position_embeddings")
+    if size is None or config.get("position_biased_input") is False:
+        return None
+    if config.get("model_type") in _OFFSET_POSITIONS:
+        return int(size) - int(config.get("pad_token_id") or 0) - 1
+    return int(size)
+
+
+def limits(
+    config: Mapping[str, Any],
+    spec: ExportSpec,
+    max_batch: int | None = None,
+    max_length: int | None = None,
+) -> dict[str, dict[int, int]]:
+    """The largest size of each free axis of each input, where there is one.
+
+    Args:
+        config: ``config.json``.
+        spec: names and free axes of the inputs.
+        max_batch: rows at once, where the export was given a limit.
+        max_length: tokens, where the export was given a limit below the position table's.
+    """
+    lengths = [size for size in (positions(config), max_length) if size is not None]
+    found: dict[str, dict[int, int]] = {}
+    for name, axes in spec.inputs.items():
+        sizes: dict[int, int] = {}
+        for axis, symbol in axes.items():
+            if axis == 0 and max_batch is not None:
+                sizes[axis] = max_batch
+            elif symbol == spec.length_axis and lengths:
+                sizes[axis] = min(lengths)
+        if sizes:
+            found[name] = sizes
+    return found

@@ -1,0 +1,77 @@
+"""Merging products that share an input: query, key and value become one product and a Split.
+
+Exact: the columns of ``[W_q W_k W_v]`` are computed as before. One larger product uses the cores
+better than three small ones, and its input is quantized once. Widths may differ (pruned heads).
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from deploy import graph, products
+
+
+def _bias(index: graph.Index, product: products.WeightProduct) -> tuple[onnx.NodeProto, str] | None:
+    """The Add of a constant vector that is the only taker of a MatMul's output."""
+    takers = index.takers[product.output]
+    if len(takers) != 1 or takers[0].op_type != "Add" or product.output in index.outputs:
+        return None
+    other = [name for name in takers[0].input if name != product.output]
+    if len(other) != 1 or not index.is_float_constant(other[0]):
+        return None
+    return (takers[0], other[0]) if index.shape(other[0]) == (product.shape[1],) else None
+
+
+def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
+    """Merge in place; gives the names of the products that became one, group by group."""
+    index = graph.Index(model)
+    groups: dict[str, list[tuple[products.WeightProduct, onnx.NodeProto, str]]] = defaultdict(list)
+    for product in products.find(model):
+        found = _bias(index, product)
+        if product.op == "MatMul" and found is not None and not product.head:
+            groups[product.input].append((product, *found))
+    groups = {source: members for source, members in groups.items() if len(members) > 1}
+    if not groups:
+        return []
+    dead = {
+        name for members in groups.values() for one, add, _ in members for name in (one.name, add.name)
+    }
+    first = {members[0][0].name: members for members in groups.values()}
+    rewritten: list[onnx.NodeProto] = []
+    for node in model.graph.node:
+        if node.name in first:
+            rewritten += _merged(model, index, first[node.name])
+        if node.name not in dead:
+            rewritten.append(node)
+    del model.graph.node[:]
+    model.graph.node.extend(rewritten)
+    graph.drop_unused(model)
+    return [tuple(one.name for one, _, _ in members) for members in groups.values()]
+
+
+def _merged(
+    model: onnx.ModelProto,
+    index: graph.Index,
+    members: list[tuple[products.WeightProduct, onnx.NodeProto, str]],
+) -> list[onnx.NodeProto]:
+    name = f"{members[0][0].name}_merged"
+    weight = np.concatenate([index.array(one.weight) for one, _, _ in members], axis=1)
+    bias = np.concatenate([index.array(constant) for _, _, constant in members])
+    sizes = np.asarray([one.shape[1] for one, _, _ in members], dtype=np.int64)
+    for suffix, array in (("_weight", weight), ("_bias", bias), ("_sizes", sizes)):
+        model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
+    return [
+        helper.make_node("MatMul", [members[0][0].input, f"{name}_weight"], [f"{name}_product"], name),
+        helper.make_node("Add", [f"{name}_bias", f"{name}_product"], [f"{name}_sum"], f"{name}_add"),
+        helper.make_node(
+            "Split",
+            [f"{name}_sum", f"{name}_sizes"],
+            [add.output[0] for _, add, _ in members],
+            f"{name}_split",
+            axis=-1,
+        ),
+    ]

@@ -1,0 +1,137 @@
+"""The weight matrix products of a graph: what INT8 is about.
+
+A weight product is a MatMul or Gemm with a constant matrix. The products of attention (scores times
+values) have two computed sides and are none of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+
+import numpy as np
+import onnx
+
+from compress.errors import UserError
+from deploy.graph import Index, attribute
+
+
+@dataclass(frozen=True)
+class WeightProduct:
+    """One product ``input @ weight``.
+
+    Attributes:
+        name: of the node.
+        op: ``MatMul`` or ``Gemm``.
+        input: the computed side.
+        weight: the initializer.
+        output: what the node makes.
+        transposed: whether the weight is stored [out, in] (Gemm with transB).
+        shape: of the weight as it is used, [in, out].
+        head: whether an output of the graph depends on it through no other product.
+    """
+
+    name: str
+    op: str
+    input: str
+    weight: str
+    output: str
+    transposed: bool
+    shape: tuple[int, int]
+    head: bool
+
+
+def find(model: onnx.ModelProto) -> list[WeightProduct]:
+    """Every weight product, in the order of the graph."""
+    index = Index(model)
+    plain = [node for node in model.graph.node if _is_product(node, index)]
+    heads = _heads(index, {node.output[0] for node in plain})
+    found = []
+    for node in plain:
+        transposed = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
+        rows, columns = index.shape(node.input[1])
+        found.append(
+            WeightProduct(
+                name=node.name,
+                op=node.op_type,
+                input=node.input[0],
+                weight=node.input[1],
+                output=node.output[0],
+                transposed=transposed,
+                shape=(columns, rows) if transposed else (rows, columns),
+                head=node.output[0] in heads,
+            )
+        )
+    return found
+
+
+def _is_product(node: onnx.NodeProto, index: Index) -> bool:
+    if node.op_type not in ("MatMul", "Gemm") or not index.is_float_constant(node.input[1]):
+        return False
+    if len(index.shape(node.input[1])) != 2 or node.input[0] in index.constants:
+        return False
+    if node.op_type == "MatMul":
+        return True
+    # Scaled or transposed on the left: no exporter writes it for a linear layer.
+    plain = attribute(node, "alpha", 1) == 1 and attribute(node, "beta", 1) == 1
+    return plain and attribute(node, "transA", 0) == 0
+
+
+def _heads(index: Index, products: set[str]) -> set[str]:
+    """Outputs of products from which a graph output is reached through no other product."""
+    heads: set[str] = set()
+    seen: set[str] = set()
+    waiting = list(index.outputs)
+    while waiting:
+        tensor = waiting.pop()
+        if tensor in seen or tensor not in index.maker:
+            continue
+        seen.add(tensor)
+        if tensor in products:
+            heads.add(tensor)
+        else:
+            waiting.extend(name for name in index.maker[tensor].input if name)
+    return heads
+
+
+def name_nodes(model: onnx.ModelProto) -> None:
+    """Give every node a unique name; exporters may leave some without."""
+    taken = {node.name for node in model.graph.node if node.name}
+    seen: set[str] = set()
+    for position, node in enumerate(model.graph.node):
+        if node.name and node.name not in seen:
+            seen.add(node.name)
+            continue
+        name = f"{node.op_type}_{position}"
+        while name in taken:
+            name += "_"
+        node.name = name
+        taken.add(name)
+        seen.add(name)
+
+
+def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[str]:
+    """Names of the products that any pattern names: the whole name, a part of it, or with wildcards.
+
+    Raises:
+        UserError: a pattern that names none; the message lists what there is.
+    """
+    chosen: set[str] = set()
+    for pattern in patterns:
+        hits = {
+            one.name for one in products if pattern in one.name or fnmatch(one.name, pattern)
+        }
+        if not hits:
+            raise UserError(
+                f"keep_float: no weight product's name has '{pattern}' in it. "
+                f"There are: {', '.join(one.name for one in products)}."
+            )
+        chosen |= hits
+    return chosen
+
+
+def values(model: onnx.ModelProto, product: WeightProduct) -> np.ndarray:
+    """The weight as it is used, float32 [in, out]."""
+    array = Index(model).array(product.weight)
+    return array.T if product.transposed else array

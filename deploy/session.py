@@ -1,0 +1,93 @@
+"""Opening an ONNX graph in ONNX Runtime: one place that sets threads, providers and spinning."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress import environment
+from compress.errors import UserError
+
+if TYPE_CHECKING:
+    from deploy.parity import Infer
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+
+
+def onnxruntime() -> Any:
+    """The library, or the sentence that says how to install it."""
+    return environment.require("onnxruntime", extra="cpu", purpose="to run ONNX graphs")
+
+
+def provider(device: str) -> str:
+    """The execution provider that stands for a device.
+
+    Raises:
+        UserError: no provider does.
+    """
+    family = device.split(":", 1)[0]
+    if family not in _PROVIDERS:
+        raise UserError(f"ONNX Runtime has no provider for device '{device}'. Allowed: cpu, cuda, cuda:N.")
+    return _PROVIDERS[family]
+
+
+def options(threads: int | None) -> Any:
+    """Session options: a fixed number of threads that spin within a run and sleep between runs.
+
+    Spinning between runs makes the idle session of one candidate steal time from the others.
+    """
+    chosen = onnxruntime().SessionOptions()
+    chosen.intra_op_num_threads = threads or environment.cpu_count()
+    chosen.inter_op_num_threads = 1
+    chosen.log_severity_level = 3
+    chosen.add_session_config_entry("session.intra_op.allow_spinning", "1")
+    chosen.add_session_config_entry("session.force_spinning_stop", "1")
+    return chosen
+
+
+def open_session(
+    graph: Path | bytes, device: str = "cpu", threads: int | None = None, optimize: bool = True
+) -> Any:
+    """An inference session on exactly the provider that the device names.
+
+    Args:
+        graph: file, or serialized model.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: of the session; all CPUs when None.
+        optimize: whether ONNX Runtime may rewrite the graph.
+
+    Raises:
+        UserError: the provider is not the one that opened.
+    """
+    ort = onnxruntime()
+    wanted = provider(device)
+    chosen = options(threads)
+    if not optimize:
+        chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    settings: dict[str, Any] = {}
+    if wanted == _PROVIDERS["cuda"] and ":" in device:
+        settings["device_id"] = device.split(":", 1)[1]
+    providers: list[Any] = [(wanted, settings)]
+    source = str(graph) if isinstance(graph, Path) else graph
+    session = ort.InferenceSession(source, sess_options=chosen, providers=providers)
+    session.disable_fallback()
+    if session.get_providers()[0] != wanted:
+        raise UserError(
+            f"'{device}' was asked for and ONNX Runtime opened the graph on "
+            f"{', '.join(session.get_providers())}: its {wanted} cannot be loaded here "
+            "(paredown doctor says what is missing); use --device cpu"
+        )
+    return session
+
+
+def infer_with(session: Any) -> Infer:
+    """A function from feed to named outputs, on the CPU."""
+    names = [output.name for output in session.get_outputs()]
+
+    def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+
+    return infer

@@ -1,0 +1,133 @@
+"""Torch model to ONNX file: both exporters of ``torch.onnx``, with their sharp edges fenced here.
+
+The TorchScript path with eager attention is the default: it gives plain operators that ONNX Runtime's
+fusions, quantizers and TensorRT know. It warns that it will go; the dynamo path is the way out.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import torch
+
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    from compress.tasks import ExportSpec
+    from deploy.parity import Infer
+
+Exporter = Literal["torchscript", "dynamo"]
+
+
+class NamedOutputs(torch.nn.Module):
+    """A transformers model as a function from positional inputs to a tuple of named outputs."""
+
+    def __init__(self, model: torch.nn.Module, inputs: Sequence[str], outputs: Sequence[str]) -> None:
+        """Remember the names; the model is shared, not copied."""
+        super().__init__()
+        self.model = model
+        self.inputs = tuple(inputs)
+        self.outputs = tuple(outputs)
+
+    def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """The named outputs, in order."""
+        found = self.model(**dict(zip(self.inputs, arrays, strict=True)), return_dict=True)
+        return tuple(found[name] for name in self.outputs)
+
+
+def infer_with(wrapped: NamedOutputs) -> Infer:
+    """A function from feed to named outputs, in PyTorch on the CPU."""
+
+    def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        arrays = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in wrapped.inputs]
+        with torch.inference_mode():
+            found = wrapped(*arrays)
+        return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, found, strict=True)}
+
+    return infer
+
+
+@contextmanager
+def _quiet_exporter() -> Iterator[None]:
+    """Hold back what both exporters say about themselves; parity is what tells whether it matters.
+
+    - TorchScript: TracerWarning where a model reads a shape in Python, the notices that the path is
+      deprecated, and "constant folding" notes.
+    - dynamo: lines about torchvision operators that are not installed.
+    """
+    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    levels = [logger.level for logger in loggers]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
+        warnings.simplefilter("ignore", category=DeprecationWarning)
+        warnings.simplefilter("ignore", category=FutureWarning)
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.(onnx|jit|export)")
+        warnings.filterwarnings("ignore", message=".*(legacy TorchScript|constant folding|axis name).*")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in zip(loggers, levels, strict=True):
+                logger.setLevel(level)
+
+
+def export(
+    wrapped: NamedOutputs,
+    sample: Mapping[str, np.ndarray],
+    spec: ExportSpec,
+    path: Path,
+    *,
+    exporter: Exporter,
+    opset: int,
+) -> None:
+    """Write a model as ONNX; weights of a graph above 2 GB land in files beside it.
+
+    Args:
+        wrapped: the model, in evaluation mode on the CPU.
+        sample: arrays to trace with, one for every input of ``spec``.
+        spec: names and free axes.
+        path: of the file; its folder should be empty.
+        exporter: which of the two.
+        opset: of the default domain.
+
+    Raises:
+        ModelError: the model cannot be exported this way.
+    """
+    arrays = tuple(torch.from_numpy(np.ascontiguousarray(sample[name])) for name in spec.inputs)
+    shared: dict[str, Any] = {
+        "input_names": list(spec.inputs),
+        "output_names": list(spec.outputs),
+        "opset_version": opset,
+    }
+    try:
+        with _quiet_exporter(), torch.no_grad():
+            if exporter == "torchscript":
+                axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
+                torch.onnx.export(
+                    wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared
+                )
+            else:
+                torch.onnx.export(
+                    wrapped,
+                    arrays,
+                    str(path),
+                    dynamo=True,
+                    dynamic_shapes=(tuple(dict(free) for free in spec.inputs.values()),),
+                    external_data=False,
+                    verbose=False,
+                    **shared,
+                )
+    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as cause:
+        other = "dynamo" if exporter == "torchscript" else "torchscript"
+        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        raise ModelError(
+            f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
+            f"{opset}: {first}. Try exporter: {other}."
+        ) from cause

@@ -1,0 +1,188 @@
+"""The fold: keys, reuse, order, facts and refusals, on stages that only write text."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import catalog, pipeline
+from compress.artifact import Artifact
+from compress.errors import RecipeError, UserError
+from compress.recipe import Named, Recipe
+from compress.stages import Context, StageConfig
+from compress.store import Store
+
+
+class Options(StageConfig):
+    """Options of the fake stages."""
+
+    model: str | None = None
+    text: str = "x"
+    fail: bool = False
+
+
+def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -> types.SimpleNamespace:
+    """A stage that writes its text after its source's."""
+
+    def run(source: Artifact | None, config: Options, ctx: Context) -> None:
+        calls.append(name)
+        before = source.file("text").read_text() if source else ""
+        if config.fail:
+            (ctx.out / "half").write_text("x")
+            raise UserError("told to fail")
+        (ctx.out / "text").write_text(before + config.text)
+        ctx.record("length", len(before) + len(config.text))
+
+    return types.SimpleNamespace(
+        Config=Options,
+        CONSUMES=consumes,
+        PRODUCES=produces,
+        VERSION=1,
+        TOOLS=("numpy",),
+        DATA=frozenset(),
+        NEEDS_DATA=False,
+        DETERMINISTIC=True,
+        ANCESTORS=False,
+        reads=lambda config: (Path(config.model),) if config.model else (),
+        run=run,
+        infer_task=lambda config: "text-classification",
+    )
+
+
+@pytest.fixture
+def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Replace the stage shelf by fakes; the list says which of them ran."""
+    ran: list[str] = []
+    stages = {
+        "load": fake(frozenset(), "torch", ran, "load"),
+        "grow": fake(frozenset({"torch"}), "torch", ran, "grow"),
+        "convert": fake(frozenset({"torch"}), "onnx", ran, "convert"),
+    }
+    real: Callable[..., Any] = catalog.load
+
+    def load(shelf: Any, name: str) -> Any:
+        if shelf == "stage":
+            if name not in stages:
+                return real(shelf, name)
+            return stages[name]
+        return types.SimpleNamespace()
+
+    monkeypatch.setattr(catalog, "load", load)
+    monkeypatch.setattr(catalog, "path", lambda shelf, name: Path(name))
+    return ran
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """A folder that stands for a model."""
+    folder = tmp_path / "model"
+    folder.mkdir()
+    (folder / "weights").write_text("w")
+    return folder
+
+
+def recipe(model: Path, *stages: Named, seed: int = 0) -> Recipe:
+    """A recipe on the fake stages."""
+    return Recipe(model=str(model), task="text-classification", stages=stages, seed=seed)
+
+
+def test_stages_fold_and_the_store_is_reused(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """Each stage runs once; the second run takes everything from the store with equal ids."""
+    store = Store(tmp_path / "store")
+    job = recipe(model, Named(name="grow", options={"text": "y"}), Named(name="convert"))
+    first = pipeline.run(job, store)
+    assert calls == ["load", "grow", "convert"]
+    assert first[-1].artifact.file("text").read_text() == "xyx"
+    assert first[-1].artifact.manifest.facts["length"] == 3
+    assert [step.stage for step in first[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
+    second = pipeline.run(job, store)
+    assert calls == ["load", "grow", "convert"]
+    assert [each.artifact.id for each in second] == [each.artifact.id for each in first]
+    assert all(each.reused for each in second)
+
+
+def test_a_change_reruns_only_what_follows(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """Other options change that stage and those after it; variants share their common prefix."""
+    store = Store(tmp_path / "store")
+    pipeline.run(recipe(model, Named(name="grow"), Named(name="convert")), store)
+    calls.clear()
+    pipeline.run(recipe(model, Named(name="grow"), Named(name="convert", options={"text": "z"})), store)
+    assert calls == ["convert"]
+    calls.clear()
+    pipeline.run(recipe(model, Named(name="grow"), seed=1), store)
+    assert calls == ["load", "grow"]
+    calls.clear()
+    (model / "weights").write_text("v")
+    pipeline.run(recipe(model, Named(name="grow")), store)
+    assert calls[0] == "load"
+
+
+def test_a_repeated_stage_gets_a_label_of_its_own(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """Labels stay unique where a stage recurs."""
+    built = pipeline.run(recipe(model, Named(name="grow"), Named(name="grow")), Store(tmp_path / "store"))
+    assert [each.label for each in built] == ["load", "grow", "grow-2"]
+
+
+def test_a_failing_stage_keeps_what_was_finished(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A mistake in the last stage leaves the earlier ones sealed and nothing half-written."""
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="told to fail"):
+        pipeline.run(recipe(model, Named(name="grow", options={"fail": True})), store)
+    assert [entry.artifact.manifest.stage for entry in store.entries()] == ["load"]
+    assert list((tmp_path / "store" / "building").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("stages", "reason"),
+    [
+        ((Named(name="convert"), Named(name="grow")), "'grow' takes torch and convert gives onnx"),
+        ((Named(name="grow"), Named(name="load")), "'load' starts a chain"),
+        ((Named(name="grow", options={"txt": 1}),), r"unknown key 'txt'.*Known keys: model, text, fail"),
+    ],
+)
+def test_a_chain_that_cannot_be_is_refused_before_anything_runs(
+    tmp_path: Path, model: Path, calls: list[str], stages: tuple[Named, ...], reason: str
+) -> None:
+    """The sentence names the stage and what it takes; no stage ran."""
+    with pytest.raises(RecipeError, match=reason):
+        pipeline.run(recipe(model, *stages), Store(tmp_path / "store"))
+    assert calls == []
+
+
+def test_plan_touches_nothing_and_knows_the_store(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """Before a run everything is to do, after it everything is ready; estimates rest on earlier runs."""
+    store = Store(tmp_path / "store")
+    job = recipe(model, Named(name="grow"))
+    before = pipeline.plan(job, store)
+    assert [step.ready for step in before] == [False, False]
+    assert not (tmp_path / "store").exists()
+    pipeline.run(job, store)
+    assert [step.ready for step in pipeline.plan(job, store)] == [True, True]
+    other = pipeline.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
+    assert [step.ready for step in other] == [True, False]
+    assert other[1].seconds is not None
+    assert "1 earlier run" in other[1].basis
+
+
+def test_a_sealed_artifact_is_a_start(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A recipe on an artifact starts there, without load, and its lineage goes on."""
+    store = Store(tmp_path / "store")
+    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    calls.clear()
+    built = pipeline.run(recipe(first.path, Named(name="convert")), store)
+    assert calls == ["convert"]
+    assert [step.stage for step in built[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
+
+
+def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A single verb copies its result to --out, sealed."""
+    out = tmp_path / "out"
+    made = pipeline.run_stage(
+        "grow", model, options={"text": "q"}, task="text-classification", out=out, store=Store(tmp_path / "s")
+    )
+    assert made.path == out
+    assert Artifact.open(out).file("text").read_text() == "xq"
