@@ -1,0 +1,31 @@
+"""Numbers and verdicts: measures candidates side by side and holds them to a budget.
+
+``bench.measure(...)`` is the Python API; nothing heavy is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.judge import load_budget
+    from bench.record import Report
+    from bench.session import CandidateSpec, measure
+
+__all__ = ["CandidateSpec", "Report", "load_budget", "measure"]
+
+_HOMES = {
+    "CandidateSpec": "bench.session",
+    "Report": "bench.record",
+    "load_budget": "bench.judge",
+    "measure": "bench.session",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Import a public name when it is first used."""
+    if name not in _HOMES:
+        raise AttributeError(f"module 'bench' has no attribute '{name}'")
+    import importlib
+
+    return getattr(importlib.import_module(_HOMES[name]), name)

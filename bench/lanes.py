@@ -65,8 +65,6 @@ class Opened:
         provenance: what really runs.
         import_seconds: importing the runtime and its libraries.
         open_seconds: opening the artifact.
-        empty_bytes: resident memory before opening: interpreter and libraries, no model.
-        open_bytes: resident memory after opening.
     """
 
     pid: int
@@ -74,8 +72,6 @@ class Opened:
     provenance: dict[str, str]
     import_seconds: float
     open_seconds: float
-    empty_bytes: int
-    open_bytes: int
 
 
 @dataclass(frozen=True)
@@ -143,8 +139,6 @@ class Lane:
             provenance=reply["provenance"],
             import_seconds=reply["import_s"],
             open_seconds=reply["open_s"],
-            empty_bytes=reply["empty_bytes"],
-            open_bytes=reply["open_bytes"],
         )
         return self
 
@@ -204,6 +198,10 @@ class Lane:
             device_allocated=reply["device_allocated_bytes"],
             device_reserved=reply["device_reserved_bytes"],
         )
+
+    def empty_bytes(self) -> int:
+        """Resident memory of the process without the model: it is closed for that, and opened again."""
+        return int(self._ask("empty")[0]["empty_bytes"])
 
     def _ask(
         self, do: str, feeds: Sequence[wire.Feed] = (), **fields: Any
@@ -275,11 +273,12 @@ def open_lanes(specs: Sequence[LaneSpec]) -> Iterator[list[Lane]]:
     Raises:
         UserError: a candidate cannot run here; the message names it.
     """
-    with ExitStack() as stack, log.progress("opening candidates", len(specs)) as bar:
+    with ExitStack() as stack:
         lanes = []
-        for spec in specs:
-            lanes.append(stack.enter_context(Lane(spec)))
-            bar.advance(1, spec.name)
+        with log.progress("opening candidates", len(specs)) as bar:
+            for spec in specs:
+                lanes.append(stack.enter_context(Lane(spec)))
+                bar.advance(1, spec.name)
         yield lanes
 
 

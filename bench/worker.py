@@ -7,6 +7,7 @@ message passing is in a sample. Whatever a library prints goes to stderr; the pr
 
 from __future__ import annotations
 
+import ctypes
 import gc
 import importlib
 import os
@@ -15,7 +16,8 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -61,6 +63,12 @@ def peak_bytes() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit
 
 
+def give_back_heap() -> None:
+    """Hand freed heap pages back to the OS, where the C library can (glibc)."""
+    with suppress(OSError, AttributeError):  # another C library, without the call
+        ctypes.CDLL(None).malloc_trim(0)
+
+
 def runner_class(runtime: str) -> Any:
     """The ``Runner`` of a runtime: a name in the catalog, or ``module:Class`` for one's own."""
     module, colon, name = runtime.partition(":")
@@ -78,6 +86,7 @@ class Worker:
         """Start with nothing open."""
         self._stack = ExitStack()
         self._runner: Any = None
+        self._make: Any = None
         self._feeds: dict[str, list[dict[str, np.ndarray]]] = {}
         self._device = "cpu"
 
@@ -85,28 +94,41 @@ class Worker:
         """Open the artifact in its runtime; report what really runs and what opening took."""
         from compress.artifact import Artifact
 
-        self._device = header["device"]
         started = time.perf_counter()
         runner = runner_class(header["runtime"])
         imported = time.perf_counter()
         artifact = Artifact.open(Path(header["artifact"]), verify=False)
-        runner = runner(artifact, header["device"], header["threads"], **header["options"])
-        before = resident_bytes()
-        opening = time.perf_counter()
-        self._runner = self._stack.enter_context(runner)
-        self._runner.sync()
-        opened = time.perf_counter()
-        gc.collect()
-        gc.freeze()
+        self._make = partial(runner, artifact, header["device"], header["threads"], **header["options"])
+        self._device = header["device"]
+        opened = self._enter()
         return {
             "pid": os.getpid(),
             "inputs": [spec.name for spec in self._runner.inputs],
             "provenance": self._runner.provenance(),
             "import_s": imported - started,
-            "open_s": opened - opening,
-            "empty_bytes": before,
-            "open_bytes": resident_bytes(),
+            "open_s": opened,
         }
+
+    def _enter(self) -> float:
+        """Open the runner; the seconds that it took."""
+        started = time.perf_counter()
+        self._runner = self._stack.enter_context(self._make())
+        self._runner.sync()
+        taken = time.perf_counter() - started
+        gc.collect()
+        gc.freeze()
+        return taken
+
+    def empty(self, _header: dict[str, Any]) -> dict[str, Any]:
+        """Resident memory with the libraries loaded and the model gone; the model is opened again afterwards."""
+        self._stack.close()
+        self._runner = None
+        gc.unfreeze()
+        gc.collect()
+        give_back_heap()
+        found = resident_bytes()
+        self._enter()
+        return {"empty_bytes": found}
 
     def keep(self, header: dict[str, Any], feeds: list[dict[str, np.ndarray]]) -> dict[str, Any]:
         """Keep feeds under a key until they are dropped."""
@@ -182,7 +204,7 @@ class Worker:
 def serve(inbox: Any, outbox: Any) -> None:
     """Answer messages until the other side closes the pipe or says ``close``."""
     worker = Worker()
-    plain = {"open": worker.open, "drop": worker.drop, "turn": worker.turn, "flow": worker.flow, "memory": worker.memory}
+    plain = {"open": worker.open, "drop": worker.drop, "turn": worker.turn, "flow": worker.flow, "memory": worker.memory, "empty": worker.empty}
     try:
         while (message := wire.receive(inbox)) is not None:
             header, feeds = message

@@ -73,6 +73,19 @@ def plan_epoch(
     return [batches[at] for at in source.permutation(len(batches))]
 
 
+def plan_sorted(
+    lengths: np.ndarray | None, count: int, batch_size: int, groups: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Every row once in batches of like length and one group each, shortest first: for inference."""
+    plan: list[np.ndarray] = []
+    for group in [None] if groups is None else np.unique(groups):
+        members = np.arange(count) if group is None else np.flatnonzero(groups == group)
+        if lengths is not None:
+            members = members[np.argsort(lengths[members], kind="stable")]
+        plan += [members[at : at + batch_size] for at in range(0, len(members), batch_size)]
+    return plan
+
+
 def steps_per_epoch(count: int, batch_size: int, groups: np.ndarray | None) -> int:
     """How many batches ``plan_epoch`` makes."""
     sizes = [count] if groups is None else np.unique(groups, return_counts=True)[1].tolist()
@@ -141,7 +154,7 @@ class EncodedRows:
         self._encode = encode
         self._chunks: list[dict[str, np.ndarray]] = []
         self._place = np.zeros((len(rows), 2), dtype=np.int64)
-        self._padding = self._learn(lengths)
+        self._padding = self._learn(lengths, groups)
         if self._padding is not None:
             self._fill(lengths, groups, budget_bytes)
 
@@ -150,30 +163,33 @@ class EncodedRows:
         """Whether the rows lie encoded in memory."""
         return bool(self._chunks)
 
-    def _learn(self, lengths: np.ndarray | None) -> dict[str, _Padding] | None:
-        if lengths is None or lengths.min() == lengths.max():
-            return {}
-        short, long = self._rows[int(lengths.argmin())], self._rows[int(lengths.argmax())]
-        return learn_padding(self._encode([short]), self._encode([short, long]))
+    def _learn(self, lengths: np.ndarray | None, groups: np.ndarray | None) -> dict[str, _Padding] | None:
+        learned: dict[str, _Padding] = {}
+        if lengths is None:
+            return learned
+        for group in [0] if groups is None else np.unique(groups):
+            members = np.arange(len(lengths)) if groups is None else np.flatnonzero(groups == group)
+            order = members[np.argsort(lengths[members], kind="stable")]
+            if lengths[order[0]] == lengths[order[-1]]:
+                continue
+            short, long = self._rows[order[0]], self._rows[order[-1]]
+            found = learn_padding(self._encode([short]), self._encode([short, long]))
+            if found is None:
+                return None
+            learned |= found
+        return learned
 
     def _fill(self, lengths: np.ndarray | None, groups: np.ndarray | None, budget: int) -> None:
-        count = len(self._rows)
-        keys = [np.arange(count) if lengths is None else lengths]
-        keys += [] if groups is None else [groups]
-        order = np.lexsort(keys)
-        cuts = [] if groups is None else (np.flatnonzero(np.diff(groups[order])) + 1).tolist()
-        used = 0
-        for start, stop in zip([0, *cuts], [*cuts, count], strict=True):
-            for at in range(start, stop, _CHUNK):
-                members = order[at : min(at + _CHUNK, stop)]
-                arrays = _arrays(self._encode([self._rows[i] for i in members]))
-                used += sum(array.nbytes for array in arrays.values())
-                if used * count / (at + len(members)) > budget or not self._joins(arrays):
-                    self._chunks = []
-                    return
-                self._place[members, 0] = len(self._chunks)
-                self._place[members, 1] = np.arange(len(members))
-                self._chunks.append(arrays)
+        used = 0.0
+        for members in plan_sorted(lengths, len(self._rows), _CHUNK, groups):
+            arrays = _arrays(self._encode([self._rows[i] for i in members]))
+            used += sum(array.nbytes for array in arrays.values())
+            if used > budget or not self._joins(arrays):
+                self._chunks = []
+                return
+            self._place[members, 0] = len(self._chunks)
+            self._place[members, 1] = np.arange(len(members))
+            self._chunks.append(arrays)
 
     def _joins(self, arrays: dict[str, np.ndarray]) -> bool:
         """Whether a chunk differs from the first only along axes whose padding is known."""
@@ -203,9 +219,7 @@ class EncodedRows:
                     array[at] = chunk[name][place[at, 1]]
             else:
                 width = max(chunk[name].shape[1] for chunk, _ in parts)
-                array = np.full(
-                    (len(indices), width, *first.shape[2:]), padding.value, dtype=first.dtype
-                )
+                array = np.full((len(indices), width, *first.shape[2:]), padding.value, dtype=first.dtype)
                 for chunk, at in parts:
                     own = chunk[name].shape[1]
                     span = slice(width - own, width) if padding.left else slice(0, own)

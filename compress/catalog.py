@@ -96,7 +96,9 @@ def load(shelf: Shelf, name: str) -> ModuleType:
     try:
         return importlib.import_module(module)
     except ImportError as cause:
-        raise ImportError(f"the {shelf} '{canonical(name)}' ({module}) cannot be imported: {cause}") from cause
+        raise ImportError(
+            f"the {shelf} '{canonical(name)}' ({module}) cannot be imported: {cause}"
+        ) from cause
 
 
 def options(shelf: Shelf, name: str) -> list[tuple[str, str, str]]:

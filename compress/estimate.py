@@ -66,7 +66,8 @@ class History:
         same = [
             each
             for each in earlier
-            if wanted is not None and str((each.manifest.origin.data or {}).get("source", "")).endswith(wanted)
+            if wanted is not None
+            and str((each.manifest.origin.data or {}).get("source", "")).endswith(wanted)
         ]
         chosen = same or earlier
         scale = effort(config.model_dump(mode="json"))

@@ -11,13 +11,16 @@ from typing import Annotated, Any
 import typer
 import yaml
 
+from compress import processes
 from compress.errors import RecipeError
 from compress.recipe import DataConfig
 from compress.store import Store
 
 Data = Annotated[
     str | None,
-    typer.Option("--data", help="Folder, file or hub id of the rows, or 'sklearn:digits'.", show_default=False),
+    typer.Option(
+        "--data", help="Folder, file or hub id of the rows, or 'sklearn:digits'.", show_default=False
+    ),
 ]
 Columns = Annotated[
     list[str] | None,
@@ -26,7 +29,8 @@ Columns = Annotated[
 Task = Annotated[str | None, typer.Option("--task", help="Task; inferred from the model when left out.")]
 Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must not hold anything else.")]
 StoreRoot = Annotated[
-    Path | None, typer.Option("--store", help="Folder of the store [default: $PAREDOWN_STORE or the cache folder].")
+    Path | None,
+    typer.Option("--store", help="Folder of the store [default: $PAREDOWN_STORE or the cache folder]."),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON on stdout.")]
 Settings = Annotated[
@@ -44,7 +48,9 @@ def store(root: Path | None) -> Store:
     return Store(root)
 
 
-def data_config(source: str | None, columns: Sequence[str] | None = None, limit: int | None = None) -> DataConfig | None:
+def data_config(
+    source: str | None, columns: Sequence[str] | None = None, limit: int | None = None
+) -> DataConfig | None:
     """The data configuration that the options describe, or None without ``--data``.
 
     Raises:
@@ -88,7 +94,12 @@ def settings(entries: Sequence[str] | None, **named: Any) -> dict[str, Any]:
 
 
 def emit(payload: Any, as_json: bool, render: Callable[[], None]) -> None:
-    """Give a command's result: JSON on stdout, or what ``render`` prints for a person."""
+    """Give a command's result: JSON on stdout, or what ``render`` prints for a person.
+
+    Where several processes were launched together, the main one alone speaks.
+    """
+    if not processes.is_main():
+        return
     if as_json:
         json.dump(payload, sys.stdout, indent=1, ensure_ascii=False, default=str)
         sys.stdout.write("\n")

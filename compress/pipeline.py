@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import artifact as artifacts
-from compress import catalog, data, environment, log
+from compress import catalog, data, environment, log, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
@@ -116,23 +116,29 @@ class _Run:
         if found is not None:
             log.info("%s: already in the store (%s)", link.label, key[:12])
             return Built(label=link.label, artifact=found, reused=True)
+        if not processes.is_main():
+            return self._assist(link, key, source, ancestors)
         with self.store.building(key) as building:
             found = self.store.get(key)  # another process may have sealed it while we waited
             if found is not None:
                 return Built(label=link.label, artifact=found, reused=True)
             log.info("%s: running", link.label)
-            sealed = self._run_stage(link, key, source, ancestors, building)
+            facts = self._run_stage(link, source, ancestors, building)
+            files = artifacts.inventory(building.out)
+            if not files:
+                raise RuntimeError(f"the stage '{link.name}' wrote nothing")
+            sealed = self.store.seal(key, building, self._manifest(link, key, source, files, facts))
         log.info("%s: done in %.1f s", link.label, sealed.manifest.facts["seconds"])
         return Built(label=link.label, artifact=sealed, reused=False)
 
     def _run_stage(
         self,
         link: Link,
-        key: str,
         source: Artifact | None,
         ancestors: tuple[Artifact, ...],
         building: Building,
-    ) -> Artifact:
+    ) -> dict[str, Any]:
+        """Run a stage in its folders; gives the facts that it recorded."""
         facts: dict[str, Any] = {}
 
         def record(name: str, value: Any) -> None:
@@ -154,14 +160,24 @@ class _Run:
         with _torch_threads(self.threads):
             link.module.run(source, link.config, context)
         facts["seconds"] = round(time.perf_counter() - started, 3)
-        files = artifacts.inventory(building.out)
-        if not files:
-            raise RuntimeError(f"the stage '{link.name}' wrote nothing")
-        manifest = self._manifest(link, key, source, files, facts)
-        return self.store.seal(key, building, manifest)
+        return facts
+
+    def _assist(
+        self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]
+    ) -> Built:
+        """What a process other than the main one does: take part in the stage, and wait for the seal."""
+        if "train" in link.module.DATA and self.store.await_builder(key):
+            with self.store.assisting(key) as building:
+                self._run_stage(link, source, ancestors, building)
+        return Built(label=link.label, artifact=self.store.await_seal(key), reused=False)
 
     def _manifest(
-        self, link: Link, key: str, source: Artifact | None, files: dict[str, FileEntry], facts: dict[str, Any]
+        self,
+        link: Link,
+        key: str,
+        source: Artifact | None,
+        files: dict[str, FileEntry],
+        facts: dict[str, Any],
     ) -> Manifest:
         config = link.config.model_dump(mode="json")
         kind = link.module.PRODUCES
@@ -379,7 +395,7 @@ def run_stage(
         stages=(Named(name=name, options=options),),
     )
     built = run(recipe, store)[-1].artifact
-    return deliver(built, out) if out is not None else built
+    return deliver(built, out) if out is not None and processes.is_main() else built
 
 
 def _recorded_data(source: Artifact) -> DataConfig | None:

@@ -67,6 +67,13 @@ class Team:
 
         return broadcast_object_list([value])[0]
 
+    def spread(self, tensor: torch.Tensor) -> None:
+        """Overwrite a tensor by the main process's values, on every process."""
+        if self.accelerator is not None:
+            from accelerate.utils import broadcast
+
+            broadcast(tensor)
+
     def wait(self) -> None:
         """Return when every process is here."""
         if self.accelerator is not None:

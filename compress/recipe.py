@@ -165,7 +165,9 @@ def validate(model: type[BaseModel], value: Any, where: str) -> Any:
 def _override(tree: dict[str, Any], assignment: str) -> None:
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise RecipeError(f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{assignment}'")
+        raise RecipeError(
+            f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{assignment}'"
+        )
     *parents, last = path.split(".")
     node: Any = tree
     for step in parents:

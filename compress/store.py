@@ -18,12 +18,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from time import sleep
 
 from filelock import FileLock, Timeout
 
 from compress import log
 from compress.artifact import MANIFEST, Artifact, Manifest, write_manifest
 from compress.errors import ArtifactError, UserError
+
+_POLL_SECONDS = 0.05
 
 
 def default_root() -> Path:
@@ -118,6 +121,33 @@ class Store:
             shutil.rmtree(out, ignore_errors=True)
             lock.release()
 
+    @contextmanager
+    def assisting(self, key: str) -> Iterator[Building]:
+        """Folders for a process that takes part in a build without writing its result.
+
+        Its ``out`` is thrown away; the scratch is the builder's.
+        """
+        out = self.root / "building" / f"assist.{secrets.token_hex(4)}"
+        out.mkdir(parents=True)
+        try:
+            yield Building(out=out, scratch=self.root / "scratch" / key)
+        finally:
+            shutil.rmtree(out, ignore_errors=True)
+
+    def await_builder(self, key: str) -> bool:
+        """Return True once a builder of the key is at work, False once the key is sealed."""
+        while not self.has(key):
+            if any((self.root / "building").glob(f"{key}.*")):
+                return True
+            sleep(_POLL_SECONDS)
+        return False
+
+    def await_seal(self, key: str) -> Artifact:
+        """Wait for a key's builder to seal it; gives the artifact."""
+        while not self.has(key):
+            sleep(_POLL_SECONDS)
+        return Artifact.open(self.path(key))
+
     def seal(self, key: str, building: Building, manifest: Manifest) -> Artifact:
         """Write the manifest last, move the folder into place and drop the scratch."""
         write_manifest(building.out, manifest)
@@ -163,7 +193,9 @@ class Store:
             try:
                 lock.acquire(timeout=0)
             except Timeout:
-                raise UserError(f"the store {self.root} is in use (key {key[:12]}): try again later") from None
+                raise UserError(
+                    f"the store {self.root} is in use (key {key[:12]}): try again later"
+                ) from None
             try:
                 leftovers = list((self.root / "building").glob(f"{key}.*"))
                 scratch = self.root / "scratch" / key
@@ -177,9 +209,7 @@ class Store:
                 lock.release()
         return removed
 
-    def _is_doomed(
-        self, key: str, *, unused_for: timedelta | None, damaged: bool, everything: bool
-    ) -> bool:
+    def _is_doomed(self, key: str, *, unused_for: timedelta | None, damaged: bool, everything: bool) -> bool:
         folder = self.path(key)
         if not folder.is_dir():
             return False
@@ -214,7 +244,8 @@ def deliver(artifact: Artifact, out: Path) -> Artifact:
                 return present
         if not out.is_dir() or any(out.iterdir()):
             raise UserError(
-                f"the output folder {out} is in use (it holds something else): choose another --out or remove it"
+                f"the output folder {out} is in use (it holds something else): "
+                "choose another --out or remove it"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
     temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"

@@ -62,19 +62,22 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
         known = out / RECIPE
         if names - {".lock"} and not known.is_file():
             raise UserError(
-                f"the output folder {out} is in use (it holds something else): choose another --out or empty it"
+                f"the output folder {out} is in use (it holds something else): "
+                "choose another --out or empty it"
             )
         if known.is_file() and known.read_text(encoding="utf-8") != text:
             raise UserError(
-                f"the output folder {out} is in use (it holds the run of another recipe): choose another --out, "
-                "or remove it"
+                f"the output folder {out} is in use (it holds the run of another recipe): "
+                "choose another --out, or remove it"
             )
     out.mkdir(parents=True, exist_ok=True)
     lock = FileLock(out / ".lock")
     try:
         lock.acquire(timeout=0)
     except Timeout:
-        raise UserError(f"the output folder {out} is in use by another process: wait for it, or choose another") from None
+        raise UserError(
+            f"the output folder {out} is in use by another process: wait for it, or choose another"
+        ) from None
     try:
         (out / RECIPE).write_text(text, encoding="utf-8")
         yield
@@ -147,11 +150,15 @@ def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: P
         raise RecipeError(f"bench.candidates names {', '.join(unknown)}; this run has: {', '.join(known)}")
     chosen = [each for each in built if not wanted or each.label in wanted]
     specs = [
-        CandidateSpec(name=each.label, path=each.artifact.path, runtime=recipe.bench.runtimes.get(each.artifact.kind))
+        CandidateSpec(
+            name=each.label, path=each.artifact.path, runtime=recipe.bench.runtimes.get(each.artifact.kind)
+        )
         for each in chosen
     ]
     log.info("bench: measuring %d candidates", len(specs))
-    found = measure(specs, data=rows, bench=recipe.bench, seed=recipe.seed, recipe=recipe.model_dump(mode="json"))
+    found = measure(
+        specs, data=rows, bench=recipe.bench, seed=recipe.seed, recipe=recipe.model_dump(mode="json")
+    )
     judged = judge.judge(found, recipe.gates)
     report.write_all(judged, folder)
     return judged
@@ -164,7 +171,9 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
         for each in built
     ]
     temporary = folder / f".{RUN}.tmp"
-    temporary.write_text(json.dumps({"schema_version": SCHEMA, "artifacts": listing}, indent=1) + "\n", encoding="utf-8")
+    temporary.write_text(
+        json.dumps({"schema_version": SCHEMA, "artifacts": listing}, indent=1) + "\n", encoding="utf-8"
+    )
     temporary.replace(folder / RUN)
 
 

@@ -9,22 +9,27 @@ from __future__ import annotations
 
 from collections.abc import Set
 
-import numpy as np
 import onnx
-from onnx import helper, numpy_helper
+from onnx import helper
 
-from deploy import graph, integers, products
+from deploy import graph, products, qdq
 
 
-def quantize(model: onnx.ModelProto, names: Set[str], largest: int = 127) -> None:
+def quantize(
+    model: onnx.ModelProto,
+    names: Set[str],
+    largest: int = 127,
+    index: graph.Index | None = None,
+) -> None:
     """Rewrite the named weight products in place.
 
     Args:
         model: a float graph with named nodes.
         names: of weight products.
         largest: integer for the largest weight of a channel; 64 where the CPU adds with saturation.
+        index: of the model, where its weights lie in a folder.
     """
-    index = graph.Index(model)
+    index = index or graph.Index(model)
     chosen = {one.name: one for one in products.find(model) if one.name in names}
     rewritten: list[onnx.NodeProto] = []
     quantized: set[str] = set()
@@ -47,20 +52,11 @@ def quantize(model: onnx.ModelProto, names: Set[str], largest: int = 127) -> Non
         if product.weight not in stored:
             stored.add(product.weight)
             array = index.array(product.weight)
-            _store(model, product.weight, array.T if product.transposed else array, largest)
+            qdq.store_weight(model, product.weight, array.T if product.transposed else array, largest)
         rewritten += _product(product, node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
     graph.drop_unused(model)
-
-
-def _store(model: onnx.ModelProto, name: str, weight: np.ndarray, largest: int) -> None:
-    scales = integers.symmetric_scales(weight, axis=1, largest=largest)
-    whole = integers.quantize_symmetric(weight, scales, axis=1, largest=largest)
-    for suffix, array in (("_q", whole), ("_q_scale", scales), ("_q_zero", np.zeros_like(whole[0]))):
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.ascontiguousarray(array), f"{name}{suffix}")
-        )
 
 
 def _product(product: products.WeightProduct, node: onnx.NodeProto) -> list[onnx.NodeProto]:
@@ -70,7 +66,7 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto) -> list[onnx
     made = [
         helper.make_node(
             "MatMulInteger",
-            [f"{source}_q", f"{weight}_q", f"{source}_q_zero", f"{weight}_q_zero"],
+            [f"{source}_q", f"{weight}_q", f"{source}_q_zero", f"{weight}_zero"],
             [f"{product.output}_integer"],
             f"{name}_integer",
         ),
@@ -83,7 +79,7 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto) -> list[onnx
         ),
         helper.make_node(
             "Mul",
-            [f"{source}_q_scale", f"{weight}_q_scale"],
+            [f"{source}_q_scale", f"{weight}_scale"],
             [f"{product.output}_scale"],
             f"{name}_scale",
         ),

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from deploy.graph_facts import MODEL
+from deploy.graph_facts import MODEL as MODEL
 
 # protobuf cannot hold 2 GiB; what is near it goes to a file of its own.
 _PROTOBUF_LIMIT = 2**31 - 2**26
@@ -88,9 +88,15 @@ def strip_notes(model: onnx.ModelProto) -> None:
 class Index:
     """Who makes a tensor, who takes it, and which tensors are constants; valid until the graph changes."""
 
-    def __init__(self, model: onnx.ModelProto) -> None:
-        """Walk the graph once."""
+    def __init__(self, model: onnx.ModelProto, folder: Path | None = None) -> None:
+        """Walk the graph once.
+
+        Args:
+            model: the graph.
+            folder: where the weights lie, for a graph that was loaded without them.
+        """
         graph = model.graph
+        self._folder = str(folder or "")
         self.constants: dict[str, onnx.TensorProto] = {one.name: one for one in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":
@@ -109,7 +115,7 @@ class Index:
 
     def array(self, name: str) -> np.ndarray:
         """The value of a constant."""
-        return numpy_helper.to_array(self.constants[name])
+        return numpy_helper.to_array(self.constants[name], self._folder)
 
     def shape(self, name: str) -> tuple[int, ...]:
         """The shape of a constant."""

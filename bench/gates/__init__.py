@@ -7,22 +7,104 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-if TYPE_CHECKING:
-    from pydantic import BaseModel
+from pydantic import BaseModel, ConfigDict
 
-    from bench.record import Report, Verdict
+from bench.record import Interval, Report, Verdict
+
+if TYPE_CHECKING:
+    from bench.limits import Limit
+
+
+class GateConfig(BaseModel):
+    """The base of every gate's options.
+
+    Attributes:
+        candidate: that is judged; the last one of the report, which ships, when absent.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    candidate: str | None = None
 
 
 class Gate(Protocol):
     """The names that a gate module defines.
 
     Attributes:
-        Config: its limit (a string with its unit) and what it looks at.
+        Config: its limit (with its unit) and what it looks at.
+        PROBE: the probe whose figures it reads; None where it reads facts of the artifact.
     """
 
-    Config: type[BaseModel]
+    Config: type[GateConfig]
+    PROBE: str | None
 
     @staticmethod
     def check(report: Report, candidate: str, config: Any) -> Verdict:
         """The verdict on one candidate; ratios refer to ``report.baseline``."""
         ...
+
+
+def missing(report: Report, gate: str, candidate: str, metric: str, limit: str, wanted: str) -> Verdict:
+    """The verdict where there is nothing to judge: fail, with a list of what was measured.
+
+    Args:
+        report: that was searched.
+        gate: its name.
+        candidate: that should have been judged.
+        metric: that was looked for.
+        limit: as written.
+        wanted: what was looked for, in words.
+    """
+    there = {}
+    for one in report.measurements:
+        if one.candidate == candidate:
+            at = ", ".join(f"{key} {value}" for key, value in one.conditions.items())
+            there[f"{one.metric} ({at})" if at else one.metric] = None
+    listed = "; ".join(there) or "nothing"
+    return Verdict(
+        gate=gate,
+        candidate=candidate,
+        status="fail",
+        metric=metric,
+        value=None,
+        interval=None,
+        limit=limit,
+        reason=f"{wanted} was not measured for '{candidate}', and what is missing fails; measured: {listed}",
+    )
+
+
+def decide(
+    gate: str,
+    candidate: str,
+    metric: str,
+    value: float,
+    interval: Interval | None,
+    limit: Limit,
+    *,
+    at_most: bool,
+    said: str,
+) -> Verdict:
+    """The verdict on a figure that is there.
+
+    Args:
+        gate: its name.
+        candidate: that is judged.
+        metric: that was looked at.
+        value: found, in the limit's base unit.
+        interval: of the value.
+        limit: to hold.
+        at_most: whether the limit is an upper one.
+        said: the figure in words.
+    """
+    holds = limit.holds_above(value) if at_most else limit.holds_below(value)
+    side = "at most" if at_most else "at least"
+    return Verdict(
+        gate=gate,
+        candidate=candidate,
+        status="pass" if holds else "fail",
+        metric=metric,
+        value=value,
+        interval=interval,
+        limit=limit.text,
+        reason=f"{said}; allowed: {side} {limit.text}",
+    )

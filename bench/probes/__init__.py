@@ -50,12 +50,14 @@ class Probe(Protocol):
         UNIT: of its main figure.
         BETTER: ``lower`` or ``higher``.
         DEFAULT: whether it runs when no probes are named.
+        FRESH: whether it wants processes that have run nothing yet; such probes go first.
     """
 
     Config: type[BaseModel]
     UNIT: str
     BETTER: str
     DEFAULT: bool
+    FRESH: bool
 
     @staticmethod
     def measure(lanes: Sequence[Lane], subject: Subject, config: Any) -> list[Measurement]:

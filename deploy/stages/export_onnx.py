@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
 from compress import checkpoint, log
-from compress.errors import DataError
 from compress.stages import Context, StageConfig
 from deploy import graph, graph_facts, parity, torch_export
+from deploy.encoder import Encoder, carry, real_rows
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
-    from deploy.parity import Feed
 
 CONSUMES = frozenset({"torch"})
 PRODUCES = "onnx"
@@ -61,23 +59,12 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         ModelError: the exporter cannot do this model.
         ParityError: the graph computes something else.
     """
-    described = checkpoint.read_config(source.path)
-    head = ctx.task.head_of(described)
-    processor = ctx.task.load_processor(source.path)
-    spec = ctx.task.export_spec(described, processor, head)
-    limits = graph_facts.limits(described, spec, config.max_batch, config.max_length)
-    bound = min((size for sizes in limits.values() for axis, size in sizes.items() if axis), default=None)
-    agreed = checkpoint.read_max_length(source.path)
-    max_length = min((size for size in (agreed, bound) if size is not None), default=None)
-    rows = _rows(ctx)
-
-    def encode(some: Sequence[Mapping[str, Any]]) -> Feed:
-        batch = ctx.task.encode(some, processor, head, max_length, labelled=False)
-        return {name: batch.inputs[name] for name in spec.inputs}
-
-    lengths = ctx.task.lengths(rows, processor)
-    on = parity.cases(rows, lengths, encode, ctx.seed)
-    traced = encode([rows[i] for i in parity.spread(lengths, 3, len(rows))[1:]])
+    encoder = Encoder.open(source.path, ctx.task, config.max_length)
+    spec = encoder.spec
+    rows = real_rows(ctx, "the parity check of an export")
+    on = encoder.cases(rows, ctx.seed)
+    picks = parity.spread(encoder.lengths(rows), 3, len(rows))
+    traced = encoder.feed([rows[i] for i in (picks * 2)[1:3]])
     model = checkpoint.load(source.path, ctx.task, attention="eager")
     wrapped = torch_export.NamedOutputs(model, tuple(spec.inputs), tuple(spec.outputs)).eval()
 
@@ -105,26 +92,15 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     ctx.record("parity", parity.summary(found))
     ctx.record("graph", {"nodes": len(exported.graph.node), "opset": graph.opset(exported)})
-    checkpoint.copy_sidecars(source.path, ctx.out)
+    carry(source.path, ctx.out)
     if config.max_length is not None:
-        checkpoint.write_max_length(ctx.out, max_length)
+        checkpoint.write_max_length(ctx.out, encoder.max_length)
     graph_facts.write(
         ctx.out,
         graph_facts.GraphFacts(
             precision="fp32",
             opset=graph.opset(exported),
             exporter=config.exporter,
-            limits=limits,
+            limits=graph_facts.limits(encoder.config, spec, config.max_batch, config.max_length),
         ),
     )
-
-
-def _rows(ctx: Context) -> Sequence[Mapping[str, Any]]:
-    """The rows to check parity on."""
-    rows = ctx.data.calibration if ctx.data is not None else ()
-    if len(rows) < 2:
-        raise DataError(
-            "the export is checked on real rows and found "
-            f"{len(rows)}: give --data with at least 2 training rows"
-        )
-    return rows

@@ -46,16 +46,25 @@ CONFIGS: dict[str, dict[str, Any]] = {
     "vit": {**_SMALL, "image_size": 8, "patch_size": 4, "num_channels": 1},
 }
 # Where the products of a layer are: query, key, value, attention output, FFN in, FFN out.
+_BERT = (
+    "attention.self.query",
+    "attention.self.key",
+    "attention.self.value",
+    "attention.output.dense",
+    "intermediate.dense",
+    "output.dense",
+)
+_DEBERTA = tuple(name.replace(".query", ".query_proj").replace(".key", ".key_proj") for name in _BERT)
 PARTS = {
-    "bert": ("bert.encoder.layer.{}.", "attention.self.query", "attention.self.key", "attention.self.value",
-             "attention.output.dense", "intermediate.dense", "output.dense"),
-    "roberta": ("roberta.encoder.layer.{}.", "attention.self.query", "attention.self.key", "attention.self.value",
-                "attention.output.dense", "intermediate.dense", "output.dense"),
-    "deberta-v2": ("deberta.encoder.layer.{}.", "attention.self.query_proj", "attention.self.key_proj",
-                   "attention.self.value_proj", "attention.output.dense", "intermediate.dense", "output.dense"),
-    "distilbert": ("distilbert.transformer.layer.{}.", "attention.q_lin", "attention.k_lin", "attention.v_lin",
-                   "attention.out_lin", "ffn.lin1", "ffn.lin2"),
-}  # fmt: skip
+    "bert": ("bert.encoder.layer.{}.", *_BERT),
+    "roberta": ("roberta.encoder.layer.{}.", *_BERT),
+    "deberta-v2": ("deberta.encoder.layer.{}.", *(n.replace(".value", ".value_proj") for n in _DEBERTA)),
+    "distilbert": (
+        "distilbert.transformer.layer.{}.",
+        *(f"attention.{name}" for name in ("q_lin", "k_lin", "v_lin", "out_lin")),
+        *("ffn.lin1", "ffn.lin2"),
+    ),
+}
 
 
 def _model(kind: str, task: ModuleType | None = None, **changes: Any) -> Any:
@@ -100,6 +109,9 @@ def _prune(model: Any, kind: str, heads: dict[int, list[int]], neurons: dict[int
             _cut(model.get_submodule(base + part), rows, 0)
         _cut(model.get_submodule(base + o), rows, 1)
         owner = model.get_submodule((base + q).rpartition(".")[0])
+        for name in ("pos_key_proj", "pos_query_proj"):
+            if hasattr(owner, name):
+                _cut(getattr(owner, name), rows, 0)
         for attribute, value in (("num_attention_heads", len(kept)), ("n_heads", len(kept)),
                                  ("all_head_size", len(rows))):  # fmt: skip
             if hasattr(owner, attribute):
@@ -111,7 +123,7 @@ def _prune(model: Any, kind: str, heads: dict[int, list[int]], neurons: dict[int
 
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_uneven_widths_and_removed_heads_come_back_bit_identical(kind: str, tmp_path: Path) -> None:
-    """Layers of different width and head count reload with equal logits, and saving again gives equal bytes."""
+    """Layers of different width and head count reload with equal logits; saved again, with equal bytes."""
     model = _model(kind)
     whole = _logits(model)
     _prune(model, kind, {0: [0, 2, 3], 1: [1]}, {0: list(range(0, 48, 3)), 1: [1, 5, 8]})
@@ -173,7 +185,7 @@ def test_shapes_json_says_what_differs(tmp_path: Path) -> None:
 
 
 def test_saving_is_deterministic_and_knows_no_place(tmp_path: Path) -> None:
-    """The same weights saved from two models, loaded from two folders, give the same bytes; no path, no version."""
+    """The same weights saved from two folders give the same bytes: no path, no version, sorted keys."""
     first, second = tmp_path / "first", tmp_path / "second"
     first.mkdir()
     second.mkdir()
@@ -227,7 +239,7 @@ def test_an_index_cannot_point_outside(tmp_path: Path) -> None:
 
 
 def test_tied_weights_are_saved_once_and_stay_tied(tmp_path: Path) -> None:
-    """A tied matrix is one tensor in the file and one parameter after loading, also with another vocabulary."""
+    """A tied matrix is one tensor in the file and one parameter after loading, also of another size."""
     task = _task("masked", "AutoModelForMaskedLM")
     model = _model("bert", task)
     table = model.bert.embeddings.word_embeddings
@@ -269,7 +281,9 @@ def test_a_missing_weight_is_named(tmp_path: Path) -> None:
     weights = load_file(_folder(tmp_path) / "model.safetensors")
     del weights["bert.encoder.layer.1.output.dense.bias"]
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"weights are missing for bert\.encoder\.layer\.1\.output\.dense\.bias"):
+    with pytest.raises(
+        ModelError, match=r"weights are missing for bert\.encoder\.layer\.1\.output\.dense\.bias"
+    ):
         checkpoint.load(tmp_path, TEXT)
 
 
@@ -278,7 +292,9 @@ def test_an_unknown_weight_is_named(tmp_path: Path) -> None:
     weights = load_file(_folder(tmp_path) / "model.safetensors")
     weights["bert.surprise"] = torch.zeros(2)
     save_file(weights, tmp_path / "model.safetensors")
-    with pytest.raises(ModelError, match=r"hold bert\.surprise, which a BertForSequenceClassification has not"):
+    with pytest.raises(
+        ModelError, match=r"hold bert\.surprise, which a BertForSequenceClassification has not"
+    ):
         checkpoint.load(tmp_path, TEXT)
 
 
@@ -288,7 +304,7 @@ def test_lost_shapes_are_noticed(tmp_path: Path) -> None:
     _prune(model, "bert", {0: [0]}, {})
     checkpoint.save(model, tmp_path, source=None)
     (tmp_path / "shapes.json").unlink()
-    with pytest.raises(ModelError, match=r"has the shape \[8.*its shapes\.json is missing"):
+    with pytest.raises(ModelError, match=r"has the shape \[32, 8\].*its shapes\.json is missing"):
         checkpoint.load(tmp_path, TEXT)
 
 
@@ -298,9 +314,18 @@ def test_lost_shapes_are_noticed(tmp_path: Path) -> None:
         ("{", "does not fit the model"),
         ('{"schema_version": 2, "parameters": {}, "attributes": {}}', "another version"),
         ('{"schema_version": 1, "parameters": {"no.such": [1]}, "attributes": {}}', "does not fit the model"),
-        ('{"schema_version": 1, "parameters": {"classifier.weight": [1]}, "attributes": {}}', "cannot have the shape"),
-        ('{"schema_version": 1, "parameters": {"classifier.weight": [-1, 2]}, "attributes": {}}', "cannot have"),
-        ('{"schema_version": 1, "parameters": {}, "attributes": {"classifier": {"forward": 1}}}', "does not fit"),
+        (
+            '{"schema_version": 1, "parameters": {"classifier.weight": [1]}, "attributes": {}}',
+            "cannot have the shape",
+        ),
+        (
+            '{"schema_version": 1, "parameters": {"classifier.weight": [-1, 2]}, "attributes": {}}',
+            "cannot have",
+        ),
+        (
+            '{"schema_version": 1, "parameters": {}, "attributes": {"classifier": {"forward": 1}}}',
+            "does not fit",
+        ),
     ],
 )
 def test_damaged_shapes(tmp_path: Path, content: str, reason: str) -> None:
@@ -331,7 +356,9 @@ def test_fewer_layers_in_the_config_load_plain(tmp_path: Path) -> None:
 
 def test_another_task_is_refused(tmp_path: Path) -> None:
     """A classifier of texts is no tagger, though their weights have the same names."""
-    with pytest.raises(ModelError, match="is a BertForSequenceClassification, which is no model for token-classif"):
+    with pytest.raises(
+        ModelError, match="is a BertForSequenceClassification, which is no model for token-classif"
+    ):
         checkpoint.load(_folder(tmp_path), TOKENS)
 
 
@@ -343,7 +370,7 @@ def test_an_architecture_without_the_task() -> None:
 
 def test_an_unknown_architecture() -> None:
     """A model type that transformers does not know is refused by name; own code is never run."""
-    with pytest.raises(ModelError, match="the type 'borg'.*does not know.*Python code of its own"):
+    with pytest.raises(ModelError, match=r"the type 'borg'.*does not know.*Python code of its own"):
         checkpoint.initialize({"model_type": "borg", "auto_map": {"AutoConfig": "x.Y"}}, TEXT, 0)
     with pytest.raises(ModelError, match="names no model_type"):
         checkpoint.initialize({"hidden_size": 3}, TEXT, 0)
@@ -376,7 +403,7 @@ def test_attention_falls_back_where_the_class_has_no_sdpa(tmp_path: Path) -> Non
 
 
 def test_sidecars(tmp_path: Path) -> None:
-    """Processor files, encoding.json and licenses travel; weights, config, manifest, graphs and code do not."""
+    """Processor files, encoding.json and licenses travel; weights, config, graphs and code do not."""
     source, out = tmp_path / "source", tmp_path / "out"
     out.mkdir()
     (source / "sub").mkdir(parents=True)

@@ -1,0 +1,246 @@
+"""From evaluation rows to the arrays that lanes run on: the data's own mix, and fixed lengths.
+
+Every candidate gets the same rows in the same order, encoded by its own tokenizer and length limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress import checkpoint
+from compress.errors import UserError
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+    from bench.probes import Subject
+    from compress.tasks import Batch, Prediction
+
+DATA = "data"
+_FEED_BYTES = 64 * 2**20
+_FIXED_FEEDS = 8
+_INFER_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid: rows at once, and tokens a row (or the rows' own)."""
+
+    batch_size: int
+    length: int | str
+
+    @property
+    def conditions(self) -> dict[str, int | str]:
+        """As a measurement states them."""
+        return {"batch_size": self.batch_size, "length": self.length}
+
+    def __str__(self) -> str:
+        """In words, for progress and messages."""
+        return f"batch {self.batch_size}, " + (
+            "real lengths" if self.length == DATA else f"{self.length} tokens"
+        )
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Encoded feeds of one lane at one point.
+
+    Attributes:
+        arrays: one feed a batch.
+        positions: mean length of a feed, padding included; None where rows have no length.
+        padding: share of positions that are padding; None where there is no mask.
+    """
+
+    arrays: list[dict[str, np.ndarray]]
+    positions: float | None
+    padding: float | None
+
+    def note(self) -> str | None:
+        """What a reader should know of the lengths."""
+        if self.positions is None:
+            return None
+        share = "" if self.padding is None else f", of them {100 * self.padding:.0f} % padding"
+        return f"{self.positions:.1f} tokens a row{share}"
+
+
+def points(subject: Subject) -> list[Point]:
+    """The grid: every batch size with every length."""
+    return [Point(size, length) for size in subject.bench.batch_sizes for length in subject.bench.lengths]
+
+
+def processor(lane: Lane, subject: Subject) -> Any:
+    """The candidate's own tokenizer or image processor, loaded once."""
+    if "processor" not in lane.memo:
+        lane.memo["processor"] = subject.task.load_processor(lane.spec.artifact.path)
+    return lane.memo["processor"]
+
+
+def encoder(lane: Lane, subject: Subject) -> Callable[[Sequence[dict[str, Any]]], Batch]:
+    """From rows to arrays, as the candidate's folder says."""
+    own = processor(lane, subject)
+    limit = checkpoint.read_max_length(lane.spec.artifact.path)
+
+    def encode(rows: Sequence[dict[str, Any]]) -> Batch:
+        return subject.task.encode(rows, own, subject.head, limit, labelled=False)
+
+    return encode
+
+
+def batches(count: int, rows: int, size: int, generator: np.random.Generator) -> list[list[int]]:
+    """``count`` batches of row indices: random orders of all rows, one after the other."""
+    needed = count * size
+    orders = [generator.permutation(rows) for _ in range(-(-needed // rows))]
+    flat = np.concatenate(orders)[:needed]
+    return [list(map(int, flat[i * size : (i + 1) * size])) for i in range(count)]
+
+
+def _length_axes(lane: Lane, subject: Subject) -> dict[str, int]:
+    """Input name -> the axis that runs over tokens; empty for a task whose rows have no length."""
+    config = checkpoint.read_config(lane.spec.artifact.path)
+    spec = subject.task.export_spec(config, processor(lane, subject), subject.head)
+    if spec.length_axis is None:
+        return {}
+    return {
+        name: axis
+        for name, axes in spec.inputs.items()
+        for axis, symbol in axes.items()
+        if symbol == spec.length_axis
+    }
+
+
+def stretch(
+    parts: Sequence[dict[str, np.ndarray]], axes: dict[str, int], length: int
+) -> dict[str, np.ndarray]:
+    """One row of exactly ``length`` tokens: real rows one after the other, cut at the end.
+
+    Args:
+        parts: encoded single rows without padding, [1, ...] each.
+        axes: input name -> its token axis.
+        length: wanted.
+    """
+    row = {}
+    for name, axis in axes.items():
+        whole = np.concatenate([part[name] for part in parts], axis=axis)
+        while whole.shape[axis] < length:
+            whole = np.concatenate([whole, whole], axis=axis)
+        row[name] = np.take(whole, np.arange(length), axis=axis)
+    return row
+
+
+def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """Feeds of exactly ``point.length`` tokens, made of real rows' token ids, without padding.
+
+    Raises:
+        UserError: the task's rows have no length.
+    """
+    axes = _length_axes(lane, subject)
+    if not axes or not isinstance(point.length, int):
+        raise UserError(
+            f"lengths: {point.length} was asked for and rows of this task have no length in tokens: use 'data'"
+        )
+    encode = encoder(lane, subject)
+    generator = np.random.default_rng([subject.seed, 2])
+    made = []
+    for _ in range(count):
+        rows = []
+        for _ in range(point.batch_size):
+            parts: list[dict[str, np.ndarray]] = []
+            tokens = 0
+            while tokens < point.length and len(parts) < point.length:
+                row = subject.rows[int(generator.integers(len(subject.rows)))]
+                parts.append(encode([row]).inputs)
+                name, axis = next(iter(axes.items()))
+                tokens += parts[-1][name].shape[axis]
+            rows.append(stretch(parts, axes, point.length))
+        made.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
+    return Feeds(arrays=made, positions=float(point.length), padding=0.0)
+
+
+def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """Feeds of real rows at their own lengths, padded to the longest row of each batch."""
+    encode = encoder(lane, subject)
+    axes = _length_axes(lane, subject)
+    generator = np.random.default_rng([subject.seed, 1])
+    made: list[dict[str, np.ndarray]] = []
+    widths: list[int] = []
+    masked = total = size = 0
+    for picks in batches(count, len(subject.rows), point.batch_size, generator):
+        inputs = encode([subject.rows[i] for i in picks]).inputs
+        made.append(lane.feed(inputs))
+        size += sum(array.nbytes for array in made[-1].values())
+        if axes:
+            name, axis = next(iter(axes.items()))
+            widths.append(inputs[name].shape[axis])
+        mask = inputs.get("attention_mask")
+        if mask is not None:
+            masked += int((mask == 0).sum())
+            total += mask.size
+        if size > _FEED_BYTES and len(made) >= _FIXED_FEEDS:
+            break
+    return Feeds(
+        arrays=made,
+        positions=float(np.mean(widths)) if widths else None,
+        padding=masked / total if total else None,
+    )
+
+
+def at(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """The feeds of a point: up to ``count`` different ones."""
+    if point.length == DATA:
+        return real(lane, subject, point, count)
+    return fixed(lane, subject, point, min(count, _FIXED_FEEDS))
+
+
+def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int], None]) -> list[Prediction]:
+    """The candidate's predictions on every row, in order; computed once a batch size.
+
+    Args:
+        lane: the candidate.
+        subject: rows and task.
+        batch_size: rows at once; rows of similar length share a batch, to keep padding small.
+        done: called with the number of rows after each batch.
+    """
+    key = ("predictions", batch_size)
+    if key in lane.memo:
+        done(len(subject.rows))
+        found: list[Prediction] = lane.memo[key]
+        return found
+    encode = encoder(lane, subject)
+    rows = subject.rows
+    lengths = subject.task.lengths(rows, processor(lane, subject)) if batch_size > 1 else None
+    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
+    by_row: dict[int, Prediction] = {}
+    waiting: list[tuple[list[int], Batch]] = []
+    size = 0
+
+    def flush() -> None:
+        outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
+        for (picks, batch), output in zip(waiting, outputs, strict=True):
+            by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+            done(len(picks))
+        waiting.clear()
+
+    for start in range(0, len(rows), batch_size):
+        picks = [int(i) for i in order[start : start + batch_size]]
+        batch = encode([rows[i] for i in picks])
+        waiting.append((picks, batch))
+        size += sum(array.nbytes for array in batch.inputs.values())
+        if size > _INFER_BYTES or len(waiting) >= 64:
+            flush()
+            size = 0
+    if waiting:
+        flush()
+    lane.memo[key] = [by_row[i] for i in range(len(rows))]
+    return lane.memo[key]
+
+
+def truncated_share(lane: Lane, subject: Subject) -> float | None:
+    """Share of rows that the candidate's length limit cuts; None where rows have no length."""
+    limit = checkpoint.read_max_length(lane.spec.artifact.path)
+    lengths = subject.task.lengths(subject.rows, processor(lane, subject))
+    if lengths is None:
+        return None
+    return float((lengths > limit).mean()) if limit is not None else 0.0

@@ -1,0 +1,86 @@
+"""How far a converted model's outputs may be from its source's: what the conversion itself recorded.
+
+The figures come from the artifact's manifest: the stage that converted it compared it with its source
+on real rows, at several shapes and masks. Nothing is measured again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Self
+
+from pydantic import model_validator
+
+from bench.gates import GateConfig, decide
+from bench.limits import Limit, Number
+from bench.record import Report, Verdict
+
+PROBE = None
+
+
+class Config(GateConfig):
+    """Options; at least one limit, plain numbers.
+
+    Attributes:
+        max_abs_at_most: largest absolute difference of any output on any case.
+        kl_at_most: largest Kullback-Leibler divergence from the source's distribution, in nats.
+    """
+
+    max_abs_at_most: Number | None = None
+    kl_at_most: Number | None = None
+
+    @model_validator(mode="after")
+    def _some(self) -> Self:
+        if not (self.max_abs_at_most or self.kl_at_most):
+            raise ValueError("give max_abs_at_most or kl_at_most")
+        return self
+
+
+def figures(facts: Mapping[str, Any]) -> dict[str, float]:
+    """The worst figures that a stage recorded under ``parity``: ``max_abs``, and ``kl`` where it has one.
+
+    Args:
+        facts: of the artifact; ``parity`` holds ``cases``, each with ``largest`` and perhaps ``kl``.
+    """
+    parity = facts.get("parity")
+    if not isinstance(parity, Mapping):
+        return {}
+    cases = [case for case in parity.get("cases", []) if isinstance(case, Mapping)]
+    found: dict[str, float] = {}
+    for name, key in (("max_abs", "largest"), ("kl", "kl")):
+        values = [float(case[key]) for case in cases if case.get(key) is not None]
+        if name in parity:
+            values.append(float(parity[name]))
+        if values:
+            found[name] = max(values)
+    return found
+
+
+def _one(report: Report, candidate: str, metric: str, limit: Limit) -> Verdict:
+    found = figures(report.facts.get(candidate, {}))
+    if metric not in found:
+        others = sorted(name for name, facts in report.facts.items() if figures(facts))
+        there = f"'{candidate}' records {', '.join(found)}" if found else f"'{candidate}' records none"
+        return Verdict(
+            gate="parity",
+            candidate=candidate,
+            status="fail",
+            metric=metric,
+            value=None,
+            interval=None,
+            limit=limit.text,
+            reason=(
+                f"no parity figure {metric} was recorded for '{candidate}', and what is missing fails; {there}; "
+                f"candidates with parity figures: {', '.join(others) or 'none'}"
+            ),
+        )
+    said = f"{metric} {found[metric]:.3g} from its source, as recorded when it was converted"
+    return decide("parity", candidate, metric, found[metric], None, limit, at_most=True, said=said)
+
+
+def check(report: Report, candidate: str, config: Config) -> Verdict:
+    """Pass when every recorded figure that is asked for is at most its limit."""
+    wanted = (("max_abs", config.max_abs_at_most), ("kl", config.kl_at_most))
+    verdicts = [_one(report, candidate, metric, limit) for metric, limit in wanted if limit is not None]
+    worst = next((one for one in verdicts if one.status != "pass"), verdicts[0])
+    return worst.model_copy(update={"reason": ". ".join(one.reason for one in verdicts)})

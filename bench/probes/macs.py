@@ -1,0 +1,117 @@
+"""Multiply-accumulates of one row, and parameters: from the model itself, at a stated shape.
+
+Counted, not timed, so that they are the same on every machine. PyTorch models are counted by
+PyTorch's own counter with plain attention; ONNX graphs by the shapes of their matrix products and
+convolutions (``bench.graph_costs``). Both count products only.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import feeds, graph_costs
+from bench.feeds import DATA, Point
+from bench.graph_costs import Costs
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import checkpoint, log
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from bench.lanes import Lane
+
+UNIT = "count"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = False
+
+_LENGTH = 128
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        length: tokens; when absent 128, or the smallest length limit among the candidates if that is less.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    length: int | None = Field(default=None, ge=1)
+
+
+def torch_costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Costs:
+    """Costs of a PyTorch model at one feed, by one run on the CPU."""
+    import torch
+    from torch.utils.flop_counter import FlopCounterMode
+
+    model = checkpoint.load(lane.spec.artifact.path, subject.task, attention="eager")
+    counter = FlopCounterMode(display=False)
+    with torch.inference_mode(), counter:
+        model(**{name: torch.from_numpy(array) for name, array in feed.items()})
+    parameters = sum(parameter.numel() for parameter in model.parameters())
+    # The counter takes a multiplication and an addition for two operations.
+    return Costs(macs=counter.get_total_flops() // 2, parameters=parameters, uncounted=())
+
+
+def costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Costs | None:
+    """Costs of a candidate; None for a kind that cannot be looked into (a compiled engine)."""
+    if lane.spec.artifact.kind == "torch":
+        return torch_costs(lane, subject, feed)
+    if lane.spec.artifact.kind == "onnx":
+        return graph_costs.measure(lane.spec.artifact.file("model.onnx"), feed)
+    return None
+
+
+def _point(lanes: Sequence[Lane], subject: Subject, config: Config) -> Point:
+    lengths = subject.task.lengths(subject.rows[:1], feeds.processor(lanes[0], subject))
+    if lengths is None:
+        return Point(1, DATA)
+    limits = [checkpoint.read_max_length(lane.spec.artifact.path) for lane in lanes]
+    allowed = min([limit for limit in limits if limit is not None], default=_LENGTH)
+    return Point(1, config.length or min(_LENGTH, allowed))
+
+
+def _record(name: str, metric: str, own: int, base: int | None, **more: Any) -> Measurement:
+    return Measurement(
+        probe="macs",
+        candidate=name,
+        metric=metric,
+        value=float(own),
+        unit=UNIT,
+        better=BETTER,
+        ratio=own / base if base else None,
+        **more,
+    )
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """``macs`` at the stated shape, and ``parameters``, of every candidate that can be looked into."""
+    point = _point(lanes, subject, config)
+    found: dict[str, Costs] = {}
+    with log.progress("macs", len(lanes)) as bar:
+        for lane in lanes:
+            counted = costs(lane, subject, feeds.at(lane, subject, point, 1).arrays[0])
+            if counted is not None:
+                found[lane.name] = counted
+            bar.advance(1, lane.name)
+    base = found.get(subject.baseline)
+    made = []
+    for name, own in found.items():
+        notes = (f"not counted: {', '.join(own.uncounted)}",) if own.uncounted else ()
+        made += [
+            _record(
+                name,
+                "macs",
+                own.macs,
+                base.macs if base else None,
+                conditions=point.conditions,
+                notes=notes,
+            ),
+            _record(name, "parameters", own.parameters, base.parameters if base else None),
+        ]
+    return made

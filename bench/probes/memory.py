@@ -1,0 +1,129 @@
+"""Memory of a candidate's process, as the operating system sees it, and of the device.
+
+``memory_peak_bytes`` is the peak resident memory of a fresh process that opened the artifact and ran the grid's
+largest rows: the longest ones, at the largest batch size, and at every fixed length.
+``memory_empty_bytes`` is what the same process held when it had closed the model again: interpreter, runtime
+and libraries. ``memory_model_bytes`` is the difference. On a GPU, ``device_memory_peak_bytes`` is what the
+driver says that the process holds; where it cannot see processes, the growth of the whole device.
+"""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Sequence
+from contextlib import ExitStack
+from typing import Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from bench import feeds
+from bench.feeds import DATA, Point
+from bench.lanes import Lane
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+UNIT = "bytes"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = True
+
+_RUNS = 4
+
+
+class Config(BaseModel):
+    """There is nothing to choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
+    """Feeds that stand for the most memory that the grid asks for."""
+    size = max(subject.bench.batch_sizes)
+    made = []
+    if DATA in subject.bench.lengths:
+        lengths = subject.task.lengths(subject.rows, feeds.processor(lane, subject))
+        rows = list(subject.rows)
+        if lengths is not None:
+            rows = [rows[int(i)] for i in np.argsort(-np.asarray(lengths), kind="stable")]
+        rows = (rows * -(-size // len(rows)))[:size]
+        made.append(lane.feed(feeds.encoder(lane, subject)(rows).inputs))
+    numbers = [length for length in subject.bench.lengths if isinstance(length, int)]
+    if numbers:
+        made += feeds.fixed(lane, subject, Point(size, max(numbers)), 1).arrays
+    return made
+
+
+def _device_bytes(pid: int, device: str) -> tuple[int, bool] | None:
+    """Bytes that a process holds on a GPU (True), or that the whole device has in use (False)."""
+    if not device.startswith("cuda"):
+        return None
+    index = device.partition(":")[2] or "0"
+
+    def ask(query: str) -> list[list[str]]:
+        command = ["nvidia-smi", f"--id={index}", query, "--format=csv,noheader,nounits"]
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603 - fixed words
+        return [line.split(", ") for line in done.stdout.splitlines() if line.strip()]
+
+    for process, used in ask("--query-compute-apps=pid,used_memory"):
+        if process == str(pid) and used.isdigit():
+            return int(used) * 2**20, True
+    return int(ask("--query-gpu=memory.used")[0][0]) * 2**20, False
+
+
+def _record(name: str, metric: str, value: float, base: float | None, notes: tuple[str, ...]) -> Measurement:
+    return Measurement(
+        probe="memory",
+        candidate=name,
+        metric=metric,
+        value=float(value),
+        unit=UNIT,
+        better=BETTER,
+        ratio=value / base if base else None,
+        notes=notes,
+    )
+
+
+def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[str, ...]]]:
+    with ExitStack() as stack:
+        fresh = lane
+        if lane.used:  # what ran before would be in the peak
+            fresh = stack.enter_context(Lane(lane.spec))
+        work = heaviest(fresh, subject)
+        fresh.keep("memory", work)
+        for index in range(len(work)):
+            fresh.turn("memory", [index] * _RUNS)
+        said = fresh.memory()
+        size = max(subject.bench.batch_sizes)
+        note = f"batch {size}, the longest rows of the grid"
+        device = _device_bytes(fresh.opened.pid, lane.spec.device)
+        empty = fresh.empty_bytes()  # closes the model: last
+        found: dict[str, tuple[float, tuple[str, ...]]] = {
+            "memory_peak_bytes": (said.peak, (note,)),
+            "memory_empty_bytes": (empty, ("the process with its libraries, after it closed the model",)),
+            "memory_model_bytes": (said.peak - empty, (note,)),
+        }
+        if device is not None:
+            held, own = device
+            notes = (note,) if own else (note, "the whole device: its driver shows no processes here")
+            found["device_memory_peak_bytes"] = (held, notes)
+        if said.device_allocated:
+            found["device_memory_allocated_bytes"] = (said.device_allocated, (note, "PyTorch's allocator"))
+        fresh.drop("memory")
+    return found
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Peak memory of every candidate, in bytes."""
+    taken = {}
+    with log.progress("memory", len(lanes)) as bar:
+        for lane in lanes:
+            taken[lane.name] = _measure_lane(lane, subject)
+            bar.advance(1, lane.name)
+    base = taken[subject.baseline]
+    return [
+        _record(name, metric, value, base[metric][0] if metric in base else None, notes)
+        for name, figures in taken.items()
+        for metric, (value, notes) in figures.items()
+    ]

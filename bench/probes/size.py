@@ -1,0 +1,58 @@
+"""Bytes on disk: of all files of the artifact, and of its weights alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from bench.probes import Subject
+from bench.record import Measurement
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+    from compress.artifact import Artifact
+
+UNIT = "bytes"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = False
+
+_WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".engine", ".plan")
+
+
+class Config(BaseModel):
+    """There is nothing to choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def weights_bytes(artifact: Artifact) -> int:
+    """Bytes of the files that hold the model itself."""
+    files = artifact.manifest.files
+    return sum(entry.bytes for name, entry in files.items() if name.endswith(_WEIGHTS))
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """``size_bytes`` (model, tokenizer and all; what is shipped) and ``weights_bytes``."""
+    by_name = {lane.name: lane.spec.artifact for lane in lanes}
+    found = []
+    for name, artifact in by_name.items():
+        base = by_name[subject.baseline]
+        for metric, own, other in (
+            ("size_bytes", artifact.size_bytes, base.size_bytes),
+            ("weights_bytes", weights_bytes(artifact), weights_bytes(base)),
+        ):
+            found.append(
+                Measurement(
+                    probe="size",
+                    candidate=name,
+                    metric=metric,
+                    value=float(own),
+                    unit=UNIT,
+                    better=BETTER,
+                    ratio=own / other if other else None,
+                )
+            )
+    return found

@@ -1,0 +1,94 @@
+"""Rows a second when one inference follows the other, in a run of its own.
+
+Apart from latency on purpose: nothing waits between runs, and on a GPU the queue is emptied only at the
+end of a window. One stream a candidate; candidates take turns, window by window.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import feeds, stats
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "per_s"
+BETTER: Final = "higher"
+DEFAULT = True
+FRESH = False
+
+_FEEDS = 64
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        windows: that each candidate gets at each point.
+        seconds: length of a window.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: int = Field(default=5, ge=2)
+    seconds: float = Field(default=0.4, gt=0)
+
+
+def summarize(
+    name: str, rates: dict[str, np.ndarray], baseline: str, conditions: dict[str, int | str], draws: np.ndarray
+) -> Measurement:
+    """The figure of one candidate: median rate over windows, ratio by window.
+
+    Args:
+        name: of the candidate.
+        rates: candidate -> rows a second, [windows].
+        baseline: of the ratio.
+        conditions: stated with the figure.
+        draws: resamples of windows.
+    """
+    own, other = rates[name][:, None], rates[baseline][:, None]
+    ratio, ratio_interval = stats.ratio_of_medians(own, other, draws)
+    return Measurement(
+        probe="throughput",
+        candidate=name,
+        metric="throughput_rows_per_s",
+        value=float(np.median(own)),
+        unit=UNIT,
+        better=BETTER,
+        interval=stats.percentile_interval(own, 50, draws),
+        ratio=ratio,
+        ratio_interval=ratio_interval,
+        conditions=conditions,
+        samples=tuple(float(x) for x in own.ravel()),
+    )
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Rows a second of every candidate at every point of the grid."""
+    generator = np.random.default_rng([subject.seed, 6])
+    draws = stats.resample_rounds(config.windows, generator)
+    found = []
+    for point in feeds.points(subject):
+        key = f"throughput {point}"
+        for lane in lanes:
+            lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
+        taken: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+        with log.progress(f"throughput: {point}", config.windows) as bar:
+            for _ in range(config.windows):
+                for which in generator.permutation(len(lanes)):
+                    rows, seconds = lanes[int(which)].flow(key, config.seconds)
+                    taken[lanes[int(which)].name].append(rows / seconds)
+                bar.advance()
+        rates = {name: np.array(values) for name, values in taken.items()}
+        for lane in lanes:
+            lane.drop(key)
+            found.append(summarize(lane.name, rates, subject.baseline, point.conditions, draws))
+    return found

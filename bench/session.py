@@ -1,0 +1,224 @@
+"""One bench run: open a lane for every candidate, let each probe measure them together, make a report."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from bench import feeds, judge
+from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
+from bench.probes import Subject
+from bench.record import Candidate, Measurement, Report
+from compress import catalog, checkpoint, environment, log
+from compress.artifact import Artifact
+from compress.errors import DataError, UserError
+from compress.recipe import BenchConfig, DataConfig, Named, validate
+
+if TYPE_CHECKING:
+    from compress.tasks import Head
+
+RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
+Rows = DataConfig | Sequence[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class CandidateSpec:
+    """What to measure.
+
+    Attributes:
+        name: unique; the stage's in a run, the folder's otherwise.
+        path: of a sealed artifact.
+        runtime: name in the catalog, or ``module:Class``; by the artifact's kind when None.
+        options: of the runtime.
+    """
+
+    name: str
+    path: Path
+    runtime: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+def check(bench: BenchConfig) -> None:
+    """Refuse a bench configuration whose probes or runtimes do not exist, before anything runs.
+
+    Raises:
+        UserError: an unknown name, or options that do not fit; the message lists what is allowed.
+    """
+    _probes(bench)
+    for kind, runtime in bench.runtimes.items():
+        if kind not in RUNTIMES:
+            raise UserError(f"bench.runtimes: unknown kind '{kind}'. Known: {', '.join(RUNTIMES)}.")
+        if ":" not in runtime:
+            catalog.path("runtime", runtime)
+
+
+def _probes(bench: BenchConfig) -> list[tuple[str, ModuleType, Any]]:
+    """The probes to run with their options; those that need untouched processes first."""
+    wanted = bench.probes or tuple(
+        Named(name=name) for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT
+    )
+    found = []
+    for entry in wanted:
+        module = catalog.load("probe", entry.name)
+        options = validate(module.Config, entry.options, f"probe '{entry.name}'")
+        found.append((catalog.canonical(entry.name), module, options))
+    return sorted(found, key=lambda one: not one[1].FRESH)
+
+
+def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str) -> list[LaneSpec]:
+    names = [candidate.name for candidate in candidates]
+    twice = sorted({name for name in names if names.count(name) > 1})
+    if not candidates:
+        raise UserError("there is nothing to measure: name at least one model or artifact")
+    if twice:
+        raise UserError(f"two candidates are called {', '.join(twice)}: write NAME=PATH to tell them apart")
+    if bench.baseline is not None and bench.baseline not in names:
+        raise UserError(f"the baseline '{bench.baseline}' is not among the candidates: {', '.join(names)}")
+    found = []
+    for candidate in candidates:
+        artifact = Artifact.open(candidate.path)
+        runtime = candidate.runtime or bench.runtimes.get(artifact.kind) or RUNTIMES[artifact.kind]
+        if ":" not in runtime:
+            catalog.path("runtime", runtime)
+        found.append(
+            LaneSpec(
+                name=candidate.name,
+                artifact=artifact,
+                runtime=runtime,
+                device=device,
+                threads=cpu_threads(bench.threads),
+                options=dict(candidate.options),
+            )
+        )
+    return found
+
+
+def _common_head(specs: Sequence[LaneSpec], task: ModuleType, baseline: str) -> Head:
+    """The baseline's head, refused where a candidate's task or labels are others."""
+    by_name = {spec.name: spec for spec in specs}
+    base = by_name[baseline].artifact
+    head: Head = task.head_of(checkpoint.read_config(base.path))
+    for spec in specs:
+        if spec.artifact.task != base.task:
+            raise UserError(
+                f"candidate '{spec.name}' is for {spec.artifact.task} and the baseline '{baseline}' for "
+                f"{base.task}: they cannot be compared"
+            )
+        own: Head = task.head_of(checkpoint.read_config(spec.artifact.path))
+        if own != head:
+            raise UserError(
+                f"candidate '{spec.name}' has the labels {', '.join(own.labels)} ({own.problem}) and the baseline "
+                f"'{baseline}' {', '.join(head.labels)} ({head.problem}): they cannot be compared"
+            )
+    return head
+
+
+def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+    """Evaluation rows, aligned to the head, and what the report says of them."""
+    if isinstance(rows, DataConfig):
+        from compress import data  # rows that were given need none of it
+
+        found = data.evaluation(rows, task, seed, head)
+        return list(found), {
+            **rows.model_dump(mode="json", exclude_defaults=True),
+            "fingerprint": data.fingerprint(rows, seed, "evaluation"),
+            "rows": len(found),
+        }
+    if not rows:
+        raise DataError("there are no evaluation rows: measuring needs at least one")
+    return list(rows), {"source": "given rows", "rows": len(rows)}
+
+
+def _describe(lane: Lane) -> Candidate:
+    spec, manifest = lane.spec, lane.spec.artifact.manifest
+    return Candidate(
+        name=spec.name,
+        artifact=spec.artifact.id,
+        kind=spec.artifact.kind,
+        stage=manifest.stage,
+        runtime=spec.runtime,
+        runtime_options=spec.options,
+        device=spec.device,
+        threads=spec.threads,
+        provenance=lane.opened.provenance,
+        lineage=tuple(step.stage for step in manifest.lineage),
+    )
+
+
+def _checked(probe: str, found: list[Measurement]) -> list[Measurement]:
+    for one in found:
+        if not math.isfinite(one.value):
+            raise UserError(
+                f"the probe '{probe}' found {one.metric} = {one.value} for candidate '{one.candidate}': the model "
+                "does not give finite figures on these rows; check it with 'paredown compare'"
+            )
+    return found
+
+
+def measure(
+    candidates: Sequence[CandidateSpec],
+    data: Rows,
+    bench: BenchConfig | None = None,
+    *,
+    seed: int = 0,
+    gates: Sequence[Named] = (),
+    title: str | None = None,
+    recipe: dict[str, Any] | None = None,
+) -> Report:
+    """Measure candidates side by side, and judge them where gates are given.
+
+    Args:
+        candidates: in the order of the report; the last one is what ships.
+        data: where the evaluation rows are, or aligned rows themselves.
+        bench: what to measure; the defaults when None.
+        seed: of shuffles and resamples.
+        gates: what the result is held to; what they look at is measured even where ``bench`` does not say so.
+        title: of the report.
+        recipe: recorded in the report.
+
+    Raises:
+        UserError: a candidate that cannot be opened or compared, or a process that died; it is named.
+    """
+    prepared = judge.prepare(gates)
+    bench = judge.widen(bench or BenchConfig(), prepared)
+    check(bench)
+    device = environment.resolve_device(bench.device)
+    specs = _specs(candidates, bench, device)
+    baseline = bench.baseline or specs[0].name
+    judge.check_candidates(prepared, [spec.name for spec in specs])
+    task = catalog.load("task", specs[0].artifact.task)
+    head = _common_head(specs, task, baseline)
+    rows, facts = _rows(data, task, seed, head)
+    subject = Subject(task=task, rows=rows, head=head, bench=bench, baseline=baseline, seed=seed)
+    measurements: list[Measurement] = []
+    with ExitStack() as stack:
+        lanes = stack.enter_context(open_lanes(specs))
+        by_name = {lane.name: lane for lane in lanes}
+        share = feeds.truncated_share(by_name[baseline], subject)
+        if share is not None:
+            facts["truncated_share"] = round(share, 4)
+        for name, module, options in _probes(bench):
+            log.detail("probe: %s", name)
+            measurements += _checked(name, module.measure(lanes, subject, options))
+        described = tuple(_describe(lane) for lane in lanes)
+    report = Report(
+        title=title or f"{specs[-1].name} against {baseline}",
+        task=specs[0].artifact.task,
+        candidates=described,
+        baseline=baseline,
+        measurements=tuple(measurements),
+        data=facts,
+        facts={spec.name: spec.artifact.manifest.facts for spec in specs},
+        environment=environment.describe(),
+        config=bench.model_dump(mode="json"),
+        recipe=recipe,
+        seed=seed,
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+    return judge.judge(report, gates) if gates else report

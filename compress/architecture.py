@@ -1,0 +1,218 @@
+"""Which transformers class a configuration means for a task; code of a folder's own is never run."""
+
+from __future__ import annotations
+
+import copy
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from compress import catalog
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PretrainedConfig, PreTrainedModel
+
+CONFIG = "config.json"
+
+# Where and when it was saved and how it is called: equal models would differ in bytes.
+_NOT_THE_MODEL = (
+    "_name_or_path",
+    "_commit_hash",
+    "transformers_version",
+    "auto_map",
+    "output_attentions",
+    "output_hidden_states",
+    "return_dict",
+)
+
+# Classes without a task's head: what fine-tuning starts from.
+_HEADLESS = (
+    "AutoModel",
+    "AutoModelForPreTraining",
+    "AutoModelForMaskedLM",
+    "AutoModelForMaskedImageModeling",
+)
+
+
+def read_config(folder: Path) -> dict[str, Any]:
+    """The content of a folder's ``config.json``.
+
+    Raises:
+        ModelError: there is none, or it is no JSON object.
+    """
+    file = folder / CONFIG
+    if not file.is_file():
+        raise ModelError(
+            f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
+            "and model.safetensors, or an artifact that paredown wrote"
+        )
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
+        raise ModelError(f"{file} is not valid JSON ({cause}): get the model folder again") from cause
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no JSON object: get the model folder again")
+    return content
+
+
+def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
+    """The transformers configuration of a ``config.json``.
+
+    Args:
+        content: the dictionary, with ``model_type``.
+        where: what an error calls it.
+
+    Raises:
+        ModelError: transformers does not know the type, or refuses a value.
+    """
+    from transformers import CONFIG_MAPPING, AutoConfig
+
+    model_type = content.get("model_type")
+    if model_type not in CONFIG_MAPPING:
+        found = f"the type '{model_type}'" if model_type else "no model_type"
+        own = " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
+        raise ModelError(
+            f"{where}: the configuration names {found}, which this version of transformers does not "
+            f"know.{own} Use a model of an architecture that transformers has."
+        )
+    values = {k: v for k, v in content.items() if k not in {*_NOT_THE_MODEL, "model_type"}}
+    try:
+        return AutoConfig.for_model(model_type, **values)
+    except (TypeError, ValueError, KeyError) as cause:
+        raise ModelError(f"{where}: transformers refuses the configuration: {cause}") from cause
+
+
+def describe_config(model: PreTrainedModel) -> dict[str, Any]:
+    """The whole configuration of a model, defaults included, as ``config.json`` holds it.
+
+    It depends on the model alone: no path, no version, no switches of one call.
+    """
+    content = model.config.to_dict()
+    for name in _NOT_THE_MODEL:
+        content.pop(name, None)
+    content["architectures"] = [type(model).__name__]
+    content["dtype"] = "float32"
+    plain: dict[str, Any] = json.loads(json.dumps(content))
+    return plain
+
+
+def model_class(config: PretrainedConfig, task: ModuleType) -> type[PreTrainedModel]:
+    """The transformers class that a configuration has for a task.
+
+    Raises:
+        ModelError: the architecture does not exist for the task.
+    """
+    import transformers
+
+    mapping = getattr(transformers, task.MODEL)._model_mapping
+    if type(config) not in mapping:
+        raise ModelError(
+            f"A model of type '{config.model_type}' cannot do {task_name(task)}: "
+            f"transformers has no {task.MODEL} for it. Choose another model or task."
+        )
+    found = mapping[type(config)]
+    chosen: type[PreTrainedModel] = found[0] if isinstance(found, tuple | list) else found
+    return chosen
+
+
+def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrainedModel:
+    """A model of a configuration: FP32, on the CPU, with whatever weights the build gives.
+
+    Args:
+        config: left as it is.
+        task: names the class.
+        attention: ``eager`` is taken in place of ``sdpa`` where the class knows no other.
+
+    Raises:
+        ModelError: transformers cannot build it.
+    """
+    import torch
+
+    cls = model_class(config, task)
+    # DeBERTa-v2 and some others raise at construction when asked for what they do not have.
+    known = attention != "sdpa" or cls._supports_sdpa
+    try:
+        model: PreTrainedModel = cls._from_config(
+            copy.deepcopy(config), dtype=torch.float32, attn_implementation=attention if known else "eager"
+        )
+    except (ValueError, TypeError, AttributeError, RuntimeError, ZeroDivisionError) as cause:
+        raise ModelError(
+            f"transformers cannot build a {cls.__name__} from the configuration: {cause}"
+        ) from cause
+    return model
+
+
+def class_names(*autos: str) -> set[str]:
+    """The names of all classes that some transformers auto classes can build; none is imported."""
+    import transformers
+
+    names: set[str] = set()
+    for auto in autos:
+        for entry in getattr(transformers, auto)._model_mapping._model_mapping.values():
+            names |= {entry} if isinstance(entry, str) else set(entry)
+    return names
+
+
+def is_headless(content: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of a model without a task's head, such as ``BertModel``."""
+    named = content.get("architectures") or []
+    return not named or named[0] in class_names(*_HEADLESS)
+
+
+def check_task(content: Mapping[str, Any], task: ModuleType, where: str, *, headless: bool = False) -> None:
+    """Compare a configuration's ``architectures`` with the classes of a task.
+
+    Args:
+        content: of ``config.json``.
+        task: the task module.
+        where: what an error calls the model.
+        headless: whether a model without a task's head will do.
+
+    Raises:
+        ModelError: the first architecture is not one of the task's.
+    """
+    named = content.get("architectures") or []
+    if not named or named[0] in class_names(task.MODEL) or (headless and is_headless(content)):
+        return
+    raise ModelError(
+        f"{where} is a {named[0]}, which is no model for {task_name(task)} ({task.MODEL}): "
+        "give the task that the model was made for, or a model of this one"
+    )
+
+
+def infer_task(folder: Path) -> str:
+    """The task of a model folder, from its architecture, by optimum's TasksManager.
+
+    Raises:
+        ModelError: the model has no task's head, or a task that is not in the catalog.
+    """
+    import transformers
+    from optimum.exporters.tasks import TasksManager
+
+    content = read_config(folder)
+    known = catalog.names("task")
+    named = content.get("architectures") or []
+    if not named or not hasattr(transformers, named[0]):
+        found = f"of the unknown class {named[0]}" if named else "of no named class"
+        raise ModelError(f"{folder} is {found}: say which task it is for, one of {', '.join(known)}")
+    try:
+        task = TasksManager.infer_task_from_model(getattr(transformers, named[0]))
+    except ValueError:
+        task = "unknown"
+    task = catalog.canonical(TasksManager.map_from_synonym(task))
+    if task in known:
+        return task
+    if is_headless(content):
+        raise ModelError(
+            f"{folder} is a {named[0]}, a model without a head for a task: say which task it shall be "
+            f"fine-tuned for, one of {', '.join(known)}"
+        )
+    raise ModelError(f"{folder} is a {named[0]} (task '{task}'); paredown has: {', '.join(known)}")
+
+
+def task_name(task: ModuleType) -> str:
+    """The name of a task module as recipes write it."""
+    return catalog.canonical(task.__name__.rpartition(".")[2])

@@ -1,0 +1,299 @@
+"""Training a student to do what its teacher does, on the one training loop.
+
+    loss = task_weight * task + logits_weight * t^2 KL + hidden_weight * hidden + relation_weight * relations
+
+``hidden`` is the mean squared error of each imitated layer over real tokens, divided by the mean
+square of the teacher's states: 1 means as wrong as answering zero, whatever the architecture's
+scale. Where widths differ, the last imitated layer's query, key and value relations take its place.
+Unlabelled rows join with the teacher's terms only. The pure losses are in ``losses``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from compress import environment, processes
+from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.errors import ModelError
+from compress.layers import attention_linears, find_stack
+from compress.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.objectives import TaskObjective
+from compress.selection import Selection, row_lengths
+from compress.stages import StageConfig
+from compress.student import uniform_map
+from compress.taps import Tap, Want, flatten, real_tokens, unflatten
+from compress.tasks import Batch, Head, Row
+from compress.teacher import Teacher, TeacherCache
+from compress.training import History, TrainingConfig, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.data import TrainingData
+
+
+class DistillationConfig(StageConfig):
+    """What a student is held to.
+
+    Attributes:
+        temperature: softens both sides of the KL.
+        task_weight: of the task's own loss, on labelled rows.
+        logits_weight: of the KL to the teacher's outputs.
+        hidden_weight: of the hidden states, where student and teacher are equally wide.
+        relation_weight: of the MiniLMv2 relations, where they are not.
+        relation_heads: into how many heads queries, keys and values are split; the largest number up
+            to this one that divides both widths is taken.
+        cache_gib: the teacher's inner states are kept on disk up to this size.
+    """
+
+    temperature: float = Field(default=2.0, gt=0)
+    task_weight: float = Field(default=0.5, ge=0)
+    logits_weight: float = Field(default=0.5, ge=0)
+    hidden_weight: float = Field(default=1.0, ge=0)
+    relation_weight: float = Field(default=1.0, ge=0)
+    relation_heads: int = Field(default=48, ge=1)
+    cache_gib: float = Field(default=4.0, ge=0)
+
+
+def distill(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    *,
+    task: ModuleType,
+    head: Head,
+    processor: Any,
+    data: TrainingData,
+    max_length: int | None,
+    training: TrainingConfig,
+    loss: DistillationConfig,
+    layer_map: Sequence[int] | None,
+    scratch: Path,
+    seed: int,
+    device: str,
+    threads: int,
+    description: str,
+) -> History:
+    """Train the student in place; gradients flow into it alone.
+
+    Args:
+        student: the model to train; left with its best weights, in eval mode.
+        teacher: a model of the same task and head; left in eval mode, unchanged, where it was.
+        task: the task module.
+        head: what both predict.
+        processor: tokenizer or image processor of both.
+        data: training rows, aligned with the head (``data.for_head``).
+        max_length: token limit.
+        training: how to train.
+        loss: what the student is held to.
+        layer_map: for each student layer the teacher layer (1-based) that it imitates; None spreads
+            the student's layers evenly over the teacher's.
+        scratch: folder for checkpoints and the teacher's outputs.
+        seed: of batch order and dropout.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads.
+        description: shown in the progress bar.
+
+    Raises:
+        ModelError: the two cannot be compared (other outputs, no layer stack, no relations).
+        TrainingError: as for ``train``; the teacher's outputs are not finite, or the disk is full.
+    """
+    rows, groups = labelled_first(data, task.LABEL)
+    lengths = row_lengths(task, rows, processor, max_length)
+
+    def encode(some: Sequence[Row]) -> Batch:
+        labelled = all(row.get(task.LABEL) is not None for row in some)
+        batch: Batch = task.encode(some, processor, head, max_length, labelled=labelled)
+        return batch
+
+    team = processes.team(device)
+    home = next(teacher.parameters()).device
+    source = EncodedRows(rows, encode, lengths, groups)
+    probe = to_torch(source.gather(np.arange(1)), np.arange(1), str(home))
+    match = plan_match(student, teacher, probe, loss, layer_map)
+    bf16 = training.precision == "bf16" or (
+        training.precision == "auto" and environment.bf16_is_fast(team.device)
+    )
+    teacher.to(team.device)  # type: ignore[arg-type]
+    answers = Teacher(teacher, task, match.teacher, bf16)
+    plan = plan_sorted(lengths, len(rows), training.batch_size, groups)
+    arguments: dict[str, Any] = {
+        "tokens": None if lengths is None else int(lengths.sum()),
+        "folder": scratch / "teacher",
+        "budget_bytes": int(loss.cache_gib * 2**30),
+        "device": team.device,
+        "description": description,
+    }
+    cache = TeacherCache(answers, source, plan, **arguments) if team.main else None
+    team.wait()
+    if cache is None:
+        cache = TeacherCache(answers, source, plan, **arguments, fill=False)
+    history = train(
+        student,
+        rows=rows,
+        encode=encode,
+        lengths=lengths,
+        objective=DistillationObjective(student, cache, match, task, head, loss),
+        evaluate=Selection(task, head, data.selection, processor, max_length) if data.selection else None,
+        config=training,
+        scratch=scratch,
+        seed=seed,
+        device=device,
+        threads=threads,
+        description=description,
+        groups=groups,
+        encoded=source,
+    )
+    teacher.to(home)  # type: ignore[arg-type]
+    return history
+
+
+def labelled_first(data: TrainingData, label: str) -> tuple[list[Row], np.ndarray]:
+    """All rows that a student can learn from, and 0 for those with a label, 1 for those without.
+
+    Args:
+        data: with training and unlabelled rows.
+        label: the role of the label.
+    """
+    rows: list[Row] = [*data.train, *({k: v for k, v in row.items() if k != label} for row in data.unlabeled)]
+    groups = np.array([0 if row.get(label) is not None else 1 for row in rows], dtype=np.int64)
+    return rows, groups
+
+
+class Match:
+    """Which states of student and teacher are compared.
+
+    Attributes:
+        student: what is read of the student.
+        teacher: what is read of the teacher.
+        heads: relation heads; 0 where hidden states or nothing is compared.
+    """
+
+    def __init__(self, student: Want, teacher: Want, heads: int = 0) -> None:
+        """Keep the three."""
+        self.student = student
+        self.teacher = teacher
+        self.heads = heads
+
+
+def plan_match(
+    student: PreTrainedModel,
+    teacher: PreTrainedModel,
+    probe: TorchBatch,
+    loss: DistillationConfig,
+    layer_map: Sequence[int] | None,
+) -> Match:
+    """Hidden states where both are equally wide, relations of the last imitated layer where not.
+
+    Raises:
+        ModelError: the outputs differ in shape, or what should be compared cannot be found.
+    """
+    with torch.no_grad():
+        ours = student.eval()(**probe.inputs, output_hidden_states=True)
+        theirs = teacher.eval()(**probe.inputs, output_hidden_states=True)
+    for name in ("logits",):
+        if name in ours and ours[name].shape != theirs[name].shape:
+            raise ModelError(
+                f"student and teacher must answer alike: their {name} have the shapes "
+                f"{tuple(ours[name].shape)} and {tuple(theirs[name].shape)}; fine-tune both on the same labels"
+            )
+    if not loss.hidden_weight and not loss.relation_weight:
+        return Match(Want(), Want())
+    depths = len(find_stack(student)), len(find_stack(teacher))
+    chosen = tuple(layer_map) if layer_map is not None else uniform_map(*depths)
+    if len(chosen) != depths[0] or not all(1 <= layer <= depths[1] for layer in chosen):
+        raise ModelError(
+            f"the layer map {list(chosen)} should name, for each of the student's {depths[0]} layers, one of "
+            f"the teacher's layers 1 to {depths[1]}"
+        )
+    if ours["hidden_states"][-1].shape == theirs["hidden_states"][-1].shape:
+        if not loss.hidden_weight:
+            return Match(Want(), Want())
+        return Match(Want(hidden=tuple(range(1, depths[0] + 1))), Want(hidden=chosen))
+    if not loss.relation_weight:
+        return Match(Want(), Want())
+    widths = [
+        linear.out_features
+        for model, layer in ((student, depths[0]), (teacher, chosen[-1]))
+        for linear in attention_linears(find_stack(model).layers[layer - 1])
+    ]
+    heads = min(relation_heads(widths[i], widths[i + 3], loss.relation_heads) for i in range(3))
+    return Match(Want(relations=depths[0]), Want(relations=chosen[-1]), heads)
+
+
+class DistillationObjective:
+    """The student's loss of a batch. Call it with the student (or a wrapper of it) and the batch."""
+
+    def __init__(
+        self,
+        student: PreTrainedModel,
+        cache: TeacherCache,
+        match: Match,
+        task: ModuleType,
+        head: Head,
+        loss: DistillationConfig,
+    ) -> None:
+        """Take the teacher's answers and what to weigh how."""
+        self._tap = Tap(student, match.student)
+        self._cache = cache
+        self._match = match
+        self._task = task
+        self._supervised = TaskObjective(task, head)
+        self._links = task.link(head)
+        self._loss = loss
+
+    def __call__(self, model: nn.Module, batch: TorchBatch) -> torch.Tensor:
+        """The weighted sum, a scalar."""
+        weights = self._loss
+        outputs, states = self._tap.run(model, batch.inputs)
+        target = self._cache(batch)
+        total = weights.logits_weight * self._logits(outputs, target.outputs, batch)
+        if batch.labels is not None and weights.task_weight:
+            total = total + weights.task_weight * self._supervised.of(outputs, batch)
+        if states and target.states is not None:
+            if self._match.heads:
+                total = total + weights.relation_weight * self._relations(states, target.states, batch)
+            else:
+                total = total + weights.hidden_weight * self._hidden(states, target.states, batch)
+        return total
+
+    def _logits(
+        self, outputs: Mapping[str, torch.Tensor], target: Mapping[str, torch.Tensor], batch: TorchBatch
+    ) -> torch.Tensor:
+        counts = self._task.positions(batch.arrays)
+        terms = []
+        for name, link in self._links.items():
+            ours = outputs[name]
+            if counts is not None:
+                ours = ours[torch.from_numpy(counts).to(ours.device)]
+            terms.append(kl_loss(ours, target[name], link, self._loss.temperature))
+        return torch.stack(terms).mean()
+
+    def _hidden(self, states: list[torch.Tensor], target: torch.Tensor, batch: TorchBatch) -> torch.Tensor:
+        mask = real_tokens(batch.inputs, states[0].shape[1])
+        width = states[0].shape[-1]
+        ours = flatten(states, mask)
+        terms = [
+            hidden_mse(mine, theirs, None) / theirs.square().mean().clamp_min(1e-12)
+            for mine, theirs in zip(ours.split(width, dim=-1), target.split(width, dim=-1), strict=True)
+        ]
+        return torch.stack(terms).mean()
+
+    def _relations(self, states: list[torch.Tensor], target: torch.Tensor, batch: TorchBatch) -> torch.Tensor:
+        first = states[0]
+        mask = real_tokens(batch.inputs, first.shape[1])
+        if mask is None:
+            mask = torch.ones(first.shape[:2], dtype=torch.bool, device=first.device)
+        theirs = unflatten(target, mask).chunk(3, dim=-1)
+        terms = [
+            relation_loss(mine, yours, mask, self._match.heads)
+            for mine, yours in zip(states, theirs, strict=True)
+        ]
+        return torch.stack(terms).sum()

@@ -1,0 +1,47 @@
+"""The head that data asks for, on a model that has another one."""
+
+from __future__ import annotations
+
+import copy
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from compress import checkpoint
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.tasks import Head
+
+
+def replace_head(model: PreTrainedModel, task: ModuleType, head: Head, seed: int) -> None:
+    """Give a model a fresh head, in place: everything outside its base model is built anew.
+
+    The base keeps its weights and its shapes, pruned ones included.
+
+    Args:
+        model: of the task's class.
+        task: the task module.
+        head: what the new head predicts.
+        seed: of its weights.
+
+    Raises:
+        ModelError: the model has no part that is only its head.
+    """
+    config = copy.deepcopy(model.config)
+    task.configure(config, head)
+    fresh = checkpoint.initialize(config, task, seed)
+    base = model.base_model_prefix
+    parts = [name for name, _ in fresh.named_children() if name != base]
+    if not hasattr(model, base) or not parts:
+        raise ModelError(
+            f"a {type(model).__name__} has no head apart from its base model, so that it cannot be given "
+            "the labels of this data: use a model that was made for them"
+        )
+    for name in parts:
+        setattr(model, name, getattr(fresh, name))
+    task.configure(model.config, head)
+    if hasattr(model, "num_labels"):
+        model.num_labels = model.config.num_labels
+    model.eval()

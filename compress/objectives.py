@@ -1,0 +1,31 @@
+"""What training minimizes when there is no teacher: the task's own loss."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+import torch
+from torch import nn
+
+from compress.batching import TorchBatch
+from compress.tasks import Head
+
+
+class TaskObjective:
+    """The task's loss of a labelled batch. Call it with the model and the batch."""
+
+    def __init__(self, task: ModuleType, head: Head) -> None:
+        """Take the task module and what the model predicts."""
+        self._task = task
+        self._head = head
+
+    def __call__(self, model: nn.Module, batch: TorchBatch) -> torch.Tensor:
+        """The mean loss, a scalar."""
+        outputs = model(**batch.inputs)
+        return self.of(outputs, batch)
+
+    def of(self, outputs: dict[str, torch.Tensor], batch: TorchBatch) -> torch.Tensor:
+        """The mean loss of outputs that were computed already, a scalar."""
+        named = {name: outputs[name].float() for name in self._task.OUTPUTS}
+        loss: torch.Tensor = self._task.loss(named, batch.labels, self._head)
+        return loss

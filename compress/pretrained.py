@@ -1,0 +1,197 @@
+"""A model out of a Hugging Face folder, with every weight on both sides accounted for.
+
+Nothing of the folder is ever executed: pickles are refused and Python files ignored. A head that the
+folder lacks (``BertModel``, a masked language model) is initialized, seeded, and reported as fresh;
+any other missing weight is an error.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+from compress import architecture, artifact, checkpoint, hub, log
+from compress.artifact import Artifact
+from compress.errors import ModelError
+
+if TYPE_CHECKING:
+    import torch
+    from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.tasks import Head
+
+_NUMBERED = re.compile(r"\.\d+\.")
+
+
+@dataclass(frozen=True)
+class Pretrained:
+    """A model out of a folder.
+
+    Attributes:
+        model: FP32, on the CPU, in eval mode.
+        fresh: whether its head has new weights.
+        unused: names of weights in the folder that the model does not have.
+    """
+
+    model: PreTrainedModel
+    fresh: bool
+    unused: tuple[str, ...]
+
+
+def load(
+    folder: Path, task: ModuleType, head: Head | None, seed: int, *, ignore_remote_code: bool = False
+) -> Pretrained:
+    """The folder's model for a task.
+
+    Args:
+        folder: of ``save_pretrained`` or ``checkpoint.save``.
+        task: names the class.
+        head: what a missing head shall predict; the configuration's own labels when None.
+        seed: of a missing head.
+        ignore_remote_code: whether to take transformers' own class for a model that brings code.
+
+    Raises:
+        ModelError: no model, another task, pickles only, or weights that do not fit the configuration.
+    """
+    if artifact.is_sealed(folder):
+        Artifact.open(folder)
+    content = architecture.read_config(folder)
+    if "auto_map" in content and not ignore_remote_code:
+        raise ModelError(
+            f"{folder} brings Python code of its own (auto_map in config.json), which paredown never runs. "
+            f"If transformers' own class for '{content.get('model_type')}' computes the same, say so with "
+            "'load: {ignore_remote_code: true}'; else use another model."
+        )
+    _refuse_pickles(folder)
+    architecture.check_task(content, task, str(folder), headless=True)
+    if (folder / checkpoint.SHAPES).is_file():
+        return Pretrained(model=checkpoint.load(folder, task), fresh=False, unused=())
+    config = architecture.parse_config(content, str(folder))
+    headless = architecture.is_headless(content)
+    if headless and head is not None:
+        task.configure(config, head)
+    model, info = _from_pretrained(folder, config, task, seed)
+    fresh = _account(model, info, folder, headless=headless)
+    if headless:
+        return Pretrained(model=model.eval(), fresh=fresh, unused=())
+    unused = tuple(sorted(info["unexpected_keys"]))
+    if unused:
+        log.warning(
+            "%s: weights that a %s does not use: %s", folder, type(model).__name__, ", ".join(unused[:8])
+        )
+    return Pretrained(model=model.eval(), fresh=fresh, unused=unused)
+
+
+def check_finite(model: torch.nn.Module, where: str) -> None:
+    """Refuse weights that are not numbers.
+
+    Raises:
+        ModelError: a tensor holds NaN or an infinity; it is named, with how many.
+    """
+    import torch
+
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise ModelError(
+                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers (NaN or "
+                "infinity): the model is damaged or its training diverged; get or train it again"
+            )
+
+
+def _refuse_pickles(folder: Path) -> None:
+    if (folder / checkpoint.WEIGHTS).is_file() or (folder / checkpoint.INDEX).is_file():
+        return
+    found = hub.pickles(folder)
+    if found:
+        raise ModelError(
+            f"{folder} holds its weights as {', '.join(found)}, a format that can run code when it is "
+            "opened; paredown reads safetensors only. Where you trust the file, convert it once with the "
+            f"model's Auto class: AutoModel….from_pretrained('{folder}').save_pretrained('NEW')."
+        )
+    raise ModelError(
+        f"{folder} holds no weights (no {checkpoint.WEIGHTS}, no {checkpoint.INDEX}): get the whole model "
+        "folder; a hub model without safetensors has to be converted first"
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep transformers' own loading report off the terminal; ours names what matters."""
+    from transformers.utils import logging
+
+    level, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bar:
+            logging.enable_progress_bar()
+
+
+def _from_pretrained(
+    folder: Path, config: PretrainedConfig, task: ModuleType, seed: int
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    import torch
+    from safetensors import SafetensorError
+
+    cls = architecture.model_class(config, task)
+    try:
+        with _quiet(), torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model, info = cls.from_pretrained(
+                folder,
+                config=config,
+                dtype=torch.float32,
+                attn_implementation="sdpa" if cls._supports_sdpa else "eager",
+                use_safetensors=True,
+                local_files_only=True,
+                trust_remote_code=False,
+                ignore_mismatched_sizes=True,  # they are refused below, each by its name
+                output_loading_info=True,
+            )
+    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as cause:
+        reason = " ".join(str(cause).split())[:300]
+        raise ModelError(f"{folder} cannot be loaded as a {cls.__name__}: {reason}") from cause
+    return model, info
+
+
+def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, headless: bool) -> bool:
+    """Whether the head is new, after every weight on both sides is accounted for.
+
+    Raises:
+        ModelError: weights of the base are missing, or left over, or of another shape.
+    """
+    if info["mismatched_keys"]:
+        name, found, wanted = sorted(info["mismatched_keys"])[0]
+        raise ModelError(
+            f"{folder}: {name} has the shape {list(found)} and its config.json asks for {list(wanted)}: "
+            "weights and configuration are not of the same model"
+        )
+    base = f"{model.base_model_prefix}."
+    missing = sorted(info["missing_keys"])
+    # A pooler belongs to the head: language models are saved without one.
+    lost = [n for n in missing if n.startswith(base) and "pooler" not in n] if headless else missing
+    if lost:
+        raise ModelError(
+            f"{folder}: weights are missing for {', '.join(lost[:4])}{' and more' if len(lost) > 4 else ''} "
+            f"of the {type(model).__name__}: get the whole model folder"
+        )
+    known = {_NUMBERED.sub(".N.", name) for name in model.state_dict()}
+    for name in sorted(info["unexpected_keys"]):
+        full = name if name.startswith(base) else base + name
+        if _NUMBERED.search(name) and {_NUMBERED.sub(".N.", name), _NUMBERED.sub(".N.", full)} & known:
+            raise ModelError(
+                f"{folder}: the weights hold {name}, a layer that config.json does not count: weights and "
+                "configuration are not of the same model"
+            )
+    return bool(missing)

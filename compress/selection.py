@@ -1,0 +1,75 @@
+"""The figures that pick weights: the task's metrics on the selection rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from compress.batching import EncodedRows, plan_sorted, to_torch
+from compress.tasks import Head, Row
+
+_BATCH = 64
+
+
+class Selection:
+    """Scores a model on rows that were encoded once. Call it with the model."""
+
+    def __init__(
+        self, task: ModuleType, head: Head, rows: Sequence[Row], processor: Any, max_length: int | None
+    ) -> None:
+        """Encode the rows.
+
+        Args:
+            task: the task module.
+            head: what the model predicts.
+            rows: labelled rows, aligned with the head.
+            processor: tokenizer or image processor.
+            max_length: token limit.
+        """
+        self._task = task
+        self._head = head
+        self._rows = rows
+        lengths = row_lengths(task, rows, processor, max_length)
+        self._encoded = EncodedRows(
+            rows, lambda some: task.encode(some, processor, head, max_length), lengths
+        )
+        self._plan = plan_sorted(lengths, len(rows), _BATCH)
+
+    def __call__(self, model: nn.Module) -> dict[str, float]:
+        """The task's figures, the main one first; the model is in eval mode and stays where it is."""
+        device = str(next(model.parameters()).device)
+        totals: np.ndarray | None = None
+        for indices in self._plan:
+            batch = to_torch(self._encoded.gather(indices), indices, device)
+            with torch.inference_mode():
+                outputs = model(**batch.inputs)
+            arrays = {name: outputs[name].float().cpu().numpy() for name in self._task.OUTPUTS}
+            predictions = self._task.decode(arrays, batch.arrays, self._head)
+            references = [self._task.reference(self._rows[i], self._head) for i in indices]
+            sums = self._task.statistics(predictions, references, self._head).sum(axis=0)
+            totals = sums if totals is None else totals + sums
+        figures: dict[str, float] = self._task.metrics(totals, self._head)
+        return figures
+
+
+def row_lengths(
+    task: ModuleType, rows: Sequence[Row], processor: Any, max_length: int | None
+) -> np.ndarray | None:
+    """Tokens of each row after truncation, int64 [rows]; None where rows have no length."""
+    lengths = task.lengths(rows, processor)
+    if lengths is None or max_length is None:
+        return lengths
+    return np.minimum(lengths, max_length)
+
+
+def truncated_share(task: ModuleType, rows: Sequence[Row], processor: Any, max_length: int | None) -> float:
+    """The share of rows that are longer than the token limit, from 0 to 1."""
+    lengths = task.lengths(rows, processor)
+    if lengths is None or max_length is None or len(rows) == 0:
+        return 0.0
+    return float((lengths > max_length).mean())

@@ -1,0 +1,108 @@
+"""Train a model on labelled rows; the weights that score best on the selection rows are kept.
+
+The head of the source is kept where it fits the labels of the data, and built anew where it does
+not (a base model, or one of other labels).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from compress import artifact, checkpoint, log, processes
+from compress.artifact import Artifact
+from compress.errors import DataError
+from compress.head import replace_head
+from compress.objectives import TaskObjective
+from compress.selection import Selection, row_lengths, truncated_share
+from compress.stages import Context, Role
+from compress.tasks import Batch, Head, Row
+from compress.training import TrainingConfig, train
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.data import TrainingData
+
+CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
+PRODUCES: artifact.Kind = "torch"
+VERSION = 1
+TOOLS = ("torch", "transformers", "accelerate")
+DATA: frozenset[Role] = frozenset({"train", "selection"})
+NEEDS_DATA = True
+# The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
+DETERMINISTIC = False
+ANCESTORS = False
+
+
+class Config(TrainingConfig):
+    """How to train; see ``compress.training.TrainingConfig``."""
+
+
+def reads(config: Config) -> tuple[Path, ...]:  # noqa: ARG001 - the contract's signature
+    """Nothing besides source and data."""
+    return ()
+
+
+def run(source: Artifact | None, config: Config, ctx: Context) -> None:
+    """Train and save.
+
+    Raises:
+        DataError: labels that no head fits.
+        TrainingError: the loss is no number, or a checkpoint cannot be written.
+    """
+    if source is None or ctx.data is None:
+        raise DataError("finetune needs a model and data with labels")
+    task = ctx.task
+    model = checkpoint.load(source.path, task)
+    head, data, kept = choose_head(model, source, ctx)
+    processor = task.load_processor(source.path)
+    max_length = checkpoint.read_max_length(source.path)
+
+    def encode(rows: Sequence[Row]) -> Batch:
+        batch: Batch = task.encode(rows, processor, head, max_length)
+        return batch
+
+    history = train(
+        model,
+        rows=data.train,
+        encode=encode,
+        lengths=row_lengths(task, data.train, processor, max_length),
+        objective=TaskObjective(task, head),
+        evaluate=Selection(task, head, data.selection, processor, max_length) if data.selection else None,
+        config=config,
+        scratch=ctx.scratch,
+        seed=ctx.seed,
+        device=ctx.device,
+        threads=ctx.threads,
+        description="finetune",
+    )
+    ctx.record("training", history.facts())
+    ctx.record("head", "kept" if kept else "replaced")
+    ctx.record("truncated_share", truncated_share(task, data.train, processor, max_length))
+    if processes.is_main():
+        checkpoint.save(model, ctx.out, source=source.path)
+
+
+def choose_head(model: PreTrainedModel, source: Artifact, ctx: Context) -> tuple[Head, TrainingData, bool]:
+    """The head to train, the data aligned with it, and whether it is the source's own.
+
+    Args:
+        model: its head is replaced in place where it does not fit.
+        source: the artifact that the model is of.
+        ctx: of the stage; its data decides.
+    """
+    data = ctx.data
+    if data is None:
+        raise DataError("finetune needs data with labels")
+    own: Head = ctx.task.head_of(model.config.to_dict())
+    if not (checkpoint.has_fresh_head(source) and own != data.infer_head(ctx.task)):
+        try:
+            return own, data.for_head(ctx.task, own), True
+        except DataError as cause:
+            reason = str(cause)
+            log.info("the model's head does not fit the data (%s): a new one is trained", reason)
+    asked = data.infer_head(ctx.task)
+    replace_head(model, ctx.task, asked, ctx.seed)
+    return asked, data.for_head(ctx.task, asked), False

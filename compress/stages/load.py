@@ -1,0 +1,263 @@
+"""Bring a model in: a hub id, a folder, an adapter on its base, or fresh weights of an architecture.
+
+Whatever comes in, what goes out is one form: FP32 safetensors, a full configuration, the processor, and the
+token limit that later stages keep to. Nothing of the source is ever executed: pickles are refused and
+Python files ignored.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from pydantic import field_validator, model_validator
+
+from compress import adapters, architecture, artifact, checkpoint, hub, log, pretrained
+from compress.artifact import Artifact
+from compress.errors import ModelError
+from compress.head import replace_head
+from compress.hub import Snapshot
+from compress.stages import Context, Role, StageConfig
+from compress.tasks import Head
+
+CONSUMES: frozenset[artifact.Kind] = frozenset()
+PRODUCES: artifact.Kind = "torch"
+VERSION = 1
+TOOLS = ("torch", "transformers", "safetensors", "peft")
+DATA: frozenset[Role] = frozenset({"train"})
+NEEDS_DATA = False
+DETERMINISTIC = True
+ANCESTORS = False
+
+_CHECK_ROWS = 16
+# Position tables that begin after the padding index, so that they are longer than the longest text.
+_OFFSET_POSITIONS = frozenset(
+    ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer")
+    + ("mpnet", "data2vec-text", "xmod", "ibert", "esm")
+)
+
+
+class Config(StageConfig):
+    """What to load.
+
+    Attributes:
+        model: a hub id, a model folder, or an adapter folder (its base is then what it names).
+        revision: branch, tag or commit of a hub id.
+        adapter: folder or hub id of an adapter to merge into ``model``.
+        architecture: a transformers configuration with ``model_type``; builds fresh seeded weights.
+        ignore_remote_code: load a model that brings Python code of its own with transformers' own
+            class for its type.
+        trust_remote_code: always off; there to say so.
+    """
+
+    model: str | None = None
+    revision: str | None = None
+    adapter: str | None = None
+    architecture: dict[str, Any] | None = None
+    ignore_remote_code: bool = False
+    trust_remote_code: bool = False
+
+    @field_validator("trust_remote_code")
+    @classmethod
+    def _never(cls, value: bool) -> bool:
+        if value:
+            raise ValueError(
+                "paredown never runs a model's own code, which an artifact could not carry along: use a "
+                "model that transformers knows (ignore_remote_code: true takes transformers' own class)"
+            )
+        return value
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Config:
+        if (self.model is None) == (self.architecture is None):
+            raise ValueError("give either a model (hub id or folder) or an architecture, not both or neither")
+        if self.architecture is not None and (self.revision or self.adapter):
+            raise ValueError("a revision or an adapter belongs to a model, not to an architecture")
+        return self
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The folders that a configuration means.
+
+    Attributes:
+        base: the model's.
+        adapter: the adapter's, or None.
+    """
+
+    base: Snapshot
+    adapter: Snapshot | None
+
+
+def find(config: Config) -> Sources:
+    """The folders that a configuration means; hub ids are downloaded where they are not cached.
+
+    Raises:
+        ModelError: one of them is not there.
+    """
+    if config.model is None:
+        raise ModelError("an architecture has no folder")
+    first = hub.resolve(config.model, config.revision)
+    if config.adapter is not None:
+        return Sources(base=first, adapter=hub.resolve(config.adapter))
+    if not adapters.is_adapter(first.folder):
+        return Sources(base=first, adapter=None)
+    return Sources(base=adapters.find_base(adapters.read(first.folder)), adapter=first)
+
+
+def infer_task(config: Config) -> str:
+    """The task of the model that a configuration means.
+
+    Raises:
+        ModelError: it does not say.
+    """
+    if config.architecture is not None:
+        raise ModelError("an architecture with fresh weights does not say its task: give 'task:' (or --task)")
+    sources = find(config)
+    if sources.adapter is not None:
+        named = adapters.read(sources.adapter.folder).task
+        if named is not None:
+            return named
+    return architecture.infer_task(sources.base.folder)
+
+
+def reads(config: Config) -> tuple[Path, ...]:
+    """The files that the result depends on: of the model's folder and, with an adapter, of both."""
+    if config.architecture is not None:
+        return ()
+    sources = find(config)
+    found = hub.files(sources.base.folder)
+    if sources.adapter is not None:
+        found += hub.files(sources.adapter.folder)
+    return tuple(found)
+
+
+def run(source: Artifact | None, config: Config, ctx: Context) -> None:
+    """Load, check, and write the model in paredown's form.
+
+    Raises:
+        ModelError: the model cannot be used as it is; the message says why and what to do.
+    """
+    if config.architecture is not None:
+        model, fresh = _from_architecture(config.architecture, ctx), True
+        processor = ctx.task.default_processor(model.config)
+        checkpoint.save(model, ctx.out, source=None)
+        processor.save_pretrained(ctx.out)
+        ctx.record("origin", {"model": f"fresh {type(model).__name__}, seed {ctx.seed}"})
+    else:
+        sources = find(config)
+        folder = _processor_folder(sources)
+        ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
+        loaded = pretrained.load(
+            sources.base.folder,
+            ctx.task,
+            _head_of_data(ctx),
+            ctx.seed,
+            ignore_remote_code=config.ignore_remote_code,
+        )
+        model, fresh = loaded.model, loaded.fresh
+        if loaded.unused:
+            ctx.record("unused_weights", list(loaded.unused))
+        if sources.adapter is not None:
+            model, fresh = _merge(model, fresh, sources.adapter, folder, ctx)
+        pretrained.check_finite(model, str(sources.base.folder))
+        checkpoint.save(model, ctx.out, source=folder)
+        _record_origin(sources, ctx)
+    ctx.record("head", "new" if fresh else "trained")
+    ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
+    _limit_length(ctx)
+
+
+def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
+    config = architecture.parse_config(content, "the architecture")
+    head = _head_of_data(ctx)
+    if head is not None:
+        ctx.task.configure(config, head)
+    return checkpoint.initialize(config, ctx.task, ctx.seed)
+
+
+def _head_of_data(ctx: Context) -> Head | None:
+    return ctx.data.infer_head(ctx.task) if ctx.data is not None else None
+
+
+def _processor_folder(sources: Sources) -> Path:
+    """The adapter's folder where it brings a processor, else the base's."""
+    if sources.adapter is not None:
+        names = {file.name for file in checkpoint.sidecars(sources.adapter.folder)}
+        if names & {"tokenizer.json", "tokenizer_config.json", "preprocessor_config.json"}:
+            return sources.adapter.folder
+    return sources.base.folder
+
+
+def _merge(
+    model: transformers.PreTrainedModel, fresh: bool, found: Snapshot, processor_folder: Path, ctx: Context
+) -> tuple[transformers.PreTrainedModel, bool]:
+    adapter = adapters.read(found.folder)
+    outputs = adapters.count_labels(adapter, model.config, ctx.task)
+    if outputs is not None and (fresh or outputs != model.config.num_labels):
+        replace_head(model, ctx.task, _head_with(outputs, ctx), ctx.seed)
+    inputs = _rows_to_compare(model, processor_folder, ctx)
+    merged, check = adapters.merge(model, adapter, inputs)
+    ctx.record(
+        "adapter",
+        {
+            "name": found.label,
+            "method": adapter.method,
+            "max_abs_difference": check.max_abs_difference,
+            "limit": check.limit,
+            "rows": check.rows,
+        },
+    )
+    log.info("merged the adapter %s: logits differ by at most %.1g", found.name, check.max_abs_difference)
+    return merged, fresh and outputs is None
+
+
+def _head_with(outputs: int, ctx: Context) -> Head:
+    """The data's head where it has that many outputs, else numbered labels."""
+    head = _head_of_data(ctx)
+    if head is not None and len(head.labels or ("value",)) == outputs:
+        return head
+    if outputs == 1:
+        return Head("regression", ())
+    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs)))
+
+
+def _rows_to_compare(
+    model: transformers.PreTrainedModel, processor_folder: Path, ctx: Context
+) -> dict[str, torch.Tensor]:
+    """The model's arguments for some training rows; without data, seeded token ids or pixels."""
+    if ctx.data is not None and len(ctx.data.calibration):
+        rows = list(ctx.data.calibration[:_CHECK_ROWS])
+        processor = ctx.task.load_processor(processor_folder)
+        head = ctx.task.head_of(model.config.to_dict())
+        limit = _positions(model.config)
+        batch = ctx.task.encode(rows, processor, head, limit, labelled=False)
+        return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
+    generator = torch.Generator().manual_seed(ctx.seed)
+    if model.main_input_name == "pixel_values":
+        size = model.config.image_size
+        height, width = (size, size) if isinstance(size, int) else size
+        shape = (_CHECK_ROWS, model.config.num_channels, height, width)
+        return {"pixel_values": torch.rand(shape, generator=generator)}
+    length = min(16, _positions(model.config) or 16)
+    ids = torch.randint(model.config.vocab_size, (_CHECK_ROWS, length), generator=generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+def _positions(config: transformers.PretrainedConfig) -> int | None:
+    """Tokens that fit the position table; None where there is none."""
+    table = getattr(config, "max_position_embeddings", None)
+    if not isinstance(table, int):
+        return None
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    return table - offset
+
+
+def _record_origin(sources: Sources, ctx: Context) -> None:
+    label = sources.base.label
+    if sources.adapter is not None:
+        label = f"{label} + {sources.adapter.label}"
+    ctx.record("origin", {"model": label, "model_license": hub.license_of(sources.base.folder)})

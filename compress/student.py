@@ -1,0 +1,149 @@
+"""A shallower student cut out of a teacher: which layers to keep.
+
+every-other       spread over the depth, the last layer always kept (XTC's skip)
+drop-top          the lowest layers (Sajjad et al. 2023)
+block-influence   the layers that change the hidden states most: BI = 1 - E cos(h_in, h_out)
+                  (Men et al. 2024, ShortGPT)
+search            every subset, the one whose outputs are nearest to the teacher's (KL) on the
+                  calibration rows before any training
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import combinations
+from typing import TYPE_CHECKING, Literal
+
+import torch
+
+from compress.errors import RecipeError
+from compress.layers import Stack, find_stack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+Rule = Literal["auto", "search", "every-other", "drop-top", "block-influence"]
+SEARCH_LIMIT = 100
+
+
+def every_other(layers: int, keep: int) -> tuple[int, ...]:
+    """``keep`` of ``layers`` indices spread evenly, the last one among them: 6, 3 -> 1, 3, 5."""
+    return tuple(round((i + 1) * layers / keep) - 1 for i in range(keep))
+
+
+def drop_top(keep: int) -> tuple[int, ...]:
+    """The lowest layers."""
+    return tuple(range(keep))
+
+
+def by_influence(influence: Sequence[float], keep: int) -> tuple[int, ...]:
+    """The layers of the largest influence, in the order of the model; ties go to the lower layer."""
+    ranked = sorted(range(len(influence)), key=lambda i: (-influence[i], i))
+    return tuple(sorted(ranked[:keep]))
+
+
+def block_influence(hidden_states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> list[float]:
+    """1 - mean cosine between what enters and what leaves each layer, over real tokens.
+
+    Args:
+        hidden_states: the embeddings' output and every layer's, each [batch, length, width].
+        mask: boolean [batch, length] of real tokens; None when all are.
+    """
+    values = []
+    for before, after in zip(hidden_states, hidden_states[1:], strict=False):
+        cosine = torch.nn.functional.cosine_similarity(before.float(), after.float(), dim=-1)
+        values.append(1 - float((cosine if mask is None else cosine[mask]).mean()))
+    return values
+
+
+def subsets(layers: int, keep: int) -> list[tuple[int, ...]]:
+    """Every way to keep ``keep`` of ``layers``, in lexicographic order."""
+    return list(combinations(range(layers), keep))
+
+
+def uniform_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
+    """The teacher layer (1-based) that each student layer imitates: g(m) = m N / M (Jiao et al. 2020)."""
+    return tuple(index + 1 for index in every_other(teacher_layers, student_layers))
+
+
+def check_keep(layers: int, keep: int) -> None:
+    """Refuse a depth that is no shortening.
+
+    Raises:
+        RecipeError: it is not between 1 and one less than the teacher's.
+    """
+    if not 1 <= keep < layers:
+        raise RecipeError(
+            f"distill: a student of {keep} layers was asked for and the teacher has {layers}: "
+            f"allowed are 1 to {layers - 1}"
+        )
+
+
+def check_choice(layers: int, chosen: Sequence[int]) -> tuple[int, ...]:
+    """An explicit choice of layers, counted from 0 and rising.
+
+    Raises:
+        RecipeError: an index is not a layer of the teacher, or they do not rise.
+    """
+    check_keep(layers, len(chosen))
+    if list(chosen) != sorted(set(chosen)) or chosen[0] < 0 or chosen[-1] >= layers:
+        raise RecipeError(
+            f"distill: the layers {list(chosen)} were asked for; allowed are rising numbers from 0 to "
+            f"{layers - 1}, such as {list(every_other(layers, len(chosen)))}"
+        )
+    return tuple(chosen)
+
+
+@contextmanager
+def only(stack: Stack, chosen: Sequence[int]) -> Iterator[None]:
+    """The model with some of its layers, for as long as the context lasts."""
+    everything = list(stack.layers)
+    stack.replace([everything[i] for i in chosen])
+    try:
+        yield
+    finally:
+        stack.replace(everything)
+
+
+def search(
+    teacher: PreTrainedModel, keep: int, distance: Callable[[PreTrainedModel], float]
+) -> list[tuple[tuple[int, ...], float]]:
+    """Every subset of layers with its distance from the whole teacher, nearest first.
+
+    Args:
+        teacher: in eval mode; left as it was.
+        keep: layers a subset.
+        distance: model -> how far its outputs are from the teacher's own.
+    """
+    stack = find_stack(teacher)
+    scored = []
+    for chosen in subsets(len(stack), keep):
+        with only(stack, chosen):
+            scored.append((chosen, distance(teacher)))
+    # A subset that computes no finite outputs comes last.
+    return sorted(scored, key=lambda entry: (not math.isfinite(entry[1]), entry[1], entry[0]))
+
+
+def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
+    """A copy of the teacher with some of its layers; its config says so, lists by layer included.
+
+    Args:
+        teacher: left as it was.
+        chosen: layers to keep, counted from 0.
+    """
+    layers = len(find_stack(teacher))
+    student = copy.deepcopy(teacher)
+    stack = find_stack(student)
+    stack.replace([stack.layers[i] for i in chosen])
+    for owner in (stack.parent,):
+        for name, value in vars(owner).items():
+            if name in {stack.count, "n_layers", "num_layers", "num_hidden_layers"} and value == layers:
+                setattr(owner, name, len(chosen))
+    for name, value in student.config.to_dict().items():
+        if isinstance(value, list) and len(value) == layers and name == "layer_types":
+            setattr(student.config, name, [value[i] for i in chosen])
+    setattr(student.config, stack.count, len(chosen))
+    return student

@@ -1,0 +1,105 @@
+"""Reading what happens inside a model: its outputs, hidden states, and queries, keys and values."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+from compress.layers import attention_linears, find_stack
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+
+@dataclass(frozen=True)
+class Want:
+    """What to read besides the outputs.
+
+    Attributes:
+        hidden: layers (1-based, as in ``hidden_states``) whose output is read.
+        relations: the layer (1-based) whose queries, keys and values are read, or None.
+    """
+
+    hidden: tuple[int, ...] = ()
+    relations: int | None = None
+
+    def __bool__(self) -> bool:
+        """Whether there is anything to read."""
+        return bool(self.hidden) or self.relations is not None
+
+
+def real_tokens(inputs: Mapping[str, torch.Tensor], length: int) -> torch.Tensor | None:
+    """Boolean [batch, length] mask of real tokens; None where all positions are real.
+
+    Args:
+        inputs: the model's inputs.
+        length: positions of the hidden states; a mask of another length (raw audio) does not apply.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is None or mask.ndim != 2 or mask.shape[1] != length:
+        return None
+    return mask.bool()
+
+
+class Tap:
+    """Runs a model and keeps what was asked for.
+
+    Queries, keys and values are caught by hooks on their Linears, which also work when the model is
+    called through a wrapper (DistributedDataParallel).
+    """
+
+    def __init__(self, model: PreTrainedModel, want: Want) -> None:
+        """Find what is to be read.
+
+        Raises:
+            ModelError: relations are wanted and the layers have no separate queries, keys, values.
+        """
+        self._want = want
+        self._linears: tuple[nn.Linear, ...] = ()
+        if want.relations is not None:
+            self._linears = attention_linears(find_stack(model).layers[want.relations - 1])
+
+    def run(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
+        """The model's outputs, and the wanted states in order, each [batch, length, width].
+
+        Args:
+            model: the tapped model, or a wrapper of it.
+            inputs: its inputs.
+        """
+        with self._caught() as caught:
+            extra = {"output_hidden_states": True} if self._want.hidden else {}
+            outputs = model(**inputs, **extra)
+        states = [outputs["hidden_states"][layer] for layer in self._want.hidden]
+        return outputs, states + [caught[linear] for linear in self._linears]
+
+    @contextmanager
+    def _caught(self) -> Iterator[dict[nn.Module, torch.Tensor]]:
+        caught: dict[nn.Module, torch.Tensor] = {}
+
+        def keep(module: nn.Module, _: Any, output: torch.Tensor) -> None:
+            caught[module] = output
+
+        handles = [linear.register_forward_hook(keep) for linear in self._linears]
+        try:
+            yield caught
+        finally:
+            for handle in handles:
+                handle.remove()
+
+
+def flatten(states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:
+    """States side by side over real tokens only, [tokens, sum of widths], row by row."""
+    flat = [s.reshape(-1, s.shape[-1]) if mask is None else s[mask] for s in states]
+    return torch.cat([f.float() for f in flat], dim=-1)
+
+
+def unflatten(flat: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
+    """The inverse of ``flatten`` for one width: [batch, length, width], zeros where nothing is real."""
+    full = flat.new_zeros((*mask.shape, flat.shape[-1]))
+    full[mask] = flat
+    return full

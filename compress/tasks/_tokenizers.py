@@ -1,0 +1,86 @@
+"""Tokenizers: loading them from a folder, and what the text tasks share."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from compress.errors import ModelError
+
+# transformers 5 makes an empty tokenizer, without a word, where none of these files is there.
+_FILES = (
+    "tokenizer.json",
+    "vocab.txt",
+    "vocab.json",
+    "spiece.model",
+    "sentencepiece.bpe.model",
+    "spm.model",
+    "tokenizer.model",
+)
+_ORDER = ("input_ids", "attention_mask", "token_type_ids")
+
+
+def load_tokenizer(folder: Path) -> Any:
+    """The tokenizer of a model folder, offering only the inputs that the model takes.
+
+    Raises:
+        ModelError: there is none, it cannot be read, or it has no padding token.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    if not any((folder / name).is_file() for name in _FILES):
+        raise ModelError(
+            f"{folder} has no tokenizer (none of {', '.join(_FILES)}): save the tokenizer that the "
+            "model was trained with into the same folder"
+        )
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as cause:
+        raise ModelError(f"the tokenizer in {folder} cannot be read: {cause}") from cause
+    if tokenizer.pad_token_id is None:
+        raise ModelError(
+            f"the tokenizer in {folder} has no padding token, so rows of different lengths cannot "
+            "share a batch: set pad_token in its tokenizer_config.json"
+        )
+    if "token_type_ids" in tokenizer.model_input_names and (folder / "config.json").is_file():
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if not getattr(config, "type_vocab_size", 0):
+            tokenizer.model_input_names = [
+                name for name in tokenizer.model_input_names if name != "token_type_ids"
+            ]
+    return tokenizer
+
+
+def input_names(tokenizer: Any) -> tuple[str, ...]:
+    """The tokenizer's inputs in the order of the usual ``forward``."""
+    names = list(tokenizer.model_input_names)
+    return tuple([n for n in _ORDER if n in names] + [n for n in names if n not in _ORDER])
+
+
+def arrays(encoded: Any, tokenizer: Any) -> dict[str, np.ndarray]:
+    """The model's inputs out of what a tokenizer gave, int64 [rows, length]."""
+    return {name: np.asarray(encoded[name], dtype=np.int64) for name in input_names(tokenizer)}
+
+
+def count_truncated(encoded: Any, tokenizer: Any, full: Any) -> int:
+    """How many rows were cut.
+
+    Args:
+        encoded: what the tokenizer gave, with truncation.
+        tokenizer: it.
+        full: a callable that gives the lengths before truncation, for tokenizers in Python, which do
+            not say what they cut.
+    """
+    if encoded.encodings is not None:
+        return sum(bool(row.overflowing) for row in encoded.encodings)
+    kept = np.asarray(encoded["attention_mask"]).sum(axis=1)
+    return int((np.asarray(full()) > kept).sum())
+
+
+def token_counts(encoded: Any) -> np.ndarray:
+    """Tokens of each row, specials included, int64 [rows]."""
+    ids: Sequence[Sequence[int]] = encoded["input_ids"]
+    return np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))

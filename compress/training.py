@@ -1,0 +1,515 @@
+"""The one training loop: fine-tuning, distillation and recovery after pruning all run on it.
+
+AdamW with bias correction, warm-up, layer-wise rates, length buckets, bfloat16 where the hardware
+has it, clipping, the best weights by the selection rows, and checkpoints from which a killed run
+goes on to the same weights, bit for bit (same machine, same threads). What is minimized is the
+caller's: ``objective(model, batch)`` gives a scalar loss.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from time import perf_counter
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from pydantic import Field
+from torch import nn
+
+from compress import environment, log, processes, resume
+from compress.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
+from compress.errors import ModelError, TrainingError
+from compress.layers import find_stack
+from compress.schedule import Group, multiplier, parameter_groups
+from compress.stages import StageConfig
+from compress.tasks import Row
+
+Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
+Evaluate = Callable[[nn.Module], dict[str, float]]
+
+_LATEST = "training.safetensors"
+_CURVE_POINTS = 200
+
+
+class TrainingConfig(StageConfig):
+    """How to train.
+
+    Attributes:
+        epochs: passes over the training rows.
+        steps: optimizer steps in all; overrides ``epochs``.
+        batch_size: rows a step, over all processes together.
+        learning_rate: the peak.
+        schedule: course of the learning rate after the warm-up, down to 0.
+        warmup: share of the steps that warm up.
+        layer_decay: factor of the learning rate from a layer to the one below; 1 for none.
+        weight_decay: of matrices; biases and norms never decay.
+        clip: largest gradient norm; None for no clipping.
+        precision: ``auto`` is bfloat16 where the device multiplies it in hardware, else FP32.
+        freeze_embeddings: leave the input embeddings as they are.
+        evaluations_per_epoch: how often the selection rows are scored.
+        checkpoint_seconds: at most this much work is lost to a kill.
+    """
+
+    epochs: int = Field(default=3, ge=1)
+    steps: int | None = Field(default=None, ge=1)
+    batch_size: int = Field(default=32, ge=1)
+    learning_rate: float = Field(default=5e-5, gt=0)
+    schedule: Literal["linear", "cosine"] = "linear"
+    warmup: float = Field(default=0.06, ge=0, lt=1)
+    layer_decay: float = Field(default=1.0, gt=0, le=1)
+    weight_decay: float = Field(default=0.01, ge=0)
+    clip: float | None = Field(default=1.0, gt=0)
+    precision: Literal["auto", "fp32", "bf16"] = "auto"
+    freeze_embeddings: bool = False
+    evaluations_per_epoch: int = Field(default=1, ge=1)
+    checkpoint_seconds: float = Field(default=60.0, ge=0)
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The selection rows' figures at a step; the first is the task's main metric."""
+
+    step: int
+    epoch: float
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened in a training run.
+
+    Attributes:
+        steps: optimizer steps.
+        epochs: passes over the rows.
+        losses: (step, mean loss since the point before), at most some 200 points.
+        evaluations: in order; empty where there were no selection rows.
+        best_step: whose weights were kept.
+        seconds: of work, earlier tries of a resumed run included.
+        rows_per_second: trained rows by those seconds.
+        precision: of the matrix products.
+        processes: how many trained together.
+    """
+
+    steps: int
+    epochs: float
+    losses: tuple[tuple[int, float], ...]
+    evaluations: tuple[Evaluation, ...]
+    best_step: int
+    seconds: float
+    rows_per_second: float
+    precision: str
+    processes: int
+
+    @property
+    def best(self) -> Evaluation | None:
+        """The evaluation whose weights were kept."""
+        return next((e for e in self.evaluations if e.step == self.best_step), None)
+
+    def facts(self) -> dict[str, Any]:
+        """The same as a JSON value, for a manifest."""
+        return asdict(self)
+
+
+@dataclass(frozen=True)
+class _Progress:
+    """Where a run is: all that a checkpoint holds besides tensors."""
+
+    step: int = 0
+    seconds: float = 0.0
+    losses: tuple[tuple[int, float], ...] = ()
+    pending: tuple[float, int] = (0.0, 0)
+    evaluations: tuple[Evaluation, ...] = ()
+    best_step: int = 0
+
+    @classmethod
+    def of(cls, state: dict[str, Any]) -> _Progress:
+        return cls(
+            step=state["step"],
+            seconds=state["seconds"],
+            losses=tuple((int(s), float(v)) for s, v in state["losses"]),
+            pending=(float(state["pending"][0]), int(state["pending"][1])),
+            evaluations=tuple(Evaluation(**e) for e in state["evaluations"]),
+            best_step=state["best_step"],
+        )
+
+
+def better(candidate: dict[str, float], best: dict[str, float] | None) -> bool:
+    """Whether figures are at least as good as the best so far: a tie goes to the later ones."""
+    if best is None:
+        return True
+    main = next(iter(candidate))
+    return not math.isnan(candidate[main]) and not candidate[main] < best[main]
+
+
+def evaluation_steps(total: int, per_epoch: int, evaluations: int) -> frozenset[int]:
+    """The steps after which the selection rows are scored: evenly in each epoch, and at the end."""
+    points = range(1, math.ceil(total / per_epoch) * evaluations + 1)
+    return frozenset({total} | {max(1, min(total, round(i * per_epoch / evaluations))) for i in points})
+
+
+def train(
+    model: nn.Module,
+    *,
+    rows: Sequence[Row],
+    encode: Encode,
+    lengths: np.ndarray | None,
+    objective: Objective,
+    evaluate: Evaluate | None,
+    config: TrainingConfig,
+    scratch: Path,
+    seed: int,
+    device: str,
+    threads: int,
+    description: str,
+    groups: np.ndarray | None = None,
+    encoded: EncodedRows | None = None,
+) -> History:
+    """Train a model in place and leave it with its best weights, in eval mode, where it was.
+
+    Args:
+        model: any module; a transformers model where ``layer_decay`` or ``freeze_embeddings`` is set.
+        rows: the training rows.
+        encode: rows -> arrays, padded to the longest of them.
+        lengths: tokens of each row (after truncation), for batches of like length; None: no length.
+        objective: (model, batch) -> scalar loss. The model it gets may be a wrapper: call it, do not
+            look inside.
+        evaluate: model -> figures of the selection rows, the main one first and higher is better;
+            None keeps the last weights.
+        config: how to train.
+        scratch: folder for checkpoints; the same folder and arguments go on from what lies there.
+        seed: of batch order and dropout.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads.
+        description: shown in the progress bar.
+        groups: a number for each row; rows of different groups never share a batch.
+        encoded: the same rows, where the caller has encoded them already.
+
+    Raises:
+        TrainingError: no rows; a loss or gradient that is not finite; a checkpoint that cannot be
+            written.
+    """
+    if not rows:
+        raise TrainingError(f"{description}: there are no training rows")
+    team = processes.team(device)
+    home = next(model.parameters()).device
+    model.to(team.device)
+    with _threads(threads), _frozen(model, config.freeze_embeddings), _random(team.device):
+        source = encoded or EncodedRows(rows, encode, lengths, groups)
+        run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description)
+        history = run.go(len(rows), lengths, groups)
+    model.to(home)
+    model.eval()
+    return history
+
+
+class _Run:
+    """One call of ``train``."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        source: EncodedRows,
+        objective: Objective,
+        evaluate: Evaluate | None,
+        config: TrainingConfig,
+        scratch: Path,
+        seed: int,
+        team: processes.Team,
+        description: str,
+    ) -> None:
+        self.model = model
+        self.source = source
+        self.objective = objective
+        self.evaluate = evaluate
+        self.config = config
+        self.scratch = scratch
+        self.seed = seed
+        self.team = team
+        self.description = description
+        self.precision = _precision(config.precision, team.device)
+        self.groups = _groups(model, config)
+        self.names = tuple(name for group in self.groups for name in group.names)
+        self.trained = [p for group in self.groups for p in group.parameters]
+        self.optimizer = torch.optim.AdamW(
+            [{"params": list(g.parameters), "weight_decay": g.weight_decay} for g in self.groups],
+            lr=config.learning_rate,
+            fused=all(p.is_floating_point() for p in self.trained),
+        )
+
+    def go(self, count: int, lengths: np.ndarray | None, groups: np.ndarray | None) -> History:
+        """Train from the start or from the last checkpoint, to the end."""
+        batch_size = self.config.batch_size
+        per_epoch = steps_per_epoch(count, batch_size, groups)
+        total = self.config.steps or per_epoch * self.config.epochs
+        due = evaluation_steps(total, per_epoch, self.config.evaluations_per_epoch)
+        stride = max(1, total // _CURVE_POINTS)
+        self.identity = self._identity(count, total)
+        progress = self._restore()
+        wrapped = self.team.wrap(self.model)
+        began = perf_counter() - progress.seconds
+        saved = perf_counter()
+        with log.progress(self.description, total) as bar:
+            bar.advance(progress.step)
+            while progress.step < total:
+                epoch, position = divmod(progress.step, per_epoch)
+                plan = plan_epoch(lengths, count, batch_size, self.seed, epoch, groups)
+                plan = plan[position : position + total - progress.step]
+                shares = [self._share(indices) for indices in plan]
+                batches = self.source.batches([part for part, _ in shares], self.team.device)
+                self.model.train()
+                for batch, (_, weight) in zip(batches, shares, strict=True):
+                    loss = self._step(wrapped, batch, weight, progress.step, total, per_epoch)
+                    progress = _noted(progress, loss, stride, total)
+                    bar.advance(1, note=f"loss {loss:.3f}")
+                    progress = replace(progress, seconds=perf_counter() - began)
+                    if progress.step in due:
+                        progress = self._judge(progress, per_epoch)
+                        progress = replace(progress, seconds=perf_counter() - began)
+                        self._save(progress)
+                        saved = perf_counter()
+                    elif perf_counter() - saved >= self.config.checkpoint_seconds:
+                        self._save(progress)
+                        saved = perf_counter()
+        self._take_best(progress)
+        return History(
+            steps=total,
+            epochs=total / per_epoch,
+            losses=progress.losses,
+            evaluations=progress.evaluations,
+            best_step=progress.best_step or total,
+            seconds=progress.seconds,
+            rows_per_second=total / per_epoch * count / max(progress.seconds, 1e-9),
+            precision=self.precision,
+            processes=self.team.count,
+        )
+
+    def _share(self, indices: np.ndarray) -> tuple[np.ndarray, float]:
+        """This process's part of a batch, and the weight that makes the mean over processes right."""
+        team = self.team
+        part = indices[team.index :: team.count]
+        if len(part) == 0:  # fewer rows than processes: take part in the step with no weight
+            return indices[:1], 0.0
+        return part, len(part) * team.count / len(indices)
+
+    def _step(
+        self, model: nn.Module, batch: TorchBatch, weight: float, step: int, total: int, per_epoch: int
+    ) -> float:
+        config = self.config
+        rate = config.learning_rate * multiplier(config.schedule, step, total, config.warmup)
+        for group, setting in zip(self.groups, self.optimizer.param_groups, strict=True):
+            setting["lr"] = rate * group.factor
+        _seed_dropout(self.seed, self.team.index, step)
+        kind = self.team.device.split(":", 1)[0]
+        with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
+            loss = self.objective(model, batch) * weight
+        loss.backward()
+        norm = torch.nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
+        shown, size = torch.stack([self.team.mean(loss.detach().float()), norm.detach()]).tolist()
+        if not (math.isfinite(shown) and math.isfinite(size)):
+            what = "loss" if not math.isfinite(shown) else "gradient"
+            raise TrainingError(
+                f"{self.description}: the {what} is not a finite number in epoch {step // per_epoch + 1}, "
+                f"step {step + 1} of {total}, at learning rate {rate:.3g}: try a lower learning_rate, a "
+                "longer warmup, precision fp32, or look for broken rows; nothing was written"
+            )
+        if config.clip is not None:
+            torch.nn.utils.clip_grads_with_norm_(self.trained, config.clip, norm)
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        return shown
+
+    def _judge(self, progress: _Progress, per_epoch: int) -> _Progress:
+        """Score the selection rows; keep the weights where they are the best so far."""
+        if self.evaluate is None:
+            return progress
+        figures: dict[str, float] | None = None
+        if self.team.main:
+            self.model.eval()
+            figures = self.evaluate(self.model)
+        figures = self.team.share(figures)
+        self.model.train()
+        now = Evaluation(step=progress.step, epoch=progress.step / per_epoch, metrics=figures)
+        best = next((e.metrics for e in progress.evaluations if e.step == progress.best_step), None)
+        log.info(
+            "%s: epoch %.2f, loss %.4f, selection %s",
+            self.description,
+            now.epoch,
+            progress.losses[-1][1] if progress.losses else float("nan"),
+            ", ".join(f"{name} {value:.4f}" for name, value in figures.items()),
+        )
+        progress = replace(progress, evaluations=(*progress.evaluations, now))
+        if better(figures, best):
+            progress = replace(progress, best_step=progress.step)
+            if self.team.main:
+                resume.write(self._best(progress.step), self._weights(), {"step": progress.step})
+        return progress
+
+    def _best(self, step: int) -> Path:
+        return self.scratch / f"best-{step}.safetensors"
+
+    def _weights(self) -> dict[str, torch.Tensor]:
+        """The tensors that training changes: trained parameters and persistent buffers."""
+        trained = set(self.names)
+        parameters = {name for name, _ in self.model.named_parameters(remove_duplicate=False)}
+        state = self.model.state_dict()
+        return {name: t for name, t in state.items() if name in trained or name not in parameters}
+
+    def _save(self, progress: _Progress) -> None:
+        """Write where the run is; afterwards drop best weights that it no longer names."""
+        if not self.team.main:
+            return
+        tensors = {f"model.{name}": tensor for name, tensor in self._weights().items()}
+        for name, parameter in zip(self.names, self.trained, strict=True):
+            for kind, tensor in self.optimizer.state[parameter].items():
+                tensors[f"optimizer.{kind}.{name}"] = tensor
+        state = {"identity": self.identity, **asdict(progress)}
+        resume.write(self.scratch / _LATEST, tensors, state)
+        for old in self.scratch.glob("best-*.safetensors"):
+            if old != self._best(progress.best_step):
+                old.unlink()
+
+    def _restore(self) -> _Progress:
+        """Go back to the last checkpoint of this very run, if there is one."""
+        tensors, state = self._read_latest() if self.team.main else ({}, None)
+        state = self.team.share(state)
+        if state is None:
+            return _Progress()
+        progress = _Progress.of(state)
+        log.info("%s: going on after step %d", self.description, progress.step)
+        # The weights of other processes follow from the main one's when the model is wrapped.
+        self._load({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
+        known = self.team.share([k for k in tensors if k.startswith("optimizer.step.")])
+        for name, parameter in zip(self.names, self.trained, strict=True):
+            if f"optimizer.step.{name}" in known:
+                kept = {
+                    "step": torch.zeros((), device=parameter.device),
+                    "exp_avg": torch.zeros_like(parameter),
+                    "exp_avg_sq": torch.zeros_like(parameter),
+                }
+                for kind, tensor in kept.items():
+                    if self.team.main:
+                        tensor.copy_(tensors[f"optimizer.{kind}.{name}"])
+                    self.team.spread(tensor)
+                self.optimizer.state[parameter] = kept
+        return progress
+
+    def _read_latest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
+        found = resume.read(self.scratch / _LATEST)
+        if found is None:
+            return {}, None
+        tensors, state = found
+        if state.pop("identity", None) != self.identity:
+            log.warning(
+                "%s: the checkpoint in %s is of another run: starting anew", self.description, self.scratch
+            )
+            return {}, None
+        return tensors, state
+
+    def _load(self, weights: dict[str, torch.Tensor]) -> None:
+        _, unexpected = self.model.load_state_dict(weights, strict=False)
+        if unexpected:
+            raise TrainingError(
+                f"{self.description}: the checkpoint in {self.scratch} holds tensors that the model has "
+                f"not ({', '.join(unexpected[:3])}): remove that folder and start again"
+            )
+
+    def _take_best(self, progress: _Progress) -> None:
+        if progress.best_step in (0, progress.step):
+            return
+        if self.team.main:
+            found = resume.read(self._best(progress.best_step))
+            if found is None:
+                raise TrainingError(
+                    f"{self.description}: the best weights (step {progress.best_step}) are missing from "
+                    f"{self.scratch}: remove that folder and start again"
+                )
+            self._load(found[0])
+        for tensor in self._weights().values():
+            self.team.spread(tensor)
+
+    def _identity(self, count: int, total: int) -> str:
+        """What must be the same for a checkpoint to be of this run."""
+        shapes = [(name, list(p.shape)) for name, p in self.model.named_parameters()]
+        config = self.config.model_dump(mode="json", exclude={"checkpoint_seconds"})
+        facts = [config, self.seed, count, total, self.team.count, self.precision, self.names, shapes]
+        return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
+
+
+def _noted(progress: _Progress, loss: float, stride: int, total: int) -> _Progress:
+    """One step further, with the loss added to the curve."""
+    step = progress.step + 1
+    amount, steps = progress.pending[0] + loss, progress.pending[1] + 1
+    if steps < stride and step < total:
+        return replace(progress, step=step, pending=(amount, steps))
+    return replace(progress, step=step, losses=(*progress.losses, (step, amount / steps)), pending=(0.0, 0))
+
+
+def _seed_dropout(seed: int, process: int, step: int) -> None:
+    """Seed torch for one step from what names the step, so that a resumed run draws the same."""
+    torch.manual_seed(int(np.random.SeedSequence([seed, process, step]).generate_state(1)[0]))
+
+
+def _precision(wanted: str, device: str) -> str:
+    if wanted != "auto":
+        return wanted
+    return "bf16" if environment.bf16_is_fast(device) else "fp32"
+
+
+def _groups(model: nn.Module, config: TrainingConfig) -> list[Group]:
+    stack, layers = None, 1
+    if config.layer_decay != 1.0:
+        found = find_stack(model)  # type: ignore[arg-type]
+        stack, layers = found.name, len(found)
+    return parameter_groups(
+        model.named_parameters(),
+        stack=stack,
+        layers=layers,
+        layer_decay=config.layer_decay,
+        weight_decay=config.weight_decay,
+    )
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _random(device: str) -> Iterator[None]:
+    """Leave torch's global random state as it was: dropout has no generator of its own."""
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        yield
+
+
+@contextmanager
+def _frozen(model: nn.Module, embeddings: bool) -> Iterator[None]:
+    """Without gradients for the input embeddings, where that is asked for."""
+    if not embeddings:
+        yield
+        return
+    try:
+        found = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError) as cause:
+        raise ModelError(
+            f"a {type(model).__name__} has no input embeddings to freeze: leave freeze_embeddings off"
+        ) from cause
+    parameters = [p for p in found.parameters() if p.requires_grad]
+    for parameter in parameters:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in parameters:
+            parameter.requires_grad_(True)

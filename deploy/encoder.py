@@ -1,0 +1,121 @@
+"""How the rows of an artifact become feeds: its task, processor, head and length limit in one place."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress import checkpoint
+from compress.errors import DataError
+from deploy import graph_facts
+
+if TYPE_CHECKING:
+    from compress.stages import Context
+    from compress.tasks import Batch, ExportSpec, Head, Row
+    from deploy.parity import Case, Feed
+
+
+@dataclass(frozen=True)
+class Encoder:
+    """Rows to arrays, as one artifact wants them.
+
+    Attributes:
+        task: the task module.
+        config: ``config.json``.
+        processor: tokenizer or image processor.
+        head: what the outputs mean.
+        spec: names and free axes.
+        max_length: tokens that a row is cut to; None where rows have no length.
+    """
+
+    task: ModuleType
+    config: dict[str, Any]
+    processor: Any
+    head: Head
+    spec: ExportSpec
+    max_length: int | None
+
+    @classmethod
+    def open(cls, folder: Path, task: ModuleType, max_length: int | None = None) -> Encoder:
+        """The encoder of a model folder.
+
+        Args:
+            folder: with ``config.json``, processor files, ``encoding.json`` and maybe ``graph.json``.
+            task: the task module.
+            max_length: a limit on top of the folder's own.
+        """
+        config = checkpoint.read_config(folder)
+        head = task.head_of(config)
+        processor = task.load_processor(folder)
+        spec = task.export_spec(config, processor, head)
+        bounds = [max_length, checkpoint.read_max_length(folder), graph_facts.positions(config)]
+        facts = folder / graph_facts.FILE
+        if facts.is_file():
+            limits = json.loads(facts.read_text(encoding="utf-8"))["limits"]
+            bounds += [
+                limits.get(name, {}).get(str(axis))
+                for name, axes in spec.inputs.items()
+                for axis, symbol in axes.items()
+                if symbol == spec.length_axis
+            ]
+        known = [size for size in bounds if size is not None]
+        longest = min(known, default=None) if spec.length_axis is not None else None
+        return cls(task, config, processor, head, spec, longest)
+
+    def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
+        """Encoded rows, padded to the longest of them."""
+        made: Batch = self.task.encode(
+            rows, self.processor, self.head, self.max_length, labelled=labelled
+        )
+        return made
+
+    def feed(self, rows: Sequence[Row]) -> Feed:
+        """The inputs of encoded rows, in the order of the graph."""
+        inputs = self.batch(rows).inputs
+        return {name: inputs[name] for name in self.spec.inputs}
+
+    def lengths(self, rows: Sequence[Row]) -> np.ndarray | None:
+        """Tokens of each row before truncation; None where rows have no length."""
+        found: np.ndarray | None = self.task.lengths(rows, self.processor)
+        return found
+
+    def batches(self, rows: Sequence[Row], size: int = 16) -> list[Batch]:
+        """All rows, those of like length together so that little is padding."""
+        lengths = self.lengths(rows)
+        order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
+        picked = [rows[int(i)] for i in order]
+        return [self.batch(picked[at : at + size]) for at in range(0, len(picked), size)]
+
+    def cases(self, rows: Sequence[Row], seed: int) -> list[Case]:
+        """The feeds that a conversion is checked on."""
+        from deploy import parity
+
+        return parity.cases(rows, self.lengths(rows), self.feed, seed)
+
+
+def real_rows(ctx: Context, why: str, at_least: int = 2) -> Sequence[Mapping[str, Any]]:
+    """The calibration rows of a stage.
+
+    Raises:
+        DataError: there are too few.
+    """
+    rows: Sequence[Mapping[str, Any]] = ctx.data.calibration if ctx.data is not None else ()
+    if len(rows) < at_least:
+        raise DataError(
+            f"{why} needs at least {at_least} training rows and found {len(rows)}: "
+            "give --data (or data: in the recipe) with more rows"
+        )
+    return rows
+
+
+def carry(source: Path, out: Path) -> None:
+    """Copy what makes a folder usable alone: ``config.json``, processor files, ``encoding.json``."""
+    checkpoint.copy_sidecars(source, out)
+    shutil.copyfile(source / checkpoint.CONFIG, out / checkpoint.CONFIG)

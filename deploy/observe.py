@@ -1,0 +1,94 @@
+"""Watching tensors inside a graph while real rows pass through it, in bounded memory.
+
+The tensors become outputs of a copy of the graph. Rows pass twice: the first pass finds extremes,
+the second one counts bins; nothing is kept of a batch once it is counted. Values at padded positions
+are left out wherever a tensor has the batch and length axes in front.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+
+from compress import log
+from deploy.parity import MASK
+from deploy.ranges import Extremes, Histogram
+from deploy.session import infer_with, open_session
+
+if TYPE_CHECKING:
+    from compress.tasks import Batch
+    from deploy.parity import Infer
+
+
+def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> None:
+    """Make inner tensors outputs, in place; types and ranks are left to the runtime."""
+    there = {one.name for one in model.graph.output}
+    for name in tensors:
+        if name not in there:
+            model.graph.output.append(onnx.ValueInfoProto(name=name))
+
+
+def real_values(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
+    """The values at real positions: [batch, length, ...] without pads; other shapes as they are."""
+    if mask is not None and array.ndim >= 3 and array.shape[:2] == mask.shape:
+        return array[mask != 0]
+    return array
+
+
+def open_watched(model: onnx.ModelProto, folder: Path, tensors: Sequence[str], threads: int) -> Infer:
+    """A session that gives inner tensors as outputs, unoptimized so that all of them still exist.
+
+    Args:
+        model: graph whose weights lie in ``folder`` (see ``variants.Base``).
+        folder: where the graph is written beside its weights.
+        tensors: names.
+        threads: of the session.
+    """
+    watched = onnx.ModelProto()
+    watched.CopyFrom(model)
+    with_outputs(watched, tensors)
+    path = folder / "watched.onnx"
+    path.write_bytes(watched.SerializeToString())
+    return infer_with(open_session(path, threads=threads, optimize=False))
+
+
+def _pass(
+    infer: Infer,
+    batches: Sequence[Batch],
+    tensors: Sequence[str],
+    description: str,
+    keep: Callable[[str], bool],
+) -> Iterator[tuple[str, np.ndarray]]:
+    with log.progress(description, len(batches)) as bar:
+        for batch in batches:
+            found = infer(batch.inputs)
+            mask = batch.inputs.get(MASK)
+            for name in tensors:
+                if keep(name):
+                    yield name, real_values(np.asarray(found[name]), mask)
+            bar.advance()
+
+
+def extremes(
+    infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
+) -> dict[str, Extremes]:
+    """The smallest and largest real value of each tensor."""
+    seen = {name: Extremes() for name in tensors}
+    for name, values in _pass(infer, batches, tensors, description, lambda _: True):
+        seen[name].add(values)
+    return seen
+
+
+def histograms(
+    infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
+) -> dict[str, Histogram]:
+    """A histogram of each tensor's real values, from two passes."""
+    found = extremes(infer, batches, tensors, f"{description}: extremes")
+    counted = {name: Histogram(one.low, one.high) for name, one in found.items()}
+    for name, values in _pass(infer, batches, tensors, f"{description}: counts", counted.__contains__):
+        counted[name].add(values)
+    return counted

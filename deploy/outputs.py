@@ -1,0 +1,64 @@
+"""The outputs of a model over many batches, flattened to the positions that count."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from deploy import divergence
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from compress.tasks import Batch, Head, Link
+    from deploy.parity import Infer
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Outputs by name, float32 [rows or positions, ...], and how to read them."""
+
+    arrays: dict[str, np.ndarray]
+    links: Mapping[str, Link]
+
+    def divergence_from(self, reference: Collected) -> np.ndarray:
+        """Divergence of every row from a reference, summed over outputs, float64 [rows]."""
+        total = np.zeros(next(iter(self.arrays.values())).shape[0])
+        for name, link in self.links.items():
+            wanted, found = reference.arrays[name], self.arrays[name]
+            variance = float(wanted.astype(np.float64).var()) if link == "identity" else None
+            total += divergence.per_row(wanted, found, link, variance)
+        return total
+
+    def agreeing(self, reference: Collected) -> tuple[int, int] | None:
+        """How many rows decide the same, and of how many; None where nothing is decided."""
+        same: np.ndarray | None = None
+        for name, link in self.links.items():
+            if link == "identity":
+                continue
+            equal = divergence.decisions(self.arrays[name], link) == divergence.decisions(
+                reference.arrays[name], link
+            )
+            row = equal.reshape(equal.shape[0], -1).all(axis=1)
+            same = row if same is None else same & row
+        return None if same is None else (int(same.sum()), int(same.size))
+
+    def finite(self) -> bool:
+        """Whether every number is one."""
+        return all(bool(np.isfinite(array).all()) for array in self.arrays.values())
+
+
+def collect(infer: Infer, batches: Sequence[Batch], task: ModuleType, head: Head) -> Collected:
+    """Run batches and keep what counts: rows, or the positions that the task says are real."""
+    links = task.link(head)
+    parts: dict[str, list[np.ndarray]] = {name: [] for name in links}
+    for batch in batches:
+        found = infer(batch.inputs)
+        real = task.positions(batch)
+        for name in links:
+            array = np.asarray(found[name], dtype=np.float32)
+            parts[name].append(array[real] if real is not None else array.copy())
+    return Collected({name: np.concatenate(some) for name, some in parts.items()}, links)

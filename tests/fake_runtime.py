@@ -1,0 +1,91 @@
+"""A runtime without a model, for lanes: it counts good and bad words of ``tiny``'s vocabulary."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import numpy as np
+
+from compress.errors import UserError
+from deploy.runtimes import Runner as Base
+from deploy.runtimes import TensorSpec
+
+GOOD = range(5, 11)
+BAD = range(11, 17)
+
+
+class Runner(Base):
+    """Logits from word counts; options make it wrong, loud, broken or dead."""
+
+    ACCEPTS = frozenset({"torch", "onnx"})
+
+    @classmethod
+    def unavailable(cls, device: str = "cpu") -> str | None:
+        """It runs everywhere but on the device 'cuda:7'."""
+        return "there is no seventh device here: use --device cpu" if device == "cuda:7" else None
+
+    def configure(
+        self,
+        *,
+        wrong: float = 0.0,
+        work: int = 0,
+        die_at: int = -1,
+        say: str = "",
+        fail: str = "",
+        nan: bool = False,
+        threads_in_provenance: bool = False,
+        **options: Any,
+    ) -> None:
+        """Take the options that tests steer it with."""
+        super().configure(**options)
+        self._wrong, self._work, self._die_at = wrong, work, die_at
+        self._say, self._fail, self._nan = say, fail, nan
+        self._runs = 0
+
+    def open(self) -> None:
+        """Say something on stdout, where a library might."""
+        if self._say:
+            sys.stdout.write(self._say)
+            sys.stdout.flush()
+            os.write(1, self._say.encode())
+        if self._fail == "open":
+            raise ZeroDivisionError("planted")
+
+    def close(self) -> None:
+        """Nothing to let go of."""
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """Ids and mask, at most 64 tokens."""
+        shape = (None, None)
+        return tuple(TensorSpec(name, "int64", shape, ((1, 64),)) for name in ("input_ids", "attention_mask"))
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """Two logits."""
+        return (TensorSpec("logits", "float32", (None, 2)),)
+
+    def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Good words for class 1, bad words for class 0; every so many rows wrong where asked."""
+        self._runs += 1
+        if self._runs == self._die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if self._fail == "run":
+            raise ZeroDivisionError("planted")
+        if self._fail == "refuse":
+            raise UserError("the batch is beyond what was exported")
+        ids = feed["input_ids"] * feed["attention_mask"]
+        for _ in range(self._work):
+            np.sort(np.arange(2000)[::-1])
+        good, bad = np.isin(ids, GOOD).sum(axis=1), np.isin(ids, BAD).sum(axis=1)
+        logits = np.stack([bad, good], axis=1).astype(np.float32)
+        flip = (ids.sum(axis=1) * 2654435761 % 1000) < 1000 * self._wrong
+        logits[flip] = logits[flip][:, ::-1]
+        return {"logits": logits * np.float32(np.nan) if self._nan else logits}
+
+    def provenance(self) -> dict[str, str]:
+        """Itself, and the thread variable that it sees."""
+        return {"provider": "fake", "threads": os.environ.get("OMP_NUM_THREADS", "")}

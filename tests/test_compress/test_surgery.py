@@ -1,0 +1,327 @@
+"""Cutting equals masking, in every family, and the counts are those of the plan."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+import transformers
+from torch import nn
+
+from compress import checkpoint, surgery
+from compress.anatomy import FAMILIES, layers_of, parts_of, stream_after
+from compress.errors import ModelError
+from compress.surgery import Plan
+from compress.tasks import text_classification
+
+_COMMON = {
+    "vocab_size": 40,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 4,
+    "intermediate_size": 48,
+    "max_position_embeddings": 32,
+}
+_AUDIO = {
+    "conv_dim": (16, 16),
+    "conv_stride": (4, 4),
+    "conv_kernel": (8, 8),
+    "num_feat_extract_layers": 2,
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+    "layerdrop": 0.0,
+}
+_VISION = {"image_size": 8, "patch_size": 4}
+_DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8}
+CASES: dict[str, tuple[str, dict[str, Any]]] = {
+    "bert": ("bert", {}),
+    "camembert": ("camembert", {}),
+    "roberta": ("roberta", {}),
+    "xlm-roberta": ("xlm-roberta", {}),
+    "electra": ("electra", {"embedding_size": 16}),
+    "distilbert": ("distilbert", {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
+    "deberta-v2": ("deberta-v2", {**_DEBERTA, "norm_rel_ebd": "layer_norm", "share_att_key": True}),
+    "deberta-v2-own-keys": ("deberta-v2", {**_DEBERTA, "share_att_key": False}),
+    "vit": ("vit", _VISION),
+    "deit": ("deit", {**_VISION, "architectures": ["DeiTForImageClassification"]}),
+    "wav2vec2": ("wav2vec2", _AUDIO),
+    "wav2vec2-prenorm": ("wav2vec2", {**_AUDIO, "do_stable_layer_norm": True}),
+    "hubert": ("hubert", _AUDIO),
+}
+PLAN = Plan(
+    {
+        "layer.0.heads": (1, 3),
+        "layer.0.ffn": tuple(range(0, 40, 2)),
+        "layer.1.heads": (2,),
+        "layer.2.ffn": tuple(range(5, 30)),
+    }
+)
+
+
+def build(case: str) -> Any:
+    """A tiny classifier of a family, with weights that make every unit matter."""
+    kind, extra = CASES[case]
+    config = transformers.AutoConfig.for_model(kind, **{**_COMMON, **extra})
+    attention = "eager" if kind == "deberta-v2" else "sdpa"
+    if kind in ("vit", "deit"):
+        auto = transformers.AutoModelForImageClassification
+    elif "conv_dim" in extra:
+        auto = transformers.AutoModelForAudioClassification
+    else:
+        auto = transformers.AutoModelForSequenceClassification
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = auto.from_config(config, attn_implementation=attention)
+        for parameter in model.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    return model.eval()
+
+
+def feed(model: Any) -> dict[str, torch.Tensor]:
+    """Two rows of input, the second one padded where the family has a mask."""
+    generator = torch.Generator().manual_seed(5)
+    if model.main_input_name == "pixel_values":
+        return {"pixel_values": torch.randn(2, 3, 8, 8, generator=generator)}
+    if model.main_input_name == "input_values":
+        return {"input_values": torch.randn(2, 400, generator=generator)}
+    ids = torch.randint(5, 40, (2, 9), generator=generator)
+    mask = torch.ones_like(ids)
+    mask[1, 6:] = 0
+    return {"input_ids": ids, "attention_mask": mask}
+
+
+def logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits without a graph."""
+    with torch.no_grad():
+        return model(**inputs).logits
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_cutting_equals_masking(case: str) -> None:
+    """Removed heads and neurons are those that were masked, and the parameter count is the plan's."""
+    model = build(case)
+    inputs = feed(model)
+    before, whole = surgery.parameter_count(model), logits(model, inputs)
+    planned = surgery.removed_parameters(parts_of(model), PLAN)
+    with surgery.masked(model, PLAN):
+        expected = logits(model, inputs)
+    assert torch.equal(logits(model, inputs), whole), "the masks are gone again"
+    assert (expected - whole).abs().max() > 1e-3, "the plan matters"
+    surgery.apply(model, PLAN)
+    assert (logits(model, inputs) - expected).abs().max() < 1e-5
+    assert surgery.parameter_count(model) == before - planned
+    assert [part.units for part in parts_of(model)] == [2, 20, 1, 48, 4, 25]
+
+
+def test_every_family_is_tested() -> None:
+    """No family is in the table without a tiny model of it in this file."""
+    assert {kind for kind, _ in CASES.values()} == set(FAMILIES)
+
+
+def test_unit_parameters_by_hand() -> None:
+    """A head of size 8 on width 32 has 3 * 8 * 33 + 8 * 32 parameters; a neuron 33 + 32."""
+    heads, ffn = parts_of(build("bert"))[:2]
+    assert (heads.name, heads.units, heads.width) == ("layer.0.heads", 4, 8)
+    assert heads.unit_parameters == 3 * 8 * 33 + 8 * 32
+    assert (ffn.name, ffn.units, ffn.width) == ("layer.0.ffn", 48, 1)
+    assert ffn.unit_parameters == 33 + 32
+
+
+def test_structures_describe_the_tensors() -> None:
+    """A structure shows the weights, columns and biases of its part, and no gradient history."""
+    structure = parts_of(build("deberta-v2-own-keys"))[0].structure()
+    assert (structure.units, structure.width, structure.kind) == (4, 8, "heads")
+    assert len(structure.rows) == 5, "the two position projections belong to the heads"
+    assert structure.columns[0].shape == (32, 32)
+    assert not any(t.requires_grad for t in (*structure.rows, *structure.columns, *structure.biases))
+
+
+@pytest.mark.parametrize("case", [case for case, (_, extra) in CASES.items() if "conv_dim" not in extra])
+def test_names_agree_with_optimum(case: str) -> None:
+    """Heads, layers and widths are those that optimum's normalized configuration reads."""
+    from optimum.utils import NormalizedConfigManager
+
+    model = build(case)
+    kind = model.config.model_type
+    normalized = NormalizedConfigManager.get_normalized_config_class(kind)(model.config)
+    parts = parts_of(model)
+    assert len(parts) == 2 * model.config.num_hidden_layers
+    assert parts[0].units == normalized.num_attention_heads
+    assert parts[0].columns.out_features == normalized.hidden_size
+
+
+@pytest.mark.parametrize("case", ["bert", "distilbert", "vit", "deberta-v2", "wav2vec2"])
+def test_removed_layers_are_skipped(case: str) -> None:
+    """Keeping layers 0 and 2 gives what a two-layer model with their weights gives."""
+    model = build(case)
+    kept = copy.deepcopy(model)
+    surgery.keep_layers(kept, (0, 2))
+    assert (len(layers_of(kept)), kept.config.num_hidden_layers) == (2, 2)
+    fresh = type(model)._from_config(copy.deepcopy(kept.config)).eval()
+    fresh.load_state_dict(kept.state_dict(), strict=True)
+    inputs = feed(model)
+    assert torch.equal(logits(fresh, inputs), logits(kept, inputs))
+    assert (logits(kept, inputs) - logits(model, inputs)).abs().max() > 1e-3
+    assert all(
+        torch.equal(a, b)
+        for a, b in zip(layers_of(kept)[1].parameters(), layers_of(model)[2].parameters(), strict=True)
+    )
+
+
+def test_layers_and_units_in_one_plan() -> None:
+    """Part names of a plan refer to the model before its layers are removed."""
+    model = build("bert")
+    surgery.apply(model, Plan({"layer.2.ffn": range(16), "layer.0.ffn": range(8)}, layers=(0, 2)))
+    assert [part.units for part in parts_of(model)] == [4, 8, 4, 16]
+
+
+def test_uniform_widths_reach_the_configuration() -> None:
+    """Equal FFN widths are written into the configuration; uneven ones leave it as it was."""
+    model = build("distilbert")
+    surgery.apply(model, Plan({f"layer.{i}.ffn": range(16) for i in range(3)}))
+    assert model.config.hidden_dim == 16
+    surgery.apply(model, Plan({"layer.1.ffn": range(8)}))
+    assert model.config.hidden_dim == 16
+    assert [layer.ffn.lin1.out_features for layer in layers_of(model)] == [16, 8, 16]
+
+
+@pytest.mark.parametrize("case", ["vit", "deit"])
+def test_uniform_heads_reach_the_configuration(case: str, tmp_path: Path) -> None:
+    """Where the configuration has a head size of its own, the folder loads with from_pretrained."""
+    model = build(case)
+    surgery.apply(model, Plan({f"layer.{i}.heads": range(3) for i in range(3)}, layers=(0, 1)))
+    assert model.config.num_attention_heads == 3
+    checkpoint.save(model, tmp_path, source=None)
+    assert not (tmp_path / "shapes.json").exists()
+    again = type(model).from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
+
+
+def test_depth_and_uniform_width_load_with_from_pretrained(tmp_path: Path) -> None:
+    """A model with fewer layers and equal FFN widths needs no shapes.json."""
+    model = build("bert")
+    surgery.apply(model, Plan({f"layer.{i}.ffn": range(16) for i in range(3)}, layers=(0, 2)))
+    checkpoint.save(model, tmp_path, source=None)
+    assert not (tmp_path / "shapes.json").exists()
+    again = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
+
+
+@pytest.mark.parametrize("case", ["bert", "roberta", "distilbert", "electra", "deberta-v2"])
+def test_uneven_models_reload_bit_identically(case: str, tmp_path: Path) -> None:
+    """A model with other heads and widths in every layer comes back from disk as it was."""
+    model = build(case)
+    surgery.apply(model, PLAN)
+    checkpoint.save(model, tmp_path, source=None)
+    assert (tmp_path / "shapes.json").is_file()
+    again = checkpoint.load(tmp_path, text_classification)
+    for (name, ours), (other, theirs) in zip(
+        model.state_dict().items(), again.state_dict().items(), strict=True
+    ):
+        assert name == other
+        assert torch.equal(ours, theirs)
+    inputs = feed(model)
+    assert torch.equal(logits(again, inputs), logits(model, inputs))
+    surgery.apply(again, Plan({"layer.0.heads": (0,)}))
+    assert parts_of(again)[0].units == 1, "a reloaded model can be pruned further"
+
+
+def test_frozen_parameters_stay_frozen() -> None:
+    """The graph is traced with gradients on; the flags are as before, on cut parameters too."""
+    model = build("bert")
+    model.bert.embeddings.requires_grad_(False)
+    parts_of(model)[0].rows[0].weight.requires_grad_(False)
+    before = {name: p.requires_grad for name, p in model.named_parameters()}
+    surgery.apply(model, PLAN)
+    assert {name: p.requires_grad for name, p in model.named_parameters()} == before
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_stream_is_the_residual_plus_the_part(case: str) -> None:
+    """What is read after a part changes by exactly what the part's last linear layer changes."""
+    model = build(case)
+    inputs = feed(model)
+    for part in parts_of(model)[:2]:
+        seen: dict[str, torch.Tensor] = {}
+        module, side = stream_after(model, part)
+
+        def read(
+            _module: nn.Module, args: Any, output: Any = None, *, seen: Any = seen, side: str = side
+        ) -> None:
+            value = args[0] if side == "input" else output
+            seen["stream"] = value[0] if isinstance(value, tuple) else value
+
+        hook = (
+            module.register_forward_hook(read)
+            if side == "output"
+            else module.register_forward_pre_hook(read)
+        )
+        logits(model, inputs)
+        first = seen["stream"]
+        part.columns.bias.data += 1.0
+        logits(model, inputs)
+        assert torch.allclose(seen["stream"], first + 1.0, atol=1e-5)
+        part.columns.bias.data -= 1.0
+        hook.remove()
+
+
+def test_unknown_family_is_refused() -> None:
+    """A family without a description is a clear error that names those that are known."""
+    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=20, pad_token_id=0)
+    model = transformers.GPT2ForSequenceClassification(config)
+    with pytest.raises(ModelError, match=r"type 'gpt2'.*cannot be pruned.*bert.*vit"):
+        surgery.apply(model, Plan({"layer.0.ffn": (0,)}))
+
+
+def test_unexpected_coupling_is_refused() -> None:
+    """A model whose wiring couples more than its family should is not cut at all."""
+    model = build("bert")
+
+    class Leaky(nn.Module):
+        """An output layer that adds the neurons' first 32 activations to the stream."""
+
+        def __init__(self, inner: nn.Module) -> None:
+            super().__init__()
+            self.dense = inner.dense
+            self.LayerNorm = inner.LayerNorm
+            self.extra = nn.Linear(48, 32)
+
+        def forward(self, hidden: torch.Tensor, residual: torch.Tensor) -> torch.Tensor:
+            return self.LayerNorm(self.dense(hidden) + self.extra(hidden) + residual)
+
+    layers_of(model)[0].output = Leaky(layers_of(model)[0].output)
+    with pytest.raises(ModelError, match=r"cutting layer\.0\.ffn would touch .*output\.extra"):
+        surgery.apply(model, Plan({"layer.0.ffn": range(8)}))
+    assert parts_of(model)[1].units == 48
+
+
+def test_quantized_or_adapted_layers_are_refused() -> None:
+    """Only plain linear layers can be cut."""
+    model = build("bert")
+    layers_of(model)[1].intermediate.dense = nn.Identity()
+    with pytest.raises(ModelError, match=r"'intermediate\.dense' is a Identity.*prune before"):
+        parts_of(model)
+
+
+@pytest.mark.parametrize("units", [(), (4,), (1, 1), (2, 0)])
+def test_impossible_plans_are_bugs(units: tuple[int, ...]) -> None:
+    """Plans that leave nothing, or name what is not there, are refused before anything is cut."""
+    model = build("bert")
+    with pytest.raises(ValueError, match=r"units to keep of layer\.1\.heads"):
+        surgery.apply(model, Plan({"layer.0.heads": (0,), "layer.1.heads": units}))
+    assert parts_of(model)[0].units == 4
+    with pytest.raises(ValueError, match="parts that the model does not have"):
+        surgery.apply(model, Plan({"layer.9.heads": (0,)}))
+    with pytest.raises(ValueError, match="layers to keep"):
+        surgery.keep_layers(model, (0, 3))
+
+
+def test_weighted_layer_sums_are_refused() -> None:
+    """A model with one weight a layer cannot lose layers."""
+    model = build("wav2vec2")
+    model.config.use_weighted_layer_sum = True
+    with pytest.raises(ModelError, match="use_weighted_layer_sum"):
+        surgery.keep_layers(model, (0,))
