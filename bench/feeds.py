@@ -139,7 +139,8 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     axes = _length_axes(lane, subject)
     if not axes or not isinstance(point.length, int):
         raise UserError(
-            f"lengths: {point.length} was asked for and rows of this task have no length in tokens: use 'data'"
+            f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
+            "use 'data'"
         )
     encode = encoder(lane, subject)
     generator = np.random.default_rng([subject.seed, 2])

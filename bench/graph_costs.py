@@ -1,8 +1,8 @@
 """What an ONNX graph costs: multiply-accumulates at a given feed, and stored numbers.
 
-The sizes of the products come from one run of the graph with ``Shape`` nodes put on their inputs: static shape
-inference loses the batch size of exported transformers at their reshapes. Element-wise work, softmax and
-norms are not multiply-accumulates and are not counted, as in PyTorch's own counter.
+The sizes of the products come from one run of the graph with ``Shape`` nodes put on their inputs: static
+shape inference loses the batch size of exported transformers at their reshapes. Element-wise work,
+softmax and norms are not multiply-accumulates and are not counted, as in PyTorch's own counter.
 """
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ def convolution(weight: Shape, out: Shape) -> int:
 
 
 def attention(query: Shape, key: Shape, value: Shape) -> int:
-    """Multiply-accumulates of scores and weighted sum: [batch, length, width] or [batch, heads, length, size]."""
+    """Multiply-accumulates of scores and weighted sum.
+
+    Args:
+        query: [batch, length, width] or [batch, heads, length, size]; the others likewise.
+        key: of the positions that are looked at.
+        value: of the same positions.
+    """
     pairs = math.prod(query[:-1]) * key[-2]
     return pairs * (query[-1] + value[-1])
 
@@ -127,7 +133,18 @@ _PRODUCTS: dict[tuple[str, str], _Product] = {
 }
 # Operators with products inside that are not counted; a graph that has them says so.
 _OPAQUE = frozenset(
-    {"LSTM", "GRU", "RNN", "Loop", "Scan", "If", "ConvTranspose", "MatMulNBits", "QAttention", "GroupQueryAttention"}
+    {
+        "LSTM",
+        "GRU",
+        "RNN",
+        "Loop",
+        "Scan",
+        "If",
+        "ConvTranspose",
+        "MatMulNBits",
+        "QAttention",
+        "GroupQueryAttention",
+    }
 )
 
 
@@ -161,7 +178,7 @@ def measure(file: Path, feed: Mapping[str, np.ndarray]) -> Costs:
     model = onnx.load(str(file), load_external_data=False)
     parameters = count_parameters(model)
     nodes = [node for node in model.graph.node if _key(node) in _PRODUCTS]
-    wanted = {}
+    wanted: dict[str, str] = {}
     for node in nodes:
         for index in _PRODUCTS[_key(node)].looks_at:
             name = node.output[0] if index < 0 else node.input[index]
@@ -194,7 +211,7 @@ def _run(
 
 
 def count_parameters(model: Any) -> int:
-    """Numbers that a graph stores: floating-point and 8-bit initializers, and 32-bit ones that are dequantized.
+    """Numbers that a graph stores: floating-point, 8-bit and dequantized 32-bit initializers.
 
     Scales and zero points are no parameters; 64-bit integers are shapes and indices; a number without
     an axis is a constant of the arithmetic.

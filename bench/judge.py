@@ -74,7 +74,9 @@ def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
     for gate in gates:
         wanted = gate.config.candidate
         if wanted is not None and wanted not in known:
-            raise RecipeError(f"gate '{gate.name}' names the candidate '{wanted}'; there are: {', '.join(known)}")
+            raise RecipeError(
+                f"gate '{gate.name}' names the candidate '{wanted}'; there are: {', '.join(known)}"
+            )
 
 
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:

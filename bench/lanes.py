@@ -1,8 +1,8 @@
 """Lanes: one resident worker process a candidate, with its Runner open; a coordinator passes turns.
 
 A lane that has no turn blocks on a pipe and takes no CPU time. Threads and device are fixed when the
-process starts. Rows are encoded here, in the coordinator, with the candidate's own tokenizer, and sent as arrays
-beforehand: tokenization is in no timing, and the tokenizer is in no lane's memory.
+process starts. Rows are encoded in the coordinator, with the candidate's own tokenizer, and sent as
+arrays beforehand: tokenization is in no timing.
 """
 
 from __future__ import annotations

@@ -83,7 +83,7 @@ def parse(value: Any, units: Collection[str], example: str) -> Limit:
         return value
     text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
     found = _PATTERN.match(text) if isinstance(text, str) else None
-    if found is None:
+    if found is None or not math.isfinite(float(found[1])):
         raise ValueError(f"'{value}' is not a limit. Allowed units: {_allowed(units)}; such as {example}")
     number, unit = found.groups()
     if unit not in units:

@@ -113,8 +113,8 @@ def _common_head(specs: Sequence[LaneSpec], task: ModuleType, baseline: str) -> 
         own: Head = task.head_of(checkpoint.read_config(spec.artifact.path))
         if own != head:
             raise UserError(
-                f"candidate '{spec.name}' has the labels {', '.join(own.labels)} ({own.problem}) and the baseline "
-                f"'{baseline}' {', '.join(head.labels)} ({head.problem}): they cannot be compared"
+                f"candidate '{spec.name}' has the labels {', '.join(own.labels)} ({own.problem}) and the "
+                f"baseline '{baseline}' {', '.join(head.labels)} ({head.problem}): they cannot be compared"
             )
     return head
 
@@ -155,8 +155,8 @@ def _checked(probe: str, found: list[Measurement]) -> list[Measurement]:
     for one in found:
         if not math.isfinite(one.value):
             raise UserError(
-                f"the probe '{probe}' found {one.metric} = {one.value} for candidate '{one.candidate}': the model "
-                "does not give finite figures on these rows; check it with 'paredown compare'"
+                f"the probe '{probe}' found {one.metric} = {one.value} for candidate '{one.candidate}': the "
+                "model does not give finite figures on these rows; check it with 'paredown compare'"
             )
     return found
 

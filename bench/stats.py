@@ -25,7 +25,9 @@ UNDEFINED = 0.05
 
 
 def needed(q: float) -> int:
-    """How many samples percentile ``q`` (0 to 100, exclusive) needs to be stated."""
+    """How many samples percentile ``q`` (0 to 100, exclusive) needs to be stated; the median any."""
+    if q == 50:
+        return 1
     tail = min(q, 100 - q) / 100
     return math.ceil(BEYOND / tail - 1e-9)
 

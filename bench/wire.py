@@ -10,7 +10,7 @@ import json
 import math
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any, BinaryIO
+from typing import IO, Any
 
 import numpy as np
 
@@ -18,7 +18,7 @@ Feed = Mapping[str, np.ndarray]
 _LENGTH = struct.Struct("<Q")
 
 
-def send(stream: BinaryIO, header: Mapping[str, Any], feeds: Sequence[Feed] = ()) -> None:
+def send(stream: IO[bytes], header: Mapping[str, Any], feeds: Sequence[Feed] = ()) -> None:
     """Write one message.
 
     Raises:
@@ -42,7 +42,7 @@ def send(stream: BinaryIO, header: Mapping[str, Any], feeds: Sequence[Feed] = ()
     stream.flush()
 
 
-def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[dict[str, np.ndarray]]] | None:
+def receive(stream: IO[bytes]) -> tuple[dict[str, Any], list[dict[str, np.ndarray]]] | None:
     """Read one message, waiting for it without spinning; None where the other side is gone."""
     prefix = stream.read(_LENGTH.size)
     if len(prefix) < _LENGTH.size:
@@ -56,10 +56,12 @@ def receive(stream: BinaryIO) -> tuple[dict[str, Any], list[dict[str, np.ndarray
     for entries in header.pop("feeds"):
         feed = {}
         for name, dtype, shape in entries:
-            data = stream.read(math.prod(shape) * np.dtype(dtype).itemsize)
-            array = np.frombuffer(bytearray(data), dtype=dtype)  # of a bytearray: writable, as torch wants it
-            if array.size < math.prod(shape):
+            size = math.prod(shape) * np.dtype(dtype).itemsize
+            data = stream.read(size)
+            if len(data) < size:
                 return None
+            # Of a bytearray, so that it can be written to, as PyTorch wants it.
+            array = np.frombuffer(bytearray(data), dtype=dtype)
             feed[name] = array.reshape(shape)
         feeds.append(feed)
     return header, feeds

@@ -120,7 +120,7 @@ class Worker:
         return taken
 
     def empty(self, _header: dict[str, Any]) -> dict[str, Any]:
-        """Resident memory with the libraries loaded and the model gone; the model is opened again afterwards."""
+        """Resident memory with the libraries loaded and the model gone; it is opened again afterwards."""
         self._stack.close()
         self._runner = None
         gc.unfreeze()
@@ -181,9 +181,7 @@ class Worker:
 
     def infer(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed, copied, since a runner may reuse its buffers."""
-        return [
-            {name: np.array(array) for name, array in self._runner.infer(feed).items()} for feed in feeds
-        ]
+        return [{name: np.array(array) for name, array in self._runner.infer(feed).items()} for feed in feeds]
 
     def memory(self, _header: dict[str, Any]) -> dict[str, Any]:
         """Peak and present memory of this process, and the device's where there is one."""
@@ -204,7 +202,14 @@ class Worker:
 def serve(inbox: Any, outbox: Any) -> None:
     """Answer messages until the other side closes the pipe or says ``close``."""
     worker = Worker()
-    plain = {"open": worker.open, "drop": worker.drop, "turn": worker.turn, "flow": worker.flow, "memory": worker.memory, "empty": worker.empty}
+    plain = {
+        "open": worker.open,
+        "drop": worker.drop,
+        "turn": worker.turn,
+        "flow": worker.flow,
+        "memory": worker.memory,
+        "empty": worker.empty,
+    }
     try:
         while (message := wire.receive(inbox)) is not None:
             header, feeds = message

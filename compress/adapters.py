@@ -113,7 +113,8 @@ def find_base(adapter: Adapter) -> Snapshot:
     """
     if adapter.base is None:
         raise ModelError(
-            f"the adapter {adapter.folder} names no base model: give the base as 'model' and this as 'adapter'"
+            f"the adapter {adapter.folder} names no base model: give the base as 'model' and this folder as "
+            "'adapter'"
         )
     beside = adapter.folder / adapter.base
     if not Path(adapter.base).is_absolute() and beside.is_dir():
@@ -163,13 +164,24 @@ def merge(
     import torch
     from safetensors import SafetensorError
 
+    weights = _weights(adapter)
+    damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    if damaged:
+        raise ModelError(
+            f"the adapter {adapter.folder} holds NaN or infinity in {damaged[0]}: its training diverged, or "
+            "the file is damaged; get or train it again"
+        )
+
     try:
         wrapped = peft.PeftModel.from_pretrained(model, adapter.folder, torch_device="cpu")
     except (RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as cause:
         reason = " ".join(str(cause).split())[:300]
         raise _mismatch(adapter, model, reason) from cause
-    expected = set(peft.get_peft_model_state_dict(wrapped))
-    odd = sorted(expected ^ set(_weights(adapter)))
+    # Without save_embedding_layers=False peft may ask the hub for the base's vocabulary. Embeddings that were
+    # trained whole are then in the file under the model's own names.
+    expected = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
+    held, own = set(weights), set(wrapped.state_dict())
+    odd = sorted((expected - held) | (held - expected - own))
     if odd:
         raise _mismatch(adapter, model, f"{len(odd)} weights are on one side only, such as {odd[0]}")
     wrapped.eval()
@@ -184,9 +196,6 @@ def merge(
             f"merging the adapter {adapter.folder} changes the logits by {difference:.2g} "
             f"(allowed: {limit:.2g}): its weights are too large for FP32, or damaged"
         )
-    for name in ("peft_config", "_hf_peft_config_loaded"):
-        if hasattr(merged, name):
-            delattr(merged, name)
     return merged, Check(max_abs_difference=difference, limit=limit, rows=int(before.shape[0]))
 
 

@@ -141,7 +141,7 @@ def distill(
         encode=encode,
         lengths=lengths,
         objective=DistillationObjective(student, cache, match, task, head, loss),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if data.selection else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
         config=training,
         scratch=scratch,
         seed=seed,
@@ -162,7 +162,9 @@ def labelled_first(data: TrainingData, label: str) -> tuple[list[Row], np.ndarra
         data: with training and unlabelled rows.
         label: the role of the label.
     """
-    rows: list[Row] = [*data.train, *({k: v for k, v in row.items() if k != label} for row in data.unlabeled)]
+    rows: list[Row] = list(data.train) if len(data.train) or not len(data.unlabeled) else []
+    if len(data.unlabeled):
+        rows += [{k: v for k, v in row.items() if k != label} for row in data.unlabeled]
     groups = np.array([0 if row.get(label) is not None else 1 for row in rows], dtype=np.int64)
     return rows, groups
 

@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import shutil
 import subprocess
 from functools import cache
 from pathlib import Path
@@ -121,6 +122,28 @@ def resolve_device(device: str) -> str:
     if index >= torch.cuda.device_count():
         raise UserError(f"Device '{device}' was asked for; there are {torch.cuda.device_count()}.")
     return device
+
+
+def cuda_build() -> str | None:
+    """The CUDA version that PyTorch was built for; None for a CPU build."""
+    import torch
+
+    built: str | None = torch.version.cuda
+    return built
+
+
+def cuda_devices() -> list[str]:
+    """The names of the CUDA devices that PyTorch can use."""
+    import torch
+
+    if not torch.cuda.is_available():
+        return []
+    return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def has_nvidia_device() -> bool:
+    """Whether the machine shows an NVIDIA GPU, whatever is installed."""
+    return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
 
 
 def synchronize(device: str) -> None:

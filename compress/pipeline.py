@@ -159,6 +159,8 @@ class _Run:
         started = time.perf_counter()
         with _torch_threads(self.threads):
             link.module.run(source, link.config, context)
+        if context.data is not None:
+            record("data", context.data.facts)
         facts["seconds"] = round(time.perf_counter() - started, 3)
         return facts
 
@@ -188,12 +190,12 @@ class _Run:
             seed=self.recipe.seed,
         )
         origin = source.manifest.origin if source else Origin(**facts.pop("origin", {}))
-        if link.module.DATA and self.recipe.data is not None:
+        if link.module.DATA and self.recipe.data is not None and self.rows is not None:
             origin = origin.model_copy(
                 update={
                     "data": resolve(self.recipe.data).model_dump(mode="json", exclude_defaults=True),
                     "data_fingerprint": self.fingerprint,
-                    "data_license": data.license_of(self.recipe.data),
+                    "data_license": self.rows.facts.get("license"),
                 }
             )
         return Manifest(

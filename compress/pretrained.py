@@ -58,17 +58,7 @@ def load(
     Raises:
         ModelError: no model, another task, pickles only, or weights that do not fit the configuration.
     """
-    if artifact.is_sealed(folder):
-        Artifact.open(folder)
-    content = architecture.read_config(folder)
-    if "auto_map" in content and not ignore_remote_code:
-        raise ModelError(
-            f"{folder} brings Python code of its own (auto_map in config.json), which paredown never runs. "
-            f"If transformers' own class for '{content.get('model_type')}' computes the same, say so with "
-            "'load: {ignore_remote_code: true}'; else use another model."
-        )
-    _refuse_pickles(folder)
-    architecture.check_task(content, task, str(folder), headless=True)
+    content = inspect(folder, task, ignore_remote_code=ignore_remote_code)
     if (folder / checkpoint.SHAPES).is_file():
         return Pretrained(model=checkpoint.load(folder, task), fresh=False, unused=())
     config = architecture.parse_config(content, str(folder))
@@ -87,6 +77,28 @@ def load(
     return Pretrained(model=model.eval(), fresh=fresh, unused=unused)
 
 
+def inspect(folder: Path, task: ModuleType, *, ignore_remote_code: bool = False) -> dict[str, Any]:
+    """The folder's ``config.json``, after everything was checked that needs no weights.
+
+    Raises:
+        ModelError: no model, another task, pickles only, or code of its own.
+        ArtifactError: the folder is a sealed artifact and was changed.
+    """
+    if artifact.is_sealed(folder):
+        Artifact.open(folder)
+    content = architecture.read_config(folder)
+    if "auto_map" in content and not ignore_remote_code:
+        raise ModelError(
+            f"{folder} brings Python code of its own (auto_map in config.json), which paredown never runs. "
+            f"If transformers' own class for '{content.get('model_type')}' computes the same, say so with "
+            "'load: {ignore_remote_code: true}'; else use another model."
+        )
+    _refuse_pickles(folder)
+    architecture.check_task(content, task, str(folder), headless=True)
+    architecture.model_class(architecture.parse_config(content, str(folder)), task)
+    return content
+
+
 def check_finite(model: torch.nn.Module, where: str) -> None:
     """Refuse weights that are not numbers.
 
@@ -101,8 +113,8 @@ def check_finite(model: torch.nn.Module, where: str) -> None:
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
             raise ModelError(
-                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers (NaN or "
-                "infinity): the model is damaged or its training diverged; get or train it again"
+                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers "
+                "(NaN or infinity): the model is damaged or its training diverged; get or train it again"
             )
 
 

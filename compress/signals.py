@@ -133,10 +133,10 @@ def _pass(
     collector.finish()
 
 
-def _parameters(part: Part) -> list[nn.Parameter]:
+def _parameters(part: Part) -> list[torch.Tensor]:
     """A part's parameters in the order of ``Signals.gradients``: rows, columns, biases."""
-    biases = [linear.bias for linear in part.rows if linear.bias is not None]
-    return [*(linear.weight for linear in part.rows), part.columns.weight, *biases]
+    rows: list[torch.Tensor] = [linear.weight for linear in part.rows]
+    return [*rows, part.columns.weight, *(linear.bias for linear in part.rows if linear.bias is not None)]
 
 
 class _Collector:

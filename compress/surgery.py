@@ -112,7 +112,7 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     for index, layer in enumerate(staying):
         for module in layer.modules():
             if isinstance(getattr(module, "layer_idx", None), int):
-                module.layer_idx = index
+                setattr(module, "layer_idx", index)  # noqa: B010 - modules are typed without it
     model.config.num_hidden_layers = len(staying)
 
 

@@ -25,6 +25,7 @@ from torch import nn
 
 from compress import environment, log, processes, resume
 from compress.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
+from compress.dropout import DropoutSource, own_dropout
 from compress.errors import ModelError, TrainingError
 from compress.layers import find_stack
 from compress.schedule import Group, multiplier, parameter_groups
@@ -195,7 +196,8 @@ def train(
         TrainingError: no rows; a loss or gradient that is not finite; a checkpoint that cannot be
             written.
     """
-    if not rows:
+    if len(rows) == 0:
+        list(rows)  # rows that are missing for a reason say it here
         raise TrainingError(f"{description}: there are no training rows")
     team = processes.team(device)
     home = next(model.parameters()).device
@@ -203,7 +205,8 @@ def train(
     with _threads(threads), _frozen(model, config.freeze_embeddings), _random(team.device):
         source = encoded or EncodedRows(rows, encode, lengths, groups)
         run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description)
-        history = run.go(len(rows), lengths, groups)
+        with own_dropout(model, run.masks):
+            history = run.go(len(rows), lengths, groups)
     model.to(home)
     model.eval()
     return history
@@ -233,6 +236,7 @@ class _Run:
         self.seed = seed
         self.team = team
         self.description = description
+        self.masks = DropoutSource()
         self.precision = _precision(config.precision, team.device)
         self.groups = _groups(model, config)
         self.names = tuple(name for group in self.groups for name in group.names)
@@ -305,7 +309,10 @@ class _Run:
         rate = config.learning_rate * multiplier(config.schedule, step, total, config.warmup)
         for group, setting in zip(self.groups, self.optimizer.param_groups, strict=True):
             setting["lr"] = rate * group.factor
-        _seed_dropout(self.seed, self.team.index, step)
+        # Seeds come from what names the step, so that a resumed run draws the same masks.
+        entropy = [self.seed, self.team.index, step]
+        self.masks.seed(entropy)
+        torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         kind = self.team.device.split(":", 1)[0]
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"):
             loss = self.objective(model, batch) * weight
@@ -449,11 +456,6 @@ def _noted(progress: _Progress, loss: float, stride: int, total: int) -> _Progre
     if steps < stride and step < total:
         return replace(progress, step=step, pending=(amount, steps))
     return replace(progress, step=step, losses=(*progress.losses, (step, amount / steps)), pending=(0.0, 0))
-
-
-def _seed_dropout(seed: int, process: int, step: int) -> None:
-    """Seed torch for one step from what names the step, so that a resumed run draws the same."""
-    torch.manual_seed(int(np.random.SeedSequence([seed, process, step]).generate_state(1)[0]))
 
 
 def _precision(wanted: str, device: str) -> str:

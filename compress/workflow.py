@@ -130,18 +130,18 @@ def check(recipe: Recipe) -> None:
     Raises:
         UserError: a probe, gate or runtime that does not exist or whose options do not fit.
     """
-    from bench import judge, measure
+    from bench import judge, session
 
     pipeline.check(recipe)
-    measure.check(recipe.bench)
+    session.check(recipe.bench)
     judge.check(recipe.gates)
     if recipe.gates and recipe.data is None:
         raise RecipeError("the recipe has gates and no data to measure on: give --data DIR or 'data:'")
 
 
 def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: Path) -> Report:
-    from bench import judge, report
-    from bench.measure import CandidateSpec, measure
+    from bench import report
+    from bench.session import CandidateSpec, measure
 
     wanted = recipe.bench.candidates
     known = [each.label for each in built]
@@ -156,10 +156,14 @@ def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: P
         for each in chosen
     ]
     log.info("bench: measuring %d candidates", len(specs))
-    found = measure(
-        specs, data=rows, bench=recipe.bench, seed=recipe.seed, recipe=recipe.model_dump(mode="json")
+    judged = measure(
+        specs,
+        data=rows,
+        bench=recipe.bench,
+        seed=recipe.seed,
+        gates=recipe.gates,
+        recipe=recipe.model_dump(mode="json"),
     )
-    judged = judge.judge(found, recipe.gates)
     report.write_all(judged, folder)
     return judged
 

@@ -45,9 +45,7 @@ def per_row(
         return np.maximum(kl, 0.0)
     if link == "sigmoid":
         on, off = _log_sigmoid(reference), _log_sigmoid(-reference)
-        terms = np.exp(on) * (on - _log_sigmoid(candidate)) + np.exp(off) * (
-            off - _log_sigmoid(-candidate)
-        )
+        terms = np.exp(on) * (on - _log_sigmoid(candidate)) + np.exp(off) * (off - _log_sigmoid(-candidate))
         return np.maximum(terms.sum(axis=-1), 0.0)
     wide = reference.astype(np.float64)
     spread = max(float(wide.var()) if variance is None else variance, _FLOOR)

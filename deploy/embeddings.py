@@ -59,9 +59,7 @@ def quantize(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> li
             helper.make_node(
                 "Cast", [f"{output}_q"], [f"{output}_cast"], f"{name}_cast", to=onnx.TensorProto.FLOAT
             ),
-            helper.make_node(
-                "Mul", [f"{output}_cast", f"{output}_scale"], [output], f"{name}_rescale"
-            ),
+            helper.make_node("Mul", [f"{output}_cast", f"{output}_scale"], [output], f"{name}_rescale"),
         ]
     del model.graph.node[:]
     model.graph.node.extend(rewritten)

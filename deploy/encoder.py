@@ -71,9 +71,7 @@ class Encoder:
 
     def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
         """Encoded rows, padded to the longest of them."""
-        made: Batch = self.task.encode(
-            rows, self.processor, self.head, self.max_length, labelled=labelled
-        )
+        made: Batch = self.task.encode(rows, self.processor, self.head, self.max_length, labelled=labelled)
         return made
 
     def feed(self, rows: Sequence[Row]) -> Feed:
@@ -86,11 +84,16 @@ class Encoder:
         found: np.ndarray | None = self.task.lengths(rows, self.processor)
         return found
 
+    def order(self, rows: Sequence[Row]) -> list[int]:
+        """Indices of the rows from the shortest to the longest; as they are where rows have no length."""
+        lengths = self.lengths(rows)
+        if lengths is None:
+            return list(range(len(rows)))
+        return [int(i) for i in np.argsort(lengths, kind="stable")]
+
     def batches(self, rows: Sequence[Row], size: int = 16) -> list[Batch]:
         """All rows, those of like length together so that little is padding."""
-        lengths = self.lengths(rows)
-        order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
-        picked = [rows[int(i)] for i in order]
+        picked = [rows[i] for i in self.order(rows)]
         return [self.batch(picked[at : at + size]) for at in range(0, len(picked), size)]
 
     def cases(self, rows: Sequence[Row], seed: int) -> list[Case]:

@@ -30,13 +30,14 @@ def weight_bytes(model: onnx.ModelProto) -> int:
     )
 
 
-def save(model: onnx.ModelProto, folder: Path, external: bool | None = None) -> Path:
+def save(model: onnx.ModelProto, folder: Path, external: bool | None = None, *, check: bool = True) -> Path:
     """Write ``model.onnx`` into a folder, with ``model.onnx.data`` beside it where it must or shall be.
 
     Args:
         model: the graph; it keeps its weights.
         folder: where to.
         external: whether weights go to a file of their own; None: only when protobuf cannot hold them.
+        check: whether ONNX's own checker looks at it.
 
     Returns:
         The file of the graph.
@@ -57,7 +58,8 @@ def save(model: onnx.ModelProto, folder: Path, external: bool | None = None) -> 
         )
     else:
         onnx.save_model(model, str(path))
-    onnx.checker.check_model(str(path))
+    if check:
+        onnx.checker.check_model(str(path))
     return path
 
 
@@ -135,6 +137,20 @@ def drop_unused(model: onnx.ModelProto) -> None:
     if len(kept) != len(model.graph.initializer):
         del model.graph.initializer[:]
         model.graph.initializer.extend(kept)
+
+
+def drop_dead(model: onnx.ModelProto) -> None:
+    """Remove nodes whose outputs nobody takes, then the initializers that only they took."""
+    needed = {one.name for one in model.graph.output}
+    kept: list[onnx.NodeProto] = []
+    for node in reversed(model.graph.node):
+        if needed.intersection(node.output):
+            kept.append(node)
+            needed.update(node.input)
+    if len(kept) != len(model.graph.node):
+        del model.graph.node[:]
+        model.graph.node.extend(reversed(kept))
+    drop_unused(model)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: float) -> float:

@@ -26,9 +26,7 @@ def symmetric_scales(weight: np.ndarray, axis: int, largest: int = 127) -> np.nd
     return np.where(scales < _TINY, np.float32(1), scales).astype(np.float32)
 
 
-def quantize_symmetric(
-    weight: np.ndarray, scales: np.ndarray, axis: int, largest: int = 127
-) -> np.ndarray:
+def quantize_symmetric(weight: np.ndarray, scales: np.ndarray, axis: int, largest: int = 127) -> np.ndarray:
     """``round(weight / scale)`` as int8, half to even, within ``[-largest, largest]``."""
     shape = [1] * weight.ndim
     shape[axis] = -1

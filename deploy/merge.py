@@ -37,9 +37,7 @@ def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     groups = {source: members for source, members in groups.items() if len(members) > 1}
     if not groups:
         return []
-    dead = {
-        name for members in groups.values() for one, add, _ in members for name in (one.name, add.name)
-    }
+    dead = {name for members in groups.values() for one, add, _ in members for name in (one.name, add.name)}
     first = {members[0][0].name: members for members in groups.values()}
     rewritten: list[onnx.NodeProto] = []
     for node in model.graph.node:

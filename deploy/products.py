@@ -119,9 +119,7 @@ def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[
     """
     chosen: set[str] = set()
     for pattern in patterns:
-        hits = {
-            one.name for one in products if pattern in one.name or fnmatch(one.name, pattern)
-        }
+        hits = {one.name for one in products if pattern in one.name or fnmatch(one.name, pattern)}
         if not hits:
             raise UserError(
                 f"keep_float: no weight product's name has '{pattern}' in it. "

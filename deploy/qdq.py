@@ -81,9 +81,7 @@ def store_weight(model: onnx.ModelProto, name: str, weight: np.ndarray, largest:
         )
 
 
-def _activation(
-    model: onnx.ModelProto, tensor: str, span: Range, signed: bool
-) -> list[onnx.NodeProto]:
+def _activation(model: onnx.ModelProto, tensor: str, span: Range, signed: bool) -> list[onnx.NodeProto]:
     scale: np.float32
     zero: np.int8 | np.uint8
     if signed:

@@ -163,9 +163,7 @@ def entropy(histogram: Histogram, symmetric: bool, step: int = 8) -> tuple[float
     return found
 
 
-def choose(
-    histogram: Histogram, method: Method, percent: float, symmetric: bool
-) -> tuple[float, float]:
+def choose(histogram: Histogram, method: Method, percent: float, symmetric: bool) -> tuple[float, float]:
     """The range by one of the methods."""
     if method == "percentile":
         return percentile(histogram, percent, symmetric)

@@ -110,9 +110,7 @@ def export(
         with _quiet_exporter(), torch.no_grad():
             if exporter == "torchscript":
                 axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
-                torch.onnx.export(
-                    wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared
-                )
+                torch.onnx.export(wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared)
             else:
                 torch.onnx.export(
                     wrapped,

@@ -55,7 +55,7 @@ def missing(report: Report, gate: str, candidate: str, metric: str, limit: str, 
         limit: as written.
         wanted: what was looked for, in words.
     """
-    there = {}
+    there: dict[str, None] = {}
     for one in report.measurements:
         if one.candidate == candidate:
             at = ", ".join(f"{key} {value}" for key, value in one.conditions.items())

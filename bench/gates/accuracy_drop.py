@@ -28,7 +28,9 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         scores = [one for one in scores if one.metric == config.metric]
     metric = config.metric or (scores[0].metric if scores else "the task's main metric")
     if not scores or scores[0].difference is None:
-        return missing(report, "accuracy-drop", candidate, metric, config.at_most.text, f"the difference in {metric}")
+        return missing(
+            report, "accuracy-drop", candidate, metric, config.at_most.text, f"the difference in {metric}"
+        )
     found = scores[0]
     sign = 100 if found.better == "lower" else -100
     drop = sign * (found.difference or 0.0)
@@ -38,4 +40,6 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         ends = sorted((sign * found.difference_interval.low, sign * found.difference_interval.high))
         interval = Interval(low=ends[0], high=ends[1], level=found.difference_interval.level)
         said += f" ({100 * interval.level:.0f} % interval {-ends[1]:+.2f} to {-ends[0]:+.2f})"
-    return decide("accuracy-drop", candidate, metric, drop + 0.0, interval, config.at_most, at_most=True, said=said)
+    return decide(
+        "accuracy-drop", candidate, metric, drop + 0.0, interval, config.at_most, at_most=True, said=said
+    )

@@ -29,5 +29,12 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         low, high = 100 * found.interval.low, 100 * found.interval.high
         said += f" ({100 * found.interval.level:.0f} % interval {low:.2f} to {high:.2f})"
     return decide(
-        "agreement", candidate, "agreement", found.value, found.interval, config.at_least, at_most=False, said=said
+        "agreement",
+        candidate,
+        "agreement",
+        found.value,
+        found.interval,
+        config.at_least,
+        at_most=False,
+        said=said,
     )

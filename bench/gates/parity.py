@@ -70,8 +70,8 @@ def _one(report: Report, candidate: str, metric: str, limit: Limit) -> Verdict:
             interval=None,
             limit=limit.text,
             reason=(
-                f"no parity figure {metric} was recorded for '{candidate}', and what is missing fails; {there}; "
-                f"candidates with parity figures: {', '.join(others) or 'none'}"
+                f"no parity figure {metric} was recorded for '{candidate}', and what is missing fails; "
+                f"{there}; candidates with parity figures: {', '.join(others) or 'none'}"
             ),
         )
     said = f"{metric} {found[metric]:.3g} from its source, as recorded when it was converted"

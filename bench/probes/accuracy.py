@@ -16,8 +16,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from bench import feeds, stats
 from bench.probes import Subject
-from bench.record import Interval, Measurement
+from bench.record import Measurement
 from compress import log
+from compress.errors import DataError
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -26,6 +27,10 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
+
+# Metrics that are no share of something; of an error, less is better.
+_UNITS = {"mcc": "correlation", "pearson": "correlation", "spearman": "correlation", "mse": "squared"}
+_ERRORS = frozenset({"mse"})
 
 
 class Config(BaseModel):
@@ -71,18 +76,17 @@ def score(
     found = []
     for metric, value in own.items():
         gap = drawn[name][metric] - drawn[subject.baseline][metric]
-        difference: Interval | None = stats.interval(gap)
         found.append(
             Measurement(
                 probe="accuracy",
                 candidate=name,
                 metric=metric,
                 value=value,
-                unit=UNIT,
-                better=BETTER,
+                unit=_UNITS.get(metric, UNIT),
+                better="lower" if metric in _ERRORS else BETTER,
                 interval=stats.interval(drawn[name][metric]),
                 difference=value - other[metric],
-                difference_interval=difference,
+                difference_interval=stats.interval(gap),
                 conditions=conditions,
             )
         )
@@ -90,7 +94,16 @@ def score(
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
-    """The task's metrics of every candidate; the first one is the task's main metric."""
+    """The task's metrics of every candidate; the first one is the task's main metric.
+
+    Raises:
+        DataError: the evaluation rows have no labels.
+    """
+    if any(subject.task.LABEL not in row for row in subject.rows):
+        raise DataError(
+            "the evaluation rows have no labels, which accuracy needs: give labeled rows, or name the other "
+            "probes (--probes latency,memory,size,agreement)"
+        )
     size = config.batch_size or subject.bench.batch_sizes[0]
     references = [subject.task.reference(row, subject.head) for row in subject.rows]
     statistics = {}
@@ -104,7 +117,5 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     conditions: dict[str, int | str] = {"rows": len(subject.rows), "batch_size": size}
     drawn: dict[str, dict[str, np.ndarray]] = {}
     return [
-        one
-        for lane in lanes
-        for one in score(lane.name, statistics, subject, weights, drawn, conditions)
+        one for lane in lanes for one in score(lane.name, statistics, subject, weights, drawn, conditions)
     ]

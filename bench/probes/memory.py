@@ -1,7 +1,7 @@
 """Memory of a candidate's process, as the operating system sees it, and of the device.
 
-``memory_peak_bytes`` is the peak resident memory of a fresh process that opened the artifact and ran the grid's
-largest rows: the longest ones, at the largest batch size, and at every fixed length.
+``memory_peak_bytes`` is the peak resident memory of a fresh process that opened the artifact and ran the
+heaviest feeds of the grid: the longest rows, or the largest fixed length, at the largest batch size.
 ``memory_empty_bytes`` is what the same process held when it had closed the model again: interpreter, runtime
 and libraries. ``memory_model_bytes`` is the difference. On a GPU, ``device_memory_peak_bytes`` is what the
 driver says that the process holds; where it cannot see processes, the growth of the whole device.
@@ -63,7 +63,7 @@ def _device_bytes(pid: int, device: str) -> tuple[int, bool] | None:
 
     def ask(query: str) -> list[list[str]]:
         command = ["nvidia-smi", f"--id={index}", query, "--format=csv,noheader,nounits"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)  # noqa: S603 - fixed words
+        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
         return [line.split(", ") for line in done.stdout.splitlines() if line.strip()]
 
     for process, used in ask("--query-compute-apps=pid,used_memory"):

@@ -43,7 +43,11 @@ class Config(BaseModel):
 
 
 def summarize(
-    name: str, rates: dict[str, np.ndarray], baseline: str, conditions: dict[str, int | str], draws: np.ndarray
+    name: str,
+    rates: dict[str, np.ndarray],
+    baseline: str,
+    conditions: dict[str, int | str],
+    draws: np.ndarray,
 ) -> Measurement:
     """The figure of one candidate: median rate over windows, ratio by window.
 

@@ -256,7 +256,7 @@ class Calibration:
         Raises:
             DataError: there are none.
         """
-        if not rows:
+        if len(rows) == 0:
             raise DataError("distill: choosing layers by search or block influence needs calibration rows")
         lengths = row_lengths(task, rows, processor, max_length)
         source = EncodedRows(
@@ -325,7 +325,7 @@ def train_alone(
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if data.selection else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
         config=training.model_copy(update={"steps": steps}),
         scratch=ctx.scratch / "control",
         seed=ctx.seed,

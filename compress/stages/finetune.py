@@ -70,7 +70,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if data.selection else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
         config=config,
         scratch=ctx.scratch,
         seed=ctx.seed,

@@ -7,6 +7,7 @@ Python files ignored.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,7 @@ import torch
 import transformers
 from pydantic import field_validator, model_validator
 
-from compress import adapters, architecture, artifact, checkpoint, hub, log, pretrained
+from compress import adapters, architecture, artifact, checkpoint, data, hub, log, pretrained
 from compress.artifact import Artifact
 from compress.errors import ModelError
 from compress.head import replace_head
@@ -35,8 +36,10 @@ ANCESTORS = False
 _CHECK_ROWS = 16
 # Position tables that begin after the padding index, so that they are longer than the longest text.
 _OFFSET_POSITIONS = frozenset(
-    ("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer")
-    + ("mpnet", "data2vec-text", "xmod", "ibert", "esm")
+    {
+        *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer"),
+        *("mpnet", "data2vec-text", "xmod", "ibert", "esm"),
+    }
 )
 
 
@@ -143,13 +146,10 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     """
     if config.architecture is not None:
         model, fresh = _from_architecture(config.architecture, ctx), True
-        processor = ctx.task.default_processor(model.config)
-        checkpoint.save(model, ctx.out, source=None)
-        processor.save_pretrained(ctx.out)
-        ctx.record("origin", {"model": f"fresh {type(model).__name__}, seed {ctx.seed}"})
     else:
         sources = find(config)
         folder = _processor_folder(sources)
+        pretrained.inspect(sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code)
         ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
         loaded = pretrained.load(
             sources.base.folder,
@@ -168,7 +168,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         _record_origin(sources, ctx)
     ctx.record("head", "new" if fresh else "trained")
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
-    _limit_length(ctx)
+    _limit_length(model.config, ctx)
 
 
 def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
@@ -176,7 +176,12 @@ def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.Pr
     head = _head_of_data(ctx)
     if head is not None:
         ctx.task.configure(config, head)
-    return checkpoint.initialize(config, ctx.task, ctx.seed)
+    processor = ctx.task.default_processor(config)
+    model = checkpoint.initialize(config, ctx.task, ctx.seed)
+    checkpoint.save(model, ctx.out, source=None)
+    processor.save_pretrained(ctx.out)
+    ctx.record("origin", {"model": f"fresh {type(model).__name__}, seed {ctx.seed}"})
+    return model
 
 
 def _head_of_data(ctx: Context) -> Head | None:
@@ -233,7 +238,7 @@ def _rows_to_compare(
         rows = list(ctx.data.calibration[:_CHECK_ROWS])
         processor = ctx.task.load_processor(processor_folder)
         head = ctx.task.head_of(model.config.to_dict())
-        limit = _positions(model.config)
+        limit = _longest(model.config, processor)
         batch = ctx.task.encode(rows, processor, head, limit, labelled=False)
         return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
     generator = torch.Generator().manual_seed(ctx.seed)
@@ -261,3 +266,47 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
     if sources.adapter is not None:
         label = f"{label} + {sources.adapter.label}"
     ctx.record("origin", {"model": label, "model_license": hub.license_of(sources.base.folder)})
+
+
+def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
+    """Choose the token limit, and say which share of the training rows it cuts.
+
+    The data's own ``max_length`` where it is given; else what the training rows need; without data what the
+    folder's ``encoding.json`` says, or what the model takes.
+
+    Raises:
+        ModelError: the data asks for more tokens than the model takes.
+    """
+    processor = ctx.task.load_processor(ctx.out)
+    most = _longest(config, processor)
+    rows = _rows_with_lengths(ctx)
+    lengths = ctx.task.lengths(rows, processor) if rows else None
+    if ctx.data is None or lengths is None:
+        known = checkpoint.read_max_length(ctx.out) if ctx.data is None else None
+        chosen = known or (most if hasattr(processor, "model_max_length") else None)
+        checkpoint.write_max_length(ctx.out, chosen)
+        return
+    asked = ctx.data.facts.get("max_length")
+    if asked is not None and most is not None and asked > most:
+        raise ModelError(f"data.max_length is {asked} and the model takes at most {most} tokens: lower it")
+    limit, share = data.choose_max_length(lengths, most)
+    if asked is not None:
+        limit, share = asked, float((lengths > asked).mean())
+    checkpoint.write_max_length(ctx.out, limit)
+    ctx.record("max_length", limit)
+    ctx.record("truncated_share", share)
+    log.info("texts are cut after %d tokens: %.2f %% of %d rows", limit, 100 * share, len(lengths))
+
+
+def _rows_with_lengths(ctx: Context) -> Sequence[Any]:
+    if ctx.data is None:
+        return ()
+    return ctx.data.train if len(ctx.data.train) else ctx.data.unlabeled
+
+
+def _longest(config: transformers.PretrainedConfig, processor: Any) -> int | None:
+    """Tokens that model and tokenizer take; None where neither has a limit."""
+    # A tokenizer without a limit says 10**30.
+    of_tokenizer = getattr(processor, "model_max_length", None)
+    limits = [n for n in (_positions(config), of_tokenizer) if n is not None and n < 10**6]
+    return min(limits) if limits else None

@@ -131,6 +131,7 @@ class Task(Protocol):
         Args:
             cells: raw cells of one file, in row order; None where a row has no label.
             names: the data's own label names by id (``labels.json``), where it has them.
+            head: the model's head.
 
         Raises:
             DataError: a cell that the head does not know; the message names the row and the labels.
@@ -150,6 +151,15 @@ class Task(Protocol):
     @staticmethod
     def load_processor(folder: Path) -> Any:
         """The tokenizer or image processor of a model folder; ``ModelError`` where there is none."""
+        ...
+
+    @staticmethod
+    def default_processor(config: Any) -> Any:
+        """A processor for a model built from a transformers config, with ``save_pretrained``.
+
+        Raises:
+            ModelError: the task's processor cannot be made from a config alone.
+        """
         ...
 
     @staticmethod
@@ -190,9 +200,7 @@ class Task(Protocol):
         ...
 
     @staticmethod
-    def statistics(
-        predictions: Sequence[Prediction], references: Sequence[Any], head: Head
-    ) -> np.ndarray:
+    def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
         """Additive row statistics, float64 [rows, k]; summed over rows they feed ``metrics``."""
         ...
 

@@ -54,7 +54,9 @@ def head_of(config: Mapping[str, Any]) -> Head:
     problem = known[written]
     if problem == "regression":
         if len(labels) != 1:
-            raise ModelError(f"config.json says regression with {len(labels)} outputs; one output is supported")
+            raise ModelError(
+                f"config.json says regression with {len(labels)} outputs; one output is supported"
+            )
         return Head("regression", ())
     if problem == "single_label" and len(labels) < 2:
         raise ModelError("config.json says one label a row and has one label only: it needs at least two")
@@ -220,9 +222,7 @@ def multi_hot(cells: Sequence[Any]) -> bool:
     return any(len(set(cell)) < len(cell) for cell in ids)
 
 
-def align_sets(
-    cells: Sequence[Any], names: Sequence[str] | None, head: Head
-) -> list[tuple[int, ...] | None]:
+def align_sets(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[tuple[int, ...] | None]:
     """List cells (labels, ids, or 0/1 vectors in the order of the names) as sorted id tuples.
 
     Raises:
@@ -267,6 +267,8 @@ def align_numbers(cells: Sequence[Any]) -> list[float | None]:
     for row, cell in enumerate(cells):
         value = None if cell is None else number(cell)
         if cell is not None and value is None:
-            raise DataError(f"row {row + 1} has the label {cell!r}; the model's head gives a number, so it must be one")
+            raise DataError(
+                f"row {row + 1} has the label {cell!r}; the model's head gives a number, so it must be one"
+            )
         aligned.append(value)
     return aligned

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import os
 import zipfile
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 from compress.errors import DataError
 
@@ -62,3 +63,12 @@ def members(path: Path) -> frozenset[str]:
         return frozenset(_archive(path, os.getpid()).namelist())
     except (OSError, zipfile.BadZipFile) as cause:
         raise DataError(f"{path} cannot be read as a zip archive: {cause}") from cause
+
+
+def digest(image: Any) -> str:
+    """SHA-256 of an image's bytes, or of its pixels and their shape."""
+    if isinstance(image, ImageFile):
+        image = image.read()
+    if isinstance(image, bytes):
+        return hashlib.sha256(image).hexdigest()
+    return hashlib.sha256(f"{image.shape}".encode() + image.tobytes()).hexdigest()

@@ -20,7 +20,7 @@ from compress.errors import ModelError
 
 
 def ratio(part: float, whole: float) -> float:
-    """part / whole; 0 where there is nothing to divide by."""
+    """Part / whole; 0 where there is nothing to divide by."""
     return float(part / whole) if whole else 0.0
 
 

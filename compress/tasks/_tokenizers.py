@@ -23,8 +23,12 @@ _FILES = (
 _ORDER = ("input_ids", "attention_mask", "token_type_ids")
 
 
-def load_tokenizer(folder: Path) -> Any:
+def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
     """The tokenizer of a model folder, offering only the inputs that the model takes.
+
+    Args:
+        folder: with the tokenizer's files.
+        words: whether it gets lists of words; byte-level ones must then put a blank before each.
 
     Raises:
         ModelError: there is none, it cannot be read, or it has no padding token.
@@ -38,6 +42,10 @@ def load_tokenizer(folder: Path) -> Any:
         )
     try:
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        if words and getattr(tokenizer, "add_prefix_space", None) is False:
+            tokenizer = AutoTokenizer.from_pretrained(
+                folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
+            )
     except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as cause:
         raise ModelError(f"the tokenizer in {folder} cannot be read: {cause}") from cause
     if tokenizer.pad_token_id is None:
@@ -84,3 +92,15 @@ def token_counts(encoded: Any) -> np.ndarray:
     """Tokens of each row, specials included, int64 [rows]."""
     ids: Sequence[Sequence[int]] = encoded["input_ids"]
     return np.fromiter((len(row) for row in ids), dtype=np.int64, count=len(ids))
+
+
+def default_processor(config: Any) -> Any:
+    """A tokenizer cannot be made up: it goes with trained embeddings.
+
+    Raises:
+        ModelError: always.
+    """
+    raise ModelError(
+        f"a text model built from an architecture ({config.model_type}) has no tokenizer: give 'model' a "
+        "folder with config.json and the tokenizer files instead"
+    )

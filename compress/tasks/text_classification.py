@@ -1,29 +1,52 @@
 """Texts or pairs of texts: one label, several labels, or a number.
 
-Which of the three it is comes from the data (numbers with a fraction: regression; lists: several
-labels) or from the model's head (``problem_type``). Scores: accuracy, macro F1 and Matthews'
-correlation; micro F1, macro F1 and subset accuracy; Pearson, Spearman and mean squared error.
+Columns are ``text``, for pairs ``text_pair``, and ``label``. A pair that is too long is cut from its
+longer text.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from compress.errors import DataError
-from compress.tasks import Batch, Column, ExportSpec, Head, Link, Prediction, Row
-from compress.tasks import _heads as heads
-from compress.tasks import _scores as scores
+from compress.tasks import Batch, Column, ExportSpec, Head, Row
 from compress.tasks import _tokenizers as tokenizers
+from compress.tasks._classification import (
+    LABEL,
+    LABEL_ALIASES,
+    align,
+    decode,
+    infer_head,
+    link,
+    loss,
+    metrics,
+    positions,
+    reference,
+    statistics,
+    targets,
+)
 from compress.tasks._heads import configure, head_of
+from compress.tasks._tokenizers import default_processor
+from compress.tasks._tokenizers import load_tokenizer as load_processor
 
-if TYPE_CHECKING:
-    import torch
-
-__all__ = ["configure", "head_of"]
+__all__ = [
+    "LABEL",
+    "align",
+    "configure",
+    "decode",
+    "default_processor",
+    "head_of",
+    "infer_head",
+    "link",
+    "load_processor",
+    "loss",
+    "metrics",
+    "positions",
+    "reference",
+    "statistics",
+]
 
 MODEL = "AutoModelForSequenceClassification"
 COLUMNS = {
@@ -43,58 +66,10 @@ COLUMNS = {
         ),
         holds="text",
     ),
-    "text_pair": Column(
-        required=False, aliases=("sentence2", "question2", "hypothesis"), holds="text"
-    ),
-    "label": Column(
-        required=False,
-        aliases=("labels", "class", "category", "target", "intent", "sentiment", "score", "stars"),
-        holds="label",
-    ),
+    "text_pair": Column(required=False, aliases=("sentence2", "question2", "hypothesis"), holds="text"),
+    "label": Column(required=False, aliases=LABEL_ALIASES, holds="label"),
 }
-LABEL = "label"
 OUTPUTS = ("logits",)
-load_processor = tokenizers.load_tokenizer
-
-
-def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
-    """The head that the label cells ask for.
-
-    Lists mean several labels a row; floats without label names a regression; anything else one
-    label a row.
-
-    Raises:
-        DataError: there are no labels, one class only, or kinds that do not go together.
-    """
-    present = [cell for cell in labels if cell is not None]
-    if not present:
-        raise DataError("the training rows have no labels, so they do not say which head the model needs")
-    lists = sum(isinstance(cell, list | tuple) for cell in present)
-    if lists:
-        if lists < len(present):
-            raise DataError("some label cells are lists and some are not: write all of them as lists")
-        return Head("multi_label", _set_names(present, names))
-    if names is None and all(isinstance(cell, float) for cell in present):
-        heads.align_numbers(present)
-        return Head("regression", ())
-    return Head("single_label", heads.class_names(present, names))
-
-
-def _set_names(cells: Sequence[Sequence[Any]], names: Sequence[str] | None) -> tuple[str, ...]:
-    if names:
-        return tuple(names)
-    if heads.multi_hot(cells):
-        return tuple(f"LABEL_{i}" for i in range(len(cells[0])))
-    return heads.class_names([item for cell in cells for item in cell], None)
-
-
-def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
-    """Class ids, sorted tuples of them, or numbers; see the contract."""
-    if head.problem == "regression":
-        return heads.align_numbers(cells)
-    if head.problem == "multi_label":
-        return heads.align_sets(cells, names, head)
-    return heads.align_classes(cells, names, head)
 
 
 def _texts(rows: Sequence[Row]) -> tuple[list[str], list[str] | None]:
@@ -123,88 +98,8 @@ def encode(
     cut = 0
     if max_length is not None:
         cut = tokenizers.count_truncated(encoded, processor, lambda: lengths(rows, processor))
-    labels = _targets(rows, head) if labelled and all(LABEL in row for row in rows) else None
+    labels = targets(rows, head) if labelled else None
     return Batch(inputs=tokenizers.arrays(encoded, processor), labels=labels, truncated=cut)
-
-
-def _targets(rows: Sequence[Row], head: Head) -> np.ndarray:
-    cells = [row[LABEL] for row in rows]
-    if head.problem == "single_label":
-        return np.asarray(cells, dtype=np.int64)
-    if head.problem == "regression":
-        return np.asarray(cells, dtype=np.float32)
-    table = np.zeros((len(rows), len(head.labels)), dtype=np.float32)
-    for row, ids in enumerate(cells):
-        table[row, list(ids)] = 1
-    return table
-
-
-def link(head: Head) -> dict[str, Link]:
-    """How the logits become probabilities."""
-    kinds: dict[str, Link] = {
-        "single_label": "softmax",
-        "multi_label": "sigmoid",
-        "regression": "identity",
-    }
-    return {"logits": kinds[head.problem]}
-
-
-def positions(batch: Batch) -> None:
-    """One output a row."""
-    return
-
-
-def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
-    """Cross entropy, binary cross entropy or mean squared error, a scalar."""
-    from torch.nn import functional
-
-    logits = outputs["logits"].float()
-    if head.problem == "regression":
-        return functional.mse_loss(logits.reshape(-1), labels.float())
-    if head.problem == "multi_label":
-        return functional.binary_cross_entropy_with_logits(logits, labels.float())
-    return functional.cross_entropy(logits, labels)
-
-
-def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
-    """The likeliest class, the classes of at least one half, or the number."""
-    logits = scores.finite(outputs["logits"])
-    if head.problem == "regression":
-        return [Prediction(value=float(value), label=float(value)) for value in logits.reshape(-1)]
-    if head.problem == "multi_label":
-        found = [tuple(int(i) for i in np.flatnonzero(row >= 0)) for row in logits]
-        return [Prediction(value=ids, label=tuple(head.labels[i] for i in ids)) for ids in found]
-    return [
-        Prediction(value=best, label=head.labels[best], probabilities=tuple(row.tolist()))
-        for best, row in zip(logits.argmax(axis=-1).tolist(), scores.softmax(logits), strict=True)
-    ]
-
-
-def reference(row: Row, head: Head) -> int | float | tuple[int, ...]:
-    """The aligned label of a row."""
-    value: int | float | tuple[int, ...] = row[LABEL]
-    return value
-
-
-def statistics(
-    predictions: Sequence[Prediction], references: Sequence[Any], head: Head
-) -> np.ndarray:
-    """Additive statistics of each row, float64; see ``_scores``."""
-    values: list[Any] = [prediction.value for prediction in predictions]
-    if head.problem == "regression":
-        return scores.number_statistics(values, references)
-    if head.problem == "multi_label":
-        return scores.set_statistics(values, references, len(head.labels))
-    return scores.class_statistics(values, references, len(head.labels))
-
-
-def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
-    """The figures of the problem, the main one first."""
-    if head.problem == "regression":
-        return scores.number_metrics(totals)
-    if head.problem == "multi_label":
-        return scores.set_metrics(totals)
-    return scores.class_metrics(totals)
 
 
 def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:

@@ -164,7 +164,9 @@ class Runner(abc.ABC):
         limits = dict(spec.limits)
         for axis, (size, fixed) in enumerate(zip(array.shape, spec.shape, strict=True)):
             if fixed is not None and size != fixed:
-                raise UserError(f"input '{spec.name}' has size {size} on axis {axis}; the model takes {fixed}")
+                raise UserError(
+                    f"input '{spec.name}' has size {size} on axis {axis}; the model takes {fixed}"
+                )
             if size < 1 or size > limits.get(axis, size):
                 raise UserError(
                     f"input '{spec.name}' has size {size} on axis {axis}; allowed: 1 to {limits.get(axis)}. "

@@ -80,12 +80,8 @@ class Runner(Base):
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
         self._facts = facts
-        self._session = session.open_session(
-            self.artifact.file(graph_facts.MODEL), self.device, self.threads
-        )
-        self._inputs = tuple(
-            _spec(one, facts.limits.get(one.name, {})) for one in self._session.get_inputs()
-        )
+        self._session = session.open_session(self.artifact.file(graph_facts.MODEL), self.device, self.threads)
+        self._inputs = tuple(_spec(one, facts.limits.get(one.name, {})) for one in self._session.get_inputs())
         self._outputs = tuple(_spec(one, {}) for one in self._session.get_outputs())
         self._names = [one.name for one in self._outputs]
 

@@ -53,9 +53,7 @@ class Runner(Base):
         """Load the model and fix the number of threads."""
         task = catalog.load("task", self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
-        spec = task.export_spec(
-            config, task.load_processor(self.artifact.path), task.head_of(config)
-        )
+        spec = task.export_spec(config, task.load_processor(self.artifact.path), task.head_of(config))
         self._device = environment.resolve_device(self.device)
         # The number of threads belongs to the process in PyTorch; it is put back on close.
         self._threads_before = torch.get_num_threads()
@@ -119,9 +117,7 @@ class Runner(Base):
         }
 
 
-def _input(
-    name: str, axes: dict[int, str], config: dict[str, Any], limits: dict[int, int]
-) -> TensorSpec:
+def _input(name: str, axes: dict[int, str], config: dict[str, Any], limits: dict[int, int]) -> TensorSpec:
     """One input's type and shape: ids and masks are integers with free axes, images are fixed."""
     bound = tuple(sorted(limits.items()))
     if name == "pixel_values":

@@ -10,7 +10,7 @@ from pydantic import Field
 
 from compress import checkpoint, log
 from compress.stages import Context, StageConfig
-from deploy import graph, graph_facts, parity, torch_export
+from deploy import constant_shapes, graph, graph_facts, parity, products, torch_export
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.session import infer_with, open_session
 
@@ -36,6 +36,7 @@ class Config(StageConfig):
         external_data: weights in a file of their own; when absent, only above 2 GB.
         max_batch: the most rows that a runtime may send at once; no limit when absent.
         max_length: the most tokens; the model's position table when absent.
+        fold_shapes: whether shape arithmetic that only copies axes is taken out (exact, and faster).
         tolerance: largest difference to PyTorch, as a share of the largest output.
     """
 
@@ -44,6 +45,7 @@ class Config(StageConfig):
     external_data: bool | None = None
     max_batch: int | None = Field(default=None, ge=1)
     max_length: int | None = Field(default=None, ge=2)
+    fold_shapes: bool = True
     tolerance: float = Field(default=parity.FP32.relative, gt=0, le=1e-2)
 
 
@@ -82,6 +84,12 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     exported = graph.load(scratch / graph_facts.MODEL)
     graph.strip_notes(exported)
+    products.name_nodes(exported)
+    folded = 0
+    if config.fold_shapes:
+        sizes = constant_shapes.sizes(encoder.max_length)
+        probes = [constant_shapes.resized(traced, spec, *size) for size in sizes]
+        folded = constant_shapes.fold(exported, probes, ctx.scratch / "watched", ctx.threads)
     path = graph.save(exported, ctx.out, config.external_data)
     shutil.rmtree(scratch)
 
@@ -91,7 +99,9 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         torch_export.infer_with(wrapped), infer_with(session), on, tolerance, "the exported graph"
     )
     ctx.record("parity", parity.summary(found))
-    ctx.record("graph", {"nodes": len(exported.graph.node), "opset": graph.opset(exported)})
+    ctx.record(
+        "graph", {"nodes": len(exported.graph.node), "opset": graph.opset(exported), "shapes_folded": folded}
+    )
     carry(source.path, ctx.out)
     if config.max_length is not None:
         checkpoint.write_max_length(ctx.out, encoder.max_length)

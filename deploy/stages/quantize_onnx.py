@@ -152,9 +152,7 @@ def _compared(reference: Collected, found: Collected) -> dict[str, Any]:
 class _Work:
     """One quantization under way: the prepared graph, its products, ranges and reference outputs."""
 
-    def __init__(
-        self, source: Artifact, facts: graph_facts.GraphFacts, config: Config, ctx: Context
-    ) -> None:
+    def __init__(self, source: Artifact, facts: graph_facts.GraphFacts, config: Config, ctx: Context) -> None:
         self.config, self.ctx = config, ctx
         cpu = config.target == "cpu"
         self.embeddings = cpu if config.embeddings is None else config.embeddings
@@ -190,9 +188,7 @@ class _Work:
             def rewrite(model: onnx.ModelProto, index: graph.Index) -> None:
                 self.rewrite(model, index, chosen)
 
-        return collect(
-            self.base.open(rewrite), self.batches, self.ctx.task, self.encoder.head
-        )
+        return collect(self.base.open(rewrite), self.batches, self.ctx.task, self.encoder.head)
 
     def rewrite(self, model: onnx.ModelProto, index: graph.Index, names: frozenset[str]) -> None:
         """Quantize the named products of a copy of the graph, in place."""
@@ -200,17 +196,13 @@ class _Work:
             dynamic.quantize(model, names, self.largest, index)
         else:
             signed = self.config.target == "tensorrt"
-            qdq.quantize(
-                model, names, self.spans, signed=signed, largest=self.largest, index=index
-            )
+            qdq.quantize(model, names, self.spans, signed=signed, largest=self.largest, index=index)
 
     def _ranges(self, batches: Sequence[Batch]) -> dict[str, qdq.Range]:
         """The range of each product's input over all calibration rows, pads left out."""
         config = self.config
         tensors = list(dict.fromkeys(one.input for one in self.products))
-        infer = observe.open_watched(
-            self.base.model, self.base.folder, tensors, self.ctx.threads
-        )
+        infer = observe.open_watched(self.base.model, self.base.folder, tensors, self.ctx.threads)
         if config.ranges == "minmax":
             seen = observe.extremes(infer, batches, tensors, "ranges of activations")
             return {name: qdq.Range(one.low, one.high) for name, one in seen.items()}

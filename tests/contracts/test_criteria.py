@@ -39,9 +39,7 @@ def make(kind: str, dead: int | None = None, seed: int = 0) -> tuple[Structure, 
         for tensor in (*columns, gradients[count]):
             tensor[:, own] = 0
         fisher[dead] = activations[dead] = 0
-    structure = Structure(
-        "layer.0." + kind, kind, units, width, tuple(rows), tuple(columns), tuple(biases)
-    )
+    structure = Structure("layer.0." + kind, kind, units, width, tuple(rows), tuple(columns), tuple(biases))
     return structure, Signals(tuple(gradients), fisher, activations)
 
 
@@ -88,7 +86,7 @@ def criterion(request: pytest.FixtureRequest) -> Any:
 def test_the_five_are_there() -> None:
     """The criteria that the README names exist; names that do not get a hint."""
     assert {"magnitude", "taylor", "fisher", "activation", "random"} <= set(NAMES)
-    with pytest.raises(UnknownName, match="Unknown criterion 'tailor'. Did you mean 'taylor'?"):
+    with pytest.raises(UnknownName, match=r"Unknown criterion 'tailor'\. Did you mean 'taylor'\?"):
         catalog.load("criterion", "tailor")
 
 

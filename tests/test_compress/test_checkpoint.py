@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
 from pathlib import Path
@@ -81,8 +82,10 @@ def _inputs(model: Any) -> dict[str, torch.Tensor]:
 
 
 def _logits(model: Any) -> torch.Tensor:
+    # from_pretrained maps the file, where tensors are not aligned: products then differ in the last bit.
+    aligned = copy.deepcopy(model)
     with torch.no_grad():
-        return model.eval()(**_inputs(model)).logits
+        return aligned.eval()(**_inputs(model)).logits
 
 
 def _cut(linear: nn.Linear, keep: list[int], axis: int) -> None:
@@ -460,6 +463,6 @@ def test_the_real_classifier_round_trips(shared: Path, tmp_path: Path) -> None:
     with torch.no_grad():
         expected = model(**ids).logits
         plain = transformers.AutoModelForSequenceClassification.from_pretrained(tmp_path).eval()
-        assert torch.equal(plain(**ids).logits, expected)
+        assert torch.equal(copy.deepcopy(plain)(**ids).logits, expected)
         assert torch.equal(checkpoint.load(tmp_path, TEXT)(**ids).logits, expected)
     assert (tmp_path / "tokenizer.json").is_file()

@@ -173,8 +173,8 @@ def test_the_model_is_left_as_it_was(bert: Any) -> None:
     bert.classifier.requires_grad_(False)
     flags = [p.requires_grad for p in bert.parameters()]
     signals.collect(bert, parts_of(bert), [text_rows()], ALL, outputs=("logits",), loss=cross_entropy)
+    rows = batch(text_rows().inputs, None)
     with pytest.raises(DataError):
-        rows = batch(text_rows().inputs, None)
         signals.collect(bert, parts_of(bert), [rows], ALL, outputs=("logits",), loss=cross_entropy)
     assert [p.requires_grad for p in bert.parameters()] == flags
     assert all(p.grad is None for p in bert.parameters())
@@ -184,7 +184,7 @@ def test_the_model_is_left_as_it_was(bert: Any) -> None:
 def test_unlabelled_rows_are_refused_where_labels_are_needed(bert: Any) -> None:
     """Importance is never measured on made-up labels; activations need none."""
     rows = batch(text_rows().inputs, None)
-    with pytest.raises(DataError, match="needs fisher of the loss, and the rows have no labels.*activation"):
+    with pytest.raises(DataError, match=r"needs fisher of the loss, and the rows have no labels.*activation"):
         signals.collect(
             bert, parts_of(bert), [rows], frozenset({"fisher"}), outputs=("logits",), loss=cross_entropy
         )
@@ -204,11 +204,11 @@ def test_nothing_needed_runs_nothing(bert: Any) -> None:
 def test_a_loss_that_is_no_number_stops(bert: Any) -> None:
     """Weights with NaN are an error that says where to look."""
     bert.classifier.weight.data[0, 0] = float("nan")
-    with pytest.raises(TrainingError, match="loss .* is not a number"):
+    with pytest.raises(TrainingError, match=r"loss .* is not a number"):
         signals.collect(bert, parts_of(bert), [text_rows()], ALL, outputs=("logits",), loss=cross_entropy)
+    broken = transformers.BertForSequenceClassification(bert.config).eval()
+    broken.bert.embeddings.word_embeddings.weight.data[5] = float("nan")
     with pytest.raises(TrainingError, match=r"signals of layer\.0\.heads"):
-        broken = transformers.BertForSequenceClassification(bert.config).eval()
-        broken.bert.embeddings.word_embeddings.weight.data[5] = float("nan")
         signals.collect(
             broken,
             parts_of(broken),

@@ -1,6 +1,6 @@
 """Dividing rows: what is held out for selection, what calibrates, which length limit fits.
 
-Selection is carved by groups (``compress.grouping``). Rows shorter than a phrase that stand inside
+Selection is carved by groups (``grouping``). Rows shorter than a phrase that stand inside
 other rows follow them: into selection when every row that contains them is there, else into
 training. So no selection row equals, contains or is contained in a training row, except that a
 training row below ``grouping.PHRASE`` words may stand inside a selection row.
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from compress import grouping
+from compress.data import grouping
 
 SELECTION_ROWS = 2000
 
@@ -26,16 +26,20 @@ class Carving:
     Attributes:
         train: rows to train on.
         selection: rows held out; empty where no group is small enough.
+        unlabeled: rows without labels that go with the training rows.
+        dropped: unlabeled rows that belong to a group that is held out, so that no side takes them.
+        over_limit: rows that ``limit`` left on no side.
         groups: how many groups there are.
         largest: rows of the largest.
-        left_out: rows that ``limit`` left on neither side.
     """
 
     train: np.ndarray
     selection: np.ndarray
+    unlabeled: np.ndarray
+    dropped: int
+    over_limit: int
     groups: int
     largest: int
-    left_out: int
 
 
 def _followers(
@@ -53,12 +57,19 @@ def _followers(
     return follows, pairs[~follows[pairs[:, 1]]]
 
 
-def carve(rows: Sequence[Sequence[tuple[str, ...]]], share: float, limit: int | None, seed: int) -> Carving:
-    """Hold rows out for selection, by whole groups in seeded order.
+def carve(
+    rows: Sequence[Sequence[tuple[str, ...]]],
+    labeled: int,
+    share: float,
+    limit: int | None,
+    seed: int,
+) -> Carving:
+    """Hold labeled rows out for selection, by whole groups in seeded order.
 
     Args:
-        rows: word sequences of each row's texts.
-        share: of the training rows to hold out, at most ``SELECTION_ROWS``; 0 for none.
+        rows: word sequences of each row's texts, the labeled rows first.
+        labeled: how many rows have labels; the others count in no share, but follow their group.
+        share: of the labeled rows to hold out, at most ``SELECTION_ROWS``; 0 for none.
         limit: at most this many training rows, by whole groups while they fit; all when None.
         seed: of the order.
     """
@@ -66,8 +77,8 @@ def carve(rows: Sequence[Sequence[tuple[str, ...]]], share: float, limit: int | 
     rng = np.random.default_rng(seed)
     groups = grouping.group(rows)
     follows, pairs = _followers(rows, groups)
-    sizes = np.bincount(groups, minlength=count)
-    target = min(SELECTION_ROWS, max(1, round(share * min(count, limit or count)))) if share else 0
+    sizes = np.bincount(groups[:labeled], minlength=count)
+    target = min(SELECTION_ROWS, max(1, round(share * min(labeled, limit or labeled)))) if share else 0
     leaders = np.flatnonzero((sizes > 0) & ~follows)
     order = rng.permutation(leaders[sizes[leaders] <= target])
 
@@ -85,16 +96,17 @@ def carve(rows: Sequence[Sequence[tuple[str, ...]]], share: float, limit: int | 
             low = middle
         else:
             high = middle - 1
-    taken = held_out(low) if low else np.zeros(count, dtype=bool)
-    selection = np.flatnonzero(taken[groups])
-    train = np.flatnonzero(~taken[groups])
+    taken = held_out(low)[groups] if low else np.zeros(count, dtype=bool)
+    train = np.flatnonzero(~taken[:labeled])
     kept = limit_rows(train, groups[train], limit, rng)
     return Carving(
         train=kept,
-        selection=selection,
-        groups=int((sizes > 0).sum()),
-        largest=int(sizes.max(initial=0)),
-        left_out=len(train) - len(kept),
+        selection=np.flatnonzero(taken[:labeled]),
+        unlabeled=labeled + np.flatnonzero(~taken[labeled:]),
+        dropped=int(taken[labeled:].sum()),
+        over_limit=len(train) - len(kept),
+        groups=len(np.unique(groups)),
+        largest=int(np.bincount(groups, minlength=1).max()),
     )
 
 
@@ -117,7 +129,7 @@ def limit_rows(
     return kept
 
 
-def stratified(lengths: np.ndarray | None, rows: int, count: int, seed: int) -> np.ndarray:
+def stratified(lengths: Sequence[int] | None, rows: int, count: int, seed: int) -> np.ndarray:
     """``count`` of the rows, one from each of as many equal bands of length; ascending int64.
 
     Args:
@@ -131,7 +143,7 @@ def stratified(lengths: np.ndarray | None, rows: int, count: int, seed: int) -> 
     rng = np.random.default_rng(seed)
     if lengths is None:
         return np.sort(rng.choice(rows, size=count, replace=False))
-    order = np.lexsort((rng.random(rows), lengths))
+    order = np.lexsort((rng.random(rows), np.asarray(lengths)))
     return np.sort([band[rng.integers(len(band))] for band in np.array_split(order, count)])
 
 

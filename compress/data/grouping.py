@@ -16,7 +16,7 @@ which groups stay near the size of a sentence's phrases. Adding rules 3 and 4 th
 248 rows, and the largest groups elsewhere are 568 of 5,749 rows (STS-B, whose captions
 vary one pattern), 382 of 13,084 (SNIPS) and below 80 (RTE, CoLA, CLINC150, TNEWS, WNUT 17).
 Rows shorter than PHRASE words link only by equality; where they may go is decided by what contains
-them (``containers`` and ``compress.splits``).
+them (``containers``, and ``carve`` in ``splits``).
 
 Everything is exact but for collisions of 64-bit hashes: windows are compared by polynomial hashes
 (Karp and Rabin 1987) over random word values, computed for all rows at once.

@@ -1,0 +1,268 @@
+"""The verbs bench, report and gate: parse, one library call, render."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+import yaml
+
+from compress import options
+from compress.errors import RecipeError
+
+if TYPE_CHECKING:
+    from bench.record import Report
+    from bench.session import CandidateSpec
+    from compress.recipe import BenchConfig, DataConfig, Named
+
+_STDOUT = "-"
+
+Budget = Annotated[
+    Path | None, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
+]
+HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML file with plots.")]
+MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
+JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs of this package to the root application."""
+    app.command()(bench)
+    app.command()(gate)
+    app.command()(report)
+
+
+def split(text: str | None, what: str) -> list[str]:
+    """The parts of a comma-separated option.
+
+    Raises:
+        RecipeError: an empty part.
+    """
+    if text is None:
+        return []
+    parts = [part.strip() for part in text.split(",")]
+    if not all(parts):
+        raise RecipeError(f"{what} takes values with commas between them; got '{text}'")
+    return parts
+
+
+def parse_runtime(text: str) -> tuple[str, str, dict[str, Any]]:
+    """Candidate, runtime and options of ``NAME=runtime:option=value,option=value``.
+
+    Raises:
+        RecipeError: the text is not of that form.
+    """
+    name, equals, rest = text.partition("=")
+    runtime, colon, settings = rest.partition(":")
+    if not (name and equals and runtime) or (colon and not settings):
+        raise RecipeError(
+            f"--runtime takes NAME=runtime or NAME=runtime:option=value,option=value, such as "
+            f"teacher=pytorch:mode=compiled; got '{text}'"
+        )
+    found = {}
+    for setting in split(settings, "--runtime") if settings else []:
+        key, sign, value = setting.partition("=")
+        if not (key and sign and value):
+            raise RecipeError(f"--runtime {text}: '{setting}' is not option=value")
+        found[key] = yaml.safe_load(value)
+    return name, runtime, found
+
+
+def parse_candidate(text: str) -> tuple[str, str]:
+    """Name and place of ``NAME=PATH``, or of a path or hub id named by its last part."""
+    name, equals, place = text.partition("=")
+    if equals and name and place and not Path(text).exists():
+        return name, place
+    return Path(text).resolve().name if Path(text).exists() else text.rsplit("/", 1)[-1], text
+
+
+def _config(probes: str | None, batch_sizes: str | None, lengths: str | None, **given: Any) -> BenchConfig:
+    from compress.recipe import BenchConfig, validate
+
+    tree = {key: value for key, value in given.items() if value is not None}
+    if probes is not None:
+        tree["probes"] = split(probes, "--probes")
+    if batch_sizes is not None:
+        tree["batch_sizes"] = split(batch_sizes, "--batch-sizes")
+    if lengths is not None:
+        parts = split(lengths, "--lengths")
+        tree["lengths"] = [int(part) if part.isdigit() else part for part in parts]
+    config: BenchConfig = validate(BenchConfig, tree, "bench")
+    return config
+
+
+def _specs(
+    candidates: list[str], runtimes: list[str], data: DataConfig, task: str | None, store: Path | None
+) -> list[CandidateSpec]:
+    from bench.session import CandidateSpec
+    from compress import pipeline
+
+    named = [parse_candidate(text) for text in candidates]
+    chosen = {name: (runtime, found) for name, runtime, found in map(parse_runtime, runtimes)}
+    unknown = sorted(chosen.keys() - {name for name, _ in named})
+    if unknown:
+        known = ", ".join(name for name, _ in named)
+        raise RecipeError(f"--runtime names {', '.join(unknown)}; the candidates are: {known}")
+    specs = []
+    for name, place in named:
+        artifact = pipeline.open_artifact(place, task=task, data_config=data, store=options.store(store))
+        runtime, found = chosen.get(name, (None, {}))
+        specs.append(CandidateSpec(name=name, path=artifact.path, runtime=runtime, options=found))
+    return specs
+
+
+def _leave(report: Report) -> None:
+    from bench import judge
+
+    raise typer.Exit(judge.exit_code(report.verdicts))
+
+
+def bench(
+    candidates: Annotated[
+        list[str],
+        typer.Argument(help="Artifacts or model folders, or NAME=PATH; the last one is what ships."),
+    ],
+    data: Annotated[str, typer.Option("--data", help="Folder, file or hub id of the evaluation rows.")],
+    json_file: Annotated[
+        str | None,
+        typer.Option(
+            "--json", metavar="FILE", help="Write the report as JSON; '-' is stdout, and nothing else."
+        ),
+    ] = None,
+    html_file: HtmlFile = None,
+    markdown_file: MarkdownFile = None,
+    junit_file: JunitFile = None,
+    budget: Budget = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option("--baseline", help="Candidate that ratios refer to; the first one when left out."),
+    ] = None,
+    probes: Annotated[
+        str | None, typer.Option("--probes", help="Such as latency,accuracy; the defaults when left out.")
+    ] = None,
+    batch_sizes: Annotated[str | None, typer.Option("--batch-sizes", help="Such as 1,8.")] = None,
+    lengths: Annotated[
+        str | None, typer.Option("--lengths", help="Tokens, or 'data' for the rows' own mix: data,32,128.")
+    ] = None,
+    rounds: Annotated[int | None, typer.Option("--rounds", min=2, help="Interleaved rounds.")] = None,
+    runs: Annotated[
+        int | None, typer.Option("--runs", min=1, help="Timed runs a round and candidate.")
+    ] = None,
+    runtime: Annotated[
+        list[str] | None,
+        typer.Option("--runtime", help="NAME=runtime:option=value, such as teacher=pytorch:mode=compiled."),
+    ] = None,
+    column: options.Columns = None,
+    task: options.Task = None,
+    seed: options.Seed = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+) -> None:
+    """Measure models side by side: latency, accuracy, memory, size; judge them with --budget."""
+    from rich.console import Console
+
+    from bench import judge, terminal
+    from bench.session import check, measure
+
+    gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
+    config = _config(
+        probes,
+        batch_sizes,
+        lengths,
+        baseline=baseline,
+        device=device,
+        threads=threads,
+        rounds=rounds,
+        runs=runs,
+    )
+    check(config)
+    rows = options.data_config(data, column)
+    if rows is None:
+        raise RecipeError("measuring needs evaluation rows: give --data")
+    specs = _specs(candidates, runtime or [], rows, task, store)
+    found = measure(specs, rows, config, seed=seed or 0, gates=gates)
+    _write(found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file)
+    options.emit(found.model_dump(mode="json"), json_file == _STDOUT, lambda: terminal.show(found, Console()))
+    _leave(found)
+
+
+def _write(
+    found: Report,
+    json_file: str | None,
+    html_file: Path | None,
+    markdown_file: Path | None,
+    junit_file: Path | None,
+) -> list[Path]:
+    from bench import report as reports
+
+    written = []
+    if json_file is not None:
+        written.append(Path(json_file))
+        reports.write(written[-1], reports.to_json(found))
+    if html_file is not None:
+        from bench import html
+
+        written.append(html_file)
+        reports.write(html_file, html.page(found))
+    for path, render in ((markdown_file, reports.markdown), (junit_file, reports.junit)):
+        if path is not None:
+            written.append(path)
+            reports.write(path, render(found))
+    return written
+
+
+def gate(
+    report_file: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report.json that 'bench --json' wrote.")
+    ],
+    budget: Annotated[
+        Path, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
+    ],
+    junit_file: JunitFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Judge a report by a budget; measures nothing. Exit 0: passed, 3: a gate failed."""
+    from rich.console import Console
+
+    from bench import judge, terminal
+    from bench import report as reports
+
+    judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
+    _write(judged, None, None, None, junit_file)
+    options.emit(
+        [verdict.model_dump(mode="json") for verdict in judged.verdicts],
+        as_json,
+        lambda: terminal.show_verdicts(judged, Console()),
+    )
+    _leave(judged)
+
+
+def report(
+    report_file: Annotated[
+        Path, typer.Argument(metavar="REPORT", help="A report.json that 'bench --json' wrote.")
+    ],
+    html_file: HtmlFile = None,
+    markdown_file: MarkdownFile = None,
+    junit_file: JunitFile = None,
+    as_json: options.Json = False,
+) -> None:
+    """Show a report, or write it as HTML, Markdown or JUnit."""
+    from rich.console import Console
+
+    from bench import report as reports
+    from bench import terminal
+
+    found = reports.read(report_file)
+    written = _write(found, None, html_file, markdown_file, junit_file)
+
+    def render() -> None:
+        for path in written:
+            sys.stdout.write(f"{path}\n")
+        if not written:
+            terminal.show(found, Console())
+
+    payload = {"written": [str(path) for path in written], "report": found.model_dump(mode="json")}
+    options.emit(payload, as_json, render)

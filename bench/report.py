@@ -1,0 +1,226 @@
+"""A report on disk: JSON that can be read back, Markdown, JUnit; the HTML is in ``bench.html``."""
+
+from __future__ import annotations
+
+import re
+from contextlib import suppress
+from pathlib import Path
+from xml.etree import ElementTree
+
+from pydantic import ValidationError
+
+from bench import html, summary
+from bench.record import SCHEMA, Report, Verdict
+from compress.errors import UserError
+
+JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
+
+# Characters that XML 1.0 cannot hold, escaped or not.
+_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+def to_json(report: Report) -> str:
+    """The report as JSON text, which ``from_json`` reads back."""
+    return report.model_dump_json(indent=1) + "\n"
+
+
+def from_json(text: str, where: str) -> Report:
+    """A report from its JSON text.
+
+    Args:
+        text: the JSON.
+        where: it comes from, for messages.
+
+    Raises:
+        UserError: it is no report, damaged, or of another version.
+    """
+    try:
+        return Report.model_validate_json(text)
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        place = ".".join(str(step) for step in first["loc"])
+        if first["loc"] == ("schema_version",):
+            raise UserError(
+                f"{where} is a report of schema version {first['input']}; this paredown reads version "
+                f"{SCHEMA}: measure again with 'paredown bench'"
+            ) from cause
+        at = f" at '{place}'" if place else ""
+        raise UserError(
+            f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): give a file that "
+            "'paredown bench --json' wrote"
+        ) from cause
+
+
+def read(path: Path) -> Report:
+    """A report from a JSON file.
+
+    Raises:
+        UserError: the file cannot be read or is no report of this version.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except OSError as cause:
+        raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
+    except UnicodeDecodeError as cause:
+        raise UserError(f"{path} is not a paredown report: it is no text") from cause
+    return from_json(text, str(path))
+
+
+def _cell(text: str) -> str:
+    return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _rows(header: list[str], rows: list[list[str]], right: int) -> str:
+    """A Markdown table; columns from ``right`` on are aligned right."""
+    rule = ["---" if index < right else "---:" for index in range(len(header))]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, rule, *rows))
+
+
+def table(report: Report) -> str:
+    """The candidates as a Markdown table: before, each step, after."""
+    metric = summary.main_metric(report) or "score"
+    rows = []
+    for line in summary.lines(report):
+        base = line.name == report.baseline
+        faster = summary.speedup(line.p50)
+        interval = summary.times_interval(faster)
+        change, spread = summary.change(line.score), summary.change_interval(line.score)
+        rows.append(
+            [
+                line.name,
+                line.runtime,
+                summary.score(line.score),
+                "baseline" if base else f"{change} ({spread})" if spread else change,
+                summary.time(line.p50),
+                summary.time(line.p95),
+                "1x"
+                if base and faster
+                else f"{summary.times(faster)} ({interval})"
+                if interval
+                else summary.times(faster),
+                summary.memory(line.memory.value) if line.memory else summary.NONE,
+                summary.size(line.size.value) if line.size else summary.NONE,
+            ]
+        )
+    header = [
+        "candidate",
+        "runtime",
+        metric,
+        "change (95 %)",
+        "p50",
+        "p95",
+        "speed-up (95 %)",
+        "peak memory",
+        "size",
+    ]
+    return _rows(header, rows, right=2)
+
+
+def _latencies(report: Report) -> str:
+    rows = []
+    for point in summary.grid(report):
+        for candidate in report.candidates:
+            found = {q: report.find(candidate.name, f"latency_p{q}_ms", **point) for q in (50, 95, 99)}
+            rate = report.find(candidate.name, "throughput_rows_per_s", **point)
+            rows.append(
+                [
+                    summary.where(point),
+                    candidate.name,
+                    *(summary.time(one) for one in found.values()),
+                    summary.times(summary.speedup(found[50])),
+                    f"{summary.digits(rate.value)} rows/s" if rate else summary.NONE,
+                ]
+            )
+    return _rows(["where", "candidate", "p50", "p95", "p99", "speed-up", "throughput"], rows, right=2)
+
+
+def _verdict_row(verdict: Verdict) -> list[str]:
+    return [verdict.status, verdict.gate, verdict.candidate, verdict.limit, verdict.reason]
+
+
+def markdown(report: Report) -> str:
+    """The report as Markdown, the verdict first."""
+    parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
+    parts.append(
+        "\n".join(
+            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.detail)})"
+            for card in summary.cards(report)
+        )
+    )
+    parts.append(table(report))
+    if report.verdicts:
+        rows = [_verdict_row(verdict) for verdict in report.verdicts]
+        parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
+    if summary.grid(report):
+        parts += ["## Latency", _latencies(report)]
+    parts += ["## What was measured", "\n\n".join(_cell(said) for said in summary.explanation(report))]
+    notes = summary.notes(report)
+    if notes:
+        parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in notes)]
+    parts += [
+        "## Machine",
+        _rows(["what", "found"], [[key, value] for key, value in summary.machine(report)], right=2),
+    ]
+    return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def junit(report: Report) -> str:
+    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason."""
+
+    def clean(text: str) -> str:
+        return _NOT_XML.sub("?", text)
+
+    statuses = [verdict.status for verdict in report.verdicts]
+    suites = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(
+        suites,
+        "testsuite",
+        name=clean(f"paredown gates: {report.title}"),
+        tests=str(len(statuses)),
+        failures=str(statuses.count("fail")),
+        errors=str(statuses.count("anomalous")),
+        skipped=str(statuses.count("inconclusive")),
+        timestamp=report.created,
+    )
+    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
+    for verdict in report.verdicts:
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=clean(verdict.candidate),
+            name=clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
+        )
+        if verdict.status in kinds:
+            ElementTree.SubElement(case, kinds[verdict.status], message=clean(verdict.reason))
+        else:
+            ElementTree.SubElement(case, "system-out").text = clean(verdict.reason)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text so that it is there whole or not at all.
+
+    Raises:
+        UserError: there is no place to write it.
+    """
+    temporary = path.with_name(f".{path.name}.tmp")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except OSError as cause:
+        with suppress(OSError):  # it may never have come to be
+            temporary.unlink()
+        raise UserError(f"{path} cannot be written: {cause.strerror}") from cause
+
+
+def write_all(report: Report, folder: Path) -> None:
+    """Write JSON, HTML, Markdown and JUnit into a folder."""
+    for name, text in (
+        (JSON, to_json(report)),
+        (HTML, html.page(report)),
+        (MARKDOWN, markdown(report)),
+        (JUNIT, junit(report)),
+    ):
+        write(folder / name, text)

@@ -1,0 +1,301 @@
+"""What a report says in a few figures and words: shared by the terminal, Markdown and HTML."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from bench.record import Interval, Measurement, Report, Status
+
+NONE = "-"
+STATUS_WORDS: dict[Status | None, str] = {
+    "pass": "passed",
+    "fail": "FAILED",
+    "inconclusive": "inconclusive",
+    "anomalous": "anomalous",
+    None: "not judged",
+}
+
+
+@dataclass(frozen=True)
+class Line:
+    """One candidate's figures; None where a probe did not run.
+
+    Attributes:
+        name: of the candidate.
+        runtime: with its options.
+        score: the task's main metric.
+        p50: latency at the first point of the grid.
+        p95: the same.
+        memory: peak of the process.
+        size: on disk.
+        agreement: with the baseline.
+        macs: multiply-accumulates of a row.
+        parameters: stored numbers.
+        load: seconds to open.
+        throughput: rows a second at the first point of the grid.
+    """
+
+    name: str
+    runtime: str
+    score: Measurement | None
+    p50: Measurement | None
+    p95: Measurement | None
+    memory: Measurement | None
+    size: Measurement | None
+    agreement: Measurement | None
+    macs: Measurement | None
+    parameters: Measurement | None
+    load: Measurement | None
+    throughput: Measurement | None
+
+
+def main_metric(report: Report) -> str | None:
+    """The task's main metric: the first that the accuracy probe gave."""
+    return next((one.metric for one in report.measurements if one.probe == "accuracy"), None)
+
+
+def grid(report: Report) -> list[dict[str, int | str]]:
+    """The points at which latency was measured, in order."""
+    points: list[dict[str, int | str]] = []
+    for one in report.measurements:
+        if one.probe == "latency" and one.conditions not in points:
+            points.append(one.conditions)
+    return points
+
+
+def lines(report: Report) -> list[Line]:
+    """One line a candidate, in the report's order."""
+    metric = main_metric(report)
+    points = grid(report)
+    point = points[0] if points else {}
+    found = []
+    for candidate in report.candidates:
+        name = candidate.name
+        options = "".join(f" {key}={value}" for key, value in sorted(candidate.runtime_options.items()))
+        found.append(
+            Line(
+                name=name,
+                runtime=f"{candidate.runtime}{options}",
+                score=report.find(name, metric) if metric else None,
+                p50=report.find(name, "latency_p50_ms", **point),
+                p95=report.find(name, "latency_p95_ms", **point),
+                memory=report.find(name, "memory_peak_bytes"),
+                size=report.find(name, "size_bytes"),
+                agreement=report.find(name, "agreement"),
+                macs=report.find(name, "macs"),
+                parameters=report.find(name, "parameters"),
+                load=report.find(name, "load_time_s"),
+                throughput=report.find(name, "throughput_rows_per_s", **point),
+            )
+        )
+    return found
+
+
+def shipped(report: Report) -> str:
+    """The candidate that ships: the last one."""
+    return report.candidates[-1].name
+
+
+def overall(report: Report) -> Status | None:
+    """The worst status of all verdicts; None where nothing was judged."""
+    seen = {verdict.status for verdict in report.verdicts}
+    order: tuple[Status, ...] = ("fail", "anomalous", "inconclusive", "pass")
+    return next((status for status in order if status in seen), None)
+
+
+def speedup(one: Measurement | None) -> tuple[float, Interval | None] | None:
+    """How many times faster than the baseline, with its interval, from a latency's ratio."""
+    if one is None or not one.ratio:
+        return None
+    interval = one.ratio_interval
+    if interval is not None and interval.low > 0:
+        interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
+    return 1 / one.ratio, interval
+
+
+def digits(value: float, count: int = 3) -> str:
+    """A figure with ``count`` significant digits: 8.00, 12.3, 0.0456, 1234."""
+    if value == 0:
+        return "0"
+    if not 1e-6 <= abs(value) < 1e9:
+        return f"{value:.{count}g}"
+    return f"{value:.{max(0, count - 1 - math.floor(math.log10(abs(value))))}f}"
+
+
+def time(one: Measurement | None) -> str:
+    """Milliseconds."""
+    return NONE if one is None else f"{digits(one.value)} ms"
+
+
+def size(value: float) -> str:
+    """Bytes as MB (millions), or kB where that is small."""
+    return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
+
+
+def memory(value: float) -> str:
+    """Bytes as MiB."""
+    return f"{value / 2**20:.0f} MiB" if value >= 10 * 2**20 else f"{value / 2**20:.1f} MiB"
+
+
+def count(value: float) -> str:
+    """A large count with k, M or G."""
+    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if abs(value) >= factor:
+            return f"{digits(value / factor)} {letter}"
+    return f"{value:.0f}"
+
+
+def score(one: Measurement | None) -> str:
+    """A metric: a share in percent, anything else as it is."""
+    if one is None:
+        return NONE
+    return f"{100 * one.value:.2f} %" if one.unit == "share" else f"{one.value:.4f}"
+
+
+def change(one: Measurement | None) -> str:
+    """A metric's difference to the baseline: points for a share."""
+    if one is None or one.difference is None:
+        return NONE
+    return f"{100 * one.difference:+.2f} pt" if one.unit == "share" else f"{one.difference:+.4f}"
+
+
+def change_interval(one: Measurement | None) -> str:
+    """The interval of a metric's difference, or an empty text."""
+    if one is None or one.difference_interval is None:
+        return ""
+    interval = one.difference_interval
+    factor, places = (100, 2) if one.unit == "share" else (1, 4)
+    return f"{factor * interval.low:+.{places}f} to {factor * interval.high:+.{places}f}"
+
+
+def times(found: tuple[float, Interval | None] | None) -> str:
+    """A multiple, such as ``4.2x``."""
+    return NONE if found is None else f"{digits(found[0])}x"
+
+
+def times_interval(found: tuple[float, Interval | None] | None) -> str:
+    """The interval of a multiple, or an empty text."""
+    if found is None or found[1] is None:
+        return ""
+    return f"{digits(found[1].low)}x to {digits(found[1].high)}x"
+
+
+def where(conditions: dict[str, int | str]) -> str:
+    """A point of the grid in words."""
+    length = conditions.get("length")
+    rows = f"batch {conditions.get('batch_size')}"
+    return f"{rows}, real rows" if length == "data" else f"{rows}, {length} tokens"
+
+
+@dataclass(frozen=True)
+class Card:
+    """One figure of the first screen.
+
+    Attributes:
+        title: what it is.
+        value: the figure.
+        detail: interval, or before and after.
+    """
+
+    title: str
+    value: str
+    detail: str
+
+
+def cards(report: Report) -> list[Card]:
+    """The first screen: speed, accuracy, size and memory of what ships against the baseline."""
+    by_name = {line.name: line for line in lines(report)}
+    before, after = by_name[report.baseline], by_name[shipped(report)]
+    points = grid(report)
+    found = []
+    faster = speedup(after.p50)
+    if faster is not None and after.p50 is not None and before.p50 is not None:
+        interval = times_interval(faster)
+        detail = f"p50 {time(before.p50)} to {time(after.p50)}, {where(points[0])}"
+        found.append(
+            Card("Speed-up", times(faster), f"95 % interval {interval}; {detail}" if interval else detail)
+        )
+    if after.score is not None and before.score is not None:
+        interval = change_interval(after.score)
+        detail = f"{score(before.score)} to {score(after.score)}"
+        if interval:
+            detail = f"95 % interval {interval}; {detail}"
+        found.append(Card(f"Change in {after.score.metric}", change(after.score), detail))
+    for title, own, other, show in (
+        ("Size on disk", after.size, before.size, size),
+        ("Peak memory", after.memory, before.memory, memory),
+    ):
+        if own is not None and other is not None:
+            share = f"{digits(own.value / other.value)}x of {show(other.value)}" if other.value else ""
+            found.append(Card(title, show(own.value), share))
+    return found
+
+
+def headline(report: Report) -> str:
+    """The verdict in one line."""
+    status = overall(report)
+    failed = [verdict.gate for verdict in report.verdicts if verdict.status == "fail"]
+    if status is None:
+        return f"{shipped(report)}: measured, not judged (no gates)"
+    if status == "fail":
+        listed = ", ".join(failed)
+        return f"{shipped(report)}: FAILED {len(failed)} of {len(report.verdicts)} gates ({listed})"
+    if status == "pass":
+        gates = "the gate" if len(report.verdicts) == 1 else f"all {len(report.verdicts)} gates"
+        return f"{shipped(report)}: passed {gates}"
+    return f"{shipped(report)}: {STATUS_WORDS[status]}"
+
+
+def notes(report: Report) -> list[str]:
+    """Every note of the measurements, each once, with what it is about."""
+    found: dict[str, None] = {}
+    for one in report.measurements:
+        for note in one.notes:
+            at = f", {where(one.conditions)}" if "length" in one.conditions else ""
+            found[f"{one.candidate} ({one.probe}{at}): {note}"] = None
+    return list(found)
+
+
+def explanation(report: Report) -> list[str]:
+    """What was measured and how, in sentences."""
+    config = report.config
+    said = [
+        f"{report.data.get('rows', 'No')} evaluation rows; task {report.task}; the baseline is "
+        f"'{report.baseline}', and '{shipped(report)}' is what ships."
+    ]
+    probes = {one.probe for one in report.measurements}
+    if "latency" in probes:
+        said.append(
+            "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
+            "own process; tokenization is not in it. Candidates took turns in one run: "
+            f"{config.get('rounds')} rounds of {config.get('runs')} runs, in an order shuffled anew each "
+            "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
+            "rounds. Milliseconds belong to this machine; ratios carry further."
+        )
+    if "accuracy" in probes:
+        said.append(
+            "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
+            "on the same rows, with 95 % bootstrap intervals over rows."
+        )
+    if "memory" in probes:
+        said.append(
+            "Memory is the peak of a fresh process as the operating system sees it, libraries included; "
+            "the share of the model alone is in the JSON report."
+        )
+    if "size" in probes:
+        said.append("Size counts every file of the artifact, tokenizer included.")
+    if "macs" in probes:
+        said.append("Multiply-accumulates are counted, not timed, for one row at the stated length.")
+    return said
+
+
+def when(report: Report) -> str:
+    """The time of measuring, to the minute."""
+    return f"{report.created[:16].replace('T', ' ')} UTC"
+
+
+def machine(report: Report) -> Sequence[tuple[str, str]]:
+    """Machine and versions, as pairs."""
+    return sorted(report.environment.items())

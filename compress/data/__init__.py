@@ -1,0 +1,370 @@
+"""From a data configuration to rows on their sides: training, selection, calibration, evaluation.
+
+``load`` gives a pipeline's stages their ``TrainingData``, from which the evaluation rows cannot be
+reached; ``evaluation`` gives bench its rows. Which split plays which side (``layout``), how columns
+are found (``columns``) and what is held out (``splits``, ``grouping``) is decided by rules, and every
+decision is among the ``facts``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
+
+from compress import artifact, log
+from compress.data.layout import lay_out
+from compress.data.reading import Reader
+from compress.errors import DataError
+from compress.recipe import DataConfig
+
+if TYPE_CHECKING:
+    from compress.tasks import Head
+
+VERSION = 1
+"""Raised whenever the same files and configuration would give other rows."""
+
+_GIVE = {
+    "train": "give data.train, or a data.source with a split 'train'",
+    "eval": "give data.eval, or a data.source with a split named validation, dev or test",
+}
+Rows = Sequence[dict[str, Any]]
+
+
+class Missing(Sequence[dict[str, Any]]):
+    """Rows that are not there: none to count, and a sentence for whoever wants one."""
+
+    def __init__(self, reason: str) -> None:
+        self.reason = reason
+
+    def __len__(self) -> int:
+        return 0
+
+    def _refuse(self) -> NoReturn:
+        raise DataError(self.reason)
+
+    @overload
+    def __getitem__(self, index: int) -> dict[str, Any]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Rows: ...
+    def __getitem__(self, index: int | slice) -> dict[str, Any] | Rows:
+        self._refuse()
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        self._refuse()
+
+
+class LabeledFile(NamedTuple):
+    """The labeled rows of one file in their order, with what its label ids mean."""
+
+    name: str
+    label_names: tuple[str, ...] | None
+    rows: Rows
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """What stages may read.
+
+    Rows are dicts by role, such as ``{"text": …, "label": …}``; a label cell is as the data has it
+    until ``for_head`` aligned it, and rows without a label have no such key. Where a side has no
+    rows it is a ``Missing``: its length is 0, and reading it raises a ``DataError`` that says what
+    to give.
+
+    Attributes:
+        train: labeled rows to learn from.
+        selection: labeled rows that pick checkpoints and settings; never trained on.
+        calibration: rows of the training side, spread evenly over their lengths.
+        unlabeled: rows without labels, for distillation and agreement.
+        label_names: the data's own, by id, where it has them; of the head once aligned.
+        facts: what was decided on the way, as JSON values.
+    """
+
+    train: Rows
+    selection: Rows
+    calibration: Rows
+    unlabeled: Rows
+    label_names: tuple[str, ...] | None
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    # Whole files in their order, so that a wrong label is named by its row in the file.
+    labeled: tuple[LabeledFile, ...] = ()
+
+    def infer_head(self, task: ModuleType) -> Head:
+        """The head that the training rows' labels ask for.
+
+        Raises:
+            DataError: there are no labeled training rows, or of one class only.
+        """
+        head: Head = task.infer_head([row[task.LABEL] for row in self.train], self.label_names)
+        return head
+
+    def for_head(self, task: ModuleType, head: Head) -> TrainingData:
+        """The same rows with labels as ids in the head's order (or numbers).
+
+        Raises:
+            DataError: a label that the head does not have, or training rows of one class only.
+        """
+        aligned: dict[int, dict[str, Any]] = {}
+        files = []
+        for name, names, rows in self.labeled:
+            values = _aligned(task, [row[task.LABEL] for row in rows], names, head, name)
+            fresh = [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]
+            aligned.update({id(row): new for row, new in zip(rows, fresh, strict=True)})
+            files.append(LabeledFile(name, head.labels or None, fresh))
+
+        def mapped(rows: Rows) -> Rows:
+            return rows if isinstance(rows, Missing) else [aligned.get(id(row), row) for row in rows]
+
+        train = mapped(self.train)
+        if head.problem == "single_label" and len(train):
+            first = train[0][task.LABEL]
+            if isinstance(first, int) and all(row[task.LABEL] == first for row in train):
+                raise DataError(
+                    f"the training rows have one class only ('{head.labels[first]}', {len(train)} rows): "
+                    "classification needs at least two"
+                )
+        return replace(
+            self,
+            train=train,
+            selection=mapped(self.selection),
+            calibration=mapped(self.calibration),
+            label_names=head.labels or None,
+            labeled=tuple(files),
+        )
+
+
+@dataclass(frozen=True)
+class Splits:
+    """Everything that a data configuration holds.
+
+    Attributes:
+        training: what stages may read.
+        eval: rows that only measure, with label cells as the data has them.
+        label_names: the data's own, where it has them.
+        facts: what was decided, as JSON values.
+    """
+
+    training: TrainingData
+    eval: Rows
+    label_names: tuple[str, ...] | None
+    facts: dict[str, Any]
+
+
+def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
+    """The length limit for rows of these lengths and the share that it cuts; see ``splits``."""
+    from compress.data import splits
+
+    return splits.choose_max_length(lengths, model_max)
+
+
+def _aligned(
+    task: ModuleType, cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str
+) -> list[Any]:
+    try:
+        values: list[Any] = task.align(cells, names, head)
+    except DataError as cause:
+        raise DataError(f"{where}: {cause}") from cause
+    return values
+
+
+def fingerprint(config: DataConfig, seed: int, side: Literal["training", "evaluation"]) -> str:
+    """SHA-256 of everything that decides a side's rows: file bytes, names, options, seed.
+
+    Raises:
+        DataError: the data cannot be found.
+    """
+    wanted = ("train", "selection", "unlabeled") if side == "training" else ("eval",)
+    layout = lay_out(config, wanted)
+    content: dict[str, Any] = {
+        "version": VERSION,
+        "side": side,
+        "splits": {name: layout.source.identity(split) for name, split in layout.splits.items()},
+        "columns": config.columns,
+        "labels": config.labels,
+    }
+    if side == "training":
+        content |= {
+            "seed": seed,
+            "calibration": config.calibration,
+            "selection_share": config.selection_share,
+            "limit": config.limit,
+            "max_length": config.max_length,
+        }
+    return artifact.digest_text(artifact.canonical_json(content))
+
+
+def load(config: DataConfig, task: ModuleType, seed: int) -> Splits:
+    """Read, check and divide the rows of a configuration.
+
+    Raises:
+        DataError: a file, column or cell that cannot be used; the message names it.
+    """
+    from compress.data import splits
+
+    layout = lay_out(config)
+    reader = Reader(config, task, layout)
+    sides = {side: reader.read(side) for side in layout.splits}
+    label = task.LABEL
+    whole = sides.get("train", [])
+    labeled = [row for row in whole if label in row]
+    loose = [row for row in whole if label not in row]
+    for row in sides.get("unlabeled", []):
+        row.pop(label, None)
+        loose.append(row)
+    words = {
+        id(row): texts for rows in sides.values() for row, texts in zip(rows, reader.words(rows), strict=True)
+    }
+
+    given = "selection" in sides
+    carving = splits.carve(
+        [words[id(row)] for row in labeled + loose],
+        len(labeled),
+        0.0 if given else config.selection_share,
+        config.limit,
+        seed,
+    )
+    train = [labeled[i] for i in carving.train]
+    selection = sides["selection"] if given else [labeled[i] for i in carving.selection]
+    unlabeled = [loose[i - len(labeled)] for i in carving.unlabeled]
+    pool = train or unlabeled
+    lengths = [sum(map(len, words[id(row)])) for row in pool]
+    has_lengths = any(task.COLUMNS[role].holds in {"text", "tokens"} for role in task.COLUMNS)
+    calibration = [
+        pool[i]
+        for i in splits.stratified(lengths if has_lengths else None, len(pool), config.calibration, seed)
+    ]
+    facts = _facts(
+        reader,
+        {
+            "train": train,
+            "selection": selection,
+            "calibration": calibration,
+            "unlabeled": unlabeled,
+            "eval": sides.get("eval", []),
+        },
+    )
+    facts["selection"] = (
+        {"from": layout.splits["selection"]}
+        if given
+        else {
+            "from": "train",
+            "groups": carving.groups,
+            "largest_group": carving.largest,
+            "dropped_unlabeled": carving.dropped,
+        }
+    )
+    facts["over_limit"] = carving.over_limit
+    _compare_sides(facts, words, whole + sides.get("unlabeled", []), sides, given)
+    names = reader.names.get("train") or reader.names.get("selection")
+    training = TrainingData(
+        train=train or Missing(_no_train(reader, whole, labeled)),
+        selection=selection or Missing(_no_selection(bool(labeled))),
+        calibration=calibration or Missing(f"there are no rows to calibrate with: {_GIVE['train']}"),
+        unlabeled=unlabeled or Missing("there are no unlabeled rows: give data.unlabeled"),
+        label_names=names,
+        facts=facts,
+        labeled=tuple(
+            LabeledFile(reader.tables[side].name, reader.names[side], rows)
+            for side, rows in (("train", labeled), ("selection", selection if given else []))
+            if rows
+        ),
+    )
+    evaluate: Rows = sides.get("eval") or Missing(f"there are no evaluation rows: {_GIVE['eval']}")
+    return Splits(training, evaluate, names or reader.names.get("eval"), facts)
+
+
+def _no_train(reader: Reader, whole: Rows, labeled: Rows) -> str:
+    if whole and not labeled:
+        table = reader.tables["train"]
+        return (
+            f"{table.name} has no labels (no filled column for {reader.task.LABEL} among "
+            f"{', '.join(table.columns)}): name it with data.columns.{reader.task.LABEL}, or use a stage "
+            "that needs none"
+        )
+    return f"there are no training rows: {_GIVE['train']}"
+
+
+def _no_selection(trained: bool) -> str:
+    if trained:
+        return (
+            "no rows could be held out for selection, since nearly all training rows are versions of each "
+            "other: give data.selection"
+        )
+    return f"there are no rows to select by: {_GIVE['train']}, or data.selection"
+
+
+def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    layout, config = reader.layout, reader.config
+    facts: dict[str, Any] = {
+        "source": config.source,
+        "license": layout.source.license(),
+        "max_length": config.max_length,
+        "splits": dict(layout.splits),
+        "rows": {side: len(found) for side, found in rows.items()},
+        "columns": dict(next(iter(reader.columns.values()))),
+        "label_names_from": reader.names_from,
+    }
+    commit = getattr(layout.source, "commit", None)
+    if commit is not None:
+        facts["revision"] = commit
+    if layout.eval_also:
+        facts["eval_also_there"] = list(layout.eval_also)
+        log.detail(
+            "Evaluating on '%s'; %s would be a choice too (data.eval).",
+            layout.splits["eval"],
+            ", ".join(layout.eval_also),
+        )
+    return facts
+
+
+def _compare_sides(
+    facts: dict[str, Any],
+    words: Mapping[int, list[tuple[str, ...]]],
+    training: Rows,
+    sides: Mapping[str, Rows],
+    given_selection: bool,
+) -> None:
+    """Count rows that measure or select and that training holds as well; warn where there are any."""
+    known = {tuple(words[id(row)]) for row in training}
+    compared = ["eval"] + (["selection"] if given_selection else [])
+    for side in compared:
+        shared = sum(tuple(words[id(row)]) in known for row in sides.get(side, []))
+        facts[f"{side}_rows_in_training"] = shared
+        if shared:
+            log.warning(
+                "%d of %d %s rows are also among the training rows (case and punctuation aside).",
+                shared,
+                len(sides[side]),
+                side,
+            )
+
+
+def evaluation(config: DataConfig, task: ModuleType, seed: int, head: Head) -> list[dict[str, Any]]:
+    """The evaluation rows, labels aligned to a head; without a label key where none has a label.
+
+    Args:
+        config: where the rows are.
+        task: that reads them.
+        seed: unused by every present source; the evaluation rows are the same for every run.
+        head: of the model that is measured.
+
+    Raises:
+        DataError: there are no evaluation rows, some lack a label, or have one the head does not know.
+    """
+    layout = lay_out(config, ("eval",))
+    if "eval" not in layout.splits:
+        raise DataError(f"there are no evaluation rows: {_GIVE['eval']}")
+    reader = Reader(config, task, layout)
+    rows = reader.read("eval")
+    table = reader.tables["eval"]
+    lacking = [i for i, row in enumerate(rows) if task.LABEL not in row]
+    if len(lacking) == len(rows):
+        return rows
+    if lacking:
+        raise DataError(
+            f"{table.place(lacking[0])} has no label, while other evaluation rows have one "
+            f"({len(lacking)} of {len(rows)} lack it): label all rows or none"
+        )
+    values = _aligned(task, [row[task.LABEL] for row in rows], reader.names["eval"], head, table.name)
+    return [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]

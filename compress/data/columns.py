@@ -1,0 +1,213 @@
+"""From the columns of a file to the roles of a task: which column is which, and whether cells fit."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from compress.data.files import Table
+from compress.data.sources import Source
+from compress.errors import DataError
+from compress.tasks import Column
+from compress.tasks import _heads as heads
+from compress.tasks import _images as images
+
+
+def find(
+    roles: Mapping[str, Column], columns: Sequence[str], named: Mapping[str, str], where: str
+) -> dict[str, str]:
+    """Role -> column: the named one, the one that bears the role's name, or the only alias.
+
+    Raises:
+        DataError: a role that does not exist, a column that is not there, a required one that is
+            missing, or several that could be meant; the columns that there are get listed.
+    """
+    there = ", ".join(columns) or "none"
+    for role, column in named.items():
+        if role not in roles:
+            raise DataError(f"data.columns names the role '{role}'; this task has {', '.join(roles)}")
+        if column not in columns:
+            raise DataError(f"{where} has no column '{column}' (asked for as {role}); it has: {there}")
+    free = [column for column in columns if column not in named.values()]
+    found: dict[str, str] = {}
+    for role, wanted in roles.items():
+        if role in named:
+            found[role] = named[role]
+            continue
+        fitting = [role] if role in free else [alias for alias in wanted.aliases if alias in free]
+        if len(fitting) > 1:
+            raise DataError(
+                f"{where}: the column for {role} could be {' or '.join(fitting)}; name it with "
+                f"data.columns.{role}. The columns are: {there}"
+            )
+        if not fitting and wanted.required:
+            raise DataError(
+                f"{where} has no column for {role} ({role}, {', '.join(wanted.aliases)}); name it with "
+                f"data.columns.{role}. The columns are: {there}"
+            )
+        if fitting:
+            found[role] = fitting[0]
+    return found
+
+
+def kind(cell: Any) -> str:
+    """What a cell is, in words."""
+    names = {type(None): "null", bool: "true or false", int: "a number", float: "a number", list: "a list"}
+    names |= {dict: "an object", str: "text", bytes: "bytes"}
+    return names.get(type(cell), type(cell).__name__)
+
+
+def _tokens(cell: Any) -> list[str] | None:
+    if isinstance(cell, str) and cell.startswith("["):  # a list inside a csv cell
+        try:
+            cell = json.loads(cell)
+        except json.JSONDecodeError:
+            return None
+    if isinstance(cell, list | tuple) and cell and all(isinstance(word, str) for word in cell):
+        return list(cell)
+    return None
+
+
+def _image(cell: Any, source: Source, split: str) -> Any:
+    import numpy as np
+
+    if isinstance(cell, str):
+        return source.image(cell, split)
+    if isinstance(cell, dict) and isinstance(cell.get("bytes"), bytes):
+        return cell["bytes"]
+    if isinstance(cell, dict) and isinstance(cell.get("path"), str):
+        return source.image(cell["path"], split)
+    if isinstance(cell, bytes | images.ImageFile):
+        return cell
+    if isinstance(cell, list | np.ndarray):
+        try:
+            pixels = np.asarray(cell, dtype=np.float64)
+        except (ValueError, TypeError):
+            return None
+        whole = pixels.ndim in {2, 3} and pixels.size and ((pixels >= 0) & (pixels <= 255)).all()
+        return np.rint(pixels).astype(np.uint8) if whole else None
+    return None
+
+
+def read(
+    table: Table, roles: Mapping[str, Column], found: Mapping[str, str], source: Source, split: str
+) -> list[dict[str, Any]]:
+    """Rows keyed by role, with cells checked; label cells stay as they are written.
+
+    Raises:
+        DataError: a cell that does not fit its role; file and row are named.
+    """
+    rows: list[dict[str, Any]] = [{} for _ in table.rows]
+    for role, column in found.items():
+        holds = roles[role].holds
+        cells = [row.get(column) for row in table.rows]
+        if holds == "label":
+            cells = _labels(cells)
+        for i, cell in enumerate(cells):
+            rows[i][role] = _fit(cell, holds, table, i, column, source, split)
+    _compare_lengths(rows, table, found, {roles[role].holds: role for role in found})
+    return rows
+
+
+def _compare_lengths(
+    rows: Sequence[Mapping[str, Any]], table: Table, found: Mapping[str, str], by_kind: Mapping[str, str]
+) -> None:
+    """Refuse a row whose tags are not as many as its words."""
+    if not {"tokens", "tags"} <= by_kind.keys():
+        return
+    words, tags = by_kind["tokens"], by_kind["tags"]
+    for i, row in enumerate(rows):
+        if isinstance(row[tags], list) and len(row[tags]) != len(row[words]):
+            raise DataError(
+                f"{table.place(i)}: {len(row[words])} words in '{found[words]}' and {len(row[tags])} tags in "
+                f"'{found[tags]}': there must be a tag for each word"
+            )
+
+
+def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Source, split: str) -> Any:
+    if holds == "label":
+        return cell
+    if holds == "text":
+        if isinstance(cell, str):
+            return cell
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' must hold text, and this cell is {kind(cell)}"
+        )
+    if holds == "tokens":
+        words = _tokens(cell)
+        if words is None:
+            raise DataError(
+                f"{table.place(i)}: the column '{column}' must hold a list of words, and this cell is "
+                f"{'an empty list' if cell == [] else kind(cell)}"
+            )
+        return words
+    if holds == "tags":
+        return _tags(cell)
+    image = _image(cell, source, split)
+    if image is None:
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' must hold an image (a path relative to the data, also "
+            f"inside a zip beside it, encoded bytes, or pixels from 0 to 255); found {str(cell)[:60]!r}"
+        )
+    return image
+
+
+def _tags(cell: Any) -> Any:
+    if isinstance(cell, str) and cell.startswith("["):
+        try:
+            return json.loads(cell)
+        except json.JSONDecodeError:
+            return cell
+    return list(cell) if isinstance(cell, tuple) else cell
+
+
+def _labels(cells: list[Any]) -> list[Any]:
+    """Label cells; text that is all numbers (as csv has it) as numbers, a column of -1 as no labels."""
+    cells = [None if isinstance(cell, float) and math.isnan(cell) else cell for cell in cells]
+    present = [cell for cell in cells if cell is not None]
+    if present and all(isinstance(cell, str) for cell in present):
+        for convert in (heads.whole, heads.number):
+            if all(convert(cell) is not None for cell in present):
+                cells = [None if cell is None else convert(cell) for cell in cells]
+                break
+        else:
+            if all(cell.startswith("[") for cell in present):
+                cells = [None if cell is None else _tags(cell) for cell in cells]
+    # The public GLUE files mark rows without labels with -1.
+    if present and all(type(cell) is int and cell == -1 for cell in cells if cell is not None):
+        return [None] * len(cells)
+    return cells
+
+
+def label_names(content: Any, column: str, role: str) -> tuple[str, ...] | None:
+    """Label names by id from the content of a ``labels.json``; None where it is about other columns.
+
+    A list of names, ``{"0": name}``, ``{name: 0}``, or lists under the columns' names.
+
+    Raises:
+        DataError: it is none of these.
+    """
+    if isinstance(content, dict) and any(isinstance(value, list) for value in content.values()):
+        keys = (column, role, f"{column}s", f"{role}s")
+        content = next((content[key] for key in keys if key in content), None)
+        if content is None:
+            return None
+    if isinstance(content, list) and all(isinstance(name, str) for name in content):
+        names = content
+    elif isinstance(content, dict) and all(
+        key.isdigit() and isinstance(v, str) for key, v in content.items()
+    ):
+        names = [content.get(str(i)) for i in range(len(content))]
+    elif isinstance(content, dict) and all(type(value) is int for value in content.values()):
+        by_id = {value: name for name, value in content.items()}
+        names = [by_id.get(i) for i in range(len(content))]
+    else:
+        names = [None]
+    if not names or None in names or len(set(names)) < len(names):
+        raise DataError(
+            "labels.json must be a list of different label names by id, or map ids from 0 to names, or "
+            "names to ids"
+        )
+    return tuple(names)

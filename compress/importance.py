@@ -1,0 +1,154 @@
+"""How much every unit of a model matters: rows in, signals collected, a criterion's scores out."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+
+from compress import signals as signal
+from compress.anatomy import Part, parts_of
+from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.criteria import Signals
+from compress.errors import DataError, ModelError
+from compress.pruning import Scores
+from compress.selection import row_lengths
+from compress.tasks import Batch, Head, Row
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.data import TrainingData
+
+_BATCH = 32
+
+
+class Rows:
+    """The training side as batches on a device, for measuring (never for training)."""
+
+    def __init__(
+        self,
+        data: TrainingData | None,
+        task: ModuleType,
+        head: Head,
+        processor: Any,
+        max_length: int | None,
+        device: str,
+    ) -> None:
+        """Keep what rows are read with.
+
+        Args:
+            data: aligned with the head; None where there is none.
+            task: the task module.
+            head: what the model predicts.
+            processor: tokenizer or image processor.
+            max_length: token limit.
+            device: where batches go.
+        """
+        self.data = data
+        self.task = task
+        self.head = head
+        self._processor = processor
+        self._max_length = max_length
+        self._device = device
+
+    def sample(self, count: int, seed: int) -> list[TorchBatch]:
+        """At most so many training rows, drawn by the seed; unlabelled rows where there are no others."""
+        data = self._data()
+        rows = data.train if len(data.train) else data.unlabeled
+        picked = np.random.default_rng([seed, 0]).permutation(len(rows))[:count]
+        return self._batches([rows[index] for index in sorted(picked)])
+
+    def calibration(self) -> list[TorchBatch]:
+        """The calibration rows."""
+        return self._batches(list(self._data().calibration))
+
+    def _data(self) -> TrainingData:
+        if self.data is None:
+            raise DataError("There are no rows to measure on: give --data DIR, or 'data:' in the recipe")
+        return self.data
+
+    def _batches(self, rows: Sequence[Row]) -> list[TorchBatch]:
+        """Rows of like length together, with labels where all of them have one."""
+        labelled = all(row.get(self.task.LABEL) is not None for row in rows)
+
+        def encode(some: Sequence[Row]) -> Batch:
+            batch: Batch = self.task.encode(
+                some, self._processor, self.head, self._max_length, labelled=labelled
+            )
+            return batch
+
+        lengths = row_lengths(self.task, rows, self._processor, self._max_length)
+        encoded = EncodedRows(rows, encode, lengths)
+        return [
+            to_torch(encoded.gather(indices), indices, self._device)
+            for indices in plan_sorted(lengths, len(rows), _BATCH)
+        ]
+
+
+def measure(
+    model: PreTrainedModel,
+    criterion: ModuleType,
+    options: Any,
+    rows: Rows,
+    *,
+    count: int,
+    seed: int,
+    generator: torch.Generator,
+) -> Scores:
+    """The scores of every unit in the model as it is now, by part name.
+
+    Args:
+        model: in eval mode, on the rows' device.
+        criterion: the criterion's module.
+        options: its validated ``Config``.
+        rows: where the signals that it needs are collected.
+        count: at most so many rows.
+        seed: draws the rows.
+        generator: for criteria of chance.
+
+    Raises:
+        DataError: the criterion needs rows or labels that are not there.
+        TrainingError: a signal is not a number.
+        ModelError: a score is not finite, or the model's family is not known.
+    """
+    parts = parts_of(model)
+    found = signal.collect(
+        model,
+        parts,
+        rows.sample(count, seed) if criterion.NEEDS else [],
+        criterion.NEEDS,
+        outputs=rows.task.OUTPUTS,
+        loss=lambda outputs, labels: rows.task.loss(outputs, labels, rows.head),
+    )
+    return score(parts, found, criterion, options, generator)
+
+
+def score(
+    parts: Sequence[Part],
+    signals: Mapping[str, Signals],
+    criterion: ModuleType,
+    options: Any,
+    generator: torch.Generator,
+) -> Scores:
+    """The scores of every part's units, by part name.
+
+    Raises:
+        ModelError: a score is not finite.
+    """
+    found: dict[str, tuple[float, ...]] = {}
+    for part in parts:
+        scores = criterion.score(part.structure(), signals[part.name], options, generator)
+        if scores.shape != (part.units,):
+            raise ValueError(
+                f"{criterion.__name__} gave scores of shape {tuple(scores.shape)} for {part.name}"
+            )
+        if not bool(torch.isfinite(scores).all()):
+            raise ModelError(
+                f"The scores of {part.name} are not all finite numbers: check the model's weights"
+            )
+        found[part.name] = tuple(float(value) for value in scores)
+    return found

@@ -1,0 +1,162 @@
+"""From scores to a plan: how much goes in which round, what may go, and what is left of the original."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from compress import choice
+from compress.anatomy import Part
+from compress.choice import Pool, Scope
+from compress.surgery import Plan
+
+MINIMUM_NEURONS = 8
+
+Scores = Mapping[str, tuple[float, ...]]
+
+
+@dataclass(frozen=True)
+class Targets:
+    """How much stays, as shares of the unpruned model.
+
+    Attributes:
+        heads: of the attention heads.
+        ffn: of the FFN neurons.
+        layers: of the layers; heads and neurons are counted in the layers that stay.
+        scope: between which parts units compete; ``joint`` spends ``heads`` (equal to ``ffn``) as one
+            budget of parameters over both kinds.
+        round_to: FFN widths are multiples of this.
+    """
+
+    heads: float
+    ffn: float
+    layers: float = 1.0
+    scope: Scope = "global"
+    round_to: int = 1
+
+    def of_round(self, number: int, rounds: int) -> Targets:
+        """What should be left after a round (from 1): the same share goes in each."""
+
+        def share(final: float) -> float:
+            return final if number == rounds else 1.0 - (1.0 - final) * number / rounds
+
+        return replace(self, heads=share(self.heads), ffn=share(self.ffn), layers=share(self.layers))
+
+
+class Ledger:
+    """Which layers, heads and neurons of the unpruned model are still there, by their first numbers."""
+
+    def __init__(self, parts: Sequence[Part]) -> None:
+        """Start with everything."""
+        self._whole = {(part.layer, part.kind): part.units for part in parts}
+        self._layers = sorted({part.layer for part in parts})
+        self._units = {key: tuple(range(units)) for key, units in self._whole.items()}
+
+    @property
+    def layers(self) -> tuple[int, ...]:
+        """The layers that are left, as the unpruned model numbers them (from 0)."""
+        return tuple(self._layers)
+
+    @property
+    def depth(self) -> int:
+        """How many layers the unpruned model has."""
+        return len({layer for layer, _ in self._whole})
+
+    def whole(self, part: Part) -> int:
+        """How many units a part of the model had before any pruning."""
+        return self._whole[self._layers[part.layer], part.kind]
+
+    def apply(self, plan: Plan) -> None:
+        """Follow a plan that was applied to the model."""
+        for name, kept in plan.units.items():
+            _, layer, kind = name.split(".")
+            key = (self._layers[int(layer)], kind)
+            self._units[key] = tuple(self._units[key][unit] for unit in kept)  # type: ignore[index]
+        if plan.layers is not None:
+            self._layers = [self._layers[index] for index in plan.layers]
+
+    def facts(self) -> list[dict[str, Any]]:
+        """What is left of each layer, as a JSON value; neurons as ranges such as ``0-3,7``."""
+        return [
+            {
+                "layer": layer,
+                "heads": list(self._units[layer, "heads"]),
+                "ffn": len(self._units[layer, "ffn"]),
+                "neurons": ranges(self._units[layer, "ffn"]),
+            }
+            for layer in self._layers
+        ]
+
+    def state(self) -> dict[str, Any]:
+        """Everything, as a JSON value that ``restore`` takes."""
+        return {
+            "layers": self._layers,
+            "units": [[layer, kind, list(units)] for (layer, kind), units in self._units.items()],
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        """Go on from a state of a ledger of the same model."""
+        self._layers = list(state["layers"])
+        self._units = {(layer, kind): tuple(units) for layer, kind, units in state["units"]}
+
+
+def ranges(numbers: Sequence[int]) -> str:
+    """Ascending numbers in short.
+
+    >>> ranges((0, 1, 2, 5, 7, 8))
+    '0-2,5,7-8'
+    """
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][1] + 1:
+            runs[-1][1] = number
+        else:
+            runs.append([number, number])
+    return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
+
+
+def plan_layers(parts: Sequence[Part], scores: Scores, ledger: Ledger, share: float) -> Plan | None:
+    """Which layers stay; None where all do."""
+    now = len(ledger.layers)
+    count = max(1, math.floor(share * ledger.depth + 1e-9))
+    if count >= now:
+        return None
+    heads = [scores[part.name] for part in parts if part.kind == "heads"]
+    ffn = [scores[part.name] for part in parts if part.kind == "ffn"]
+    return Plan(layers=choice.best_layers(choice.layer_scores(heads, ffn), count))
+
+
+def plan_units(parts: Sequence[Part], scores: Scores, ledger: Ledger, targets: Targets) -> Plan | None:
+    """Which heads and neurons stay; None where all do."""
+    pools = [_pool(part, scores[part.name], ledger.whole(part), targets.round_to) for part in parts]
+    if targets.scope == "joint":
+        kept = choice.choose(pools, targets.heads, "joint")
+    else:
+        heads = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "heads"]
+        ffn = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "ffn"]
+        kept = choice.choose(heads, targets.heads, targets.scope)
+        kept |= choice.choose(ffn, targets.ffn, targets.scope)
+    cut = {part.name: kept[part.name] for part in parts if len(kept[part.name]) < part.units}
+    return Plan(units=cut) if cut else None
+
+
+def _pool(part: Part, scores: tuple[float, ...], whole: int, round_to: int) -> Pool:
+    neurons = part.kind == "ffn"
+    return Pool(
+        name=part.name,
+        scores=scores,
+        cost=float(part.unit_parameters),
+        whole=whole,
+        multiple=round_to if neurons else 1,
+        minimum=max(MINIMUM_NEURONS, round_to) if neurons else 1,
+    )
+
+
+def summarize(scores: Scores) -> dict[str, dict[str, float]]:
+    """Lowest, mean and highest score of each part, as a JSON value."""
+    return {
+        name: {"lowest": min(values), "mean": math.fsum(values) / len(values), "highest": max(values)}
+        for name, values in scores.items()
+    }

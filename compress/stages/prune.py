@@ -1,0 +1,373 @@
+"""Cut attention heads, FFN neurons and whole layers, and recover by distillation from the whole model.
+
+A criterion scores every unit on training rows; the best ones stay, within the shares that are asked
+for; what is left is solved anew so that it takes over what it can of what went (``reconstruction``);
+then the model is trained to answer as the unpruned one does. In rounds, a share goes in each.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import Field, field_validator, model_validator
+
+from compress import artifact, catalog, checkpoint, log, origins, processes, pruning, surgery
+from compress.anatomy import parts_of
+from compress.artifact import Artifact
+from compress.choice import Scope
+from compress.distillation import DistillationConfig, distill
+from compress.errors import DataError, ModelError, RecipeError
+from compress.importance import Rows, measure
+from compress.pruning import Ledger, Targets
+from compress.recipe import validate
+from compress.reconstruction import reconstruct
+from compress.selection import Selection
+from compress.stages import Context, Role, StageConfig
+from compress.tasks import Head
+from compress.training import TrainingConfig
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+    from compress.data import TrainingData
+
+CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
+PRODUCES: artifact.Kind = "torch"
+VERSION = 1
+TOOLS = ("torch", "transformers", "accelerate", "torch-pruning")
+DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
+NEEDS_DATA = False
+# The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
+DETERMINISTIC = False
+ANCESTORS = True
+
+_JUDGED = 512  # selection rows for the figures between the steps; the recovery uses all
+
+
+class Recovery(DistillationConfig, TrainingConfig):
+    """How the pruned model is trained; see ``TrainingConfig`` and ``DistillationConfig``.
+
+    Attributes:
+        epochs: after each round; 0 for no recovery.
+    """
+
+    epochs: int = Field(default=1, ge=0)
+
+    @property
+    def wanted(self) -> bool:
+        """Whether there is any recovery."""
+        return self.epochs > 0 or self.steps is not None
+
+    @property
+    def training(self) -> TrainingConfig:
+        """The part that the training loop takes."""
+        values = self.model_dump(include=set(TrainingConfig.model_fields))
+        return TrainingConfig(**values | {"epochs": max(1, self.epochs)})
+
+    @property
+    def loss(self) -> DistillationConfig:
+        """The part that says what the student is held to."""
+        return DistillationConfig(**self.model_dump(include=set(DistillationConfig.model_fields)))
+
+
+class Config(StageConfig):
+    """What goes, and how the rest recovers.
+
+    Attributes:
+        keep: share of the heads and of the FFN neurons that stays, at most 1.
+        heads: share of the heads, where it should differ from ``keep``.
+        ffn: share of the FFN neurons, where it should differ from ``keep``.
+        layers: share of the layers; the other shares count in the layers that stay.
+        criterion: what scores the units: an entry of ``compress/criteria``.
+        criterion_options: its options.
+        scope: ``global``: all layers compete, heads with heads and neurons with neurons; ``uniform``:
+            each layer keeps the same share; ``joint``: heads and neurons of all layers compete for one
+            budget of parameters (criteria that measure the loss only).
+        round_to: FFN widths are multiples of this; heads go whole, at their size.
+        rows: training rows that units are scored on.
+        reconstruct: solve the cut layers anew on the calibration rows.
+        ridge: penalty of that solution, in units of the features' mean square.
+        rounds: in how many steps units go.
+        recover: training after each round.
+        teacher: for the recovery: ``source``, ``original`` (the first fine-tuned model of this run) or
+            a folder.
+    """
+
+    keep: float = Field(default=0.5, gt=0, le=1)
+    heads: float | None = Field(default=None, gt=0, le=1)
+    ffn: float | None = Field(default=None, gt=0, le=1)
+    layers: float = Field(default=1.0, gt=0, le=1)
+    criterion: str = "fisher"
+    criterion_options: dict[str, Any] = Field(default_factory=dict)
+    scope: Scope = "global"
+    round_to: int = Field(default=32, ge=1)
+    rows: int = Field(default=512, ge=1)
+    reconstruct: bool = True
+    ridge: float = Field(default=1e-2, gt=0)
+    rounds: int = Field(default=1, ge=1)
+    recover: Recovery = Recovery()
+    teacher: str = "source"
+
+    @field_validator("criterion")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        catalog.path("criterion", value)
+        return catalog.canonical(value)
+
+    @model_validator(mode="after")
+    def _one_budget(self) -> Config:
+        if self.scope == "joint" and (self.heads, self.ffn) != (None, None):
+            raise ValueError("scope joint spends one budget on heads and ffn: give keep alone")
+        return self
+
+    @property
+    def targets(self) -> Targets:
+        """The shares, resolved."""
+        heads = self.keep if self.heads is None else self.heads
+        ffn = self.keep if self.ffn is None else self.ffn
+        return Targets(heads, ffn, self.layers, self.scope, self.round_to)
+
+
+def reads(config: Config) -> tuple[Path, ...]:
+    """The folder of a given teacher."""
+    return () if config.teacher in {"source", "original"} else (Path(config.teacher),)
+
+
+def run(source: Artifact | None, config: Config, ctx: Context) -> None:
+    """Prune in rounds, recover after each, save.
+
+    Raises:
+        RecipeError: options that do not go together, or a teacher that is not there.
+        DataError: rows or labels are missing that the options ask for.
+        ModelError: the family cannot be pruned, or its head was never trained.
+    """
+    if source is None:
+        raise RecipeError("prune needs a model")
+    work = _Work(source, config, ctx)
+    for number in range(work.resume() + 1, config.rounds + 1):
+        work.cut(number)
+        work.recover(number)
+        work.keep(number)
+    work.finish()
+
+
+class _Work:
+    """One run of the stage: the model as it is now, and what was noted on the way."""
+
+    def __init__(self, source: Artifact, config: Config, ctx: Context) -> None:
+        self.source, self.config, self.ctx = source, config, ctx
+        self.criterion = catalog.load("criterion", config.criterion)
+        self.options = validate(
+            self.criterion.Config, config.criterion_options, f"criterion '{config.criterion}'"
+        )
+        if config.scope == "joint" and not getattr(self.criterion, "ACROSS_KINDS", False):
+            raise RecipeError(
+                f"prune: scope joint compares heads with neurons, and the scores of '{config.criterion}' do "
+                "not compare between the two: use fisher or taylor, or scope global"
+            )
+        self._refuse_untrained()
+        self.team = processes.team(ctx.device)
+        self.model: PreTrainedModel = checkpoint.load(source.path, ctx.task)
+        head: Head = ctx.task.head_of(self.model.config.to_dict())
+        self.data: TrainingData | None = ctx.data.for_head(ctx.task, head) if ctx.data is not None else None
+        self._check_data()
+        self.head = head
+        self.processor = ctx.task.load_processor(source.path)
+        self.max_length = checkpoint.read_max_length(source.path)
+        self.rows = Rows(self.data, ctx.task, head, self.processor, self.max_length, self.team.device)
+        self.ledger = Ledger(parts_of(self.model))
+        self.notes: list[dict[str, Any]] = []
+        self.before = surgery.parameter_count(self.model)
+        self.judge = self._selection()
+        self.figures = None if self.judge is None else self.judge(self.model.to(self.team.device))
+        self.generator = torch.Generator().manual_seed(ctx.seed)
+
+    def _refuse_untrained(self) -> None:
+        if checkpoint.has_fresh_head(self.source):
+            raise ModelError(
+                f"{self.source.path} has a head that was never trained, so that no unit matters more than "
+                "another: run 'paredown finetune' first, then prune"
+            )
+
+    def _check_data(self) -> None:
+        """Refuse at once what would fail after minutes.
+
+        Raises:
+            DataError: rows are missing.
+        """
+        missing = []
+        if self.criterion.NEEDS:
+            missing.append(f"criterion '{self.config.criterion}' needs rows (magnitude and random do not)")
+        if self.config.reconstruct:
+            missing.append("reconstruct needs rows ('reconstruct: false' leaves it out)")
+        if self.config.recover.wanted:
+            missing.append("recovery needs rows ('recover: {epochs: 0}' leaves it out)")
+        if self.data is None and missing:
+            raise DataError(f"prune: there is no data, and {'; '.join(missing)}: give --data DIR")
+
+    def _selection(self) -> Selection | None:
+        if self.data is None or not len(self.data.selection):
+            return None
+        rows = list(self.data.selection)[:_JUDGED]
+        return Selection(self.ctx.task, self.head, rows, self.processor, self.max_length)
+
+    def cut(self, number: int) -> None:
+        """Remove what a round removes, layers first: what is left of the others is scored after that."""
+        targets = self.config.targets.of_round(number, self.config.rounds)
+        note: dict[str, Any] = {"round": number}
+        self.model.to(self.team.device)
+        if targets.layers < 1:
+            parts = parts_of(self.model)
+            plan = pruning.plan_layers(parts, self._scores(), self.ledger, targets.layers)
+            if plan is not None:
+                self._apply(plan)
+        scores = self._scores()
+        note["scores"] = pruning.summarize(scores)
+        plan = pruning.plan_units(parts_of(self.model), scores, self.ledger, targets)
+        if plan is not None:
+            whole = copy.deepcopy(self.model) if self.config.reconstruct else None
+            self._apply(plan)
+            if whole is not None:
+                batches = self.rows.calibration()
+                note["unexplained"] = reconstruct(self.model, whole, batches, ridge=self.config.ridge)
+        note["parameters"] = surgery.parameter_count(self.model)
+        note["layers"] = self.ledger.facts()
+        if self.judge is not None:
+            note["selection"] = self.judge(self.model)
+        log.info("prune: round %d of %d, %s", number, self.config.rounds, self._said(note))
+        self.notes.append(note)
+
+    def _said(self, note: Mapping[str, Any]) -> str:
+        said = f"{note['parameters']:,} of {self.before:,} parameters are left"
+        if self.figures is not None and "selection" in note:
+            name, value = next(iter(note["selection"].items()))
+            said += f", {name} {value:.4f} (before: {self.figures[name]:.4f})"
+        return said
+
+    def _apply(self, plan: surgery.Plan) -> None:
+        surgery.apply(self.model, plan)
+        self.ledger.apply(plan)
+
+    def _scores(self) -> pruning.Scores:
+        """Every unit's score in the model as it is now."""
+        return measure(
+            self.model,
+            self.criterion,
+            self.options,
+            self.rows,
+            count=self.config.rows,
+            seed=self.ctx.seed,
+            generator=self.generator,
+        )
+
+    def recover(self, number: int) -> None:
+        """Train the pruned model to answer as the teacher does."""
+        recovery = self.config.recover
+        if not recovery.wanted or self.data is None:
+            return
+        self.model.to("cpu")
+        teacher, layer_map = self._teacher()
+        history = distill(
+            self.model,
+            teacher,
+            task=self.ctx.task,
+            head=self.head,
+            processor=self.processor,
+            data=self.data,
+            max_length=self.max_length,
+            training=recovery.training,
+            loss=recovery.loss,
+            layer_map=layer_map,
+            scratch=self._scratch(number),
+            seed=self.ctx.seed,
+            device=self.ctx.device,
+            threads=self.ctx.threads,
+            description=f"recover {number}/{self.config.rounds}",
+        )
+        self.notes[-1]["recovery"] = history.facts()
+
+    def _teacher(self) -> tuple[PreTrainedModel, tuple[int, ...] | None]:
+        """The teacher, and which of its layers each layer of the model imitates (None: spread evenly)."""
+        chain = [each for each in (*self.ctx.ancestors, self.source) if each.kind == "torch"]
+        found = origins.teacher_artifact(self.config.teacher, chain)
+        if found is None:
+            folder = Path(self.config.teacher)
+            if not folder.is_dir():
+                raise RecipeError(
+                    f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
+                )
+            return checkpoint.load(folder, self.ctx.task), None
+        teacher = checkpoint.load(found.path, self.ctx.task)
+        steps = origins.layer_steps(chain[chain.index(found) + 1 :])
+        depth = len(parts_of(teacher)) // 2
+        traced = None if steps is None else origins.trace_layers(depth, steps)
+        if traced is None or len(traced) != self.ledger.depth:
+            return teacher, None
+        return teacher, tuple(traced[layer] for layer in self.ledger.layers)
+
+    def _scratch(self, number: int) -> Path:
+        """The folder of a round; the teacher's answers move on from the round before."""
+        folder = self.ctx.scratch / f"round-{number}"
+        before = self.ctx.scratch / f"round-{number - 1}" / "teacher"
+        same = number > 1 and len(self.notes[-2]["layers"]) == len(self.ledger.layers)
+        if self.team.main and same and before.is_dir() and not (folder / "teacher").exists():
+            folder.mkdir(parents=True, exist_ok=True)
+            before.rename(folder / "teacher")
+        self.team.wait()
+        return folder
+
+    def keep(self, number: int) -> None:
+        """Keep a finished round, so that a kill loses only the one under way."""
+        if number == self.config.rounds or not self.team.main:
+            self.team.wait()
+            return
+        temporary, done = self.ctx.scratch / f".done-{number}", self.ctx.scratch / f"done-{number}"
+        shutil.rmtree(temporary, ignore_errors=True)
+        temporary.mkdir(parents=True)
+        checkpoint.save(self.model, temporary, source=None)
+        state = {
+            "rounds": self.notes,
+            "ledger": self.ledger.state(),
+            "generator": self.generator.get_state().tolist(),
+        }
+        (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        temporary.rename(done)
+        self.team.wait()
+
+    def resume(self) -> int:
+        """Go on after the last round that was kept; how many rounds that is."""
+        for number in range(self.config.rounds - 1, 0, -1):
+            done = self.ctx.scratch / f"done-{number}"
+            if not (done / "state.json").is_file():
+                continue
+            state = json.loads((done / "state.json").read_text(encoding="utf-8"))
+            self.model = checkpoint.load(done, self.ctx.task)
+            self.notes = state["rounds"]
+            self.ledger.restore(state["ledger"])
+            self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
+            log.info("prune: goes on after round %d of %d", number, self.config.rounds)
+            return number
+        return 0
+
+    def finish(self) -> None:
+        """Save the model, and what the manifest should say of it."""
+        self.model.to("cpu")
+        after = surgery.parameter_count(self.model)
+        self.ctx.record("parameters", {"before": self.before, "after": after})
+        # Counted from 1, as distill does, so that a later stage can tell which layer came from where.
+        self.ctx.record("layers", [layer + 1 for layer in self.ledger.layers])
+        self.ctx.record("kept", self.ledger.facts())
+        self.ctx.record("criterion", self.config.criterion)
+        if self.figures is not None:
+            self.ctx.record("selection_before", self.figures)
+        self.ctx.record("rounds", [{k: v for k, v in each.items() if k != "layers"} for each in self.notes])
+        if after == self.before:
+            log.warning("prune: nothing was removed; lower keep, heads, ffn or layers, or round_to")
+        if self.team.main:
+            checkpoint.save(self.model, self.ctx.out, source=self.source.path)

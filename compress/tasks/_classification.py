@@ -1,0 +1,145 @@
+"""What tasks share that give one output a row: one label, several, or a number.
+
+Which of the three it is comes from the data (lists: several labels; floats without label names: a
+number) or from the model's head (``problem_type``). Scores: accuracy, macro F1 and Matthews'
+correlation; micro F1, macro F1 and subset accuracy; Pearson, Spearman and mean squared error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import DataError
+from compress.tasks import Batch, Head, Link, Prediction, Row
+from compress.tasks import _heads as heads
+from compress.tasks import _scores as scores
+
+if TYPE_CHECKING:
+    import torch
+
+LABEL = "label"
+LABEL_ALIASES = ("labels", "class", "category", "target", "intent", "sentiment", "score", "stars")
+
+
+def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
+    """The head that the label cells ask for.
+
+    Lists mean several labels a row; floats without label names a regression; anything else one
+    label a row.
+
+    Raises:
+        DataError: there are no labels, one class only, or kinds that do not go together.
+    """
+    present = [cell for cell in labels if cell is not None]
+    if not present:
+        raise DataError("the training rows have no labels, so they do not say which head the model needs")
+    lists = sum(isinstance(cell, list | tuple) for cell in present)
+    if lists:
+        if lists < len(present):
+            raise DataError("some label cells are lists and some are not: write all of them as lists")
+        return Head("multi_label", _set_names(present, names))
+    if names is None and all(isinstance(cell, float) for cell in present):
+        heads.align_numbers(present)
+        return Head("regression", ())
+    return Head("single_label", heads.class_names(present, names))
+
+
+def _set_names(cells: Sequence[Sequence[Any]], names: Sequence[str] | None) -> tuple[str, ...]:
+    if names:
+        return tuple(names)
+    if heads.multi_hot(cells):
+        return tuple(f"LABEL_{i}" for i in range(len(cells[0])))
+    return heads.class_names([item for cell in cells for item in cell], None)
+
+
+def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
+    """Class ids, sorted tuples of them, or numbers; see the contract."""
+    if head.problem == "regression":
+        return heads.align_numbers(cells)
+    if head.problem == "multi_label":
+        return heads.align_sets(cells, names, head)
+    return heads.align_classes(cells, names, head)
+
+
+def targets(rows: Sequence[Row], head: Head) -> np.ndarray | None:
+    """What ``loss`` takes: int64 [rows], or float32 [rows] or [rows, labels]; None unless all are labeled."""
+    if not all(LABEL in row for row in rows):
+        return None
+    cells = [row[LABEL] for row in rows]
+    if head.problem == "single_label":
+        return np.asarray(cells, dtype=np.int64)
+    if head.problem == "regression":
+        return np.asarray(cells, dtype=np.float32)
+    table = np.zeros((len(rows), len(head.labels)), dtype=np.float32)
+    for row, ids in enumerate(cells):
+        table[row, list(ids)] = 1
+    return table
+
+
+def link(head: Head) -> dict[str, Link]:
+    """How the logits become probabilities."""
+    kinds: dict[str, Link] = {
+        "single_label": "softmax",
+        "multi_label": "sigmoid",
+        "regression": "identity",
+    }
+    return {"logits": kinds[head.problem]}
+
+
+def positions(batch: Batch) -> None:
+    """One output a row."""
+    return
+
+
+def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
+    """Cross entropy, binary cross entropy or mean squared error, a scalar."""
+    from torch.nn import functional
+
+    logits = outputs["logits"].float()
+    if head.problem == "regression":
+        return functional.mse_loss(logits.reshape(-1), labels.float())
+    if head.problem == "multi_label":
+        return functional.binary_cross_entropy_with_logits(logits, labels.float())
+    return functional.cross_entropy(logits, labels)
+
+
+def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
+    """The likeliest class, the classes of at least one half, or the number."""
+    logits = scores.finite(outputs["logits"])
+    if head.problem == "regression":
+        return [Prediction(value=float(value), label=float(value)) for value in logits.reshape(-1)]
+    if head.problem == "multi_label":
+        found = [tuple(int(i) for i in np.flatnonzero(row >= 0)) for row in logits]
+        return [Prediction(value=ids, label=tuple(head.labels[i] for i in ids)) for ids in found]
+    return [
+        Prediction(value=best, label=head.labels[best], probabilities=tuple(row.tolist()))
+        for best, row in zip(logits.argmax(axis=-1).tolist(), scores.softmax(logits), strict=True)
+    ]
+
+
+def reference(row: Row, head: Head) -> int | float | tuple[int, ...]:
+    """The aligned label of a row."""
+    value: int | float | tuple[int, ...] = row[LABEL]
+    return value
+
+
+def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
+    """Additive statistics of each row, float64; see ``_scores``."""
+    values: list[Any] = [prediction.value for prediction in predictions]
+    if head.problem == "regression":
+        return scores.number_statistics(values, references)
+    if head.problem == "multi_label":
+        return scores.set_statistics(values, references, len(head.labels))
+    return scores.class_statistics(values, references, len(head.labels))
+
+
+def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
+    """The figures of the problem, the main one first."""
+    if head.problem == "regression":
+        return scores.number_metrics(totals)
+    if head.problem == "multi_label":
+        return scores.set_metrics(totals)
+    return scores.class_metrics(totals)

@@ -1,0 +1,250 @@
+"""Words of a sentence: one tag a word, entities scored as ``seqeval`` does.
+
+A word's first sub-token carries its tag; other sub-tokens, specials and padding do not count. Words
+that the length limit cut off, and words that the tokenizer drops, are outside of any entity in
+predictions. Entities are read from tags as conlleval does (Tjong Kim Sang and Buchholz 2000): ``B`` and
+``S`` begin one, so does an ``I`` or ``E`` that continues none; a change of type ends one.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import DataError, ModelError
+from compress.tasks import Batch, Column, ExportSpec, Head, Link, Prediction, Row
+from compress.tasks import _heads as heads
+from compress.tasks import _scores as scores
+from compress.tasks import _tokenizers as tokenizers
+from compress.tasks._heads import configure, head_of
+from compress.tasks._tokenizers import default_processor
+
+if TYPE_CHECKING:
+    import torch
+
+__all__ = ["configure", "default_processor", "head_of"]
+
+MODEL = "AutoModelForTokenClassification"
+COLUMNS = {
+    "tokens": Column(required=True, aliases=("words",), holds="tokens"),
+    "tags": Column(required=False, aliases=("ner_tags", "labels", "label"), holds="tags"),
+}
+LABEL = "tags"
+OUTPUTS = ("logits",)
+IGNORED = -100
+_CHUNK = re.compile(r"[BIESLU]-.+")
+
+
+@dataclass(frozen=True)
+class TokenBatch(Batch):
+    """A batch that remembers which word stands where.
+
+    Attributes:
+        words: int64 [rows, length], index of the word whose first sub-token is there, else -1.
+        counts: words of each row, also those that were cut off.
+    """
+
+    words: np.ndarray | None = None
+    counts: tuple[int, ...] = ()
+
+
+def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
+    """The tags that occur: outside first, then by entity type.
+
+    Raises:
+        DataError: cells are no lists of tags, or there is one tag only.
+    """
+    present = [cell for cell in labels if cell is not None]
+    for row, cell in enumerate(present):
+        if not isinstance(cell, list | tuple):
+            raise DataError(
+                f"row {row + 1} has the tags {cell!r}: a cell must be a list with a tag for each word"
+            )
+    found = heads.class_names([tag for cell in present for tag in cell], names)
+    if names is None:
+        found = tuple(sorted(found, key=lambda tag: (tag != "O", tag.partition("-")[2], tag)))
+    return Head("single_label", found)
+
+
+def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
+    """Tuples of tag ids in the head's order; None stays None."""
+    lookup = heads.Lookup(names, head)
+    aligned: list[Any] = []
+    for row, cell in enumerate(cells):
+        if cell is not None and not isinstance(cell, list | tuple):
+            raise DataError(
+                f"row {row + 1} has the tags {cell!r}: a cell must be a list with a tag for each word"
+            )
+        if cell is None:
+            aligned.append(None)
+            continue
+        ids = [lookup(tag) for tag in cell]
+        if None in ids:
+            raise lookup.refuse(cell[ids.index(None)], row, names)
+        aligned.append(tuple(ids))
+    return aligned
+
+
+def load_processor(folder: Path) -> Any:
+    """The tokenizer of a model folder; it must say which word a token belongs to.
+
+    Raises:
+        ModelError: there is none, or it cannot do that.
+    """
+    tokenizer = tokenizers.load_tokenizer(folder, words=True)
+    if not tokenizer.is_fast:
+        raise ModelError(
+            f"the tokenizer in {folder} cannot say which word a token belongs to (it has no tokenizer.json): "
+            "convert it to a fast tokenizer"
+        )
+    return tokenizer
+
+
+def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
+    """Tokens of each row before truncation, specials included."""
+    if not rows:
+        return np.zeros(0, dtype=np.int64)
+    return tokenizers.token_counts(
+        processor([row["tokens"] for row in rows], is_split_into_words=True, truncation=False, verbose=False)
+    )
+
+
+def first_tokens(word_ids: Sequence[int | None]) -> np.ndarray:
+    """The word at its first sub-token, -1 elsewhere, int64 like the tokens."""
+    words = np.asarray([-1 if word is None else word for word in word_ids], dtype=np.int64)
+    repeated = np.zeros(len(words), dtype=bool)
+    repeated[1:] = words[1:] == words[:-1]
+    return np.where(repeated, -1, words)
+
+
+def encode(
+    rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
+) -> TokenBatch:
+    """Token arrays padded to the longest row; a tag at the first sub-token of each word."""
+    encoded = processor(
+        [list(row["tokens"]) for row in rows],
+        is_split_into_words=True,
+        truncation=max_length is not None,
+        max_length=max_length,
+        padding=True,
+        verbose=False,
+    )
+    cut = 0
+    if max_length is not None:
+        cut = tokenizers.count_truncated(encoded, processor, lambda: lengths(rows, processor))
+    words = np.stack([first_tokens(row.word_ids) for row in encoded.encodings])
+    labels = None
+    if labelled and all(LABEL in row for row in rows):
+        labels = np.full(words.shape, IGNORED, dtype=np.int64)
+        for place, row in zip(np.arange(len(rows)), rows, strict=True):
+            counts = words[place] >= 0
+            labels[place, counts] = np.asarray(row[LABEL], dtype=np.int64)[words[place, counts]]
+    return TokenBatch(
+        inputs=tokenizers.arrays(encoded, processor),
+        labels=labels,
+        truncated=cut,
+        words=words,
+        counts=tuple(len(row["tokens"]) for row in rows),
+    )
+
+
+def link(head: Head) -> dict[str, Link]:
+    """One distribution a token."""
+    return {"logits": "softmax"}
+
+
+def _words(batch: Batch) -> np.ndarray:
+    if not isinstance(batch, TokenBatch) or batch.words is None:
+        raise TypeError("a batch of this task must be the one that encode gave: it knows where words begin")
+    return batch.words
+
+
+def positions(batch: Batch) -> np.ndarray:
+    """First sub-tokens of words, bool [rows, length]."""
+    counting: np.ndarray = _words(batch) >= 0
+    return counting
+
+
+def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
+    """Cross entropy over first sub-tokens, a scalar; 0 where a batch has none."""
+    from torch.nn import functional
+
+    logits = outputs["logits"].float()
+    total = functional.cross_entropy(
+        logits.reshape(-1, logits.shape[-1]), labels.reshape(-1), ignore_index=IGNORED, reduction="sum"
+    )
+    return total / (labels != IGNORED).sum().clamp(min=1)
+
+
+def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
+    """A tag for each word; words that the model did not see are outside (-1 where no tag says that)."""
+    best = scores.finite(outputs["logits"]).argmax(axis=-1)
+    outside = head.labels.index("O") if "O" in head.labels else -1
+    found = []
+    for tags, words, count in zip(best, _words(batch), getattr(batch, "counts", ()), strict=True):
+        ids = np.full(count, outside, dtype=np.int64)
+        ids[words[words >= 0]] = tags[words >= 0]
+        values = tuple(ids.tolist())
+        found.append(Prediction(value=values, label=tuple(head.labels[i] if i >= 0 else "" for i in values)))
+    return found
+
+
+def reference(row: Row, head: Head) -> tuple[int, ...]:
+    """The aligned tags of a row."""
+    return tuple(row[LABEL])
+
+
+def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
+    """Entities as (type, first word, last word), read as seqeval's ``get_entities`` reads them."""
+    found = set()
+    before, kind_before, begin = "O", "", 0
+    for place, tag in enumerate([*tags, "O"]):
+        mark, kind = tag[:1] or "O", tag[1:].split("-", maxsplit=1)[-1] or "_"
+        changed = kind != kind_before
+        if before in "ES" or (before in "BI" and mark in "BSO") or (before not in "O." and changed):
+            found.add((kind_before, begin, place - 1))
+        if mark in "BS" or (before in "ESO" and mark in "EI") or (mark not in "O." and changed):
+            begin = place
+        before, kind_before = mark, kind
+    return found
+
+
+def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
+    """[rows, 5]: entities right, predicted and true; words right, and all words."""
+    table = np.zeros((len(predictions), 5))
+    for row, (prediction, true) in enumerate(zip(predictions, references, strict=True)):
+        given: Any = prediction.value
+        names = [[head.labels[i] if i >= 0 else "O" for i in ids] for ids in (given, true)]
+        guessed, actual = entities(names[0]), entities(names[1])
+        right = sum(a == b for a, b in zip(given, true, strict=True))
+        table[row] = (len(guessed & actual), len(guessed), len(actual), right, len(true))
+    return table
+
+
+def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
+    """Entity F1, precision, recall and the share of right words; the last alone for tags without chunks."""
+    hits, guessed, actual, right, words = (float(value) for value in totals)
+    accuracy = {"accuracy": scores.ratio(right, words)}
+    if not any(_CHUNK.fullmatch(label) for label in head.labels):
+        return accuracy
+    return {
+        "f1": scores.f1(hits, guessed, actual),
+        "precision": scores.ratio(hits, guessed),
+        "recall": scores.ratio(hits, actual),
+        **accuracy,
+    }
+
+
+def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:
+    """Free batch and sequence axes; logits for each token."""
+    axes = {0: "batch", 1: "sequence"}
+    return ExportSpec(
+        inputs={name: dict(axes) for name in tokenizers.input_names(processor)},
+        outputs={"logits": axes},
+        length_axis="sequence",
+    )

@@ -1,0 +1,275 @@
+"""The verbs of deploy: export, quantize, compare, predict. Parse, one library call, render."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compress import options, rendering
+from compress.errors import DataError, RecipeError, UserError
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.tasks import Prediction
+    from deploy.compare import Comparison
+
+_PRECISIONS = ("int8", "fp16", "bf16")
+Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
+
+
+def register(app: typer.Typer) -> None:
+    """Add the verbs to the root command."""
+    app.command()(export)
+    app.command()(quantize)
+    app.command()(compare)
+    app.command()(predict)
+
+
+def export(
+    model: Annotated[str, typer.Argument(help="Torch artifact, model folder or hub id.")],
+    data: options.Data = None,
+    out: options.Out = Path("onnx"),
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    task: options.Task = None,
+    opset: Annotated[int | None, typer.Option("--opset", min=17, max=20, help="ONNX opset.")] = None,
+    exporter: Annotated[str | None, typer.Option("--exporter", help="torchscript or dynamo.")] = None,
+    max_batch: Annotated[int | None, typer.Option("--max-batch", min=1, help="Most rows at once.")] = None,
+    max_length: Annotated[int | None, typer.Option("--max-length", min=2, help="Most tokens a row.")] = None,
+    fuse: Annotated[bool, typer.Option("--fuse", help="Then fuse the graph for ONNX Runtime.")] = False,
+    set_: options.Settings = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Export to ONNX, checked against PyTorch on real rows."""
+    from compress import pipeline
+
+    given = options.settings(set_, opset=opset, exporter=exporter, max_batch=max_batch, max_length=max_length)
+    chosen = options.data_config(data, column, limit)
+    made = pipeline.run_stage(
+        "export-onnx",
+        model,
+        options=given,
+        data_config=chosen,
+        task=task,
+        seed=seed,
+        threads=threads,
+        out=None if fuse else out,
+        store=options.store(store),
+    )
+    if fuse:
+        made = pipeline.run_stage(
+            "optimize-onnx",
+            made.path,
+            options={},
+            data_config=chosen,
+            seed=seed,
+            threads=threads,
+            out=out,
+            store=options.store(store),
+        )
+    rendering.show_artifact(made, as_json)
+
+
+def quantize(
+    graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
+    precision: Annotated[str, typer.Option("--precision", help="int8, fp16 or bf16.")] = "int8",
+    mode: Annotated[str | None, typer.Option("--mode", help="dynamic or static (int8).")] = None,
+    target: Annotated[str | None, typer.Option("--target", help="cpu or tensorrt (int8).")] = None,
+    ranges: Annotated[
+        str | None, typer.Option("--ranges", help="minmax, percentile or entropy (static int8).")
+    ] = None,
+    keep_float: Annotated[
+        list[str] | None,
+        typer.Option("--keep-float", help="auto, none, or a part of a name; repeat for several."),
+    ] = None,
+    data: options.Data = None,
+    out: options.Out = Path("quantized"),
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    set_: options.Settings = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make an ONNX graph INT8, FP16 or BF16."""
+    from compress import pipeline
+
+    if precision not in _PRECISIONS:
+        raise RecipeError(f"--precision is '{precision}'; allowed: {', '.join(_PRECISIONS)}")
+    int8 = precision == "int8"
+    only = {"--mode": mode, "--target": target, "--ranges": ranges}
+    wrong = [name for name, value in only.items() if value is not None and not int8]
+    if wrong:
+        raise RecipeError(f"{', '.join(wrong)} belongs to --precision int8; leave it out for {precision}")
+    kept: Any = keep_float or None
+    if int8 and keep_float in (["auto"], ["none"]):
+        kept = keep_float[0] if keep_float else None
+    named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
+    if not int8:
+        named["precision"] = precision
+    made = pipeline.run_stage(
+        "quantize-onnx" if int8 else "half-precision",
+        graph,
+        options=options.settings(set_, **named),
+        data_config=options.data_config(data, column, limit),
+        seed=seed,
+        threads=threads,
+        out=out,
+        store=options.store(store),
+    )
+    rendering.show_artifact(made, as_json)
+
+
+def compare(
+    reference: Annotated[str, typer.Argument(help="Artifact or model folder that errors refer to.")],
+    candidate: Annotated[str, typer.Argument(help="The other one.")],
+    data: options.Data = None,
+    column: options.Columns = None,
+    task: options.Task = None,
+    layers: Annotated[
+        bool, typer.Option("--layers", help="Also compare hidden states, and name the first bad layer.")
+    ] = False,
+    rows: Annotated[int | None, typer.Option("--rows", min=1, help="At most this many rows.")] = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compare two artifacts on the same real rows."""
+    from compress import catalog, checkpoint, pipeline
+    from compress import data as sources
+    from deploy import compare as comparing
+
+    chosen = options.data_config(data, column)
+    kept = options.store(store)
+    first, second = (
+        pipeline.open_artifact(one, task=task, data_config=chosen, store=kept)
+        for one in (reference, candidate)
+    )
+    config = chosen or recorded(first) or recorded(second)
+    if config is None:
+        raise UserError("neither artifact records the data that it was made with: give --data")
+    module = catalog.load("task", first.task)
+    head = module.head_of(checkpoint.read_config(first.path))
+    found = sources.evaluation(config, module, first.manifest.seed, head)
+    result = comparing.compare(first, second, found[:rows], device=device, threads=threads, layers=layers)
+    options.emit(result.as_json(), as_json, lambda: _show_comparison(result, first, second))
+
+
+def recorded(artifact: Artifact) -> Any:
+    """The data configuration in a manifest, or None."""
+    from compress.recipe import DataConfig
+
+    written = artifact.manifest.origin.data
+    return None if written is None else DataConfig.model_validate(written)
+
+
+def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, show_header=False)
+    table.add_row("reference", str(first.path))
+    table.add_row("candidate", str(second.path))
+    table.add_row("rows", str(result.rows))
+    if result.agreement is not None:
+        table.add_row(
+            "agreement", f"{100 * result.agreement:.2f} % ({result.agreeing} of {result.decisions})"
+        )
+    table.add_row("divergence", f"{result.divergence_mean:.3g} nats a row, p99 {result.divergence_p99:.3g}")
+    for one in result.outputs:
+        table.add_row(
+            f"error of {one.output}",
+            f"largest {one.largest:.3g}, mean {one.mean:.3g}, RMSE {one.rmse:.3g}",
+        )
+    for layer in result.layers:
+        table.add_row(f"layer {layer.layer}", f"{100 * layer.relative:.3g} % off")
+    if result.layers:
+        where = result.first_diverging
+        table.add_row("first diverging", "none" if where is None else f"layer {where}")
+    Console().print(table)
+
+
+def predict(
+    artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
+    texts: Annotated[
+        list[str] | None, typer.Argument(help="A text, or two for a pair; an image file for images.")
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
+    task: options.Task = None,
+    runtime: Runtime = None,
+    device: options.Device = "cpu",
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Predict one row, or every row of a file."""
+    from compress import pipeline
+    from deploy.predictor import Predictor
+
+    if bool(texts) == (file is not None):
+        raise UserError("give a text to predict, or --file with rows as JSON lines: one of the two")
+    opened = pipeline.open_artifact(artifact, task=task, store=options.store(store))
+    with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
+        labels = predictor.labels
+        if file is not None:
+            for found in predictor.stream(read_rows(file), batch_size):
+                sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
+            return
+        given = tuple(texts or ())
+        (found,) = predictor.predict([given[0] if len(given) == 1 else given])
+        options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
+
+
+def read_rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Rows of a JSON-lines file, one at a time.
+
+    Raises:
+        DataError: it cannot be read, or a line is no JSON object; the message has its number.
+    """
+    try:
+        with path.open(encoding="utf-8") as stream:
+            for number, line in enumerate(stream, 1):
+                if not line.strip():
+                    continue
+                try:
+                    row = json.loads(line)
+                except json.JSONDecodeError as cause:
+                    raise DataError(f"{path}, line {number}: no JSON ({cause.msg}); mend the line") from cause
+                if not isinstance(row, dict):
+                    raise DataError(
+                        f'{path}, line {number}: write a row as an object, such as {{"text": "..."}}'
+                    )
+                yield row
+    except (OSError, UnicodeDecodeError) as cause:
+        raise DataError(f"{path} cannot be read: {cause}") from cause
+
+
+def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
+    """A prediction as JSON values: the label, and the probability of each label where there is one."""
+    shown: dict[str, Any] = {"label": found.label}
+    if found.probabilities is not None:
+        shown["probabilities"] = dict(zip(labels, map(float, found.probabilities), strict=True))
+    return shown
+
+
+def _show_prediction(found: Prediction, labels: tuple[str, ...]) -> None:
+    shown = found.label
+    text = " ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
+    sys.stdout.write(f"{text}\n")
+    if found.probabilities is not None:
+        ranked = sorted(zip(labels, found.probabilities, strict=True), key=lambda one: -one[1])
+        for label, share in ranked[:5]:
+            sys.stdout.write(f"  {share:.4f} {label}\n")

@@ -1,0 +1,178 @@
+"""Two artifacts on the same real rows: error of every output, agreement, divergence, first bad layer."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress import catalog, log
+from compress.errors import UserError
+from deploy.encoder import Encoder
+from deploy.layers import LayerError, compare_layers, first_diverging
+from deploy.opening import runner
+from deploy.outputs import Collected, collect
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.tasks import Batch, Row
+
+# A layer that is further off than this is more than rounding, in any precision.
+LAYER_LIMIT = 0.05
+
+
+@dataclass(frozen=True)
+class OutputError:
+    """How far one output is apart.
+
+    Attributes:
+        output: its name.
+        largest: of the absolute differences.
+        mean: of the absolute differences.
+        rmse: root mean square of the differences.
+    """
+
+    output: str
+    largest: float
+    mean: float
+    rmse: float
+
+
+@dataclass(frozen=True)
+class Comparison:
+    """What comparing two artifacts found.
+
+    Attributes:
+        rows: that were compared.
+        decisions: rows or positions that decide something; None for numbers.
+        agreeing: of those, how many decide the same.
+        divergence_mean: nats a row or position, from the first to the second.
+        divergence_p99: the same at the 99th percentile.
+        outputs: error of each output.
+        layers: relative error of each layer, where it was asked for.
+        first_diverging: the first layer above ``LAYER_LIMIT``, where there is one.
+        provenance: what ran each of the two.
+    """
+
+    rows: int
+    decisions: int | None
+    agreeing: int | None
+    divergence_mean: float
+    divergence_p99: float
+    outputs: tuple[OutputError, ...]
+    provenance: tuple[dict[str, str], dict[str, str]]
+    layers: tuple[LayerError, ...] = ()
+    first_diverging: int | None = None
+
+    @property
+    def agreement(self) -> float | None:
+        """The share that decides the same."""
+        return None if not self.decisions or self.agreeing is None else self.agreeing / self.decisions
+
+    def as_json(self) -> dict[str, Any]:
+        """JSON values."""
+        return {**asdict(self), "agreement": self.agreement}
+
+
+def output_error(name: str, reference: np.ndarray, candidate: np.ndarray) -> OutputError:
+    """The three errors of one output."""
+    gap = np.abs(reference.astype(np.float64) - candidate.astype(np.float64))
+    return OutputError(name, float(gap.max(initial=0.0)), float(gap.mean()), float(np.sqrt((gap**2).mean())))
+
+
+def compare(
+    reference: Artifact,
+    candidate: Artifact,
+    rows: Sequence[Row],
+    *,
+    runtimes: tuple[str | None, str | None] = (None, None),
+    device: str = "cpu",
+    threads: int | None = None,
+    batch_size: int = 16,
+    layers: bool = False,
+) -> Comparison:
+    """Run both on the same rows.
+
+    Args:
+        reference: the one that errors refer to.
+        candidate: the other one.
+        rows: real rows; labels are not looked at.
+        runtimes: of the two; each kind's own when None.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; all CPUs when None.
+        batch_size: rows at once.
+        layers: whether hidden states are compared as well.
+
+    Raises:
+        UserError: the two do different tasks, or their outputs do not mean the same.
+    """
+    if reference.task != candidate.task:
+        raise UserError(
+            f"{reference.path} does {reference.task} and {candidate.path} does {candidate.task}: two "
+            "artifacts of one task can be compared"
+        )
+    task = catalog.load("task", reference.task)
+    first, second = (Encoder.open(one.path, task) for one in (reference, candidate))
+    if first.head != second.head:
+        raise UserError(
+            f"the outputs of {reference.path} mean {', '.join(first.head.labels) or 'a number'} and those "
+            f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
+        )
+    shortest = min((e.max_length for e in (first, second) if e.max_length is not None), default=None)
+    encoders = [Encoder.open(one.path, task, shortest) for one in (reference, candidate)]
+    order = encoders[0].order(rows)
+    picked = [rows[i] for i in order]
+    collected: list[Collected] = []
+    ran: list[dict[str, str]] = []
+    batches: list[list[Batch]] = []
+    pairs = zip((reference, candidate), encoders, runtimes, strict=True)
+    with log.progress("comparing", None):
+        for artifact, encoder, name in pairs:
+            own = [encoder.batch(picked[at : at + batch_size]) for at in range(0, len(picked), batch_size)]
+            with runner(artifact, name, device, threads) as open_:
+                collected.append(collect(open_.infer, own, task, encoder.head))
+                ran.append(open_.provenance())
+            batches.append(own)
+        wanted, found = collected
+        _check_shapes(wanted, found, reference, candidate)
+        errors: tuple[LayerError, ...] = ()
+        if layers:
+            _check_feeds(batches)
+            with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
+                errors = tuple(compare_layers(reference, candidate, batches[0], Path(folder), threads))
+    divergence = found.divergence_from(wanted)
+    agreeing = found.agreeing(wanted)
+    return Comparison(
+        rows=len(rows),
+        decisions=agreeing[1] if agreeing else None,
+        agreeing=agreeing[0] if agreeing else None,
+        divergence_mean=float(divergence.mean()),
+        divergence_p99=float(np.percentile(divergence, 99)),
+        outputs=tuple(output_error(name, wanted.arrays[name], found.arrays[name]) for name in wanted.links),
+        provenance=(ran[0], ran[1]),
+        layers=errors,
+        first_diverging=first_diverging(errors, LAYER_LIMIT),
+    )
+
+
+def _check_shapes(wanted: Collected, found: Collected, a: Artifact, b: Artifact) -> None:
+    for name in wanted.links:
+        one, other = wanted.arrays[name].shape, found.arrays[name].shape
+        if one != other:
+            raise UserError(
+                f"output '{name}' of {a.path} has shape {one} over all rows and that of {b.path} {other}: "
+                "the two divide texts differently; compare what they say with bench (agreement)"
+            )
+
+
+def _check_feeds(batches: list[list[Batch]]) -> None:
+    for one, other in zip(*batches, strict=True):
+        same = one.inputs.keys() == other.inputs.keys() and all(
+            np.array_equal(one.inputs[name], other.inputs[name]) for name in one.inputs
+        )
+        if not same:
+            raise UserError("the two encode rows differently: their layers cannot be compared")

@@ -1,0 +1,77 @@
+"""The overflow guard: which nodes hold values that FP16 cannot, seen on real rows in FP32.
+
+FP16 ends at 65,504. A node whose inputs or outputs come within a factor of eight of it on
+calibration rows is kept in FP32, and so is one with a constant that FP16 cannot hold. Rows pass in
+groups of one length, so that no position is padding and no mask constant shows up as a value.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import TensorProto, numpy_helper
+
+from deploy.half import FP16_LARGEST, FP16_SMALLEST_NORMAL
+
+if TYPE_CHECKING:
+    from compress.tasks import Row
+    from deploy.encoder import Encoder
+    from deploy.parity import Feed
+    from deploy.ranges import Extremes
+
+MARGIN = 8.0
+
+
+def unpadded(encoder: Encoder, rows: Sequence[Row], at_most: int = 16) -> list[Feed]:
+    """Feeds of rows of one length each, so that nothing is padded."""
+    lengths = encoder.lengths(rows)
+    if lengths is None:
+        return [encoder.feed(rows[at : at + at_most]) for at in range(0, len(rows), at_most)]
+    bound = encoder.max_length or int(lengths.max())
+    order = sorted(range(len(rows)), key=lambda i: min(int(lengths[i]), bound))
+    feeds = []
+    for _, same in groupby(order, key=lambda i: min(int(lengths[i]), bound)):
+        members = [rows[i] for i in same]
+        feeds += [encoder.feed(members[at : at + at_most]) for at in range(0, len(members), at_most)]
+    return feeds
+
+
+def overflowing(
+    model: onnx.ModelProto, seen: Mapping[str, Extremes], limit: float = FP16_LARGEST / MARGIN
+) -> dict[str, str]:
+    """Nodes that must stay in FP32, with the reason.
+
+    Args:
+        model: the float graph with named nodes and its weights.
+        seen: tensor -> extremes on real rows.
+        limit: largest absolute value that is safe.
+    """
+    peaks = {name: max(abs(one.low), abs(one.high)) for name, one in seen.items() if one.count}
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            peaks[tensor.name] = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0.0))
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        for name in (*node.input, *node.output):
+            peak = peaks.get(name, 0.0)
+            if not peak <= limit:  # a NaN is no safe value either
+                found[node.name] = f"|{name}| reaches {peak:.4g}, FP16 is safe up to {limit:.4g}"
+                break
+    return found
+
+
+def lost_scales(model: onnx.ModelProto) -> dict[str, str]:
+    """Q/DQ nodes whose scales FP16 would round away, with the reason."""
+    constants = {one.name: one for one in model.graph.initializer}
+    found: dict[str, str] = {}
+    for node in model.graph.node:
+        if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[1] not in constants:
+            continue
+        smallest = float(np.abs(numpy_helper.to_array(constants[node.input[1]])).min(initial=1.0))
+        if smallest < FP16_SMALLEST_NORMAL:
+            found[node.name] = f"a scale of {smallest:.3g} is below FP16's smallest normal number"
+    return found

@@ -1,0 +1,40 @@
+"""Which runtime opens which kind of artifact, and opening it by name."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from compress import catalog
+from compress.errors import UserError
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from deploy.runtimes import Runner
+
+_RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
+
+
+def runner(
+    artifact: Artifact,
+    runtime: str | None = None,
+    device: str = "cpu",
+    threads: int | None = None,
+    **options: Any,
+) -> Runner:
+    """A runner for an artifact, not yet open.
+
+    Args:
+        artifact: sealed and verified.
+        runtime: name in the catalog; the kind's own when None.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        threads: CPU threads; all CPUs when None.
+        options: of the runtime.
+
+    Raises:
+        UserError: the runtime does not exist or does not open this kind.
+    """
+    name = runtime or _RUNTIMES[artifact.kind]
+    if runtime is None and catalog.canonical(name) not in catalog.names("runtime"):
+        raise UserError(f"{artifact.path} is {artifact.kind}, and no runtime here opens that kind")
+    made: Runner = catalog.load("runtime", name).Runner(artifact, device, threads, **options)
+    return made

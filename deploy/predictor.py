@@ -1,0 +1,164 @@
+"""Predictions from any artifact: rows in, labels and probabilities out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+
+from compress import catalog
+from compress.errors import DataError
+from deploy.encoder import Encoder
+from deploy.opening import runner
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from compress.tasks import Batch, Column, Prediction
+
+Given = str | Sequence[Any] | Mapping[str, Any]
+
+
+class Predictor:
+    """An artifact open for predictions; use it as a context manager, or call ``close``."""
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        *,
+        runtime: str | None = None,
+        device: str = "cpu",
+        threads: int | None = None,
+        **options: Any,
+    ) -> None:
+        """Open it.
+
+        Args:
+            artifact: sealed and verified.
+            runtime: name in the catalog; the kind's own when None.
+            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            threads: CPU threads; all CPUs when None.
+            options: of the runtime.
+        """
+        self._runner = runner(artifact, runtime, device, threads, **options)
+        self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
+        self._runner.__enter__()
+
+    def __enter__(self) -> Self:
+        """It is open already."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Close."""
+        self.close()
+
+    def close(self) -> None:
+        """Let go of the model."""
+        self._runner.__exit__(None, None, None)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """Label names by id; empty for a regression."""
+        return self._encoder.head.labels
+
+    def provenance(self) -> dict[str, str]:
+        """What really runs."""
+        return self._runner.provenance()
+
+    def predict(self, rows: Sequence[Given], batch_size: int = 16) -> list[Prediction]:
+        """One prediction a row, in order.
+
+        Args:
+            rows: texts, pairs of texts as tuples, or mappings from role to cell.
+            batch_size: rows at once.
+
+        Raises:
+            DataError: a row that is none of it; the message names it.
+        """
+        return list(self.stream(rows, batch_size))
+
+    def stream(self, rows: Iterable[Given], batch_size: int = 16) -> Iterator[Prediction]:
+        """Predictions of rows as they come, so many at once."""
+        count = 0
+        source = iter(rows)
+        while some := list(islice(source, batch_size)):
+            clean = [
+                as_row(row, self._encoder.task.COLUMNS, self._encoder.task.LABEL, count + i + 1)
+                for i, row in enumerate(some)
+            ]
+            count += len(some)
+            for group in _uniform(clean):
+                batch = self._encoder.batch(group)
+                yield from self._decode(batch)
+
+    def _decode(self, batch: Batch) -> list[Prediction]:
+        found = self._runner.infer(batch.inputs)
+        outputs = {name: np.asarray(found[name], dtype=np.float32) for name in self._encoder.spec.outputs}
+        made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
+        return made
+
+
+def _uniform(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
+    """Runs of neighboring rows with the same roles: a batch has pairs, or has none."""
+    group: list[dict[str, Any]] = []
+    for row in rows:
+        if group and row.keys() != group[0].keys():
+            yield group
+            group = []
+        group.append(row)
+    if group:
+        yield group
+
+
+def as_row(given: Given, columns: Mapping[str, Column], label: str, number: int) -> dict[str, Any]:
+    """A row by role, checked.
+
+    Args:
+        given: a cell of the first role, several cells in the order of the roles, or a mapping from
+            role (or another name that public data sets use for it) to cell.
+        columns: of the task.
+        label: the role that is not an input.
+        number: of the row, for the message, from 1.
+
+    Raises:
+        DataError: a role is missing, or a cell is not what the role holds.
+    """
+    roles = [role for role in columns if role != label]
+    first = columns[roles[0]].holds
+    if isinstance(given, Mapping):
+        found = {}
+        for role in roles:
+            names = [name for name in (role, *columns[role].aliases) if given.get(name) is not None]
+            if names:
+                found[role] = given[names[0]]
+    elif isinstance(given, str) or first in ("tokens", "image"):
+        found = {roles[0]: given}
+    elif isinstance(given, Sequence) and len(given) <= len(roles):
+        found = dict(zip(roles, given, strict=False))
+    else:
+        raise DataError(
+            f"row {number} is {type(given).__name__}; give a text, a tuple of at most {len(roles)} cells "
+            f"({', '.join(roles)}), or a mapping with these keys"
+        )
+    for role in roles:
+        if columns[role].required and role not in found:
+            has = ", ".join(map(str, given)) if isinstance(given, Mapping) else "nothing"
+            raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
+    return {role: _cell(cell, columns[role].holds, role, number) for role, cell in found.items()}
+
+
+def _cell(cell: Any, holds: str, role: str, number: int) -> Any:
+    if holds == "text" and not isinstance(cell, str):
+        raise DataError(f"row {number}: '{role}' is {type(cell).__name__} ({cell!r:.40}); it must be a text")
+    if holds == "tokens":
+        words = cell.split() if isinstance(cell, str) else cell
+        if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):
+            raise DataError(f"row {number}: '{role}' must be a text or a list of words")
+        if not words:
+            raise DataError(f"row {number}: '{role}' has no word in it")
+        return list(words)
+    return cell

@@ -1,0 +1,190 @@
+"""FP16 or BF16 of an ONNX graph; nodes that would overflow stay in FP32 and are named."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import onnx
+from pydantic import Field
+
+from compress import log
+from compress.errors import ParityError, UserError
+from compress.stages import Context, StageConfig
+from deploy import graph, graph_facts, guard, half, observe, parity, products, ranges, variants
+from deploy.encoder import Encoder, carry, real_rows
+from deploy.outputs import collect
+from deploy.session import infer_with, open_session
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact
+    from deploy.parity import Case, Infer
+
+CONSUMES = frozenset({"onnx"})
+PRODUCES = "onnx"
+VERSION = 1
+TOOLS = ("onnx", "onnxruntime", "numpy")
+DATA = frozenset({"calibration"})
+NEEDS_DATA = True
+DETERMINISTIC = True
+ANCESTORS = False
+
+_MOVED_ROWS = 64
+_MOVED_ALLOWED = 0.05
+
+
+class Config(StageConfig):
+    """Options of half precision.
+
+    Attributes:
+        precision: ``fp16`` or ``bf16``.
+        keep_float: nodes (parts of their names, or operators) to keep in FP32 besides those that the
+            guard finds.
+        margin: a value above FP16's largest number divided by this keeps its nodes in FP32.
+        rows: calibration rows that the guard watches, at most.
+        tolerance: largest difference to the FP32 graph, as a share of the largest output; by
+            precision when absent.
+    """
+
+    precision: Literal["fp16", "bf16"] = "fp16"
+    keep_float: tuple[str, ...] = ()
+    margin: float = Field(default=guard.MARGIN, ge=1, le=1024)
+    rows: int = Field(default=256, ge=8)
+    tolerance: float | None = Field(default=None, gt=0, le=0.5)
+
+
+def reads(config: Config) -> tuple[Path, ...]:
+    """Nothing outside source and data."""
+    return ()
+
+
+def run(source: Artifact, config: Config, ctx: Context) -> None:
+    """Watch the FP32 graph, convert what is safe, check the result.
+
+    Raises:
+        UserError: the graph is not FP32 (or INT8 for TensorRT), or ``keep_float`` names nothing.
+        ParityError: the result is too far from the FP32 graph.
+    """
+    facts = graph_facts.read(source)
+    if facts.precision in ("fp16", "bf16"):
+        raise UserError(f"{source.path} is {facts.precision} already")
+    if facts.fused:
+        raise UserError(
+            f"{source.path} holds fused ONNX Runtime operators: make the plain graph half, and fuse nothing"
+        )
+    encoder = Encoder.open(source.path, ctx.task)
+    rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
+    step = max(1, len(rows) // config.rows)
+    model = graph.load(source.file(graph_facts.MODEL))
+    products.name_nodes(model)
+    masks = half.bound_masks(model)
+    kept = _named(model, config.keep_float)
+    if config.precision == "fp16":
+        kept |= guard.lost_scales(model)
+        kept |= _guarded(model, encoder, rows[::step][: config.rows], config, ctx)
+    for name, reason in kept.items():
+        log.info("kept in FP32: %s (%s)", name, reason)
+    stayed = half.convert(model, config.precision, frozenset(kept))
+    path = graph.save(model, ctx.out)
+    reference = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
+    candidate, by = _candidate(path, config.precision, ctx.threads)
+    if facts.precision == "int8":
+        figures = _moved(reference, candidate, encoder, rows[::step][:_MOVED_ROWS], config)
+    else:
+        tolerance = parity.FP16 if config.precision == "fp16" else parity.BF16
+        if config.tolerance is not None:
+            tolerance = parity.Tolerance(tolerance.absolute, config.tolerance)
+        cases = encoder.cases(rows, ctx.seed)
+        on = _short(cases) if config.precision == "bf16" else cases
+        what = f"the {config.precision} graph"
+        figures = parity.summary(parity.check(reference, candidate, on, tolerance, what))
+    ctx.record("parity", {**figures, "by": by})
+    ctx.record("kept_float", kept)
+    ctx.record("float_by_operator", sorted(set(stayed) - kept.keys()))
+    ctx.record("masks", masks)
+    carry(source.path, ctx.out)
+    graph_facts.write(
+        ctx.out,
+        facts.model_copy(
+            update={
+                "precision": facts.precision if facts.precision == "int8" else config.precision,
+                "opset": graph.opset(model),
+            }
+        ),
+    )
+
+
+def _named(model: onnx.ModelProto, patterns: tuple[str, ...]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for pattern in patterns:
+        hits = [n.name for n in model.graph.node if pattern in n.name or pattern == n.op_type]
+        if not hits:
+            raise UserError(f"keep_float: no node or operator of the graph is named '{pattern}'")
+        found |= dict.fromkeys(hits, "named in keep_float")
+    return found
+
+
+def _guarded(
+    model: onnx.ModelProto, encoder: Encoder, rows: Any, config: Config, ctx: Context
+) -> dict[str, str]:
+    """Nodes whose values come near FP16's end on real rows."""
+    tensors = half.float_tensors(model, half.element_types(model))
+    base = variants.Base(model, ctx.scratch / "watched", ctx.threads)
+    infer = observe.open_watched(base.model, base.folder, tensors, ctx.threads)
+    seen = {name: ranges.Extremes() for name in tensors}
+    feeds = guard.unpadded(encoder, rows)
+    with log.progress("values of every tensor", len(feeds)) as bar:
+        for feed in feeds:
+            for name, array in infer(feed).items():
+                if name in seen:
+                    seen[name].add(np.asarray(array))
+            bar.advance()
+    return guard.overflowing(model, seen, half.FP16_LARGEST / config.margin)
+
+
+def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, config: Config) -> dict[str, Any]:
+    """Divergence of an INT8 graph with halves around its integers from the same with FP32.
+
+    A half rounds a value across the border of two integers now and then, and the step to the next
+    integer is as large as INT8's own error: single outputs differ by more than FP16 would explain,
+    the distribution must not.
+
+    Raises:
+        ParityError: the mean divergence is above what INT8 itself is allowed.
+    """
+    batches = encoder.batches(rows, size=2)
+    wanted = collect(reference, batches, encoder.task, encoder.head)
+    found = collect(candidate, batches, encoder.task, encoder.head)
+    mean = float(found.divergence_from(wanted).mean()) if found.finite() else float("inf")
+    if not mean <= _MOVED_ALLOWED:
+        raise ParityError(
+            f"the {config.precision} graph moves the outputs of the INT8 graph by {mean:.3g} nats a row "
+            f"(allowed: {_MOVED_ALLOWED:g}): keep more in FP32 with keep_float. Nothing was sealed."
+        )
+    return {"divergence_mean": mean, "rows": len(rows), "allowed": _MOVED_ALLOWED}
+
+
+def _candidate(path: Path, precision: str, threads: int) -> tuple[Infer, str]:
+    """What runs the result: ONNX Runtime; for BF16, which its CPU provider has not, ONNX's reference."""
+    if precision == "fp16":
+        return infer_with(open_session(path, threads=threads)), "onnxruntime"
+    from onnx.reference import ReferenceEvaluator
+
+    evaluator = ReferenceEvaluator(str(path))
+    names = list(evaluator.output_names)
+
+    def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        with np.errstate(all="ignore"):
+            return dict(zip(names, evaluator.run(names, dict(feed)), strict=True))
+
+    return infer, "onnx.reference"
+
+
+def _short(cases: list[Case]) -> list[Case]:
+    """The cases with two rows at most: the reference evaluator multiplies slowly."""
+    return [
+        parity.Case(f"{case.name}, 2 rows at most", {n: a[:2] for n, a in case.feed.items()})
+        for case in cases
+    ]

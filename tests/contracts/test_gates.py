@@ -1,0 +1,230 @@
+"""Every gate: at its limit, above, below, and with nothing to judge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import pytest
+import tiny_bench
+
+from bench.record import Report, Verdict
+from compress import catalog
+from compress.errors import UserError
+from compress.recipe import validate
+
+
+@dataclass(frozen=True)
+class Case:
+    """Options of a gate at three places around the figure of ``tiny_bench.report``.
+
+    Attributes:
+        at: the figure is exactly the limit.
+        inside: the limit leaves room.
+        outside: the limit is too tight.
+        wrong_unit: a limit in a unit that the gate does not take.
+        metric: that the verdict names.
+    """
+
+    at: dict[str, Any]
+    inside: dict[str, Any]
+    outside: dict[str, Any]
+    wrong_unit: dict[str, Any]
+    metric: str
+
+
+# In the report 'after' has, against 'before': accuracy -1 pt, p50 2 ms (0.25x), p95 3 ms (0.3x), 50 MiB
+# (0.25x), 20 MB (0.25x), 98 % agreement and a recorded parity of 1e-4.
+CASES: dict[str, list[Case]] = {
+    "accuracy-drop": [
+        Case({"at_most": "1pt"}, {"at_most": "1.1pt"}, {"at_most": "0.9pt"}, {"at_most": "1%"}, "accuracy"),
+        Case(
+            {"metric": "macro_f1", "at_most": "1pt"},
+            {"metric": "macro_f1", "at_most": "2pt"},
+            {"metric": "macro_f1", "at_most": "0.5pt"},
+            {"metric": "macro_f1", "at_most": 1},
+            "macro_f1",
+        ),
+    ],
+    "latency": [
+        Case(
+            {"p50_at_most": "2ms"},
+            {"p50_at_most": "2100us"},
+            {"p50_at_most": "1.9ms"},
+            {"p50_at_most": "2MB"},
+            "latency_p50_ms",
+        ),
+        Case(
+            {"p95_at_most": "0.3x"},
+            {"p95_at_most": "0.31x", "p50_at_most": "1x"},
+            {"p95_at_most": "0.29x", "p50_at_most": "1x"},
+            {"p95_at_most": "0.3"},
+            "latency_p95_ms",
+        ),
+        Case(
+            {"at": {"batch_size": 1, "length": "data"}, "speedup_at_least": "4x"},
+            {"speedup_at_least": "3.9x"},
+            {"speedup_at_least": "4.1x"},
+            {"speedup_at_least": "4ms"},
+            "latency_p50_ms",
+        ),
+    ],
+    "memory": [
+        Case(
+            {"at_most": "50MiB"},
+            {"at_most": "1GiB"},
+            {"at_most": "49MiB"},
+            {"at_most": "50"},
+            "memory_peak_bytes",
+        ),
+        Case(
+            {"of": "model", "at_most": "0.25x"},
+            {"of": "model", "at_most": "0.3x"},
+            {"of": "model", "at_most": "0.2x"},
+            {"of": "model", "at_most": "1pt"},
+            "memory_model_bytes",
+        ),
+    ],
+    "size": [
+        Case(
+            {"at_most": "20MB"},
+            {"at_most": "20001kB"},
+            {"at_most": "19MiB"},
+            {"at_most": "20mb"},
+            "size_bytes",
+        ),
+        Case(
+            {"of": "weights", "at_most": "0.25x"},
+            {"of": "weights", "at_most": "0.26x"},
+            {"of": "weights", "at_most": "0.24x"},
+            {"of": "weights", "at_most": "25%"},
+            "weights_bytes",
+        ),
+    ],
+    "agreement": [
+        Case(
+            {"at_least": "98%"}, {"at_least": 0.97}, {"at_least": "98.1%"}, {"at_least": "98pt"}, "agreement"
+        )
+    ],
+    "parity": [
+        Case(
+            {"max_abs_at_most": "1e-4"},
+            {"max_abs_at_most": 0.001},
+            {"max_abs_at_most": 9.9e-5},
+            {"max_abs_at_most": "1ms"},
+            "max_abs",
+        )
+    ],
+}
+EVERY = [(name, case) for name, cases in CASES.items() for case in cases]
+
+
+def check(name: str, options: dict[str, Any], report: Report, candidate: str = "after") -> Verdict:
+    """A gate's verdict."""
+    module = catalog.load("gate", name)
+    verdict: Verdict = module.check(report, candidate, validate(module.Config, options, f"gate '{name}'"))
+    return verdict
+
+
+def test_every_gate_is_held_to_this_contract() -> None:
+    """A new gate needs its cases here."""
+    assert sorted(CASES) == catalog.names("gate")
+
+
+@pytest.mark.parametrize(("name", "case"), EVERY)
+@pytest.mark.parametrize(("where", "status"), [("at", "pass"), ("inside", "pass"), ("outside", "fail")])
+def test_a_gate_passes_up_to_its_limit(name: str, case: Case, where: str, status: str) -> None:
+    """At the limit and inside it passes, outside it fails; the verdict carries figure, limit and reason."""
+    verdict = check(name, getattr(case, where), tiny_bench.report())
+    assert verdict.status == status, verdict.reason
+    assert verdict.gate == name
+    assert verdict.candidate == "after"
+    assert verdict.value is not None
+    assert "allowed: at" in verdict.reason
+    assert "before" in verdict.reason or "x" not in verdict.limit
+    if where != "inside":
+        assert verdict.metric == case.metric
+
+
+@pytest.mark.parametrize(("name", "case"), EVERY)
+def test_what_was_not_measured_fails_with_a_list_of_what_there_is(name: str, case: Case) -> None:
+    """Without its measurement a gate fails closed and says what the report holds instead."""
+    other = (tiny_bench.measurement("after", "load_time_s", 1.0, probe="load_time"),)
+    empty = tiny_bench.report(measurements=other, facts={})
+    verdict = check(name, case.inside, empty)
+    assert verdict.status == "fail"
+    assert verdict.value is None
+    assert "missing fails" in verdict.reason
+    assert ("load_time_s" in verdict.reason) or name == "parity"
+
+
+@pytest.mark.parametrize(("name", "case"), EVERY)
+def test_a_wrong_unit_is_refused_with_the_allowed_ones(name: str, case: Case) -> None:
+    """A limit in another unit, or in none, is one sentence before anything is judged."""
+    with pytest.raises(UserError, match="Allowed units"):
+        check(name, case.wrong_unit, tiny_bench.report())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_an_unknown_option_is_refused(name: str) -> None:
+    """A misspelled key is named, with those that exist."""
+    with pytest.raises(UserError, match=r"unknown key 'limit'.*Known keys: candidate"):
+        check(name, {**CASES[name][0].at, "limit": "1pt"}, tiny_bench.report())
+
+
+@pytest.mark.parametrize("name", sorted(CASES))
+def test_a_gate_changes_nothing(name: str) -> None:
+    """Judging leaves the report as it was and gives the same verdict again."""
+    report = tiny_bench.report()
+    first = check(name, CASES[name][0].at, report)
+    assert check(name, CASES[name][0].at, report) == first
+    assert report == tiny_bench.report()
+
+
+def test_a_ratio_without_its_baseline_is_missing() -> None:
+    """A limit in x on a figure that has no ratio fails closed; the same figure in bytes is judged."""
+    lone = (tiny_bench.measurement("after", "size_bytes", 20e6),)
+    report = tiny_bench.report(measurements=lone)
+    assert check("size", {"at_most": "1x"}, report).value is None
+    assert check("size", {"at_most": "20MB"}, report).status == "pass"
+
+
+def test_a_gain_is_no_drop() -> None:
+    """A candidate that is better than the baseline has a drop below zero, and the interval turns with it."""
+    report = tiny_bench.report(baseline="after")
+    turned = tuple(
+        one.model_copy(
+            update={
+                "difference": 0.01,
+                "difference_interval": one.difference_interval
+                and one.difference_interval.model_copy(update={"low": 0.0, "high": 0.02}),
+            }
+        )
+        if one.probe == "accuracy"
+        else one
+        for one in report.measurements
+    )
+    verdict = check("accuracy-drop", {"at_most": "0pt"}, report.model_copy(update={"measurements": turned}))
+    assert verdict.status == "pass"
+    assert verdict.value == pytest.approx(-1)
+    assert verdict.interval is not None
+    assert (verdict.interval.low, verdict.interval.high) == (pytest.approx(-2), pytest.approx(0))
+
+
+def test_a_point_that_was_not_measured_is_missing_however_near() -> None:
+    """Batch 8 is not judged by batch 1; the reason lists the points that there are."""
+    verdict = check("latency", {"at": {"batch_size": 8}, "p50_at_most": "1s"}, tiny_bench.report())
+    assert verdict.status == "fail"
+    assert "latency_p50_ms at batch 8, length data was not measured" in verdict.reason
+    assert "latency_p50_ms (batch_size 1, length data)" in verdict.reason
+
+
+def test_parity_takes_the_worst_case_and_names_who_has_figures() -> None:
+    """The largest difference of all cases counts; a candidate without any fails and others are named."""
+    assert check("parity", {"max_abs_at_most": "1e-4"}, tiny_bench.report()).value == 1e-4
+    verdict = check("parity", {"max_abs_at_most": "1e-4"}, tiny_bench.report(), "before")
+    assert verdict.status == "fail"
+    assert "candidates with parity figures: after" in verdict.reason
+    verdict = check("parity", {"kl_at_most": 1}, tiny_bench.report())
+    assert verdict.value is None
+    assert "'after' records max_abs" in verdict.reason

@@ -1,0 +1,258 @@
+"""Every probe on two tiny models: finite figures with their units, ratios to the baseline, nothing judged."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from types import ModuleType
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import tiny
+import tiny_bench
+
+from bench.lanes import Lane, LaneSpec, open_lanes
+from bench.probes import Subject
+from bench.record import Better, Measurement
+from compress import catalog
+from compress.errors import UserError
+from compress.recipe import BenchConfig, validate
+from compress.tasks import Head, Prediction
+
+# What each probe must yield for each candidate (the baseline included, but for agreement).
+METRICS = {
+    "accuracy": {"accuracy", "macro_f1", "mcc"},
+    "agreement": {"agreement"},
+    "latency": {"latency_p50_ms"},
+    "load-time": {"load_time_s", "import_time_s"},
+    "macs": {"macs", "parameters"},
+    "memory": {"memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
+    "size": {"size_bytes", "weights_bytes"},
+    "throughput": {"throughput_rows_per_s"},
+}
+OPTIONS: dict[str, dict[str, Any]] = {
+    "latency": {"warmup_seconds": 0.05, "warmup_runs": 8},
+    "throughput": {"windows": 2, "seconds": 0.01},
+}
+UNITS = {"ms", "s", "bytes", "share", "count", "per_s", "correlation"}
+HEAD = Head("single_label", ("negative", "positive"))
+
+
+@pytest.fixture(scope="module")
+def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Lane]]:
+    """A model of two layers and one of one layer, real on disk; the fake runtime answers for both."""
+    folder = tmp_path_factory.mktemp("probes")
+    two = tiny_bench.torch_artifact(folder / "two")
+    one = tiny_bench.torch_artifact(folder / "one", layers=1)
+    specs = [
+        LaneSpec("two", two, tiny_bench.FAKE, options={"work": 2}),
+        LaneSpec("one", one, tiny_bench.FAKE, options={"wrong": 0.2}),
+    ]
+    with open_lanes(specs) as opened:
+        yield opened
+
+
+@pytest.fixture(scope="module")
+def subject() -> Subject:
+    """Twenty-four labeled rows at two points of the grid."""
+    return Subject(
+        task=catalog.load("task", "text-classification"),
+        rows=tiny.sentences(24, 11),
+        head=HEAD,
+        bench=BenchConfig(rounds=3, runs=2, batch_sizes=(1, 4), lengths=("data", 9)),
+        baseline="two",
+        seed=0,
+    )
+
+
+def probe(name: str) -> tuple[ModuleType, Any]:
+    """A probe's module and its options for these tests."""
+    module = catalog.load("probe", name)
+    return module, validate(module.Config, OPTIONS.get(name, {}), name)
+
+
+@pytest.fixture(scope="module")
+def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]]:
+    """What every probe yields; those that want fresh processes first, as in a run."""
+    entries = {name: probe(name) for name in catalog.names("probe")}
+    order = sorted(entries, key=lambda name: not entries[name][0].FRESH)
+    return {name: entries[name][0].measure(lanes, subject, entries[name][1]) for name in order}
+
+
+def find(measured: dict[str, list[Measurement]], name: str, candidate: str, metric: str) -> Measurement:
+    """The first figure of a candidate."""
+    return next(one for one in measured[name] if (one.candidate, one.metric) == (candidate, metric))
+
+
+def test_every_probe_is_held_to_this_contract() -> None:
+    """A new probe needs its metrics here."""
+    assert sorted(METRICS) == catalog.names("probe")
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_probe_says_what_it_is(name: str) -> None:
+    """Unit, direction, whether it runs by default and whether it wants fresh processes."""
+    module, _ = probe(name)
+    assert module.UNIT in UNITS
+    assert module.BETTER in get_args(Better)
+    assert isinstance(module.DEFAULT, bool)
+    assert isinstance(module.FRESH, bool)
+    with pytest.raises(UserError, match="unknown key 'nonsense'"):
+        validate(module.Config, {"nonsense": 1}, name)
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_figures_are_finite_and_have_units(name: str, measured: dict[str, list[Measurement]]) -> None:
+    """Every figure, interval, ratio and sample is a number; intervals hold their figure and are in order."""
+    assert measured[name]
+    for one in measured[name]:
+        assert one.probe == name.replace("-", "_")
+        assert one.unit in UNITS
+        numbers = [one.value, *one.samples, one.ratio or 0.0, one.difference or 0.0]
+        for interval in (one.interval, one.ratio_interval, one.difference_interval):
+            if interval is not None:
+                assert interval.low <= interval.high
+                assert interval.level == 0.95
+                numbers += [interval.low, interval.high]
+        assert all(math.isfinite(number) for number in numbers), one
+        assert one.value >= 0 or one.metric == "mcc"
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
+def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[Measurement]]) -> None:
+    """No candidate is left out, and nothing unexpected appears; the baseline does not agree with itself."""
+    expected = {"two": METRICS[name], "one": METRICS[name]}
+    if name == "agreement":
+        del expected["two"]
+    found: dict[str, set[str]] = {}
+    for one in measured[name]:
+        found.setdefault(one.candidate, set()).add(one.metric)
+    assert found == expected
+
+
+@pytest.mark.parametrize("name", sorted(set(METRICS) - {"agreement"}))
+def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Measurement]]) -> None:
+    """Against itself the ratio is 1 and the difference 0."""
+    for one in measured[name]:
+        if one.candidate == "two":
+            assert one.ratio in {None, 1.0}
+            assert one.difference in {None, 0.0}
+            assert one.ratio is not None or one.difference is not None
+
+
+@pytest.mark.parametrize("name", ["latency", "throughput"])
+def test_the_whole_grid_is_measured(name: str, measured: dict[str, list[Measurement]]) -> None:
+    """Every batch size with every length, for each candidate, with raw samples kept."""
+    for candidate in ("two", "one"):
+        mine = [one for one in measured[name] if one.candidate == candidate]
+        points = [(one.conditions["batch_size"], one.conditions["length"]) for one in mine]
+        assert points == [(1, "data"), (1, 9), (4, "data"), (4, 9)]
+        assert {len(one.samples) for one in mine} == {6 if name == "latency" else 2}
+
+
+def test_macs_are_those_of_the_architecture(measured: dict[str, list[Measurement]]) -> None:
+    """Counted by hand at 16 tokens, hidden 32, FFN 64: 167,936 a layer; pooler 1,024 and classifier 64."""
+    length, hidden, ffn = 16, 32, 64
+    layer = 4 * length * hidden**2 + 2 * length**2 * hidden + 2 * length * hidden * ffn
+    for candidate, layers in (("two", 2), ("one", 1)):
+        found = find(measured, "macs", candidate, "macs")
+        assert found.conditions == {"batch_size": 1, "length": 16}
+        assert found.value == layers * layer + hidden * hidden + 2 * hidden
+
+
+def test_parameters_are_those_of_the_architecture(measured: dict[str, list[Measurement]]) -> None:
+    """Embeddings, layers, pooler and classifier of the tiny BERT, by hand."""
+    hidden, ffn, words = 32, 64, len(tiny.vocabulary())
+    embeddings = (words + 64 + 2) * hidden + 2 * hidden
+    layer = 4 * (hidden**2 + hidden) + 2 * hidden * ffn + ffn + hidden + 4 * hidden
+    head = hidden**2 + hidden + 2 * hidden + 2
+    for candidate, layers in (("two", 2), ("one", 1)):
+        assert find(measured, "macs", candidate, "parameters").value == embeddings + layers * layer + head
+
+
+def test_size_is_what_lies_on_disk(lanes: list[Lane], measured: dict[str, list[Measurement]]) -> None:
+    """All files but the manifest, and the weights alone."""
+    for lane in lanes:
+        folder = lane.spec.artifact.path
+        on_disk = {path.name: path.stat().st_size for path in folder.iterdir()}
+        weights = on_disk["model.safetensors"]
+        assert find(measured, "size", lane.name, "weights_bytes").value == weights
+        assert (
+            find(measured, "size", lane.name, "size_bytes").value
+            == sum(on_disk.values()) - on_disk["manifest.json"]
+        )
+
+
+def test_memory_parts_add_up(measured: dict[str, list[Measurement]]) -> None:
+    """The peak is the empty process plus the model's part."""
+    for candidate in ("two", "one"):
+        peak, empty, model = (
+            find(measured, "memory", candidate, f"memory_{part}_bytes").value
+            for part in ("peak", "empty", "model")
+        )
+        assert peak == empty + model
+        assert empty > 2**20
+
+
+def test_memory_starts_a_fresh_process_where_one_was_used(lanes: list[Lane], subject: Subject) -> None:
+    """A lane that has run something is not measured itself."""
+    module, options = probe("memory")
+    assert all(lane.used for lane in lanes)
+    pids = {lane.opened.pid for lane in lanes}
+    kept: set[int] = set()
+    original = Lane.keep
+
+    def keep(self: Lane, key: str, feeds: Any) -> None:
+        kept.add(self.opened.pid)
+        original(self, key, feeds)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Lane, "keep", keep)
+        module.measure(lanes, subject, options)
+    assert len(kept) == 2
+    assert not kept & pids
+
+
+def test_agreement_counts_the_same_predictions(measured: dict[str, list[Measurement]]) -> None:
+    """Against a baseline that is always right, agreement is accuracy, and Wilson's interval holds it."""
+    found = find(measured, "agreement", "one", "agreement")
+    assert found.value == pytest.approx(find(measured, "accuracy", "one", "accuracy").value)
+    assert found.interval is not None
+    assert found.interval.low < found.value < 1 or found.value == 1
+    assert found.conditions["rows"] == 24
+
+
+def test_agreement_counts_words_where_rows_have_many() -> None:
+    """Three of four tags equal is 75 %, with an interval from resampled rows."""
+    from bench.probes import agreement
+
+    own = [Prediction(value=(1, 2), label=("a", "b")), Prediction(value=(0, 0), label=("o", "o"))]
+    other = [Prediction(value=(1, 0), label=("a", "o")), Prediction(value=(0, 0), label=("o", "o"))]
+    counts = agreement.equal_counts(own, other, Head("single_label", ("o", "a", "b")), 0.02)
+    assert counts.tolist() == [[1, 2], [2, 2]]
+    value, interval = agreement.share(counts, np.random.default_rng(0))
+    assert value == 0.75
+    assert interval is not None
+    assert (interval.low, interval.high) == (0.5, 1.0)
+
+
+def test_agreement_of_sets_and_numbers() -> None:
+    """A set of labels agrees as a whole; a number within 2 % of the baseline's range."""
+    from bench.probes import agreement
+
+    sets = [[Prediction(value=v, label=()) for v in values] for values in (((0, 1), ()), ((0,), ()))]
+    assert agreement.equal_counts(*sets, Head("multi_label", ("a", "b")), 0.02).tolist() == [[0, 1], [1, 1]]
+    numbers = [
+        [Prediction(value=v, label=v) for v in values] for values in ((0.019, 1.0, 0.6), (0.0, 1.0, 0.5))
+    ]
+    counts = agreement.equal_counts(*numbers, Head("regression", ()), 0.02)
+    assert counts[:, 0].tolist() == [1, 1, 0]
+
+
+def test_load_time_starts_as_many_processes_as_asked(lanes: list[Lane], subject: Subject) -> None:
+    """With two processes a candidate there are two samples, the lane's own first."""
+    module = catalog.load("probe", "load-time")
+    found = module.measure(lanes[:1], subject, module.Config(processes=2))
+    assert [len(one.samples) for one in found] == [2, 2]
+    assert found[0].samples[0] == lanes[0].opened.open_seconds

@@ -1,0 +1,192 @@
+"""The verbs bench, gate and report."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny
+import tiny_bench
+import typer
+from typer.testing import CliRunner
+
+from bench import cli, report
+from bench.session import RUNTIMES
+from compress.errors import UserError
+
+app = typer.Typer()
+cli.register(app)
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Path:
+    """The hand-made report in a file."""
+    path = tmp_path / "report.json"
+    report.write(path, report.to_json(tiny_bench.report()))
+    return path
+
+
+def budget(folder: Path, text: str) -> Path:
+    """A budget file."""
+    path = folder / "budget.yaml"
+    path.write_text(text)
+    return path
+
+
+@pytest.mark.parametrize(("limit", "code", "word"), [("25MB", 0, "pass"), ("10MB", 3, "fail")])
+def test_gate_judges_and_exits(written: Path, tmp_path: Path, limit: str, code: int, word: str) -> None:
+    """``gate`` prints a line a gate, writes JUnit, and exits 0 or 3."""
+    junit = tmp_path / "out.xml"
+    found, stdout = run(
+        "gate", written, "--budget", budget(tmp_path, f"- size: {{at_most: {limit}}}"), "--junit", junit
+    )
+    assert found == code
+    assert stdout.split()[0] == word
+    assert junit.read_text().count("<testcase") == 1
+
+
+def test_gate_with_json_prints_nothing_else(written: Path, tmp_path: Path) -> None:
+    """``--json`` puts the verdicts on stdout, and the exit code stays."""
+    code, stdout = run("gate", written, "--budget", budget(tmp_path, "- size: {at_most: 1MB}"), "--json")
+    assert code == 3
+    assert [one["status"] for one in json.loads(stdout)] == ["fail"]
+
+
+def test_gate_refuses_what_is_no_report(tmp_path: Path) -> None:
+    """A missing report is a sentence."""
+    with pytest.raises(UserError, match="cannot be read"):
+        run("gate", tmp_path / "none.json", "--budget", budget(tmp_path, "- size: {at_most: 1MB}"))
+
+
+def test_report_writes_what_was_asked(written: Path, tmp_path: Path) -> None:
+    """Each form that is named is written and its path printed; with none, the table is shown."""
+    paths = [tmp_path / name for name in ("a.html", "a.md", "a.xml")]
+    code, stdout = run("report", written, "--html", paths[0], "--markdown", paths[1], "--junit", paths[2])
+    assert code == 0
+    assert stdout.split() == [str(path) for path in paths]
+    assert all(path.is_file() for path in paths)
+    _, stdout = run("report", written)
+    assert "baseline" in stdout
+    _, stdout = run("report", written, "--json")
+    assert json.loads(stdout)["report"]["baseline"] == "before"
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Path, Path]:
+    """Two sealed folders, and the fake runtime in place of PyTorch."""
+    monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
+    first = tiny_bench.fake_artifact(tmp_path / "teacher", bytes_=5000)
+    second = tiny_bench.fake_artifact(tmp_path / "student", bytes_=100)
+    return first.path, second.path
+
+
+def test_bench_measures_folders_and_writes_the_report(
+    models: tuple[Path, Path], text_data: Path, tmp_path: Path
+) -> None:
+    """Candidates are named by their folders; the file holds the report, and the budget decides the exit."""
+    file = tmp_path / "out" / "report.json"
+    gates = budget(tmp_path, "- size: {at_most: 0.9x}\n- accuracy-drop: {at_most: 1pt}\n")
+    code, stdout = run(
+        "bench", *models, "--data", text_data, "--json", file, "--html", tmp_path / "r.html",
+        "--budget", gates, "--probes", "size", "--threads", 1,
+    )  # fmt: skip
+    assert code == 0
+    assert "baseline" in stdout
+    assert "passed all 2 gates" in stdout
+    found = report.read(file)
+    assert [one.name for one in found.candidates] == ["teacher", "student"]
+    assert {one.probe for one in found.measurements} == {"size", "accuracy"}
+    assert (tmp_path / "r.html").is_file()
+
+
+def test_bench_prints_json_alone_on_stdout(models: tuple[Path, Path], text_data: Path) -> None:
+    """``--json -`` gives the report on stdout and nothing else; options reach the configuration."""
+    code, stdout = run(
+        "bench", f"a={models[0]}", f"b={models[1]}", "--data", text_data, "--json", "-",
+        "--probes", "latency", "--batch-sizes", "1,2", "--lengths", "data,9",
+        "--rounds", 2, "--runs", 1, "--baseline", "b", "--threads", 1,
+    )  # fmt: skip
+    assert code == 0
+    found = report.from_json(stdout, "stdout")
+    assert found.baseline == "b"
+    points = {(one.conditions["batch_size"], one.conditions["length"]) for one in found.measurements}
+    assert points == {(1, "data"), (1, 9), (2, "data"), (2, 9)}
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("teacher=pytorch", ("teacher", "pytorch", {})),
+        (
+            "teacher=pytorch:mode=compiled,precision=bf16",
+            ("teacher", "pytorch", {"mode": "compiled", "precision": "bf16"}),
+        ),
+        ("a=ort:threads=2", ("a", "ort", {"threads": 2})),
+    ],
+)
+def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
+    """Name, runtime and options, with values as YAML reads them."""
+    assert cli.parse_runtime(text) == wanted
+
+
+@pytest.mark.parametrize(
+    "text", ["pytorch", "=pytorch", "a=", "a=pytorch:", "a=pytorch:mode", "a=pytorch:mode=x,"]
+)
+def test_a_runtime_option_of_another_form_is_refused(text: str) -> None:
+    """The message shows the form."""
+    with pytest.raises(UserError, match="--runtime"):
+        cli.parse_runtime(text)
+
+
+def test_candidates_are_named_by_folder_or_by_hand(tmp_path: Path) -> None:
+    """A folder's or hub id's last part, or NAME=PATH; a folder with a sign in its name is a folder."""
+    (tmp_path / "int8").mkdir()
+    (tmp_path / "a=b").mkdir()
+    assert cli.parse_candidate(f"{tmp_path}/int8/") == ("int8", f"{tmp_path}/int8/")
+    assert cli.parse_candidate("someone/model") == ("model", "someone/model")
+    assert cli.parse_candidate(f"mine={tmp_path}/int8") == ("mine", f"{tmp_path}/int8")
+    assert cli.parse_candidate(f"{tmp_path}/a=b") == ("a=b", f"{tmp_path}/a=b")
+
+
+def test_mistakes_are_named_before_anything_runs(models: tuple[Path, Path], text_data: Path) -> None:
+    """Wrong lists, lengths, probes and runtime names get their sentence."""
+    for arguments, said in (
+        (("--batch-sizes", "1,,2"), "--batch-sizes takes values with commas"),
+        (("--batch-sizes", "one"), "bench: batch_sizes.0"),
+        (("--lengths", "short"), "a length is a number of tokens or the word 'data'"),
+        (("--probes", "speed"), "Unknown probe 'speed'"),
+        (("--runtime", "other=pytorch"), "--runtime names other; the candidates are: teacher"),
+    ):
+        with pytest.raises(UserError, match=said):
+            run("bench", models[0], "--data", text_data, *arguments)
+
+
+def test_the_verbs_import_nothing_heavy() -> None:
+    """Importing the command line loads neither torch nor numpy nor matplotlib."""
+    heavy = "('torch', 'numpy', 'matplotlib', 'transformers')"
+    code = f"import sys, bench.cli; print([name for name in {heavy} if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_data_without_labels_is_refused_for_accuracy(models: tuple[Path, Path], tmp_path: Path) -> None:
+    """Rows without labels can be timed; accuracy says what to do."""
+    rows = [{"text": row["text"]} for row in tiny.sentences(20, 1)]
+    file = tiny.write_jsonl(tmp_path / "plain" / "validation.jsonl", rows)
+    with pytest.raises(UserError, match="the evaluation rows have no labels, which accuracy needs"):
+        run("bench", models[0], "--data", file.parent, "--probes", "accuracy")

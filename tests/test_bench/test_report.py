@@ -1,0 +1,309 @@
+"""Reports: JSON that is read back or refused, Markdown, HTML and JUnit."""
+
+from __future__ import annotations
+
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import tiny_bench
+from rich.console import Console
+
+from bench import html, judge, plots, report, summary, terminal
+from bench.record import Candidate, Report, Verdict
+from compress.errors import UserError
+from compress.recipe import Named
+
+GATES = [
+    Named(name="size", options={"at_most": "10MB"}),
+    Named(name="accuracy-drop", options={"at_most": "1pt"}),
+    Named(name="latency", options={"speedup_at_least": "4x"}),
+]
+EVIL = "<script>alert(1)</script>&$x_{1}$|`\"'"
+
+
+@pytest.fixture(scope="module")
+def judged() -> Report:
+    """The hand-made report with three verdicts: size fails, the other two pass."""
+    return judge.judge(tiny_bench.report(), GATES)
+
+
+def renamed(found: Report, old: str, new: str) -> Report:
+    """The report with another name for a candidate, everywhere."""
+    return Report.model_validate_json(found.model_dump_json().replace(json.dumps(old), json.dumps(new)))
+
+
+def text_of(page: str) -> str:
+    """The words that a reader sees, scripts and styles apart."""
+    words: list[str] = []
+
+    class Reader(HTMLParser):
+        hidden = 0
+
+        def handle_starttag(self, tag: str, attrs: object) -> None:
+            self.hidden += tag in {"style", "script", "title"}
+
+        def handle_endtag(self, tag: str) -> None:
+            self.hidden -= tag in {"style", "script", "title"}
+
+        def handle_data(self, data: str) -> None:
+            if not self.hidden:
+                words.append(data)
+
+    Reader().feed(page)
+    return " ".join(" ".join(words).split())
+
+
+def test_json_is_read_back_as_it_was(judged: Report, tmp_path: Path) -> None:
+    """Every figure, interval, sample and verdict survives the file."""
+    report.write(tmp_path / "deep" / "report.json", report.to_json(judged))
+    assert report.read(tmp_path / "deep" / "report.json") == judged
+    assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["report.json"]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            lambda tree: tree.update(schema_version=2),
+            "schema version 2; this paredown reads version 1: measure again",
+        ),
+        (lambda tree: tree.pop("baseline"), r"damaged \(Field required at 'baseline'\)"),
+        (lambda tree: tree["measurements"][0].update(value=None), "at 'measurements.0.value'"),
+        (lambda tree: tree.update(surprise=1), "at 'surprise'"),
+    ],
+)
+def test_a_report_of_another_shape_is_refused(judged: Report, change: object, said: str) -> None:
+    """A wrong version, a missing or an unknown field get a sentence that says where."""
+    tree = json.loads(report.to_json(judged))
+    change(tree)  # type: ignore[operator]
+    with pytest.raises(UserError, match=said):
+        report.from_json(json.dumps(tree), "old.json")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[1]", b'"text"', b"\xff\xfe\x00"])
+def test_a_file_that_is_no_report_is_refused(tmp_path: Path, content: bytes) -> None:
+    """Empty, cut, foreign and binary files are refused by name."""
+    file = tmp_path / "report.json"
+    file.write_bytes(content)
+    with pytest.raises(UserError, match=r"report\.json is not a paredown report"):
+        report.read(file)
+    with pytest.raises(UserError, match=r"none\.json cannot be read: No such file"):
+        report.read(tmp_path / "none.json")
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
+    """A file in the way of a folder is a sentence, and nothing half-written is left."""
+    (tmp_path / "file").write_text("")
+    with pytest.raises(UserError, match=r"out\.md cannot be written"):
+        report.write(tmp_path / "file" / "out.md", "text")
+    (tmp_path / "taken").mkdir()
+    with pytest.raises(UserError, match="taken cannot be written"):
+        report.write(tmp_path / "taken", "text")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
+
+
+def test_everything_of_a_run_is_written(judged: Report, tmp_path: Path) -> None:
+    """A run folder gets the report in four forms."""
+    report.write_all(judged, tmp_path)
+    assert {path.name for path in tmp_path.iterdir()} == {
+        "report.json",
+        "report.html",
+        "report.md",
+        "junit.xml",
+    }
+
+
+def test_the_first_figures_are_those_that_decide(judged: Report) -> None:
+    """Speed-up and accuracy change with their intervals, size and memory before and after."""
+    shown = {card.title: (card.value, card.detail) for card in summary.cards(judged)}
+    assert shown == {
+        "Speed-up": ("4.00x", "95 % interval 3.20x to 5.00x; p50 8.00 ms to 2.00 ms, batch 1, real rows"),
+        "Change in accuracy": ("-1.00 pt", "95 % interval -2.00 to +0.00; 92.00 % to 91.00 %"),
+        "Size on disk": ("20.0 MB", "0.250x of 80.0 MB"),
+        "Peak memory": ("50 MiB", "0.250x of 200 MiB"),
+    }
+    assert summary.headline(judged) == "after: FAILED 1 of 3 gates (size)"
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [(8.0, "8.00"), (12.345, "12.3"), (0.04567, "0.0457"), (1234.5, "1234"), (0.0, "0"), (2.5e-9, "2.5e-09")],
+)
+def test_figures_have_three_significant_digits(value: float, text: str) -> None:
+    """Figures neither lose their zeros nor show exponents in the usual range."""
+    assert summary.digits(value) == text
+
+
+def test_markdown_holds_table_verdict_and_reasons(judged: Report) -> None:
+    """The verdict comes first, then the figures, the table of candidates, and the gates' reasons."""
+    text = report.markdown(judged)
+    assert (
+        text.index("FAILED 1 of 3") < text.index("Speed-up: **4.00x**") < text.index("| before | pytorch |")
+    )
+    after = (
+        "| after | pytorch | 91.00 % | -1.00 pt (-2.00 to +0.00) | 2.00 ms | 3.00 ms "
+        "| 4.00x (3.20x to 5.00x) | 50 MiB | 20.0 MB |"
+    )
+    assert after in text
+    assert after in report.table(judged)
+    assert "| fail | size | after | 10MB | 20.00 MB on disk; allowed: at most 10MB |" in text
+    assert "tokenization is not in it" in text
+
+
+def test_a_name_cannot_break_the_markdown(judged: Report) -> None:
+    """Bars and angle brackets in a name are escaped."""
+    text = report.markdown(renamed(judged, "after", EVIL))
+    assert "<script" not in text
+    rows = [line for line in report.table(renamed(judged, "after", EVIL)).splitlines() if "alert" in line]
+    assert len(rows) == 1
+    assert len(re.findall(r"(?<!\\)\|", rows[0])) == 10
+
+
+def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
+    """Failures carry their reason; open and odd verdicts are no passes either."""
+    more = [
+        Verdict(
+            gate="latency",
+            candidate="after",
+            status=status,
+            metric="m",
+            value=1,
+            interval=None,
+            limit="1x",
+            reason=f"{status} \x00\ud800 <&>",
+        )
+        for status in ("inconclusive", "anomalous")
+    ]
+    found = judged.model_copy(update={"verdicts": (*judged.verdicts, *more)})
+    (suite,) = ElementTree.fromstring(report.junit(found).encode())
+    assert (suite.get("tests"), suite.get("failures"), suite.get("errors"), suite.get("skipped")) == (
+        "5",
+        "1",
+        "1",
+        "1",
+    )
+    first, second, *_ = list(suite)
+    assert first.get("classname") == "after"
+    assert first.get("name") == "size size_bytes 10MB"
+    assert first[0].tag == "failure"
+    assert first[0].get("message") == "20.00 MB on disk; allowed: at most 10MB"
+    assert [child.tag for child in second] == ["system-out"]
+    assert suite[3][0].get("message") == "inconclusive ?? <&>"
+
+
+def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None:
+    """No script, link, import or foreign address; both color schemes; a viewport for phones."""
+    page = html.page(judged)
+    assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
+    assert not re.search(r"<(script|link|iframe|img)\b|@import|url\((?!#)", page)
+    assert "prefers-color-scheme: dark" in page
+    assert '<meta name="viewport" content="width=device-width' in page
+    assert "currentColor" in page
+    assert "#010203" not in page
+
+
+def test_the_first_screen_holds_verdict_and_figures(judged: Report) -> None:
+    """In the order of the page: verdict, speed-up, accuracy, size and memory, and only then the tables."""
+    words = text_of(html.page(judged))
+    order = [
+        "after: FAILED 1 of 3 gates (size)",
+        "Speed-up 4.00x 95 % interval 3.20x to 5.00x",
+        "Change in accuracy -1.00 pt 95 % interval -2.00 to +0.00",
+        "Size on disk 20.0 MB",
+        "Peak memory 50 MiB",
+        "100 evaluation rows",
+        "Before, each step, after",
+        "Gates",
+        "20.00 MB on disk; allowed: at most 10MB",
+        "What was measured",
+    ]
+    places = [words.index(part) for part in order]
+    assert places == sorted(places)
+
+
+def test_all_text_of_the_page_is_escaped(judged: Report) -> None:
+    """A hostile candidate name, title and note show as text, in the page and in its plots."""
+    evil = renamed(judged, "after", EVIL).model_copy(update={"title": EVIL})
+    notes = tuple(one.model_copy(update={"notes": (EVIL,)}) for one in evil.measurements)
+    page = html.page(evil.model_copy(update={"measurements": notes}))
+    assert "<script" not in page
+    assert text_of(page).count("<script>alert(1)</script>") >= 5
+
+
+def test_the_page_has_four_plots(judged: Report) -> None:
+    """Trade-off with the Pareto front, latency boxes, size and memory bars, each scaling with the page."""
+    page = html.page(judged)
+    opened = re.findall(r"<svg[^>]*>", page)
+    assert len(opened) == 4
+    assert all('role="img"' in one and " width=" not in one and "viewBox" in one for one in opened)
+    assert "Pareto front" in page
+    assert "<metadata>" not in page
+
+
+def test_plots_are_the_same_for_the_same_report(judged: Report) -> None:
+    """Neither a date nor a random id gets into the SVG."""
+    assert plots.tradeoff(judged) == plots.tradeoff(judged)
+    assert plots.size_bars(judged) == plots.size_bars(judged)
+
+
+def test_a_report_with_few_measurements_still_renders(judged: Report) -> None:
+    """Where a probe did not run there is a dash and no plot, in every form."""
+    sizes = tuple(one for one in judged.measurements if one.probe == "size")
+    thin = judged.model_copy(update={"measurements": sizes, "verdicts": ()})
+    page = html.page(thin)
+    assert len(re.findall("<svg", page)) == 1
+    assert "after: measured, not judged (no gates)" in text_of(page)
+    assert "| after | pytorch | - | - | - | - | - | - | 20.0 MB |" in report.markdown(thin)
+    empty = judged.model_copy(update={"measurements": (), "verdicts": ()})
+    assert "<svg" not in html.page(empty)
+    assert "Latency" not in report.markdown(empty)
+    assert list(ElementTree.fromstring(report.junit(empty).encode())[0]) == []
+
+
+def test_the_terminal_shows_before_after_and_the_verdict(judged: Report) -> None:
+    """One row a candidate with the figures that decide, then a line a gate and the overall one."""
+    console = Console(width=120, record=True, file=None, force_terminal=False, quiet=False)
+    with console.capture() as captured:
+        terminal.show(judged, console)
+    lines = captured.get().splitlines()
+    assert re.search(
+        r"before\s+92\.00 %\s+baseline\s+8\.00 ms\s+10\.0 ms\s+1\.00x\s+200 MiB\s+80\.0 MB", lines[2]
+    )
+    assert re.search(
+        r"after\s+91\.00 %\s+-1\.00 pt\s+2\.00 ms\s+3\.00 ms\s+4\.00x\s+50 MiB\s+20\.0 MB", lines[3]
+    )
+    assert lines[4].strip() == "fail  size (after): 20.00 MB on disk; allowed: at most 10MB"
+    assert lines[-1] == "after: FAILED 1 of 3 gates (size)"
+
+
+def test_a_name_with_brackets_is_no_markup(judged: Report) -> None:
+    """Rich's own markup in a name is shown, not obeyed."""
+    console = Console(width=120, force_terminal=False)
+    with console.capture() as captured:
+        terminal.show(renamed(judged, "after", "[red]x[/red]"), console)
+    assert "[red]x[/red]" in captured.get()
+
+
+def test_the_worst_status_is_the_overall_one(judged: Report) -> None:
+    """Fail before anomalous before inconclusive before pass; nothing judged is said as such."""
+    by_status = {one.status: one for one in judged.verdicts}
+    passed = by_status["pass"]
+    for status, wanted in (("inconclusive", "after: inconclusive"), ("anomalous", "after: anomalous")):
+        found = judged.model_copy(update={"verdicts": (passed, passed.model_copy(update={"status": status}))})
+        assert summary.headline(found) == wanted
+    assert summary.headline(judged.model_copy(update={"verdicts": (passed,)})) == "after: passed the gate"
+    assert (
+        summary.headline(judged.model_copy(update={"verdicts": (passed, passed)}))
+        == "after: passed all 2 gates"
+    )
+
+
+def test_candidates_of_a_report_are_frozen(judged: Report) -> None:
+    """Nobody changes a report in place."""
+    with pytest.raises(ValueError, match="frozen"):
+        judged.candidates[0].name = "other"  # type: ignore[misc]
+    assert isinstance(judged.candidates[0], Candidate)

@@ -1,0 +1,261 @@
+"""Adapters: merged exactly, checked against the unmerged model, refused with the reason otherwise."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import peft
+import pytest
+import tiny
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from compress import checkpoint
+from compress import data as rows
+from compress.errors import ModelError
+from compress.recipe import DataConfig, validate
+from compress.stages import Context, load
+from compress.tasks import text_classification
+
+IDS = torch.tensor([[2, 5, 17, 9, 3], [2, 6, 7, 3, 0]])
+MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
+
+
+def _load(folder: Path, *, data: Path | None = None, **options: Any) -> SimpleNamespace:
+    """Run the load stage into ``folder``."""
+    folder.mkdir()
+    facts: dict[str, Any] = {}
+    given = None if data is None else rows.load(DataConfig(source=str(data)), text_classification, 3).training
+    context = Context(
+        out=folder,
+        scratch=folder,
+        task=text_classification,
+        data=given,
+        seed=3,
+        threads=1,
+        device="cpu",
+        record=facts.__setitem__,
+    )
+    load.run(None, validate(load.Config, {k: str(v) for k, v in options.items()}, "load"), context)
+    return SimpleNamespace(out=folder, facts=facts)
+
+
+def _logits(model: Any) -> torch.Tensor:
+    with torch.no_grad():
+        logits: torch.Tensor = model.eval()(input_ids=IDS, attention_mask=MASK).logits
+    return logits
+
+
+LORA = {"r": 4, "lora_alpha": 8, "target_modules": ["query", "value", "dense"]}
+METHODS: dict[str, Callable[[], Any]] = {
+    "lora": lambda: peft.LoraConfig(task_type="SEQ_CLS", **LORA),
+    "dora": lambda: peft.LoraConfig(task_type="SEQ_CLS", use_dora=True, use_rslora=True, **LORA),
+    "loha": lambda: peft.LoHaConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]),
+    "lokr": lambda: peft.LoKrConfig(task_type="SEQ_CLS", r=4, target_modules=["query", "value"]),
+    "ia3": lambda: peft.IA3Config(
+        task_type="SEQ_CLS", target_modules=["key", "output.dense"], feedforward_modules=["output.dense"]
+    ),
+}
+
+
+def _adapt(base: Path, folder: Path, config: Any, labels: int = 2) -> torch.Tensor:
+    """Save an adapter with random weights beside its base; gives the unmerged model's logits."""
+    torch.manual_seed(0)
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(
+        base, num_labels=labels, ignore_mismatched_sizes=True
+    )
+    wrapped = peft.get_peft_model(model, config)
+    for name, parameter in wrapped.named_parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+        assert "modules_to_save" not in name or parameter.requires_grad
+    wrapped.save_pretrained(folder)
+    return _logits(wrapped)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_a_merged_adapter_computes_what_the_unmerged_did(
+    method: str, text_model: Path, tmp_path: Path
+) -> None:
+    """Each mergeable method gives the unmerged model's logits, its trained head included."""
+    expected = _adapt(text_model, tmp_path / "adapter", METHODS[method]())
+    made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    found = _logits(checkpoint.load(made.out, text_classification))
+    assert torch.allclose(found, expected, atol=1e-5)
+    base = _logits(checkpoint.load(text_model, text_classification))
+    assert not torch.allclose(found, base, atol=1e-2)
+    assert made.facts["adapter"]["max_abs_difference"] < made.facts["adapter"]["limit"]
+    assert made.facts["adapter"]["rows"] == 16
+    assert made.facts["head"] == "trained"
+    assert made.facts["origin"]["model"] == "text-model + adapter"
+    assert not (made.out / "adapter_config.json").exists()
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(made.out)
+    assert torch.allclose(_logits(plain), expected, atol=1e-5)
+
+
+def test_base_and_adapter_given_apart(text_model: Path, text_data: Path, tmp_path: Path) -> None:
+    """An adapter can be named beside its base; with data it is checked on training rows."""
+    expected = _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "gone/away"}))
+    made = _load(tmp_path / "out", model=text_model, adapter=tmp_path / "adapter", data=text_data)
+    assert torch.allclose(_logits(checkpoint.load(made.out, text_classification)), expected, atol=1e-5)
+    with pytest.raises(ModelError, match="is for the base model 'gone/away', which was not found"):
+        _load(tmp_path / "other", model=tmp_path / "adapter")
+
+
+def test_a_base_beside_the_adapter_and_its_tokenizer(text_model: Path, tmp_path: Path) -> None:
+    """A relative base is looked for beside the adapter; the adapter's own tokenizer comes first."""
+    _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    tiny.save_tokenizer(tmp_path / "adapter")
+    config = tmp_path / "adapter" / "tokenizer_config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "model_max_length": 40}))
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "../text-model"}))
+    made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    assert checkpoint.read_max_length(made.out) == 40
+    assert {
+        p.parent.name for p in load.reads(validate(load.Config, {"model": str(tmp_path / "adapter")}, "l"))
+    } == {
+        "text-model",
+        "adapter",
+    }
+
+
+@pytest.mark.parametrize("headless", [False, True])
+def test_an_adapter_with_a_head_of_its_own_size(headless: bool, text_model: Path, tmp_path: Path) -> None:
+    """The adapter's classifier decides the number of labels, whatever head the base has, if any."""
+    base = text_model
+    if headless:
+        base = tmp_path / "base"
+        model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
+        model.bert.save_pretrained(base)
+        tiny.save_tokenizer(base)
+    expected = _adapt(base, tmp_path / "adapter", METHODS["lora"](), labels=3)
+    made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    head = text_classification.head_of(checkpoint.read_config(made.out))
+    assert head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
+    assert torch.allclose(_logits(checkpoint.load(made.out, text_classification)), expected, atol=1e-5)
+    assert made.facts["head"] == "trained"
+
+
+def test_label_names_come_from_the_data(text_model: Path, text_data: Path, tmp_path: Path) -> None:
+    """An adapter on a base without a head takes the data's label names when there are as many."""
+    base = tmp_path / "base"
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
+    model.bert.save_pretrained(base)
+    tiny.save_tokenizer(base)
+    _adapt(base, tmp_path / "adapter", METHODS["lora"]())
+    made = _load(tmp_path / "out", model=tmp_path / "adapter", data=text_data)
+    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("negative", "positive")
+
+
+def test_an_adapter_without_a_head_leaves_it_new(text_model: Path, tmp_path: Path) -> None:
+    """An adapter of the base alone on a base without a head: merged, and the head is reported as new."""
+    base = tmp_path / "base"
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
+    model.bert.save_pretrained(base)
+    tiny.save_tokenizer(base)
+    _adapt(base, tmp_path / "adapter", peft.LoraConfig(**LORA))
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    weights = {k: v for k, v in load_file(file).items() if "classifier" not in k}
+    save_file(weights, file)
+    assert _load(tmp_path / "out", model=tmp_path / "adapter").facts["head"] == "new"
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        peft.PrefixTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
+        peft.PromptTuningConfig(task_type="SEQ_CLS", num_virtual_tokens=4),
+    ],
+)
+def test_methods_that_cannot_be_merged(config: Any, text_model: Path, tmp_path: Path) -> None:
+    """Methods that add tokens are refused by name, with those that can be merged."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
+    peft.get_peft_model(model, config).save_pretrained(tmp_path / "adapter")
+    name = config.peft_type.value.lower().replace("_", " ")
+    with pytest.raises(ModelError, match=f"uses {name}, which cannot be merged.*LORA, LOHA, LOKR, IA3"):
+        _load(tmp_path / "out", model=tmp_path / "adapter")
+
+
+def test_an_adapter_of_another_model(text_model: Path, tmp_path: Path) -> None:
+    """A base of another width, or with fewer layers, does not fit, and the sentence says where."""
+    _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    wide = tiny.text_model(tmp_path / "wide", hidden=48)
+    with pytest.raises(
+        ModelError, match=r"does not fit the base model \(BertForSequ.*size mismatch.*trained on"
+    ):
+        _load(tmp_path / "out", model=wide, adapter=tmp_path / "adapter")
+    short = tiny.text_model(tmp_path / "short", layers=1)
+    with pytest.raises(
+        ModelError, match=r"does not fit the base model .* weights are on one side only, such as"
+    ):
+        _load(tmp_path / "out-2", model=short, adapter=tmp_path / "adapter")
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "target_modules": ["no_such_part"]}))
+    with pytest.raises(ModelError, match=r"does not fit the base model .*No modules were targeted"):
+        _load(tmp_path / "out-3", model=text_model, adapter=tmp_path / "adapter")
+
+
+def test_a_wrong_merge_is_noticed(text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A merge that is off by one percent of the adapter does not pass the check."""
+    _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    layer = peft.tuners.lora.layer.Linear
+    right = layer.get_delta_weight
+    monkeypatch.setattr(layer, "get_delta_weight", lambda self, name: 1.01 * right(self, name))
+    with pytest.raises(ModelError, match=r"changes the logits by .* \(allowed: 0\.0001\d*\)"):
+        _load(tmp_path / "out", model=tmp_path / "adapter")
+
+
+def test_an_adapter_that_is_no_number(text_model: Path, tmp_path: Path) -> None:
+    """Adapter weights that are NaN are refused."""
+    _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    file = tmp_path / "adapter" / "adapter_model.safetensors"
+    save_file({k: torch.full_like(v, float("nan")) for k, v in load_file(file).items()}, file)
+    with pytest.raises(ModelError, match=r"holds NaN or infinity in .*lora_A"):
+        _load(tmp_path / "out", model=tmp_path / "adapter")
+
+
+def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
+    """A pickled adapter, a missing base, a damaged config and damaged weights are each named."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
+    content = json.loads(config.read_text())
+    whole = weights.read_bytes()
+    weights.write_bytes(b"\x00" * 40)
+    with pytest.raises(ModelError, match=r"adapter_model\.safetensors is damaged"):
+        _load(tmp_path / "out-1", model=adapter)
+    weights.rename(adapter / "adapter_model.bin")
+    with pytest.raises(
+        ModelError, match=r"holds adapter_model\.bin, which can run code.*expected adapter_model\.saf"
+    ):
+        _load(tmp_path / "out-2", model=adapter)
+    (adapter / "adapter_model.bin").unlink()
+    with pytest.raises(ModelError, match="holds no weights: expected"):
+        _load(tmp_path / "out-3", model=adapter)
+    weights.write_bytes(whole)
+    config.write_text(json.dumps({**content, "base_model_name_or_path": None}))
+    with pytest.raises(ModelError, match="names no base model: give the base as 'model'"):
+        _load(tmp_path / "out-4", model=adapter)
+    config.write_text("{")
+    with pytest.raises(ModelError, match=r"adapter_config\.json is damaged"):
+        _load(tmp_path / "out-5", model=adapter)
+    with pytest.raises(ModelError, match="holds no adapter"):
+        _load(tmp_path / "out-6", model=text_model, adapter=text_model)
+
+
+def test_the_task_of_an_adapter(text_model: Path, tmp_path: Path) -> None:
+    """The adapter's task type says the task; without one its base's class does."""
+    _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
+    config = validate(load.Config, {"model": str(tmp_path / "adapter")}, "load")
+    assert load.infer_task(config) == "text-classification"
+    file = tmp_path / "adapter" / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "task_type": None}))
+    assert load.infer_task(config) == "text-classification"

@@ -1,0 +1,415 @@
+"""Loading: local folders in every state that users have them in, and what is refused."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import transformers
+from safetensors.torch import load_file, save_file
+
+from compress import architecture, checkpoint
+from compress import data as rows
+from compress.errors import ModelError, RecipeError
+from compress.recipe import DataConfig, validate
+from compress.stages import Context, load
+from compress.tasks import image_classification, text_classification
+
+Run = Callable[..., SimpleNamespace]
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Run:
+    """Run the stage as the pipeline would; gives the folder and the recorded facts."""
+    count = 0
+
+    def _run(
+        data: Path | DataConfig | None = None, seed: int = 7, task: Any = text_classification, **options: Any
+    ) -> SimpleNamespace:
+        nonlocal count
+        count += 1
+        out, scratch = tmp_path / f"out-{count}", tmp_path / f"scratch-{count}"
+        out.mkdir()
+        scratch.mkdir()
+        facts: dict[str, Any] = {}
+        given = DataConfig(source=str(data)) if isinstance(data, Path) else data
+        context = Context(
+            out=out,
+            scratch=scratch,
+            task=task,
+            data=None if given is None else rows.load(given, task, seed).training,
+            seed=seed,
+            threads=1,
+            device="cpu",
+            record=facts.__setitem__,
+        )
+        config = validate(
+            load.Config, {k: str(v) if isinstance(v, Path) else v for k, v in options.items()}, "load"
+        )
+        load.run(None, config, context)
+        return SimpleNamespace(out=out, facts=facts)
+
+    return _run
+
+
+def _forward(model: Any) -> torch.Tensor:
+    # from_pretrained maps the file, where tensors are not aligned: products then differ in the last bit.
+    for parameter in model.parameters():
+        parameter.data = parameter.data.clone()
+    # With gradients, PyTorch's attention takes another path, which differs in the last bits too.
+    with torch.no_grad():
+        logits: torch.Tensor = model.eval()(input_ids=IDS).logits
+    return logits
+
+
+def _logits(folder: Path) -> torch.Tensor:
+    return _forward(checkpoint.load(folder, text_classification))
+
+
+IDS = torch.tensor([[2, 5, 17, 9, 3]])
+
+
+def test_a_folder_comes_out_with_equal_logits(text_model: Path, run: Run) -> None:
+    """A Hugging Face folder becomes FP32 safetensors, config, processor and encoding, computing the same."""
+    made = run(model=text_model)
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(text_model).eval()
+    assert torch.equal(_logits(made.out), _forward(plain))
+    names = {path.name for path in made.out.iterdir()}
+    assert names == {
+        "config.json",
+        "model.safetensors",
+        "encoding.json",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert made.facts["head"] == "trained"
+    assert made.facts["parameters"] == sum(p.numel() for p in plain.parameters())
+    assert made.facts["origin"] == {"model": "text-model", "model_license": None}
+
+
+def test_loading_twice_gives_equal_bytes(text_model: Path, run: Run) -> None:
+    """The stage is deterministic."""
+    first, second = run(model=text_model), run(model=text_model)
+    for file in first.out.iterdir():
+        assert file.read_bytes() == (second.out / file.name).read_bytes()
+
+
+def test_half_precision_comes_out_as_fp32(text_model: Path, run: Run) -> None:
+    """Weights in BF16 are widened, not kept."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model, dtype=torch.bfloat16)
+    model.save_pretrained(text_model)
+    made = run(model=text_model)
+    weights = load_file(made.out / "model.safetensors")
+    assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
+    assert torch.equal(weights["classifier.weight"], model.classifier.weight.float())
+
+
+def test_shards_and_license(text_model: Path, run: Run) -> None:
+    """Sharded weights load; the license is taken from the model card and its file travels."""
+    model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
+    (text_model / "model.safetensors").unlink()
+    model.save_pretrained(text_model, max_shard_size="30KB")
+    (text_model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
+    (text_model / "LICENSE").write_text("Apache License\n")
+    made = run(model=text_model)
+    assert torch.equal(_logits(made.out), _forward(model))
+    assert made.facts["origin"]["model_license"] == "apache-2.0"
+    assert (made.out / "LICENSE").read_text() == "Apache License\n"
+    assert not (made.out / "README.md").exists()
+
+
+def test_a_pruned_folder_of_ours(text_model: Path, run: Run, tmp_path: Path) -> None:
+    """A folder with shapes.json, unsealed, loads with its shapes and keeps them."""
+    model = checkpoint.load(text_model, text_classification)
+    layer = model.bert.encoder.layer[0]
+    layer.intermediate.dense.weight = torch.nn.Parameter(layer.intermediate.dense.weight.data[:24].clone())
+    layer.intermediate.dense.bias = torch.nn.Parameter(layer.intermediate.dense.bias.data[:24].clone())
+    layer.output.dense.weight = torch.nn.Parameter(layer.output.dense.weight.data[:, :24].clone())
+    pruned = tmp_path / "pruned"
+    pruned.mkdir()
+    checkpoint.save(model, pruned, source=text_model)
+    made = run(model=pruned)
+    assert (made.out / "shapes.json").read_bytes() == (pruned / "shapes.json").read_bytes()
+    assert torch.equal(_logits(made.out), _forward(model))
+
+
+def test_the_length_limit_comes_from_the_training_rows(text_model: Path, text_data: Path, run: Run) -> None:
+    """With data the limit is what the training rows need, recorded with the share that it cuts."""
+    made = run(text_data, model=text_model)
+    training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
+    processor = text_classification.load_processor(text_model)
+    lengths = text_classification.lengths(training.train, processor)
+    assert checkpoint.read_max_length(made.out) == made.facts["max_length"]
+    assert made.facts["max_length"] % 8 == 0
+    assert lengths.max() <= made.facts["max_length"] < lengths.max() + 8
+    assert made.facts["truncated_share"] == 0.0
+
+
+def test_a_given_length_limit_wins(text_model: Path, text_data: Path, run: Run) -> None:
+    """data.max_length is taken as it is, with its truncated share; more than the model takes is refused."""
+    made = run(DataConfig(source=str(text_data), max_length=8), model=text_model)
+    assert checkpoint.read_max_length(made.out) == 8
+    training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
+    lengths = text_classification.lengths(training.train, text_classification.load_processor(text_model))
+    assert made.facts["truncated_share"] == pytest.approx((lengths > 8).mean())
+    with pytest.raises(ModelError, match=r"data\.max_length is 65 and the model takes at most 64 tokens"):
+        run(DataConfig(source=str(text_data), max_length=65), model=text_model)
+
+
+def test_the_length_limit_without_data(text_model: Path, run: Run) -> None:
+    """Without data the limit is what the model takes, or what the folder's encoding.json says."""
+    assert checkpoint.read_max_length(run(model=text_model).out) == 64
+    checkpoint.write_max_length(text_model, 24)
+    assert checkpoint.read_max_length(run(model=text_model).out) == 24
+
+
+def test_positions_of_roberta_begin_after_the_padding(tmp_path: Path, run: Run) -> None:
+    """A RoBERTa position table of 40 holds texts of 38 tokens: ids begin at padding + 1."""
+    config = {"model_type": "roberta", "vocab_size": 40, "hidden_size": 16, "num_hidden_layers": 1,
+              "num_attention_heads": 2, "intermediate_size": 16, "max_position_embeddings": 40,
+              "pad_token_id": 1}  # fmt: skip
+    folder = tmp_path / "roberta"
+    folder.mkdir()
+    checkpoint.save(checkpoint.initialize(config, text_classification, 0), folder, source=None)
+    tiny.save_tokenizer(folder)
+    made = run(model=folder)
+    assert checkpoint.read_max_length(made.out) == 38
+    checkpoint.load(made.out, text_classification)(input_ids=torch.full((1, 38), 5))
+
+
+def _base(text_model: Path, folder: Path, cls: str = "BertModel") -> Path:
+    """The classifier's base model, saved as another class."""
+    config = transformers.BertConfig.from_pretrained(text_model, id2label={0: "LABEL_0", 1: "LABEL_1"})
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        getattr(transformers, cls)(config).save_pretrained(folder)
+    tiny.save_tokenizer(folder)
+    return folder
+
+
+@pytest.mark.parametrize("cls", ["BertModel", "BertForMaskedLM"])
+def test_a_base_model_gets_a_fresh_seeded_head(
+    cls: str, text_model: Path, text_data: Path, tmp_path: Path, run: Run
+) -> None:
+    """A model without the task's head loads with a new one for the data's labels; the base is untouched."""
+    base = _base(text_model, tmp_path / "base", cls)
+    first, second, other = (
+        run(text_data, model=base),
+        run(text_data, model=base),
+        run(text_data, seed=8, model=base),
+    )
+    assert first.facts["head"] == "new"
+    assert text_classification.head_of(checkpoint.read_config(first.out)).labels == ("negative", "positive")
+    weights = [load_file(made.out / "model.safetensors") for made in (first, second, other)]
+    assert torch.equal(weights[0]["classifier.weight"], weights[1]["classifier.weight"])
+    assert not torch.equal(weights[0]["classifier.weight"], weights[2]["classifier.weight"])
+    held = {
+        name.removeprefix("bert."): tensor for name, tensor in load_file(base / "model.safetensors").items()
+    }
+    for name, tensor in weights[0].items():
+        short = name.removeprefix("bert.")
+        if name.startswith("bert.") and "pooler" not in name:
+            assert torch.equal(held[short], tensor)
+    assert "unused_weights" not in first.facts
+
+
+def test_a_fresh_head_is_known_to_later_stages(text_model: Path, tmp_path: Path) -> None:
+    """The manifest of a model with a new head says so; a trained one does not."""
+    from compress import pipeline
+
+    base = _base(text_model, tmp_path / "base")
+    assert checkpoint.has_fresh_head(pipeline.open_artifact(base, task="text-classification"))
+    assert not checkpoint.has_fresh_head(pipeline.open_artifact(text_model))
+
+
+def test_an_architecture_builds_fresh_weights(run: Run) -> None:
+    """An architecture gives a seeded model with the data's labels and the task's own processor."""
+    wanted = {
+        "model_type": "vit",
+        "image_size": 8,
+        "patch_size": 4,
+        "num_channels": 1,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 24,
+    }
+    digits = DataConfig(source="sklearn:digits", limit=200)
+    made = run(digits, task=image_classification, architecture=wanted)
+    same = run(digits, task=image_classification, architecture=wanted)
+    content = checkpoint.read_config(made.out)
+    assert {key: content[key] for key in wanted} == wanted
+    assert content["id2label"] == {str(digit): str(digit) for digit in range(10)}
+    assert made.facts["head"] == "new"
+    assert made.facts["origin"] == {"model": "fresh ViTForImageClassification, seed 7"}
+    assert checkpoint.read_max_length(made.out) is None
+    for file in made.out.iterdir():
+        assert file.read_bytes() == (same.out / file.name).read_bytes()
+    image_classification.load_processor(made.out)
+
+
+def test_an_architecture_of_a_text_model(run: Run) -> None:
+    """Fresh weights of a text model are refused: a tokenizer cannot be made up."""
+    with pytest.raises(ModelError, match="tokenizer"):
+        run(architecture={"model_type": "bert", "hidden_size": 16, "num_attention_heads": 2})
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        ({}, "either a model .* or an architecture"),
+        ({"model": "m", "architecture": {"model_type": "bert"}}, "either a model .* or an architecture"),
+        (
+            {"architecture": {"model_type": "bert"}, "revision": "main"},
+            "a revision or an adapter belongs to a model",
+        ),
+        ({"model": "m", "trust_remote_code": True}, "never runs a model's own code"),
+        ({"model": "m", "speed": 3}, "unknown key 'speed'.*Known keys: model, revision"),
+    ],
+)
+def test_options_that_do_not_hold_together(options: dict[str, Any], reason: str) -> None:
+    """Each is refused by the configuration, before anything is read."""
+    with pytest.raises(RecipeError, match=reason):
+        validate(load.Config, options, "stage 'load'")
+
+
+def test_the_task_is_inferred_from_the_class(text_model: Path, tmp_path: Path) -> None:
+    """The task of a classifier is inferred; a base model, a speech model and an unknown class are refused."""
+    config = validate(load.Config, {"model": str(text_model)}, "load")
+    assert load.infer_task(config) == "text-classification"
+    base = _base(text_model, tmp_path / "base")
+    with pytest.raises(ModelError, match="is a BertModel, a model without a head for a task: say which task"):
+        architecture.infer_task(base)
+    content = checkpoint.read_config(base)
+    for named, reason in (
+        ("Wav2Vec2ForCTC", r"is a Wav2Vec2ForCTC \(task 'automatic-speech-recognition'\); paredown has:"),
+        ("MyOwnNet", "is of the unknown class MyOwnNet: say which task"),
+        (None, "is of no named class: say which task"),
+    ):
+        (base / "config.json").write_text(json.dumps({**content, "architectures": [named] if named else []}))
+        with pytest.raises(ModelError, match=reason):
+            architecture.infer_task(base)
+    with pytest.raises(ModelError, match="does not say its task"):
+        load.infer_task(validate(load.Config, {"architecture": {"model_type": "bert"}}, "load"))
+
+
+def test_what_the_key_depends_on(text_model: Path) -> None:
+    """The files that decide the result are named; pickles, code and subfolders are not."""
+    (text_model / "training_args.bin").write_bytes(b"x")
+    (text_model / "checkpoint-3").mkdir()
+    found = load.reads(validate(load.Config, {"model": str(text_model)}, "load"))
+    assert {path.name for path in found} == {
+        "config.json",
+        "model.safetensors",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    assert load.reads(validate(load.Config, {"architecture": {"model_type": "bert"}}, "load")) == ()
+
+
+def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> None:
+    weights = load_file(folder / "model.safetensors")
+    change(weights)
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+
+def test_weights_that_the_class_does_not_use(text_model: Path, run: Run) -> None:
+    """Extra weights outside any layer are recorded and left out, as transformers does."""
+    _edit(text_model, lambda weights: weights.update({"bert.extra.weight": torch.ones(2)}))
+    made = run(model=text_model)
+    assert made.facts["unused_weights"] == ["bert.extra.weight"]
+    assert "bert.extra.weight" not in load_file(made.out / "model.safetensors")
+
+
+def test_a_layer_that_the_config_does_not_count(text_model: Path, run: Run) -> None:
+    """More layers in the weights than in config.json is another model, not something to ignore."""
+    content = checkpoint.read_config(text_model)
+    (text_model / "config.json").write_text(json.dumps({**content, "num_hidden_layers": 1}))
+    with pytest.raises(
+        ModelError, match=r"hold bert\.encoder\.layer\.1\..*a layer that config\.json does not count"
+    ):
+        run(model=text_model)
+
+
+def test_missing_weights(text_model: Path, tmp_path: Path, run: Run) -> None:
+    """A missing weight is named, in the base as in the head of a task's class."""
+    _edit(text_model, lambda weights: [weights.pop(n) for n in list(weights) if n == "classifier.bias"])  # type: ignore[func-returns-value]
+    with pytest.raises(ModelError, match=r"weights are missing for classifier\.bias of the BertForSeq"):
+        run(model=text_model)
+    base = _base(text_model, tmp_path / "base")
+    _edit(base, lambda weights: [weights.pop(n) for n in list(weights) if ".layer.0." in n])  # type: ignore[func-returns-value]
+    with pytest.raises(ModelError, match=r"weights are missing for bert\.encoder\.layer\.0\..* and more"):
+        run(model=base)
+
+
+def test_weights_of_another_shape(text_model: Path, run: Run) -> None:
+    """A weight whose shape the config does not ask for is named with both shapes."""
+    content = checkpoint.read_config(text_model)
+    (text_model / "config.json").write_text(json.dumps({**content, "intermediate_size": 48}))
+    with pytest.raises(ModelError, match=r"has the shape \[64.*asks for \[48.*not of the same model"):
+        run(model=text_model)
+
+
+def test_own_code_is_refused(text_model: Path, run: Run) -> None:
+    """A model with auto_map is refused; with ignore_remote_code transformers' own class is taken."""
+    content = checkpoint.read_config(text_model)
+    trap = text_model / "modeling.py"
+    trap.write_text("raise SystemExit('the code of a model folder was run')")
+    mapping = {"AutoModelForSequenceClassification": "modeling.Model"}
+    (text_model / "config.json").write_text(json.dumps({**content, "auto_map": mapping}))
+    with pytest.raises(
+        ModelError, match=r"brings Python code of its own.*never runs.*'bert' computes the same"
+    ):
+        run(model=text_model)
+    made = run(model=text_model, ignore_remote_code=True)
+    assert "auto_map" not in checkpoint.read_config(made.out)
+    assert not (made.out / "modeling.py").exists()
+    (text_model / "config.json").write_text(
+        json.dumps({**content, "model_type": "mine", "auto_map": mapping})
+    )
+    with pytest.raises(ModelError, match=r"names the type 'mine'.*brings Python code of its own"):
+        run(model=text_model, ignore_remote_code=True)
+
+
+def test_hub_model_end_to_end(text_model: Path, tmp_path: Path) -> None:
+    """A hub id, served on loopback, loads through the pipeline, and its origin names id and commit."""
+    import os
+    import shutil
+    import subprocess
+    import sys
+
+    import fake_hub
+
+    repository = tmp_path / "hub" / "models" / "someone" / "tiny"
+    repository.parent.mkdir(parents=True)
+    shutil.copytree(text_model, repository)
+    script = (
+        "from compress import pipeline\n"
+        "made = pipeline.open_artifact('someone/tiny')\n"
+        "print(made.manifest.origin.model, made.task)\n"
+    )
+    with fake_hub.serve(tmp_path / "hub") as (endpoint, _):
+        environment = {
+            **os.environ,
+            "HF_ENDPOINT": endpoint,
+            "HF_HUB_OFFLINE": "0",
+            "HF_HOME": str(tmp_path / "cache"),
+            "HF_HUB_DISABLE_XET": "1",
+            "PAREDOWN_STORE": str(tmp_path / "store"),
+            "PYTHONPATH": str(Path(checkpoint.__file__).parent.parent),
+        }
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            capture_output=True,
+            text=True,
+            check=True,
+            env=environment,
+            timeout=120,
+        )
+    assert done.stdout.split() == [f"someone/tiny@{fake_hub.commit_of(repository)}", "text-classification"]

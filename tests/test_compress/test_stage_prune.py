@@ -1,0 +1,261 @@
+"""The prune stage end to end on a tiny classifier: what stays, what is recorded, what is refused."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny
+import torch
+import transformers
+
+from compress import checkpoint, pipeline, surgery
+from compress.anatomy import parts_of
+from compress.artifact import Artifact
+from compress.errors import DataError, ModelError, RecipeError, UnknownName
+from compress.recipe import DataConfig, validate
+from compress.stages import prune
+from compress.store import Store
+from compress.tasks import text_classification as task
+
+_FAST: dict[str, Any] = {"round_to": 8, "rows": 64, "recover": {"epochs": 0}}
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A tiny model, loaded once, its data, and a store."""
+    root = tmp_path_factory.mktemp("prune")
+    data = DataConfig(source=str(tiny.text_data(root / "data", train=120)), calibration=32)
+    store = Store(root / "store")
+    folder = tiny.text_model(root / "model")
+    loaded = pipeline.open_artifact(folder, data_config=data, store=store)
+    return SimpleNamespace(root=root, data=data, store=store, folder=folder, loaded=loaded)
+
+
+def run(made: SimpleNamespace, *, data: bool = True, **options: Any) -> Artifact:
+    """The stage on the tiny model."""
+    return pipeline.run_stage(
+        "prune",
+        made.loaded.path,
+        options={**_FAST, **options},
+        data_config=made.data if data else None,
+        store=made.store,
+        threads=1,
+    )
+
+
+def units(artifact: Artifact) -> list[int]:
+    """Heads and neurons of each layer."""
+    return [part.units for part in parts_of(checkpoint.load(artifact.path, task))]
+
+
+@pytest.mark.parametrize("criterion", ["magnitude", "taylor", "fisher", "activation", "random"])
+def test_every_criterion_prunes(made: SimpleNamespace, criterion: str) -> None:
+    """Half of the heads and neurons stay with each criterion, and the record says which."""
+    artifact = run(made, keep=0.5, criterion=criterion)
+    found = units(artifact)
+    assert sum(found[::2]) == 4
+    assert sum(found[1::2]) == 64
+    assert all(width % 8 == 0 for width in found[1::2])
+    facts = artifact.manifest.facts
+    assert [(kept["layer"], len(kept["heads"]), kept["ffn"]) for kept in facts["kept"]] == [
+        (0, found[0], found[1]),
+        (1, found[2], found[3]),
+    ]
+    assert facts["layers"] == [1, 2]
+    assert facts["parameters"]["after"] == surgery.parameter_count(checkpoint.load(artifact.path, task))
+    assert facts["parameters"]["before"] == surgery.parameter_count(checkpoint.load(made.loaded.path, task))
+    note = facts["rounds"][0]
+    assert set(note["scores"]) == {"layer.0.heads", "layer.0.ffn", "layer.1.heads", "layer.1.ffn"}
+    assert note["selection"].keys() == facts["selection_before"].keys()
+    assert set(note["unexplained"]) <= set(note["scores"])
+    assert (artifact.path / "tokenizer.json").is_file()
+
+
+def test_what_is_kept_are_the_weights_of_the_source(made: SimpleNamespace) -> None:
+    """Without reconstruction, kept heads and neurons have exactly the source's weights."""
+    artifact = run(made, keep=0.5, reconstruct=False, scope="uniform")
+    pruned, whole = checkpoint.load(artifact.path, task), checkpoint.load(made.loaded.path, task)
+    kept = artifact.manifest.facts["kept"]
+    for index, (ours, theirs) in enumerate(zip(parts_of(pruned), parts_of(whole), strict=True)):
+        if ours.kind == "heads":
+            rows = surgery.rows_of(kept[index // 2]["heads"], ours.width)
+        else:
+            spans = [span.split("-") for span in kept[index // 2]["neurons"].split(",")]
+            rows = [n for span in spans for n in range(int(span[0]), int(span[-1]) + 1)]
+        assert torch.equal(ours.rows[0].weight, theirs.rows[0].weight[rows])
+        assert torch.equal(ours.columns.weight, theirs.columns.weight[:, rows])
+    assert pruned.config.intermediate_size == 32, "uniform widths are in the configuration"
+
+
+def test_shares_of_each_kind(made: SimpleNamespace) -> None:
+    """Heads, neurons and layers have shares of their own; equal widths load with from_pretrained."""
+    artifact = run(made, heads=1.0, ffn=0.25, layers=0.5, scope="uniform")
+    assert units(artifact) == [4, 16]
+    assert not (artifact.path / "shapes.json").exists()
+    auto = transformers.AutoModelForSequenceClassification.from_pretrained(artifact.path)
+    assert (auto.config.num_hidden_layers, auto.config.intermediate_size) == (1, 16)
+    assert len(artifact.manifest.facts["layers"]) == 1
+
+
+def test_the_same_again_is_the_same(made: SimpleNamespace, tmp_path: Path) -> None:
+    """Another store, the same bytes; another seed gives other units by chance."""
+    first = run(made, criterion="random")
+    other = SimpleNamespace(**{**vars(made), "store": Store(tmp_path)})
+    assert run(other, criterion="random").id == first.id
+    reseeded = pipeline.run_stage(
+        "prune",
+        made.loaded.path,
+        options={**_FAST, "criterion": "random"},
+        data_config=made.data,
+        seed=5,
+        store=made.store,
+        threads=1,
+    )
+    assert reseeded.manifest.facts["kept"] != first.manifest.facts["kept"]
+
+
+def test_rounds_with_recovery(made: SimpleNamespace) -> None:
+    """Two rounds remove half each and train after each; the history is recorded."""
+    recover = {"epochs": 1, "batch_size": 32, "learning_rate": 1e-3, "precision": "fp32"}
+    artifact = run(made, keep=0.5, rounds=2, recover=recover)
+    assert sum(units(artifact)[::2]) == 4
+    rounds = artifact.manifest.facts["rounds"]
+    assert [note["round"] for note in rounds] == [1, 2]
+    assert rounds[0]["parameters"] > rounds[1]["parameters"]
+    assert all(note["recovery"]["steps"] >= 3 for note in rounds)
+    plain = run(made, keep=0.5)
+    ours = checkpoint.load(artifact.path, task).state_dict()["classifier.weight"]
+    assert not torch.equal(ours, checkpoint.load(plain.path, task).state_dict()["classifier.weight"])
+
+
+def test_a_killed_run_goes_on_after_the_last_round(made: SimpleNamespace, tmp_path: Path) -> None:
+    """What a finished round left in the scratch folder is taken up, and the result is the same."""
+    options = {**_FAST, "rounds": 3, "criterion": "random"}
+    config = validate(prune.Config, options, "prune")
+    expected = run(made, **options)
+    facts: dict[str, Any] = {}
+    calls: list[int] = []
+
+    def context(out: str) -> Any:
+        (tmp_path / out).mkdir()
+        return SimpleNamespace(
+            out=tmp_path / out,
+            scratch=tmp_path / "scratch",
+            task=task,
+            data=pipeline.data.load(made.data, task, 0).training,
+            seed=0,
+            threads=1,
+            device="cpu",
+            record=facts.__setitem__,
+            ancestors=(),
+        )
+
+    with pytest.MonkeyPatch.context() as patch:
+        real = prune._Work.cut
+
+        def cut(self: Any, number: int) -> None:
+            calls.append(number)
+            if calls == [1, 2]:
+                raise KeyboardInterrupt
+            real(self, number)
+
+        patch.setattr(prune._Work, "cut", cut)
+        with pytest.raises(KeyboardInterrupt):
+            prune.run(made.loaded, config, context("first"))
+        prune.run(made.loaded, config, context("second"))
+    assert calls == [1, 2, 2, 3]
+    assert facts["kept"] == expected.manifest.facts["kept"]
+    ours = (tmp_path / "second" / "model.safetensors").read_bytes()
+    assert ours == (expected.path / "model.safetensors").read_bytes()
+
+
+def test_magnitude_needs_no_data(made: SimpleNamespace) -> None:
+    """A criterion of weights alone, without reconstruction and recovery, prunes without rows."""
+    artifact = pipeline.run_stage(
+        "prune",
+        made.folder,
+        options={**_FAST, "criterion": "magnitude", "reconstruct": False},
+        store=made.store,
+        threads=1,
+    )
+    assert sum(units(artifact)[::2]) == 4
+
+
+def test_missing_data_is_said_at_once(made: SimpleNamespace) -> None:
+    """Every option that asks for rows is named, with what leaves it out."""
+    with pytest.raises(
+        DataError, match=r"there is no data.*'fisher' needs rows.*'reconstruct: false'.*--data"
+    ):
+        pipeline.run_stage("prune", made.folder, options=_FAST, store=made.store, threads=1)
+
+
+def test_labels_are_never_made_up(made: SimpleNamespace, tmp_path: Path) -> None:
+    """With unlabelled rows alone, fisher is refused and activation works."""
+    rows = [{"text": str(row["text"])} for row in tiny.sentences(40, 3)]
+    tiny.write_jsonl(tmp_path / "data" / "unlabeled.jsonl", rows)
+    data = DataConfig(unlabeled=str(tmp_path / "data" / "unlabeled.jsonl"))
+    options = {**_FAST, "keep": 0.5}
+    arguments: dict[str, Any] = {"data_config": data, "store": made.store, "threads": 1}
+    with pytest.raises(DataError, match="the rows have no labels"):
+        pipeline.run_stage("prune", made.loaded.path, options=options, **arguments)
+    done = pipeline.run_stage(
+        "prune", made.loaded.path, options={**options, "criterion": "activation"}, **arguments
+    )
+    assert sum(units(done)[::2]) == 4
+
+
+def test_options_that_do_not_go_together(made: SimpleNamespace) -> None:
+    """Wrong names, shares and combinations are refused with what is allowed."""
+    with pytest.raises(UnknownName, match=r"Unknown criterion 'fischer'. Did you mean 'fisher'"):
+        validate(prune.Config, {"criterion": "fischer"}, "prune")
+    for options in ({"keep": 0.0}, {"keep": 1.5}, {"round_to": 0}, {"recover": {"epochs": -1}}):
+        with pytest.raises(RecipeError, match="prune: "):
+            validate(prune.Config, options, "prune")
+    with pytest.raises(RecipeError, match="joint spends one budget"):
+        validate(prune.Config, {"scope": "joint", "heads": 0.5}, "prune")
+    with pytest.raises(RecipeError, match=r"scores of 'magnitude' do not compare.*fisher or taylor"):
+        run(made, scope="joint", criterion="magnitude")
+    with pytest.raises(RecipeError, match=r"criterion 'fisher'.*unknown key 'norm'"):
+        run(made, criterion_options={"norm": "l1"})
+    l1 = run(made, criterion="magnitude", criterion_options={"norm": "l1"})
+    assert sum(units(l1)[::2]) == 4
+
+
+def test_joint_scope(made: SimpleNamespace) -> None:
+    """One budget over heads and neurons: at most the share of their parameters is left."""
+    artifact = run(made, keep=0.6, scope="joint")
+    parts = parts_of(checkpoint.load(artifact.path, task))
+    whole = parts_of(checkpoint.load(made.loaded.path, task))
+    left, total = (sum(p.units * p.unit_parameters for p in each) for each in (parts, whole))
+    assert 0.5 * total < left <= 0.6 * total
+
+
+def test_untrained_heads_are_refused(made: SimpleNamespace) -> None:
+    """A head that was never trained gives no importance."""
+    manifest = made.loaded.manifest.model_copy(update={"facts": {"head": "new"}})
+    fresh = Artifact(made.loaded.path, manifest)
+    with pytest.raises(ModelError, match=r"never trained.*paredown finetune"):
+        prune.run(fresh, prune.Config(), SimpleNamespace(task=task, data=None, device="cpu"))  # type: ignore[arg-type]
+
+
+def test_keeping_everything_changes_nothing(made: SimpleNamespace) -> None:
+    """A share of 1 leaves the weights as they are, and says so."""
+    artifact = run(made, keep=1.0)
+    ours = checkpoint.load(artifact.path, task).state_dict()
+    theirs = checkpoint.load(made.loaded.path, task).state_dict()
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_foreign_teachers_are_hashed_and_checked(made: SimpleNamespace) -> None:
+    """A teacher's folder is part of what the result depends on, and must exist."""
+    config = prune.Config(teacher="some/folder")
+    assert prune.reads(config) == (Path("some/folder"),)
+    assert prune.reads(prune.Config()) == ()
+    recover = {"epochs": 1, "batch_size": 64, "steps": 1, "precision": "fp32"}
+    done = run(made, teacher=str(made.loaded.path), recover=recover)
+    assert done.manifest.facts["rounds"][0]["recovery"]["steps"] == 1
+    assert json.dumps(done.manifest.facts)
