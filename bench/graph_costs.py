@@ -148,6 +148,20 @@ _OPAQUE = frozenset(
 )
 
 
+# Inputs that say how numbers are quantized: scales and zero points.
+_SETTINGS: dict[str, tuple[int, ...]] = {
+    "QuantizeLinear": (1, 2),
+    "DequantizeLinear": (1, 2),
+    "MatMulInteger": (2, 3),
+    "ConvInteger": (2, 3),
+    "QLinearMatMul": (1, 2, 4, 5, 6, 7),
+    "QLinearConv": (1, 2, 4, 5, 6, 7),
+    "DynamicQuantizeMatMul": (2, 3),
+    "MatMulIntegerToFloat": (2, 3, 4, 5),
+    "QGemm": (1, 2, 4, 5, 7, 8),
+}
+
+
 @dataclass(frozen=True)
 class Costs:
     """What a graph costs.
@@ -219,10 +233,11 @@ def count_parameters(model: Any) -> int:
     kinds = require("onnx").TensorProto
     numbers = {kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE, kinds.INT8, kinds.UINT8}
     ends = ("_scale", "_zero_point", "_scale_merged")
-    settings, dequantized = set(), set()
+    settings: set[str] = set()
+    dequantized: set[str] = set()
     for node in model.graph.node:
-        if node.op_type in {"QuantizeLinear", "DequantizeLinear"}:
-            settings.update(node.input[1:])
+        settings.update(node.input[i] for i in _SETTINGS.get(node.op_type, ()) if i < len(node.input))
+        if node.op_type == "DequantizeLinear":
             dequantized.add(node.input[0])
     total = 0
     for one in model.graph.initializer:

@@ -94,15 +94,16 @@ def tradeoff(report: Report) -> str | None:
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         front = stats.pareto([(p50.value, higher * score.value) for _, p50, score in shown])
-        axes.plot(
-            [shown[i][1].value for i in front],
-            [percent * shown[i][2].value for i in front],
-            linestyle="--",
-            linewidth=1,
-            color=_INK,
-            alpha=0.6,
-            label="Pareto front",
-        )
+        if len(front) > 1:
+            axes.plot(
+                [shown[i][1].value for i in front],
+                [percent * shown[i][2].value for i in front],
+                linestyle="--",
+                linewidth=1,
+                color=_INK,
+                alpha=0.6,
+                label="Pareto front",
+            )
         for index, (name, p50, score) in enumerate(shown):
             bars = []
             for one, factor in ((p50, 1), (score, percent)):

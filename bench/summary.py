@@ -249,13 +249,17 @@ def headline(report: Report) -> str:
 
 
 def notes(report: Report) -> list[str]:
-    """Every note of the measurements, each once, with what it is about."""
-    found: dict[str, None] = {}
+    """Every note of the measurements, each once, with the probe and the candidates that it is about."""
+    found: dict[tuple[str, str], dict[str, None]] = {}
     for one in report.measurements:
+        about = f"{one.probe}, {where(one.conditions)}" if "length" in one.conditions else one.probe
         for note in one.notes:
-            at = f", {where(one.conditions)}" if "length" in one.conditions else ""
-            found[f"{one.candidate} ({one.probe}{at}): {note}"] = None
-    return list(found)
+            found.setdefault((about, note), {})[one.candidate] = None
+    everyone = len(report.candidates)
+    return [
+        f"{about}: {note}" + ("" if len(names) == everyone else f" ({', '.join(names)})")
+        for (about, note), names in found.items()
+    ]
 
 
 def explanation(report: Report) -> list[str]:
@@ -287,7 +291,10 @@ def explanation(report: Report) -> list[str]:
     if "size" in probes:
         said.append("Size counts every file of the artifact, tokenizer included.")
     if "macs" in probes:
-        said.append("Multiply-accumulates are counted, not timed, for one row at the stated length.")
+        counted = next((one for one in report.measurements if one.metric == "macs"), None)
+        length = counted.conditions.get("length") if counted else None
+        tokens = f" of {length} tokens" if isinstance(length, int) else ""
+        said.append(f"Multiply-accumulates are counted, not timed, for one row{tokens}.")
     return said
 
 

@@ -193,24 +193,30 @@ def infer_task(folder: Path) -> str:
     from optimum.exporters.tasks import TasksManager
 
     content = read_config(folder)
-    known = catalog.names("task")
-    named = content.get("architectures") or []
-    if not named or not hasattr(transformers, named[0]):
-        found = f"of the unknown class {named[0]}" if named else "of no named class"
-        raise ModelError(f"{folder} is {found}: say which task it is for, one of {', '.join(known)}")
+    if is_headless(content):
+        raise ModelError(no_head(folder, content))
+    known, named = catalog.names("task"), content["architectures"][0]
+    if not hasattr(transformers, named):
+        raise ModelError(
+            f"{folder} is of the class {named}, which transformers does not have: say which task it is for, "
+            f"one of {', '.join(known)}"
+        )
     try:
-        task = TasksManager.infer_task_from_model(getattr(transformers, named[0]))
+        task = TasksManager.infer_task_from_model(getattr(transformers, named))
     except ValueError:
         task = "unknown"
     task = catalog.canonical(TasksManager.map_from_synonym(task))
-    if task in known:
-        return task
-    if is_headless(content):
-        raise ModelError(
-            f"{folder} is a {named[0]}, a model without a head for a task: say which task it shall be "
-            f"fine-tuned for, one of {', '.join(known)}"
-        )
-    raise ModelError(f"{folder} is a {named[0]} (task '{task}'); paredown has: {', '.join(known)}")
+    if task not in known:
+        raise ModelError(f"{folder} is a {named} (task '{task}'); paredown has: {', '.join(known)}")
+    return task
+
+
+def no_head(folder: Path, content: Mapping[str, Any]) -> str:
+    """The sentence about a model whose configuration names no task's head."""
+    named = content.get("architectures") or []
+    found = f"is a {named[0]}, a model without a head for a task" if named else "names no class of model"
+    known = ", ".join(catalog.names("task"))
+    return f"{folder} {found}: say which task it shall be fine-tuned for, one of {known}"
 
 
 def task_name(task: ModuleType) -> str:

@@ -20,7 +20,7 @@ from compress.errors import ArtifactError
 
 Kind = Literal["torch", "onnx", "tensorrt"]
 MANIFEST = "manifest.json"
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
 
 
 class _Frozen(BaseModel):

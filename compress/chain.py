@@ -99,6 +99,6 @@ def infer_task(recipe: Recipe, start: Artifact | None, links: list[Link]) -> str
     if recipe.task is not None:
         catalog.path("task", recipe.task)
         return catalog.canonical(recipe.task)
-    inferred = links[0].module.infer_task(links[0].config)
+    inferred = links[0].module.infer_task(links[0].config, recipe.data)
     catalog.path("task", inferred)
     return catalog.canonical(inferred)

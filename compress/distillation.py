@@ -11,6 +11,7 @@ Unlabelled rows join with the teacher's terms only. The pure losses are in ``los
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -20,9 +21,10 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from compress import environment, processes
+from compress import processes
 from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.errors import ModelError
+from compress.history import History
 from compress.layers import attention_linears, find_stack
 from compress.losses import hidden_mse, kl_loss, relation_heads, relation_loss
 from compress.objectives import TaskObjective
@@ -32,7 +34,7 @@ from compress.student import uniform_map
 from compress.taps import Tap, Want, flatten, real_tokens, unflatten
 from compress.tasks import Batch, Head, Row
 from compress.teacher import Teacher, TeacherCache
-from compress.training import History, TrainingConfig, train
+from compress.training import TrainingConfig, precision_of, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -117,11 +119,9 @@ def distill(
     home = next(teacher.parameters()).device
     source = EncodedRows(rows, encode, lengths, groups)
     probe = to_torch(source.gather(np.arange(1)), np.arange(1), str(home))
-    match = plan_match(student, teacher, probe, loss, layer_map)
-    bf16 = training.precision == "bf16" or (
-        training.precision == "auto" and environment.bf16_is_fast(team.device)
-    )
-    teacher.to(team.device)  # type: ignore[arg-type]
+    match = plan_match(student, teacher, probe, loss, layer_map, task.OUTPUTS)
+    bf16 = precision_of(training.precision, team.device) == "bf16"
+    teacher.to(team.device)
     answers = Teacher(teacher, task, match.teacher, bf16)
     plan = plan_sorted(lengths, len(rows), training.batch_size, groups)
     arguments: dict[str, Any] = {
@@ -141,7 +141,9 @@ def distill(
         encode=encode,
         lengths=lengths,
         objective=DistillationObjective(student, cache, match, task, head, loss),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length)
+        if len(data.selection)
+        else None,
         config=training,
         scratch=scratch,
         seed=seed,
@@ -151,7 +153,7 @@ def distill(
         groups=groups,
         encoded=source,
     )
-    teacher.to(home)  # type: ignore[arg-type]
+    teacher.to(home)
     return history
 
 
@@ -169,6 +171,7 @@ def labelled_first(data: TrainingData, label: str) -> tuple[list[Row], np.ndarra
     return rows, groups
 
 
+@dataclass(frozen=True)
 class Match:
     """Which states of student and teacher are compared.
 
@@ -178,11 +181,9 @@ class Match:
         heads: relation heads; 0 where hidden states or nothing is compared.
     """
 
-    def __init__(self, student: Want, teacher: Want, heads: int = 0) -> None:
-        """Keep the three."""
-        self.student = student
-        self.teacher = teacher
-        self.heads = heads
+    student: Want = Want()  # noqa: RUF009 - frozen too
+    teacher: Want = Want()  # noqa: RUF009 - as above
+    heads: int = 0
 
 
 def plan_match(
@@ -191,8 +192,17 @@ def plan_match(
     probe: TorchBatch,
     loss: DistillationConfig,
     layer_map: Sequence[int] | None,
+    outputs: Sequence[str],
 ) -> Match:
     """Hidden states where both are equally wide, relations of the last imitated layer where not.
+
+    Args:
+        student: to be trained.
+        teacher: to be imitated.
+        probe: a batch on the device of both.
+        loss: what is weighed.
+        layer_map: as for ``distill``.
+        outputs: names of the outputs that are compared.
 
     Raises:
         ModelError: the outputs differ in shape, or what should be compared cannot be found.
@@ -200,14 +210,15 @@ def plan_match(
     with torch.no_grad():
         ours = student.eval()(**probe.inputs, output_hidden_states=True)
         theirs = teacher.eval()(**probe.inputs, output_hidden_states=True)
-    for name in ("logits",):
-        if name in ours and ours[name].shape != theirs[name].shape:
+    for name in outputs:
+        if ours[name].shape != theirs[name].shape:
             raise ModelError(
                 f"student and teacher must answer alike: their {name} have the shapes "
-                f"{tuple(ours[name].shape)} and {tuple(theirs[name].shape)}; fine-tune both on the same labels"
+                f"{tuple(ours[name].shape)} and {tuple(theirs[name].shape)}; fine-tune both on the same "
+                "labels"
             )
     if not loss.hidden_weight and not loss.relation_weight:
-        return Match(Want(), Want())
+        return Match()
     depths = len(find_stack(student)), len(find_stack(teacher))
     chosen = tuple(layer_map) if layer_map is not None else uniform_map(*depths)
     if len(chosen) != depths[0] or not all(1 <= layer <= depths[1] for layer in chosen):
@@ -217,10 +228,10 @@ def plan_match(
         )
     if ours["hidden_states"][-1].shape == theirs["hidden_states"][-1].shape:
         if not loss.hidden_weight:
-            return Match(Want(), Want())
+            return Match()
         return Match(Want(hidden=tuple(range(1, depths[0] + 1))), Want(hidden=chosen))
     if not loss.relation_weight:
-        return Match(Want(), Want())
+        return Match()
     widths = [
         linear.out_features
         for model, layer in ((student, depths[0]), (teacher, chosen[-1]))

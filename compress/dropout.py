@@ -52,7 +52,7 @@ def own_dropout(model: nn.Module, source: DropoutSource) -> Iterator[None]:
                 return plain(values)
             return source.apply(values, module.p)
 
-        module.forward = forward  # type: ignore[method-assign]
+        module.forward = forward  # type: ignore[method-assign, assignment]
         replaced.append(module)
 
     for module in model.modules():

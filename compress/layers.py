@@ -60,7 +60,8 @@ def count_name(config: PretrainedConfig) -> str:
     from optimum.utils import NormalizedConfigManager
 
     known: tuple[str, ...] = ()
-    if config.model_type in NormalizedConfigManager._conf:  # noqa: SLF001 - its getter raises on unknown types
+    # The public getter raises on types that it does not know.
+    if config.model_type in NormalizedConfigManager._conf:
         normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
         known = tuple(n for n in (getattr(type(normalized), "NUM_LAYERS", None),) if n)
     for name in (*known, *_COUNTS):

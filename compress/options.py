@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-import yaml
 
 from compress import processes
 from compress.errors import RecipeError
-from compress.recipe import DataConfig
+from compress.recipe import DataConfig, parse_value
 from compress.store import Store
 
 Data = Annotated[
@@ -83,12 +82,16 @@ def settings(entries: Sequence[str] | None, **named: Any) -> dict[str, Any]:
         key, equals, text = entry.partition("=")
         if not (key and equals):
             raise RecipeError(f"--set takes KEY=VALUE, such as epochs=2; got '{entry}'")
-        flat[key] = yaml.safe_load(text)
+        flat[key] = parse_value(text, entry)
     for key, value in flat.items():
         *parents, last = key.split(".")
         node = tree
         for step in parents:
             node = node.setdefault(step, {})
+            if not isinstance(node, dict):
+                raise RecipeError(
+                    f"--set {key}: '{step}' is set to a value, so it has no '{last}'"
+                )
         node[last] = value
     return tree
 

@@ -26,7 +26,7 @@ def teacher_artifact(wanted: str, chain: Sequence[Artifact]) -> Artifact | None:
     first = (tuned or list(chain))[0]
     if first.manifest.stage not in {"load", "finetune"}:
         raise RecipeError(
-            "prune: 'teacher: original' is the first fine-tuned model of a run, and this run starts from an "
+            "'teacher: original' is the first fine-tuned model of a run, and this run starts from an "
             f"artifact of '{first.manifest.stage}': give the folder of the teacher, or 'source'"
         )
     return first

@@ -6,9 +6,10 @@ recipe only validates; whether the named stages exist and chain is checked by ``
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
@@ -138,15 +139,39 @@ class Recipe(_Strict):
 
 
 def explain(error: ValidationError, where: str) -> str:
-    """One sentence from a validation error: the place, what was found, what is allowed."""
+    """One sentence from a validation error: the place, what is allowed, what was found."""
     parts = []
     for item in error.errors():
         place = ".".join(str(step) for step in item["loc"])
         if item["type"] == "extra_forbidden":
             parts.append(f"unknown key '{place}'")
-        else:
-            parts.append(f"{place or 'value'}: {item['msg'].removeprefix('Value error, ')}")
+            continue
+        reason = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
+        found = item["input"]
+        shown = f" (found {found!r})" if isinstance(found, str | int | float | bool | None) else ""
+        parts.append(f"{place or 'value'}: {reason}{shown if item['loc'] else ''}")
     return f"{where}: {'; '.join(parts)}"
+
+
+def _known_keys(model: type[BaseModel], error: ValidationError) -> tuple[list[str], str | None]:
+    """The keys that are allowed where the first unknown one is, and that one; the top keys where none is."""
+    for item in error.errors():
+        if item["type"] == "extra_forbidden":
+            *parents, wrong = (str(step) for step in item["loc"])
+            inner: type[BaseModel] | None = model
+            for step in parents:
+                field = inner.model_fields.get(step) if inner else None
+                inner = _model_in(field.annotation) if field else inner
+            return list((inner or model).model_fields), wrong
+    return list(model.model_fields), None
+
+
+def _model_in(annotation: Any) -> type[BaseModel] | None:
+    """The model class in an annotation such as ``DataConfig | None``."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return annotation
+    found = (_model_in(part) for part in get_args(annotation))
+    return next((each for each in found if each is not None), None)
 
 
 def validate(model: type[BaseModel], value: Any, where: str) -> Any:
@@ -158,8 +183,24 @@ def validate(model: type[BaseModel], value: Any, where: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as cause:
-        known = ", ".join(model.model_fields)
-        raise RecipeError(f"{explain(cause, where)}. Known keys: {known}.") from cause
+        known, wrong = _known_keys(model, cause)
+        near = difflib.get_close_matches(wrong, known, n=1) if wrong else []
+        hint = f" Did you mean '{near[0]}'?" if near else ""
+        raise RecipeError(f"{explain(cause, where)}. Known keys: {', '.join(known)}.{hint}") from cause
+
+
+def parse_value(text: str, assignment: str) -> Any:
+    """The value of a ``KEY=VALUE`` as YAML reads it.
+
+    Raises:
+        RecipeError: it is no YAML.
+    """
+    try:
+        return yaml.safe_load(text)
+    except yaml.YAMLError as cause:
+        raise RecipeError(
+            f"--set {assignment}: '{text}' is no YAML value ({getattr(cause, 'problem', cause)}); quote it"
+        ) from cause
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:
@@ -172,7 +213,7 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
     node: Any = tree
     for step in parents:
         if isinstance(node, list):
-            if not step.isdigit() or int(step) >= len(node):
+            if not step.isdecimal() or int(step) >= len(node):
                 raise RecipeError(f"--set {assignment}: there is no entry '{step}' (0 to {len(node) - 1})")
             if isinstance(node[int(step)], str):
                 node[int(step)] = {node[int(step)]: {}}
@@ -183,13 +224,31 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
             node = node[step]
         else:
             raise RecipeError(f"--set {assignment}: '{step}' is a value, not a group of keys")
-    value = yaml.safe_load(text)
-    if isinstance(node, list) and last.isdigit() and int(last) < len(node):
+    value = parse_value(text, assignment)
+    if isinstance(node, list) and last.isdecimal() and int(last) < len(node):
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
         raise RecipeError(f"--set {assignment}: there is no place '{last}'")
+
+
+class _OneOfEach(yaml.SafeLoader):
+    """Safe loading that refuses a key that stands twice, of which YAML would silently take the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        """A mapping whose keys differ."""
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = key_node.value
+            if key in seen:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key '{key}' stands twice", key_node.start_mark
+                )
+            seen.add(key)
+        return super().construct_mapping(node, deep=deep)
 
 
 def load_yaml(path: Path) -> Any:
@@ -199,7 +258,7 @@ def load_yaml(path: Path) -> Any:
         RecipeError: it cannot be read or is no YAML; the message names the line.
     """
     try:
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEach)
     except OSError as cause:
         raise RecipeError(f"{path} cannot be read: {cause.strerror}") from cause
     except (yaml.YAMLError, UnicodeDecodeError) as cause:

@@ -14,12 +14,12 @@ import copy
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from itertools import combinations
+from itertools import combinations, pairwise
 from typing import TYPE_CHECKING, Literal
 
 import torch
 
-from compress.errors import RecipeError
+from compress.errors import ModelError, RecipeError
 from compress.layers import Stack, find_stack
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ def block_influence(hidden_states: Sequence[torch.Tensor], mask: torch.Tensor | 
         mask: boolean [batch, length] of real tokens; None when all are.
     """
     values = []
-    for before, after in zip(hidden_states, hidden_states[1:], strict=False):
+    for before, after in pairwise(hidden_states):
         cosine = torch.nn.functional.cosine_similarity(before.float(), after.float(), dim=-1)
         values.append(1 - float((cosine if mask is None else cosine[mask]).mean()))
     return values
@@ -97,6 +97,19 @@ def check_choice(layers: int, chosen: Sequence[int]) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def first_is_fixed(stack: Stack) -> bool:
+    """Whether only layer 0 can stand first, since its parameters are others (ModernBERT: no norm)."""
+    names = [{name for name, _ in layer.named_parameters()} for layer in stack.layers]
+    return any(other != names[0] for other in names[1:])
+
+
+def keeping_first(rule: Callable[[int, int], tuple[int, ...]], layers: int, keep: int) -> tuple[int, ...]:
+    """A rule's choice with layer 0 in it: the rule chooses among the others."""
+    if keep == 1:
+        return (0,)
+    return (0, *(index + 1 for index in rule(layers - 1, keep - 1)))
+
+
 @contextmanager
 def only(stack: Stack, chosen: Sequence[int]) -> Iterator[None]:
     """The model with some of its layers, for as long as the context lasts."""
@@ -120,7 +133,10 @@ def search(
     """
     stack = find_stack(teacher)
     scored = []
+    fixed = first_is_fixed(stack)
     for chosen in subsets(len(stack), keep):
+        if fixed and chosen[0] != 0:
+            continue
         with only(stack, chosen):
             scored.append((chosen, distance(teacher)))
     # A subset that computes no finite outputs comes last.
@@ -133,17 +149,23 @@ def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
     Args:
         teacher: left as it was.
         chosen: layers to keep, counted from 0.
+
+    Raises:
+        ModelError: layer 0 must stay and is not among them.
     """
     layers = len(find_stack(teacher))
     student = copy.deepcopy(teacher)
     stack = find_stack(student)
+    if chosen[0] != 0 and first_is_fixed(stack):
+        raise ModelError(
+            f"the first layer of a {type(teacher).__name__} is built unlike the others and must stay: "
+            f"choose layers that begin with 0, not {list(chosen)}"
+        )
     stack.replace([stack.layers[i] for i in chosen])
-    for owner in (stack.parent,):
-        for name, value in vars(owner).items():
-            if name in {stack.count, "n_layers", "num_layers", "num_hidden_layers"} and value == layers:
-                setattr(owner, name, len(chosen))
-    for name, value in student.config.to_dict().items():
-        if isinstance(value, list) and len(value) == layers and name == "layer_types":
-            setattr(student.config, name, [value[i] for i in chosen])
+    if getattr(stack.parent, stack.count, None) == layers:
+        setattr(stack.parent, stack.count, len(chosen))
+    types = getattr(student.config, "layer_types", None)
+    if isinstance(types, list) and len(types) == layers:
+        student.config.layer_types = [types[i] for i in chosen]
     setattr(student.config, stack.count, len(chosen))
     return student

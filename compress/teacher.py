@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -214,7 +214,7 @@ class TeacherCache:
                     noted = perf_counter()
 
     def _append(
-        self, streams: dict[str, BinaryIO], source: EncodedRows, rows: np.ndarray, description: str
+        self, streams: Mapping[str, BinaryIO], source: EncodedRows, rows: np.ndarray, description: str
     ) -> None:
         answer = self._teacher.answer(to_torch(source.gather(rows), rows, self._device))
         for name, tensor in answer.outputs.items():

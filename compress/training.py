@@ -13,7 +13,7 @@ import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, Literal
@@ -27,6 +27,7 @@ from compress import environment, log, processes, resume
 from compress.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
 from compress.dropout import DropoutSource, own_dropout
 from compress.errors import ModelError, TrainingError
+from compress.history import Evaluation, History, Progress, noted
 from compress.layers import find_stack
 from compress.schedule import Group, multiplier, parameter_groups
 from compress.stages import StageConfig
@@ -71,74 +72,6 @@ class TrainingConfig(StageConfig):
     freeze_embeddings: bool = False
     evaluations_per_epoch: int = Field(default=1, ge=1)
     checkpoint_seconds: float = Field(default=60.0, ge=0)
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The selection rows' figures at a step; the first is the task's main metric."""
-
-    step: int
-    epoch: float
-    metrics: dict[str, float]
-
-
-@dataclass(frozen=True)
-class History:
-    """What happened in a training run.
-
-    Attributes:
-        steps: optimizer steps.
-        epochs: passes over the rows.
-        losses: (step, mean loss since the point before), at most some 200 points.
-        evaluations: in order; empty where there were no selection rows.
-        best_step: whose weights were kept.
-        seconds: of work, earlier tries of a resumed run included.
-        rows_per_second: trained rows by those seconds.
-        precision: of the matrix products.
-        processes: how many trained together.
-    """
-
-    steps: int
-    epochs: float
-    losses: tuple[tuple[int, float], ...]
-    evaluations: tuple[Evaluation, ...]
-    best_step: int
-    seconds: float
-    rows_per_second: float
-    precision: str
-    processes: int
-
-    @property
-    def best(self) -> Evaluation | None:
-        """The evaluation whose weights were kept."""
-        return next((e for e in self.evaluations if e.step == self.best_step), None)
-
-    def facts(self) -> dict[str, Any]:
-        """The same as a JSON value, for a manifest."""
-        return asdict(self)
-
-
-@dataclass(frozen=True)
-class _Progress:
-    """Where a run is: all that a checkpoint holds besides tensors."""
-
-    step: int = 0
-    seconds: float = 0.0
-    losses: tuple[tuple[int, float], ...] = ()
-    pending: tuple[float, int] = (0.0, 0)
-    evaluations: tuple[Evaluation, ...] = ()
-    best_step: int = 0
-
-    @classmethod
-    def of(cls, state: dict[str, Any]) -> _Progress:
-        return cls(
-            step=state["step"],
-            seconds=state["seconds"],
-            losses=tuple((int(s), float(v)) for s, v in state["losses"]),
-            pending=(float(state["pending"][0]), int(state["pending"][1])),
-            evaluations=tuple(Evaluation(**e) for e in state["evaluations"]),
-            best_step=state["best_step"],
-        )
 
 
 def better(candidate: dict[str, float], best: dict[str, float] | None) -> bool:
@@ -237,7 +170,7 @@ class _Run:
         self.team = team
         self.description = description
         self.masks = DropoutSource()
-        self.precision = _precision(config.precision, team.device)
+        self.precision = precision_of(config.precision, team.device)
         self.groups = _groups(model, config)
         self.names = tuple(name for group in self.groups for name in group.names)
         self.trained = [p for group in self.groups for p in group.parameters]
@@ -270,7 +203,7 @@ class _Run:
                 self.model.train()
                 for batch, (_, weight) in zip(batches, shares, strict=True):
                     loss = self._step(wrapped, batch, weight, progress.step, total, per_epoch)
-                    progress = _noted(progress, loss, stride, total)
+                    progress = noted(progress, loss, stride, total)
                     bar.advance(1, note=f"loss {loss:.3f}")
                     progress = replace(progress, seconds=perf_counter() - began)
                     if progress.step in due:
@@ -332,7 +265,7 @@ class _Run:
         self.optimizer.zero_grad(set_to_none=True)
         return shown
 
-    def _judge(self, progress: _Progress, per_epoch: int) -> _Progress:
+    def _judge(self, progress: Progress, per_epoch: int) -> Progress:
         """Score the selection rows; keep the weights where they are the best so far."""
         if self.evaluate is None:
             return progress
@@ -368,7 +301,7 @@ class _Run:
         state = self.model.state_dict()
         return {name: t for name, t in state.items() if name in trained or name not in parameters}
 
-    def _save(self, progress: _Progress) -> None:
+    def _save(self, progress: Progress) -> None:
         """Write where the run is; afterwards drop best weights that it no longer names."""
         if not self.team.main:
             return
@@ -382,13 +315,13 @@ class _Run:
             if old != self._best(progress.best_step):
                 old.unlink()
 
-    def _restore(self) -> _Progress:
+    def _restore(self) -> Progress:
         """Go back to the last checkpoint of this very run, if there is one."""
         tensors, state = self._read_latest() if self.team.main else ({}, None)
         state = self.team.share(state)
         if state is None:
-            return _Progress()
-        progress = _Progress.of(state)
+            return Progress()
+        progress = Progress.of(state)
         log.info("%s: going on after step %d", self.description, progress.step)
         # The weights of other processes follow from the main one's when the model is wrapped.
         self._load({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
@@ -427,7 +360,7 @@ class _Run:
                 f"not ({', '.join(unexpected[:3])}): remove that folder and start again"
             )
 
-    def _take_best(self, progress: _Progress) -> None:
+    def _take_best(self, progress: Progress) -> None:
         if progress.best_step in (0, progress.step):
             return
         if self.team.main:
@@ -449,16 +382,8 @@ class _Run:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def _noted(progress: _Progress, loss: float, stride: int, total: int) -> _Progress:
-    """One step further, with the loss added to the curve."""
-    step = progress.step + 1
-    amount, steps = progress.pending[0] + loss, progress.pending[1] + 1
-    if steps < stride and step < total:
-        return replace(progress, step=step, pending=(amount, steps))
-    return replace(progress, step=step, losses=(*progress.losses, (step, amount / steps)), pending=(0.0, 0))
-
-
-def _precision(wanted: str, device: str) -> str:
+def precision_of(wanted: str, device: str) -> str:
+    """``bf16`` or ``fp32``: what ``TrainingConfig.precision`` means on a device."""
     if wanted != "auto":
         return wanted
     return "bf16" if environment.bf16_is_fast(device) else "fp32"
@@ -502,7 +427,7 @@ def _frozen(model: nn.Module, embeddings: bool) -> Iterator[None]:
         yield
         return
     try:
-        found = model.get_input_embeddings()  # type: ignore[operator]
+        found = model.get_input_embeddings()
     except (AttributeError, NotImplementedError) as cause:
         raise ModelError(
             f"a {type(model).__name__} has no input embeddings to freeze: leave freeze_embeddings off"

@@ -138,6 +138,9 @@ def compare(
     layers: Annotated[
         bool, typer.Option("--layers", help="Also compare hidden states, and name the first bad layer.")
     ] = False,
+    layer_limit: Annotated[
+        float, typer.Option("--layer-limit", min=0.0, help="Relative error above which a layer diverges.")
+    ] = 0.05,
     rows: Annotated[int | None, typer.Option("--rows", min=1, help="At most this many rows.")] = None,
     device: options.Device = "cpu",
     threads: options.Threads = None,

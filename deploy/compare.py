@@ -54,7 +54,7 @@ class Comparison:
         divergence_p99: the same at the 99th percentile.
         outputs: error of each output.
         layers: relative error of each layer, where it was asked for.
-        first_diverging: the first layer above ``LAYER_LIMIT``, where there is one.
+        first_diverging: the first layer above the limit, where there is one.
         provenance: what ran each of the two.
     """
 
@@ -94,6 +94,7 @@ def compare(
     threads: int | None = None,
     batch_size: int = 16,
     layers: bool = False,
+    layer_limit: float = LAYER_LIMIT,
 ) -> Comparison:
     """Run both on the same rows.
 
@@ -106,6 +107,7 @@ def compare(
         threads: CPU threads; all CPUs when None.
         batch_size: rows at once.
         layers: whether hidden states are compared as well.
+        layer_limit: relative error above which a layer diverges.
 
     Raises:
         UserError: the two do different tasks, or their outputs do not mean the same.
@@ -155,7 +157,7 @@ def compare(
         outputs=tuple(output_error(name, wanted.arrays[name], found.arrays[name]) for name in wanted.links),
         provenance=(ran[0], ran[1]),
         layers=errors,
-        first_diverging=first_diverging(errors, LAYER_LIMIT),
+        first_diverging=first_diverging(errors, layer_limit),
     )
 
 

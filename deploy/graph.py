@@ -10,6 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
+from compress.errors import ModelError
 from deploy.graph_facts import MODEL as MODEL
 
 # protobuf cannot hold 2 GiB; what is near it goes to a file of its own.
@@ -162,11 +163,15 @@ def attribute(node: onnx.NodeProto, name: str, default: float) -> float:
 
 
 def set_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
-    """The graph at a higher opset of the default domain, by ONNX's own converter.
+    """The graph at a version of the default domain or a higher one, by ONNX's own converter.
 
-    Graphs above protobuf's limit cannot pass through it and are returned as they are when they are
-    at that version already.
+    Raises:
+        ModelError: the weights are above protobuf's limit, which the converter cannot pass.
     """
     if opset(model) >= version:
         return model
+    if weight_bytes(model) > _PROTOBUF_LIMIT:
+        raise ModelError(
+            f"a graph of more than 2 GB cannot be raised to opset {version}: export it with opset: {version}"
+        )
     return onnx.version_converter.convert_version(model, version)

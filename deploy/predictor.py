@@ -146,7 +146,9 @@ def as_row(given: Given, columns: Mapping[str, Column], label: str, number: int)
         )
     for role in roles:
         if columns[role].required and role not in found:
-            has = ", ".join(map(str, given)) if isinstance(given, Mapping) else "nothing"
+            if isinstance(given, Mapping) and role in given:
+                raise DataError(f"row {number}: '{role}' is null; give a value")
+            has = ", ".join(map(str, given)) if isinstance(given, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
     return {role: _cell(cell, columns[role].holds, role, number) for role, cell in found.items()}
 

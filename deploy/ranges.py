@@ -72,12 +72,17 @@ class Histogram:
 
 
 def quantile(histogram: Histogram, share: float) -> float:
-    """The value below which a share of the counts lies, linear within its bin."""
+    """The smallest value that at least a share of the counts does not exceed, linear within its bin."""
     total = histogram.counts.sum()
     if total == 0:
         return histogram.low
-    cumulative = np.concatenate([[0], np.cumsum(histogram.counts)]) / total
-    return float(np.interp(share, cumulative, histogram.edges))
+    cumulative = np.cumsum(histogram.counts) / total
+    place = min(int(np.searchsorted(cumulative, share, side="left")), histogram.bins - 1)
+    below = float(cumulative[place - 1]) if place else 0.0
+    inside = float(cumulative[place]) - below
+    part = min(max((share - below) / inside, 0.0), 1.0) if inside > 0 else 1.0
+    edges = histogram.edges
+    return float(edges[place] + part * (edges[place + 1] - edges[place]))
 
 
 def percentile(histogram: Histogram, percent: float, symmetric: bool) -> tuple[float, float]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +15,12 @@ if TYPE_CHECKING:
     from deploy.parity import Infer
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_HEAVY = frozenset(
+    {
+        *("MatMul", "FusedMatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"),
+        *("Attention", "MultiHeadAttention", "LayerNormalization", "SkipLayerNormalization", "Softmax"),
+    }
+)
 
 
 def onnxruntime() -> Any:
@@ -72,6 +78,9 @@ def open_session(
         settings["device_id"] = device.split(":", 1)[1]
     providers: list[Any] = [(wanted, settings)]
     source = str(graph) if isinstance(graph, Path) else graph
+    on_device = wanted != _PROVIDERS["cpu"]
+    if on_device:
+        chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(source, sess_options=chosen, providers=providers)
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
@@ -80,7 +89,32 @@ def open_session(
             f"{', '.join(session.get_providers())}: its {wanted} cannot be loaded here "
             "(paredown doctor says what is missing); use --device cpu"
         )
+    if on_device:
+        left = misplaced(placement(session), wanted)
+        if left:
+            raise UserError(
+                f"'{device}' was asked for and {wanted} left {len(left)} heavy nodes to the CPU "
+                f"(such as {left[0]}): this graph does not run there; use --device cpu or another precision"
+            )
     return session
+
+
+def placement(session: Any) -> list[tuple[str, str, str]]:
+    """Provider, operator and name of every node, for a session that recorded them."""
+    return [
+        (part.ep_name, node.op_type, node.name)
+        for part in session.get_provider_graph_assignment_info()
+        for node in part.get_nodes()
+    ]
+
+
+def misplaced(placed: Sequence[tuple[str, str, str]], wanted: str) -> list[str]:
+    """Names of the heavy nodes that another provider runs.
+
+    Shape arithmetic stays on the CPU on purpose; products, norms and softmax there mean that the
+    device computes next to nothing and waits for copies.
+    """
+    return [name or op for where, op, name in placed if where != wanted and op in _HEAVY]
 
 
 def infer_with(session: Any) -> Infer:

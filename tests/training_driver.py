@@ -48,7 +48,7 @@ def rows(count: int = 203, seed: int = 5) -> list[dict[str, object]]:
     return made
 
 
-def encode(some) -> Batch:  # noqa: ANN001
+def encode(some) -> Batch:
     """Padded to the longest."""
     width = max(len(row["ids"]) for row in some)
     ids = np.zeros((len(some), width), dtype=np.int64)
@@ -65,7 +65,7 @@ def build(seed: int = 0) -> Small:
         return Small()
 
 
-def objective(model: torch.nn.Module, batch) -> torch.Tensor:  # noqa: ANN001
+def objective(model: torch.nn.Module, batch) -> torch.Tensor:
     """Cross entropy."""
     return torch.nn.functional.cross_entropy(model(**batch.inputs).float(), batch.labels)
 
@@ -93,7 +93,7 @@ def main(scratch: Path, out: Path, pause: float) -> None:
     model = build()
     data = rows()
 
-    def slow(wrapped: torch.nn.Module, batch) -> torch.Tensor:  # noqa: ANN001
+    def slow(wrapped: torch.nn.Module, batch) -> torch.Tensor:
         time.sleep(pause)
         sys.stdout.write("step\n")
         sys.stdout.flush()

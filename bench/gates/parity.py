@@ -1,7 +1,8 @@
 """How far a converted model's outputs may be from its source's: what the conversion itself recorded.
 
 The figures come from the artifact's manifest: the stage that converted it compared it with its source
-on real rows, at several shapes and masks. Nothing is measured again.
+on real rows. Export and fusion record the largest difference of each case (``parity``), quantization the
+mean divergence from the float graph (``against_float``). Nothing is measured again.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ class Config(GateConfig):
 
     Attributes:
         max_abs_at_most: largest absolute difference of any output on any case.
-        kl_at_most: largest Kullback-Leibler divergence from the source's distribution, in nats.
+        kl_at_most: mean Kullback-Leibler divergence from the source's distribution, in nats a row.
     """
 
     max_abs_at_most: Number | None = None
@@ -37,22 +38,22 @@ class Config(GateConfig):
 
 
 def figures(facts: Mapping[str, Any]) -> dict[str, float]:
-    """The worst figures that a stage recorded under ``parity``: ``max_abs``, and ``kl`` where it has one.
+    """The figures that a stage recorded: ``max_abs``, the worst of all cases, and ``kl``, where it has them.
 
     Args:
-        facts: of the artifact; ``parity`` holds ``cases``, each with ``largest`` and perhaps ``kl``.
+        facts: of the artifact; ``parity`` holds ``cases`` with a ``largest`` each, or, like
+            ``against_float``, a ``divergence_mean``.
     """
-    parity = facts.get("parity")
-    if not isinstance(parity, Mapping):
-        return {}
-    cases = [case for case in parity.get("cases", []) if isinstance(case, Mapping)]
     found: dict[str, float] = {}
-    for name, key in (("max_abs", "largest"), ("kl", "kl")):
-        values = [float(case[key]) for case in cases if case.get(key) is not None]
-        if name in parity:
-            values.append(float(parity[name]))
-        if values:
-            found[name] = max(values)
+    for name in ("parity", "against_float"):
+        recorded = facts.get(name)
+        if not isinstance(recorded, Mapping):
+            continue
+        largest = [float(case["largest"]) for case in recorded.get("cases", ())]
+        if largest:
+            found["max_abs"] = max(largest)
+        if recorded.get("divergence_mean") is not None:
+            found["kl"] = float(recorded["divergence_mean"])
     return found
 
 

@@ -63,7 +63,6 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     better=BETTER,
                     ratio=own / float(np.median(by_name[subject.baseline])),
                     samples=tuple(by_name[lane.name]),
-                    notes=("one process",) if config.processes == 1 else (),
                 )
             )
     return found

@@ -14,7 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from compress import artifact, log
-from compress.data.layout import lay_out
+from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
@@ -175,11 +175,17 @@ def fingerprint(config: DataConfig, seed: int, side: Literal["training", "evalua
         DataError: the data cannot be found.
     """
     wanted = ("train", "selection", "unlabeled") if side == "training" else ("eval",)
-    layout = lay_out(config, wanted)
+    source = open_source(config)
+    pin = source.pin()
+    if pin is not None:
+        rows: Any = [pin, {name: getattr(config, name) for name in wanted}]
+    else:
+        layout = lay_out(config, wanted)
+        rows = {name: layout.source.identity(split) for name, split in layout.splits.items()}
     content: dict[str, Any] = {
         "version": VERSION,
         "side": side,
-        "splits": {name: layout.source.identity(split) for name, split in layout.splits.items()},
+        "rows": rows,
         "columns": config.columns,
         "labels": config.labels,
     }

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compress import artifact
 from compress.data.files import Table, from_dataset
 from compress.data.sources import card_license
 from compress.errors import DataError
@@ -109,15 +108,17 @@ class HubData:
         """Names of the splits, sorted."""
         return tuple(sorted(self._data))
 
+    def pin(self) -> str | None:
+        """The id, its config and the commit."""
+        return f"{self.name}:{self.config}@{self.commit}"
+
     def read(self, split: str) -> Table:
         """The rows of a split."""
         return from_dataset(self._data[split], f"{self.name} ({split})")
 
     def identity(self, split: str) -> str:
         """What changes whenever the split's rows could."""
-        return artifact.digest_text(
-            artifact.canonical_json(["hub", self.name, self.config, self.commit, split])
-        )
+        return f"{self.pin()} {split}"
 
     def _file(self, name: str) -> Path | None:
         from huggingface_hub import hf_hub_download

@@ -26,6 +26,10 @@ class Source(Protocol):
         """Names of the splits, sorted."""
         ...
 
+    def pin(self) -> str | None:
+        """What identifies all splits at once, where nothing needs to be read for it; else None."""
+        ...
+
     def read(self, split: str) -> Table:
         """The rows of a split."""
         ...
@@ -109,6 +113,10 @@ class Files:
     def splits(self) -> tuple[str, ...]:
         """Names of the splits, sorted."""
         return tuple(sorted(self._paths))
+
+    def pin(self) -> str | None:
+        """Files are identified one by one."""
+        return None
 
     def paths(self, split: str) -> tuple[Path, ...]:
         """The files of a split."""

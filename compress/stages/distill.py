@@ -13,36 +13,21 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from pydantic import Field, model_validator
+from pydantic import model_validator
 
-from compress import artifact, catalog, checkpoint, log, processes
+from compress import artifact, checkpoint, origins, pretrained, processes
 from compress.artifact import Artifact
-from compress.batching import EncodedRows, plan_sorted, to_torch
 from compress.distillation import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError
+from compress.history import History
+from compress.layer_choice import Calibration, choose_layers
 from compress.layers import find_stack
-from compress.losses import kl_loss
 from compress.objectives import TaskObjective
 from compress.selection import Selection, row_lengths
 from compress.stages import Context, Role
-from compress.student import (
-    SEARCH_LIMIT,
-    Rule,
-    block_influence,
-    by_influence,
-    check_choice,
-    check_keep,
-    cut,
-    drop_top,
-    every_other,
-    search,
-    subsets,
-    uniform_map,
-)
-from compress.taps import real_tokens
+from compress.student import Rule, cut, uniform_map
 from compress.tasks import Batch, Head, Row
-from compress.training import History, TrainingConfig, train
+from compress.training import TrainingConfig, train
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -58,8 +43,6 @@ NEEDS_DATA = True
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = True
-
-_SHOWN = 10
 
 
 class Config(DistillationConfig, TrainingConfig):
@@ -80,7 +63,6 @@ class Config(DistillationConfig, TrainingConfig):
     student: Path | None = None
     teacher: str = "source"
     control: bool = False
-    epochs: int = Field(default=3, ge=1)
 
     @model_validator(mode="after")
     def _one_student(self) -> Config:
@@ -90,11 +72,19 @@ class Config(DistillationConfig, TrainingConfig):
 
 
 def reads(config: Config) -> tuple[Path, ...]:
-    """The folders of a given student and a given teacher."""
-    given = [config.student] if config.student is not None else []
+    """The folders of a given student and a given teacher.
+
+    Raises:
+        RecipeError: one of them is not there.
+    """
+    given = {"student": config.student} if config.student is not None else {}
     if config.teacher not in {"source", "original"}:
-        given.append(Path(config.teacher))
-    return tuple(given)
+        given["teacher"] = Path(config.teacher)
+    for role, folder in given.items():
+        if not folder.is_dir():
+            also = ", 'source' or 'original'" if role == "teacher" else ""
+            raise RecipeError(f"distill: there is no {role} at {folder}; allowed are a model folder{also}")
+    return tuple(given.values())
 
 
 def run(source: Artifact | None, config: Config, ctx: Context) -> None:
@@ -114,10 +104,14 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
     max_length = checkpoint.read_max_length(folder)
-    origin = config.student or source.path
+    origin = config.student or folder
     if config.student is None:
-        chosen = choose_layers(teacher, config, task, head, processor, data, max_length, ctx)
-        student, layer_map = cut(teacher, chosen), tuple(layer + 1 for layer in chosen)
+        place = processes.team(ctx.device).device
+        calibration = Calibration(task, head, processor, data.calibration, max_length, place)
+        choice = choose_layers(teacher, config.layers, config.rule, calibration)
+        for name, value in choice.facts.items():
+            ctx.record(name, value)
+        student, layer_map = cut(teacher, choice.layers), tuple(layer + 1 for layer in choice.layers)
     else:
         student = given_student(config.student, head, data, processor, ctx)
         layer_map = uniform_map(len(find_stack(student)), len(find_stack(teacher)))
@@ -141,7 +135,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         description="distill",
     )
     ctx.record("training", history.facts())
-    ctx.record("layers", list(layer_map))
+    ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
     if control is not None:
         plain = train_alone(control, task, head, processor, data, max_length, training, history.steps, ctx)
         ctx.record("control", comparison(history, plain))
@@ -154,20 +148,11 @@ def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifac
     """The folder of the teacher that a config means.
 
     Raises:
-        RecipeError: there is no such teacher.
+        RecipeError: this run has no original.
     """
-    if config.teacher == "source":
-        return source.path
-    if config.teacher == "original":
-        chain = [each for each in (*ancestors, source) if each.kind == "torch"]
-        tuned = [each for each in chain if each.manifest.stage == "finetune"]
-        return (tuned or chain)[0].path
-    path = Path(config.teacher)
-    if not path.is_dir():
-        raise RecipeError(
-            f"distill: there is no teacher at {path}; allowed are 'source', 'original' or a model folder"
-        )
-    return path
+    chain = [each for each in (*ancestors, source) if each.kind == "torch"]
+    found = origins.teacher_artifact(config.teacher, chain)
+    return found.path if found is not None else Path(config.teacher)
 
 
 def given_student(
@@ -176,13 +161,9 @@ def given_student(
     """A student out of a folder, with the teacher's head; refused where it reads rows differently.
 
     Raises:
-        RecipeError: there is no such folder.
         ModelError: it is no model of the task, or its processor encodes rows in another way.
     """
-    if not folder.is_dir():
-        raise RecipeError(f"distill: there is no student at {folder}; give a model folder or an artifact")
-    loaded = catalog.load("stage", "load").pretrained(folder, ctx.task, head, ctx.seed)
-    student: PreTrainedModel = loaded.model
+    student = pretrained.load(folder, ctx.task, head, ctx.seed).model
     theirs = ctx.task.head_of(student.config.to_dict())
     if theirs != head:
         raise ModelError(
@@ -198,108 +179,6 @@ def given_student(
             "(another tokenizer or image size): distillation needs a student that reads rows like its teacher"
         )
     return student
-
-
-def choose_layers(
-    teacher: PreTrainedModel,
-    config: Config,
-    task: Any,
-    head: Head,
-    processor: Any,
-    data: TrainingData,
-    max_length: int | None,
-    ctx: Context,
-) -> tuple[int, ...]:
-    """The teacher's layers that the student keeps, counted from 0; what was tried is recorded."""
-    layers = len(find_stack(teacher))
-    if isinstance(config.layers, tuple):
-        return check_choice(layers, config.layers)
-    keep = config.layers if config.layers is not None else max(1, layers // 2)
-    check_keep(layers, keep)
-    rule = config.rule
-    if rule == "auto":
-        rule = "search" if len(subsets(layers, keep)) <= SEARCH_LIMIT else "every-other"
-    if rule == "every-other":
-        return every_other(layers, keep)
-    if rule == "drop-top":
-        return drop_top(keep)
-    calibration = Calibration(task, head, processor, data.calibration, max_length, ctx.device)
-    teacher.to(ctx.device)  # type: ignore[arg-type]
-    if rule == "block-influence":
-        influence = calibration.influence(teacher)
-        ctx.record("block_influence", influence)
-        chosen = by_influence(influence, keep)
-    else:
-        calibration.remember(teacher)
-        tried = search(teacher, keep, calibration.distance)
-        ctx.record("tried", [{"layers": list(c), "kl": kl} for c, kl in tried[:_SHOWN]])
-        chosen = tried[0][0]
-        log.info("distill: keeps layers %s (KL %.4f, of %d subsets)", list(chosen), tried[0][1], len(tried))
-    teacher.to("cpu")  # type: ignore[arg-type]
-    return chosen
-
-
-class Calibration:
-    """What a model answers to the calibration rows, compared with what the whole teacher answers."""
-
-    def __init__(
-        self,
-        task: Any,
-        head: Head,
-        processor: Any,
-        rows: Sequence[Row],
-        max_length: int | None,
-        device: str,
-    ) -> None:
-        """Encode the rows.
-
-        Raises:
-            DataError: there are none.
-        """
-        if len(rows) == 0:
-            raise DataError("distill: choosing layers by search or block influence needs calibration rows")
-        lengths = row_lengths(task, rows, processor, max_length)
-        source = EncodedRows(
-            rows, lambda some: task.encode(some, processor, head, max_length, labelled=False), lengths
-        )
-        plan = plan_sorted(lengths, len(rows), 64)
-        self._batches = [to_torch(source.gather(part), part, device) for part in plan]
-        self._task = task
-        self._links = task.link(head)
-        self._answers: list[dict[str, torch.Tensor]] = []
-
-    def _run(self, model: PreTrainedModel) -> list[dict[str, torch.Tensor]]:
-        with torch.inference_mode():
-            return [
-                {name: model(**batch.inputs)[name] for name in self._links} for batch in self._batches
-            ]
-
-    def remember(self, teacher: PreTrainedModel) -> None:
-        """Take a model's answers as the ones to compare with."""
-        self._answers = self._run(teacher)
-
-    def distance(self, model: PreTrainedModel) -> float:
-        """Mean KL from the remembered answers, over all rows."""
-        total, rows = 0.0, 0
-        for batch, ours, theirs in zip(self._batches, self._run(model), self._answers, strict=True):
-            counts = self._task.positions(batch.arrays)
-            at = None if counts is None else torch.from_numpy(counts).to(next(iter(ours.values())).device)
-            for name, link in self._links.items():
-                total += float(kl_loss(ours[name], theirs[name], link, 1.0, at)) * len(batch)
-            rows += len(batch)
-        return total / rows
-
-    def influence(self, model: PreTrainedModel) -> list[float]:
-        """Block influence of every layer, averaged over the rows."""
-        sums: np.ndarray | None = None
-        rows = 0
-        for batch in self._batches:
-            with torch.inference_mode():
-                states = model(**batch.inputs, output_hidden_states=True)["hidden_states"]
-            values = np.array(block_influence(states, real_tokens(batch.inputs, states[0].shape[1])))
-            sums = values * len(batch) if sums is None else sums + values * len(batch)
-            rows += len(batch)
-        return [] if sums is None else (sums / rows).tolist()
 
 
 def train_alone(
@@ -325,7 +204,9 @@ def train_alone(
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length)
+        if len(data.selection)
+        else None,
         config=training.model_copy(update={"steps": steps}),
         scratch=ctx.scratch / "control",
         seed=ctx.seed,

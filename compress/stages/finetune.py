@@ -40,7 +40,7 @@ class Config(TrainingConfig):
     """How to train; see ``compress.training.TrainingConfig``."""
 
 
-def reads(config: Config) -> tuple[Path, ...]:  # noqa: ARG001 - the contract's signature
+def reads(config: Config) -> tuple[Path, ...]:
     """Nothing besides source and data."""
     return ()
 
@@ -70,7 +70,9 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length) if len(data.selection) else None,
+        evaluate=Selection(task, head, data.selection, processor, max_length)
+        if len(data.selection)
+        else None,
         config=config,
         scratch=ctx.scratch,
         seed=ctx.seed,

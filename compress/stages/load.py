@@ -7,7 +7,7 @@ Python files ignored.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,13 @@ import torch
 import transformers
 from pydantic import field_validator, model_validator
 
-from compress import adapters, architecture, artifact, checkpoint, data, hub, log, pretrained
+from compress import adapters, architecture, artifact, catalog, checkpoint, hub, length, log, pretrained
 from compress.artifact import Artifact
-from compress.errors import ModelError
+from compress.data import columns, layout
+from compress.errors import DataError, ModelError
 from compress.head import replace_head
 from compress.hub import Snapshot
+from compress.recipe import DataConfig
 from compress.stages import Context, Role, StageConfig
 from compress.tasks import Head
 
@@ -34,13 +36,6 @@ DETERMINISTIC = True
 ANCESTORS = False
 
 _CHECK_ROWS = 16
-# Position tables that begin after the padding index, so that they are longer than the longest text.
-_OFFSET_POSITIONS = frozenset(
-    {
-        *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer"),
-        *("mpnet", "data2vec-text", "xmod", "ibert", "esm"),
-    }
-)
 
 
 class Config(StageConfig):
@@ -111,20 +106,53 @@ def find(config: Config) -> Sources:
     return Sources(base=adapters.find_base(adapters.read(first.folder)), adapter=first)
 
 
-def infer_task(config: Config) -> str:
-    """The task of the model that a configuration means.
+def infer_task(config: Config, rows: DataConfig | None = None) -> str:
+    """The task of the model that a configuration means; without a head, the one that the data's columns fit.
+
+    Args:
+        config: of this stage.
+        rows: where the data is, if there is any.
 
     Raises:
-        ModelError: it does not say.
+        ModelError: neither says.
     """
     if config.architecture is not None:
-        raise ModelError("an architecture with fresh weights does not say its task: give 'task:' (or --task)")
-    sources = find(config)
-    if sources.adapter is not None:
-        named = adapters.read(sources.adapter.folder).task
+        content: Mapping[str, Any] = config.architecture
+        reason = "an architecture with fresh weights does not say its task: give 'task:' (or --task)"
+    else:
+        sources = find(config)
+        named = adapters.read(sources.adapter.folder).task if sources.adapter is not None else None
         if named is not None:
             return named
-    return architecture.infer_task(sources.base.folder)
+        content = architecture.read_config(sources.base.folder)
+        if not architecture.is_headless(content):
+            return architecture.infer_task(sources.base.folder)
+        reason = architecture.no_head(sources.base.folder, content)
+    if rows is None:
+        raise ModelError(reason)
+    fitting = _fitting_tasks(architecture.parse_config(content, "the model"), rows)
+    if len(fitting) != 1:
+        raise ModelError(f"{reason}; the data's columns fit {' and '.join(fitting) or 'none of them'}")
+    return fitting[0]
+
+
+def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> list[str]:
+    """The tasks that the architecture has a class for and whose columns the training rows have."""
+    laid = layout.lay_out(rows, ("train",))
+    if "train" not in laid.splits:
+        return []
+    table = laid.source.read(laid.splits["train"])
+    fitting = []
+    for name in catalog.names("task"):
+        task = catalog.load("task", name)
+        try:
+            architecture.model_class(config, task)
+            found = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
+        except (ModelError, DataError):
+            continue
+        if task.LABEL in found:
+            fitting.append(name)
+    return fitting
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -238,7 +266,7 @@ def _rows_to_compare(
         rows = list(ctx.data.calibration[:_CHECK_ROWS])
         processor = ctx.task.load_processor(processor_folder)
         head = ctx.task.head_of(model.config.to_dict())
-        limit = _longest(model.config, processor)
+        limit = length.longest(model.config, processor)
         batch = ctx.task.encode(rows, processor, head, limit, labelled=False)
         return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
     generator = torch.Generator().manual_seed(ctx.seed)
@@ -247,18 +275,9 @@ def _rows_to_compare(
         height, width = (size, size) if isinstance(size, int) else size
         shape = (_CHECK_ROWS, model.config.num_channels, height, width)
         return {"pixel_values": torch.rand(shape, generator=generator)}
-    length = min(16, _positions(model.config) or 16)
-    ids = torch.randint(model.config.vocab_size, (_CHECK_ROWS, length), generator=generator)
+    tokens = min(16, length.positions(model.config) or 16)
+    ids = torch.randint(model.config.vocab_size, (_CHECK_ROWS, tokens), generator=generator)
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-def _positions(config: transformers.PretrainedConfig) -> int | None:
-    """Tokens that fit the position table; None where there is none."""
-    table = getattr(config, "max_position_embeddings", None)
-    if not isinstance(table, int):
-        return None
-    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
-    return table - offset
 
 
 def _record_origin(sources: Sources, ctx: Context) -> None:
@@ -269,44 +288,21 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
 
 
 def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
-    """Choose the token limit, and say which share of the training rows it cuts.
-
-    The data's own ``max_length`` where it is given; else what the training rows need; without data what the
-    folder's ``encoding.json`` says, or what the model takes.
-
-    Raises:
-        ModelError: the data asks for more tokens than the model takes.
-    """
+    """Choose the token limit, write it down, and say which share of the training rows it cuts."""
     processor = ctx.task.load_processor(ctx.out)
-    most = _longest(config, processor)
-    rows = _rows_with_lengths(ctx)
+    rows: Sequence[Any] = ()
+    if ctx.data is not None:
+        rows = ctx.data.train if len(ctx.data.train) else ctx.data.unlabeled
     lengths = ctx.task.lengths(rows, processor) if rows else None
     if ctx.data is None or lengths is None:
         known = checkpoint.read_max_length(ctx.out) if ctx.data is None else None
-        chosen = known or (most if hasattr(processor, "model_max_length") else None)
-        checkpoint.write_max_length(ctx.out, chosen)
+        most = length.longest(config, processor) if hasattr(processor, "model_max_length") else None
+        checkpoint.write_max_length(ctx.out, known or most)
         return
-    asked = ctx.data.facts.get("max_length")
-    if asked is not None and most is not None and asked > most:
-        raise ModelError(f"data.max_length is {asked} and the model takes at most {most} tokens: lower it")
-    limit, share = data.choose_max_length(lengths, most)
-    if asked is not None:
-        limit, share = asked, float((lengths > asked).mean())
+    limit, share = length.choose(
+        lengths, asked=ctx.data.facts.get("max_length"), most=length.longest(config, processor)
+    )
     checkpoint.write_max_length(ctx.out, limit)
     ctx.record("max_length", limit)
     ctx.record("truncated_share", share)
     log.info("texts are cut after %d tokens: %.2f %% of %d rows", limit, 100 * share, len(lengths))
-
-
-def _rows_with_lengths(ctx: Context) -> Sequence[Any]:
-    if ctx.data is None:
-        return ()
-    return ctx.data.train if len(ctx.data.train) else ctx.data.unlabeled
-
-
-def _longest(config: transformers.PretrainedConfig, processor: Any) -> int | None:
-    """Tokens that model and tokenizer take; None where neither has a limit."""
-    # A tokenizer without a limit says 10**30.
-    of_tokenizer = getattr(processor, "model_max_length", None)
-    limits = [n for n in (_positions(config), of_tokenizer) if n is not None and n < 10**6]
-    return min(limits) if limits else None

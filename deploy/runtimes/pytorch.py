@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 from typing import Any
 
 import numpy as np
@@ -50,7 +52,16 @@ class Runner(Base):
         self._mode, self._precision = mode, precision
 
     def open(self) -> None:
-        """Load the model and fix the number of threads."""
+        """Load the model and fix the number of threads.
+
+        Raises:
+            UserError: the mode cannot work here.
+        """
+        if self._mode == "compiled" and self.device == "cpu" and not _compiler():
+            raise UserError(
+                "mode 'compiled' needs a C++ compiler on CPUs (g++, clang++ or $CXX): install one, or use "
+                "mode 'eager'"
+            )
         task = catalog.load("task", self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
         spec = task.export_spec(config, task.load_processor(self.artifact.path), task.head_of(config))
@@ -115,6 +126,12 @@ class Runner(Base):
             "threads": str(torch.get_num_threads()),
             "torch": torch.__version__,
         }
+
+
+def _compiler() -> str | None:
+    """The C++ compiler that ``torch.compile`` would call."""
+    names = (os.environ.get("CXX"), "g++", "clang++")
+    return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
 def _input(name: str, axes: dict[int, str], config: dict[str, Any], limits: dict[int, int]) -> TensorSpec:

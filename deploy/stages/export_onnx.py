@@ -73,7 +73,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     scratch = ctx.scratch / "traced"
     shutil.rmtree(scratch, ignore_errors=True)
     scratch.mkdir(parents=True)
-    log.info("exporting %s with %s at opset %d", source.path.name, config.exporter, config.opset)
+    log.detail("tracing with the %s exporter at opset %d", config.exporter, config.opset)
     torch_export.export(
         wrapped,
         traced,

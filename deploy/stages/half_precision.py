@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,6 +15,7 @@ from compress.stages import Context, StageConfig
 from deploy import graph, graph_facts, guard, half, observe, parity, products, ranges, variants
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.outputs import collect
+from deploy.reference import reference_infer
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -89,18 +89,19 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     stayed = half.convert(model, config.precision, frozenset(kept))
     path = graph.save(model, ctx.out)
     reference = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
-    candidate, by = _candidate(path, config.precision, ctx.threads)
+    candidate = reference_infer(path)
+    if config.precision == "fp16":
+        open_session(path, threads=ctx.threads)  # it must load where people will try it first
     if facts.precision == "int8":
         figures = _moved(reference, candidate, encoder, rows[::step][:_MOVED_ROWS], config)
     else:
         tolerance = parity.FP16 if config.precision == "fp16" else parity.BF16
         if config.tolerance is not None:
             tolerance = parity.Tolerance(tolerance.absolute, config.tolerance)
-        cases = encoder.cases(rows, ctx.seed)
-        on = _short(cases) if config.precision == "bf16" else cases
+        on = short(encoder.cases(rows, ctx.seed))
         what = f"the {config.precision} graph"
         figures = parity.summary(parity.check(reference, candidate, on, tolerance, what))
-    ctx.record("parity", {**figures, "by": by})
+    ctx.record("parity", {**figures, "by": "onnx.reference"})
     ctx.record("kept_float", kept)
     ctx.record("float_by_operator", sorted(set(stayed) - kept.keys()))
     ctx.record("masks", masks)
@@ -166,23 +167,7 @@ def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, conf
     return {"divergence_mean": mean, "rows": len(rows), "allowed": _MOVED_ALLOWED}
 
 
-def _candidate(path: Path, precision: str, threads: int) -> tuple[Infer, str]:
-    """What runs the result: ONNX Runtime; for BF16, which its CPU provider has not, ONNX's reference."""
-    if precision == "fp16":
-        return infer_with(open_session(path, threads=threads)), "onnxruntime"
-    from onnx.reference import ReferenceEvaluator
-
-    evaluator = ReferenceEvaluator(str(path))
-    names = list(evaluator.output_names)
-
-    def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        with np.errstate(all="ignore"):
-            return dict(zip(names, evaluator.run(names, dict(feed)), strict=True))
-
-    return infer, "onnx.reference"
-
-
-def _short(cases: list[Case]) -> list[Case]:
+def short(cases: list[Case]) -> list[Case]:
     """The cases with two rows at most: the reference evaluator multiplies slowly."""
     return [
         parity.Case(f"{case.name}, 2 rows at most", {n: a[:2] for n, a in case.feed.items()})

@@ -121,7 +121,7 @@ def _sizes(config: Mapping[str, Any]) -> tuple[int | None, int]:
     from transformers import AutoConfig
 
     family = str(config.get("model_type"))
-    if family not in NormalizedConfigManager._conf:  # noqa: SLF001 - no public way to ask first
+    if family not in NormalizedConfigManager._conf:
         return None, int(config.get("hidden_size", 0))
     described = AutoConfig.for_model(**dict(config))
     normal = NormalizedConfigManager.get_normalized_config_class(family)(described)
@@ -165,7 +165,7 @@ def _fuse(path: Path, config: Config, heads: int | None, hidden: int) -> onnx.Mo
             str(path),
             model_type="bert",
             num_heads=heads or 0,
-            hidden_size=hidden,
+            hidden_size=hidden if heads else 0,
             optimization_options=options,
             opt_level=0,
         )

@@ -225,6 +225,11 @@ def test_parity_takes_the_worst_case_and_names_who_has_figures() -> None:
     verdict = check("parity", {"max_abs_at_most": "1e-4"}, tiny_bench.report(), "before")
     assert verdict.status == "fail"
     assert "candidates with parity figures: after" in verdict.reason
+    quantized = {"against_float": {"divergence_mean": 1e-3, "divergence_p99": 1e-2}}
+    report = tiny_bench.report(facts={"after": quantized})
+    assert check("parity", {"kl_at_most": "1e-3"}, report).status == "pass"
+    assert check("parity", {"kl_at_most": "9e-4"}, report).status == "fail"
+    assert check("parity", {"kl_at_most": 1, "max_abs_at_most": 1}, report).value is None
     verdict = check("parity", {"kl_at_most": 1}, tiny_bench.report())
     assert verdict.value is None
     assert "'after' records max_abs" in verdict.reason

@@ -15,7 +15,7 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from compress import checkpoint
+from compress import checkpoint, shapes
 from compress.errors import ModelError
 
 
@@ -261,6 +261,40 @@ def test_tied_weights_are_saved_once_and_stay_tied(tmp_path: Path) -> None:
     assert again.bert.embeddings.word_embeddings.num_embeddings == 30
     ids = {"input_ids": torch.tensor([[3, 4, 29]])}
     assert torch.equal(again(**ids).logits, model.eval()(**ids).logits)
+
+
+def test_conv1d_and_layer_norm(tmp_path: Path) -> None:
+    """GPT-2's Conv1D (weights the other way round) and a LayerNorm's tuple of sizes come back too."""
+    config = {
+        "model_type": "gpt2",
+        "vocab_size": 40,
+        "n_positions": 16,
+        "n_embd": 16,
+        "n_layer": 1,
+        "n_head": 2,
+    }
+    model = checkpoint.initialize({**config, "pad_token_id": 0}, TEXT, seed=0)
+    mlp = model.transformer.h[0].mlp
+    mlp.c_fc.weight = nn.Parameter(mlp.c_fc.weight.data[:, :24].clone())
+    mlp.c_fc.bias = nn.Parameter(mlp.c_fc.bias.data[:24].clone())
+    mlp.c_fc.nf = 24
+    mlp.c_proj.weight = nn.Parameter(mlp.c_proj.weight.data[:24].clone())
+    mlp.c_proj.nx = 24
+    checkpoint.save(model, tmp_path, source=None)
+    again = checkpoint.load(tmp_path, TEXT)
+    ids = torch.tensor([[3, 4, 5, 6]])
+    with torch.no_grad():
+        assert torch.equal(again(input_ids=ids).logits, model(input_ids=ids).logits)
+    assert (again.transformer.h[0].mlp.c_fc.nf, again.transformer.h[0].mlp.c_proj.nx) == (24, 24)
+
+    plain, narrow = nn.Sequential(nn.LayerNorm(4)), nn.Sequential(nn.LayerNorm(3))
+    found = shapes.deviations(narrow, plain)
+    assert found is not None
+    assert found["attributes"] == {"0": {"normalized_shape": (3,)}}
+    (tmp_path / "norm.json").write_text(json.dumps(found))
+    shapes.restore(plain, tmp_path / "norm.json")
+    assert plain[0].normalized_shape == (3,)
+    assert plain(torch.ones(2, 3)).shape == (2, 3)
 
 
 def test_tied_weights_that_disagree_are_refused(tmp_path: Path) -> None:

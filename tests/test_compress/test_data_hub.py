@@ -65,7 +65,7 @@ def repository(tmp_path: Path) -> Path:
 
 
 def test_a_hub_set_is_loaded_pinned_and_served_from_the_cache(tmp_path: Path, repository: Path) -> None:
-    """The commit is resolved and recorded; offline the same rows come from the cache, and from no other commit."""
+    """The commit is resolved and recorded; offline the cache serves that commit and no other."""
     home = tmp_path / "home"
     with fake_hub.serve(tmp_path / "hub") as (endpoint, _):
         first = fake_hub.commit_of(repository)

@@ -131,10 +131,10 @@ def test_sst2_is_carved_without_a_leak_in_seconds(shared: Path) -> None:
     """Of 67,349 phrases, at most 2,000 are held out, and none equals, holds or lies in a training row."""
     with gzip.open(shared / "data/sst2/train.jsonl.gz", "rt", encoding="utf-8") as lines:
         texts = [json.loads(line)["text"] for line in lines]
-    begin = time.perf_counter()
+    begin = time.process_time()  # of this process alone: the machine may be busy
     words = [grouping.words(text) for text in texts]
     carving = splits.carve([[text] for text in words], len(words), 0.1, None, seed=0)
-    assert time.perf_counter() - begin < 15
+    assert time.process_time() - begin < 15
     assert 1800 <= len(carving.selection) <= splits.SELECTION_ROWS
     assert len(carving.train) + len(carving.selection) == len(texts) == 67_349
     assert carving.largest < 400  # groups stay near the size of one sentence's phrases

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,12 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from compress import architecture, checkpoint
+from compress import architecture, checkpoint, pipeline
 from compress import data as rows
 from compress.errors import ModelError, RecipeError
 from compress.recipe import DataConfig, validate
 from compress.stages import Context, load
+from compress.store import Store
 from compress.tasks import image_classification, text_classification
 
 Run = Callable[..., SimpleNamespace]
@@ -28,6 +30,7 @@ Run = Callable[..., SimpleNamespace]
 def run(tmp_path: Path) -> Run:
     """Run the stage as the pipeline would; gives the folder and the recorded facts."""
     count = 0
+    loaded: dict[str, rows.TrainingData] = {}
 
     def _run(
         data: Path | DataConfig | None = None, seed: int = 7, task: Any = text_classification, **options: Any
@@ -39,11 +42,14 @@ def run(tmp_path: Path) -> Run:
         scratch.mkdir()
         facts: dict[str, Any] = {}
         given = DataConfig(source=str(data)) if isinstance(data, Path) else data
+        name = f"{given.model_dump_json()} {seed}" if given else ""
+        if given is not None and name not in loaded:
+            loaded[name] = rows.load(given, task, seed).training
         context = Context(
             out=out,
             scratch=scratch,
             task=task,
-            data=None if given is None else rows.load(given, task, seed).training,
+            data=loaded.get(name),
             seed=seed,
             threads=1,
             device="cpu",
@@ -221,8 +227,6 @@ def test_a_base_model_gets_a_fresh_seeded_head(
 
 def test_a_fresh_head_is_known_to_later_stages(text_model: Path, tmp_path: Path) -> None:
     """The manifest of a model with a new head says so; a trained one does not."""
-    from compress import pipeline
-
     base = _base(text_model, tmp_path / "base")
     assert checkpoint.has_fresh_head(pipeline.open_artifact(base, task="text-classification"))
     assert not checkpoint.has_fresh_head(pipeline.open_artifact(text_model))
@@ -289,14 +293,31 @@ def test_the_task_is_inferred_from_the_class(text_model: Path, tmp_path: Path) -
     content = checkpoint.read_config(base)
     for named, reason in (
         ("Wav2Vec2ForCTC", r"is a Wav2Vec2ForCTC \(task 'automatic-speech-recognition'\); paredown has:"),
-        ("MyOwnNet", "is of the unknown class MyOwnNet: say which task"),
-        (None, "is of no named class: say which task"),
+        ("MyOwnNet", "is of the class MyOwnNet, which transformers does not have: say which task"),
+        (None, "names no class of model: say which task"),
     ):
         (base / "config.json").write_text(json.dumps({**content, "architectures": [named] if named else []}))
         with pytest.raises(ModelError, match=reason):
             architecture.infer_task(base)
     with pytest.raises(ModelError, match="does not say its task"):
         load.infer_task(validate(load.Config, {"architecture": {"model_type": "bert"}}, "load"))
+
+
+def test_the_task_of_a_base_model_comes_from_the_data(
+    text_model: Path, text_data: Path, tmp_path: Path
+) -> None:
+    """Without a head the data's columns decide, among the tasks that the architecture can do."""
+    base = _base(text_model, tmp_path / "base")
+    config = validate(load.Config, {"model": str(base)}, "load")
+    assert load.infer_task(config, DataConfig(source=str(text_data))) == "text-classification"
+    tags = tiny.write_jsonl(tmp_path / "tags" / "train.jsonl", [{"tokens": ["a"], "tags": ["O"]}])
+    assert load.infer_task(config, DataConfig(source=str(tags.parent))) == "token-classification"
+    odd = tiny.write_jsonl(tmp_path / "odd" / "train.jsonl", [{"x": 1}])
+    with pytest.raises(ModelError, match=r"say which task .*; the data's columns fit none of them"):
+        load.infer_task(config, DataConfig(source=str(odd.parent)))
+    vit = {"model_type": "vit", "image_size": 8}
+    fresh = validate(load.Config, {"architecture": vit}, "load")
+    assert load.infer_task(fresh, DataConfig(source="sklearn:digits")) == "image-classification"
 
 
 def test_what_the_key_depends_on(text_model: Path) -> None:
@@ -377,39 +398,25 @@ def test_own_code_is_refused(text_model: Path, run: Run) -> None:
         run(model=text_model, ignore_remote_code=True)
 
 
-def test_hub_model_end_to_end(text_model: Path, tmp_path: Path) -> None:
-    """A hub id, served on loopback, loads through the pipeline, and its origin names id and commit."""
-    import os
-    import shutil
-    import subprocess
-    import sys
-
+def test_a_hub_model(text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hub id, served on loopback, loads through the pipeline; its origin names id and commit."""
     import fake_hub
+    from huggingface_hub import constants
 
     repository = tmp_path / "hub" / "models" / "someone" / "tiny"
     repository.parent.mkdir(parents=True)
     shutil.copytree(text_model, repository)
-    script = (
-        "from compress import pipeline\n"
-        "made = pipeline.open_artifact('someone/tiny')\n"
-        "print(made.manifest.origin.model, made.task)\n"
-    )
-    with fake_hub.serve(tmp_path / "hub") as (endpoint, _):
-        environment = {
-            **os.environ,
-            "HF_ENDPOINT": endpoint,
-            "HF_HUB_OFFLINE": "0",
-            "HF_HOME": str(tmp_path / "cache"),
-            "HF_HUB_DISABLE_XET": "1",
-            "PAREDOWN_STORE": str(tmp_path / "store"),
-            "PYTHONPATH": str(Path(checkpoint.__file__).parent.parent),
-        }
-        done = subprocess.run(
-            [sys.executable, "-c", script],
-            capture_output=True,
-            text=True,
-            check=True,
-            env=environment,
-            timeout=120,
+    with fake_hub.serve(tmp_path / "hub") as (endpoint, requests):
+        # huggingface_hub reads its settings when it is imported; test_hub.py asks from fresh processes.
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         )
-    assert done.stdout.split() == [f"someone/tiny@{fake_hub.commit_of(repository)}", "text-classification"]
+        made = pipeline.open_artifact("someone/tiny", store=Store(tmp_path / "store"))
+        assert any(line.endswith("model.safetensors") for line in requests)
+    assert made.manifest.origin.model == f"someone/tiny@{fake_hub.commit_of(repository)}"
+    assert made.task == "text-classification"
+    assert torch.equal(_logits(made.path), _logits(text_model))

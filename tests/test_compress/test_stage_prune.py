@@ -15,8 +15,8 @@ import transformers
 from compress import checkpoint, pipeline, surgery
 from compress.anatomy import parts_of
 from compress.artifact import Artifact
-from compress.errors import DataError, ModelError, RecipeError, UnknownName
-from compress.recipe import DataConfig, validate
+from compress.errors import DataError, ModelError, RecipeError, UnknownName, UserError
+from compress.recipe import DataConfig, Recipe, validate
 from compress.stages import prune
 from compress.store import Store
 from compress.tasks import text_classification as task
@@ -259,3 +259,39 @@ def test_foreign_teachers_are_hashed_and_checked(made: SimpleNamespace) -> None:
     done = run(made, teacher=str(made.loaded.path), recover=recover)
     assert done.manifest.facts["rounds"][0]["recovery"]["steps"] == 1
     assert json.dumps(done.manifest.facts)
+
+
+def test_recovery_knows_which_layer_came_from_where(
+    made: SimpleNamespace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the original as teacher, each layer imitates the original's layer that it came from."""
+    seen: dict[str, Any] = {}
+
+    def note(_student: Any, teacher: Any, **arguments: Any) -> Any:
+        seen.update(arguments, depth=teacher.config.num_hidden_layers)
+        return SimpleNamespace(facts=dict)
+
+    monkeypatch.setattr(prune, "distill", note)
+    recipe = Recipe.model_validate(
+        {
+            "model": str(made.folder),
+            "data": made.data.model_dump(),
+            "threads": 1,
+            "stages": [
+                {"distill": {"layers": [1], "steps": 1, "precision": "fp32"}},
+                {"prune": {**_FAST, "teacher": "original", "recover": {"steps": 1, "epochs": 0}}},
+            ],
+        }
+    )
+    pipeline.run(recipe, made.store)
+    assert (seen["layer_map"], seen["depth"]) == ((2,), 2)
+    assert (seen["training"].epochs, seen["training"].steps) == (1, 1)
+    run(made, recover={"epochs": 2}, layers=0.5)
+    assert len(seen["layer_map"]) == 1
+    assert seen["depth"] == 2
+
+
+def test_a_missing_teacher_is_said(made: SimpleNamespace, tmp_path: Path) -> None:
+    """A teacher's folder that is not there is an input error."""
+    with pytest.raises(UserError, match=r"no-such-teacher"):
+        run(made, teacher=str(tmp_path / "no-such-teacher"), recover={"epochs": 1})

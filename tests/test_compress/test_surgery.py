@@ -252,3 +252,28 @@ def test_weighted_layer_sums_are_refused() -> None:
     model.config.use_weighted_layer_sum = True
     with pytest.raises(ModelError, match="use_weighted_layer_sum"):
         surgery.keep_layers(model, (0,))
+
+
+def test_the_real_classifier(shared: Path, tmp_path: Path) -> None:
+    """MiniLM on SST-2: cut equals masked, parameters are the plan's, and the folder reloads."""
+    folder = shared / "models" / "minilm-sst2"
+    if not folder.is_dir():
+        pytest.skip(f"no model at {folder}")
+    model = checkpoint.load(folder, text_classification)
+    ids = torch.randint(1000, 20000, (3, 12), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[2, 7:] = 0
+    inputs = {"input_ids": ids, "attention_mask": mask}
+    plan = Plan(
+        {f"layer.{i}.heads": range(i % 3, 12, 2) for i in range(6)}
+        | {f"layer.{i}.ffn": range(i, 1536, i + 2) for i in range(6)}
+    )
+    before = surgery.parameter_count(model)
+    planned = surgery.removed_parameters(parts_of(model), plan)
+    with surgery.masked(model, plan):
+        expected = logits(model, inputs)
+    surgery.apply(model, plan)
+    assert (logits(model, inputs) - expected).abs().max() < 1e-5
+    assert surgery.parameter_count(model) == before - planned
+    checkpoint.save(model, tmp_path, source=None)
+    assert torch.equal(logits(checkpoint.load(tmp_path, text_classification), inputs), logits(model, inputs))

@@ -441,7 +441,7 @@ def test_frozen_embeddings_do_not_move(text_model: Path, tmp_path: Path) -> None
 # --- resume ------------------------------------------------------------------------------------
 
 
-class Interrupted(Exception):
+class InterruptedRunError(Exception):
     """Raised by a test's objective in the middle of training."""
 
 
@@ -457,11 +457,11 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Path) 
         def objective(model: torch.nn.Module, batch: Any, stop: int = stop) -> torch.Tensor:
             nonlocal count
             if count == stop:
-                raise Interrupted
+                raise InterruptedRunError
             count += 1
             return driver.objective(model, batch)
 
-        with pytest.raises(Interrupted):
+        with pytest.raises(InterruptedRunError):
             run(driver.build(), tmp_path / "b", objective=objective, config=every_step)
         done += count
     assert done == 40
@@ -478,7 +478,7 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     history = run(first, tmp_path)
 
     def refuse(model: torch.nn.Module, batch: Any) -> torch.Tensor:
-        raise Interrupted
+        raise InterruptedRunError
 
     second = driver.build()
     again = run(second, tmp_path, objective=refuse)
@@ -534,7 +534,7 @@ def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     ignored = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     resource.setrlimit(resource.RLIMIT_FSIZE, (1 << 16, before[1]))
     try:
-        with pytest.raises(TrainingError, match="cannot be written .*make room on that disk"):
+        with pytest.raises(TrainingError, match=r"cannot be written .*make room on that disk"):
             resume.write(file, {"a": torch.zeros(1 << 20)}, {"step": 2})
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)

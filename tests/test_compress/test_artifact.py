@@ -1,0 +1,197 @@
+"""Sealed folders: ids from content alone, and any changed, missing or added byte is found."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from compress import artifact
+from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
+from compress.errors import ArtifactError
+
+
+def _seal(folder: Path, **changes: Any) -> Artifact:
+    manifest = Manifest(
+        **{
+            "kind": "torch",
+            "task": "text-classification",
+            "stage": "load",
+            "config": {"model": "m"},
+            "seed": 3,
+            "key": None,
+            "parent": None,
+            "lineage": (Step(stage="load", config={}, id="0" * 64, seed=3),),
+            "origin": Origin(model="m"),
+            "facts": {"seconds": 1.5},
+            "environment": {"python": "3.11"},
+            "created": "2026-01-01T00:00:00+00:00",
+            "files": artifact.inventory(folder),
+            **changes,
+        }
+    )
+    artifact.write_manifest(folder, manifest)
+    return Artifact.open(folder)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with two files, one of them below."""
+    made = tmp_path / "made"
+    (made / "sub").mkdir(parents=True)
+    (made / "a.json").write_text('{"x": 1}')
+    (made / "sub" / "b.bin").write_bytes(b"\x00\x01")
+    return made
+
+
+def test_the_id_is_the_content_alone(folder: Path) -> None:
+    """The id is the SHA-256 of kind, task and checksums, computed here by hand; not of seed or time."""
+    sums = {
+        "a.json": hashlib.sha256(b'{"x": 1}').hexdigest(),
+        "sub/b.bin": hashlib.sha256(b"\x00\x01").hexdigest(),
+    }
+    text = json.dumps(
+        {"files": sums, "kind": "torch", "task": "text-classification"}, sort_keys=True, separators=(",", ":")
+    )
+    expected = hashlib.sha256(text.encode()).hexdigest()
+    first = _seal(folder)
+    assert first.id == expected
+    assert _seal(folder, seed=9, created="2027-01-01", stage="prune", config={}).id == expected
+    assert _seal(folder, kind="onnx").id != expected
+    (folder / "a.json").write_text('{"x": 2}')
+    assert _seal(folder).id != expected
+
+
+def test_opening_gives_what_was_sealed(folder: Path) -> None:
+    """The manifest survives writing and reading; listed files can be reached, others not."""
+    sealed = _seal(folder)
+    assert Artifact.open(folder) == sealed
+    assert sealed.manifest.lineage[0].stage == "load"
+    assert sealed.size_bytes == 10
+    assert (sealed.kind, sealed.task) == ("torch", "text-classification")
+    assert sealed.read_json("a.json") == {"x": 1}
+    assert sealed.file("sub/b.bin") == folder / "sub" / "b.bin"
+    with pytest.raises(ArtifactError, match=r"has no file 'c'; it has: a\.json, sub/b\.bin"):
+        sealed.file("c")
+    assert artifact.is_sealed(folder)
+    assert not artifact.is_sealed(folder / "sub")
+    assert not list(folder.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda f: (f / "a.json").write_text('{"x": 2}'), r"changed a\.json"),
+        (lambda f: (f / "sub" / "b.bin").write_bytes(b"\x00\x01\x00"), r"changed sub/b\.bin"),
+        (lambda f: (f / "a.json").unlink(), r"missing a\.json"),
+        (lambda f: (f / "sub" / "new").write_text(""), "added sub/new"),
+        (lambda f: (f / ".hidden").write_text("x"), r"added \.hidden"),
+    ],
+)
+def test_any_other_byte_is_found(damage: Any, reason: str, folder: Path) -> None:
+    """A changed, missing or added file is named, and the artifact is not opened."""
+    _seal(folder)
+    damage(folder)
+    with pytest.raises(ArtifactError, match=f"is not what was sealed: {reason}. Build it again"):
+        Artifact.open(folder)
+    assert Artifact.open(folder, verify=False).task == "text-classification"
+
+
+def test_all_differences_are_named_at_once(folder: Path) -> None:
+    """Several differences are listed in one sentence."""
+    _seal(folder)
+    (folder / "a.json").unlink()
+    (folder / "sub" / "b.bin").write_bytes(b"")
+    (folder / "c").write_text("")
+    with pytest.raises(ArtifactError, match=r"missing a\.json; added c; changed sub/b\.bin"):
+        Artifact.open(folder)
+
+
+def test_every_single_byte_counts(folder: Path) -> None:
+    """Each bit flip in each file is found."""
+    _seal(folder)
+    for path in (folder / "a.json", folder / "sub" / "b.bin"):
+        whole = path.read_bytes()
+        for position in range(len(whole)):
+            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+            with pytest.raises(ArtifactError, match="changed"):
+                Artifact.open(folder)
+        path.write_bytes(whole)
+    Artifact.open(folder)
+
+
+def test_links_and_special_files_are_refused(folder: Path, tmp_path: Path) -> None:
+    """A sealed folder holds plain files only: a link could change without being noticed."""
+    outside = tmp_path / "outside"
+    outside.write_text("x")
+    link = folder / "link"
+    link.symlink_to(outside)
+    with pytest.raises(ArtifactError, match="is a link or special file"):
+        artifact.inventory(folder)
+    link.unlink()
+    os.mkfifo(folder / "pipe")
+    with pytest.raises(ArtifactError, match="is a link or special file"):
+        artifact.inventory(folder)
+
+
+def test_a_manifest_cannot_name_files_outside(folder: Path) -> None:
+    """Names that leave the folder are refused before anything is read."""
+    _seal(folder)
+    for name in ("../outside", "/etc/passwd"):
+        content = json.loads((folder / "manifest.json").read_text())
+        content["files"] = {name: {"sha256": "0" * 64, "bytes": 1}}
+        (folder / "manifest.json").write_text(json.dumps(content))
+        with pytest.raises(ArtifactError, match="names a path outside the folder"):
+            Artifact.open(folder)
+
+
+@pytest.mark.parametrize("text", ["", "{}", "not json", '{"schema_version": 2}', "[]"])
+def test_damaged_manifests(text: str, folder: Path) -> None:
+    """A manifest that is damaged or of another version is one sentence."""
+    _seal(folder)
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match="is damaged or of another version of paredown"):
+        Artifact.open(folder)
+
+
+def test_a_folder_that_is_not_sealed(folder: Path) -> None:
+    """Without a manifest there is no artifact, and the sentence says what would do."""
+    with pytest.raises(
+        ArtifactError, match=r"is not a sealed artifact \(no manifest\.json\): give a folder that"
+    ):
+        Artifact.open(folder)
+
+
+def test_an_unknown_key_in_a_manifest(folder: Path) -> None:
+    """Strict: what this version does not know is not ignored."""
+    _seal(folder)
+    content = json.loads((folder / "manifest.json").read_text())
+    (folder / "manifest.json").write_text(json.dumps({**content, "extra": 1}))
+    with pytest.raises(ArtifactError, match="is damaged or of another version"):
+        Artifact.open(folder)
+
+
+def test_canonical_json() -> None:
+    """Equal values give equal text whatever their order; what is no JSON is refused."""
+    assert artifact.canonical_json({"b": 1, "a": [1.5, "ü"]}) == '{"a":[1.5,"ü"],"b":1}'
+    assert artifact.canonical_json({"a": [1.5, "ü"], "b": 1}) == artifact.canonical_json(
+        {"b": 1, "a": [1.5, "ü"]}
+    )
+    with pytest.raises(ValueError, match="JSON"):
+        artifact.canonical_json(float("nan"))
+    assert artifact.digest_text("abc").startswith("ba7816bf8f01cfea")
+
+
+def test_the_order_of_files_does_not_matter() -> None:
+    """The id of a content does not depend on the order in which files were listed."""
+    one, two = FileEntry(sha256="1" * 64, bytes=1), FileEntry(sha256="2" * 64, bytes=2)
+    assert artifact.content_id("torch", "t", {"a": one, "b": two}) == artifact.content_id(
+        "torch", "t", {"b": two, "a": one}
+    )
+    assert artifact.content_id("torch", "t", {"a": one, "b": two}) != artifact.content_id(
+        "torch", "t", {"a": two, "b": one}
+    )

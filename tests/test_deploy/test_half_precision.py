@@ -1,0 +1,302 @@
+"""Half precision: rounding, the overflow guard, finite masks, FP32 where it is needed, parity."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tiny_deploy
+from onnx import TensorProto, helper, numpy_helper
+
+from compress import checkpoint
+from compress.artifact import Artifact
+from compress.errors import ParityError, UserError
+from compress.tasks import text_classification
+from deploy import graph, graph_facts, guard, half, session
+from deploy.encoder import Encoder
+from deploy.opening import runner
+from deploy.ranges import Extremes
+from deploy.reference import reference_infer
+from deploy.stages import half_precision
+
+ROWS = tiny_deploy.text_rows()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A tiny text classifier as an FP32 graph."""
+    folder = tmp_path_factory.mktemp("exported")
+    return tiny_deploy.run(
+        "export_onnx", tiny_deploy.text_artifact(folder / "torch"), folder / "onnx", ROWS
+    ).artifact
+
+
+def _model(nodes: list[onnx.NodeProto], constants: dict[str, np.ndarray], **types: int) -> onnx.ModelProto:
+    for position, node in enumerate(nodes):
+        node.name = node.name or f"n{position}"
+    info = helper.make_tensor_value_info
+    return helper.make_model(
+        helper.make_graph(
+            nodes,
+            "g",
+            [info("x", TensorProto.FLOAT, ["b", 4])],
+            [info("y", TensorProto.FLOAT, ["b", 4])],
+            [numpy_helper.from_array(array, name) for name, array in constants.items()],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+
+
+def _run(model: onnx.ModelProto, x: np.ndarray) -> np.ndarray:
+    return np.asarray(reference_infer(model)({"x": x})["y"])
+
+
+def test_halves_are_the_nearest_ones() -> None:
+    """1/3 in eleven and in eight bits of mantissa, ties to even."""
+    third = np.array([1 / 3, 65504.0], dtype=np.float32)
+    assert half.round_to(third, "fp16").astype(float)[0] == pytest.approx(0.333251953125, abs=0)
+    assert half.round_to(third, "bf16").astype(float)[0] == pytest.approx(0.333984375, abs=0)
+    assert half.round_to(np.float32([1 + 2**-8]), "bf16").astype(float)[0] == 1.0
+    assert half.round_to(np.float32([1 + 3 * 2**-8]), "bf16").astype(float)[0] == 1 + 2**-6
+
+
+def test_inputs_and_outputs_keep_their_types() -> None:
+    """Casts stand at the border of the graph, weights are halves, and the product is done in halves."""
+    weight = np.arange(16, dtype=np.float32).reshape(4, 4) / 7
+    model = _model([helper.make_node("MatMul", ["x", "w"], ["y"])], {"w": weight})
+    assert half.convert(model, "fp16", frozenset()) == []
+    onnx.checker.check_model(model, full_check=True)
+    assert [node.op_type for node in model.graph.node] == ["Cast", "MatMul", "Cast"]
+    assert [tensor.data_type for tensor in model.graph.initializer] == [TensorProto.FLOAT16]
+    x = np.ones((1, 4), np.float32)
+    expected = weight.astype(np.float16).astype(np.float32).sum(0).astype(np.float16)
+    np.testing.assert_allclose(_run(model, x)[0], expected.astype(np.float32), rtol=1e-3)
+
+
+def test_a_planted_overflow_trips_the_guard() -> None:
+    """The node that makes 70,000 and the one that takes it stay in FP32; the rest does not."""
+    nodes = [
+        helper.make_node("Mul", ["x", "small"], ["a"], "fine"),
+        helper.make_node("Mul", ["a", "big"], ["b"], "makes"),
+        helper.make_node("Mul", ["b", "tiny"], ["c"], "takes"),
+        helper.make_node("Mul", ["c", "small"], ["y"], "after"),
+    ]
+    constants = {
+        "small": np.array([2.0], np.float32),
+        "big": np.array([35000.0 / 2], np.float32),
+        "tiny": np.array([1e-4], np.float32),
+    }
+    model = _model(nodes, constants)
+    x = np.full((1, 4), 2.0, np.float32)
+    assert not np.isfinite(_run_half(model, x, frozenset()))[0].any(), "without the guard it overflows"
+    seen = {"a": Extremes(4, 4, 1), "b": Extremes(70000, 70000, 1), "c": Extremes(7, 7, 1)}
+    found = guard.overflowing(model, seen)
+    assert set(found) == {"makes", "takes"}
+    assert found["takes"] == "|b| reaches 7e+04, FP16 is safe up to 8188"
+    assert _run_half(model, x, frozenset(found))[0] == pytest.approx([14.0] * 4, rel=1e-2)
+
+
+def _run_half(model: onnx.ModelProto, x: np.ndarray, kept: frozenset[str]) -> np.ndarray:
+    copy = onnx.ModelProto()
+    copy.CopyFrom(model)
+    stayed = half.convert(copy, "fp16", kept)
+    assert set(stayed) == kept
+    onnx.checker.check_model(copy, full_check=True)
+    return _run(copy, x)
+
+
+def test_a_constant_that_fp16_cannot_hold_trips_the_guard() -> None:
+    """Weights count like values."""
+    model = _model(
+        [helper.make_node("Mul", ["x", "w"], ["y"], "heavy")], {"w": np.array([9000.0], np.float32)}
+    )
+    assert set(guard.overflowing(model, {})) == {"heavy"}
+    assert guard.overflowing(model, {}, limit=10000.0) == {}
+    assert set(guard.overflowing(model, {"y": Extremes(float("nan"), float("nan"), 1)}, 1e9)) == {"heavy"}
+
+
+def test_squares_and_means_stay_float() -> None:
+    """A variance that is written out is computed in FP32."""
+    nodes = [
+        helper.make_node("Pow", ["x", "two"], ["sq"], "square"),
+        helper.make_node("ReduceMean", ["sq"], ["mean"], "mean", axes=[-1], keepdims=1),
+        helper.make_node("Add", ["x", "mean"], ["y"], "add"),
+    ]
+    model = _model(nodes, {"two": np.array(2.0, np.float32)})
+    assert half.convert(model, "fp16", frozenset()) == ["square", "mean"]
+    x = np.full((1, 4), 200.0, np.float32)  # 200**2 fits, the sum of four does not
+    assert np.isfinite(_run(model, x)).all()
+
+
+def test_masks_become_finite() -> None:
+    """The lowest FP32 number would be minus infinity in FP16; other constants stay."""
+    nodes = [
+        helper.make_node(
+            "Constant", [], ["low"], value=numpy_helper.from_array(np.array(np.finfo(np.float32).min))
+        ),
+        helper.make_node("Mul", ["x", "low"], ["a"]),
+        helper.make_node("Add", ["a", "w"], ["y"]),
+    ]
+    model = _model(nodes, {"w": np.array([-1e30, 3.0, -5.0, 0.0], np.float32)})
+    assert half.bound_masks(model) == ["w", "low"]
+    assert numpy_helper.to_array(model.graph.initializer[0]).tolist() == [-1e4, 3.0, -5.0, 0.0]
+    assert numpy_helper.to_array(model.graph.node[0].attribute[0].t) == -1e4
+
+
+def test_fp16_of_a_model_agrees_and_is_half(exported: Artifact, tmp_path: Path) -> None:
+    """Every case within FP16's tolerance, nothing kept in FP32 by need, files near half the size."""
+    made = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
+    worst = made.facts["parity"]["worst"]
+    assert 0 < worst["largest"] < worst["allowed"]
+    assert made.facts["parity"]["by"] == "onnx.reference"
+    assert made.facts["kept_float"] == {}
+    assert len(made.facts["masks"]) == 1
+    assert graph_facts.read(made.artifact).precision == "fp16"
+    model = graph.load(made.artifact.file("model.onnx"))
+    weights = [t.data_type for t in model.graph.initializer if len(t.dims) == 2 and t.data_type != 7]
+    assert set(weights) == {TensorProto.FLOAT16}
+    norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
+    assert norms
+    assert all(graph.attribute(node, "stash_type", 1) == 1 for node in norms), "statistics in FP32"
+    assert graph.weight_bytes(model) < 0.6 * graph.weight_bytes(graph.load(exported.file("model.onnx")))
+
+
+def test_an_activation_out_of_range_is_kept_in_float(tmp_path: Path) -> None:
+    """A neuron of 60,000 in one layer: its nodes are named, and the result is right under every mask."""
+    import torch
+
+    source = tiny_deploy.text_artifact(tmp_path / "plain")
+    model = checkpoint.load(source.path, text_classification)
+    with torch.no_grad():
+        model.bert.encoder.layer[0].intermediate.dense.bias[3] = 60000.0
+        model.bert.encoder.layer[0].output.dense.weight[:, 3] *= 1e-6
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    checkpoint.save(model, folder, source=source.path)
+    exported = tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
+    made = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
+    kept = made.facts["kept_float"]
+    assert kept
+    assert all("layer.0/intermediate" in name or "layer.0/output/dense" in name for name in kept)
+    assert any("reaches 6e+04" in reason for reason in kept.values())
+    tight = half_precision.guard.MARGIN
+    assert tight == 8
+    plain = tiny_deploy.run("half_precision", exported, tmp_path / "loose", ROWS, margin=1)
+    assert len(plain.facts["kept_float"]) < len(kept), "60,000 itself fits; eight times of it would not"
+
+
+def test_the_guard_sees_no_padding(exported: Artifact) -> None:
+    """Rows pass in groups of one length: no mask value shows up as an activation."""
+    encoder = Encoder.open(exported.path, text_classification)
+    feeds = guard.unpadded(encoder, ROWS)
+    assert sum(feed["input_ids"].shape[0] for feed in feeds) == len(ROWS)
+    assert all((feed["attention_mask"] == 1).all() for feed in feeds)
+    assert len({feed["input_ids"].shape[1] for feed in feeds}) > 3
+
+
+def test_bf16_is_checked_by_the_reference_and_refused_at_run_time(
+    exported: Artifact, tmp_path: Path
+) -> None:
+    """ONNX Runtime's CPU provider has no BF16; the refusal says so and what to do."""
+    made = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS, precision="bf16")
+    assert made.facts["parity"]["by"] == "onnx.reference"
+    assert 0 < made.facts["parity"]["worst"]["largest"] < made.facts["parity"]["worst"]["allowed"]
+    weights = graph.load(made.artifact.file("model.onnx")).graph.initializer
+    assert TensorProto.BFLOAT16 in {tensor.data_type for tensor in weights}
+    with (
+        pytest.raises(UserError, match="CPU provider has no BF16 kernels: run this graph on a CUDA device"),
+        runner(made.artifact, threads=1),
+    ):
+        pass
+
+
+def test_onnxruntime_still_has_no_bf16(exported: Artifact, tmp_path: Path) -> None:
+    """The refusal above has a reason while this fails; when upstream mends it, the refusal can go."""
+    made = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS[:8], precision="bf16")
+    with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
+        session.open_session(made.artifact.file("model.onnx"), threads=1)
+
+
+def test_int8_for_tensorrt_takes_halves_around_it(exported: Artifact, tmp_path: Path) -> None:
+    """Scales become halves where they fit, integers stay, the distribution moves little."""
+    int8 = tiny_deploy.run(
+        "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", target="tensorrt", keep_float="none"
+    ).artifact
+    made = tiny_deploy.run("half_precision", int8, tmp_path / "both", ROWS)
+    assert made.facts["parity"]["divergence_mean"] < 0.01
+    facts = graph_facts.read(made.artifact)
+    assert (facts.precision, facts.target, facts.opset) == ("int8", "tensorrt", 19)
+    model = graph.load(made.artifact.file("model.onnx"))
+    index = graph.Index(model)
+    types = {
+        index.constants[node.input[1]].data_type
+        for node in model.graph.node
+        if node.op_type == "DequantizeLinear" and node.name not in made.facts["kept_float"]
+    }
+    assert types == {TensorProto.FLOAT16}
+
+
+def test_onnxruntime_still_hides_overflows_of_fp16() -> None:
+    """On CPUs it computes in FP32 in between: why parity of halves is the reference evaluator's."""
+    model = _model(
+        [
+            helper.make_node("Mul", ["x", "big"], ["a"]),
+            helper.make_node("Mul", ["a", "tiny"], ["y"]),
+        ],
+        {"big": np.array([35000.0], np.float32), "tiny": np.array([1e-3], np.float32)},
+    )
+    half.convert(model, "fp16", frozenset())
+    x = np.full((1, 4), 2.0, np.float32)
+    assert np.isinf(_run(model, x)).all()
+    hidden = session.infer_with(session.open_session(model.SerializeToString(), threads=1))({"x": x})["y"]
+    assert np.isfinite(hidden).all()
+
+
+def test_reference_products_round_once() -> None:
+    """Sums of halves are kept in FP32: 4096 ones and a small one do not get lost on the way."""
+    a, b = np.ones((1, 4097), np.float16), np.ones((4097, 1), np.float16)
+    a[0, -1] = 4.0
+    ops = [helper.make_node("MatMul", ["a", "b"], ["y"])]
+    info = helper.make_tensor_value_info
+    model = helper.make_model(
+        helper.make_graph(
+            ops,
+            "g",
+            [info("a", TensorProto.FLOAT16, [1, 4097]), info("b", TensorProto.FLOAT16, [4097, 1])],
+            [info("y", TensorProto.FLOAT16, [1, 1])],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    found = reference_infer(model)({"a": a, "b": b})["y"]
+    assert (found.dtype, found.item()) == (np.float16, 4100.0)
+
+
+def test_named_nodes_stay_float(exported: Artifact, tmp_path: Path) -> None:
+    """By part of a name or by operator; a name that is none is refused."""
+    made = tiny_deploy.run(
+        "half_precision", exported, tmp_path / "a", ROWS, keep_float=["classifier", "Softmax"]
+    )
+    assert {"/model/classifier/Gemm"} < set(made.facts["kept_float"])
+    assert sum("Softmax" in name for name in made.facts["kept_float"]) == 2
+    with pytest.raises(UserError, match="no node or operator of the graph is named 'sofmax'"):
+        tiny_deploy.run("half_precision", exported, tmp_path / "b", ROWS, keep_float=["sofmax"])
+    with pytest.raises(UserError, match="is fp16 already"):
+        tiny_deploy.run("half_precision", made.artifact, tmp_path / "c", ROWS)
+
+
+def test_a_result_too_far_off_fails(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rounding of one weight to nothing like itself is caught."""
+    real = half.round_to
+
+    def spoiled(array: np.ndarray, kind: Any) -> np.ndarray:
+        return real(array * (2.0 if array.shape == (2, 32) else 1.0), kind)
+
+    monkeypatch.setattr(half, "round_to", spoiled)
+    with pytest.raises(ParityError, match="the fp16 graph does not compute what its source computes"):
+        tiny_deploy.run("half_precision", exported, tmp_path / "a", ROWS)

@@ -1,0 +1,371 @@
+"""INT8: which products, which integers, how far the outputs move, and what is refused."""
+
+from __future__ import annotations
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+import tiny_deploy
+from onnx import numpy_helper
+
+from compress.artifact import Artifact
+from compress.errors import DataError, ParityError, RecipeError, UserError
+from deploy import embeddings, graph, graph_facts, merge, observe, products, qdq, session, variants
+from deploy.encoder import Encoder
+from deploy.opening import runner
+from deploy.outputs import collect
+from deploy.stages import quantize_onnx
+
+ROWS = tiny_deploy.text_rows()
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A tiny text classifier as an FP32 graph; weights grown so that outputs are of order one."""
+    folder = tmp_path_factory.mktemp("exported")
+    return tiny_deploy.run(
+        "export_onnx", tiny_deploy.text_artifact(folder / "torch"), folder / "onnx", ROWS
+    ).artifact
+
+
+def _graph(artifact: Artifact) -> onnx.ModelProto:
+    return graph.load(artifact.file("model.onnx"))
+
+
+def _counts(model: onnx.ModelProto) -> Counter[str]:
+    return Counter(node.op_type for node in model.graph.node)
+
+
+def _logits(artifact: Artifact) -> np.ndarray:
+    from compress.tasks import text_classification as task
+
+    encoder = Encoder.open(artifact.path, task)
+    with runner(artifact, threads=1) as opened:
+        return collect(opened.infer, encoder.batches(ROWS), task, encoder.head).arrays["logits"]
+
+
+def test_weight_products_are_found_and_attention_products_are_not(exported: Artifact) -> None:
+    """Six a layer, the pooler, and the classifier, which alone is the head."""
+    found = products.find(_graph(exported))
+    assert len(found) == 2 * 6 + 2
+    assert [one.name for one in found if one.head] == ["/model/classifier/Gemm"]
+    assert _counts(_graph(exported))["MatMul"] == 2 * 6 + 2 * 2  # two computed products a layer
+    pooler = next(one for one in found if "pooler" in one.name)
+    assert (pooler.op, pooler.transposed, pooler.shape) == ("Gemm", True, (32, 32))
+
+
+def test_merging_is_exact(exported: Artifact) -> None:
+    """Query, key and value become one product and a Split; outputs are equal to the last bit or two."""
+    model = _graph(exported)
+    groups = merge.merge(model)
+    assert [len(group) for group in groups] == [3, 3]
+    assert _counts(model)["Split"] == 2
+    assert len(products.find(model)) == 2 * 4 + 2
+    onnx.checker.check_model(model)
+    feed = {
+        name: np.array([[2, 5, 9, 3]], dtype=np.int64) if name == "input_ids" else np.ones((1, 4), np.int64)
+        for name in ("input_ids", "attention_mask")
+    } | {"token_type_ids": np.zeros((1, 4), np.int64)}
+    plain = session.infer_with(session.open_session(exported.file("model.onnx"), threads=1))(feed)
+    merged = session.infer_with(session.open_session(model.SerializeToString(), threads=1))(feed)
+    np.testing.assert_allclose(merged["logits"], plain["logits"], atol=1e-6)
+
+
+def test_dynamic_int8_moves_outputs_little_and_is_a_quarter(exported: Artifact, tmp_path: Path) -> None:
+    """Every product but the head becomes MatMulInteger; the record says how far the outputs moved."""
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, reduce_range=False)
+    model = _graph(made.artifact)
+    counts = _counts(model)
+    assert counts["MatMulInteger"] == 2 * 4 + 1
+    assert counts["DynamicQuantizeLinear"] == 2 * 4 + 1
+    assert [one.name for one in products.find(model)] == ["/model/classifier/Gemm"]
+    assert made.facts["kept_float"] == {"/model/classifier/Gemm": "the head stays float"}
+    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.05
+    assert 0 < made.facts["against_float"]["divergence_mean"] < 1e-3
+    assert made.facts["against_float"]["agreeing"] >= made.facts["against_float"]["rows"] - 2
+    assert made.artifact.manifest.files["model.onnx"].bytes < exported.manifest.files["model.onnx"].bytes
+    facts = graph_facts.read(made.artifact)
+    assert (facts.precision, facts.target) == ("int8", "cpu")
+    assert facts.limits == graph_facts.read(exported).limits
+
+
+def test_onnxruntime_fuses_what_we_write(exported: Artifact, tmp_path: Path) -> None:
+    """The pattern is the one that becomes a single kernel: quantize, multiply, rescale and bias."""
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    options = session.options(1)
+    options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
+    session.onnxruntime().InferenceSession(
+        str(made.artifact.file("model.onnx")), options, providers=["CPUExecutionProvider"]
+    )
+    counts = _counts(onnx.load(str(tmp_path / "optimized.onnx")))
+    assert counts["DynamicQuantizeMatMul"] == 2 * 4 + 1
+    assert counts["MatMulInteger"] == counts["DynamicQuantizeLinear"] == 0
+
+
+@pytest.mark.parametrize("target", ["cpu", "tensorrt"])
+def test_static_pairs_stand_around_weight_products_only(
+    target: str, exported: Artifact, tmp_path: Path
+) -> None:
+    """No Q/DQ on softmax, LayerNorm, GELU or attention's own products; weights symmetric per channel."""
+    made = tiny_deploy.run(
+        "quantize_onnx",
+        exported,
+        tmp_path / "int8",
+        ROWS,
+        mode="static",
+        target=target,
+        keep_float="none",
+        embeddings=False,
+        reduce_range=False,
+    )
+    model = _graph(made.artifact)
+    index = graph.Index(model)
+    cpu = target == "cpu"
+    inputs = 2 * 4 + 1  # query, key and value share one; merged or not
+    weights = inputs if cpu else 2 * 6 + 1
+    assert _counts(model)["QuantizeLinear"] == inputs
+    assert _counts(model)["DequantizeLinear"] == inputs + weights
+    assert graph.opset(model) == (17 if cpu else 19)
+    for node in model.graph.node:
+        if node.op_type == "DequantizeLinear":
+            assert {taker.op_type for taker in index.takers[node.output[0]]} == {"MatMul"}
+        if node.op_type == "QuantizeLinear":
+            zero = index.array(node.input[2])
+            assert zero.dtype == (np.uint8 if cpu else np.int8)
+            assert cpu or zero == 0
+    plain = graph.Index(_graph(exported))
+    original = next(one for one in products.find(_graph(exported)) if "layer.1/output" in one.name)
+    node = next(one for one in model.graph.node if one.name == original.name)
+    stored = index.maker[node.input[1]]
+    whole, scales, zeros = (index.array(name) for name in stored.input)
+    expected = plain.array(original.weight)
+    assert whole.dtype == np.int8
+    assert not zeros.any()
+    np.testing.assert_allclose(scales, np.abs(expected).max(axis=0) / 127, rtol=1e-6)
+    assert np.abs(whole * scales - expected).max() <= scales.max() / 2 + 1e-7
+    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.1
+
+
+def test_the_same_tensors_as_onnxruntime_configured_by_hand(exported: Artifact, tmp_path: Path) -> None:
+    """Its quantizer, held to the weight products, quantizes the same inputs with the same scales."""
+    quantization = pytest.importorskip("onnxruntime.quantization")
+    model = _graph(exported)
+    found = [one for one in products.find(model) if one.op == "MatMul"]
+    encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
+    feeds = [encoder.feed(ROWS[at : at + 1]) for at in range(len(ROWS))]  # alone: nothing is padded
+
+    class Reader(quantization.CalibrationDataReader):  # type: ignore[misc, name-defined]
+        def __init__(self) -> None:
+            self.left = iter(feeds)
+
+        def get_next(self) -> Any:
+            return next(self.left, None)
+
+    onnx.save(model, str(tmp_path / "in.onnx"))
+    quantization.quantize_static(
+        str(tmp_path / "in.onnx"),
+        str(tmp_path / "out.onnx"),
+        Reader(),
+        quant_format=quantization.QuantFormat.QDQ,
+        op_types_to_quantize=["MatMul"],
+        nodes_to_quantize=[one.name for one in found],
+        per_channel=True,
+        activation_type=quantization.QuantType.QUInt8,
+        weight_type=quantization.QuantType.QInt8,
+        extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "WeightSymmetric": True},
+    )
+    made = tiny_deploy.run(
+        "quantize_onnx",
+        exported,
+        tmp_path / "int8",
+        ROWS,
+        mode="static",
+        keep_float=["pooler"],
+        embeddings=False,
+        merge=False,
+        reduce_range=False,
+    )
+    theirs, ours = graph.load(tmp_path / "out.onnx"), _graph(made.artifact)
+
+    def scales(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
+        index = graph.Index(model)
+        return {
+            node.input[0]: (float(index.array(node.input[1])), int(index.array(node.input[2])))
+            for node in model.graph.node
+            if node.op_type == "QuantizeLinear" and node.input[0] not in index.constants
+        }
+
+    assert scales(ours).keys() == scales(theirs).keys()
+    for name, (scale, zero) in scales(theirs).items():
+        assert scales(ours)[name] == (pytest.approx(scale, rel=1e-5), zero)
+
+
+def test_padding_is_no_part_of_a_range(exported: Artifact, tmp_path: Path) -> None:
+    """The extremes of padded batches are those of rows that stand alone."""
+    model = _graph(exported)
+    products.name_nodes(model)
+    tensors = [one.input for one in products.find(model)[:7]]
+    base = variants.Base(model, tmp_path / "base", 1)
+    infer = observe.open_watched(base.model, base.folder, tensors, 1)
+    encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
+    mixed = [encoder.batch(ROWS[at : at + 12]) for at in range(0, len(ROWS), 12)]
+    alone = [encoder.batch([row]) for row in ROWS]
+    assert any((batch.inputs["attention_mask"] == 0).any() for batch in mixed)
+    together = observe.extremes(infer, mixed, tensors, "t")
+    apart = observe.extremes(infer, alone, tensors, "t")
+    for name in tensors:
+        assert together[name].low == pytest.approx(apart[name].low, abs=1e-5)
+        assert together[name].high == pytest.approx(apart[name].high, abs=1e-5)
+        assert together[name].count == apart[name].count
+    counted = observe.histograms(infer, mixed, tensors, "t")
+    assert all(counted[name].counts.sum() == together[name].count for name in tensors)
+
+
+@pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
+def test_every_kind_of_range_gives_a_graph_that_works(
+    method: str, exported: Artifact, tmp_path: Path
+) -> None:
+    """Outputs stay near; a percentile is never wider than the extremes."""
+    made = tiny_deploy.run(
+        "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", ranges=method, keep_float="none"
+    )
+    assert made.facts["against_float"]["divergence_mean"] < 0.02
+    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.6
+
+
+def test_embeddings_have_a_scale_a_row(exported: Artifact) -> None:
+    """Rows come back within half of their own step, whatever the largest row of the table is."""
+    model = _graph(exported)
+    index = graph.Index(model)
+    node = embeddings.tables(model, smallest=1)[0]
+    table = index.array(node.input[0]).copy()
+    table[7] *= 100
+    for tensor in model.graph.initializer:
+        if tensor.name == node.input[0]:
+            tensor.CopyFrom(numpy_helper.from_array(table, tensor.name))
+    names = embeddings.quantize(model, smallest=1)
+    assert "/model/bert/embeddings/word_embeddings/Gather" in names
+    index = graph.Index(model)
+    whole, scales = index.array(f"{node.input[0]}_q"), index.array(f"{node.input[0]}_q_scale")
+    assert (whole.dtype, scales.shape) == (np.int8, (table.shape[0], 1))
+    assert (np.abs(whole * scales - table) <= scales / 2 + 1e-7).all()
+    assert node.input[0] not in index.constants
+    onnx.checker.check_model(model)
+
+
+def test_small_tables_stay(exported: Artifact, tmp_path: Path) -> None:
+    """A table of a few kilobytes is not worth two nodes."""
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    assert made.facts["quantized"]["tables"] == []
+
+
+def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
+    """A planted outlier weight makes one product the most sensitive; auto leaves out exactly that one."""
+    import torch
+
+    from compress import checkpoint
+    from compress.tasks import text_classification
+
+    source = tiny_deploy.text_artifact(tmp_path / "plain")
+    model = checkpoint.load(source.path, text_classification)
+    with torch.no_grad():
+        dense = model.bert.encoder.layer[1].output.dense
+        dense.weight *= 8.0
+        intermediate = model.bert.encoder.layer[1].intermediate.dense
+        # One neuron that is huge for every row stretches the range of all the others; nobody listens.
+        intermediate.bias[0] = 500.0
+        dense.weight[:, 0] = 0.0
+    folder = tmp_path / "planted"
+    folder.mkdir()
+    checkpoint.save(model, folder, source=source.path)
+    exported = tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
+    worst = "/model/bert/encoder/layer.1/output/dense/MatMul"
+    none = tiny_deploy.run(
+        "quantize_onnx", exported, tmp_path / "all", ROWS, mode="static", keep_float="none"
+    )
+    goal = none.facts["against_float"]["divergence_mean"] / 20
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, mode="static", divergence=goal)
+    measured = made.facts["sensitivity"]
+    assert next(iter(measured["alone"])) == worst
+    assert measured["reached"]
+    assert measured["curve"][0] == pytest.approx(none.facts["against_float"]["divergence_mean"], rel=0.05)
+    assert set(made.facts["kept_float"]) == {"/model/classifier/Gemm", worst}
+    assert "alone it moves the outputs by" in made.facts["kept_float"][worst]
+    assert worst not in made.facts["quantized"]["products"]
+    assert worst in {one.name for one in products.find(_graph(made.artifact))}
+    assert made.facts["against_float"]["divergence_mean"] <= goal * 1.05
+
+
+def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
+    """Parts of names and wildcards both name products; a pattern that names none is refused."""
+    made = tiny_deploy.run(
+        "quantize_onnx", exported, tmp_path / "int8", ROWS, keep_float=["pooler", "*layer.0*dense*"]
+    )
+    kept = [name for name, reason in made.facts["kept_float"].items() if reason == "named in keep_float"]
+    assert len(kept) == 1 + 3
+    with pytest.raises(UserError, match=r"no weight product's name has 'poller' in it\. There are: .*pooler"):
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, keep_float=["poller"])
+    with pytest.raises(UserError, match="nothing is left to quantize"):
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "none", ROWS, keep_float=["model"])
+
+
+def test_processors_that_saturate_get_seven_bits(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """x86 without VNNI adds pairs in 16 bits; others do not."""
+    assert quantize_onnx.saturates(frozenset({"avx2", "fma"}), "x86_64")
+    assert not quantize_onnx.saturates(frozenset({"avx2", "avx512_vnni"}), "x86_64")
+    assert not quantize_onnx.saturates(frozenset({"avx_vnni"}), "AMD64")
+    assert not quantize_onnx.saturates(frozenset({"asimd"}), "aarch64")
+    monkeypatch.setattr(quantize_onnx, "saturates", lambda *_: True)
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    assert made.facts["weights"]["largest"] == 64
+    index = graph.Index(_graph(made.artifact))
+    stored = [name for name, one in index.constants.items() if one.data_type == onnx.TensorProto.INT8]
+    assert max(int(np.abs(index.array(name).astype(int)).max(initial=0)) for name in stored) == 64
+
+
+def test_mistakes_are_refused(exported: Artifact, tmp_path: Path) -> None:
+    """TensorRT wants static ranges; INT8 is made of FP32; calibration needs rows; keys are checked."""
+    with pytest.raises(RecipeError, match="target tensorrt takes static ranges"):
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "a", ROWS, target="tensorrt")
+    with pytest.raises(RecipeError, match="unknown key 'modes'"):
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "b", ROWS, modes="static")
+    with pytest.raises(DataError, match="needs at least 8 training rows and found 3"):
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "c", ROWS[:3])
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "d", ROWS)
+    with pytest.raises(UserError, match="is int8 already"):
+        tiny_deploy.run("quantize_onnx", made.artifact, tmp_path / "e", ROWS)
+
+
+def test_numbers_that_are_not_finite_fail_the_stage(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A broken scale never leaves the stage."""
+    real = qdq.quantize
+
+    def spoiled(model: Any, names: Any, spans: Any, **options: Any) -> None:
+        real(model, names, spans, **options)
+        for tensor in model.graph.initializer:
+            if tensor.name.endswith("_scale") and not tensor.dims:
+                tensor.CopyFrom(numpy_helper.from_array(np.array(np.nan, np.float32), tensor.name))
+
+    monkeypatch.setattr(qdq, "quantize", spoiled)
+    with pytest.raises(ParityError, match="not finite on calibration rows"):
+        tiny_deploy.run(
+            "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", keep_float="none"
+        )
+
+
+def test_the_same_input_gives_the_same_bytes(exported: Artifact, tmp_path: Path) -> None:
+    """Both modes are deterministic."""
+    for mode in ("dynamic", "static"):
+        ids = {
+            tiny_deploy.run("quantize_onnx", exported, tmp_path / f"{mode}-{i}", ROWS, mode=mode).artifact.id
+            for i in range(2)
+        }
+        assert len(ids) == 1
