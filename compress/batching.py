@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,9 @@ from compress.tasks import Batch, Row
 
 Encode = Callable[[Sequence[Row]], Batch]
 
-_CHUNK = 256
-_WINDOW = 50  # batches that are sorted together: shuffled enough, padded little
+_CHUNK_CELLS = 1 << 16  # tokens (or samples) that are encoded at a time
+_CHUNK_ROWS = 64  # the same for rows without a length
+_WINDOW = 100  # batches that are sorted together: shuffled enough, padded little
 _LABELS = "\0labels"  # cannot clash with a model input
 _BUDGET_BYTES = 2 << 30
 
@@ -84,6 +86,18 @@ def plan_sorted(
             members = members[np.argsort(lengths[members], kind="stable")]
         plan += [members[at : at + batch_size] for at in range(0, len(members), batch_size)]
     return plan
+
+
+def _alike(lengths: np.ndarray | None, count: int, groups: np.ndarray | None) -> Iterator[np.ndarray]:
+    """Chunks of rows of one group and one length each, so that nothing in them is padded."""
+    for members in plan_sorted(lengths, count, count, groups):
+        cuts = [] if lengths is None else (np.flatnonzero(np.diff(lengths[members])) + 1).tolist()
+        for start, stop in pairwise([0, *cuts, len(members)]):
+            size = _CHUNK_ROWS
+            if lengths is not None:
+                size = max(1, _CHUNK_CELLS // max(1, int(lengths[members[start]])))
+            for at in range(start, stop, size):
+                yield members[at : min(at + size, stop)]
 
 
 def steps_per_epoch(count: int, batch_size: int, groups: np.ndarray | None) -> int:
@@ -181,7 +195,7 @@ class EncodedRows:
 
     def _fill(self, lengths: np.ndarray | None, groups: np.ndarray | None, budget: int) -> None:
         used = 0.0
-        for members in plan_sorted(lengths, len(self._rows), _CHUNK, groups):
+        for members in _alike(lengths, len(self._rows), groups):
             arrays = _arrays(self._encode([self._rows[i] for i in members]))
             used += sum(array.nbytes for array in arrays.values())
             if used > budget or not self._joins(arrays):

@@ -104,7 +104,9 @@ def load(shelf: Shelf, name: str) -> ModuleType:
 def options(shelf: Shelf, name: str) -> list[tuple[str, str, str]]:
     """Name, default and meaning of each option of an entry, read from its ``Config`` and docstring."""
     config = load(shelf, name).Config
-    meanings = _attribute_docs(inspect.getdoc(config) or "")
+    meanings: dict[str, str] = {}
+    for part in reversed(config.__mro__):  # an inherited option is explained where it is defined
+        meanings |= _attribute_docs(inspect.cleandoc(part.__doc__ or ""))
     rows = []
     for field, info in config.model_fields.items():
         default = "required" if info.is_required() else repr(info.get_default(call_default_factory=True))

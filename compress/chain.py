@@ -11,7 +11,7 @@ from compress import catalog
 from compress.artifact import Artifact, Kind
 from compress.errors import RecipeError
 from compress.recipe import Named, NamedEntry, Recipe, validate
-from compress.stages import StageConfig
+from compress.stage import StageConfig
 
 LOAD = "load"
 
@@ -23,7 +23,7 @@ class Link:
     Attributes:
         label: unique in the run: the stage's name, with ``-2`` and so on where it recurs.
         name: in the catalog.
-        module: satisfies ``compress.stages.Stage``.
+        module: satisfies ``compress.stage.Stage``.
         config: validated.
     """
 

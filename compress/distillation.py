@@ -29,7 +29,7 @@ from compress.layers import attention_linears, find_stack
 from compress.losses import hidden_mse, kl_loss, relation_heads, relation_loss
 from compress.objectives import TaskObjective
 from compress.selection import Selection, row_lengths
-from compress.stages import StageConfig
+from compress.stage import StageConfig
 from compress.student import uniform_map
 from compress.taps import Tap, Want, flatten, real_tokens, unflatten
 from compress.tasks import Batch, Head, Row

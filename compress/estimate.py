@@ -13,7 +13,7 @@ from typing import Any
 
 from compress.artifact import Artifact
 from compress.recipe import Recipe
-from compress.stages import StageConfig
+from compress.stage import StageConfig
 from compress.store import Store
 
 

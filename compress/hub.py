@@ -114,7 +114,9 @@ def _download(reference: str, revision: str | None) -> Snapshot:
             "'hf auth login')"
         ) from cause
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as cause:
+        status = getattr(getattr(cause.__cause__, "response", None), "status_code", None)
         why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        why = f"the hub answers with status {status}" if status else why
         raise ModelError(
             f"There is no folder '{reference}', and the hub model {at} is not in the local cache while {why}"
             ": give a folder, or connect once to download it"

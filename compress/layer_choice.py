@@ -131,8 +131,8 @@ class Calibration:
     def _batches(self) -> list[TorchBatch]:
         if len(self._rows) == 0:
             raise DataError(
-                "choosing layers by search or block influence needs calibration rows: give data with training "
-                "rows, or name the layers, or take rule: every-other"
+                "choosing layers by search or block influence needs calibration rows: give data with "
+                "training rows, or name the layers, or take rule: every-other"
             )
         lengths = row_lengths(self._task, self._rows, self._processor, self._max_length)
         source = EncodedRows(self._rows, self._encode, lengths)

@@ -21,7 +21,7 @@ from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
 from compress.errors import UserError
 from compress.recipe import DataConfig, Named, Recipe
-from compress.stages import Context
+from compress.stage import Context
 from compress.store import Building, Store, deliver
 
 

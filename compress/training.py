@@ -30,7 +30,7 @@ from compress.errors import ModelError, TrainingError
 from compress.history import Evaluation, History, Progress, noted
 from compress.layers import find_stack
 from compress.schedule import Group, multiplier, parameter_groups
-from compress.stages import StageConfig
+from compress.stage import StageConfig
 from compress.tasks import Row
 
 Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
@@ -392,7 +392,7 @@ def precision_of(wanted: str, device: str) -> str:
 def _groups(model: nn.Module, config: TrainingConfig) -> list[Group]:
     stack, layers = None, 1
     if config.layer_decay != 1.0:
-        found = find_stack(model)  # type: ignore[arg-type]
+        found = find_stack(model)
         stack, layers = found.name, len(found)
     return parameter_groups(
         model.named_parameters(),
@@ -427,7 +427,7 @@ def _frozen(model: nn.Module, embeddings: bool) -> Iterator[None]:
         yield
         return
     try:
-        found = model.get_input_embeddings()
+        found = model.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError) as cause:
         raise ModelError(
             f"a {type(model).__name__} has no input embeddings to freeze: leave freeze_embeddings off"

@@ -17,7 +17,7 @@ from compress.errors import DataError
 from deploy import graph_facts
 
 if TYPE_CHECKING:
-    from compress.stages import Context
+    from compress.stage import Context
     from compress.tasks import Batch, ExportSpec, Head, Row
     from deploy.parity import Case, Feed
 

@@ -41,8 +41,8 @@ class Gemm(OpRun):
         c: np.ndarray | None = None,
         alpha: float = 1.0,
         beta: float = 1.0,
-        transA: int = 0,  # noqa: N803 - ONNX's own name
-        transB: int = 0,  # noqa: N803
+        transA: int = 0,
+        transB: int = 0,
     ) -> tuple[np.ndarray]:
         left, right = _wide(a.T if transA else a), _wide(b.T if transB else b)
         found = alpha * np.matmul(left, right)

@@ -14,7 +14,7 @@ from compress import artifact as artifacts
 from compress import catalog, checkpoint
 from compress.artifact import Artifact, Manifest, Origin, Step
 from compress.recipe import validate
-from compress.stages import Context
+from compress.stage import Context
 
 TASK = "text-classification"
 

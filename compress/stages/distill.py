@@ -24,7 +24,7 @@ from compress.layer_choice import Calibration, choose_layers
 from compress.layers import find_stack
 from compress.objectives import TaskObjective
 from compress.selection import Selection, row_lengths
-from compress.stages import Context, Role
+from compress.stage import Context, Role
 from compress.student import Rule, cut, uniform_map
 from compress.tasks import Batch, Head, Row
 from compress.training import TrainingConfig, train

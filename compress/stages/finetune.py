@@ -16,7 +16,7 @@ from compress.errors import DataError
 from compress.head import replace_head
 from compress.objectives import TaskObjective
 from compress.selection import Selection, row_lengths, truncated_share
-from compress.stages import Context, Role
+from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
 from compress.training import TrainingConfig, train
 

@@ -23,7 +23,7 @@ from compress.errors import DataError, ModelError
 from compress.head import replace_head
 from compress.hub import Snapshot
 from compress.recipe import DataConfig
-from compress.stages import Context, Role, StageConfig
+from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()

@@ -28,7 +28,7 @@ from compress.pruning import Ledger, Targets
 from compress.recipe import validate
 from compress.reconstruction import reconstruct
 from compress.selection import Selection
-from compress.stages import Context, Role, StageConfig
+from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
 from compress.training import TrainingConfig
 

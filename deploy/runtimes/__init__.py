@@ -79,7 +79,7 @@ class Runner(abc.ABC):
     @classmethod
     @abc.abstractmethod
     def unavailable(cls, device: str = "cpu") -> str | None:
-        """Why it cannot run here on that device, as a sentence with the command that mends it; None if it can."""
+        """Why it cannot run on that device here, with the command that mends it; None if it can."""
 
     def configure(self, **options: Any) -> None:
         """Take the runtime's own options; the base has none.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Literal
 from pydantic import Field
 
 from compress import checkpoint, log
-from compress.stages import Context, StageConfig
+from compress.stage import Context, StageConfig
 from deploy import constant_shapes, graph, graph_facts, parity, products, torch_export
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.session import infer_with, open_session

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from compress import log
 from compress.errors import ParityError, UserError
-from compress.stages import Context, StageConfig
+from compress.stage import Context, StageConfig
 from deploy import graph, graph_facts, guard, half, observe, parity, products, ranges, variants
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.outputs import collect

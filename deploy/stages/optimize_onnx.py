@@ -15,7 +15,7 @@ from pydantic import Field
 
 from compress import environment, log
 from compress.errors import UserError
-from compress.stages import Context, StageConfig
+from compress.stage import Context, StageConfig
 from deploy import graph, graph_facts, parity, products
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.session import infer_with, open_session

@@ -13,7 +13,7 @@ from pydantic import Field, model_validator
 
 from compress import environment, log
 from compress.errors import ParityError, UserError
-from compress.stages import Context, StageConfig
+from compress.stage import Context, StageConfig
 from deploy import (
     dynamic,
     embeddings,

@@ -142,7 +142,7 @@ def test_a_device_that_is_not_there_is_refused(make: Any) -> None:
     if make.kind.unavailable("cuda") is None:
         pytest.skip("there is a CUDA device")
     runner = make.kind(make().artifact, "cuda", 1)
-    with pytest.raises(UserError, match="'cuda' was asked for and .* --device cpu"), runner:
+    with pytest.raises(UserError, match=r"'cuda' was asked for and .* --device cpu"), runner:
         pass
 
 

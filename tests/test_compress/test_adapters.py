@@ -19,7 +19,7 @@ from compress import checkpoint
 from compress import data as rows
 from compress.errors import ModelError
 from compress.recipe import DataConfig, validate
-from compress.stages import Context, load
+from compress.stage import Context, load
 from compress.tasks import text_classification
 
 IDS = torch.tensor([[2, 5, 17, 9, 3], [2, 6, 7, 3, 0]])

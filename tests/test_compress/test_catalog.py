@@ -113,3 +113,38 @@ def test_listing_everything_imports_no_torch() -> None:
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
     )
     assert done.returncode == 0, done.stderr
+
+
+def test_options_with_their_meaning(shelf: Path) -> None:
+    """An entry's options come with default and meaning, from its Config and that one's docstring."""
+    (shelf / "tuned.py").write_text(
+        "from pydantic import BaseModel\n\n"
+        "class Config(BaseModel):\n"
+        '    """What to do.\n\n'
+        "    Attributes:\n"
+        "        keep: the share to keep,\n"
+        "            at least one unit.\n"
+        "        name: of it: required.\n\n"
+        "    More text.\n"
+        '    """\n\n'
+        "    name: str\n"
+        "    keep: float = 0.5\n"
+        "    extra: list[int] = []\n"
+    )
+    assert catalog.options("stage", "tuned") == [
+        ("name", "required", "of it: required."),
+        ("keep", "0.5", "the share to keep, at least one unit."),
+        ("extra", "[]", ""),
+    ]
+
+
+@pytest.mark.parametrize("name", ["stage", "criterion", "probe", "gate"])
+def test_every_shipped_option_is_documented(name: catalog.Shelf) -> None:
+    """No option of a shipped entry is without its meaning."""
+    bare = [
+        f"{entry}.{option}"
+        for entry in catalog.names(name)
+        for option, _, meaning in catalog.options(name, entry)
+        if not meaning
+    ]
+    assert bare == []

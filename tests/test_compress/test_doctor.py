@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from compress import diagnosis, doctor
+from compress import diagnosis, doctor, environment, proving
 from compress.diagnosis import LIBRARIES, Proof
 
 CORE = {library.distribution: "1.0" for library in LIBRARIES}
@@ -40,21 +40,39 @@ def test_loading_tells_what_metadata_cannot() -> None:
     assert found["lib_gone"].error == "ModuleNotFoundError: No module named 'lib_gone'"
 
 
-def test_the_examination_of_this_environment(tmp_path: Path) -> None:
-    """Here every core library loads, ONNX Runtime runs on the CPU, and the result is plain JSON."""
+def test_the_examination_of_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is installed loads in a child process, what is not is named, and the result is plain JSON."""
+    light = tuple(each for each in LIBRARIES if each.module in {"tokenizers", "safetensors", "onnx"})
+    lost = diagnosis.Library("no_such", "no-such", "wonders", "pip install no-such", core=False)
+    for module in (doctor, diagnosis):
+        monkeypatch.setattr(module, "LIBRARIES", (*light, lost))
     found = doctor.examine(tmp_path / "not" / "there" / "yet")
     states = {piece.name: piece.state for piece in found.pieces}
-    for library in LIBRARIES:
-        if library.core:
-            assert states[library.distribution] == "works", found.problems
-    assert {states["onnxruntime-gpu" if "onnxruntime-gpu" in states else "onnxruntime"]} <= {
-        "works",
-        "not installed",
+    assert states == {
+        "tokenizers": "works",
+        "safetensors": "works",
+        "onnx": "works",
+        "no-such": "not installed",
     }
+    assert found.missing == ("no-such would enable wonders: pip install no-such",)
     assert found.machine["python"]
     assert any("GB free" in text for text in (*found.notes, *found.problems))
     assert any(text.startswith("BF16") for text in found.notes)
     json.dumps(dataclasses.asdict(found))
+
+
+def test_proofs_do_real_work() -> None:
+    """A proof multiplies with torch, builds a model, and tries each provider of ONNX Runtime."""
+    assert proving.prove("torch") == {
+        "module": "torch",
+        "error": None,
+        "facts": {"cuda_build": environment.cuda_build(), "devices": environment.cuda_devices()},
+    }
+    assert proving.prove("transformers")["error"] is None
+    assert proving.prove("optimum")["error"] is None
+    assert proving.prove("safetensors") == {"module": "safetensors", "error": None, "facts": {}}
+    assert "CPUExecutionProvider" in proving.prove("onnxruntime")["facts"]["working"]
+    assert proving.prove("no_such")["error"] == "ModuleNotFoundError: No module named 'no_such'"
 
 
 def test_missing_and_broken_libraries() -> None:

@@ -2,54 +2,38 @@
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import fake_hub
 import pytest
+from huggingface_hub import constants
 
 from compress import hub
 from compress.errors import ModelError
+from compress.hub import Snapshot
 
-# huggingface_hub reads its endpoint when it is imported: each question is asked in a fresh process.
-_ASK = """
-import json, sys
-from compress import hub
-from compress.errors import UserError
-try:
-    found = hub.resolve(sys.argv[1], sys.argv[2] or None)
-    print(json.dumps({"folder": str(found.folder), "label": found.label, "revision": found.revision}))
-except UserError as error:
-    print(json.dumps({"kind": type(error).__name__, "error": str(error)}))
-"""
+Ask = Callable[..., Snapshot]
 
 
-def _ask(
-    endpoint: str, cache: Path, reference: str, revision: str = "", *, offline: bool = False
-) -> dict[str, str]:
-    environment = {
-        **os.environ,
-        "HF_ENDPOINT": endpoint,
-        "HF_HOME": str(cache),
-        "HF_HUB_OFFLINE": "1" if offline else "0",
-        "HF_HUB_DISABLE_TELEMETRY": "1",
-        "HF_HUB_DISABLE_XET": "1",
-        "PYTHONPATH": str(Path(hub.__file__).parent.parent),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", _ASK, reference, revision],
-        capture_output=True,
-        text=True,
-        check=True,
-        env=environment,
-        timeout=60,
-        cwd=cache,
-    )
-    answer: dict[str, str] = json.loads(done.stdout)
-    return answer
+@pytest.fixture
+def ask(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ask:
+    """Resolve a reference against a hub at an address, with a cache of this test's own."""
+
+    def _ask(
+        endpoint: str, reference: str, revision: str | None = None, *, offline: bool = False
+    ) -> Snapshot:
+        # huggingface_hub reads its settings when it is imported.
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+        monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", True)
+        monkeypatch.setattr(constants, "ENDPOINT", endpoint)
+        template = endpoint + "/{repo_id}/resolve/{revision}/{filename}"
+        monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+        hub._download.cache_clear()
+        return hub.resolve(reference, revision)
+
+    return _ask
 
 
 @pytest.fixture
@@ -60,46 +44,71 @@ def root(tmp_path: Path) -> Path:
     wanted = ("config.json", "model.safetensors", "tokenizer.json", "README.md", "LICENSE")
     for name in (*wanted, "pytorch_model.bin", "modeling.py", "onnx/config.json"):
         (repository / name).write_text(f"content of {name}")
-    (tmp_path / "cache").mkdir()
     return tmp_path / "hub"
 
 
-def test_a_hub_id_becomes_its_snapshot(root: Path, tmp_path: Path) -> None:
+def test_a_hub_id_becomes_its_snapshot(root: Path, ask: Ask) -> None:
     """The snapshot comes with its commit, without pickles, code and subfolders; then the cache serves it."""
     commit = fake_hub.commit_of(root / "models" / "someone" / "classifier")
     with fake_hub.serve(root) as (endpoint, requests):
-        first = _ask(endpoint, tmp_path / "cache", "someone/classifier")
-        assert first["label"] == f"someone/classifier@{commit}"
-        names = {path.name for path in Path(first["folder"]).iterdir()}
+        first = ask(endpoint, "someone/classifier")
+        assert (first.label, first.revision) == (f"someone/classifier@{commit}", commit)
+        names = {path.name for path in first.folder.iterdir()}
         assert names == {"config.json", "model.safetensors", "tokenizer.json", "README.md", "LICENSE"}
-        assert (Path(first["folder"]) / "config.json").read_text() == "content of config.json"
+        assert (first.folder / "config.json").read_text() == "content of config.json"
         assert not [line for line in requests if ".bin" in line or ".py" in line or "onnx" in line]
-        pinned = _ask(endpoint, tmp_path / "cache", "someone/classifier", commit)
-        assert pinned["folder"] == first["folder"]
-    offline = _ask("http://127.0.0.1:9", tmp_path / "cache", "someone/classifier", offline=True)
-    assert offline["folder"] == first["folder"]
+        assert ask(endpoint, "someone/classifier", commit).folder == first.folder
+    assert ask("http://127.0.0.1:9", "someone/classifier", offline=True) == first
 
 
-def test_what_the_hub_does_not_have(root: Path, tmp_path: Path) -> None:
-    """An unknown name, an unknown revision and a gated model are each one sentence with what to do."""
+def test_within_a_process_a_branch_means_one_commit(root: Path, ask: Ask) -> None:
+    """A branch that moves between two questions of one run does not give two models."""
     with fake_hub.serve(root) as (endpoint, _):
-        unknown = _ask(endpoint, tmp_path / "cache", "someone/nothing")
-        revision = _ask(endpoint, tmp_path / "cache", "someone/classifier", "v9")
-        gated = _ask(endpoint, tmp_path / "cache", "someone/gated-model")
-    assert unknown["kind"] == "ModelError"
-    assert "There is no folder and no hub model 'someone/nothing': check the name" in unknown["error"]
-    assert "The hub model someone/classifier has no revision 'v9'" in revision["error"]
-    assert "asks for a login or for its terms to be accepted" in gated["error"]
-    assert "\n" not in unknown["error"] + revision["error"] + gated["error"]
+        first = ask(endpoint, "someone/classifier")
+        (root / "models" / "someone" / "classifier" / "config.json").write_text("moved")
+        assert hub.resolve("someone/classifier") == first
+        assert ask(endpoint, "someone/classifier").revision != first.revision
 
 
-def test_offline_and_not_cached(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("reference", "revision", "reason"),
+    [
+        ("someone/nothing", None, "There is no folder and no hub model 'someone/nothing': check the name"),
+        ("someone/classifier", "v9", "The hub model someone/classifier has no revision 'v9': check its"),
+        ("someone/gated-model", None, "asks for a login or for its terms to be accepted"),
+        ("someone/" + "x" * 100, None, "There is no folder .* and it cannot be a hub id"),
+    ],
+)
+def test_what_the_hub_does_not_have(
+    reference: str, revision: str | None, reason: str, root: Path, ask: Ask
+) -> None:
+    """An unknown name, an unknown revision, a gated model and an impossible name are one sentence each."""
+    with fake_hub.serve(root) as (endpoint, _), pytest.raises(ModelError, match=reason) as refused:
+        ask(endpoint, reference, revision)
+    assert "\n" not in str(refused.value)
+
+
+def test_offline_and_not_cached(ask: Ask) -> None:
     """Offline, a model that is not cached is one sentence; so is a hub that cannot be reached."""
-    (tmp_path / "cache").mkdir()
-    offline = _ask("http://127.0.0.1:9", tmp_path / "cache", "someone/classifier", offline=True)
-    assert "is not in the local cache while HF_HUB_OFFLINE is set: give a folder" in offline["error"]
-    unreachable = _ask("http://127.0.0.1:9", tmp_path / "cache", "someone/classifier")
-    assert "is not in the local cache while the hub cannot be reached" in unreachable["error"]
+    with pytest.raises(
+        ModelError, match="is not in the local cache while HF_HUB_OFFLINE is set: give a folder"
+    ):
+        ask("http://127.0.0.1:9", "someone/classifier", offline=True)
+    with pytest.raises(ModelError, match="is not in the local cache while the hub cannot be reached"):
+        ask("http://127.0.0.1:9", "someone/classifier")
+
+
+def test_a_hub_that_breaks_off(root: Path, ask: Ask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A download that the hub refuses half-way is one sentence, and the next try succeeds."""
+    with fake_hub.serve(root) as (endpoint, _):
+        real = fake_hub._Handler._file
+        monkeypatch.setattr(fake_hub._Handler, "_file", lambda self, *_: self._send(403, b"no"))
+        with pytest.raises(
+            ModelError, match="is not in the local cache while the hub answers with status 403"
+        ):
+            ask(endpoint, "someone/classifier")
+        monkeypatch.setattr(fake_hub._Handler, "_file", real)
+        assert (ask(endpoint, "someone/classifier").folder / "config.json").is_file()
 
 
 def test_a_folder_is_itself(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from compress import catalog, pipeline
 from compress.artifact import Artifact
 from compress.errors import RecipeError, UserError
 from compress.recipe import Named, Recipe
-from compress.stages import Context, StageConfig
+from compress.stage import Context, StageConfig
 from compress.store import Store
 
 

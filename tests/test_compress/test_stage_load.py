@@ -19,7 +19,7 @@ from compress import architecture, checkpoint, pipeline
 from compress import data as rows
 from compress.errors import ModelError, RecipeError
 from compress.recipe import DataConfig, validate
-from compress.stages import Context, load
+from compress.stage import Context, load
 from compress.store import Store
 from compress.tasks import image_classification, text_classification
 

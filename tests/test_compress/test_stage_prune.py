@@ -17,7 +17,7 @@ from compress.anatomy import parts_of
 from compress.artifact import Artifact
 from compress.errors import DataError, ModelError, RecipeError, UnknownName, UserError
 from compress.recipe import DataConfig, Recipe, validate
-from compress.stages import prune
+from compress.stage import prune
 from compress.store import Store
 from compress.tasks import text_classification as task
 

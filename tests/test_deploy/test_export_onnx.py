@@ -52,7 +52,13 @@ def test_the_graph_computes_what_pytorch_computes(source: Artifact, tmp_path: Pa
     ):
         np.testing.assert_allclose(_outputs(made.artifact, feed), _outputs(source, feed), atol=2e-5)
     cases = [case["case"] for case in made.facts["parity"]["cases"]]
-    assert {name.split()[0] for name in cases} == {"one", "right-padded", "left-padded", "left-padded,", "holed"}
+    assert {name.split()[0] for name in cases} == {
+        "one",
+        "right-padded",
+        "left-padded",
+        "left-padded,",
+        "holed",
+    }
     worst = made.facts["parity"]["worst"]
     assert 0 <= worst["largest"] <= worst["allowed"]
 
@@ -66,7 +72,9 @@ def test_the_result_stands_alone_and_is_the_same_every_time(source: Artifact, tm
     assert {"model.onnx", "graph.json", "config.json", "encoding.json", "tokenizer.json"} <= set(
         first.artifact.manifest.files
     )
-    assert not any("torch" in prop.key for prop in onnx.load(str(first.artifact.file("model.onnx"))).metadata_props)
+    assert not any(
+        "torch" in prop.key for prop in onnx.load(str(first.artifact.file("model.onnx"))).metadata_props
+    )
 
 
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
@@ -246,5 +254,3 @@ def test_upstream_still_warns() -> None:
         warnings.simplefilter("always")
         torch.onnx.export(model, (torch.zeros(1, 2),), str(Path("/dev/null")), dynamo=False)
     assert any(issubclass(one.category, DeprecationWarning) for one in caught)
-
-

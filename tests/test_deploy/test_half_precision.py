@@ -198,9 +198,7 @@ def test_the_guard_sees_no_padding(exported: Artifact) -> None:
     assert len({feed["input_ids"].shape[1] for feed in feeds}) > 3
 
 
-def test_bf16_is_checked_by_the_reference_and_refused_at_run_time(
-    exported: Artifact, tmp_path: Path
-) -> None:
+def test_bf16_is_checked_by_the_reference_and_refused_at_run_time(exported: Artifact, tmp_path: Path) -> None:
     """ONNX Runtime's CPU provider has no BF16; the refusal says so and what to do."""
     made = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS, precision="bf16")
     assert made.facts["parity"]["by"] == "onnx.reference"
@@ -224,7 +222,13 @@ def test_onnxruntime_still_has_no_bf16(exported: Artifact, tmp_path: Path) -> No
 def test_int8_for_tensorrt_takes_halves_around_it(exported: Artifact, tmp_path: Path) -> None:
     """Scales become halves where they fit, integers stay, the distribution moves little."""
     int8 = tiny_deploy.run(
-        "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", target="tensorrt", keep_float="none"
+        "quantize_onnx",
+        exported,
+        tmp_path / "int8",
+        ROWS,
+        mode="static",
+        target="tensorrt",
+        keep_float="none",
     ).artifact
     made = tiny_deploy.run("half_precision", int8, tmp_path / "both", ROWS)
     assert made.facts["parity"]["divergence_mean"] < 0.01

@@ -33,9 +33,7 @@ def _masked_mean(feed: parity.Feed) -> dict[str, np.ndarray]:
 def _mean_of_first_n(feed: parity.Feed) -> dict[str, np.ndarray]:
     """What a fused kernel does that keeps only the number of real tokens."""
     counts = feed["attention_mask"].sum(1)
-    return {
-        "out": np.array([[row[:n].mean()] for row, n in zip(feed["input_ids"], counts, strict=True)])
-    }
+    return {"out": np.array([[row[:n].mean()] for row, n in zip(feed["input_ids"], counts, strict=True)])}
 
 
 def test_left_padding_moves_ids_and_mask_together() -> None:
@@ -91,7 +89,11 @@ def test_not_a_number_and_other_shapes_never_pass() -> None:
     one = Case("c", {})
     with pytest.raises(ParityError, match="off by inf"):
         parity.check(
-            lambda _: {"o": np.ones(2)}, lambda _: {"o": np.array([1.0, np.nan])}, [one], Tolerance(9, 9), "it"
+            lambda _: {"o": np.ones(2)},
+            lambda _: {"o": np.array([1.0, np.nan])},
+            [one],
+            Tolerance(9, 9),
+            "it",
         )
     with pytest.raises(ParityError, match=r"has shape \(3,\) and the source gives \(2,\)"):
         parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"o": np.ones(3)}, [one], Tolerance(9, 9), "it")

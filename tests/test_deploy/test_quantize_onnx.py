@@ -356,9 +356,7 @@ def test_numbers_that_are_not_finite_fail_the_stage(
 
     monkeypatch.setattr(qdq, "quantize", spoiled)
     with pytest.raises(ParityError, match="not finite on calibration rows"):
-        tiny_deploy.run(
-            "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", keep_float="none"
-        )
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", keep_float="none")
 
 
 def test_the_same_input_gives_the_same_bytes(exported: Artifact, tmp_path: Path) -> None:

@@ -29,7 +29,10 @@ def source(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_bf16_is_near_and_says_so(source: Artifact) -> None:
     """Weights and arithmetic are BF16, outputs come back as FP32."""
-    with runner(source, "pytorch", threads=1) as exact, runner(source, "pytorch", threads=1, precision="bf16") as b:
+    with (
+        runner(source, "pytorch", threads=1) as exact,
+        runner(source, "pytorch", threads=1, precision="bf16") as b,
+    ):
         wanted, found = exact.infer(FEED)["logits"], b.infer(FEED)["logits"]
         assert b.provenance()["precision"] == "bf16"
     assert found.dtype == np.float32
@@ -38,31 +41,35 @@ def test_bf16_is_near_and_says_so(source: Artifact) -> None:
 
 def test_unknown_values_of_options_are_refused(source: Artifact) -> None:
     """The message lists what there is."""
-    with pytest.raises(UserError, match="no mode 'fast'. Allowed: eager, compiled"):
+    with pytest.raises(UserError, match=r"no mode 'fast'\. Allowed: eager, compiled"):
         runner(source, "pytorch", mode="fast")
-    with pytest.raises(UserError, match="no precision 'fp16'. Allowed: fp32, bf16"):
+    with pytest.raises(UserError, match=r"no precision 'fp16'\. Allowed: fp32, bf16"):
         runner(source, "pytorch", precision="fp16")
 
 
 def test_compiling_needs_a_compiler(source: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without one, opening says what to install instead of failing in the first run."""
     monkeypatch.setattr(pytorch, "_compiler", lambda: None)
-    with pytest.raises(UserError, match="needs a C\\+\\+ compiler"), runner(source, "pytorch", mode="compiled"):
+    with (
+        pytest.raises(UserError, match="needs a C\\+\\+ compiler"),
+        runner(source, "pytorch", mode="compiled"),
+    ):
         pass
 
 
 @pytest.mark.slow
-def test_compiled_agrees_with_eager(source: Artifact) -> None:
-    """The compiled model computes the same at two shapes."""
+def test_compiled_agrees_with_eager(tmp_path: Path) -> None:
+    """The compiled model computes the same."""
     if pytorch._compiler() is None:
         pytest.skip("no C++ compiler")
+    source = tiny_deploy.text_artifact(tmp_path / "torch", layers=1, hidden=16, heads=2, ffn=16)
     with (
         runner(source, "pytorch", threads=1) as eager,
         runner(source, "pytorch", threads=1, mode="compiled") as fast,
     ):
-        for feed in (FEED, {name: np.repeat(array, 3, axis=0) for name, array in FEED.items()}):
-            wanted = eager.infer(feed)["logits"].copy()
-            np.testing.assert_allclose(fast.infer(feed)["logits"], wanted, atol=2e-5)
+        feed = {name: np.repeat(array, 3, axis=0) for name, array in FEED.items()}
+        wanted = eager.infer(feed)["logits"].copy()
+        np.testing.assert_allclose(fast.infer(feed)["logits"], wanted, atol=2e-5)
         assert fast.provenance()["provider"] == "torch compiled"
 
 
@@ -82,7 +89,10 @@ def test_images_have_a_fixed_size(tmp_path: Path) -> None:
     for artifact in (images, exported):
         with runner(artifact, threads=1) as opened:
             assert opened.inputs[0].shape == (None, 1, 8, 8)
-            assert opened.infer({"pixel_values": np.zeros((3, 1, 8, 8), np.float32)})["logits"].shape == (3, 3)
+            assert opened.infer({"pixel_values": np.zeros((3, 1, 8, 8), np.float32)})["logits"].shape == (
+                3,
+                3,
+            )
             with pytest.raises(UserError, match="has size 9 on axis 2; the model takes 8"):
                 opened.infer({"pixel_values": np.zeros((1, 1, 9, 8), np.float32)})
 
@@ -160,7 +170,10 @@ def test_unknown_devices_are_refused() -> None:
 
 def test_positions_of_families_that_count_from_the_padding() -> None:
     """RoBERTa's table has 514 rows for 512 positions; DeBERTa without absolute positions has no limit."""
-    assert graph_facts.positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1}) == 512
+    assert (
+        graph_facts.positions({"model_type": "roberta", "max_position_embeddings": 514, "pad_token_id": 1})
+        == 512
+    )
     assert graph_facts.positions({"model_type": "bert", "max_position_embeddings": 512}) == 512
     assert graph_facts.positions({"max_position_embeddings": 512, "position_biased_input": False}) is None
     assert graph_facts.positions({}) is None

@@ -1,0 +1,99 @@
+"""What a stage is: one step from artifact to artifact.
+
+A stage is a module in this folder or in ``deploy/stages``. The pipeline validates its ``Config``,
+forms the key, gives it an empty folder and seals what it wrote there. A stage reads only its
+source, the declared data and the paths that ``reads`` names, and writes only into ``ctx.out`` (its
+result) and ``ctx.scratch`` (what survives a kill: checkpoints, caches).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from compress.artifact import Artifact, Kind
+    from compress.data import TrainingData
+
+Role = Literal["train", "selection", "calibration", "unlabeled"]
+
+
+class StageConfig(BaseModel):
+    """The base of every stage's options: unknown keys are refused, values never change.
+
+    A config only validates. It touches no device, no file and no environment variable.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+@dataclass(frozen=True)
+class Context:
+    """What the pipeline hands to a stage.
+
+    Attributes:
+        out: empty folder; the stage's result, and nothing else, goes here.
+        scratch: folder under the stage's key that outlives a kill; it may hold an earlier try's
+            checkpoints. Removed once the stage is sealed.
+        task: the task module (see ``compress.tasks``).
+        data: training-side rows; None when the stage declared no ``DATA`` or none was given. The
+            evaluation split is not reachable from here, on purpose.
+        seed: the run's seed.
+        threads: CPU threads to use.
+        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        record: notes a fact for the manifest (a JSON value under a name), such as a parity figure.
+        ancestors: the artifacts of this run before ``source``, oldest first; only for stages with
+            ``ANCESTORS = True``.
+    """
+
+    out: Path
+    scratch: Path
+    task: ModuleType
+    data: TrainingData | None
+    seed: int
+    threads: int
+    device: str
+    record: Callable[[str, Any], None]
+    ancestors: tuple[Artifact, ...] = ()
+
+
+class Stage(Protocol):
+    """The names that a stage module defines.
+
+    Attributes:
+        Config: a ``StageConfig``.
+        CONSUMES: kinds of artifact it accepts; empty for a stage that starts a chain (``load``).
+        PRODUCES: the kind that it makes.
+        VERSION: raised whenever the same input would give other bytes.
+        TOOLS: distributions whose versions enter the key.
+        DATA: the roles it reads; ``eval`` does not exist here.
+        NEEDS_DATA: whether it refuses to run without data.
+        DETERMINISTIC: whether the same key always gives the same content id (same machine).
+        ANCESTORS: whether it reads ``ctx.ancestors`` (their ids then enter the key).
+    """
+
+    Config: type[StageConfig]
+    CONSUMES: frozenset[Kind]
+    PRODUCES: Kind
+    VERSION: int
+    TOOLS: tuple[str, ...]
+    DATA: frozenset[Role]
+    NEEDS_DATA: bool
+    DETERMINISTIC: bool
+    ANCESTORS: bool
+
+    @staticmethod
+    def reads(config: Any) -> tuple[Path, ...]:
+        """Files and folders outside source and data that the result depends on; hashed into the key."""
+        ...
+
+    @staticmethod
+    def run(source: Artifact | None, config: Any, ctx: Context) -> None:
+        """Do the work; raise ``UserError`` for what the user can mend."""
+        ...

@@ -1,0 +1,321 @@
+"""The command line as a user meets it: results on stdout, one sentence for a mistake, the exit codes."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+
+import tiny
+from compress import cli, pipeline
+from compress.artifact import Artifact
+from compress.errors import ExitCode
+
+ROOT = Path(__file__).resolve().parent.parent
+Run = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture
+def paredown(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Run a command in this process; gives exit code, stdout and stderr."""
+
+    def run(*arguments: object) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(each) for each in arguments])
+        said = capsys.readouterr()
+        code = left.value.code
+        return (int(code) if code else 0), said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def recipe(tmp_path: Path, text_model: Path, text_data: Path) -> Path:
+    """A quick recipe: export and dynamic INT8."""
+    path = tmp_path / "recipe.yaml"
+    content = {
+        "model": str(text_model),
+        "data": {"source": str(text_data), "calibration": 16},
+        "threads": 1,
+        "stages": [{"load": {}}, {"export-onnx": {}}, {"quantize-onnx": {"mode": "dynamic"}}],
+        "bench": {"probes": ["accuracy", "latency", "size"], "rounds": 2, "runs": 2, "threads": 1},
+        "gates": [{"size": {"at_most": "64MiB"}}],
+    }
+    path.write_text(yaml.safe_dump(content))
+    return path
+
+
+def sentence(stderr: str) -> str:
+    """The one line that the user reads; fails where there is a traceback."""
+    assert "Traceback" not in stderr, stderr
+    lines = [line for line in stderr.splitlines() if line.startswith("paredown: ")]
+    assert len(lines) == 1, stderr
+    return lines[0]
+
+
+def test_run_leaves_a_model_and_a_report(paredown: Run, recipe: Path, tmp_path: Path) -> None:
+    """A recipe runs whole: the folder has what the page promises, --json is the only stdout, gates pass."""
+    out = tmp_path / "out"
+    code, stdout, _ = paredown("run", recipe, "--out", out, "--json")
+    assert code == ExitCode.OK
+    payload = json.loads(stdout)
+    assert [each["label"] for each in payload["artifacts"]] == ["load", "export-onnx", "quantize-onnx"]
+    assert payload["report"]["verdicts"][0]["status"] == "pass"
+    names = {path.name for path in out.iterdir()}
+    assert {
+        "model",
+        "report.json",
+        "report.html",
+        "report.md",
+        "junit.xml",
+        "recipe.yaml",
+        "run.json",
+    } <= names
+    shipped = Artifact.open(out / "model")
+    assert shipped.id == payload["artifacts"][-1]["id"]
+    code, _, stderr = paredown("run", recipe, "--out", out)
+    assert code == ExitCode.OK
+    assert "already in the store" in stderr
+
+
+def test_a_failed_gate_leaves_with_three(paredown: Run, recipe: Path, tmp_path: Path) -> None:
+    """The gate's verdict is the exit code."""
+    tree = yaml.safe_load(recipe.read_text())
+    tree["gates"] = [{"size": {"at_most": "1KiB"}}]
+    recipe.write_text(yaml.safe_dump(tree))
+    code, _, _ = paredown("run", recipe, "--out", tmp_path / "out")
+    assert code == ExitCode.GATE_FAILED
+
+
+def test_a_bug_of_ours_leaves_with_one(
+    paredown: Run, recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is not the user's mistake shows its traceback and asks for a report."""
+
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("inside")
+
+    monkeypatch.setattr(pipeline, "run", broken)
+    code, _, stderr = paredown("run", recipe, "--out", tmp_path / "out")
+    assert code == ExitCode.BUG
+    assert "ZeroDivisionError" in stderr
+    assert "this is a bug of paredown" in stderr
+
+
+Wrong = tuple[Callable[[dict[str, Any]], None], str]
+
+MISTAKES: dict[str, Wrong] = {
+    "unknown key": (lambda tree: tree.update(modle="x"), "unknown key 'modle'"),
+    "unknown stage": (lambda tree: tree.update(stages=["exprot-onnx"]), "Did you mean 'export-onnx'"),
+    "unknown option": (
+        lambda tree: tree.update(stages=[{"export-onnx": {"opzet": 17}}]),
+        "unknown key 'opzet'",
+    ),
+    "stages that do not chain": (
+        lambda tree: tree.update(stages=[{"export-onnx": {}}, {"prune": {}}]),
+        "'prune' takes torch and export-onnx gives onnx",
+    ),
+    "two names in one entry": (
+        lambda tree: tree.update(stages=[{"export-onnx": {}, "prune": {}}]),
+        "one name each",
+    ),
+    "no model": (lambda tree: tree.pop("model"), "names no model"),
+    "no such model": (lambda tree: tree.update(model="./nowhere"), "nowhere"),
+    "unknown probe": (lambda tree: tree["bench"].update(probes=["acuracy"]), "Did you mean 'accuracy'"),
+    "unknown gate": (lambda tree: tree.update(gates=[{"siez": {}}]), "Did you mean 'size'"),
+    "wrong unit": (lambda tree: tree.update(gates=[{"size": {"at_most": "3ms"}}]), "3ms"),
+    "gate on a stranger": (
+        lambda tree: tree.update(gates=[{"size": {"at_most": "1MiB", "candidate": "student"}}]),
+        "student",
+    ),
+    "unknown task": (
+        lambda tree: tree.update(task="text-clasification"),
+        "Did you mean 'text-classification'",
+    ),
+    "unknown column": (lambda tree: tree["data"].update(columns={"text": "sentence"}), "sentence"),
+    "candidate that is not in the run": (
+        lambda tree: tree["bench"].update(candidates=["prune"]),
+        "this run has",
+    ),
+}
+
+
+@pytest.mark.parametrize("mistake", sorted(MISTAKES))
+def test_a_mistake_in_a_recipe_is_one_sentence(
+    paredown: Run, recipe: Path, tmp_path: Path, mistake: str
+) -> None:
+    """Exit code 2, one sentence, no traceback, and nothing delivered."""
+    change, words = MISTAKES[mistake]
+    tree = yaml.safe_load(recipe.read_text())
+    change(tree)
+    recipe.write_text(yaml.safe_dump(tree))
+    code, stdout, stderr = paredown("run", recipe, "--out", tmp_path / "out")
+    assert code == ExitCode.INPUT
+    assert words in sentence(stderr)
+    assert stdout == ""
+    assert not (tmp_path / "out" / "model").exists()
+
+
+def test_an_output_folder_in_use_is_left_alone(paredown: Run, recipe: Path, tmp_path: Path) -> None:
+    """Somebody's files, and another recipe's run, are refused and untouched."""
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / "thesis.txt").write_text("years of work")
+    code, _, stderr = paredown("run", recipe, "--out", mine)
+    assert code == ExitCode.INPUT
+    assert "in use" in sentence(stderr)
+    assert [path.name for path in mine.iterdir()] == ["thesis.txt"]
+
+
+def test_a_tampered_artifact_is_never_loaded(
+    paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """One changed byte: exit code 2, the file is named, for every verb that takes an artifact."""
+    made = pipeline.run_stage(
+        "export-onnx", text_model, options={}, data_config=_data(text_data), out=tmp_path / "onnx"
+    )
+    graph = made.path / "model.onnx"
+    content = bytearray(graph.read_bytes())
+    content[len(content) // 2] ^= 1
+    graph.write_bytes(content)
+    for command in (
+        ("verify", made.path),
+        ("predict", made.path, "a good film"),
+        ("quantize", made.path, "--out", tmp_path / "int8"),
+        ("compare", text_model, made.path, "--data", text_data),
+        ("bench", made.path, "--data", text_data),
+    ):
+        code, _, stderr = paredown(*command)
+        assert code == ExitCode.INPUT, command
+        assert "model.onnx" in sentence(stderr), command
+
+
+def _data(folder: Path) -> Any:
+    from compress.recipe import DataConfig
+
+    return DataConfig(source=str(folder), calibration=16)
+
+
+@pytest.fixture
+def full_disk(tmp_path: Path) -> Iterator[Path]:
+    """A real file system of a few hundred kilobytes."""
+    if os.geteuid() != 0:
+        pytest.skip("mounting a tmpfs needs root")
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=256k", "paredown-test", str(folder)],
+        capture_output=True,
+        check=False,
+    )
+    if done.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+    yield folder
+    subprocess.run(["umount", str(folder)], check=True)
+
+
+def test_a_full_disk_is_one_sentence_and_leaves_nothing_half_written(
+    paredown: Run, tmp_path: Path, full_disk: Path, text_data: Path
+) -> None:
+    """The store on a full disk: exit code 2, the way out, no half-written artifact; with room it goes on."""
+    model = tiny.text_model(tmp_path / "wide", hidden=64, ffn=512)
+    code, _, stderr = paredown(
+        "export", model, "--data", text_data, "--out", tmp_path / "onnx", "--store", full_disk / "store"
+    )
+    assert code == ExitCode.INPUT
+    assert "space" in sentence(stderr).lower()
+    assert not (tmp_path / "onnx").exists()
+    assert list((full_disk / "store" / "building").iterdir()) == []
+    assert list((full_disk / "store" / "artifacts").iterdir()) == []
+
+
+def test_plan_says_what_is_to_do_and_touches_nothing(paredown: Run, recipe: Path, tmp_path: Path) -> None:
+    """Before and after a run, without creating a store."""
+    store = tmp_path / "store"
+    code, stdout, _ = paredown("plan", recipe, "--store", store, "--json")
+    assert code == ExitCode.OK
+    assert [step["ready"] for step in json.loads(stdout)] == [False, False, False]
+    assert not store.exists()
+
+
+def test_list_and_show_name_everything(paredown: Run) -> None:
+    """Every entry has a line; show gives the options of a stage."""
+    code, stdout, _ = paredown("list", "--json")
+    assert code == ExitCode.OK
+    listed = json.loads(stdout)
+    assert set(listed["criterion"]) == {"activation", "fisher", "magnitude", "random", "taylor"}
+    assert all(text for entries in listed.values() for text in entries.values())
+    code, stdout, _ = paredown("show", "prune", "--json")
+    assert code == ExitCode.OK
+    rows = {row["name"]: row for row in json.loads(stdout)[0]["options"]}
+    assert rows["keep"]["default"] == "0.5"
+    assert all(row["meaning"] for row in rows.values())
+    code, _, stderr = paredown("show", "prnue")
+    assert code == ExitCode.INPUT
+    assert "Did you mean 'prune'" in sentence(stderr)
+
+
+def test_an_option_that_a_stage_does_not_have_is_named(
+    paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """--set reaches every option and refuses strangers with the list of those that there are."""
+    code, _, stderr = paredown(
+        "prune", text_model, "--data", text_data, "--set", "kepe=0.5", "--out", tmp_path / "pruned"
+    )
+    assert code == ExitCode.INPUT
+    assert "unknown key 'kepe'" in sentence(stderr)
+    assert "keep" in sentence(stderr)
+
+
+def test_the_intruder_is_named_where_another_package_shadows_ours(tmp_path: Path) -> None:
+    """Another distribution's 'bench' on the path is found before anything else goes wrong."""
+    intruder = tmp_path / "elsewhere" / "bench"
+    intruder.mkdir(parents=True)
+    (intruder / "__init__.py").write_text("")
+    (intruder / "cli.py").write_text("def register(app): pass\n")
+    code = (
+        f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r}); "
+        "from compress.cli import main; main(['list'])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=tmp_path,
+        timeout=60,
+    )
+    assert done.returncode == ExitCode.INPUT
+    assert "another distribution" in sentence(done.stderr)
+
+
+@pytest.mark.slow
+def test_two_processes_finetune_under_accelerate(tmp_path: Path, text_model: Path, text_data: Path) -> None:
+    """``accelerate launch`` with two CPU processes trains one model, delivers it once and says so once."""
+    out = tmp_path / "out"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
+            *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+            *("-m", "compress", "finetune", str(text_model), "--data", str(text_data)),
+            *("--out", str(out), "--epochs", "1", "--threads", "1", "--json"),
+        ],
+        capture_output=True,
+        text=True,
+        check=False,
+        cwd=ROOT,
+        timeout=250,
+        env={**os.environ, "PAREDOWN_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    payload = json.loads(done.stdout)
+    assert payload["facts"]["training"]["processes"] == 2
+    assert Artifact.open(out).id == payload["id"]

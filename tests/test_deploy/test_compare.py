@@ -1,0 +1,138 @@
+"""Comparing: figures equal to numpy's, the planted bad layer found, refusals with their reasons."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+import tiny_deploy
+from onnx import numpy_helper
+
+from compress import checkpoint
+from compress.artifact import Artifact
+from compress.errors import UserError
+from compress.tasks import text_classification as task
+from deploy import graph, layers
+from deploy.compare import compare
+from deploy.encoder import Encoder
+from deploy.layers import LayerError
+from deploy.opening import runner
+
+ROWS = tiny_deploy.text_rows(40)
+
+
+@pytest.fixture(scope="module")
+def kinds(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """The same tiny classifier as torch, ONNX and INT8 artifact."""
+    folder = tmp_path_factory.mktemp("kinds")
+    source = tiny_deploy.text_artifact(folder / "torch")
+    exported = tiny_deploy.run("export_onnx", source, folder / "onnx", ROWS).artifact
+    int8 = tiny_deploy.run("quantize_onnx", exported, folder / "int8", ROWS).artifact
+    return {"torch": source, "onnx": exported, "int8": int8}
+
+
+def _logits(artifact: Artifact) -> np.ndarray:
+    encoder = Encoder.open(artifact.path, task)
+    with runner(artifact, threads=1) as opened:
+        return np.concatenate([opened.infer(encoder.feed([row]))["logits"].copy() for row in ROWS])
+
+
+def test_an_export_is_the_same_model(kinds: dict[str, Artifact]) -> None:
+    """Errors of rounding only, every row agrees, no layer diverges."""
+    found = compare(kinds["torch"], kinds["onnx"], ROWS, threads=1, layers=True)
+    assert (found.rows, found.decisions, found.agreeing, found.agreement) == (40, 40, 40, 1.0)
+    assert found.outputs[0].largest < 1e-5
+    assert found.divergence_p99 < 1e-9
+    assert len(found.layers) == 2
+    assert all(one.relative < 1e-5 for one in found.layers)
+    assert found.first_diverging is None
+    assert [said["provider"] for said in found.provenance] == ["torch eager", "CPUExecutionProvider"]
+
+
+def test_figures_are_numpys(kinds: dict[str, Artifact]) -> None:
+    """Largest, mean, RMSE, agreement and KL of INT8, computed apart, one row at a time."""
+    found = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, batch_size=1)
+    a, b = _logits(kinds["onnx"]).astype(float), _logits(kinds["int8"]).astype(float)
+    gap = np.abs(a - b)
+    one = found.outputs[0]
+    assert (one.largest, one.mean) == (pytest.approx(gap.max()), pytest.approx(gap.mean()))
+    assert one.rmse == pytest.approx(np.sqrt((gap**2).mean()))
+    p = np.exp(a) / np.exp(a).sum(1, keepdims=True)
+    q = np.exp(b) / np.exp(b).sum(1, keepdims=True)
+    kl = (p * np.log(p / q)).sum(1)
+    assert found.divergence_mean == pytest.approx(kl.mean(), rel=1e-3)
+    assert found.divergence_p99 == pytest.approx(np.percentile(kl, 99), rel=1e-3)
+    assert found.agreeing == int((a.argmax(1) == b.argmax(1)).sum())
+    assert found.as_json()["agreement"] == found.agreeing / 40
+
+
+def test_the_first_bad_layer_is_named(kinds: dict[str, Artifact], tmp_path: Path) -> None:
+    """A weight of the second layer is spoiled in the graph: the first layer agrees, the second does not."""
+    model = graph.load(kinds["onnx"].file("model.onnx"))
+    node = next(n for n in model.graph.node if "layer.1/output/dense/MatMul" in n.name)
+    for tensor in model.graph.initializer:
+        if tensor.name == node.input[1]:
+            tensor.CopyFrom(numpy_helper.from_array(-3 * numpy_helper.to_array(tensor), tensor.name))
+    import shutil
+
+    folder = tmp_path / "spoiled"
+    shutil.copytree(kinds["onnx"].path, folder)
+    (folder / "manifest.json").unlink()
+    onnx.save(model, str(folder / "model.onnx"))
+    spoiled = tiny_deploy.seal(folder, "onnx", "export-onnx")
+    found = compare(kinds["torch"], spoiled, ROWS, threads=1, layers=True)
+    assert found.layers[0].relative < 1e-5
+    assert found.layers[1].relative > 0.05
+    assert found.first_diverging == 2
+
+
+def test_layers_of_int8_are_found_by_their_names(kinds: dict[str, Artifact]) -> None:
+    """Quantization keeps the names: both layers are compared, and INT8 is a little off in both."""
+    found = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, layers=True, layer_limit=1e-6)
+    assert [one.layer for one in found.layers] == [1, 2]
+    assert all(0 < one.relative < 0.1 for one in found.layers)
+    assert found.first_diverging == 1
+
+
+def test_a_limit_that_is_never_reached_names_no_layer() -> None:
+    """NaN is beyond every limit."""
+    errors = [LayerError(1, 0.01), LayerError(2, 0.2), LayerError(3, float("nan"))]
+    assert layers.first_diverging(errors, 0.05) == 2
+    assert layers.first_diverging(errors, 0.5) == 3
+    assert layers.first_diverging(errors[:2], 0.5) is None
+
+
+def test_models_that_do_not_mean_the_same_are_refused(kinds: dict[str, Artifact], tmp_path: Path) -> None:
+    """Another task, another depth, other labels: each is its own sentence."""
+    tokens = tiny_deploy.token_artifact(tmp_path / "ner")
+    with pytest.raises(UserError, match=r"does text-classification and .* does token-classification"):
+        compare(kinds["torch"], tokens, ROWS)
+    deeper = tiny_deploy.text_artifact(tmp_path / "deeper", layers=3)
+    with pytest.raises(UserError, match=r"has 2 layers and .* has 3"):
+        compare(kinds["torch"], deeper, ROWS, threads=1, layers=True)
+    model = checkpoint.load(kinds["torch"].path, task)
+    model.config.id2label = {0: "no", 1: "yes"}
+    folder = tmp_path / "renamed"
+    folder.mkdir()
+    checkpoint.save(model, folder, source=kinds["torch"].path)
+    with pytest.raises(UserError, match=r"mean negative, positive and those .* no, yes"):
+        compare(kinds["torch"], tiny_deploy.seal(folder), ROWS)
+
+
+def test_the_shorter_limit_holds_for_both(kinds: dict[str, Artifact], tmp_path: Path) -> None:
+    """An export that takes 6 tokens is compared on rows cut to 6 tokens, and agrees there."""
+    short = tiny_deploy.run("export_onnx", kinds["torch"], tmp_path / "short", ROWS, max_length=6).artifact
+    found = compare(kinds["torch"], short, ROWS, threads=1)
+    assert found.outputs[0].largest < 1e-5
+
+
+def test_token_models_are_compared_at_words(tmp_path: Path) -> None:
+    """Every word decides something; padding and sub-words do not."""
+    source = tiny_deploy.token_artifact(tmp_path / "ner")
+    rows = [{"tokens": row["text"].split()} for row in ROWS]
+    exported = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", rows).artifact
+    found = compare(source, exported, rows, threads=1)
+    assert found.decisions == sum(len(row["tokens"]) for row in rows)
+    assert found.agreeing == found.decisions

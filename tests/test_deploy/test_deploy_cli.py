@@ -1,0 +1,192 @@
+"""The verbs export, quantize, compare and predict, through the root command, store and data and all."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from compress import cli
+from compress.artifact import Artifact
+
+Call = Any
+
+
+@pytest.fixture(scope="module")
+def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A model folder, its data and room for results, shared by all tests of this file."""
+    folder = tmp_path_factory.mktemp("cli")
+    return {
+        "model": tiny.text_model(folder / "model"),
+        "data": tiny.text_data(folder / "data"),
+        "out": folder / "out",
+        "store": folder / "store",
+    }
+
+
+@pytest.fixture
+def call(
+    places: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> Call:
+    """Run a command line; gives exit code, stdout and stderr."""
+    monkeypatch.setenv("PAREDOWN_STORE", str(places["store"]))
+
+    def _call(*words: str | Path) -> tuple[int, str, str]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as left:
+            cli.main([str(word) for word in words])
+        out, err = capsys.readouterr()
+        return int(left.value.code or 0), out, err
+
+    return _call
+
+
+@pytest.fixture
+def made(call: Call, places: dict[str, Path]) -> dict[str, Path]:
+    """The chain export, then INT8, built once and delivered."""
+    out = places["out"]
+    if not (out / "onnx").exists():
+        code, text, err = call(
+            "export", places["model"], "--data", places["data"], "--out", out / "onnx", "--json"
+        )
+        assert code == 0, err
+        assert json.loads(text)["kind"] == "onnx"
+        code, text, err = call("quantize", out / "onnx", "--out", out / "int8", "--json")
+        assert code == 0, err
+        assert json.loads(text)["facts"]["against_float"]["rows"] >= 8
+    return {"onnx": out / "onnx", "int8": out / "int8", **places}
+
+
+def test_export_and_quantize_give_sealed_artifacts(made: dict[str, Path]) -> None:
+    """Lineage and data are on record; quantize took the data that export was given."""
+    int8 = Artifact.open(made["int8"])
+    assert [step.stage for step in int8.manifest.lineage] == ["load", "export-onnx", "quantize-onnx"]
+    assert int8.manifest.origin.data == Artifact.open(made["onnx"]).manifest.origin.data
+
+
+def test_other_precisions_and_modes(made: dict[str, Path], call: Call) -> None:
+    """fp16 and static INT8 for TensorRT from the same graph, with options by name and by --set."""
+    code, text, err = call(
+        "quantize", made["onnx"], "--precision", "fp16", "--out", made["out"] / "fp16", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(text)["config"]["precision"] == "fp16"
+    code, text, err = call(
+        *("quantize", made["onnx"], "--mode", "static", "--target", "tensorrt", "--ranges", "percentile"),
+        *("--keep-float", "pooler", "--keep-float", "layer.0", "--set", "percentile=99.9"),
+        *("--out", made["out"] / "trt", "--json"),
+    )
+    assert code == 0, err
+    config = json.loads(text)["config"]
+    assert (config["percentile"], config["keep_float"]) == (99.9, ["pooler", "layer.0"])
+    code, text, err = call(
+        "quantize", made["onnx"], "--keep-float", "auto", "--out", made["out"] / "auto", "--json"
+    )
+    assert code == 0, err
+    assert json.loads(text)["config"]["keep_float"] == "auto"
+
+
+def test_export_can_fuse(made: dict[str, Path], call: Call) -> None:
+    """One verb, two stages; the delivered artifact is the fused one."""
+    code, text, err = call(
+        "export", made["model"], "--data", made["data"], "--fuse", "--out", made["out"] / "f", "--json"
+    )
+    assert code == 0, err
+    assert [step["stage"] for step in json.loads(text)["lineage"]] == ["load", "export-onnx", "optimize-onnx"]
+
+
+def test_compare_shows_and_gives_figures(made: dict[str, Path], call: Call) -> None:
+    """On the evaluation rows of the recorded data, or of --data; as a table and as JSON."""
+    code, text, err = call("compare", made["onnx"], made["int8"], "--json", "--layers")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["rows"] == 60
+    assert found["agreement"] > 0.9
+    assert len(found["layers"]) == 2
+    code, text, err = call("compare", made["model"], made["int8"], "--data", made["data"], "--rows", "10")
+    assert code == 0, err
+    assert "agreement" in text
+    assert "(10 of 10)" in text or "of 10)" in text
+
+
+def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+    """A label with its share; JSON lines in, JSON lines out in the same order."""
+    code, text, err = call("predict", made["int8"], "a good film")
+    assert code == 0, err
+    assert text.splitlines()[0] in {"negative", "positive"}
+    code, text, err = call("predict", made["int8"], "a good film", "--json")
+    alone = json.loads(text)
+    assert sum(alone["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "bad story"}\n\n{"text": "a good film"}\n')
+    code, text, err = call("predict", made["int8"], "--file", rows, "--batch-size", "1")
+    assert code == 0, err
+    lines = [json.loads(line) for line in text.splitlines()]
+    assert len(lines) == 2
+    assert lines[1]["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-6)
+
+
+def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+    """Each says what is wrong and what is allowed; no traceback, nothing delivered."""
+    broken = tmp_path / "broken.jsonl"
+    broken.write_text('{"text": "fine"}\n{"text": \n')
+    listed = tmp_path / "list.jsonl"
+    listed.write_text("[1]\n")
+    wrong = [
+        (
+            ("quantize", made["onnx"], "--precision", "int4"),
+            "--precision is 'int4'; allowed: int8, fp16, bf16",
+        ),
+        (
+            ("quantize", made["onnx"], "--precision", "fp16", "--mode", "static"),
+            "--mode belongs to --precision int8",
+        ),
+        (("quantize", made["onnx"], "--set", "percentil=99"), "unknown key 'percentil'"),
+        (("quantize", made["onnx"], "--target", "tensorrt"), "write mode: static"),
+        (("predict", made["int8"]), "give a text to predict, or --file"),
+        (("predict", made["int8"], "x", "--file", broken), "one of the two"),
+        (("predict", made["int8"], "--file", broken), "line 2: no JSON"),
+        (("predict", made["int8"], "--file", listed), "line 1: write a row as an object"),
+        (("predict", made["int8"], "--file", tmp_path / "no.jsonl"), "cannot be read"),
+        (("predict", made["int8"], "x", "--runtime", "pytorch"), "opens torch artifacts"),
+        (("predict", made["int8"], "x", "y", "z"), "at most 2 cells"),
+    ]
+    for words, sentence in wrong:
+        code, _, err = call(*words, *(("--out", tmp_path / "never") if words[0] == "quantize" else ()))
+        assert code == 2, (words, err)
+        assert sentence in " ".join(err.split()), (words, err)
+        assert "Traceback" not in err
+    assert not (tmp_path / "never").exists()
+
+
+def test_a_tampered_artifact_is_refused(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+    """One byte changed in the graph: exit 2, and the file is named."""
+    import shutil
+
+    folder = tmp_path / "tampered"
+    shutil.copytree(made["int8"], folder)
+    content = bytearray((folder / "model.onnx").read_bytes())
+    content[100] ^= 1
+    (folder / "model.onnx").write_bytes(content)
+    for words in (("predict", folder, "x"), ("quantize", folder), ("compare", made["onnx"], folder)):
+        code, _, err = call(*words)
+        assert code == 2
+        assert "changed model.onnx" in err
+        assert "Traceback" not in err
+
+
+def test_help_needs_nothing_heavy() -> None:
+    """The verbs are registered without torch, numpy or onnxruntime."""
+    import subprocess
+    import sys
+
+    code = (
+        "import sys, deploy.cli, typer; app = typer.Typer(); deploy.cli.register(app); "
+        "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime'}; "
+        "print(len(app.registered_commands), sorted(heavy & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "4 []"
