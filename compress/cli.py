@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import errno
 import importlib.util
+import os
 import sys
 import traceback
 from pathlib import Path
@@ -34,6 +35,7 @@ app = typer.Typer(
     add_completion=False,
     rich_markup_mode=None,
 )
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
 
 
 def _show_version(asked: bool) -> None:
@@ -234,21 +236,34 @@ def main(arguments: list[str] | None = None) -> None:
     except UserError as mistake:
         _say(str(mistake))
         sys.exit(ExitCode.INPUT)
-    except OSError as problem:
-        if problem.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES}:
-            raise
-        _say(
-            f"{problem.strerror}: {problem.filename or 'while writing'}. Free space or choose another "
-            "--store and --out; what was finished is kept, and the same command goes on from there."
-        )
-        sys.exit(ExitCode.INPUT)
     except KeyboardInterrupt:
         _say("interrupted: what was finished is kept, and the same command goes on from there")
         sys.exit(130)
-    except Exception:
+    except Exception as problem:
+        refusal = _refused_by_the_disk(problem)
+        if refusal:
+            _say(
+                f"{refusal}: free space or choose another --store and --out; what was finished is kept, and the "
+                "same command goes on from there"
+            )
+            sys.exit(ExitCode.INPUT)
         traceback.print_exc()
         _say("this is a bug of paredown: please report it with the lines above")
         sys.exit(ExitCode.BUG)
+
+
+def _refused_by_the_disk(problem: BaseException | None) -> str | None:
+    """What the file system said, where an error, or what caused it, is a disk that takes no more.
+
+    Libraries written in Rust and C++ give a text in place of an ``OSError``.
+    """
+    while problem is not None:
+        if isinstance(problem, OSError) and problem.errno in _DISK:
+            return f"{problem.strerror} ({problem.filename or 'while writing'})"
+        if os.strerror(errno.ENOSPC) in str(problem):
+            return os.strerror(errno.ENOSPC)
+        problem = problem.__cause__ or problem.__context__
+    return None
 
 
 def _say(sentence: str) -> None:

@@ -186,7 +186,7 @@ def judge_devices(proofs: Mapping[str, Proof], *, has_gpu: bool) -> tuple[list[s
     if has_gpu and torch and build is None:
         missing.append(
             "this machine has an NVIDIA GPU and PyTorch is a CPU build; a CUDA build would use it: "
-            "pip install torch --index-url https://download.pytorch.org/whl/cu130"
+            "choose a CUDA build of PyTorch at https://pytorch.org/get-started"
         )
     if has_gpu and build is not None and not devices:
         problems.append(

@@ -83,6 +83,17 @@ def extremes(
     return seen
 
 
+def channel_peaks(
+    infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
+) -> dict[str, np.ndarray]:
+    """The largest absolute real value of each channel (last axis) of each tensor, float32 [channels]."""
+    peaks: dict[str, np.ndarray] = {}
+    for name, values in _pass(infer, batches, tensors, description, lambda _: True):
+        found = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0, initial=0.0)
+        peaks[name] = np.maximum(peaks[name], found) if name in peaks else found
+    return peaks
+
+
 def histograms(
     infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
 ) -> dict[str, Histogram]:

@@ -60,7 +60,7 @@ def quantize(
             continue
         if product.input not in made:
             made.add(product.input)
-            rewritten += _activation(model, product.input, spans[product.input], signed)
+            rewritten += _activation(model, product, spans[product.input], signed)
         if product.weight not in made:
             made.add(product.weight)
             array = index.array(product.weight)
@@ -81,22 +81,29 @@ def store_weight(model: onnx.ModelProto, name: str, weight: np.ndarray, largest:
         )
 
 
-def _activation(model: onnx.ModelProto, tensor: str, span: Range, signed: bool) -> list[onnx.NodeProto]:
+def _activation(
+    model: onnx.ModelProto, product: products.WeightProduct, span: Range, signed: bool
+) -> list[onnx.NodeProto]:
     scale: np.float32
     zero: np.int8 | np.uint8
     if signed:
         scale, zero = integers.symmetric_s8(span.low, span.high)
     else:
         scale, zero = integers.asymmetric_u8(span.low, span.high)
+    tensor = product.input
     for suffix, value in (("_scale", scale), ("_zero", zero)):
         model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{tensor}{suffix}"))
     parameters = [f"{tensor}_scale", f"{tensor}_zero"]
+    # Named after the first product that takes it: a node's name says its layer.
     return [
         helper.make_node(
-            "QuantizeLinear", [tensor, *parameters], [f"{tensor}_q"], f"{tensor}_QuantizeLinear"
+            "QuantizeLinear", [tensor, *parameters], [f"{tensor}_q"], f"{product.name}_QuantizeLinear"
         ),
         helper.make_node(
-            "DequantizeLinear", [f"{tensor}_q", *parameters], [f"{tensor}_dq"], f"{tensor}_DequantizeLinear"
+            "DequantizeLinear",
+            [f"{tensor}_q", *parameters],
+            [f"{tensor}_dq"],
+            f"{product.name}_DequantizeLinear",
         ),
     ]
 

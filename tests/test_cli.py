@@ -11,9 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny
 import yaml
 
-import tiny
 from compress import cli, pipeline
 from compress.artifact import Artifact
 from compress.errors import ExitCode
@@ -303,8 +303,9 @@ def test_two_processes_finetune_under_accelerate(tmp_path: Path, text_model: Pat
     out = tmp_path / "out"
     done = subprocess.run(
         [
-            *(sys.executable, "-m", "accelerate.commands.launch", "--cpu", "--num_processes", "2"),
+            *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
             *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
+            *("--main_process_port", "0"),
             *("-m", "compress", "finetune", str(text_model), "--data", str(text_data)),
             *("--out", str(out), "--epochs", "1", "--threads", "1", "--json"),
         ],

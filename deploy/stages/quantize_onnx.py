@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import platform
 from collections.abc import Sequence, Set
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,20 +15,9 @@ from pydantic import Field, model_validator
 from compress import environment, log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy import (
-    dynamic,
-    embeddings,
-    graph,
-    graph_facts,
-    merge,
-    observe,
-    products,
-    qdq,
-    ranges,
-    sensitivity,
-    variants,
-)
+from deploy import embeddings, graph, graph_facts, merge, observe, outliers, products, sensitivity
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.int8 import Prepared, Style
 from deploy.outputs import Collected, collect
 from deploy.ranges import Method
 from deploy.session import infer_with, open_session
@@ -61,6 +51,8 @@ class Config(StageConfig):
         embeddings: whether embedding tables become INT8, one scale a row; the default is yes on CPU.
         head: whether the last product before an output is quantized too.
         merge: whether products of one input become one (query, key, value); the default is yes on CPU.
+        tame: whether outlier channels of activations are scaled down first (exact before INT8);
+            ``auto`` does it where it brings the outputs nearer on calibration rows.
         keep_float: ``auto`` leaves out what costs most by measured sensitivity, ``none`` nothing, a
             list names products (or parts of their names); the default is auto for static.
         divergence: that ``auto`` goes for, in nats a row (KL from the float graph).
@@ -71,13 +63,14 @@ class Config(StageConfig):
 
     mode: Literal["dynamic", "static"] = "dynamic"
     target: Literal["cpu", "tensorrt"] = "cpu"
-    ranges: Method = "minmax"
+    ranges: Method = "percentile"
     percentile: float = Field(default=99.99, gt=90, le=100)
     embeddings: bool | None = None
     head: bool = False
     merge: bool | None = None
+    tame: bool | Literal["auto"] = "auto"
     keep_float: Literal["auto", "none"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
-    divergence: float = Field(default=0.01, gt=0)
+    divergence: float = Field(default=0.001, gt=0)
     most_float: int = Field(default=8, ge=0)
     reduce_range: bool | Literal["auto"] = "auto"
     rows: int = Field(default=128, ge=8)
@@ -112,25 +105,141 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(
             f"{source.path} is {facts.precision} already: quantize the FP32 graph that export-onnx made"
         )
-    work = _Work(source, facts, config, ctx)
-    chosen = work.choose()
-    quantized = work.base.whole()
-    work.rewrite(quantized, graph.Index(quantized), frozenset(chosen))
-    tables = embeddings.quantize(quantized) if work.embeddings else []
+    if facts.fused and config.target == "tensorrt":
+        raise UserError("TensorRT knows no fused ONNX Runtime operators: quantize the plain graph")
+    encoder = Encoder.open(source.path, ctx.task)
+    rows = real_rows(ctx, "INT8 quantization", at_least=8)
+    step = max(1, len(rows) // config.rows)
+    batches = encoder.batches(rows[::step][: config.rows])
+    style = _style(config)
+    model, merged = _load(source, config)
+    calibration = encoder.batches(rows)
+    plain = Prepared(model, style, encoder, calibration, ctx.scratch / "plain", ctx.threads)
+    del model
+    reference = plain.outputs(batches, None)
+    names = [one.name for one in plain.products if config.head or not one.head]
+    prepared, tamed = plain, None
+    if config.tame:
+        prepared, tamed = _tame(plain, names, style, encoder, calibration, batches, reference, config, ctx)
+    chosen = _choose(prepared, names, batches, reference, config, ctx)
+    quantized = prepared.base.whole()
+    prepared.quantize(quantized, graph.Index(quantized), frozenset(chosen))
+    cpu = config.target == "cpu"
+    tables = (
+        embeddings.quantize(quantized) if (cpu if config.embeddings is None else config.embeddings) else []
+    )
     path = graph.save(quantized, ctx.out)
     carry(source.path, ctx.out)
-    graph_facts.write(
-        ctx.out,
-        facts.model_copy(
-            update={"precision": "int8", "target": config.target, "opset": graph.opset(quantized)}
-        ),
-    )
+    changes = {"precision": "int8", "target": config.target, "opset": graph.opset(quantized)}
+    graph_facts.write(ctx.out, facts.model_copy(update=changes))
     ctx.record("quantized", {"products": sorted(chosen), "tables": tables})
-    ctx.record("weights", {"largest": work.largest, "merged": [list(group) for group in work.merged]})
-    found = collect(
-        infer_with(open_session(path, threads=ctx.threads)), work.batches, ctx.task, work.encoder.head
+    ctx.record("weights", {"largest": style.largest, "merged": [list(group) for group in merged]})
+    ctx.record("tamed", tamed)
+    found = collect(infer_with(open_session(path, threads=ctx.threads)), batches, ctx.task, encoder.head)
+    ctx.record("against_float", _compared(reference, found))
+
+
+def _style(config: Config) -> Style:
+    cpu = config.target == "cpu"
+    reduce = config.reduce_range
+    if reduce == "auto":
+        reduce = cpu and saturates(environment.cpu_flags(), platform.machine())
+    return Style(
+        mode=config.mode,
+        signed=not cpu,
+        largest=64 if reduce else 127,
+        method=config.ranges,
+        percent=config.percentile,
     )
-    ctx.record("against_float", _compared(work.reference, found))
+
+
+def _load(source: Artifact, config: Config) -> tuple[onnx.ModelProto, list[tuple[str, ...]]]:
+    """The graph with named nodes, products of one input merged where that is wanted."""
+    cpu = config.target == "cpu"
+    model = graph.load(source.file(graph_facts.MODEL))
+    if not cpu:
+        model = graph.set_opset(model, _TENSORRT_OPSET)
+    products.name_nodes(model)
+    return model, merge.merge(model) if (cpu if config.merge is None else config.merge) else []
+
+
+def _tame(
+    plain: Prepared,
+    names: list[str],
+    style: Style,
+    encoder: Encoder,
+    calibration: Sequence[Batch],
+    batches: Sequence[Batch],
+    reference: Collected,
+    config: Config,
+    ctx: Context,
+) -> tuple[Prepared, dict[str, Any] | None]:
+    """The graph with outlier channels scaled down, where there are any and it helps, and what to record."""
+    peaks = observe.channel_peaks(
+        plain.watched(plain.inputs), calibration, plain.inputs, "peaks of every channel"
+    )
+    model = plain.base.whole()
+    gains = outliers.tame(model, peaks, names)
+    if not gains:
+        return plain, None
+    tamed = Prepared(model, style, encoder, calibration, ctx.scratch / "tamed", ctx.threads)
+    record: dict[str, Any] = {"gains": gains}
+    if config.tame == "auto":
+        every = frozenset(names)
+        without, with_ = (
+            float(form.outputs(batches, every).divergence_from(reference).mean()) for form in (plain, tamed)
+        )
+        record |= {"divergence_without": without, "divergence_with": with_}
+        if not with_ < without:
+            return plain, {**record, "used": False}
+    return tamed, {**record, "used": True}
+
+
+def _choose(
+    prepared: Prepared,
+    names: list[str],
+    batches: Sequence[Batch],
+    reference: Collected,
+    config: Config,
+    ctx: Context,
+) -> list[str]:
+    """The products to quantize; what is left out is recorded with the reason.
+
+    Raises:
+        UserError: none is left.
+    """
+    rule = config.keep_float or ("auto" if config.mode == "static" else "none")
+    heads = sorted({one.name for one in prepared.products} - set(names))
+    kept: dict[str, str] = dict.fromkeys(heads, "the head stays float")
+    if rule == "auto":
+        choice = sensitivity.leave_out(
+            names,
+            lambda some: float(prepared.outputs(batches, some).divergence_from(reference).mean()),
+            config.divergence,
+            config.most_float,
+        )
+        ctx.record("sensitivity", {**asdict(choice), "target": config.divergence})
+        if not choice.reached:
+            log.warning(
+                "INT8 stays %.3g nats a row from the float graph with %d products left float (goal %.3g): "
+                "raise most_float, or try mode: dynamic",
+                min(choice.curve),
+                len(choice.keep_float),
+                config.divergence,
+            )
+        for name in choice.keep_float:
+            kept[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
+    elif rule != "none":
+        named = products.matching(prepared.products, rule)
+        kept.update(dict.fromkeys(sorted(named), "named in keep_float"))
+    ctx.record("kept_float", kept)
+    chosen = [name for name in names if name not in kept]
+    if not chosen:
+        raise UserError(
+            f"nothing is left to quantize: the graph has {len(prepared.products)} weight products and all "
+            "of them stay float"
+        )
+    return chosen
 
 
 def _compared(reference: Collected, found: Collected) -> dict[str, Any]:
@@ -147,118 +256,3 @@ def _compared(reference: Collected, found: Collected) -> dict[str, Any]:
         "rows": int(divergence.size),
         "agreeing": agreeing[0] if agreeing else None,
     }
-
-
-class _Work:
-    """One quantization under way: the prepared graph, its products, ranges and reference outputs."""
-
-    def __init__(self, source: Artifact, facts: graph_facts.GraphFacts, config: Config, ctx: Context) -> None:
-        self.config, self.ctx = config, ctx
-        cpu = config.target == "cpu"
-        self.embeddings = cpu if config.embeddings is None else config.embeddings
-        reduce = config.reduce_range
-        if reduce == "auto":
-            reduce = cpu and saturates(environment.cpu_flags(), platform.machine())
-        self.largest = 64 if reduce else 127
-        model = graph.load(source.file(graph_facts.MODEL))
-        if config.target == "tensorrt":
-            if facts.fused:
-                raise UserError("TensorRT knows no fused ONNX Runtime operators: quantize the plain graph")
-            model = graph.set_opset(model, _TENSORRT_OPSET)
-        products.name_nodes(model)
-        wanted = cpu if config.merge is None else config.merge
-        self.merged = merge.merge(model) if wanted else []
-        self.products = products.find(model)
-        self.base = variants.Base(model, ctx.scratch / "variants", ctx.threads)
-        del model
-        self.encoder = Encoder.open(source.path, ctx.task)
-        rows = real_rows(ctx, "INT8 quantization", at_least=8)
-        step = max(1, len(rows) // config.rows)
-        self.batches: Sequence[Batch] = self.encoder.batches(rows[::step][: config.rows])
-        self.spans: dict[str, qdq.Range] = {}
-        if config.mode == "static":
-            self.spans = self._ranges(self.encoder.batches(rows))
-        self.reference = self._outputs(None)
-
-    def _outputs(self, names: frozenset[str] | None) -> Collected:
-        rewrite = None
-        if names is not None:
-            chosen = names
-
-            def rewrite(model: onnx.ModelProto, index: graph.Index) -> None:
-                self.rewrite(model, index, chosen)
-
-        return collect(self.base.open(rewrite), self.batches, self.ctx.task, self.encoder.head)
-
-    def rewrite(self, model: onnx.ModelProto, index: graph.Index, names: frozenset[str]) -> None:
-        """Quantize the named products of a copy of the graph, in place."""
-        if self.config.mode == "dynamic":
-            dynamic.quantize(model, names, self.largest, index)
-        else:
-            signed = self.config.target == "tensorrt"
-            qdq.quantize(model, names, self.spans, signed=signed, largest=self.largest, index=index)
-
-    def _ranges(self, batches: Sequence[Batch]) -> dict[str, qdq.Range]:
-        """The range of each product's input over all calibration rows, pads left out."""
-        config = self.config
-        tensors = list(dict.fromkeys(one.input for one in self.products))
-        infer = observe.open_watched(self.base.model, self.base.folder, tensors, self.ctx.threads)
-        if config.ranges == "minmax":
-            seen = observe.extremes(infer, batches, tensors, "ranges of activations")
-            return {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
-        counted = observe.histograms(infer, batches, tensors, "ranges of activations")
-        signed = config.target == "tensorrt"
-        spans = {
-            name: ranges.choose(one, config.ranges, config.percentile, signed)
-            for name, one in counted.items()
-        }
-        return {name: qdq.Range(*span) for name, span in spans.items()}
-
-    def choose(self) -> list[str]:
-        """The products to quantize; what is left out is recorded with the reason.
-
-        Raises:
-            UserError: none is left.
-        """
-        config = self.config
-        heads = {one.name for one in self.products if one.head} if not config.head else set()
-        names = [one.name for one in self.products if one.name not in heads]
-        rule = config.keep_float or ("auto" if config.mode == "static" else "none")
-        kept: dict[str, str] = dict.fromkeys(sorted(heads), "the head stays float")
-        if rule == "auto":
-            choice = sensitivity.leave_out(
-                names,
-                lambda some: float(self._outputs(some).divergence_from(self.reference).mean()),
-                config.divergence,
-                config.most_float,
-            )
-            self.ctx.record(
-                "sensitivity",
-                {
-                    "alone": choice.alone,
-                    "curve": list(choice.curve),
-                    "target": config.divergence,
-                    "reached": choice.reached,
-                },
-            )
-            if not choice.reached:
-                log.warning(
-                    "INT8 stays %.3g nats a row from the float graph with %d products left float "
-                    "(goal %.3g): raise most_float, or try mode: dynamic",
-                    min(choice.curve),
-                    len(choice.keep_float),
-                    config.divergence,
-                )
-            for name in choice.keep_float:
-                kept[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
-        elif rule != "none":
-            named = products.matching(self.products, rule)
-            kept.update(dict.fromkeys(sorted(named), "named in keep_float"))
-        self.ctx.record("kept_float", kept)
-        chosen = [name for name in names if name not in kept]
-        if not chosen:
-            raise UserError(
-                "nothing is left to quantize: the graph has "
-                f"{len(self.products)} weight products and all of them stay float"
-            )
-        return chosen

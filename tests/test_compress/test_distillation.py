@@ -412,6 +412,7 @@ def make_cache(
     *,
     gib: float = 1.0,
     stop: int | None = None,
+    fill: bool = True,
 ) -> tuple[TeacherCache, Counted, EncodedRows]:
     """A cache of 100 rows in batches of 16."""
     processor = task.load_processor(folder)
@@ -429,6 +430,7 @@ def make_cache(
         budget_bytes=int(gib * 2**30),
         device="cpu",
         description="test",
+        fill=fill,
     )
     return cache, counted, source
 
@@ -472,6 +474,21 @@ def test_filling_goes_on_after_a_kill(
     for cache in (again, whole):
         assert torch.equal(cache(batch).states, fresh(batch).states)
         assert torch.equal(cache(batch).outputs["logits"], fresh(batch).outputs["logits"])
+
+
+def test_other_processes_read_what_the_main_one_wrote(
+    teacher: Any, task: ModuleType, teacher_folder: Path, tmp_path: Path
+) -> None:
+    """Opened without filling, the tables give the same answers and nothing is written."""
+    cache, _, source = make_cache(teacher, task, teacher_folder, tmp_path / "c", Want(hidden=(4,)))
+    before = {path.name: path.stat().st_mtime_ns for path in (tmp_path / "c").iterdir()}
+    reader, counted, _ = make_cache(
+        teacher, task, teacher_folder, tmp_path / "c", Want(hidden=(4,)), fill=False
+    )
+    batch = next(source.batches([np.arange(100)], "cpu"))
+    assert torch.equal(reader(batch).states, cache(batch).states)
+    assert counted.passes == 1
+    assert {path.name: path.stat().st_mtime_ns for path in (tmp_path / "c").iterdir()} == before
 
 
 def test_the_answers_of_another_teacher_are_not_used(

@@ -15,7 +15,7 @@ from compress import checkpoint, pipeline
 from compress.artifact import Artifact
 from compress.errors import DataError, ModelError, RecipeError
 from compress.recipe import DataConfig, Named, Recipe, validate
-from compress.stage import distill
+from compress.stages import distill
 from compress.store import Store
 from compress.tasks import text_classification as task
 

@@ -16,7 +16,7 @@ from compress import checkpoint, pipeline
 from compress.artifact import Artifact
 from compress.errors import DataError, RecipeError, TrainingError
 from compress.recipe import DataConfig, validate
-from compress.stage import finetune
+from compress.stages import finetune
 from compress.store import Store
 from compress.tasks import text_classification as task
 

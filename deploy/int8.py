@@ -1,0 +1,111 @@
+"""A graph prepared for INT8: its weight products, the ranges of their inputs, and how integers get in.
+
+Every set of products can be quantized and run, so that what a set costs can be measured; the weights
+lie once on disk for all of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import onnx
+
+from deploy import dynamic, graph, observe, products, qdq, ranges, variants
+from deploy.outputs import Collected, collect
+
+if TYPE_CHECKING:
+    from compress.tasks import Batch
+    from deploy.encoder import Encoder
+    from deploy.ranges import Method
+
+
+@dataclass(frozen=True)
+class Style:
+    """How integers are written.
+
+    Attributes:
+        mode: ranges of activations at run time, or from calibration rows.
+        signed: symmetric S8 activations; asymmetric U8 otherwise (static).
+        largest: integer for the largest weight of a channel.
+        method: of static ranges.
+        percent: of the values that a percentile holds.
+    """
+
+    mode: Literal["dynamic", "static"]
+    signed: bool
+    largest: int
+    method: Method
+    percent: float
+
+
+class Prepared:
+    """One graph, with everything that quantizing any of its products needs.
+
+    Attributes:
+        base: the graph on disk.
+        products: its weight products.
+    """
+
+    def __init__(
+        self,
+        model: onnx.ModelProto,
+        style: Style,
+        encoder: Encoder,
+        calibration: Sequence[Batch],
+        folder: Path,
+        threads: int,
+    ) -> None:
+        """Write the graph, and find the ranges where they are static.
+
+        Args:
+            model: a float graph with named nodes and its weights.
+            style: how integers are written.
+            encoder: of the artifact.
+            calibration: all rows that ranges are found on.
+            folder: for the graph and its variants.
+            threads: of the sessions.
+        """
+        self.products = products.find(model)
+        self.base = variants.Base(model, folder, threads)
+        self._style, self._encoder, self._threads = style, encoder, threads
+        self._spans = self._ranges(calibration) if style.mode == "static" else {}
+
+    def watched(self, tensors: Sequence[str]) -> observe.Infer:
+        """A session that gives inner tensors."""
+        return observe.open_watched(self.base.model, self.base.folder, tensors, self._threads)
+
+    @property
+    def inputs(self) -> list[str]:
+        """The input of every product, each once."""
+        return list(dict.fromkeys(one.input for one in self.products))
+
+    def _ranges(self, batches: Sequence[Batch]) -> dict[str, qdq.Range]:
+        """The range of each product's input, pads left out."""
+        style, infer = self._style, self.watched(self.inputs)
+        if style.method == "minmax":
+            seen = observe.extremes(infer, batches, self.inputs, "ranges of activations")
+            return {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
+        counted = observe.histograms(infer, batches, self.inputs, "ranges of activations")
+        return {
+            name: qdq.Range(*ranges.choose(one, style.method, style.percent, style.signed))
+            for name, one in counted.items()
+        }
+
+    def quantize(self, model: onnx.ModelProto, index: graph.Index, names: frozenset[str]) -> None:
+        """Quantize the named products of a copy of the graph, in place."""
+        style = self._style
+        if style.mode == "dynamic":
+            dynamic.quantize(model, names, style.largest, index)
+        else:
+            qdq.quantize(model, names, self._spans, signed=style.signed, largest=style.largest, index=index)
+
+    def outputs(self, batches: Sequence[Batch], names: frozenset[str] | None) -> Collected:
+        """Outputs with the named products in INT8; of the float graph for None."""
+        if names is None:
+            infer = self.base.open()
+        else:
+            infer = self.base.open(lambda model, index: self.quantize(model, index, names))
+        return collect(infer, batches, self._encoder.task, self._encoder.head)
