@@ -20,7 +20,7 @@ from onnx import helper, numpy_helper
 from deploy import graph, products
 
 QUANTILE = 0.98
-LEAST_GAIN = 1.5
+LEAST_GAIN = 2.0
 
 
 def factors(peaks: np.ndarray, quantile: float = QUANTILE) -> np.ndarray:

@@ -120,6 +120,7 @@ def test_static_pairs_stand_around_weight_products_only(
         target=target,
         keep_float="none",
         embeddings=False,
+        tame=False,
         reduce_range=False,
     )
     model = _graph(made.artifact)
@@ -187,6 +188,8 @@ def test_the_same_tensors_as_onnxruntime_configured_by_hand(exported: Artifact, 
         keep_float=["pooler"],
         embeddings=False,
         merge=False,
+        tame=False,
+        ranges="minmax",
         reduce_range=False,
     )
     theirs, ours = graph.load(tmp_path / "out.onnx"), _graph(made.artifact)
@@ -288,7 +291,7 @@ def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
         "quantize_onnx", exported, tmp_path / "all", ROWS, mode="static", keep_float="none"
     )
     goal = none.facts["against_float"]["divergence_mean"] / 20
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, mode="static", divergence=goal)
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=goal, **options)
     measured = made.facts["sensitivity"]
     assert next(iter(measured["alone"])) == worst
     assert measured["reached"]
@@ -298,6 +301,20 @@ def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
     assert worst not in made.facts["quantized"]["products"]
     assert worst in {one.name for one in products.find(_graph(made.artifact))}
     assert made.facts["against_float"]["divergence_mean"] <= goal * 1.05
+
+
+def test_outlier_channels_are_scaled_down_where_it_helps(tmp_path: Path) -> None:
+    """The planted neuron costs nothing any more: no product stays float, and the record shows why."""
+    exported = _planted(tmp_path)
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, mode="static", ranges="minmax")
+    tamed = made.facts["tamed"]
+    assert tamed["used"]
+    assert tamed["divergence_with"] < tamed["divergence_without"] / 20
+    assert max(tamed["gains"].values()) > 20
+    assert set(made.facts["kept_float"]) == {"/model/classifier/Gemm"}
+    assert made.facts["against_float"]["divergence_mean"] < 0.001
+    without = tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, tame=False)
+    assert without.facts["tamed"] is None
 
 
 def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
