@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress import checkpoint
 from compress.errors import UserError
+from compress.model import checkpoint
 
 if TYPE_CHECKING:
     from bench.lanes import Lane

@@ -15,9 +15,10 @@ from bench import feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.probes import Subject
 from bench.record import Candidate, Measurement, Report
-from compress import catalog, checkpoint, environment, log
+from compress import catalog, environment, log
 from compress.artifact import Artifact
 from compress.errors import DataError, UserError
+from compress.model import checkpoint
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 
 if TYPE_CHECKING:

@@ -243,8 +243,8 @@ def main(arguments: list[str] | None = None) -> None:
         refusal = _refused_by_the_disk(problem)
         if refusal:
             _say(
-                f"{refusal}: free space or choose another --store and --out; what was finished is kept, and the "
-                "same command goes on from there"
+                f"{refusal}: free space or choose another --store and --out; what was finished is "
+                "kept, and the same command goes on from there"
             )
             sys.exit(ExitCode.INPUT)
         traceback.print_exc()

@@ -89,9 +89,7 @@ def settings(entries: Sequence[str] | None, **named: Any) -> dict[str, Any]:
         for step in parents:
             node = node.setdefault(step, {})
             if not isinstance(node, dict):
-                raise RecipeError(
-                    f"--set {key}: '{step}' is set to a value, so it has no '{last}'"
-                )
+                raise RecipeError(f"--set {key}: '{step}' is set to a value, so it has no '{last}'")
         node[last] = value
     return tree
 

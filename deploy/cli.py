@@ -148,8 +148,9 @@ def compare(
     as_json: options.Json = False,
 ) -> None:
     """Compare two artifacts on the same real rows."""
-    from compress import catalog, checkpoint, pipeline
+    from compress import catalog, pipeline
     from compress import data as sources
+    from compress.model import checkpoint
     from deploy import compare as comparing
 
     chosen = options.data_config(data, column)

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress import checkpoint
 from compress.errors import DataError
+from compress.model import checkpoint
 from deploy import graph_facts
 
 if TYPE_CHECKING:

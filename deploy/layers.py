@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import onnx
 
-from compress import catalog, checkpoint
+from compress import catalog
 from compress.errors import UserError
+from compress.model import checkpoint
 from deploy import graph
 from deploy.observe import real_values, with_outputs
 from deploy.parity import MASK

@@ -42,7 +42,8 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
     """Answers that need no model come without importing torch or its like."""
     code = (
         "import contextlib, io\nfrom compress.cli import main\n"
-        f"with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n    main({arguments!r})"
+        "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
+        f"    main({arguments!r})"
     )
     assert heavy_after(code) == []
 
@@ -53,7 +54,7 @@ def test_importing_the_packages_imports_nothing_heavy() -> None:
 
 
 def test_the_version_is_said_once() -> None:
-    """pyproject and the package agree."""
+    """Pyproject and the package agree."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert compress.__version__ == declared
 
@@ -61,7 +62,8 @@ def test_the_version_is_said_once() -> None:
 def test_constraints_pin_every_requirement() -> None:
     """Every requirement of the CPU tool and its tests has an exact version in constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    wanted = project["dependencies"] + sum((project["optional-dependencies"][e] for e in ("cpu", "dev")), [])
+    extras = project["optional-dependencies"]
+    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"]]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()

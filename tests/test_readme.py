@@ -11,12 +11,11 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-
 import tiny
 
 ROOT = Path(__file__).resolve().parent.parent
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-# .ci/run executes the installation and the test command from a fresh environment; the demo has a test of its own.
+# .ci/run installs and tests from a fresh environment; the demo has a test of its own.
 ELSEWHERE = (
     "pip install -c constraints.txt '.[cpu]' && paredown demo",
     "pip install -c constraints.txt '.[cpu,dev]' && pytest",
@@ -65,7 +64,7 @@ def test_every_block_runs_in_order(tmp_path: Path) -> None:
             continue
         if block.language == "bash":
             for line in block.text.replace("\\\n", " ").splitlines():
-                # The shipped recipes' own gates may fail on an untrained model: 3 is an answer, not an accident.
+                # The recipes' own gates may fail on an untrained model: 3 is an answer, not an accident.
                 allowed = (0, 3) if line.startswith("paredown run") else (0,)
                 done = subprocess.run(
                     line,

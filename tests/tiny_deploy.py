@@ -11,8 +11,9 @@ from typing import Any
 import tiny
 
 from compress import artifact as artifacts
-from compress import catalog, checkpoint
+from compress import catalog
 from compress.artifact import Artifact, Manifest, Origin, Step
+from compress.model import checkpoint
 from compress.recipe import validate
 from compress.stage import Context
 

@@ -19,7 +19,7 @@ from safetensors.torch import save_file
 
 from compress import processes
 from compress.tasks import Batch
-from compress.training import TrainingConfig, train
+from compress.training.loop import TrainingConfig, train
 
 
 class Small(torch.nn.Module):

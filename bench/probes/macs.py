@@ -17,7 +17,8 @@ from bench.feeds import DATA, Point
 from bench.graph_costs import Costs
 from bench.probes import Subject
 from bench.record import Measurement
-from compress import checkpoint, log
+from compress import log
+from compress.model import checkpoint
 
 if TYPE_CHECKING:
     import numpy as np

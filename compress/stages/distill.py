@@ -15,19 +15,21 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import model_validator
 
-from compress import artifact, checkpoint, origins, pretrained, processes
+from compress import artifact, processes
 from compress.artifact import Artifact
-from compress.distillation import DistillationConfig, distill
+from compress.distillation import origins
+from compress.distillation.distill import DistillationConfig, distill
+from compress.distillation.layer_choice import Calibration, choose_layers
+from compress.distillation.student import Rule, cut, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
-from compress.history import History
-from compress.layer_choice import Calibration, choose_layers
-from compress.layers import find_stack
-from compress.objectives import TaskObjective
-from compress.selection import Selection, row_lengths
+from compress.model import checkpoint, pretrained
+from compress.model.layers import find_stack
 from compress.stage import Context, Role
-from compress.student import Rule, cut, uniform_map
 from compress.tasks import Batch, Head, Row
-from compress.training import TrainingConfig, train
+from compress.training.history import History
+from compress.training.loop import TrainingConfig, train
+from compress.training.objectives import TaskObjective
+from compress.training.selection import Selection, row_lengths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

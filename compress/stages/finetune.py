@@ -10,15 +10,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from compress import artifact, checkpoint, log, processes
+from compress import artifact, log, processes
 from compress.artifact import Artifact
 from compress.errors import DataError
-from compress.head import replace_head
-from compress.objectives import TaskObjective
-from compress.selection import Selection, row_lengths, truncated_share
+from compress.model import checkpoint
+from compress.model.head import replace_head
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
-from compress.training import TrainingConfig, train
+from compress.training.loop import TrainingConfig, train
+from compress.training.objectives import TaskObjective
+from compress.training.selection import Selection, row_lengths, truncated_share
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -37,7 +38,7 @@ ANCESTORS = False
 
 
 class Config(TrainingConfig):
-    """How to train; see ``compress.training.TrainingConfig``."""
+    """How to train; see ``compress.training.loop.TrainingConfig``."""
 
 
 def reads(config: Config) -> tuple[Path, ...]:

@@ -16,12 +16,13 @@ import torch
 import transformers
 from pydantic import field_validator, model_validator
 
-from compress import adapters, architecture, artifact, catalog, checkpoint, hub, length, log, pretrained
+from compress import artifact, catalog, log
 from compress.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
-from compress.head import replace_head
-from compress.hub import Snapshot
+from compress.model import adapters, architecture, checkpoint, hub, length, pretrained
+from compress.model.head import replace_head
+from compress.model.hub import Snapshot
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head

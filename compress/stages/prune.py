@@ -17,20 +17,24 @@ from typing import TYPE_CHECKING, Any
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from compress import artifact, catalog, checkpoint, log, origins, processes, pruning, surgery
-from compress.anatomy import parts_of
+from compress import artifact, catalog, log, processes
 from compress.artifact import Artifact
-from compress.choice import Scope
-from compress.distillation import DistillationConfig, distill
+from compress.distillation import origins
+from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError
-from compress.importance import Rows, measure
-from compress.pruning import Ledger, Targets
+from compress.model import checkpoint
+from compress.pruning import surgery
+from compress.pruning import targets as pruning
+from compress.pruning.anatomy import parts_of
+from compress.pruning.choice import Scope
+from compress.pruning.importance import Rows, measure
+from compress.pruning.reconstruction import reconstruct
+from compress.pruning.targets import Ledger, Targets
 from compress.recipe import validate
-from compress.reconstruction import reconstruct
-from compress.selection import Selection
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
-from compress.training import TrainingConfig
+from compress.training.loop import TrainingConfig
+from compress.training.selection import Selection
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

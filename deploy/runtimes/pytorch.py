@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from compress import catalog, checkpoint, environment
+from compress import catalog, environment
 from compress.errors import UserError
+from compress.model import checkpoint
 from deploy import graph_facts
 from deploy.runtimes import Runner as Base
 from deploy.runtimes import TensorSpec

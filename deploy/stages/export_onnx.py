@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compress import checkpoint, log
+from compress import log
+from compress.model import checkpoint
 from compress.stage import Context, StageConfig
 from deploy import constant_shapes, graph, graph_facts, parity, products, torch_export
 from deploy.encoder import Encoder, carry, real_rows

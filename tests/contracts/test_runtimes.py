@@ -10,9 +10,10 @@ import pytest
 import tiny_deploy
 import torch
 
-from compress import catalog, checkpoint
+from compress import catalog
 from compress.artifact import Artifact
 from compress.errors import UserError
+from compress.model import checkpoint
 from deploy.runtimes import Runner
 
 ROWS = tiny_deploy.text_rows(16)

@@ -10,7 +10,7 @@ import torch
 import training_driver as driver
 
 from compress.tasks import Batch
-from compress.training import train
+from compress.training.loop import train
 
 pytestmark = pytest.mark.gpu
 

@@ -15,9 +15,9 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from compress import checkpoint
 from compress import data as rows
 from compress.errors import ModelError
+from compress.model import checkpoint
 from compress.recipe import DataConfig, validate
 from compress.stage import Context, load
 from compress.tasks import text_classification

@@ -15,8 +15,8 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from compress import checkpoint, shapes
 from compress.errors import ModelError
+from compress.model import checkpoint, shapes
 
 
 def _task(name: str, auto: str) -> ModuleType:

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from compress.choice import (
+from compress.pruning.choice import (
     Pool,
     allowed_counts,
     best_layers,

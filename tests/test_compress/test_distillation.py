@@ -15,20 +15,16 @@ import tiny
 import torch
 import transformers
 
-from compress import catalog, checkpoint, data
-from compress.batching import EncodedRows, TorchBatch, plan_epoch, plan_sorted, to_torch
-from compress.distillation import (
+from compress import catalog, data
+from compress.distillation.distill import (
     DistillationConfig,
     DistillationObjective,
     distill,
     labelled_first,
     plan_match,
 )
-from compress.errors import ModelError, RecipeError, TrainingError
-from compress.layers import attention_linears, find_stack
-from compress.losses import hidden_mse, kl_loss, relation_heads, relation_loss
-from compress.recipe import DataConfig
-from compress.student import (
+from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.distillation.student import (
     block_influence,
     by_influence,
     check_choice,
@@ -41,10 +37,15 @@ from compress.student import (
     subsets,
     uniform_map,
 )
-from compress.taps import Want, flatten, real_tokens, unflatten
+from compress.distillation.taps import Want, flatten, real_tokens, unflatten
+from compress.distillation.teacher import Teacher, TeacherCache
+from compress.errors import ModelError, RecipeError, TrainingError
+from compress.model import checkpoint
+from compress.model.layers import attention_linears, find_stack
+from compress.recipe import DataConfig
 from compress.tasks import Head
-from compress.teacher import Teacher, TeacherCache
-from compress.training import TrainingConfig
+from compress.training.batching import EncodedRows, TorchBatch, plan_epoch, plan_sorted, to_torch
+from compress.training.loop import TrainingConfig
 
 HEAD = Head("single_label", ("negative", "positive"))
 KL_HALF = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # KL((3/4, 1/4) || (1/2, 1/2))
@@ -461,7 +462,7 @@ def test_filling_goes_on_after_a_kill(
     teacher: Any, task: ModuleType, teacher_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What was noted before the interruption is not computed again, and a whole cache not at all."""
-    monkeypatch.setattr("compress.teacher._FLUSH_SECONDS", 0.0)
+    monkeypatch.setattr("compress.distillation.teacher._FLUSH_SECONDS", 0.0)
     want = Want(hidden=(4,))
     with pytest.raises(KeyboardInterrupt):
         make_cache(teacher, task, teacher_folder, tmp_path / "c", want, stop=5)  # one to look, four chunks

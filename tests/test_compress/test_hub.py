@@ -9,9 +9,9 @@ import fake_hub
 import pytest
 from huggingface_hub import constants
 
-from compress import hub
 from compress.errors import ModelError
-from compress.hub import Snapshot
+from compress.model import hub
+from compress.model.hub import Snapshot
 
 Ask = Callable[..., Snapshot]
 

@@ -8,13 +8,14 @@ from typing import Any
 import pytest
 from families import build
 
-from compress import pruning, surgery
-from compress.anatomy import Part, parts_of
 from compress.artifact import Artifact
+from compress.distillation.origins import layer_steps, teacher_artifact, trace_layers
 from compress.errors import RecipeError
-from compress.origins import layer_steps, teacher_artifact, trace_layers
-from compress.pruning import Ledger, Targets, plan_layers, plan_units, ranges
-from compress.surgery import Plan
+from compress.pruning import surgery
+from compress.pruning import targets as pruning
+from compress.pruning.anatomy import Part, parts_of
+from compress.pruning.surgery import Plan
+from compress.pruning.targets import Ledger, Targets, plan_layers, plan_units, ranges
 
 
 def scores_of(parts: list[Part]) -> dict[str, tuple[float, ...]]:

@@ -11,13 +11,13 @@ import torch
 import transformers
 from families import CASES, build, feed, logits
 
-from compress import surgery
-from compress.anatomy import parts_of
-from compress.batching import TorchBatch
 from compress.errors import ModelError
-from compress.reconstruction import LeastSquares, reconstruct
-from compress.surgery import Plan
+from compress.pruning import surgery
+from compress.pruning.anatomy import parts_of
+from compress.pruning.reconstruction import LeastSquares, reconstruct
+from compress.pruning.surgery import Plan
 from compress.tasks import Batch
+from compress.training.batching import TorchBatch
 
 
 def batch(inputs: dict[str, torch.Tensor]) -> TorchBatch:

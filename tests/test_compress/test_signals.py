@@ -13,12 +13,12 @@ import torch
 import transformers
 from torch import nn
 
-from compress import signals
-from compress.anatomy import Part, parts_of
-from compress.batching import TorchBatch
 from compress.criteria import fisher, taylor
 from compress.errors import DataError, TrainingError
+from compress.pruning import signals
+from compress.pruning.anatomy import Part, parts_of
 from compress.tasks import Batch
+from compress.training.batching import TorchBatch
 
 ALL = frozenset({"gradients", "fisher", "activations"})
 

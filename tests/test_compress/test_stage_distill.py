@@ -11,9 +11,10 @@ import tiny
 import torch
 import transformers
 
-from compress import checkpoint, pipeline
+from compress import pipeline
 from compress.artifact import Artifact
 from compress.errors import DataError, ModelError, RecipeError
+from compress.model import checkpoint
 from compress.recipe import DataConfig, Named, Recipe, validate
 from compress.stages import distill
 from compress.store import Store

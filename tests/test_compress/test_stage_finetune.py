@@ -12,9 +12,10 @@ import tiny
 import torch
 import transformers
 
-from compress import checkpoint, pipeline
+from compress import pipeline
 from compress.artifact import Artifact
 from compress.errors import DataError, RecipeError, TrainingError
+from compress.model import checkpoint
 from compress.recipe import DataConfig, validate
 from compress.stages import finetune
 from compress.store import Store
@@ -79,7 +80,7 @@ def test_a_classifier_learns_its_data(made: SimpleNamespace, tmp_path: Path) -> 
 def test_the_result_is_what_scored_best(made: SimpleNamespace, tmp_path: Path) -> None:
     """The saved model reproduces the recorded selection figures, and loads with plain from_pretrained."""
     from compress import data
-    from compress.selection import Selection
+    from compress.training.selection import Selection
 
     artifact = run(made, tmp_path)
     history = artifact.manifest.facts["training"]
@@ -187,7 +188,7 @@ def test_a_killed_run_goes_on_from_its_scratch(
     made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Interrupted in the middle, the same command gives the same content id as one that was not."""
-    from compress.objectives import TaskObjective
+    from compress.training.objectives import TaskObjective
 
     whole = run(made, tmp_path / "a", checkpoint_seconds=0)
     plain = TaskObjective.__call__

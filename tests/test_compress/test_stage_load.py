@@ -15,9 +15,10 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from compress import architecture, checkpoint, pipeline
 from compress import data as rows
+from compress import pipeline
 from compress.errors import ModelError, RecipeError
+from compress.model import architecture, checkpoint
 from compress.recipe import DataConfig, validate
 from compress.stage import Context, load
 from compress.store import Store

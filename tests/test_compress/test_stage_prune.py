@@ -12,10 +12,12 @@ import tiny
 import torch
 import transformers
 
-from compress import checkpoint, pipeline, surgery
-from compress.anatomy import parts_of
+from compress import pipeline
 from compress.artifact import Artifact
 from compress.errors import DataError, ModelError, RecipeError, UnknownName, UserError
+from compress.model import checkpoint
+from compress.pruning import surgery
+from compress.pruning.anatomy import parts_of
 from compress.recipe import DataConfig, Recipe, validate
 from compress.stage import prune
 from compress.store import Store

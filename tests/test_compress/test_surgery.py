@@ -12,10 +12,11 @@ import transformers
 from families import CASES, build, feed, logits
 from torch import nn
 
-from compress import checkpoint, surgery
-from compress.anatomy import FAMILIES, layers_of, parts_of, stream_after
 from compress.errors import ModelError
-from compress.surgery import Plan
+from compress.model import checkpoint
+from compress.pruning import surgery
+from compress.pruning.anatomy import FAMILIES, layers_of, parts_of, stream_after
+from compress.pruning.surgery import Plan
 from compress.tasks import text_classification
 
 PLAN = Plan(

@@ -20,13 +20,14 @@ import torch
 import training_driver as driver
 from safetensors.torch import load_file
 
-from compress import catalog, resume
-from compress.batching import EncodedRows, learn_padding, plan_epoch, plan_sorted, steps_per_epoch
-from compress.dropout import DropoutSource, own_dropout
+from compress import catalog
 from compress.errors import ModelError, TrainingError
-from compress.schedule import depth_factor, multiplier, parameter_groups
 from compress.tasks import Batch, Head
-from compress.training import TrainingConfig, better, evaluation_steps, train
+from compress.training import resume
+from compress.training.batching import EncodedRows, learn_padding, plan_epoch, plan_sorted, steps_per_epoch
+from compress.training.dropout import DropoutSource, own_dropout
+from compress.training.loop import TrainingConfig, better, evaluation_steps, train
+from compress.training.schedule import depth_factor, multiplier, parameter_groups
 
 DRIVER = Path(driver.__file__)
 

@@ -10,9 +10,9 @@ import pytest
 import tiny_deploy
 from onnx import numpy_helper
 
-from compress import checkpoint
 from compress.artifact import Artifact
 from compress.errors import UserError
+from compress.model import checkpoint
 from compress.tasks import text_classification as task
 from deploy import graph, layers
 from deploy.compare import compare

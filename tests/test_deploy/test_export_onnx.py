@@ -13,9 +13,9 @@ import pytest
 import tiny_deploy
 import torch
 
-from compress import checkpoint
 from compress.artifact import Artifact
 from compress.errors import DataError, ParityError
+from compress.model import checkpoint
 from compress.tasks import text_classification
 from deploy import constant_shapes, graph, session, torch_export
 from deploy.opening import runner

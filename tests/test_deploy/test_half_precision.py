@@ -11,9 +11,9 @@ import pytest
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
 
-from compress import checkpoint
 from compress.artifact import Artifact
 from compress.errors import ParityError, UserError
+from compress.model import checkpoint
 from compress.tasks import text_classification
 from deploy import graph, graph_facts, guard, half, session
 from deploy.encoder import Encoder

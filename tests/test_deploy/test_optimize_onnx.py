@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import tiny_deploy
 
-from compress import checkpoint
 from compress.artifact import Artifact
 from compress.errors import ParityError, UserError
+from compress.model import checkpoint
 from compress.tasks import text_classification
 from deploy import graph, graph_facts
 from deploy.products import WeightProduct

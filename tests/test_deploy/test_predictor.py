@@ -11,9 +11,10 @@ import tiny_deploy
 import torch
 
 import deploy
-from compress import catalog, checkpoint
+from compress import catalog
 from compress.artifact import Artifact
 from compress.errors import ArtifactError, DataError, UserError
+from compress.model import checkpoint
 from deploy import opening
 from deploy.predictor import Predictor, as_row
 

@@ -266,8 +266,8 @@ def test_small_tables_stay(exported: Artifact, tmp_path: Path) -> None:
     assert made.facts["quantized"]["tables"] == []
 
 
-def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
-    """A planted outlier weight makes one product the most sensitive; auto leaves out exactly that one."""
+def _planted(tmp_path: Path) -> Artifact:
+    """A graph in which one neuron is huge for every row; nobody listens to it."""
     import torch
 
     from compress import checkpoint
@@ -278,18 +278,20 @@ def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
     with torch.no_grad():
         dense = model.bert.encoder.layer[1].output.dense
         dense.weight *= 8.0
-        intermediate = model.bert.encoder.layer[1].intermediate.dense
-        # One neuron that is huge for every row stretches the range of all the others; nobody listens.
-        intermediate.bias[0] = 500.0
+        model.bert.encoder.layer[1].intermediate.dense.bias[0] = 500.0
         dense.weight[:, 0] = 0.0
     folder = tmp_path / "planted"
     folder.mkdir()
     checkpoint.save(model, folder, source=source.path)
-    exported = tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
+    return tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
+
+
+def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
+    """A planted outlier makes one product the most sensitive; auto leaves out exactly that one."""
+    exported = _planted(tmp_path)
+    options: dict[str, Any] = {"mode": "static", "ranges": "minmax", "tame": False}
     worst = "/model/bert/encoder/layer.1/output/dense/MatMul"
-    none = tiny_deploy.run(
-        "quantize_onnx", exported, tmp_path / "all", ROWS, mode="static", keep_float="none"
-    )
+    none = tiny_deploy.run("quantize_onnx", exported, tmp_path / "all", ROWS, keep_float="none", **options)
     goal = none.facts["against_float"]["divergence_mean"] / 20
     made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=goal, **options)
     measured = made.facts["sensitivity"]

@@ -15,9 +15,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import architecture, artifact, checkpoint, hub, log
+from compress import artifact, log
 from compress.artifact import Artifact
 from compress.errors import ModelError
+from compress.model import architecture, checkpoint, hub
 
 if TYPE_CHECKING:
     import torch

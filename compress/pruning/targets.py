@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from compress import choice
-from compress.anatomy import Part
-from compress.choice import Pool, Scope
-from compress.surgery import Plan
+from compress.pruning import choice
+from compress.pruning.anatomy import Part
+from compress.pruning.choice import Pool, Scope
+from compress.pruning.surgery import Plan
 
 MINIMUM_NEURONS = 8
 

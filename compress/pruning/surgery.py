@@ -23,8 +23,8 @@ import torch
 import torch_pruning
 from torch import nn
 
-from compress.anatomy import Part, family_of, layers_of, parts_of
 from compress.errors import ModelError
+from compress.pruning.anatomy import Part, family_of, layers_of, parts_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -22,19 +22,19 @@ from pydantic import Field
 from torch import nn
 
 from compress import processes
-from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.distillation.student import uniform_map
+from compress.distillation.taps import Tap, Want, flatten, real_tokens, unflatten
+from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError
-from compress.history import History
-from compress.layers import attention_linears, find_stack
-from compress.losses import hidden_mse, kl_loss, relation_heads, relation_loss
-from compress.objectives import TaskObjective
-from compress.selection import Selection, row_lengths
+from compress.model.layers import attention_linears, find_stack
 from compress.stage import StageConfig
-from compress.student import uniform_map
-from compress.taps import Tap, Want, flatten, real_tokens, unflatten
 from compress.tasks import Batch, Head, Row
-from compress.teacher import Teacher, TeacherCache
-from compress.training import TrainingConfig, precision_of, train
+from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.history import History
+from compress.training.loop import TrainingConfig, precision_of, train
+from compress.training.objectives import TaskObjective
+from compress.training.selection import Selection, row_lengths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

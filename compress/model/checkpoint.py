@@ -21,10 +21,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import architecture, shapes
-from compress.architecture import CONFIG, infer_task, read_config
 from compress.errors import ModelError
-from compress.shapes import SHAPES
+from compress.model import architecture, shapes
+from compress.model.architecture import CONFIG, infer_task, read_config
+from compress.model.shapes import SHAPES
 
 if TYPE_CHECKING:
     import torch

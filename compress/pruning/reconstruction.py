@@ -22,13 +22,13 @@ import torch
 from torch import nn
 
 from compress import log
-from compress.anatomy import Part, Side, layers_of, parts_of, stream_after
 from compress.errors import ModelError
+from compress.pruning.anatomy import Part, Side, layers_of, parts_of, stream_after
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.batching import TorchBatch
+    from compress.training.batching import TorchBatch
 
 
 class LeastSquares:

@@ -6,8 +6,8 @@ import copy
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from compress import checkpoint
 from compress.errors import ModelError
+from compress.model import checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

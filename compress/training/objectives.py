@@ -7,8 +7,8 @@ from types import ModuleType
 import torch
 from torch import nn
 
-from compress.batching import TorchBatch
 from compress.tasks import Head
+from compress.training.batching import TorchBatch
 
 
 class TaskObjective:

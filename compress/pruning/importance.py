@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
-from compress import signals as signal
-from compress.anatomy import Part, parts_of
-from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.criteria import Signals
 from compress.errors import DataError, ModelError
-from compress.pruning import Scores
-from compress.selection import row_lengths
+from compress.pruning import signals as signal
+from compress.pruning.anatomy import Part, parts_of
+from compress.pruning.targets import Scores
 from compress.tasks import Batch, Head, Row
+from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

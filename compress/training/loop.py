@@ -23,15 +23,16 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from compress import environment, log, processes, resume
-from compress.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
-from compress.dropout import DropoutSource, own_dropout
+from compress import environment, log, processes
 from compress.errors import ModelError, TrainingError
-from compress.history import Evaluation, History, Progress, noted
-from compress.layers import find_stack
-from compress.schedule import Group, multiplier, parameter_groups
+from compress.model.layers import find_stack
 from compress.stage import StageConfig
 from compress.tasks import Row
+from compress.training import resume
+from compress.training.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
+from compress.training.dropout import DropoutSource, own_dropout
+from compress.training.history import Evaluation, History, Progress, noted
+from compress.training.schedule import Group, multiplier, parameter_groups
 
 Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
 Evaluate = Callable[[nn.Module], dict[str, float]]

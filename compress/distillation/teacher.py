@@ -22,9 +22,9 @@ import numpy as np
 import torch
 
 from compress import log
-from compress.batching import EncodedRows, TorchBatch, to_torch
+from compress.distillation.taps import Tap, Want, flatten, real_tokens
 from compress.errors import TrainingError
-from compress.taps import Tap, Want, flatten, real_tokens
+from compress.training.batching import EncodedRows, TorchBatch, to_torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.batching import EncodedRows, plan_sorted, to_torch
 from compress.tasks import Head, Row
+from compress.training.batching import EncodedRows, plan_sorted, to_torch
 
 _BATCH = 64
 

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from compress.errors import ModelError, RecipeError
-from compress.layers import Stack, find_stack
+from compress.model.layers import Stack, find_stack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

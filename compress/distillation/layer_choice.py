@@ -14,12 +14,8 @@ import numpy as np
 import torch
 
 from compress import log
-from compress.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
-from compress.errors import DataError
-from compress.layers import find_stack
-from compress.losses import kl_loss
-from compress.selection import row_lengths
-from compress.student import (
+from compress.distillation.losses import kl_loss
+from compress.distillation.student import (
     SEARCH_LIMIT,
     Rule,
     block_influence,
@@ -33,8 +29,12 @@ from compress.student import (
     search,
     subsets,
 )
-from compress.taps import real_tokens
+from compress.distillation.taps import real_tokens
+from compress.errors import DataError
+from compress.model.layers import find_stack
 from compress.tasks import Batch, Head, Row
+from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from compress.layers import attention_linears, find_stack
+from compress.model.layers import attention_linears, find_stack
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel

@@ -21,8 +21,8 @@ from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
 
 if TYPE_CHECKING:
-    from compress.anatomy import Part
-    from compress.batching import TorchBatch
+    from compress.pruning.anatomy import Part
+    from compress.training.batching import TorchBatch
 
 Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
 

@@ -14,10 +14,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import environment, hub
-from compress.architecture import build
+from compress import environment
 from compress.errors import ModelError
-from compress.hub import Snapshot
+from compress.model import hub
+from compress.model.architecture import build
+from compress.model.hub import Snapshot
 
 if TYPE_CHECKING:
     import torch

@@ -1,0 +1,1 @@
+"""Training a student to say what its teacher says."""

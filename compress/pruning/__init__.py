@@ -1,0 +1,1 @@
+"""Deciding what to cut, and cutting it."""
