@@ -47,16 +47,16 @@ def save(model: onnx.ModelProto, folder: Path, external: bool | None = None, *, 
     if external is None:
         external = weight_bytes(model) > _PROTOBUF_LIMIT
     if external:
-        kept = onnx.ModelProto()
-        kept.CopyFrom(model)
         onnx.save_model(
-            kept,
+            model,
             str(path),
             save_as_external_data=True,
             all_tensors_to_one_file=True,
             location=f"{MODEL}.data",
             size_threshold=_EXTERNAL_FROM_BYTES,
         )
+        # Saving moved the weights out of the graph; a copy beforehand would need them in memory twice.
+        onnx.external_data_helper.load_external_data_for_model(model, str(folder))
     else:
         onnx.save_model(model, str(path))
     if check:
@@ -134,10 +134,10 @@ def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initializers that no node takes and no output is."""
     used = {name for node in model.graph.node for name in node.input}
     used |= {one.name for one in model.graph.output}
-    kept = [one for one in model.graph.initializer if one.name in used]
-    if len(kept) != len(model.graph.initializer):
-        del model.graph.initializer[:]
-        model.graph.initializer.extend(kept)
+    # One by one: protobuf copies what is put back, and cannot copy a tensor above its limit.
+    for place in reversed(range(len(model.graph.initializer))):
+        if model.graph.initializer[place].name not in used:
+            del model.graph.initializer[place]
 
 
 def drop_dead(model: onnx.ModelProto) -> None:

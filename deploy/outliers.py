@@ -30,7 +30,7 @@ def factors(peaks: np.ndarray, quantile: float = QUANTILE) -> np.ndarray:
         peaks: largest absolute value of each channel, [channels].
         quantile: of the peaks, above which a channel is an outlier.
     """
-    limit = float(np.quantile(peaks, quantile))
+    limit = float(np.quantile(peaks, quantile, method="lower"))
     if limit <= 0:
         return np.ones_like(peaks, dtype=np.float32)
     return np.maximum(peaks / limit, 1.0).astype(np.float32)

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
-import numpy as np
 import onnx
 
 from compress.errors import UserError
@@ -127,9 +126,3 @@ def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[
             )
         chosen |= hits
     return chosen
-
-
-def values(model: onnx.ModelProto, product: WeightProduct) -> np.ndarray:
-    """The weight as it is used, float32 [in, out]."""
-    array = Index(model).array(product.weight)
-    return array.T if product.transposed else array

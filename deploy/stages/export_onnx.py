@@ -92,6 +92,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         probes = [constant_shapes.resized(traced, spec, *size) for size in sizes]
         folded = constant_shapes.fold(exported, probes, ctx.scratch / "watched", ctx.threads)
     path = graph.save(exported, ctx.out, config.external_data)
+    opset, nodes = graph.opset(exported), len(exported.graph.node)
+    del exported  # it may be as large as the model, and two sessions are still to come
     shutil.rmtree(scratch)
 
     tolerance = parity.Tolerance(parity.FP32.absolute, config.tolerance)
@@ -100,9 +102,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         torch_export.infer_with(wrapped), infer_with(session), on, tolerance, "the exported graph"
     )
     ctx.record("parity", parity.summary(found))
-    ctx.record(
-        "graph", {"nodes": len(exported.graph.node), "opset": graph.opset(exported), "shapes_folded": folded}
-    )
+    ctx.record("graph", {"nodes": nodes, "opset": opset, "shapes_folded": folded})
     carry(source.path, ctx.out)
     if config.max_length is not None:
         checkpoint.write_max_length(ctx.out, encoder.max_length)
@@ -110,7 +110,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         ctx.out,
         graph_facts.GraphFacts(
             precision="fp32",
-            opset=graph.opset(exported),
+            opset=opset,
             exporter=config.exporter,
             limits=graph_facts.limits(encoder.config, spec, config.max_batch, config.max_length),
         ),

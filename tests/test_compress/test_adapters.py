@@ -19,7 +19,8 @@ from compress import data as rows
 from compress.errors import ModelError
 from compress.model import checkpoint
 from compress.recipe import DataConfig, validate
-from compress.stage import Context, load
+from compress.stage import Context
+from compress.stages import load
 from compress.tasks import text_classification
 
 IDS = torch.tensor([[2, 5, 17, 9, 3], [2, 6, 7, 3, 0]])

@@ -20,7 +20,8 @@ from compress import pipeline
 from compress.errors import ModelError, RecipeError
 from compress.model import architecture, checkpoint
 from compress.recipe import DataConfig, validate
-from compress.stage import Context, load
+from compress.stage import Context
+from compress.stages import load
 from compress.store import Store
 from compress.tasks import image_classification, text_classification
 

@@ -19,7 +19,7 @@ from compress.model import checkpoint
 from compress.pruning import surgery
 from compress.pruning.anatomy import parts_of
 from compress.recipe import DataConfig, Recipe, validate
-from compress.stage import prune
+from compress.stages import prune
 from compress.store import Store
 from compress.tasks import text_classification as task
 

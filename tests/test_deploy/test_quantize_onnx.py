@@ -270,7 +270,7 @@ def _planted(tmp_path: Path) -> Artifact:
     """A graph in which one neuron is huge for every row; nobody listens to it."""
     import torch
 
-    from compress import checkpoint
+    from compress.model import checkpoint
     from compress.tasks import text_classification
 
     source = tiny_deploy.text_artifact(tmp_path / "plain")

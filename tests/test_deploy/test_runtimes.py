@@ -148,6 +148,15 @@ def test_a_provider_that_falls_back_is_an_error(
         session.open_session(exported.file("model.onnx"), "cuda", 1)
 
 
+def test_a_device_is_fed_through_io_binding(source: Artifact, tmp_path: Path) -> None:
+    """The path for devices, driven on the CPU: inputs and outputs are bound by name, outputs come back."""
+    exported = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(8)).artifact
+    with runner(exported, threads=1) as opened:
+        wanted = opened.infer(FEED)["logits"].copy()
+        opened.device = "cuda"
+        np.testing.assert_array_equal(opened.infer(FEED)["logits"], wanted)
+
+
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is imported to find out."""
     monkeypatch.setattr(environment, "onnxruntime_distribution", lambda: None)
