@@ -188,10 +188,11 @@ def plan(
         console.print(table)
         todo = [step for step in steps if not step.ready]
         seconds = sum(step.seconds or 0 for step in todo)
+        more = " and more (some were never run here)" if any(step.seconds is None for step in todo) else ""
         size = sum(step.bytes or 0 for step in todo)
         console.print(
             f"{len(todo)} of {len(steps)} stages to do, about {rendering.seconds(seconds)} "
-            f"and {rendering.megabytes(size)}"
+            f"and {rendering.megabytes(size)}{more}"
         )
 
     options.emit([vars(step) for step in steps], as_json, render)

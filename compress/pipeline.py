@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from compress import artifact as artifacts
@@ -107,9 +108,15 @@ class _Run:
                     "device": self.device,
                     "threads": self.threads,
                     "tools": environment.versions(module.TOOLS),
+                    **self._processor(module),
                 }
             )
         )
+
+    @staticmethod
+    def _processor(module: ModuleType) -> dict[str, list[str]]:
+        """Instruction sets, for stages whose result is cut to them (INT8 ranges without VNNI)."""
+        return {"cpu": sorted(environment.cpu_flags())} if "onnxruntime" in module.TOOLS else {}
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
         found = self.store.get(key)

@@ -100,7 +100,7 @@ def _dump(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def run(recipe: Recipe, out: Path | None = None, store: Store | None = None) -> Outcome:
+def run(recipe: Recipe, out: str | Path | None = None, store: Store | None = None) -> Outcome:
     """Run a recipe whole: build, bench, judge, report.
 
     Args:
@@ -114,7 +114,7 @@ def run(recipe: Recipe, out: Path | None = None, store: Store | None = None) -> 
     Raises:
         UserError: anything that the user can mend.
     """
-    folder = (out or Path("runs") / "latest").expanduser().absolute()
+    folder = Path(out or Path("runs") / "latest").expanduser().absolute()
     check(recipe)
     with _claimed(folder, recipe):
         built = tuple(pipeline.run(recipe, store))
