@@ -12,10 +12,10 @@ import numpy as np
 
 from compress import catalog, log
 from compress.errors import UserError
+from deploy.checking.layers import LayerError, compare_layers, first_diverging
+from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder
-from deploy.layers import LayerError, compare_layers, first_diverging
 from deploy.opening import runner
-from deploy.outputs import Collected, collect
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact

@@ -14,12 +14,12 @@ import numpy as np
 
 from compress.errors import DataError
 from compress.model import checkpoint
-from deploy import graph_facts
+from deploy.graph import facts as graph_facts
 
 if TYPE_CHECKING:
     from compress.stage import Context
     from compress.tasks import Batch, ExportSpec, Head, Row
-    from deploy.parity import Case, Feed
+    from deploy.checking.parity import Case, Feed
 
 
 @dataclass(frozen=True)
@@ -98,7 +98,7 @@ class Encoder:
 
     def cases(self, rows: Sequence[Row], seed: int) -> list[Case]:
         """The feeds that a conversion is checked on."""
-        from deploy import parity
+        from deploy.checking import parity
 
         return parity.cases(rows, self.lengths(rows), self.feed, seed)
 

@@ -12,7 +12,7 @@ from compress import environment
 from compress.errors import UserError
 
 if TYPE_CHECKING:
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _HEAVY = frozenset(

@@ -8,8 +8,9 @@ import numpy as np
 
 from compress import environment
 from compress.errors import UserError
-from deploy import graph_facts, session
-from deploy.graph_facts import GraphFacts
+from deploy import session
+from deploy.graph import facts as graph_facts
+from deploy.graph.facts import GraphFacts
 from deploy.runtimes import Runner as Base
 from deploy.runtimes import TensorSpec
 

@@ -12,7 +12,7 @@ import torch
 from compress import catalog, environment
 from compress.errors import UserError
 from compress.model import checkpoint
-from deploy import graph_facts
+from deploy.graph import facts as graph_facts
 from deploy.runtimes import Runner as Base
 from deploy.runtimes import TensorSpec
 

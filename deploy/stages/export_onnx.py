@@ -11,8 +11,11 @@ from pydantic import Field
 from compress import log
 from compress.model import checkpoint
 from compress.stage import Context, StageConfig
-from deploy import constant_shapes, graph, graph_facts, parity, products, torch_export
+from deploy.checking import parity
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constant_shapes, products, torch_export
+from deploy.graph import facts as graph_facts
+from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:

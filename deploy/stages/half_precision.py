@@ -12,15 +12,19 @@ from pydantic import Field
 from compress import log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy import graph, graph_facts, guard, half, observe, parity, products, ranges, variants
+from deploy.checking import parity
+from deploy.checking.outputs import collect
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.outputs import collect
-from deploy.reference import reference_infer
+from deploy.graph import facts as graph_facts
+from deploy.graph import nodes as graph
+from deploy.graph import products, variants
+from deploy.graph.reference import reference_infer
+from deploy.precision import guard, half, observe, ranges
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
-    from deploy.parity import Case, Infer
+    from deploy.checking.parity import Case, Infer
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"

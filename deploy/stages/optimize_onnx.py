@@ -16,8 +16,11 @@ from pydantic import Field
 from compress import environment, log
 from compress.errors import UserError
 from compress.stage import Context, StageConfig
-from deploy import graph, graph_facts, parity, products
+from deploy.checking import parity
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import facts as graph_facts
+from deploy.graph import nodes as graph
+from deploy.graph import products
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:

@@ -15,11 +15,14 @@ from pydantic import Field, model_validator
 from compress import environment, log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy import embeddings, graph, graph_facts, merge, observe, outliers, products, sensitivity
+from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.int8 import Prepared, Style
-from deploy.outputs import Collected, collect
-from deploy.ranges import Method
+from deploy.graph import facts as graph_facts
+from deploy.graph import merge, products
+from deploy.graph import nodes as graph
+from deploy.precision import embeddings, observe, outliers, sensitivity
+from deploy.precision.int8 import Prepared, Style
+from deploy.precision.ranges import Method
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:

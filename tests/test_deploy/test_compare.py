@@ -14,10 +14,11 @@ from compress.artifact import Artifact
 from compress.errors import UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification as task
-from deploy import graph, layers
+from deploy.checking import layers
+from deploy.checking.layers import LayerError
 from deploy.compare import compare
 from deploy.encoder import Encoder
-from deploy.layers import LayerError
+from deploy.graph import nodes as graph
 from deploy.opening import runner
 
 ROWS = tiny_deploy.text_rows(40)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy import divergence
-from deploy.outputs import Collected
+from deploy.checking import divergence
+from deploy.checking.outputs import Collected
 
 
 def test_softmax_divergence_is_kl() -> None:

@@ -17,7 +17,9 @@ from compress.artifact import Artifact
 from compress.errors import DataError, ParityError
 from compress.model import checkpoint
 from compress.tasks import text_classification
-from deploy import constant_shapes, graph, session, torch_export
+from deploy import session
+from deploy.graph import constant_shapes, torch_export
+from deploy.graph import nodes as graph
 from deploy.opening import runner
 
 

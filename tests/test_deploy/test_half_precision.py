@@ -15,11 +15,14 @@ from compress.artifact import Artifact
 from compress.errors import ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification
-from deploy import graph, graph_facts, guard, half, session
+from deploy import session
 from deploy.encoder import Encoder
+from deploy.graph import facts as graph_facts
+from deploy.graph import nodes as graph
+from deploy.graph.reference import reference_infer
 from deploy.opening import runner
-from deploy.ranges import Extremes
-from deploy.reference import reference_infer
+from deploy.precision import guard, half
+from deploy.precision.ranges import Extremes
 from deploy.stages import half_precision
 
 ROWS = tiny_deploy.text_rows()

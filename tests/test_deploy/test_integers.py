@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy import integers
+from deploy.precision import integers
 
 
 def test_weights_are_symmetric_with_one_scale_a_channel() -> None:

@@ -13,8 +13,9 @@ from compress.artifact import Artifact
 from compress.errors import ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification
-from deploy import graph, graph_facts
-from deploy.products import WeightProduct
+from deploy.graph import facts as graph_facts
+from deploy.graph import nodes as graph
+from deploy.graph.products import WeightProduct
 from deploy.stages import optimize_onnx
 
 ROWS = tiny_deploy.text_rows()

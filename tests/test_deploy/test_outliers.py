@@ -7,7 +7,9 @@ import onnx
 import pytest
 from onnx import TensorProto, helper, numpy_helper
 
-from deploy import outliers, products, session
+from deploy import session
+from deploy.graph import products
+from deploy.precision import outliers
 
 
 def test_factors_bring_outliers_to_the_limit_and_nothing_else() -> None:
@@ -86,7 +88,7 @@ def test_peaks_are_of_real_positions() -> None:
     """Padding has no part in a channel's peak."""
     from types import SimpleNamespace
 
-    from deploy import observe
+    from deploy.precision import observe
 
     values = np.array([[[1.0, -5.0], [2.0, 3.0], [99.0, 99.0]]])
     batch = SimpleNamespace(inputs={"attention_mask": np.array([[1, 1, 0]])})

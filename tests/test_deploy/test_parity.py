@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from compress.errors import ParityError
-from deploy import parity
-from deploy.parity import Case, Tolerance
+from deploy.checking import parity
+from deploy.checking.parity import Case, Tolerance
 
 IDS = np.array([[5, 6, 7, 0], [8, 9, 0, 0]])
 MASK = np.array([[1, 1, 1, 0], [1, 1, 0, 0]])

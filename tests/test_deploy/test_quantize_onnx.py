@@ -14,10 +14,14 @@ from onnx import numpy_helper
 
 from compress.artifact import Artifact
 from compress.errors import DataError, ParityError, RecipeError, UserError
-from deploy import embeddings, graph, graph_facts, merge, observe, products, qdq, session, variants
+from deploy import session
+from deploy.checking.outputs import collect
 from deploy.encoder import Encoder
+from deploy.graph import facts as graph_facts
+from deploy.graph import merge, products, variants
+from deploy.graph import nodes as graph
 from deploy.opening import runner
-from deploy.outputs import collect
+from deploy.precision import embeddings, observe, qdq
 from deploy.stages import quantize_onnx
 
 ROWS = tiny_deploy.text_rows()

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from deploy import ranges
-from deploy.ranges import Extremes, Histogram
+from deploy.precision import ranges
+from deploy.precision.ranges import Extremes, Histogram
 
 
 def _streamed(values: np.ndarray, low: float, high: float, bins: int = ranges.BINS) -> Histogram:

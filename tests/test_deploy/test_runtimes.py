@@ -12,8 +12,9 @@ import torch
 from compress import environment
 from compress.artifact import Artifact
 from compress.errors import UserError
-from deploy import graph_facts, session
-from deploy.graph_facts import GraphFacts
+from deploy import session
+from deploy.graph import facts as graph_facts
+from deploy.graph.facts import GraphFacts
 from deploy.opening import runner
 from deploy.runtimes import ort, pytorch
 

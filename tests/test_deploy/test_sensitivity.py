@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from deploy import sensitivity
+from deploy.precision import sensitivity
 
 COST = {"a": 0.1, "b": 0.02, "c": 0.005, "d": 0.001}
 

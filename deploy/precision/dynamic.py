@@ -12,7 +12,9 @@ from collections.abc import Set
 import onnx
 from onnx import helper
 
-from deploy import graph, products, qdq
+from deploy.graph import nodes as graph
+from deploy.graph import products
+from deploy.precision import qdq
 
 
 def quantize(

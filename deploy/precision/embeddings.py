@@ -11,7 +11,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from deploy import graph, integers
+from deploy.graph import nodes as graph
+from deploy.precision import integers
 
 # Below it a table is not worth the two nodes that it costs.
 SMALLEST_TABLE_BYTES = 1 << 16

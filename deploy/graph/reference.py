@@ -17,7 +17,7 @@ from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 
 if TYPE_CHECKING:
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 
 def _wide(array: np.ndarray) -> np.ndarray:

@@ -11,7 +11,7 @@ import onnx
 from onnx import numpy_helper
 
 from compress.errors import ModelError
-from deploy.graph_facts import MODEL as MODEL
+from deploy.graph.facts import MODEL as MODEL
 
 # protobuf cannot hold 2 GiB; what is near it goes to a file of its own.
 _PROTOBUF_LIMIT = 2**31 - 2**26

@@ -19,15 +19,15 @@ import onnx
 from compress import catalog
 from compress.errors import UserError
 from compress.model import checkpoint
-from deploy import graph
-from deploy.observe import real_values, with_outputs
-from deploy.parity import MASK
+from deploy.checking.parity import MASK
+from deploy.graph import nodes as graph
+from deploy.precision.observe import real_values, with_outputs
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import Batch
-    from deploy.parity import Feed
+    from deploy.checking.parity import Feed
 
 _LAYER = re.compile(r"(?:^|[/.])(?:layer|layers|block|blocks|h)[./](\d+)[/.]")
 States = Callable[["Feed"], list[np.ndarray]]

@@ -20,7 +20,7 @@ from compress.errors import ModelError
 
 if TYPE_CHECKING:
     from compress.tasks import ExportSpec
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 Exporter = Literal["torchscript", "dynamo"]
 

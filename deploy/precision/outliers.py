@@ -17,7 +17,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from deploy import graph, products
+from deploy.graph import nodes as graph
+from deploy.graph import products
 
 QUANTILE = 0.98
 LEAST_GAIN = 2.0

@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy import divergence
+from deploy.checking import divergence
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from compress.tasks import Batch, Head, Link
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 
 @dataclass(frozen=True)

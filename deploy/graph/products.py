@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 import onnx
 
 from compress.errors import UserError
-from deploy.graph import Index, attribute
+from deploy.graph.nodes import Index, attribute
 
 
 @dataclass(frozen=True)

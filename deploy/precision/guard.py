@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from deploy.half import FP16_LARGEST, FP16_SMALLEST_NORMAL
+from deploy.precision.half import FP16_LARGEST, FP16_SMALLEST_NORMAL
 
 if TYPE_CHECKING:
     from compress.tasks import Row
+    from deploy.checking.parity import Feed
     from deploy.encoder import Encoder
-    from deploy.parity import Feed
-    from deploy.ranges import Extremes
+    from deploy.precision.ranges import Extremes
 
 MARGIN = 8.0
 

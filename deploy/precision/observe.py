@@ -15,13 +15,13 @@ import numpy as np
 import onnx
 
 from compress import log
-from deploy.parity import MASK
-from deploy.ranges import Extremes, Histogram
+from deploy.checking.parity import MASK
+from deploy.precision.ranges import Extremes, Histogram
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.tasks import Batch
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 
 def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> None:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 import onnx
 
-from deploy import graph
+from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from deploy.parity import Infer
+    from deploy.checking.parity import Infer
 
 Rewrite = Callable[[onnx.ModelProto, graph.Index], None]
 

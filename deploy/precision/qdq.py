@@ -14,7 +14,9 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from deploy import graph, integers, products
+from deploy.graph import nodes as graph
+from deploy.graph import products
+from deploy.precision import integers
 
 
 @dataclass(frozen=True)

@@ -13,13 +13,15 @@ from typing import TYPE_CHECKING, Literal
 
 import onnx
 
-from deploy import dynamic, graph, observe, products, qdq, ranges, variants
-from deploy.outputs import Collected, collect
+from deploy.checking.outputs import Collected, collect
+from deploy.graph import nodes as graph
+from deploy.graph import products, variants
+from deploy.precision import dynamic, observe, qdq, ranges
 
 if TYPE_CHECKING:
     from compress.tasks import Batch
     from deploy.encoder import Encoder
-    from deploy.ranges import Method
+    from deploy.precision.ranges import Method
 
 
 @dataclass(frozen=True)

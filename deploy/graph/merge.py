@@ -12,7 +12,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from deploy import graph, products
+from deploy.graph import nodes as graph
+from deploy.graph import products
 
 
 def _bias(index: graph.Index, product: products.WeightProduct) -> tuple[onnx.NodeProto, str] | None:

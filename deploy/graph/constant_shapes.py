@@ -19,12 +19,13 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from deploy import graph, variants
-from deploy.observe import open_watched
+from deploy.graph import nodes as graph
+from deploy.graph import variants
+from deploy.precision.observe import open_watched
 
 if TYPE_CHECKING:
     from compress.tasks import ExportSpec
-    from deploy.parity import Feed
+    from deploy.checking.parity import Feed
 
 
 def sizes(longest: int | None) -> list[tuple[int, int | None]]:

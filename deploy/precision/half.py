@@ -18,7 +18,7 @@ import onnx
 from onnx import TensorProto, defs, helper, numpy_helper
 
 from compress.errors import ModelError
-from deploy import graph
+from deploy.graph import nodes as graph
 
 Half = Literal["fp16", "bf16"]
 

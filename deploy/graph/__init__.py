@@ -1,0 +1,1 @@
+"""ONNX graphs: made from torch models, read, rewritten without changing what they compute."""
