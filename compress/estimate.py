@@ -1,14 +1,18 @@
 """How long a stage will take and how much disk it needs, before it runs.
 
-Where the store holds earlier results of the same stage, their recorded seconds per parameter are the
-basis; else a rough figure from the arithmetic that the stage does. Either is an estimate and says on
-what it rests.
+Where the store holds earlier results of the same stage, their recorded seconds, scaled by the passes over
+the rows, are the basis; else the arithmetic that training does at the speed that this machine shows now (six
+operations a parameter, token and pass: two forward, four backward). Either is an estimate and says on what
+it rests; without rows or weights to count there is none.
 """
 
 from __future__ import annotations
 
 import statistics
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
+from time import perf_counter
 from typing import Any
 
 from compress.artifact import Artifact
@@ -35,6 +39,45 @@ class Guess:
 NOTHING = Guess(seconds=0.0, bytes=0, basis="in the store")
 
 
+@dataclass(frozen=True)
+class Workload:
+    """What there is to compute, as far as it is known beforehand.
+
+    Attributes:
+        parameters: of the model that comes in, embeddings included; None where there is no file to count.
+        rows: training rows; None without data.
+        tokens: words of a row on average; None where rows are not text.
+        bytes: of the model's weights.
+    """
+
+    parameters: int | None
+    rows: int | None
+    tokens: float | None
+    bytes: int | None
+
+
+def training_seconds(workload: Workload, passes: float, operations_per_s: float) -> float | None:
+    """Seconds of training by its arithmetic: 6 x parameters x tokens x rows x passes / speed; None if unknown."""
+    if workload.parameters is None or workload.rows is None or workload.tokens is None:
+        return None
+    return 6.0 * workload.parameters * workload.tokens * workload.rows * passes / operations_per_s
+
+
+@cache
+def operations_per_s() -> float:
+    """Floating-point operations a second of an FP32 matrix product here and now (about 0.1 s of measuring)."""
+    import torch
+
+    side = 512
+    generator = torch.Generator().manual_seed(0)
+    matrix = torch.randn(side, side, generator=generator)
+    began, runs = perf_counter(), 0
+    while perf_counter() - began < 0.1:
+        matrix @ matrix
+        runs += 1
+    return 2.0 * side**3 * runs / (perf_counter() - began)
+
+
 def effort(config: dict[str, Any]) -> float:
     """How much more work an option set asks for: passes over the training rows, at least one."""
     passes = config.get("epochs") or (config.get("training") or {}).get("epochs") or 0
@@ -53,15 +96,33 @@ class History:
         for entry in store.entries():
             self._by_stage.setdefault(entry.artifact.manifest.stage, []).append(entry.artifact)
 
-    def guess(self, stage: str, config: StageConfig, source: Artifact | None, recipe: Recipe) -> Guess:
-        """Median of the earlier runs, scaled by passes over the data; ``None`` without any.
+    def guess(
+        self,
+        stage: str,
+        config: StageConfig,
+        recipe: Recipe,
+        *,
+        trains: bool,
+        workload: Callable[[], Workload],
+    ) -> Guess:
+        """Median of the earlier runs, scaled by passes over the data; by arithmetic where there are none.
 
         Runs on the same data come first, since time goes with the number of rows.
+
+        Args:
+            stage: its name.
+            config: its options.
+            recipe: whose stage it is.
+            trains: whether it makes passes over the training rows.
+            workload: what there is to compute; asked only where no earlier run tells.
         """
         earlier = self._by_stage.get(stage, [])
         if not earlier:
-            size = source.size_bytes if source else None
-            return Guess(seconds=None, bytes=size, basis="never run in this store")
+            work = workload()
+            passes = effort(config.model_dump(mode="json"))
+            seconds = training_seconds(work, passes, operations_per_s()) if trains else None
+            basis = f"never run here; arithmetic of {passes:g} passes over {work.rows} rows"
+            return Guess(seconds, work.bytes, basis if seconds is not None else "never run here")
         wanted = recipe.data.source if recipe.data else None
         same = [
             each

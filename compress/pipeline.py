@@ -7,7 +7,7 @@ run, seal. Stages are reached by name through the catalog; the pipeline imports 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from compress import artifact as artifacts
-from compress import catalog, data, environment, log, processes
+from compress import catalog, data, environment, estimate, log, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
@@ -24,6 +24,8 @@ from compress.errors import UserError
 from compress.recipe import DataConfig, Named, Recipe
 from compress.stage import Context
 from compress.store import Building, Store, deliver
+
+_BYTES_A_WEIGHT = 4  # a loaded model is FP32
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,25 @@ class _Run:
                     **self._processor(module),
                 }
             )
+        )
+
+    def workload(self) -> estimate.Workload:
+        """What there is to compute: the weights of the model that comes in, and its training rows."""
+        given = self.start.path if self.start else self.recipe.model
+        size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
+        rows = self.rows.train if self.rows is not None else ()
+        columns = [role for role, column in self.task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+        sample = rows[:1000] if columns else ()
+        words = [
+            len(cell.split()) if isinstance(cell, str) else len(cell)
+            for row in sample
+            for cell in _cells(row, columns)
+        ]
+        return estimate.Workload(
+            parameters=size // _BYTES_A_WEIGHT or None,
+            rows=len(rows) or None,
+            tokens=sum(words) / len(sample) if sample else None,
+            bytes=size or None,
         )
 
     @staticmethod
@@ -233,6 +254,11 @@ class _Run:
             source = built.artifact
 
 
+def _cells(row: Mapping[str, Any], roles: Sequence[str]) -> list[Any]:
+    """The cells of a row that hold words."""
+    return [row[role] for role in roles if row.get(role) is not None]
+
+
 @contextmanager
 def _torch_threads(threads: int) -> Iterator[None]:
     """Set PyTorch's CPU threads for a stage and put them back after it."""
@@ -303,8 +329,6 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
     Raises:
         UserError: the recipe does not hold together.
     """
-    from compress import estimate
-
     store = store or Store()
     state = _Run(recipe, store)
     history = estimate.History(store)
@@ -315,7 +339,15 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
     for link in state.links:
         key = state.key(link, source, ancestors) if known else None
         ready = key is not None and store.has(key)
-        guess = estimate.NOTHING if ready else history.guess(link.name, link.config, source, recipe)
+        guess = estimate.NOTHING
+        if not ready:
+            guess = history.guess(
+                link.name,
+                link.config,
+                recipe,
+                trains=link.module.NEEDS_DATA and "train" in link.module.DATA,
+                workload=state.workload,
+            )
         planned.append(
             Planned(
                 label=link.label,

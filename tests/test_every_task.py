@@ -17,9 +17,12 @@ from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 STAGES = (
     Named(name="load"),
     Named(
-        name="finetune", options={"epochs": 2, "batch_size": 16, "learning_rate": 2e-3, "precision": "fp32"}
+        name="finetune", options={"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"}
     ),
-    Named(name="distill", options={"layers": 1, "epochs": 1, "batch_size": 16, "precision": "fp32"}),
+    Named(
+        name="distill",
+        options={"layers": 1, "epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"},
+    ),
     Named(name="prune", options={"keep": 0.5, "round_to": 8, "rows": 32, "recover": {"epochs": 1}}),
     Named(name="export-onnx"),
     Named(name="quantize-onnx", options={"mode": "static"}),
@@ -29,7 +32,7 @@ PROBES = tuple(Named(name=name) for name in ("accuracy", "agreement", "latency",
 
 def write(folder: Path, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None) -> Path:
     """A data folder from a row maker (count, seed)."""
-    tiny.write_jsonl(folder / "train.jsonl", rows(160, 1))
+    tiny.write_jsonl(folder / "train.jsonl", rows(320, 1))
     tiny.write_jsonl(folder / "validation.jsonl", rows(48, 2))
     if labels:
         (folder / "labels.json").write_text(json.dumps(labels))
@@ -37,10 +40,10 @@ def write(folder: Path, rows: Callable[[int, int], list[dict[str, Any]]], labels
 
 
 def pairs(count: int, seed: int) -> list[dict[str, Any]]:
-    """Do two texts share their mood?"""
+    """Which mood does the second text have, whatever the first says?"""
     first, second = tiny.sentences(count, seed), tiny.sentences(count, seed + 100)
     return [
-        {"text": a["text"], "text_pair": b["text"], "label": int(a["label"] == b["label"])}
+        {"text": a["text"], "text_pair": b["text"], "label": b["label"]}
         for a, b in zip(first, second, strict=True)
     ]
 
@@ -81,7 +84,7 @@ def tags(count: int, seed: int) -> list[dict[str, Any]]:
 def whole_way(tmp_path: Path, data: Path, task: str, limit: int | None = None) -> dict[str, float]:
     """Run all stages on a tiny model; gives the main metric by candidate."""
     recipe = Recipe(
-        model=str(tiny.text_model(tmp_path / "model", layers=2)),
+        model=str(tiny.base_model(tmp_path / "model")),
         task=task,
         data=DataConfig(source=str(data), calibration=16, limit=limit),
         threads=1,
@@ -118,10 +121,11 @@ def whole_way(tmp_path: Path, data: Path, task: str, limit: int | None = None) -
 def test_a_task_goes_the_whole_way(
     tmp_path: Path, task: str, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None
 ) -> None:
-    """Fine-tuned, distilled, pruned, exported, quantized, benched and gated; INT8 stays near its source."""
+    """Fine-tuned, distilled, pruned, exported, quantized, benched and gated: it learns, and keeps what it learned."""
     scores = whole_way(tmp_path, write(tmp_path / "data", rows, labels), task)
     assert set(scores) == {"finetune", "quantize-onnx"}
-    assert all(-1.0 <= value <= 1.0 for value in scores.values())
+    assert scores["finetune"] > 0.8
+    assert scores["quantize-onnx"] > scores["finetune"] - 0.15
 
 
 @pytest.mark.slow

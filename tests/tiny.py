@@ -66,6 +66,15 @@ def text_model(
     return folder
 
 
+def base_model(folder: Path, *, layers: int = 2) -> Path:
+    """A BERT without a task's head, which any text task fine-tunes, as ``save_pretrained`` leaves it."""
+    from transformers import BertForSequenceClassification
+
+    text_model(folder, layers=layers)
+    BertForSequenceClassification.from_pretrained(folder).bert.save_pretrained(folder)
+    return folder
+
+
 def sentences(count: int, seed: int) -> list[dict[str, object]]:
     """Rows whose label is the majority of good over bad words."""
     source = random.Random(seed)

@@ -11,7 +11,7 @@ turns their sum into figures. A bootstrap resample is then one weighted sum, for
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -62,11 +62,14 @@ class Batch:
         labels: what ``loss`` takes, or None for unlabelled rows. Class ids are int64, padding and
             ignored positions -100; multi-label and regression targets float32.
         truncated: how many of the rows were cut to the length limit.
+        extras: name -> array with the batch as first axis, which the model does not take and decoding
+            needs (such as where words begin).
     """
 
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
     truncated: int = 0
+    extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         """How many rows there are."""

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,17 +39,10 @@ IGNORED = -100
 _CHUNK = re.compile(r"[BIESLU]-.+")
 
 
-@dataclass(frozen=True)
-class TokenBatch(Batch):
-    """A batch that remembers which word stands where.
-
-    Attributes:
-        words: int64 [rows, length], index of the word whose first sub-token is there, else -1.
-        counts: words of each row, also those that were cut off.
-    """
-
-    words: np.ndarray | None = None
-    counts: tuple[int, ...] = ()
+# Extras of a batch: index of the word whose first sub-token stands at a position, else -1, int64 [rows, length];
+# and how many words each row has, also those that were cut off, int64 [rows].
+_FIRST = "first_tokens"
+_COUNT = "words"
 
 
 def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
@@ -124,7 +116,7 @@ def first_tokens(word_ids: Sequence[int | None]) -> np.ndarray:
 
 def encode(
     rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
-) -> TokenBatch:
+) -> Batch:
     """Token arrays padded to the longest row; a tag at the first sub-token of each word."""
     encoded = processor(
         [list(row["tokens"]) for row in rows],
@@ -144,12 +136,11 @@ def encode(
         for place, row in zip(np.arange(len(rows)), rows, strict=True):
             counts = words[place] >= 0
             labels[place, counts] = np.asarray(row[LABEL], dtype=np.int64)[words[place, counts]]
-    return TokenBatch(
+    return Batch(
         inputs=tokenizers.arrays(encoded, processor),
         labels=labels,
         truncated=cut,
-        words=words,
-        counts=tuple(len(row["tokens"]) for row in rows),
+        extras={_FIRST: words, _COUNT: np.asarray([len(row["tokens"]) for row in rows], dtype=np.int64)},
     )
 
 
@@ -158,15 +149,15 @@ def link(head: Head) -> dict[str, Link]:
     return {"logits": "softmax"}
 
 
-def _words(batch: Batch) -> np.ndarray:
-    if not isinstance(batch, TokenBatch) or batch.words is None:
+def _extra(batch: Batch, name: str) -> np.ndarray:
+    if name not in batch.extras:
         raise TypeError("a batch of this task must be the one that encode gave: it knows where words begin")
-    return batch.words
+    return batch.extras[name]
 
 
 def positions(batch: Batch) -> np.ndarray:
     """First sub-tokens of words, bool [rows, length]."""
-    counting: np.ndarray = _words(batch) >= 0
+    counting: np.ndarray = _extra(batch, _FIRST) >= 0
     return counting
 
 
@@ -186,7 +177,7 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
     best = scores.finite(outputs["logits"]).argmax(axis=-1)
     outside = head.labels.index("O") if "O" in head.labels else -1
     found = []
-    for tags, words, count in zip(best, _words(batch), getattr(batch, "counts", ()), strict=True):
+    for tags, words, count in zip(best, _extra(batch, _FIRST), _extra(batch, _COUNT), strict=True):
         ids = np.full(count, outside, dtype=np.int64)
         ids[words[words >= 0]] = tags[words >= 0]
         values = tuple(ids.tolist())

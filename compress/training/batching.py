@@ -24,6 +24,7 @@ _CHUNK_CELLS = 1 << 16  # tokens (or samples) that are encoded at a time
 _CHUNK_ROWS = 64  # the same for rows without a length
 _WINDOW = 100  # batches that are sorted together: shuffled enough, padded little
 _LABELS = "\0labels"  # cannot clash with a model input
+_EXTRA = "\0extra:"
 _BUDGET_BYTES = 2 << 30
 
 
@@ -113,7 +114,18 @@ class _Padding:
 
 
 def _arrays(batch: Batch) -> dict[str, np.ndarray]:
-    return batch.inputs if batch.labels is None else {**batch.inputs, _LABELS: batch.labels}
+    """Every array of a batch under one name each."""
+    found = dict(batch.inputs) | {_EXTRA + name: array for name, array in batch.extras.items()}
+    return found if batch.labels is None else {**found, _LABELS: batch.labels}
+
+
+def _batch(arrays: dict[str, np.ndarray]) -> Batch:
+    """The batch that ``_arrays`` took apart."""
+    return Batch(
+        inputs={name: array for name, array in arrays.items() if not name.startswith("\0")},
+        labels=arrays.get(_LABELS),
+        extras={k.removeprefix(_EXTRA): array for k, array in arrays.items() if k.startswith(_EXTRA)},
+    )
 
 
 def learn_padding(alone: Batch, beside: Batch) -> dict[str, _Padding] | None:
@@ -239,7 +251,7 @@ class EncodedRows:
                     span = slice(width - own, width) if padding.left else slice(0, own)
                     array[at, span] = chunk[name][place[at, 1]]
             joined[name] = array
-        return Batch(inputs={k: v for k, v in joined.items() if k != _LABELS}, labels=joined.get(_LABELS))
+        return _batch(joined)
 
     def batches(self, plan: Sequence[np.ndarray], device: str) -> Iterator[TorchBatch]:
         """The batches of a plan on a device; rows that are not in memory are encoded one batch ahead."""

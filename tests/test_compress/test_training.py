@@ -155,6 +155,27 @@ def test_padding_is_learned_on_either_side() -> None:
     assert (labels.value, labels.left) == (-100, False)
 
 
+def test_gathered_batches_keep_what_decoding_needs(tmp_path: Path) -> None:
+    """Rows of several lengths, gathered out of order, decode word by word as if encoded together."""
+    from compress.tasks import token_classification as tokens
+
+    tiny.save_tokenizer(tmp_path)
+    processor = tokens.load_processor(tmp_path)
+    head = Head("single_label", ("O", "B-mood"))
+    rows = [
+        {"tokens": ["good"] * size, "tags": (0, 1) * (size // 2) + (0,) * (size % 2)} for size in (1, 4, 7)
+    ]
+    source = EncodedRows(
+        rows, lambda some: tokens.encode(some, processor, head, None), tokens.lengths(rows, processor)
+    )
+    assert source.cached
+    batch = source.gather(np.array([2, 0, 1]))
+    logits = np.stack([batch.labels != 1, batch.labels == 1], axis=-1).astype(np.float32)
+    found = [one.value for one in tokens.decode({"logits": logits}, batch, head)]
+    assert found == [rows[i]["tags"] for i in (2, 0, 1)]
+    assert sorted(batch.inputs) == ["attention_mask", "input_ids", "token_type_ids"]
+
+
 def test_rows_whose_padding_is_no_constant_are_encoded_batch_by_batch() -> None:
     """Nothing is assumed: without one padding value the task encodes every batch itself."""
 

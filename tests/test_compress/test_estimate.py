@@ -1,0 +1,57 @@
+"""Estimates: by hand where nothing ran yet, from earlier runs where something did."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from compress import estimate, pipeline
+from compress.estimate import Workload, effort, training_seconds
+from compress.recipe import DataConfig, Named, Recipe
+from compress.store import Store
+
+
+def test_training_time_is_its_arithmetic() -> None:
+    """6 x 1e6 parameters x 10 tokens x 1000 rows x 2 passes at 1e9 a second: 120 s."""
+    work = Workload(parameters=1_000_000, rows=1000, tokens=10.0, bytes=4_000_000)
+    assert training_seconds(work, 2, 1e9) == 120.0
+
+
+def test_what_cannot_be_counted_is_not_estimated() -> None:
+    """Without rows, words or weights there is no figure rather than a wrong one."""
+    assert training_seconds(Workload(None, 1000, 10.0, None), 1, 1e9) is None
+    assert training_seconds(Workload(1000, None, 10.0, None), 1, 1e9) is None
+    assert training_seconds(Workload(1000, 1000, None, None), 1, 1e9) is None
+
+
+def test_a_control_run_doubles_the_effort() -> None:
+    """Passes come from the stage's own epochs, or from its recovery."""
+    assert effort({"epochs": 3}) == 3
+    assert effort({"epochs": 3, "control": True}) == 6
+    assert effort({"recover": {"epochs": 2}}) == 2
+    assert effort({}) == 1
+
+
+def test_the_speed_is_measured() -> None:
+    """Any machine does more than a million operations a second."""
+    assert estimate.operations_per_s() > 1e6
+
+
+def test_a_plan_before_any_run_has_a_time_for_training(
+    tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """Rows and weights are counted, nothing is written, and twice the epochs take twice as long."""
+
+    def seconds(epochs: int) -> float:
+        recipe = Recipe(
+            model=str(text_model),
+            data=DataConfig(source=str(text_data), calibration=16),
+            stages=(Named(name="finetune", options={"epochs": epochs}), Named(name="export-onnx")),
+        )
+        steps = pipeline.plan(recipe, Store(tmp_path / "store"))
+        assert steps[1].seconds is not None
+        assert "rows" in steps[1].basis
+        assert steps[2].seconds is None
+        return steps[1].seconds
+
+    assert seconds(4) / seconds(2) == 2.0
+    assert not (tmp_path / "store").exists()
