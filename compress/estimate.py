@@ -57,7 +57,7 @@ class Workload:
 
 
 def training_seconds(workload: Workload, passes: float, operations_per_s: float) -> float | None:
-    """Seconds of training by its arithmetic: 6 x parameters x tokens x rows x passes / speed; None if unknown."""
+    """Seconds of training by its arithmetic: 6 x parameters x tokens x rows x passes / speed, where known."""
     if workload.parameters is None or workload.rows is None or workload.tokens is None:
         return None
     return 6.0 * workload.parameters * workload.tokens * workload.rows * passes / operations_per_s
@@ -65,7 +65,7 @@ def training_seconds(workload: Workload, passes: float, operations_per_s: float)
 
 @cache
 def operations_per_s() -> float:
-    """Floating-point operations a second of an FP32 matrix product here and now (about 0.1 s of measuring)."""
+    """Floating-point operations a second of an FP32 matrix product, measured for 0.1 s."""
     import torch
 
     side = 512

@@ -121,7 +121,7 @@ def whole_way(tmp_path: Path, data: Path, task: str, limit: int | None = None) -
 def test_a_task_goes_the_whole_way(
     tmp_path: Path, task: str, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None
 ) -> None:
-    """Fine-tuned, distilled, pruned, exported, quantized, benched and gated: it learns, and keeps what it learned."""
+    """Fine-tuned, distilled, pruned, exported, quantized, benched and gated: what was learned is kept."""
     scores = whole_way(tmp_path, write(tmp_path / "data", rows, labels), task)
     assert set(scores) == {"finetune", "quantize-onnx"}
     assert scores["finetune"] > 0.8

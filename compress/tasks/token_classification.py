@@ -39,8 +39,8 @@ IGNORED = -100
 _CHUNK = re.compile(r"[BIESLU]-.+")
 
 
-# Extras of a batch: index of the word whose first sub-token stands at a position, else -1, int64 [rows, length];
-# and how many words each row has, also those that were cut off, int64 [rows].
+# Extras of a batch: index of the word whose first sub-token stands at a position, else -1, int64
+# [rows, length]; and how many words each row has, also those that were cut off, int64 [rows].
 _FIRST = "first_tokens"
 _COUNT = "words"
 
