@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from compress.tasks import Prediction
     from deploy.compare import Comparison
 
-_PRECISIONS = ("int8", "fp16", "bf16")
+_PRECISIONS = ("int8", "fp8", "fp16", "bf16")
 Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
 
 
@@ -80,9 +80,11 @@ def export(
 
 def quantize(
     graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
-    precision: Annotated[str, typer.Option("--precision", help="int8, fp16 or bf16.")] = "int8",
+    precision: Annotated[str, typer.Option("--precision", help="int8, fp8, fp16 or bf16.")] = "int8",
     mode: Annotated[str | None, typer.Option("--mode", help="dynamic or static (int8).")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="cpu or tensorrt (int8).")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="cpu or tensorrt (int8; fp8 is for tensorrt).")
+    ] = None,
     ranges: Annotated[
         str | None, typer.Option("--ranges", help="minmax, percentile or entropy (static int8).")
     ] = None,
@@ -100,24 +102,26 @@ def quantize(
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make an ONNX graph INT8, FP16 or BF16."""
+    """Make an ONNX graph INT8, FP8, FP16 or BF16."""
     from compress import pipeline
 
     if precision not in _PRECISIONS:
         raise RecipeError(f"--precision is '{precision}'; allowed: {', '.join(_PRECISIONS)}")
-    int8 = precision == "int8"
+    eight = precision in ("int8", "fp8")
     only = {"--mode": mode, "--target": target, "--ranges": ranges}
-    wrong = [name for name, value in only.items() if value is not None and not int8]
+    wrong = [name for name, value in only.items() if value is not None and not eight]
     if wrong:
-        raise RecipeError(f"{', '.join(wrong)} belongs to --precision int8; leave it out for {precision}")
+        raise RecipeError(f"{', '.join(wrong)} belongs to int8 and fp8; leave it out for {precision}")
+    if precision == "fp8":
+        target = target or "tensorrt"
     kept: Any = keep_float or None
-    if int8 and keep_float in (["auto"], ["none"]):
+    if eight and keep_float in (["auto"], ["none"]):
         kept = keep_float[0] if keep_float else None
     named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
-    if not int8:
+    if precision != "int8":
         named["precision"] = precision
     made = pipeline.run_stage(
-        "quantize-onnx" if int8 else "half-precision",
+        "quantize-onnx" if eight else "half-precision",
         graph,
         options=options.settings(set_, **named),
         data_config=options.data_config(data, column, limit),

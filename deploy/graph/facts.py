@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 FILE = "graph.json"
 MODEL = "model.onnx"
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 # Families whose position ids start after the padding id, so that the table has that many rows less.
 _OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text"})
@@ -29,7 +29,8 @@ class GraphFacts(BaseModel):
     """Facts of one ONNX graph.
 
     Attributes:
-        precision: of the weight products; everything that is ``int8`` has float parts too.
+        precision: of the weight products; what is ``int8`` or ``fp8`` has float parts too.
+        rest: of everything else.
         target: ``any``, or the runtime that the graph was made for.
         opset: of the default domain.
         exporter: ``torchscript`` or ``dynamo``.
@@ -40,6 +41,7 @@ class GraphFacts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Precision
+    rest: Literal["fp32", "fp16", "bf16"] = "fp32"
     target: Literal["any", "cpu", "tensorrt"] = "any"
     opset: int
     exporter: str

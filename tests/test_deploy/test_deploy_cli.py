@@ -138,14 +138,17 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
     wrong = [
         (
             ("quantize", made["onnx"], "--precision", "int4"),
-            "--precision is 'int4'; allowed: int8, fp16, bf16",
+            "--precision is 'int4'; allowed: int8, fp8, fp16, bf16",
         ),
         (
             ("quantize", made["onnx"], "--precision", "fp16", "--mode", "static"),
-            "--mode belongs to --precision int8",
+            "--mode belongs to int8 and fp8",
         ),
         (("quantize", made["onnx"], "--set", "percentil=99"), "unknown key 'percentil'"),
-        (("quantize", made["onnx"], "--target", "tensorrt"), "write mode: static"),
+        (
+            ("quantize", made["onnx"], "--target", "tensorrt", "--mode", "dynamic"),
+            "write mode: static",
+        ),
         (("predict", made["int8"]), "give a text to predict, or --file"),
         (("predict", made["int8"], "x", "--file", broken), "one of the two"),
         (("predict", made["int8"], "--file", broken), "line 2: no JSON"),
