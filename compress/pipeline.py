@@ -26,6 +26,7 @@ from compress.stage import Context
 from compress.store import Building, Store, deliver
 
 _BYTES_A_WEIGHT = 4  # a loaded model is FP32
+_SAMPLED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -128,17 +129,10 @@ class _Run:
         given = self.start.path if self.start else self.recipe.model
         size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
         rows = self.rows.train if self.rows is not None else ()
-        columns = [role for role, column in self.task.COLUMNS.items() if column.holds in {"text", "tokens"}]
-        sample = rows[:1000] if columns else ()
-        words = [
-            len(cell.split()) if isinstance(cell, str) else len(cell)
-            for row in sample
-            for cell in _cells(row, columns)
-        ]
         return estimate.Workload(
             parameters=size // _BYTES_A_WEIGHT or None,
             rows=len(rows) or None,
-            tokens=sum(words) / len(sample) if sample else None,
+            tokens=_words_a_row(rows[:_SAMPLED_ROWS], self.task) if rows else None,
             bytes=size or None,
         )
 
@@ -266,9 +260,13 @@ class _Run:
         return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
 
 
-def _cells(row: Mapping[str, Any], roles: Sequence[str]) -> list[Any]:
-    """The cells of a row that hold words."""
-    return [row[role] for role in roles if row.get(role) is not None]
+def _words_a_row(rows: Sequence[Mapping[str, Any]], task: ModuleType) -> float | None:
+    """Words of a row on average, over all of its texts; None where rows hold none."""
+    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    if not roles:
+        return None
+    cells = [row[role] for row in rows for role in roles if row.get(role) is not None]
+    return sum(len(cell.split() if isinstance(cell, str) else cell) for cell in cells) / len(rows)
 
 
 @contextmanager
