@@ -141,8 +141,8 @@ class Config(StageConfig):
     def _fits_a_gpu(self) -> Config:
         if self.target == "gpu" and self.width % _GPU_LEAST:
             raise ValueError(
-                f"target gpu wants FFN widths in multiples of {_GPU_LEAST}, better {_GPU_WIDTH}, and round_to "
-                f"is {self.round_to}"
+                f"target gpu wants FFN widths in multiples of {_GPU_LEAST}, better {_GPU_WIDTH}, and "
+                f"round_to is {self.round_to}"
             )
         return self
 
