@@ -132,7 +132,8 @@ def claim(device: str) -> None:
     if others:
         raise UserError(
             f"this process has an engine open on {others[0]}, and another on {wanted} was asked for: "
-            "one process serves one GPU; close the first, or start a process for each GPU (CUDA_VISIBLE_DEVICES=N)"
+            "one process serves one GPU; close the first, or start a process for each GPU "
+            "(CUDA_VISIBLE_DEVICES=N)"
         )
     _opened[wanted] = _opened.get(wanted, 0) + 1
 

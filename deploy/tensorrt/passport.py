@@ -228,6 +228,7 @@ def engine(artifact: Artifact, passport: Passport) -> bytes:
     if found != passport.engine_sha256:
         raise ArtifactError(
             f"{path} was changed since it was built (sha256 {found[:12]}..., sealed "
-            f"{passport.engine_sha256[:12]}...). Nothing of it was loaded; copy it again or build it again: {passport.command()}"
+            f"{passport.engine_sha256[:12]}...). Nothing of it was loaded; copy it again or build it again: "
+            f"{passport.command()}"
         )
     return content
