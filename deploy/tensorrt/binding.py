@@ -125,8 +125,8 @@ class Binding:
         if self.can.timing_cache:
             self._set_timings(settings, timings)
         plan = self._build(builder, network, settings)
-        kept = settings.get_timing_cache() if self.can.timing_cache else None
-        return Compiled(plan, None if kept is None else self._serialized(kept))
+        cache = settings.get_timing_cache() if self.can.timing_cache else None
+        return Compiled(plan, None if cache is None else bytes(cache.serialize()))
 
     def inspect(self, plan: bytes) -> str | None:
         """The inspector's JSON of an engine; None where TensorRT cannot open it here.
@@ -220,10 +220,6 @@ class Binding:
         if plan is None:
             raise UserError(failure(self.can.name, self.said))
         return bytes(plan)
-
-    @staticmethod
-    def _serialized(cache: Any) -> bytes:
-        return bytes(cache.serialize())
 
 
 def failure(name: str, said: Sequence[str]) -> str:

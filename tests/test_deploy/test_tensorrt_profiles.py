@@ -52,7 +52,7 @@ def test_every_free_axis_must_be_named() -> None:
     axes = profiles.parse("length=1:8:16,batch=1:2:4")
     assert list(profiles.complete(axes, ["batch", "length"], 64)) == ["batch", "length"]
     with pytest.raises(
-        RecipeError, match="length is missing.*for example batch=1:8:32,length=16:48:48"
+        RecipeError, match=r"length is missing.*for example batch=1:8:32,length=16:48:48"
     ) as error:
         profiles.complete(profiles.parse("batch=1:8:32"), ["batch", "length"], 48)
     example = str(error.value).rsplit(" ", 1)[1]
@@ -116,9 +116,9 @@ def test_a_profile_beyond_the_export_is_refused() -> None:
     """With the axis, the limit and the option of the export."""
     given = [profiles.parse("batch=1:8:32,length=1:64:256")]
     profiles.check_limits(given, {"batch": 32, "length": 256})
-    with pytest.raises(RecipeError, match="up to length 256, and the graph takes at most 128.*--max-length"):
+    with pytest.raises(RecipeError, match=r"up to length 256, and the graph takes at most 128.*--max-length"):
         profiles.check_limits(given, {"length": 128})
-    with pytest.raises(RecipeError, match="up to batch 32, and the graph takes at most 16.*--max-batch"):
+    with pytest.raises(RecipeError, match=r"up to batch 32, and the graph takes at most 16.*--max-batch"):
         profiles.check_limits(given, {"batch": 16})
 
 
@@ -127,7 +127,7 @@ def test_a_profile_that_excludes_rows_is_refused() -> None:
     given = [profiles.parse("batch=1,length=16:32:64"), profiles.parse("batch=1,length=65:80:96")]
     profiles.check_lengths(given, [3, 50, 96])
     with pytest.raises(
-        RecipeError, match="leave out 2 of 4 rows: rows have up to 120 tokens.*Raise it to 120 or more"
+        RecipeError, match=r"leave out 2 of 4 rows: rows have up to 120 tokens.*Raise it to 120 or more"
     ):
         profiles.check_lengths(given, [3, 97, 120, 40])
 
