@@ -1,143 +1,256 @@
-"""A stand-in for the ``tensorrt`` module: no name that the real one of that version lacks, calls noted.
+"""A stand-in for TensorRT where only a GPU could answer: engines that remember what they were built with.
 
-What the two versions have and lack is in the table of the adapter's own contract test; here only what
-the build script of a bundle uses.
+Only names of ``deploy.tensorrt.names`` are here, and those that a version lacks are left out, so that
+the adapter meets the same presence and absence as with the real module (``test_tensorrt_contract``
+holds those names against the real ones).
 """
 
 from __future__ import annotations
 
 import enum
-from types import SimpleNamespace
+import json
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-ENGINE = b"engine of the fake"
+import onnx
+
+from deploy.tensorrt.gpu import Gpu
+
+H200 = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=150 << 30, driver="580.10", cuda="13.0")
 
 
-class Tensor:
-    def __init__(self, name: str) -> None:
-        self.name = name
-
-
-class _Recorder:
-    """Refuses attributes that the real class does not have."""
-
-    def __init__(self, allowed: set[str]) -> None:
-        object.__setattr__(self, "_allowed", allowed)
-        object.__setattr__(self, "given", {})
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name not in self._allowed:
-            raise AttributeError(name)
-        self.given[name] = value
-
-
-def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool = True) -> SimpleNamespace:
-    """A fake of TensorRT 8.6 (weakly typed), 10 (both) or 11 (typed only).
+def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refuses: str = "") -> ModuleType:
+    """A module like TensorRT of a version.
 
     Args:
-        version: as ``__version__`` says.
-        inputs: names of the network's inputs.
-        takes: whether the parser takes the graph.
-        builds: whether the builder gives an engine.
+        version: 8.x lacks typed networks, 11.x the precision flags.
+        report: the inspector's answer; None: no engine opens again.
+        refuses: what the builder says instead of giving an engine.
     """
     major = int(version.split(".")[0])
-    creation = {"EXPLICIT_BATCH": 0} if major < 11 else {}
-    creation |= {"STRONGLY_TYPED": 1} if major >= 10 else {}
-    flags = {"TF32": 7, "REFIT": 4} | ({"FP16": 0, "INT8": 1} if major < 11 else {})
-    seen: dict[str, Any] = {"profiles": [], "flags": set(), "cleared": set(), "timings": []}
-    trt = SimpleNamespace(__version__=version, seen=seen)
-    trt.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)
-    trt.BuilderFlag = enum.IntEnum("BuilderFlag", flags)
-    trt.MemoryPoolType = enum.IntEnum("MemoryPoolType", {"WORKSPACE": 0})
-    trt.ProfilingVerbosity = enum.IntEnum("ProfilingVerbosity", {"DETAILED": 2})
-    trt.LayerInformationFormat = enum.IntEnum("LayerInformationFormat", {"JSON": 1})
+    trt = ModuleType("tensorrt")
+    trt.built = []  # type: ignore[attr-defined]  # what each engine was built with, for the tests
 
-    class Logger:
-        WARNING = 2
+    class Severity(enum.Enum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
-        def __init__(self, severity: int) -> None:
-            seen["severity"] = severity
-
-    class Profile:
+    class ILogger:
         def __init__(self) -> None:
-            self.shapes: dict[str, tuple[Any, ...]] = {}
+            self.ready = True
 
-        def set_shape(self, name: str, smallest: Any, best: Any, largest: Any) -> None:
-            if not all(isinstance(one, tuple) for one in (smallest, best, largest)):
-                raise TypeError("shapes are tuples")
-            self.shapes[name] = (smallest, best, largest)
+    ILogger.Severity = Severity  # type: ignore[attr-defined]
 
-    class Config(_Recorder):
+    class IProgressMonitor:
         def __init__(self) -> None:
-            super().__init__({"profiling_verbosity", "builder_optimization_level"})
+            self.ready = True
 
-        def set_flag(self, flag: Any) -> None:
-            seen["flags"].add(trt.BuilderFlag(flag).name)
+    flags = ["TF32", "REFIT", "VERSION_COMPATIBLE"]
+    flags += ["FP16", "INT8"] if major < 11 else []
+    flags += ["BF16", "FP8"] if major == 10 else []
+    flags += ["STRIP_PLAN", "WEIGHT_STREAMING"] if major >= 10 else []
+    BuilderFlag = enum.Enum("BuilderFlag", flags)  # type: ignore[misc]
+    creation = (["EXPLICIT_BATCH"] if major < 11 else []) + (["STRONGLY_TYPED"] if major >= 10 else [])
+    Creation = enum.IntEnum("Creation", [(name, i) for i, name in enumerate(creation)])  # type: ignore[misc]
+    levels = ["NONE", "AMPERE_PLUS", *(["SAME_COMPUTE_CAPABILITY"] if major >= 10 else [])]
 
-        def clear_flag(self, flag: Any) -> None:
-            seen["cleared"].add(trt.BuilderFlag(flag).name)
-
-        def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-            seen["pool"] = (pool.name, size)
-
-        def add_optimization_profile(self, profile: Profile) -> int:
-            seen["profiles"].append(profile.shapes)
-            return len(seen["profiles"]) - 1
-
-        def create_timing_cache(self, content: bytes) -> Any:
-            return SimpleNamespace(content=content)
-
-        def set_timing_cache(self, cache: Any, mismatch: bool) -> bool:
-            seen["timings"].append(cache.content)
-            return cache.content != b"of another GPU" and not mismatch
-
-        def get_timing_cache(self) -> Any:
-            return SimpleNamespace(serialize=lambda: b"new timings")
+    class Tensor:
+        def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+            self.name, self.shape = name, shape
 
     class Network:
-        num_inputs = len(inputs)
+        def __init__(self, flags: int) -> None:
+            self.flags = flags
+            self.tensors: list[Tensor] = []
+
+        @property
+        def num_inputs(self) -> int:
+            return len(self.tensors)
 
         def get_input(self, index: int) -> Tensor:
-            return Tensor(inputs[index])
+            return self.tensors[index]
 
-    class Parser:
-        num_errors = 1
+    class ParserError:
+        def __init__(self, node: int, desc: str) -> None:
+            self._node, self._desc = node, desc
 
-        def __init__(self, network: Network, logger: Logger) -> None:
-            seen["parser"] = (type(network), type(logger))
+        def node(self) -> int:
+            return self._node
 
-        def parse_from_file(self, path: str) -> bool:
-            seen["parsed"] = path
-            return takes
+        def desc(self) -> str:
+            return self._desc
 
-        def get_error(self, index: int) -> Any:
-            return SimpleNamespace(desc=lambda: "no importer for node Magic")
+    if major >= 10:
+        ParserError.node_name = lambda self: "named"  # type: ignore[attr-defined]
+        ParserError.node_operator = lambda self: "Einsum"  # type: ignore[attr-defined]
+
+    class OnnxParser:
+        def __init__(self, network: Network, logger: ILogger) -> None:
+            if not logger.ready:
+                raise TypeError("the logger was not made")
+            self.network, self.errors = network, []  # type: ignore[var-annotated]
+
+        def parse_from_file(self, model: str) -> bool:
+            graph = onnx.load(model).graph
+            self.errors = [
+                ParserError(i, "no importer") for i, node in enumerate(graph.node) if node.op_type == "Einsum"
+            ]
+            self.network.tensors = [
+                Tensor(one.name, tuple(size.dim_value or -1 for size in one.type.tensor_type.shape.dim))
+                for one in graph.input
+            ]
+            return not self.errors
+
+        @property
+        def num_errors(self) -> int:
+            return len(self.errors)
+
+        def get_error(self, index: int) -> ParserError:
+            return self.errors[index]
+
+    class Cache:
+        def __init__(self, content: bytes) -> None:
+            self.content = content
+
+        def serialize(self) -> bytes:
+            return self.content + b"+timed"
+
+    class Optimization:
+        def __init__(self) -> None:
+            self.shapes: dict[str, Any] = {}
+
+        def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+            self.shapes[input] = (min, opt, max)
+
+    class Config:
+        def __init__(self) -> None:
+            self.flags = {"TF32"}
+            self.profiles: list[Optimization] = []
+            self.cache: Cache | None = None
+            self.workspace: int | None = None
+            self.builder_optimization_level = 3
+            self.hardware_compatibility_level: Any = None
+            self.profiling_verbosity: Any = None
+
+        def set_flag(self, flag: Any) -> None:
+            self.flags.add(flag.name)
+
+        def clear_flag(self, flag: Any) -> None:
+            self.flags.discard(flag.name)
+
+        def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+            self.workspace = pool_size
+
+        def add_optimization_profile(self, profile: Optimization) -> int:
+            self.profiles.append(profile)
+            return len(self.profiles) - 1
+
+        def create_timing_cache(self, serialized_timing_cache: bytes) -> Cache | None:
+            return None if serialized_timing_cache == b"of another GPU" else Cache(serialized_timing_cache)
+
+        def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+            self.cache = cache
+            return not ignore_mismatch
+
+        def get_timing_cache(self) -> Cache | None:
+            return self.cache
+
+    if major >= 10:
+        Config.progress_monitor = None  # type: ignore[attr-defined]
 
     class Builder:
-        def __init__(self, logger: Logger) -> None:
-            pass
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
 
         def create_network(self, flags: int) -> Network:
-            seen["network"] = flags
-            return Network()
+            return Network(flags)
 
         def create_builder_config(self) -> Config:
-            seen["config"] = Config()
-            return seen["config"]
+            return Config()
 
-        def create_optimization_profile(self) -> Profile:
-            return Profile()
+        def create_optimization_profile(self) -> Optimization:
+            return Optimization()
 
         def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
-            return ENGINE if builds else None
+            watch = getattr(config, "progress_monitor", None)
+            if watch is not None:
+                watch.phase_start("Building", None, 2)
+                going = all(watch.step_complete("Building", i) for i in range(2))
+                watch.phase_finish("Building")
+                if not going:
+                    return None
+            if refuses:
+                self.logger.log(Severity.ERROR, refuses)
+                return None
+            what = {
+                "network": network.flags,
+                "flags": sorted(config.flags),
+                "profiles": [one.shapes for one in config.profiles],
+                "workspace": config.workspace,
+                "level": config.builder_optimization_level,
+                "hardware": getattr(config.hardware_compatibility_level, "name", None),
+                "timings": config.cache.content.decode() if config.cache else None,
+                "verbosity": config.profiling_verbosity.name,
+            }
+            trt.built.append(what)  # type: ignore[attr-defined]
+            return json.dumps(what).encode()
+
+    class Inspector:
+        def get_engine_information(self, format: Any) -> str:
+            return json.dumps(report)
+
+    class Engine:
+        def create_engine_inspector(self) -> Inspector:
+            return Inspector()
 
     class Runtime:
-        def __init__(self, logger: Logger) -> None:
-            pass
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
 
-        def deserialize_cuda_engine(self, engine: bytes) -> Any:
-            inspector = SimpleNamespace(get_engine_information=lambda format: '{"Layers": []}')
-            return SimpleNamespace(create_engine_inspector=lambda: inspector)
+        def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
+            return None if report is None else Engine()
 
-    trt.Logger, trt.Builder, trt.OnnxParser, trt.Runtime = Logger, Builder, Parser, Runtime
+    members: dict[str, Any] = {
+        "__version__": version,
+        "ILogger": ILogger,
+        "Builder": Builder,
+        "NetworkDefinitionCreationFlag": Creation,
+        "INetworkDefinition": Network,
+        "ITensor": Tensor,
+        "OnnxParser": OnnxParser,
+        "ParserError": ParserError,
+        "IOptimizationProfile": Optimization,
+        "IBuilderConfig": Config,
+        "ITimingCache": Cache,
+        "BuilderFlag": BuilderFlag,
+        "HardwareCompatibilityLevel": enum.Enum("HardwareCompatibilityLevel", levels),
+        "MemoryPoolType": enum.Enum("MemoryPoolType", ["WORKSPACE"]),
+        "ProfilingVerbosity": enum.Enum("ProfilingVerbosity", ["DETAILED"]),
+        "LayerInformationFormat": enum.Enum("LayerInformationFormat", ["JSON"]),
+        "Runtime": Runtime,
+        "ICudaEngine": Engine,
+        "EngineInspector": Inspector,
+    }
+    if major >= 10:
+        members["IProgressMonitor"] = IProgressMonitor
+    for name, value in members.items():
+        setattr(trt, name, value)
     return trt
+
+
+def install(monkeypatch: Any, trt: ModuleType, device: Gpu | None = H200) -> None:
+    """Let the adapter find this module and this GPU."""
+    import importlib.machinery
+    import sys
+
+    from deploy.tensorrt import gpu
+
+    trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr(gpu, "describe", lambda index=0: device if index == 0 else None)
+    monkeypatch.setattr(gpu, "count", lambda: 0 if device is None else 1)
+
+
+def timing_files(store: Path) -> list[Path]:
+    """The timing caches in a store."""
+    return sorted((store / "caches").rglob("*.timing"))

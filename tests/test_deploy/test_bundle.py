@@ -13,7 +13,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-import fake_tensorrt
+import fake_target
 import pytest
 import tiny_deploy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
@@ -245,7 +245,7 @@ def _build(
 ) -> tuple[int, Any]:
     """Run a bundle's script against a fake TensorRT; gives the exit code and the fake."""
     inputs = ["input_ids", "token_type_ids", "attention_mask"]
-    trt = fake_tensorrt.module(version, inputs, **fake)
+    trt = fake_target.module(version, inputs, **fake)
     monkeypatch.setitem(sys.modules, "tensorrt", trt)
     script = _script(folder)
     monkeypatch.setattr(script, "describe_gpu", lambda: GPU)
@@ -285,18 +285,18 @@ def test_the_script_builds_a_typed_engine(
     assert written.onnx_sha256 == made.half.manifest.files["model.onnx"].sha256
     assert [str(one) for one in written.profiles] == list(PROFILES)
     assert written.options.workspace_bytes == 512 << 20
-    assert passport.engine(engine, written) == fake_tensorrt.ENGINE
+    assert passport.engine(engine, written) == fake_target.ENGINE
     assert (engine.path / "tokenizer.json").is_file()
     assert json.loads(engine.file("inspector.json").read_text()) == {"Layers": []}
     assert written.timing_cache == hashlib.sha256(b"new timings").hexdigest()
-    assert (folder / "triton/review/1/model.plan").read_bytes() == fake_tensorrt.ENGINE
+    assert (folder / "triton/review/1/model.plan").read_bytes() == fake_target.ENGINE
     assert sums.verify(folder).id == made.half.id, "the engine is the one file that may come later"
     config = model_config((folder / "triton/review/config.pbtxt").read_text())
     assert (config.backend, config.max_batch_size, list(config.input)) == ("tensorrt", 8, [])
     assert list(config.instance_group[0].profile) == ["0", "1"]
     assert config.instance_group[0].kind == 1
     handed = bundle(engine, tmp_path / "second", name="again")
-    assert (handed / "triton/again/1/model.plan").read_bytes() == fake_tensorrt.ENGINE
+    assert (handed / "triton/again/1/model.plan").read_bytes() == fake_target.ENGINE
     assert "no other" in (handed / "README.md").read_text()
 
 
@@ -373,7 +373,7 @@ def test_the_script_leaves_nothing_half_built(
     plan = json.loads((folder / "build/plan.json").read_text())
     with pytest.raises(script.Refused, match=r"FP8 needs compute capability 8\.9, and Old has 8\.6"):
         script.refuse(
-            fake_tensorrt.module("10.1.0", []),
+            fake_target.module("10.1.0", []),
             {**plan, "precision": "fp8"},
             {"name": "Old", "compute_capability": "8.6"},
             False,

@@ -89,9 +89,7 @@ def _look(version: str, stubs: Path) -> dict[str, Any]:
     folder = BINDINGS / version
     module = "tensorrt_rtx_bindings" if version == "rtx" else "tensorrt_bindings"
     if not (folder / module).is_dir():
-        pytest.skip(
-            f"no TensorRT {version} bindings in {folder}: .ci/run installs them (or set PAREDOWN_TENSORRT_BINDINGS)"
-        )
+        pytest.skip(f"no TensorRT {version} bindings in {folder}: .ci/run installs them")
     done = subprocess.run(
         [sys.executable, str(DRIVER), str(folder), module],
         env={**os.environ, "LD_LIBRARY_PATH": str(stubs)},
@@ -262,12 +260,9 @@ def undeclared(source: str) -> Iterator[str]:
             count = len(node.args) - (node.func.attr == "__init__")
             if given is None or count != len(given) or node.keywords:
                 yield f"line {node.lineno}: {owner}.{member} called with {count} arguments"
-        if (
-            isinstance(node, ast.arg)
-            and isinstance(node.annotation, ast.Name)
-            and node.annotation.id == "Any"
-        ):
-            if node.arg not in names.VARIABLES and node.arg not in ("module", "severity"):
+        if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name):
+            named = node.arg in names.VARIABLES or node.arg in ("module", "severity")
+            if node.annotation.id == "Any" and not named:
                 yield f"line {node.lineno}: '{node.arg}' may be TensorRT's and has no name of the table"
         if isinstance(node, ast.Assign) and isinstance(node.value, ast.Call):
             function, target = node.value.func, node.targets[0]
