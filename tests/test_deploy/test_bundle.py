@@ -457,8 +457,8 @@ def test_the_verb(made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureF
         return code, said.out, said.err
 
     out = tmp_path / "handed"
-    code, said, _ = call("bundle", made.onnx.path, "--out", out, "--build-on-target", "--profile", PROFILES[1],
-                         "--json")  # fmt: skip
+    words = ("--build-on-target", "--profile", PROFILES[1], "--json")
+    code, said, _ = call("bundle", made.onnx.path, "--out", out, *words)
     assert code == 0
     assert json.loads(said) == {"path": str(out), "id": made.onnx.id, "built_on_target": True}
     code, said, _ = call("verify", out, "--json")
