@@ -126,5 +126,10 @@ class Prepared:
 
 
 def _shares(model: onnx.ModelProto) -> set[str]:
-    """The outputs of Softmax."""
-    return {node.output[0] for node in model.graph.node if node.op_type == "Softmax"}
+    """The outputs of Softmax, also behind nodes that only pass them on."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        passes = node.op_type in ("Cast", "Identity") and node.input[0] in found
+        if node.op_type == "Softmax" or passes:
+            found.add(node.output[0])
+    return found
