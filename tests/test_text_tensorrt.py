@@ -73,9 +73,7 @@ def test_candidates_are_checked_before_anything_is_built(job: Recipe, tmp_path: 
             "gates": (),
         }
     )
-    with pytest.raises(
-        RecipeError, match=r"bench\.candidates names engine; this run has: load, distill"
-    ):
+    with pytest.raises(RecipeError, match=r"bench\.candidates names engine; this run has: load, distill"):
         workflow.run(wrong, tmp_path / "out", Store(tmp_path / "store"))
 
 
