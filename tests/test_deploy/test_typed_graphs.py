@@ -530,7 +530,7 @@ def test_the_graphs_of_a_real_classifier_say_the_same(shared: Path, tmp_path: Pa
         with gzip.open(shared / "data" / "sst2" / f"{name}.jsonl.gz", "rt", encoding="utf-8") as stream:
             return [{"text": json.loads(line)["text"]} for line in stream][::step]
 
-    calibration, dev = rows("train", 4000), rows("validation", 37)
+    calibration, dev = rows("train", 8000), rows("validation", 37)
     exported = tiny_deploy.run(
         "export_onnx", tiny_deploy.seal(source), tmp_path / "onnx", calibration
     ).artifact
