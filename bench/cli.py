@@ -179,7 +179,7 @@ def bench(
         runs=runs,
     )
     check(config)
-    rows = options.data_config(data, column)
+    rows = options.data_config(data, column, plays="eval")
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = _specs(candidates, runtime or [], rows, task, store)

@@ -371,7 +371,7 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
             guess = history.guess(
                 link.name,
                 link.config,
-                recipe,
+                resolve(recipe.data).source if recipe.data else None,
                 trains=link.module.NEEDS_DATA and "train" in link.module.DATA,
                 workload=state.workload,
             )

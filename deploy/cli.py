@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compress import options, rendering
-from compress.errors import DataError, RecipeError, UserError
+from compress.errors import RecipeError, UserError
 from deploy.handover import verb
 
 if TYPE_CHECKING:
@@ -222,7 +221,7 @@ def compare(
     from compress.model import checkpoint
     from deploy import compare as comparing
 
-    chosen = options.data_config(data, column)
+    chosen = options.data_config(data, column, plays="eval")
     kept = options.store(store)
     first, second = (
         pipeline.open_artifact(one, task=task, data_config=chosen, store=kept)
@@ -234,7 +233,9 @@ def compare(
     module = catalog.load("task", first.task)
     head = module.head_of(checkpoint.read_config(first.path))
     found = sources.evaluation(config, module, first.manifest.seed, head)
-    result = comparing.compare(first, second, found[:rows], device=device, threads=threads, layers=layers)
+    result = comparing.compare(
+        first, second, found[:rows], device=device, threads=threads, layers=layers, layer_limit=layer_limit
+    )
     options.emit(result.as_json(), as_json, lambda: _show_comparison(result, first, second))
 
 
@@ -290,6 +291,7 @@ def predict(
 ) -> None:
     """Predict one row, or every row of a file."""
     from compress import pipeline
+    from compress.data import files
     from deploy.predictor import Predictor
 
     if bool(texts) == (file is not None):
@@ -298,36 +300,13 @@ def predict(
     with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
         labels = predictor.labels
         if file is not None:
-            for found in predictor.stream(read_rows(file), batch_size):
+            rows = (row for _, row in files.objects(file))
+            for found in predictor.stream(rows, batch_size):
                 sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
             return
         given = tuple(texts or ())
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
         options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file, one at a time.
-
-    Raises:
-        DataError: it cannot be read, or a line is no JSON object; the message has its number.
-    """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as cause:
-                    raise DataError(f"{path}, line {number}: no JSON ({cause.msg}); mend the line") from cause
-                if not isinstance(row, dict):
-                    raise DataError(
-                        f'{path}, line {number}: write a row as an object, such as {{"text": "..."}}'
-                    )
-                yield row
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(f"{path} cannot be read: {cause}") from cause
 
 
 def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from compress.model.length import OFFSET_POSITIONS
+
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import ExportSpec
@@ -20,9 +22,6 @@ FILE = "graph.json"
 MODEL = "model.onnx"
 
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
-
-# Families whose position ids start after the padding id, so that the table has that many rows less.
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text"})
 
 
 class GraphFacts(BaseModel):
@@ -68,7 +67,7 @@ def positions(config: Mapping[str, Any]) -> int | None:
     size = config.get("max_position_embeddings")
     if size is None or config.get("position_biased_input") is False:
         return None
-    if config.get("model_type") in _OFFSET_POSITIONS:
+    if config.get("model_type") in OFFSET_POSITIONS:
         return int(size) - int(config.get("pad_token_id") or 0) - 1
     return int(size)
 
