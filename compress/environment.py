@@ -1,6 +1,6 @@
 """What this machine and this installation are: versions, devices, and the door to optional libraries.
 
-The only file that knows about CUDA, so that everything else asks here.
+What there is of CUDA is found out here; ``deploy.device`` is what works with it.
 """
 
 from __future__ import annotations
@@ -139,6 +139,13 @@ def cuda_devices() -> list[str]:
     if not torch.cuda.is_available():
         return []
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
+
+
+def compute_capability(device: str) -> tuple[int, int]:
+    """Major and minor of a CUDA device that exists, such as (9, 0)."""
+    import torch
+
+    return torch.cuda.get_device_capability(device)
 
 
 def has_nvidia_device() -> bool:
