@@ -146,7 +146,6 @@ class Queue:
         for lane in self._lanes:
             lane.slots.clear()
         self._lanes = []
-        self._device.release()
 
     def _enqueue(self, number: int, feed: Mapping[str, np.ndarray], *, graph: bool | None = None) -> _Staging:
         slot, stream = self._slot(number, feed), self._lanes[number].stream

@@ -122,6 +122,11 @@ class OnDevice:
             ) from cause
         self._types = {one.name: one.type for one in (*self.session.get_inputs(), *self.session.get_outputs())}
 
+    def close(self) -> None:
+        """Let go of the session, then of the device's memory; after the queue was closed."""
+        self.session = None
+        self.device.release()
+
     def work(self, shapes: Shapes, number: int, stream: Any) -> Work:
         """Buffers for one set of shapes, bound at their addresses."""
         binding = self.session.io_binding()

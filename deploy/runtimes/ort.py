@@ -140,7 +140,10 @@ class Runner(Queued):
     def close(self) -> None:
         """Let go of the session."""
         self.close_queue()
-        self._session = self._on_device = None
+        self._session = None
+        device, self._on_device = self._on_device, None
+        if device is not None:
+            device.close()
 
     @property
     def inputs(self) -> tuple[TensorSpec, ...]:

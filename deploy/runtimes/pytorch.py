@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ class Runner(Queued):
     """
 
     ACCEPTS = frozenset({"torch"})
+    _gpu: Device | None = None
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:
@@ -113,12 +115,14 @@ class Runner(Queued):
         self._names = tuple(spec.outputs)
         if self._device != "cpu":
             self._gpu = Device(self._device)
-            self._queue = Queue(self._gpu, self._work)
+            self._queue = Queue(self._gpu, partial(self._work, self._gpu))
 
     def close(self) -> None:
         """Let go of the model and put the process's settings back."""
-        self._model = None
         self.close_queue()
+        self._model = None
+        if self._gpu is not None:
+            self._gpu.release()
         threads, matmul = self._before
         torch.set_num_threads(threads)
         torch.set_float32_matmul_precision(matmul)
@@ -149,17 +153,17 @@ class Runner(Queued):
     def _dtype(self, given: torch.dtype) -> torch.dtype:
         return _HALF.get(self._precision, given) if given.is_floating_point else given
 
-    def _work(self, shapes: Shapes, number: int, stream: Any) -> Work:
+    def _work(self, gpu: Device, shapes: Shapes, number: int, stream: Any) -> Work:
         """Fixed input buffers, and the model on them: as it is, or recorded."""
         types = {one.name: getattr(torch, one.dtype) for one in self._inputs}
         buffers = {
-            name: self._gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()
+            name: gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()
         }
 
         def launch() -> Tensors:
             return self._forward(buffers)
 
-        replay = self._gpu.capture(stream, launch) if self._graph else None
+        replay = gpu.capture(stream, launch) if self._graph else None
         return Work(inputs=buffers, launch=launch, replay=replay)
 
     def device_memory(self) -> DeviceMemory | None:
