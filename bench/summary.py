@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench import devices
 from bench.record import Interval, Measurement, Report, Status
 
 NONE = "-"
@@ -304,5 +305,5 @@ def when(report: Report) -> str:
 
 
 def machine(report: Report) -> Sequence[tuple[str, str]]:
-    """Machine and versions, as pairs."""
-    return sorted(report.environment.items())
+    """Machine, GPU and versions, as pairs."""
+    return sorted([*report.environment.items(), *devices.lines(report.device)])

@@ -22,7 +22,13 @@ _WARM_RUNS = 3
 
 
 class Device:
-    """One CUDA device; nothing is allocated before it is asked for."""
+    """One CUDA device; nothing is allocated before it is asked for.
+
+    Attributes:
+        name: ``cuda`` or ``cuda:N``.
+        index: N.
+        where: the device as PyTorch names it.
+    """
 
     def __init__(self, name: str) -> None:
         """Check that it exists.
@@ -35,7 +41,7 @@ class Device:
         """
         self.name = environment.resolve_device(name)
         self.index = int(self.name.partition(":")[2] or 0)
-        self._torch = torch.device("cuda", self.index)
+        self.where = torch.device("cuda", self.index)
         self._pool: Any = None
 
     def current(self) -> AbstractContextManager[Any]:
@@ -44,7 +50,7 @@ class Device:
 
     def stream(self) -> Any:
         """A stream of its own; ``cuda_stream`` is its raw handle."""
-        return torch.cuda.Stream(self._torch)
+        return torch.cuda.Stream(self.where)
 
     def on(self, stream: Any) -> AbstractContextManager[Any]:
         """A block in which PyTorch works on a stream of this device."""
@@ -56,7 +62,7 @@ class Device:
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """A buffer on the device; its address stays while it lives."""
-        return torch.empty(tuple(shape), dtype=dtype, device=self._torch)
+        return torch.empty(tuple(shape), dtype=dtype, device=self.where)
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         """A page-locked buffer on the host, from and to which copies need not wait."""

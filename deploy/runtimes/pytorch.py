@@ -101,7 +101,8 @@ class Runner(Queued):
             )
         if self._precision in _HALF:
             model = model.to(_HALF[self._precision])
-        model = model.to(self._device).eval()
+        self._gpu = None if self._device == "cpu" else Device(self._device)
+        model = model.to("cpu" if self._gpu is None else self._gpu.where).eval()
         self._bytes = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
         self._model: Any = torch.compile(model, dynamic=True) if self._mode == "compiled" else model
         limits = graph_facts.limits(config, spec)
@@ -113,8 +114,7 @@ class Runner(Queued):
             for name, axes in spec.outputs.items()
         )
         self._names = tuple(spec.outputs)
-        if self._device != "cpu":
-            self._gpu = Device(self._device)
+        if self._gpu is not None:
             self._queue = Queue(self._gpu, partial(self._work, self._gpu))
 
     def close(self) -> None:
