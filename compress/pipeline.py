@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from compress import artifact as artifacts
@@ -110,7 +109,7 @@ class _Run:
                     "device": self.device,
                     "threads": self.threads,
                     "tools": environment.versions(module.TOOLS),
-                    **self._processor(module),
+                    **self._machine(link),
                 }
             )
         )
@@ -135,9 +134,14 @@ class _Run:
         )
 
     @staticmethod
-    def _processor(module: ModuleType) -> dict[str, list[str]]:
-        """Instruction sets, for stages whose result is cut to them (INT8 ranges without VNNI)."""
-        return {"cpu": sorted(environment.cpu_flags())} if "onnxruntime" in module.TOOLS else {}
+    def _machine(link: Link) -> dict[str, Any]:
+        """What of this machine a result is cut to: instruction sets (INT8 without VNNI), or a GPU."""
+        found: dict[str, Any] = {}
+        if "onnxruntime" in link.module.TOOLS:
+            found["cpu"] = sorted(environment.cpu_flags())
+        if hasattr(link.module, "machine"):
+            found["machine"] = link.module.machine(link.config)
+        return found
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
         found = self.store.get(key)
@@ -183,6 +187,7 @@ class _Run:
             device=self.device,
             record=record,
             ancestors=ancestors if link.module.ANCESTORS else (),
+            cache=self.store.cache(link.name),
         )
         started = time.perf_counter()
         with _torch_threads(self.threads):
@@ -316,10 +321,14 @@ def check(recipe: Recipe) -> None:
     """Refuse what does not hold together, before anything runs.
 
     Raises:
-        UserError: a stage, an option, an order, a task or a device that cannot be.
+        UserError: a stage, an option, an order, a task or a device that cannot be, or a stage that cannot
+            run on this machine.
     """
     links, start = chain(recipe)
     infer_task(recipe, start, links)
+    for link in links:
+        if hasattr(link.module, "machine"):
+            link.module.machine(link.config)
     environment.resolve_device(recipe.device)
 
 

@@ -1,4 +1,4 @@
-"""The verbs of deploy: export, quantize, compare, predict. Parse, one library call, render."""
+"""The verbs of deploy: export, quantize, build, compare, predict. Parse, one library call, render."""
 
 from __future__ import annotations
 
@@ -26,6 +26,7 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the root command."""
     app.command()(export)
     app.command()(quantize)
+    app.command()(build)
     app.command()(compare)
     app.command()(predict)
 
@@ -120,6 +121,68 @@ def quantize(
         "quantize-onnx" if int8 else "half-precision",
         graph,
         options=options.settings(set_, **named),
+        data_config=options.data_config(data, column, limit),
+        seed=seed,
+        threads=threads,
+        out=out,
+        store=options.store(store),
+    )
+    rendering.show_artifact(made, as_json)
+
+
+def build(
+    graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32, tf32, fp16, bf16, int8 or fp8 [default: as the graph is]."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            help="AXIS=MIN:OPT:MAX,...; repeat for several [default: from the lengths of the data].",
+        ),
+    ] = None,
+    flavor: Annotated[
+        str | None, typer.Option("--flavor", help="tensorrt, or tensorrt-rtx (ahead of time, no GPU needed).")
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option("--compute-capability", help="Of an ahead-of-time build, such as 8.9; repeat."),
+    ] = None,
+    optimization_level: Annotated[
+        int | None, typer.Option("--optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast.")
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option("--workspace", min=1, help="Most scratch memory, in MiB.")
+    ] = None,
+    gpu: Annotated[int | None, typer.Option("--gpu", min=0, help="Number of the GPU to build for.")] = None,
+    data: options.Data = None,
+    out: options.Out = Path("engine"),
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    set_: options.Settings = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compile an ONNX graph into a TensorRT engine for the GPU at hand."""
+    from compress import pipeline
+
+    made = pipeline.run_stage(
+        "build-tensorrt",
+        graph,
+        options=options.settings(
+            set_,
+            precision=precision,
+            profiles=profile or None,
+            flavor=flavor,
+            compute_capabilities=compute_capability or None,
+            builder_optimization_level=optimization_level,
+            workspace_bytes=None if workspace is None else workspace * 2**20,
+            gpu=gpu,
+        ),
         data_config=options.data_config(data, column, limit),
         seed=seed,
         threads=threads,

@@ -1,0 +1,124 @@
+"""Every name of TensorRT's Python API that this project uses, with the arguments that it gives.
+
+The contract: what is not in this table is not used (a test scans the code), and what is in it exists
+with that signature in the real bindings of every supported version, or is optional and probed first
+(``deploy.tensorrt.capabilities``).
+"""
+
+from __future__ import annotations
+
+# Owner -> name -> names of the arguments that are given in a call, in order; None: read or set, not called.
+USED: dict[str, dict[str, tuple[str, ...] | None]] = {
+    "": {"__version__": None},
+    "ILogger": {"__init__": (), "Severity": None},
+    "ILogger.Severity": {
+        "INTERNAL_ERROR": None,
+        "ERROR": None,
+        "WARNING": None,
+        "INFO": None,
+        "VERBOSE": None,
+    },
+    "IProgressMonitor": {"__init__": (), "phase_start": None, "step_complete": None, "phase_finish": None},
+    "Builder": {
+        "__init__": ("logger",),
+        "create_network": ("flags",),
+        "create_builder_config": (),
+        "create_optimization_profile": (),
+        "build_serialized_network": ("network", "config"),
+    },
+    "NetworkDefinitionCreationFlag": {"EXPLICIT_BATCH": None, "STRONGLY_TYPED": None},
+    "INetworkDefinition": {"num_inputs": None, "get_input": ("index",)},
+    "ITensor": {"name": None, "shape": None},
+    "OnnxParser": {
+        "__init__": ("network", "logger"),
+        "parse_from_file": ("model",),
+        "num_errors": None,
+        "get_error": ("index",),
+    },
+    "ParserError": {"desc": (), "node": (), "node_name": (), "node_operator": ()},
+    "IOptimizationProfile": {"set_shape": ("input", "min", "opt", "max")},
+    "IBuilderConfig": {
+        "set_flag": ("flag",),
+        "clear_flag": ("flag",),
+        "set_memory_pool_limit": ("pool", "pool_size"),
+        "add_optimization_profile": ("profile",),
+        "builder_optimization_level": None,
+        "hardware_compatibility_level": None,
+        "profiling_verbosity": None,
+        "progress_monitor": None,
+        "create_timing_cache": ("serialized_timing_cache",),
+        "set_timing_cache": ("cache", "ignore_mismatch"),
+        "get_timing_cache": (),
+        "num_compute_capabilities": None,
+        "set_compute_capability": ("compute_capability", "index"),
+    },
+    "ITimingCache": {"serialize": ()},
+    "BuilderFlag": {
+        "FP16": None,
+        "BF16": None,
+        "INT8": None,
+        "FP8": None,
+        "TF32": None,
+        "REFIT": None,
+        "STRIP_PLAN": None,
+        "WEIGHT_STREAMING": None,
+        "VERSION_COMPATIBLE": None,
+    },
+    "HardwareCompatibilityLevel": {"NONE": None, "AMPERE_PLUS": None, "SAME_COMPUTE_CAPABILITY": None},
+    "MemoryPoolType": {"WORKSPACE": None},
+    "ProfilingVerbosity": {"DETAILED": None},
+    "ComputeCapability": {
+        "CURRENT": None,
+        "SM75": None,
+        "SM80": None,
+        "SM86": None,
+        "SM89": None,
+        "SM120": None,
+        "SM121": None,
+    },
+    "Runtime": {"__init__": ("logger",), "deserialize_cuda_engine": ("serialized_engine",)},
+    "ICudaEngine": {"create_engine_inspector": ()},
+    "EngineInspector": {"get_engine_information": ("format",)},
+    "LayerInformationFormat": {"JSON": None},
+}
+
+# Missing in at least one supported version: used only after a probe.
+OPTIONAL = frozenset(
+    {
+        "IProgressMonitor.__init__",
+        "IProgressMonitor.phase_start",
+        "IProgressMonitor.step_complete",
+        "IProgressMonitor.phase_finish",
+        "NetworkDefinitionCreationFlag.EXPLICIT_BATCH",
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "ParserError.node_name",
+        "ParserError.node_operator",
+        "IBuilderConfig.progress_monitor",
+        "IBuilderConfig.num_compute_capabilities",
+        "IBuilderConfig.set_compute_capability",
+        "BuilderFlag.FP16",
+        "BuilderFlag.BF16",
+        "BuilderFlag.INT8",
+        "BuilderFlag.FP8",
+        "BuilderFlag.STRIP_PLAN",
+        "BuilderFlag.WEIGHT_STREAMING",
+        "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY",
+        *(f"ComputeCapability.{name}" for name in USED["ComputeCapability"]),
+    }
+)
+
+# What the code calls an object of which class; the scan reads attributes of these names.
+VARIABLES = {
+    "trt": "",
+    "builder": "Builder",
+    "network": "INetworkDefinition",
+    "tensor": "ITensor",
+    "parser": "OnnxParser",
+    "error": "ParserError",
+    "optimization": "IOptimizationProfile",
+    "settings": "IBuilderConfig",
+    "cache": "ITimingCache",
+    "runtime": "Runtime",
+    "engine": "ICudaEngine",
+    "inspector": "EngineInspector",
+}
