@@ -29,7 +29,8 @@ def others(state: State) -> str | None:
     """Who uses a GPU before we do, in words; None where nobody does."""
     if state.processes:
         listed = [
-            f"pid {one.pid}" + ("" if one.bytes is None else f" with {gib(one.bytes)}") for one in state.processes
+            f"pid {one.pid}" + ("" if one.bytes is None else f" with {gib(one.bytes)}")
+            for one in state.processes
         ]
         return ", ".join(listed)
     if state.utilization is not None and state.utilization > BUSY:
@@ -84,8 +85,7 @@ def disturbances(before: State, after: State) -> list[str]:
     if reasons:
         found.append(f"unstable: the GPU lowered its clocks ({', '.join(reasons)})")
     if before.sm_clock_mhz and after.sm_clock_mhz:
-        moved = after.sm_clock_mhz / before.sm_clock_mhz - 1
-        if abs(moved) > CLOCK_TOLERANCE:
+        if abs(after.sm_clock_mhz - before.sm_clock_mhz) > CLOCK_TOLERANCE * before.sm_clock_mhz:
             found.append(
                 f"unstable: the SM clock moved from {before.sm_clock_mhz} to {after.sm_clock_mhz} MHz"
             )

@@ -60,7 +60,8 @@ class State:
 
     def as_json(self) -> dict[str, Any]:
         """As a report records it."""
-        return asdict(self)
+        found = asdict(self)
+        return {**found, "slowdowns": list(self.slowdowns), "processes": list(found["processes"])}
 
 
 @dataclass(frozen=True)

@@ -92,7 +92,11 @@ class Device:
         return Event(timed)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        made = torch.full(tuple(shape), 77, dtype=dtype) if dtype != torch.bool else torch.ones(tuple(shape), dtype=dtype)
+        made = (
+            torch.full(tuple(shape), 77, dtype=dtype)
+            if dtype != torch.bool
+            else torch.ones(tuple(shape), dtype=dtype)
+        )
         self.buffers.append(made)
         return made
 

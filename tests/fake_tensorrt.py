@@ -160,7 +160,11 @@ class Engine:
         return DataType[self.types[name]]
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (-1, -1) if name in self.inputs else tuple(-1 if isinstance(n, str) else n for n in self.outputs[name])
+        return (
+            (-1, -1)
+            if name in self.inputs
+            else tuple(-1 if isinstance(n, str) else n for n in self.outputs[name])
+        )
 
     def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
         return list(self.profiles[index][name])

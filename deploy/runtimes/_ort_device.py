@@ -120,7 +120,9 @@ class OnDevice:
                 f"{artifact.path}: ONNX Runtime cannot record this graph as a CUDA graph "
                 f"({' '.join(str(cause).split())[:300]}): leave graph=true out"
             ) from cause
-        self._types = {one.name: one.type for one in (*self.session.get_inputs(), *self.session.get_outputs())}
+        self._types = {
+            one.name: one.type for one in (*self.session.get_inputs(), *self.session.get_outputs())
+        }
 
     def close(self) -> None:
         """Let go of the session, then of the device's memory; after the queue was closed."""
@@ -131,7 +133,8 @@ class OnDevice:
         """Buffers for one set of shapes, bound at their addresses."""
         binding = self.session.io_binding()
         inputs = {
-            name: self.device.empty(shape, _TORCH[self._types[name]]).zero_() for name, shape in shapes.items()
+            name: self.device.empty(shape, _TORCH[self._types[name]]).zero_()
+            for name, shape in shapes.items()
         }
         for name, buffer in inputs.items():
             self._bind(binding.bind_input, name, buffer)

@@ -156,9 +156,7 @@ class Runner(Queued):
     def _work(self, gpu: Device, shapes: Shapes, number: int, stream: Any) -> Work:
         """Fixed input buffers, and the model on them: as it is, or recorded."""
         types = {one.name: getattr(torch, one.dtype) for one in self._inputs}
-        buffers = {
-            name: gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()
-        }
+        buffers = {name: gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()}
 
         def launch() -> Tensors:
             return self._forward(buffers)

@@ -325,7 +325,9 @@ def _border(dtype: torch.dtype) -> str:
 def _type(engine: Any, name: str) -> torch.dtype:
     found = engine.get_tensor_dtype(name).name
     if found not in _TORCH:
-        raise UserError(f"the engine's '{name}' is {found}, which arrays cannot hold: build it with other types")
+        raise UserError(
+            f"the engine's '{name}' is {found}, which arrays cannot hold: build it with other types"
+        )
     return _TORCH[found]
 
 

@@ -266,7 +266,13 @@ def test_refusals_of_onnx_runtime(exported: Artifact, sessions: list[Session]) -
     ],
 )
 def test_pytorch_agrees_in_every_mode(
-    source: Artifact, gpu: None, wanted: np.ndarray, mode: str, precision: str, attention: str | None, tolerance: float
+    source: Artifact,
+    gpu: None,
+    wanted: np.ndarray,
+    mode: str,
+    precision: str,
+    attention: str | None,
+    tolerance: float,
 ) -> None:
     """Fixed buffers, pinned transfers, recorded or not: the same logits within the precision's rounding."""
     before = torch.get_float32_matmul_precision()

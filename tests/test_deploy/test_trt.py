@@ -117,9 +117,7 @@ def test_it_computes_what_the_engine_computes(
     artifact: Artifact, compute: fake_tensorrt.Compute, install: Install, kind: Any, graph: bool
 ) -> None:
     """int64 in, float32 out, whatever the engine's own types are; with and without a graph; in both APIs."""
-    made = kind(
-        compute, inputs=NAMES, outputs={"logits": ("B", 2)}, profiles=[SMALL, LARGE], floats="HALF"
-    )
+    made = kind(compute, inputs=NAMES, outputs={"logits": ("B", 2)}, profiles=[SMALL, LARGE], floats="HALF")
     install(made)
     with trt.Runner(artifact, "cuda", 1, graph=graph) as opened:
         assert [(one.name, one.dtype, one.shape) for one in opened.inputs] == [
@@ -278,7 +276,9 @@ def test_an_engine_that_does_not_open_says_why(artifact: Artifact, install: Inst
     """TensorRT's own last word, and the command."""
     install(None)
     with (
-        pytest.raises(UserError, match=r"cannot open the engine \(Magic tag does not match\); build it again"),
+        pytest.raises(
+            UserError, match=r"cannot open the engine \(Magic tag does not match\); build it again"
+        ),
         trt.Runner(artifact, "cuda", 1),
     ):
         pass
@@ -347,7 +347,11 @@ MIB = 2**20
     [
         (1000, 1, None),
         (600, 1, None),
-        (599, 1, r"asked are 600 MiB \(100 MiB of weights, 1 x 500 MiB of scratch memory\), free are 599 MiB"),
+        (
+            599,
+            1,
+            r"asked are 600 MiB \(100 MiB of weights, 1 x 500 MiB of scratch memory\), free are 599 MiB",
+        ),
         (599, 1, "the profile 'short' alone would fit"),
         (1000, 2, "contexts=1 would fit"),
         (100, 1, "nothing of it would fit"),
@@ -356,7 +360,12 @@ MIB = 2**20
 def test_what_fits_into_the_memory_of_a_gpu(free: int, contexts: int, words: str | None) -> None:
     """Weights and the scratch memory of every context, against what is free; and what would fit instead."""
     found = trt.memory_refusal(
-        100 * MIB, [50 * MIB, 500 * MIB], ["short", "long"], contexts=contexts, free=free * MIB, total=2000 * MIB
+        100 * MIB,
+        [50 * MIB, 500 * MIB],
+        ["short", "long"],
+        contexts=contexts,
+        free=free * MIB,
+        total=2000 * MIB,
     )
     if words is None:
         assert found is None
