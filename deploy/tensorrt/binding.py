@@ -125,8 +125,8 @@ class Binding:
         if self.can.timing_cache:
             self._set_timings(settings, timings)
         plan = self._build(builder, network, settings)
-        kept = settings.get_timing_cache() if self.can.timing_cache else None
-        return Compiled(plan, None if kept is None else self._serialized(kept))
+        cache = settings.get_timing_cache() if self.can.timing_cache else None
+        return Compiled(plan, None if cache is None else bytes(cache.serialize()))
 
     def deserialize(self, plan: bytes) -> tuple[Any, Any]:
         """A runtime and the engine that it opened, on the current device; the engine is None where it cannot.
@@ -228,10 +228,6 @@ class Binding:
         if plan is None:
             raise UserError(failure(self.can.name, self.said))
         return bytes(plan)
-
-    @staticmethod
-    def _serialized(cache: Any) -> bytes:
-        return bytes(cache.serialize())
 
 
 def failure(name: str, said: Sequence[str]) -> str:

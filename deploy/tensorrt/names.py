@@ -14,8 +14,6 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "ILogger.Severity": {
         "INTERNAL_ERROR": None,
         "ERROR": None,
-        "WARNING": None,
-        "INFO": None,
         "VERBOSE": None,
     },
     "IProgressMonitor": {"__init__": (), "phase_start": None, "step_complete": None, "phase_finish": None},
@@ -68,7 +66,6 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "MemoryPoolType": {"WORKSPACE": None},
     "ProfilingVerbosity": {"DETAILED": None},
     "ComputeCapability": {
-        "CURRENT": None,
         "SM75": None,
         "SM80": None,
         "SM86": None,

@@ -58,14 +58,14 @@ def problems(model: onnx.ModelProto, can: Capabilities) -> list[Problem]:
     found: list[Problem] = []
     version = graph.opset(model)
     if not can.strongly_typed and version > FLAGS_OPSET:
-        found.append(
-            Problem(
-                "the graph",
-                f"opset {version}",
-                f"{can.name} reads opset {FLAGS_OPSET} and below",
-                f"export it with paredown export MODEL --opset {FLAGS_OPSET}",
-            )
+        quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
+        remedy = (
+            f"quantize it with {_QUANTIZE} --set opset={FLAGS_OPSET}"
+            if quantized
+            else f"export it with paredown export MODEL --opset {FLAGS_OPSET}"
         )
+        cause = f"{can.name} reads opset {FLAGS_OPSET} and below"
+        found.append(Problem("the graph", f"opset {version}", cause, remedy))
     index = graph.Index(model)
     for node in model.graph.node:
         for look in _LOOKS:
