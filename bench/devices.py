@@ -73,8 +73,8 @@ def refuse_memory(asked: Mapping[str, int], free: int, total: int) -> str | None
         else "not even the first would fit: free memory, or use a smaller model or a GPU with more"
     )
     return (
-        f"too little GPU memory: the candidates ask for at least {gib(sum(asked.values()))} (weights and context: "
-        f"{listed}), free are {gib(free)} of {gib(total)}; {would}"
+        f"too little GPU memory: the candidates ask for at least {gib(sum(asked.values()))} (weights and "
+        f"context: {listed}), free are {gib(free)} of {gib(total)}; {would}"
     )
 
 
@@ -84,11 +84,9 @@ def disturbances(before: State, after: State) -> list[str]:
     reasons = sorted({*before.slowdowns, *after.slowdowns})
     if reasons:
         found.append(f"unstable: the GPU lowered its clocks ({', '.join(reasons)})")
-    if before.sm_clock_mhz and after.sm_clock_mhz:
-        if abs(after.sm_clock_mhz - before.sm_clock_mhz) > CLOCK_TOLERANCE * before.sm_clock_mhz:
-            found.append(
-                f"unstable: the SM clock moved from {before.sm_clock_mhz} to {after.sm_clock_mhz} MHz"
-            )
+    was, now = before.sm_clock_mhz, after.sm_clock_mhz
+    if was and now and abs(now - was) > CLOCK_TOLERANCE * was:
+        found.append(f"unstable: the SM clock moved from {was} to {now} MHz")
     return found
 
 

@@ -176,7 +176,7 @@ class Worker:
         The three are measured in runs of their own, and never mixed.
         """
         feeds, runner, graph = self._feeds[header["key"]], self._runner, header["graph"]
-        gpu, enqueue, whole = [], [], []
+        gpu, enqueue = [], []
         gc.disable()
         try:
             for index in header["settle"]:
@@ -185,8 +185,7 @@ class Worker:
                 found = runner.device_times(feeds[index], graph=graph)
                 gpu.append(found.gpu_ms)
                 enqueue.append(found.enqueue_ms)
-            for index in header["order"]:
-                whole.append(runner.end_to_end_ms(feeds[index], graph=graph))
+            whole = [runner.end_to_end_ms(feeds[index], graph=graph) for index in header["order"]]
         finally:
             gc.enable()
         waits = runner.enqueue_waits(graph=graph)

@@ -102,9 +102,9 @@ def judge_shared(
     builder = proofs.get("tensorrt", Proof()).facts.get("builder")
     if builder and has_gpu:
         problems.append(
-            f"tensorrt {versions.get('tensorrt')} loads and gives no builder on this GPU ({builder}): its CUDA must "
-            "be one that the driver serves; pip install 'paredown[tensorrt]' in a fresh environment, or update the "
-            "driver"
+            f"tensorrt {versions.get('tensorrt')} loads and gives no builder on this GPU ({builder}): its "
+            "CUDA must be one that the driver serves; pip install 'paredown[tensorrt]' in a fresh environment, or "
+            "update the driver"
         )
     return notes, problems
 
@@ -120,21 +120,22 @@ def _fights(
     major = shared_libraries.major(asked) if asked else None
     if asked and major is not None and has.isdigit() and int(has) != major:
         notes.append(
-            f"{_TENSORRT} wants {asked} and tensorrt {installed} is installed: that provider cannot load, and the "
-            f"runtime 'trt' uses {installed} directly; for the provider, pip install 'tensorrt>={major},<{major + 1}'"
+            f"{_TENSORRT} wants {asked} and tensorrt {installed} is installed: that provider cannot load, "
+            f"and the runtime 'trt' uses {installed} directly; for the provider, "
+            f"pip install 'tensorrt>={major},<{major + 1}'"
         )
     cudart = shared_libraries.first(wanted.get(_CUDA, []), "libcudart")
     runtime = shared_libraries.major(cudart) if cudart else None
     build = str(proofs.get("torch", Proof()).facts.get("cuda_build") or "")
     if cudart and runtime is not None and build and int(build.split(".")[0]) != runtime:
         notes.append(
-            f"{_CUDA} wants CUDA {runtime} ({cudart}) and PyTorch is built for CUDA {build}: both are loaded side "
-            f"by side; to have one, install a PyTorch for CUDA {runtime} (https://pytorch.org/get-started)"
+            f"{_CUDA} wants CUDA {runtime} ({cudart}) and PyTorch is built for CUDA {build}: both are loaded "
+            f"side by side; to have one, install a PyTorch for CUDA {runtime} (https://pytorch.org/get-started)"
         )
     served = str(proofs.get("pynvml", Proof()).facts.get("cuda") or "")
     if served and runtime is not None and int(served.split(".")[0]) < runtime:
         notes.append(
-            f"the driver serves CUDA {served} and {_CUDA} wants CUDA {runtime}: update the driver, or install an "
-            "onnxruntime-gpu that was built for the driver's CUDA"
+            f"the driver serves CUDA {served} and {_CUDA} wants CUDA {runtime}: update the driver, or "
+            "install an onnxruntime-gpu that was built for the driver's CUDA"
         )
     return notes

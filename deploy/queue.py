@@ -188,7 +188,7 @@ class Queue:
         while len(lane.slots) >= self._limit:
             lane.stream.synchronize()
             lane.slots.popitem(last=False)
-        # Buffers are made and used on one stream, so that the allocator never hands one out while it is in use.
+        # Buffers are made and used on one stream: the allocator never hands one out while it is in use.
         with self._device.current(), self._device.on(lane.stream):
             work = self._build(dict(key), number, lane.stream)
             stagings = [

@@ -10,7 +10,7 @@ import ctypes
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -22,7 +22,7 @@ class Stream:
     """A queue that runs at once, unless it is being captured."""
 
     _handles = itertools.count(1000)
-    by_handle: dict[int, Stream] = {}
+    by_handle: ClassVar[dict[int, Stream]] = {}
 
     def __init__(self) -> None:
         self.cuda_stream = next(self._handles)
@@ -55,7 +55,7 @@ class Event:
         assert self.recorded, "an event was waited for and never recorded"
 
     def elapsed_time(self, other: Event) -> float:
-        assert self.timed and other.timed and self.recorded and other.recorded
+        assert all((self.timed, other.timed, self.recorded, other.recorded))
         return 0.25
 
 
@@ -63,7 +63,7 @@ class Device:
     """What ``deploy.device.Device`` offers, in host memory."""
 
     where = torch.device("cpu")
-    now: list[int] = []  # indices of the devices that are current, the innermost last
+    now: ClassVar[list[int]] = []  # indices of the devices that are current, the innermost last
     free, total = 8 * GIB, 16 * GIB
 
     def __init__(self, name: str) -> None:

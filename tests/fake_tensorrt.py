@@ -28,7 +28,7 @@ class EngineStat(enum.Enum):
     TOTAL_WEIGHTS_SIZE = 0
 
 
-DataType = enum.Enum("DataType", list(NUMPY) + ["FP8"])
+DataType = enum.Enum("DataType", [*NUMPY, "FP8"])
 
 
 class Context:

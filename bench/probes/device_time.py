@@ -1,10 +1,10 @@
 """Time on the GPU: between device events, of enqueuing on the host, and from end to end; never mixed.
 
-``gpu_*_ms`` is one run between two events on its stream, inputs on the device. ``enqueue_*_ms`` is what the host
-took to enqueue the same runs. ``e2e_*_ms`` is from arrays to arrays: pinned copies, run, and one wait. Each
-is measured with and without a CUDA graph where the runtime has one (the condition ``graph``). Candidates
-take turns as for ``latency``. Two flags are trtexec's (NVIDIA's sampleReporting.cpp): ``host_bound`` where
-enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host; ``unstable`` where the
+``gpu_*_ms`` is one run between two events on its stream, inputs on the device. ``enqueue_*_ms`` is what the
+host took to enqueue the same runs. ``e2e_*_ms`` is from arrays to arrays: pinned copies, run, and one wait.
+Each is measured with and without a CUDA graph where the runtime has one (the condition ``graph``).
+Candidates take turns as for ``latency``. Two flags are trtexec's (NVIDIA's sampleReporting.cpp):
+``host_bound`` where enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host; ``unstable`` where the
 coefficient of variation is above 2.5 %.
 """
 
@@ -83,12 +83,12 @@ def flags(samples: Mapping[str, np.ndarray], *, waits: bool) -> list[str]:
     gpu, enqueue = np.median(samples["gpu"]), np.median(samples["enqueue"])
     if waits:
         found.append(
-            "the runtime waits for the device inside a graph's replay: its enqueue time holds the GPU's, and its "
-            "GPU time the way back to the host"
+            "the runtime waits for the device inside a graph's replay: its enqueue time holds the GPU's, and "
+            "its GPU time the way back to the host"
         )
     elif enqueue > HOST_BOUND * gpu:
         found.append(
-            f"host_bound: enqueuing takes {enqueue / gpu:.2f} of the GPU's time, which waits for the host meanwhile"
+            f"host_bound: enqueuing takes {enqueue / gpu:.2f} of the GPU's time: the GPU waits for the host"
         )
     spread = variation(samples["gpu"])
     if spread > UNSTABLE:
@@ -163,7 +163,7 @@ def figures(
 
 def warm_up(lane: Lane, key: str, count: int, config: Config, *, graph: bool) -> None:
     """Run until the GPU has worked for long enough for its clocks to rise."""
-    spent = runs = 0
+    spent, runs = 0.0, 0
     while spent < config.warmup_ms or runs < config.warmup_runs:
         taken = lane.device_turn(key, [(runs + i) % count for i in range(_WINDOW)], graph=graph)
         spent += float(taken.gpu.sum() + taken.e2e.sum())

@@ -152,7 +152,7 @@ class Runner(abc.ABC):
         self.infer(feed)
 
     def graph_choices(self) -> tuple[bool, ...]:
-        """How runs can be timed by device events: without (False) and with (True) a CUDA graph; or not at all."""
+        """How device events can time runs: without (False) and with (True) a CUDA graph; or not at all."""
         return ()
 
     def enqueue_waits(self, *, graph: bool) -> bool:

@@ -106,8 +106,8 @@ class Runner(Queued):
             raise UserError("graph=true records a CUDA graph, and a CPU has none: use --device cuda")
         if graph and provider == "tensorrt":
             raise UserError(
-                "ONNX Runtime's TensorRT provider keeps one CUDA graph for one shape: leave graph=true out, or "
-                "build an engine and run it in runtime 'trt', which keeps one for every shape"
+                "ONNX Runtime's TensorRT provider keeps one CUDA graph for one shape: leave graph=true out, "
+                "or build an engine and run it in runtime 'trt', which keeps one for every shape"
             )
         self._provider, self._graph = provider, graph
 

@@ -99,9 +99,9 @@ class Runner(Queued):
         free, total = self._device.memory()
         self._runtime, engine = self._library.deserialize(content)
         if engine is None:
-            reason = self._library.said[-1] if self._library.said else "it gave no reason"
+            said = self._library.said[-1] if self._library.said else "it gave no reason"
             raise UserError(
-                f"{self.artifact.path}: {self._library.can.name} cannot open the engine ({reason}); build it "
+                f"{self.artifact.path}: {self._library.can.name} cannot open the engine ({said}); build it "
                 f"again: {self._passport.command()}"
             )
         self._engine = engine
@@ -263,7 +263,7 @@ class Runner(Queued):
         return TensorSpec(name, _border(self._types[name]), shape)
 
     def device_memory(self) -> DeviceMemory:
-        """Weights as the engine states them (its file's size where it does not), and scratch of all streams."""
+        """Weights as the engine states them (else its file's size), and the scratch memory of all streams."""
         weights = self._passport.engine_bytes
         engine, trt = self._engine, self._library.trt
         if hasattr(trt, "EngineStat"):
@@ -307,7 +307,7 @@ def memory_refusal(
         return f"{said}; contexts={fewer} would fit"
     smaller = [name for name, one in zip(names, scratch, strict=True) if weights + one <= free]
     if smaller:
-        return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that --profile"
+        return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
     return f"{said}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"
 
 

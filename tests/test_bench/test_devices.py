@@ -274,7 +274,7 @@ def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:
         lane.keep("small", [feed])
         with pytest.raises(
             UserError,
-            match=r"candidate 'full': the GPU's memory is full at inputs of 8 x 3 \(20.00 MiB more were asked\); "
+            match=r"'full': the GPU's memory is full at inputs of 8 x 3 \(20.00 MiB more were asked\); "
             r"inputs of 2 x 3 did fit: lower --batch-sizes",
         ):
             lane.keep("large", [large])

@@ -56,8 +56,8 @@ def test_the_ratio_is_the_median_of_ratios_by_round() -> None:
     assert found.answer == "yes"
     assert found.accuracy == pytest.approx(-0.005)
     assert found.sentence() == (
-        "Is INT8 worth it? batch 8, 128 tokens: yes. 'int8' takes 0.625 of the GPU time of 'half' (FP16) (95 % "
-        "interval 0.500 to 0.750); the score changes by -0.50 pt."
+        "Is INT8 worth it? batch 8, 128 tokens: yes. 'int8' takes 0.625 of the GPU time of 'half' (FP16) "
+        "(95 % interval 0.500 to 0.750); the score changes by -0.50 pt."
     )
 
 
@@ -128,7 +128,7 @@ def test_reports_say_it() -> None:
 
 
 def test_flags_are_those_of_the_limits() -> None:
-    """More than 0.8 of the GPU's time is host-bound; more than 2.5 % variation is unstable; at them, neither."""
+    """More than 0.8 of the GPU's time is host-bound, more than 2.5 % variation unstable; at them, neither."""
     import numpy as np
 
     from bench.probes import device_time

@@ -106,7 +106,9 @@ def test_this_environment_is_examined() -> None:
     found = proving.prove("compress.shared_libraries")
     assert found["error"] is None
     assert set(found["facts"]) == {"wanted", "found"}
-    assert set(found["facts"]["found"]) == {name for each in found["facts"]["wanted"].values() for name in each}
+    assert set(found["facts"]["found"]) == {
+        name for each in found["facts"]["wanted"].values() for name in each
+    }
 
 
 def _facts(**found: str | None) -> dict[str, Any]:

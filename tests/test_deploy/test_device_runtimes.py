@@ -326,7 +326,7 @@ def test_an_attention_that_the_class_lacks_is_refused(
 
     real = checkpoint.load
     monkeypatch.setattr(checkpoint, "load", lambda *given, attention: real(*given, attention="eager"))
-    with pytest.raises(UserError, match="'sdpa' was asked for and .* has only 'eager'"):
+    with pytest.raises(UserError, match=r"'sdpa' was asked for and .* has only 'eager'"):
         runner(source, "pytorch", threads=1, attention="sdpa").__enter__()
     with runner(source, "pytorch", threads=1) as opened:
         assert opened.provenance()["attention"] == "eager"

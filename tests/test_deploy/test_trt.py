@@ -135,7 +135,7 @@ def test_it_computes_what_the_engine_computes(
 def test_a_graph_is_captured_once_for_each_profile_and_shape(
     artifact: Artifact, engine: fake_tensorrt.Engine, install: Install
 ) -> None:
-    """Each set of shapes has one context, in the profile that holds it, one capture, and then only replays."""
+    """Each set of shapes has one context, in the profile that holds it, one capture, then only replays."""
     install(engine)
     with trt.Runner(artifact, "cuda", 1) as opened:
         device = opened._device
