@@ -35,8 +35,8 @@ def others(state: State) -> str | None:
         return ", ".join(listed)
     if state.utilization is not None and state.utilization > BUSY:
         return (
-            f"something that the driver does not show here (kernels ran in {100 * state.utilization:.0f} % of "
-            "the time before we started)"
+            "something that the driver does not show here (kernels ran in "
+            f"{100 * state.utilization:.0f} % of the time before we started)"
         )
     return None
 

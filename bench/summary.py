@@ -299,8 +299,8 @@ def explanation(report: Report) -> list[str]:
     if "device_time" in probes:
         said.append(
             "GPU time is that between device events around one run, inputs on the device; enqueue time is "
-            "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. They "
-            "are figures of their own, with and without a CUDA graph."
+            "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. "
+            "They are figures of their own, with and without a CUDA graph."
         )
     if "device_memory" in probes:
         said.append(

@@ -103,8 +103,8 @@ def judge_shared(
     if builder and has_gpu:
         problems.append(
             f"tensorrt {versions.get('tensorrt')} loads and gives no builder on this GPU ({builder}): its "
-            "CUDA must be one that the driver serves; pip install 'paredown[tensorrt]' in a fresh environment, or "
-            "update the driver"
+            "CUDA must be one that the driver serves; pip install 'paredown[tensorrt]' in a fresh "
+            "environment, or update the driver"
         )
     return notes, problems
 

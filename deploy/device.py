@@ -17,6 +17,7 @@ from compress import environment
 from compress.errors import UserError
 
 Tensors = dict[str, torch.Tensor]
+Stream = Any  # a ``torch.cuda.Stream``, which PyTorch does not type
 # A stream's lazily made handles (cuBLAS and the like) must exist before a graph is captured.
 _WARM_RUNS = 3
 
@@ -48,11 +49,11 @@ class Device:
         """A block in which libraries that use "the current device" use this one."""
         return torch.cuda.device(self.index)
 
-    def stream(self) -> Any:
+    def stream(self) -> Stream:
         """A stream of its own; ``cuda_stream`` is its raw handle."""
         return torch.cuda.Stream(self.where)
 
-    def on(self, stream: Any) -> AbstractContextManager[Any]:
+    def on(self, stream: Stream) -> AbstractContextManager[Any]:
         """A block in which PyTorch works on a stream of this device."""
         return torch.cuda.stream(stream)
 
@@ -68,7 +69,7 @@ class Device:
         """A page-locked buffer on the host, from and to which copies need not wait."""
         return torch.zeros(tuple(shape), dtype=dtype, pin_memory=True)
 
-    def capture(self, stream: Any, launch: Callable[[], Tensors]) -> Callable[[], Tensors]:
+    def capture(self, stream: Stream, launch: Callable[[], Tensors]) -> Callable[[], Tensors]:
         """Record what ``launch`` enqueues as a CUDA graph.
 
         The graphs of one device share their scratch memory: they never run at the same time on

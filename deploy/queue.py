@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from deploy.device import Device, Tensors
+from deploy.device import Device, Stream, Tensors
 from deploy.runtimes import DeviceTimes
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -41,7 +41,7 @@ class Work:
     held: Any = None
 
 
-Build = Callable[[Shapes, int, Any], Work]
+Build = Callable[[Shapes, int, Stream], Work]
 
 
 @dataclass
@@ -66,7 +66,7 @@ class _Slot:
 class _Lane:
     """One stream with its slots, the least recently used first."""
 
-    def __init__(self, stream: Any) -> None:
+    def __init__(self, stream: Stream) -> None:
         self.stream = stream
         self.slots: OrderedDict[tuple[tuple[str, tuple[int, ...]], ...], _Slot] = OrderedDict()
 

@@ -4,8 +4,8 @@
 host took to enqueue the same runs. ``e2e_*_ms`` is from arrays to arrays: pinned copies, run, and one wait.
 Each is measured with and without a CUDA graph where the runtime has one (the condition ``graph``).
 Candidates take turns as for ``latency``. Two flags are trtexec's (NVIDIA's sampleReporting.cpp):
-``host_bound`` where enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host; ``unstable`` where the
-coefficient of variation is above 2.5 %.
+``host_bound`` where enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host;
+``unstable`` where the coefficient of variation is above 2.5 %.
 """
 
 from __future__ import annotations

@@ -17,7 +17,7 @@ import torch
 from compress.errors import UserError
 from compress.store import default_root
 from deploy import session
-from deploy.device import Device, Tensors
+from deploy.device import Device, Stream, Tensors
 from deploy.graph import facts as graph_facts
 from deploy.queue import Queue, Shapes, Work
 
@@ -129,7 +129,7 @@ class OnDevice:
         self.session = None
         self.device.release()
 
-    def work(self, shapes: Shapes, number: int, stream: Any) -> Work:
+    def work(self, shapes: Shapes, number: int, stream: Stream) -> Work:
         """Buffers for one set of shapes, bound at their addresses."""
         binding = self.session.io_binding()
         inputs = {

@@ -14,7 +14,7 @@ import torch
 from compress import catalog, environment
 from compress.errors import UserError
 from compress.model import checkpoint
-from deploy.device import Device, Tensors
+from deploy.device import Device, Stream, Tensors
 from deploy.graph import facts as graph_facts
 from deploy.queue import Queue, Shapes, Work
 from deploy.runtimes import DeviceMemory, TensorSpec
@@ -153,7 +153,7 @@ class Runner(Queued):
     def _dtype(self, given: torch.dtype) -> torch.dtype:
         return _HALF.get(self._precision, given) if given.is_floating_point else given
 
-    def _work(self, gpu: Device, shapes: Shapes, number: int, stream: Any) -> Work:
+    def _work(self, gpu: Device, shapes: Shapes, number: int, stream: Stream) -> Work:
         """Fixed input buffers, and the model on them: as it is, or recorded."""
         types = {one.name: getattr(torch, one.dtype) for one in self._inputs}
         buffers = {name: gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()}

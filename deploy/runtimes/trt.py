@@ -18,7 +18,7 @@ import torch
 from compress import catalog, environment
 from compress.errors import UserError
 from compress.model import checkpoint
-from deploy.device import Device, Tensors
+from deploy.device import Device, Stream, Tensors
 from deploy.queue import Queue, Shapes, Work
 from deploy.runtimes import DeviceMemory, TensorSpec
 from deploy.runtimes._queued import Queued
@@ -62,7 +62,7 @@ class Runner(Queued):
             return str(reason)
         return None
 
-    def configure(self, *, graph: bool = True, contexts: int = 1, **options: Any) -> None:
+    def configure(self, *, graph: bool = True, contexts: int = 1, **options: object) -> None:
         """Take graph and contexts.
 
         Raises:
@@ -187,7 +187,7 @@ class Runner(Queued):
             for name, array in found.items()
         }
 
-    def _work(self, shapes: Shapes, number: int, stream: Any) -> Work:
+    def _work(self, shapes: Shapes, number: int, stream: Stream) -> Work:
         """A context with its profile, shapes and addresses, and, where wanted, the graph of one run."""
         handle = stream.cuda_stream
         context = self._context(number)
@@ -198,7 +198,7 @@ class Runner(Queued):
         for name, shape in shapes.items():
             self._must(context.set_input_shape(name, shape), f"shape {shape} of input '{name}'")
             inputs[name] = self._device.empty(shape, self._types[name]).zero_()
-        unknown = context.infer_shapes()
+        unknown = list(context.infer_shapes())
         outputs = {
             one.name: self._device.empty(
                 self._known(one.name, context.get_tensor_shape(one.name), unknown), self._types[one.name]
@@ -249,7 +249,8 @@ class Runner(Queued):
         return sizes
 
     def _input(self, name: str) -> TensorSpec:
-        sizes = tuple(self._engine.get_tensor_shape(name))
+        engine = self._engine
+        sizes = tuple(engine.get_tensor_shape(name))
         limits = {
             axis: max(profile.inputs[name].max[axis] for profile in self._profiles)
             for axis, size in enumerate(sizes)
@@ -259,7 +260,8 @@ class Runner(Queued):
         return TensorSpec(name, _border(self._types[name]), shape, tuple(limits.items()))
 
     def _output(self, name: str) -> TensorSpec:
-        shape = tuple(None if size < 0 else size for size in self._engine.get_tensor_shape(name))
+        engine = self._engine
+        shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
         return TensorSpec(name, _border(self._types[name]), shape)
 
     def device_memory(self) -> DeviceMemory:
