@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import json
+import os
 import subprocess
 import sys
 import uuid
@@ -39,10 +40,10 @@ def held(index: int) -> Iterator[Context]:
     Raises:
         UserError: there can be no context; the message says why.
     """
+    path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]
     with subprocess.Popen(
         [sys.executable, "-P", "-m", "bench.context", str(index)],
-        env=None,
-        cwd=Path(__file__).resolve().parent.parent,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,

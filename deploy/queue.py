@@ -191,6 +191,8 @@ class Queue:
         # Buffers are made and used on one stream: the allocator never hands one out while it is in use.
         with self._device.current(), self._device.on(lane.stream):
             work = self._build(dict(key), number, lane.stream)
+            if work.replay is None:
+                work.launch()  # whatever is done only once (compiling, choosing kernels) is done here
             stagings = [
                 _Staging(
                     inputs={

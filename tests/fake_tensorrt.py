@@ -1,221 +1,256 @@
-"""A TensorRT that computes with a Python function and refuses every call that comes in a wrong order."""
+"""A stand-in for TensorRT where only a GPU could answer: engines that remember what they were built with.
+
+Only names of ``deploy.tensorrt.names`` are here, and those that a version lacks are left out, so that
+the adapter meets the same presence and absence as with the real module (``test_tensorrt_contract``
+holds those names against the real ones).
+"""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable
-from types import SimpleNamespace
+import json
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-import fake_cuda
-import numpy as np
+import onnx
 
-Compute = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
-NUMPY = {"INT64": np.int64, "INT32": np.int32, "FLOAT": np.float32, "HALF": np.float16}
+from deploy.tensorrt.gpu import Gpu
 
-
-class Mode(enum.Enum):
-    INPUT = 1
-    OUTPUT = 2
+H200 = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=150 << 30, driver="580.10", cuda="13.0")
 
 
-class Strategy(enum.Enum):
-    STATIC = 0
-    USER_MANAGED = 2
+def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refuses: str = "") -> ModuleType:
+    """A module like TensorRT of a version.
 
+    Args:
+        version: 8.x lacks typed networks, 11.x the precision flags.
+        report: the inspector's answer; None: no engine opens again.
+        refuses: what the builder says instead of giving an engine.
+    """
+    major = int(version.split(".")[0])
+    trt = ModuleType("tensorrt")
+    trt.built = []  # type: ignore[attr-defined]  # what each engine was built with, for the tests
 
-class EngineStat(enum.Enum):
-    TOTAL_WEIGHTS_SIZE = 0
+    class Severity(enum.Enum):
+        INTERNAL_ERROR, ERROR, WARNING, INFO, VERBOSE = range(5)
 
+    class ILogger:
+        def __init__(self) -> None:
+            self.ready = True
 
-DataType = enum.Enum("DataType", [*NUMPY, "FP8"])
+    ILogger.Severity = Severity  # type: ignore[attr-defined]
 
+    class IProgressMonitor:
+        def __init__(self) -> None:
+            self.ready = True
 
-class Context:
-    """Shapes, then addresses, then execution; all on the engine's device."""
+    flags = ["TF32", "REFIT", "VERSION_COMPATIBLE"]
+    flags += ["FP16", "INT8"] if major < 11 else []
+    flags += ["BF16", "FP8"] if major == 10 else []
+    flags += ["STRIP_PLAN", "WEIGHT_STREAMING"] if major >= 10 else []
+    BuilderFlag = enum.Enum("BuilderFlag", flags)  # type: ignore[misc]
+    creation = (["EXPLICIT_BATCH"] if major < 11 else []) + (["STRONGLY_TYPED"] if major >= 10 else [])
+    Creation = enum.IntEnum("Creation", [(name, i) for i, name in enumerate(creation)])  # type: ignore[misc]
+    levels = ["NONE", "AMPERE_PLUS", *(["SAME_COMPUTE_CAPABILITY"] if major >= 10 else [])]
 
-    def __init__(self, engine: Engine) -> None:
-        self.engine = engine
-        self.profile: int | None = None
-        self.shapes: dict[str, tuple[int, ...]] = {}
-        self.addresses: dict[str, int] = {}
-        self.memory: tuple[int, int] | None = None
-        self.executed = 0
+    class Tensor:
+        def __init__(self, name: str, shape: tuple[int, ...]) -> None:
+            self.name, self.shape = name, shape
 
-    def _check_device(self) -> None:
-        assert fake_cuda.Device.now[-1:] == [self.engine.device], "another device is current"
+    class Network:
+        def __init__(self, flags: int) -> None:
+            self.flags = flags
+            self.tensors: list[Tensor] = []
 
-    def set_device_memory(self, address: int, size: int) -> None:
-        assert size >= self.engine.scratch
-        self.memory = (address, size)
+        @property
+        def num_inputs(self) -> int:
+            return len(self.tensors)
 
-    def set_optimization_profile_async(self, index: int, handle: int) -> bool:
-        self._check_device()
-        assert handle in fake_cuda.Stream.by_handle
-        assert self.memory is not None, "a profile was set before there was scratch memory"
-        self.profile = index
-        self.shapes.clear()
-        return index < len(self.engine.profiles)
+        def get_input(self, index: int) -> Tensor:
+            return self.tensors[index]
 
-    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
-        assert self.profile is not None, "a shape was set before the profile"
-        low, _, high = self.engine.profiles[self.profile][name]
-        self.shapes[name] = tuple(shape)
-        return all(a <= b <= c for a, b, c in zip(low, shape, high, strict=True))
+    class ParserError:
+        def __init__(self, node: int, desc: str) -> None:
+            self._node, self._desc = node, desc
 
-    def infer_shapes(self) -> list[str]:
-        return [name for name in self.engine.inputs if name not in self.shapes]
+        def node(self) -> int:
+            return self._node
 
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        if name in self.shapes:
-            return self.shapes[name]
-        batch, length = self.shapes["input_ids"]
-        return tuple({"B": batch, "L": length}.get(one, one) for one in self.engine.outputs[name])
+        def desc(self) -> str:
+            return self._desc
 
-    def set_tensor_address(self, name: str, address: int) -> bool:
-        assert not self.infer_shapes(), "an address was set before the shapes"
-        self.addresses[name] = address
-        return True
+    if major >= 10:
+        ParserError.node_name = lambda self: "named"  # type: ignore[attr-defined]
+        ParserError.node_operator = lambda self: "Einsum"  # type: ignore[attr-defined]
 
-    def execute_async_v3(self, handle: int) -> bool:
-        self._check_device()
-        assert self.memory is not None
-        assert not self.infer_shapes()
-        missing = set(self.engine.types) - set(self.addresses)
-        assert not missing, f"execution without an address for {missing}"
-        self.executed += 1
-        addresses = dict(self.addresses)
-        shapes = {name: self.get_tensor_shape(name) for name in self.engine.types}
+    class OnnxParser:
+        def __init__(self, network: Network, logger: ILogger) -> None:
+            if not logger.ready:
+                raise TypeError("the logger was not made")
+            self.network, self.errors = network, []  # type: ignore[var-annotated]
 
-        def kernel() -> None:
-            arrays = {
-                name: fake_cuda.at(addresses[name], shapes[name], self.engine.numpy(name))
-                for name in self.engine.types
+        def parse_from_file(self, model: str) -> bool:
+            graph = onnx.load(model).graph
+            self.errors = [
+                ParserError(i, "no importer") for i, node in enumerate(graph.node) if node.op_type == "Einsum"
+            ]
+            self.network.tensors = [
+                Tensor(one.name, tuple(size.dim_value or -1 for size in one.type.tensor_type.shape.dim))
+                for one in graph.input
+            ]
+            return not self.errors
+
+        @property
+        def num_errors(self) -> int:
+            return len(self.errors)
+
+        def get_error(self, index: int) -> ParserError:
+            return self.errors[index]
+
+    class Cache:
+        def __init__(self, content: bytes) -> None:
+            self.content = content
+
+        def serialize(self) -> bytes:
+            return self.content + b"+timed"
+
+    class Optimization:
+        def __init__(self) -> None:
+            self.shapes: dict[str, Any] = {}
+
+        def set_shape(self, input: str, min: Any, opt: Any, max: Any) -> None:
+            self.shapes[input] = (min, opt, max)
+
+    class Config:
+        def __init__(self) -> None:
+            self.flags = {"TF32"}
+            self.profiles: list[Optimization] = []
+            self.cache: Cache | None = None
+            self.workspace: int | None = None
+            self.builder_optimization_level = 3
+            self.hardware_compatibility_level: Any = None
+            self.profiling_verbosity: Any = None
+
+        def set_flag(self, flag: Any) -> None:
+            self.flags.add(flag.name)
+
+        def clear_flag(self, flag: Any) -> None:
+            self.flags.discard(flag.name)
+
+        def set_memory_pool_limit(self, pool: Any, pool_size: int) -> None:
+            self.workspace = pool_size
+
+        def add_optimization_profile(self, profile: Optimization) -> int:
+            self.profiles.append(profile)
+            return len(self.profiles) - 1
+
+        def create_timing_cache(self, serialized_timing_cache: bytes) -> Cache | None:
+            return None if serialized_timing_cache == b"of another GPU" else Cache(serialized_timing_cache)
+
+        def set_timing_cache(self, cache: Cache, ignore_mismatch: bool) -> bool:
+            self.cache = cache
+            return not ignore_mismatch
+
+        def get_timing_cache(self) -> Cache | None:
+            return self.cache
+
+    if major >= 10:
+        Config.progress_monitor = None  # type: ignore[attr-defined]
+
+    class Builder:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
+
+        def create_network(self, flags: int) -> Network:
+            return Network(flags)
+
+        def create_builder_config(self) -> Config:
+            return Config()
+
+        def create_optimization_profile(self) -> Optimization:
+            return Optimization()
+
+        def build_serialized_network(self, network: Network, config: Config) -> bytes | None:
+            watch = getattr(config, "progress_monitor", None)
+            if watch is not None:
+                watch.phase_start("Building", None, 2)
+                going = all(watch.step_complete("Building", i) for i in range(2))
+                watch.phase_finish("Building")
+                if not going:
+                    return None
+            if refuses:
+                self.logger.log(Severity.ERROR, refuses)
+                return None
+            what = {
+                "network": network.flags,
+                "flags": sorted(config.flags),
+                "profiles": [one.shapes for one in config.profiles],
+                "workspace": config.workspace,
+                "level": config.builder_optimization_level,
+                "hardware": getattr(config.hardware_compatibility_level, "name", None),
+                "timings": config.cache.content.decode() if config.cache else None,
+                "verbosity": config.profiling_verbosity.name,
             }
-            found = self.engine.compute({name: arrays[name] for name in self.engine.inputs})
-            for name, array in found.items():
-                arrays[name][...] = array
+            trt.built.append(what)  # type: ignore[attr-defined]
+            return json.dumps(what).encode()
 
-        fake_cuda.Stream.by_handle[handle].enqueue(kernel)
-        return True
+    class Inspector:
+        def get_engine_information(self, format: Any) -> str:
+            return json.dumps(report)
 
+    class Engine:
+        def create_engine_inspector(self) -> Inspector:
+            return Inspector()
 
-class Context8(Context):
-    """TensorRT 8: scratch memory is an attribute."""
+    class Runtime:
+        def __init__(self, logger: Any) -> None:
+            self.logger = logger
 
-    set_device_memory = None  # type: ignore[assignment]
+        def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
+            return None if report is None else Engine()
 
-    def __getattribute__(self, name: str) -> Any:
-        if name == "set_device_memory":
-            raise AttributeError(name)
-        return super().__getattribute__(name)
-
-    @property
-    def device_memory(self) -> int:
-        assert self.memory is not None
-        return self.memory[0]
-
-    @device_memory.setter
-    def device_memory(self, address: int) -> None:
-        self.memory = (address, self.engine.scratch)
-
-
-class Engine:
-    """Inputs, outputs, types and profiles around a function."""
-
-    def __init__(
-        self,
-        compute: Compute,
-        *,
-        inputs: list[str],
-        outputs: dict[str, tuple[Any, ...]],
-        profiles: list[tuple[tuple[int, int], ...]],
-        integers: str = "INT64",
-        floats: str = "FLOAT",
-        scratch: int = 4096,
-        scratch_by_profile: list[int] | None = None,
-    ) -> None:
-        self.compute = compute
-        self.inputs, self.outputs = inputs, outputs
-        self.profiles = [dict.fromkeys(inputs, one) for one in profiles]
-        self.types = {**dict.fromkeys(inputs, integers), **dict.fromkeys(outputs, floats)}
-        self.scratch = scratch
-        self._by_profile = scratch_by_profile or [scratch] * len(profiles)
-        self.contexts: list[Context] = []
-        self.device = -1
-        self.num_io_tensors = len(self.types)
-        self.num_optimization_profiles = len(profiles)
-        self.device_memory_size_v2 = scratch
-
-    def numpy(self, name: str) -> Any:
-        return NUMPY[self.types[name]]
-
-    def get_tensor_name(self, index: int) -> str:
-        return list(self.types)[index]
-
-    def get_tensor_mode(self, name: str) -> Mode:
-        return Mode.INPUT if name in self.inputs else Mode.OUTPUT
-
-    def get_tensor_dtype(self, name: str) -> Any:
-        return DataType[self.types[name]]
-
-    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
-        return (
-            (-1, -1)
-            if name in self.inputs
-            else tuple(-1 if isinstance(n, str) else n for n in self.outputs[name])
-        )
-
-    def get_tensor_profile_shape(self, name: str, index: int) -> list[tuple[int, ...]]:
-        return list(self.profiles[index][name])
-
-    def get_device_memory_size_for_profile_v2(self, index: int) -> int:
-        return self._by_profile[index]
-
-    def get_engine_stat(self, stat: EngineStat) -> int:
-        return 1234
-
-    def create_execution_context(self, strategy: Strategy) -> Context:
-        assert strategy is Strategy.USER_MANAGED
-        assert fake_cuda.Device.now[-1:] == [self.device]
-        self.contexts.append(Context(self))
-        return self.contexts[-1]
+    members: dict[str, Any] = {
+        "__version__": version,
+        "ILogger": ILogger,
+        "Builder": Builder,
+        "NetworkDefinitionCreationFlag": Creation,
+        "INetworkDefinition": Network,
+        "ITensor": Tensor,
+        "OnnxParser": OnnxParser,
+        "ParserError": ParserError,
+        "IOptimizationProfile": Optimization,
+        "IBuilderConfig": Config,
+        "ITimingCache": Cache,
+        "BuilderFlag": BuilderFlag,
+        "HardwareCompatibilityLevel": enum.Enum("HardwareCompatibilityLevel", levels),
+        "MemoryPoolType": enum.Enum("MemoryPoolType", ["WORKSPACE"]),
+        "ProfilingVerbosity": enum.Enum("ProfilingVerbosity", ["DETAILED"]),
+        "LayerInformationFormat": enum.Enum("LayerInformationFormat", ["JSON"]),
+        "Runtime": Runtime,
+        "ICudaEngine": Engine,
+        "EngineInspector": Inspector,
+    }
+    if major >= 10:
+        members["IProgressMonitor"] = IProgressMonitor
+    for name, value in members.items():
+        setattr(trt, name, value)
+    return trt
 
 
-class Engine8(Engine):
-    """TensorRT 8: the names of its time, INT32 for token ids."""
+def install(monkeypatch: Any, trt: ModuleType, device: Gpu | None = H200) -> None:
+    """Let the adapter find this module and this GPU."""
+    import importlib.machinery
+    import sys
 
-    def __init__(self, compute: Compute, **given: Any) -> None:
-        super().__init__(compute, integers="INT32", **given)
-        self.device_memory_size = self.scratch
-        del self.device_memory_size_v2
+    from deploy.tensorrt import gpu
 
-    def __getattribute__(self, name: str) -> Any:
-        if name in ("create_execution_context", "get_device_memory_size_for_profile_v2", "get_engine_stat"):
-            raise AttributeError(name)
-        return super().__getattribute__(name)
-
-    def create_execution_context_without_device_memory(self) -> Context:
-        assert fake_cuda.Device.now[-1:] == [self.device]
-        self.contexts.append(Context8(self))
-        return self.contexts[-1]
+    trt.__spec__ = importlib.machinery.ModuleSpec("tensorrt", None)
+    monkeypatch.setitem(sys.modules, "tensorrt", trt)
+    monkeypatch.setattr(gpu, "describe", lambda index=0: device if index == 0 else None)
+    monkeypatch.setattr(gpu, "count", lambda: 0 if device is None else 1)
 
 
-class Library:
-    """What ``deploy.tensorrt.binding.load`` gives: one engine, whatever the bytes are."""
-
-    def __init__(self, engine: Engine | None, *, version: str = "10.16.1") -> None:
-        self.engine = engine
-        self.said: list[str] = [] if engine is not None else ["Magic tag does not match"]
-        self.can = SimpleNamespace(name=f"TensorRT {version}", version=version)
-        new = isinstance(engine, Engine) and not isinstance(engine, Engine8)
-        extra = {"ExecutionContextAllocationStrategy": Strategy, "EngineStat": EngineStat} if new else {}
-        self.trt = SimpleNamespace(**extra)
-        self.deserialized = 0
-
-    def deserialize(self, content: bytes) -> tuple[object, Engine | None]:
-        assert fake_cuda.Device.now, "an engine was deserialized with no device made current"
-        self.deserialized += 1
-        if self.engine is not None:
-            self.engine.device = fake_cuda.Device.now[-1]
-        return object(), self.engine
+def timing_files(store: Path) -> list[Path]:
+    """The timing caches in a store."""
+    return sorted((store / "caches").rglob("*.timing"))

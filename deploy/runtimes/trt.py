@@ -83,6 +83,11 @@ class Runner(Queued):
         self._passport = passports.read(self.artifact)
         self._device = Device(self.device)
         reason = passports.check(self._passport, binding.here(self._passport.flavor, self._device.name))
+        if reason is None and self._passport.options.strip_plan:
+            reason = (
+                "the engine was built without its weights (strip_plan), and nothing here puts them back: build "
+                "it without that option"
+            )
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
         self._library = binding.load(self._passport.flavor)

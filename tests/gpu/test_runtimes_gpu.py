@@ -5,8 +5,6 @@ Run with ``pytest -m gpu tests/gpu``; each part is skipped where its library is 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -57,7 +55,7 @@ def expected(artifacts: dict[str, Artifact]) -> dict[tuple[int, int], np.ndarray
 
 
 def agrees(opened: Runner, expected: dict[tuple[int, int], np.ndarray], tolerance: float) -> None:
-    """The same logits for every size, in an order that comes back to the first, and again by submitted runs."""
+    """The same logits for every size, in an order that comes back to the first, also after submitted runs."""
     for size in SIZES:
         np.testing.assert_allclose(opened.infer(feed(*size))["logits"], expected[size], atol=tolerance)
     for size in SIZES * 4:
@@ -142,15 +140,15 @@ def test_the_tensorrt_provider_agrees(artifacts: Any, expected: Any) -> None:
 
 
 @pytest.fixture(scope="module")
-def engine(artifacts: Any, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Artifact]:
+def engine(artifacts: Any, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     """An FP16 engine with two profiles, built here."""
     pytest.importorskip("tensorrt")
     out = tmp_path_factory.mktemp("engine") / "engine"
     rows = tiny_deploy.text_rows(16)
     given = {
-        "profile": ["batch=1:4:8,length=1:8:16", "batch=1:4:8,length=17:32:64"],
+        "profiles": ["batch=1:4:8,length=1:8:16", "batch=1:4:8,length=17:32:64"],
     }
-    yield tiny_deploy.run("build_tensorrt", artifacts["half"], out, rows, **given).artifact
+    return tiny_deploy.run("build_tensorrt", artifacts["half"], out, rows, **given).artifact
 
 
 @pytest.mark.parametrize("graph", [False, True])

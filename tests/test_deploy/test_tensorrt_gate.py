@@ -171,7 +171,7 @@ def test_the_compiler_takes_it(name: str, graphs: Any, tmp_path: Path) -> None:
 
 
 def test_both_attentions_of_a_pruned_graph_are_seen(graphs: Any) -> None:
-    """Three heads of eight in one layer, four in the other: two attention blocks, twelve products and a head."""
+    """Three heads of eight in one layer, four in the other: two attention blocks, 2 x 6 + 2 products."""
     source, _ = graphs("pruned", {}, [FP16])
     model = graph.load(source.file(graph_facts.MODEL))
     assert asked.attention_blocks(model) == 2
