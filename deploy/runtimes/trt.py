@@ -85,8 +85,8 @@ class Runner(Queued):
         reason = passports.check(self._passport, binding.here(self._passport.flavor, self._device.name))
         if reason is None and self._passport.options.strip_plan:
             reason = (
-                "the engine was built without its weights (strip_plan), and nothing here puts them back: build "
-                "it without that option"
+                "the engine was built without its weights (strip_plan), and nothing here puts them back: "
+                "build it without that option"
             )
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")

@@ -1,4 +1,4 @@
-"""Every runtime on a CUDA device: parity with PyTorch eager, graphs that replay what eager computes, sane memory.
+"""Every runtime on a CUDA device: parity with PyTorch, graphs that replay what eager computes, sane memory.
 
 Run with ``pytest -m gpu tests/gpu``; each part is skipped where its library is not there.
 """

@@ -318,6 +318,35 @@ def test_closing_lets_go_of_everything(
         np.testing.assert_array_equal(runner.infer(feed(2, 5))["logits"], first)
 
 
+def test_an_engine_without_weights_is_refused(
+    artifact: Artifact, engine: fake_engine.Engine, install: Install, tmp_path: Path
+) -> None:
+    """A stripped engine would compute with nothing."""
+    library = install(engine)
+    folder = tmp_path / "stripped"
+    shutil.copytree(artifact.path, folder)
+    (folder / "manifest.json").unlink()
+    found = passports.read(artifact)
+    options = found.options.model_copy(update={"strip_plan": True})
+    passports.write(folder, found.model_copy(update={"options": options}))
+    stripped = tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
+    with pytest.raises(UserError, match="built without its weights"), trt.Runner(stripped, "cuda", 1):
+        pass
+    assert library.deserialized == 0
+
+
+def test_an_engine_runs_on_the_gpu_unless_told_otherwise(
+    artifact: Artifact, engine: fake_engine.Engine, install: Install
+) -> None:
+    """Nothing was said about the device: an engine's is CUDA, a graph's the CPU."""
+    from deploy.predictor import Predictor
+
+    install(engine)
+    with Predictor(artifact, threads=1) as predictor:
+        assert predictor.provenance()["provider"] == "tensorrt"
+        assert predictor.predict(["good film"])[0].label in predictor.labels
+
+
 def test_a_type_that_arrays_cannot_hold_is_refused(
     artifact: Artifact, compute: fake_engine.Compute, install: Install
 ) -> None:
