@@ -86,12 +86,16 @@ def judge_shared(
     problems: list[str] = []
     wanted, found = facts.get("wanted", {}), facts.get("found", {})
     for owner, names in wanted.items():
+        lost: dict[str, list[str]] = {}
         for name in names:
-            if found.get(name):
-                continue
-            said = f"{owner} wants {name}, which does not load here: {remedy(name)}"
-            if owner == _TENSORRT and name.startswith("libnv"):
-                # The provider is an option that nothing needs: what fights it is said below, in one sentence.
+            if not found.get(name):
+                lost.setdefault(remedy(name), []).append(name)
+        for command, missing in lost.items():
+            verb = "does" if len(missing) == 1 else "do"
+            said = f"{owner} wants {', '.join(missing)}, which {verb} not load here: {command}"
+            if (
+                owner == _TENSORRT
+            ):  # an option that nothing needs; what fights it is said below, in one sentence
                 notes.append(f"{said} (only for the provider 'tensorrt' of runtime 'ort')")
             else:
                 (problems if has_gpu else notes).append(said)

@@ -7,7 +7,9 @@ it cannot create. Whatever the libraries themselves print is caught and reported
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -59,7 +61,8 @@ def _onnxruntime() -> dict[str, Any]:
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     if hasattr(onnxruntime, "preload_dlls"):  # as the runtime does before it opens a session on a GPU
-        onnxruntime.preload_dlls()
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
     listed = onnxruntime.get_available_providers()
     working = []
     for provider in listed:

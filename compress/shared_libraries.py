@@ -6,12 +6,13 @@ entries of an ELF file). That decides what works together; the metadata of distr
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import importlib
 import importlib.util
+import io
 import re
 from collections.abc import Iterable, Sequence
-from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -51,7 +52,9 @@ def wishes(files: Iterable[Path]) -> list[str]:
     """NVIDIA's libraries among those that some binaries want, each once."""
     found: dict[str, None] = {}
     for file in files:
-        with suppress(ValueError):  # a damaged wheel shows when it is loaded, which is tried as well
+        with contextlib.suppress(
+            ValueError
+        ):  # a damaged wheel shows when it is loaded, which is tried as well
             found |= dict.fromkeys(name for name in needed(file) if _OF_NVIDIA.match(name))
     return list(found)
 
@@ -110,7 +113,7 @@ def examine() -> dict[str, Any]:
     if asked:
         # PyTorch and TensorRT load the libraries of their own wheels, ONNX Runtime on request.
         for module in ("torch", "tensorrt", "onnxruntime"):
-            with suppress(Exception):
+            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
                 loaded = importlib.import_module(module)
                 if hasattr(loaded, "preload_dlls"):
                     loaded.preload_dlls()

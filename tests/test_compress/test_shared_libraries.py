@@ -171,6 +171,16 @@ def test_another_tensorrt_than_the_provider_wants() -> None:
     assert any("wants libnvinfer.so.10, which does not load" in note for note in notes)
 
 
+def test_what_one_command_mends_is_one_sentence() -> None:
+    """Two lost libraries of one wheel are named together; those of the optional provider are notes."""
+    notes, problems = judge(_facts(libcublas_so_13=None, libcudart_so_13=None))
+    assert problems == [
+        f"{CUDA} wants libcublas.so.13, libcudart.so.13, which do not load here: "
+        "pip install 'onnxruntime-gpu[cuda,cudnn]'"
+    ]
+    assert any(note.startswith(f"{TENSORRT} wants libcudart.so.13") for note in notes)
+
+
 def test_cuda_majors_that_differ() -> None:
     """ONNX Runtime's against PyTorch's and against the driver's."""
     torch = Proof(facts={"cuda_build": "12.8", "devices": []})
