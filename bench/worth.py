@@ -80,17 +80,15 @@ def answers(report: Report) -> list[Worth]:
     Returns:
         Nothing where the report has no such pair or kept no samples.
     """
-    generator = np.random.default_rng([report.seed, 11])
-    rounds = int(report.config.get("rounds", 0))
-    if rounds < 2:
+    runs = int(report.config.get("runs", 0))
+    if runs < 1:
         return []
-    draws = stats.resample_rounds(rounds, generator)
     found = []
     for int8 in _of(report, _INT8):
         for half in _of(report, _HALF):
             if int8.runtime != half.runtime or int8.device != half.device:
                 continue
-            found += _pair(report, int8, half, rounds, draws)
+            found += _pair(report, int8, half, runs)
     return found
 
 
@@ -98,7 +96,7 @@ def _of(report: Report, precisions: tuple[str, ...]) -> list[Candidate]:
     return [one for one in report.candidates if one.provenance.get("precision") in precisions]
 
 
-def _pair(report: Report, int8: Candidate, half: Candidate, rounds: int, draws: np.ndarray) -> list[Worth]:
+def _pair(report: Report, int8: Candidate, half: Candidate, runs: int) -> list[Worth]:
     found = []
     for metric in _TIMES:
         mine = {
@@ -116,9 +114,10 @@ def _pair(report: Report, int8: Candidate, half: Candidate, rounds: int, draws: 
         for key in both:
             if "yes" in graphs and dict(key).get("graph") == "no":
                 continue
-            a, b = _rounds(mine[key], rounds), _rounds(theirs[key], rounds)
-            if a is None or b is None:
+            a, b = _rounds(mine[key], runs), _rounds(theirs[key], runs)
+            if a is None or b is None or a.shape != b.shape:
                 continue
+            draws = stats.resample_rounds(len(a), np.random.default_rng([report.seed, 11]))
             ratio, interval = stats.ratio_of_medians(a, b, draws)
             found.append(
                 Worth(
@@ -141,11 +140,11 @@ def _key(one: Measurement) -> tuple[tuple[str, int | str], ...]:
     return tuple(sorted(one.conditions.items()))
 
 
-def _rounds(one: Measurement, rounds: int) -> np.ndarray | None:
-    """Samples as [rounds, runs]; None where they are not whole rounds."""
-    if not one.samples or len(one.samples) % rounds:
+def _rounds(one: Measurement, runs: int) -> np.ndarray | None:
+    """Samples as [rounds, runs]; None where they are not whole rounds, or fewer than two."""
+    if len(one.samples) < 2 * runs or len(one.samples) % runs:
         return None
-    return np.array(one.samples).reshape(rounds, -1)
+    return np.array(one.samples).reshape(-1, runs)
 
 
 def _accuracy(report: Report, int8: str, half: str) -> float | None:

@@ -60,6 +60,7 @@ def _onnxruntime() -> dict[str, Any]:
     content = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
     if hasattr(onnxruntime, "preload_dlls"):  # as the runtime does before it opens a session on a GPU
         with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
             onnxruntime.preload_dlls()

@@ -1,8 +1,9 @@
 """Time on the GPU: between device events, of enqueuing on the host, and from end to end; never mixed.
 
-``gpu_*_ms`` is one run between two events on its stream, inputs on the device. ``enqueue_*_ms`` is what the
-host took to enqueue the same runs. ``e2e_*_ms`` is from arrays to arrays: pinned copies, run, and one wait.
-Each is measured with and without a CUDA graph where the runtime has one (the condition ``graph``).
+``gpu_*_ms`` is one run between two events on its idle stream, inputs on the device (the launch of the first
+kernel is in it). ``enqueue_*_ms`` is what the host took to enqueue the same runs. ``e2e_*_ms`` is from arrays
+to arrays: pinned copies, run, and one wait. Each is measured with and without a CUDA graph where the runtime
+has one (the condition ``graph``).
 Candidates take turns as for ``latency``. Two flags are trtexec's (NVIDIA's sampleReporting.cpp):
 ``host_bound`` where enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host;
 ``unstable`` where the coefficient of variation is above 2.5 %.

@@ -177,6 +177,14 @@ def test_a_gpu_in_use_is_measured_only_when_shared(machine: fake_nvml.Library, t
     json.dumps(record)
 
 
+def test_the_option_reaches_the_configuration() -> None:
+    """``--shared`` is the configuration's ``shared``; without it a GPU in use is refused."""
+    from bench.cli import _config
+
+    assert _config(None, None, None, shared=True).shared is True
+    assert _config(None, None, None).shared is False
+
+
 def test_too_little_memory_is_found_before_anything_is_opened(
     machine: fake_nvml.Library, tmp_path: Path
 ) -> None:

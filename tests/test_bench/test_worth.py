@@ -44,7 +44,7 @@ def report(
         candidates=(candidate("half", "fp16"), candidate("int8", "int8", runtime)),
         baseline="half",
         measurements=tuple(measured),
-        config={"rounds": 2},
+        config={"runs": 2},
     )
 
 
@@ -99,6 +99,8 @@ def test_there_is_no_answer_without_a_pair() -> None:
     other = (candidate("half", "fp32"), candidate("int8", "int8"))
     assert worth.answers(good.model_copy(update={"candidates": other})) == []
     assert worth.answers(report([2.0] * 3, [4.0] * 3)) == []
+    assert worth.answers(report([2.0] * 2, [4.0] * 2)) == []
+    assert worth.answers(report([2.0] * 6, [4.0] * 4)) == []
     bare = tuple(one.model_copy(update={"samples": ()}) for one in good.measurements)
     assert worth.answers(good.model_copy(update={"measurements": bare})) == []
     assert worth.answers(good.model_copy(update={"config": {}})) == []
