@@ -140,7 +140,12 @@ class _Run:
         if "onnxruntime" in link.module.TOOLS:
             found["cpu"] = sorted(environment.cpu_flags())
         if hasattr(link.module, "machine"):
-            found["machine"] = link.module.machine(link.config)
+            try:
+                found["machine"] = link.module.machine(link.config)
+            except UserError:
+                # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
+                # key. What another machine shall run can be planned all the same.
+                found["machine"] = None
         return found
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:

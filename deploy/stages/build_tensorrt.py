@@ -19,6 +19,7 @@ from compress.stage import Context, StageConfig
 from deploy.encoder import Encoder, carry
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
+from deploy.graph.facts import GraphFacts
 from deploy.stages import half_precision
 from deploy.tensorrt import (
     asked,
@@ -118,74 +119,55 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     """
     device = _device(config)
     found = binding.load(config.flavor)
+    can = found.can
     options = BuildOptions(**{name: getattr(config, name) for name in BuildOptions.model_fields})
-    capabilities.check_options(found.can, options)
+    capabilities.check_options(can, options)
     facts = graph_facts.read(source)
-    refusal = precision.refuse(config.precision, facts.precision, facts.target, found.can)
-    if refusal is None and config.precision is not None and device is not None:
-        refusal = capabilities.refuse_precision(
-            config.precision, device.compute_capability, f"this GPU ({device.name})"
-        )
+    refusal = precision.refuse(config.precision, facts.precision, facts.target, can, device)
     if refusal is not None:
         raise UserError(f"{source.path}: {refusal}")
-    encoder = Encoder.open(source.path, ctx.task)
     model = graph.load(source.file(graph_facts.MODEL))
-    chosen = _profiles(model, encoder, facts, config, ctx)
-
+    chosen = _profiles(model, Encoder.open(source.path, ctx.task), facts, config, ctx)
     folder = source.path
     if (
-        found.can.strongly_typed
+        can.strongly_typed
         and config.precision in precision.HALVES
         and asked.floats(model) != config.precision
     ):
         folder = _make_half(source, config, ctx)
-        facts = _facts_of(folder)
+        facts = GraphFacts.model_validate_json((folder / graph_facts.FILE).read_bytes())
         model = graph.load(folder / graph_facts.MODEL)
-    parsing.refuse(parsing.problems(model, found.can), found.can.name)
-    onnx_file = folder / graph_facts.MODEL
-    request = binding.Request(
-        options=options,
-        profiles=chosen,
-        flags=precision.flags(config.precision, facts.precision, found.can),
-        tf32=config.precision == "tf32",
-    )
-    kept = _timing_file(ctx, found, device)
-    started = perf_counter()
-    try:
-        compiled = found.compile(onnx_file, request, timing.read(kept))
-    except binding.ParserRefusal as cause:
-        raise ModelError(parsing.explain(cause.problems, model, found.can.name)) from cause
-    seconds = perf_counter() - started
-    timings = timing.write(kept, compiled.timings) if kept and compiled.timings else None
+    parsing.refuse(parsing.problems(model, can), can.name)
+    flags = precision.flags(config.precision, facts.precision, can)
+    request = binding.Request(options, chosen, flags, tf32=config.precision == "tf32")
+    compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
 
-    (ctx.out / passport.ENGINE).write_bytes(compiled.plan)
-    wanted = asked.of_products(model)
-    if not found.can.strongly_typed and "fp16" in request.flags:
-        wanted = {node: "fp16" if held == "fp32" else held for node, held in wanted.items()}
-    inside, missing = _inside(found, compiled.plan, device)
+    (ctx.out / passport.ENGINE).write_bytes(compiled)
+    inside, missing = _inside(found, compiled, device)
+    blocks = asked.attention_blocks(model)
     made = Passport(
         flavor=config.flavor,
-        tensorrt=found.can.version,
+        tensorrt=can.version,
         gpu=device,
-        precision=facts.precision if found.can.strongly_typed else config.precision or facts.precision,
-        typing="strong" if found.can.strongly_typed else "flags",
+        precision=(config.precision or "fp32") if facts.precision == "fp32" else facts.precision,
+        typing="strong" if can.strongly_typed else "flags",
         options=options,
         profiles=chosen,
         layers=inside,
         layers_missing=missing,
         fused_attention=None if inside is None else layers.count_fused_attention(inside),
-        findings=() if inside is None else layers.findings(inside, wanted, asked.attention_blocks(model)),
-        onnx_sha256=artifacts.digest_file(onnx_file),
+        findings=() if inside is None else layers.findings(inside, _wanted(model, flags), blocks),
+        onnx_sha256=artifacts.digest_file(folder / graph_facts.MODEL),
         source_id=source.id,
         timing_cache=timings,
         engine_sha256=artifacts.digest_file(ctx.out / passport.ENGINE),
-        engine_bytes=len(compiled.plan),
+        engine_bytes=len(compiled),
         build_seconds=round(seconds, 3),
     )
     passport.write(ctx.out, made)
     for finding in made.findings:
         log.warning("%s", finding)
-    for name, value in summary.facts(made, asked.attention_blocks(model)).items():
+    for name, value in summary.facts(made, blocks).items():
         ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts)
@@ -218,7 +200,7 @@ def _device(config: Config) -> Gpu | None:
 
 
 def _profiles(
-    model: onnx.ModelProto, encoder: Encoder, facts: graph_facts.GraphFacts, config: Config, ctx: Context
+    model: onnx.ModelProto, encoder: Encoder, facts: GraphFacts, config: Config, ctx: Context
 ) -> tuple[profiles.Profile, ...]:
     """The profiles, given or from the data, checked against the graph and the data."""
     inputs, free = axes.free(model, encoder)
@@ -258,8 +240,35 @@ def _make_half(source: Artifact, config: Config, ctx: Context) -> Path:
     return folder
 
 
-def _facts_of(folder: Path) -> graph_facts.GraphFacts:
-    return graph_facts.GraphFacts.model_validate_json((folder / graph_facts.FILE).read_bytes())
+def _compile(
+    found: Binding,
+    onnx_file: Path,
+    model: onnx.ModelProto,
+    request: binding.Request,
+    device: Gpu | None,
+    ctx: Context,
+) -> tuple[bytes, str | None, float]:
+    """The serialized engine, the id of the timing cache that was kept, and the builder's seconds.
+
+    Raises:
+        ModelError: the parser does not take the graph.
+    """
+    kept = _timing_file(ctx, found, device)
+    started = perf_counter()
+    try:
+        compiled = found.compile(onnx_file, request, timing.read(kept))
+    except binding.ParserRefusal as cause:
+        raise ModelError(parsing.explain(cause.problems, model, found.can.name)) from cause
+    seconds = perf_counter() - started
+    timings = timing.write(kept, compiled.timings) if kept and compiled.timings else None
+    return compiled.plan, timings, seconds
+
+
+def _wanted(model: onnx.ModelProto, flags: frozenset[str]) -> dict[str, str]:
+    """The precision that every weight product shall have: by its types, or by the builder's flags."""
+    typed = asked.of_products(model)
+    half = next((one for one in precision.HALVES if one in flags), None)
+    return typed if half is None else {node: half if held == "fp32" else held for node, held in typed.items()}
 
 
 def _timing_file(ctx: Context, found: Binding, device: Gpu | None) -> Path | None:

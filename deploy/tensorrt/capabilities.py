@@ -159,23 +159,3 @@ def check_options(can: Capabilities, options: BuildOptions) -> None:
             f"{can.name} does not compile for compute capability {', '.join(unknown)}; it knows "
             f"{', '.join(can.compute_capabilities)}"
         )
-    if options.precision == "fp8":
-        for one in options.compute_capabilities:
-            if _order(one) < _order(FP8_FROM):
-                raise UserError(f"FP8 needs compute capability {FP8_FROM} or later; {one} was asked for")
-
-
-# Tensor cores with E4M3: Ada and Hopper on. BF16: Ampere on.
-FP8_FROM = "8.9"
-BF16_FROM = "8.0"
-
-
-def refuse_precision(precision: str, compute_capability: str, gpu: str) -> str | None:
-    """Why a GPU cannot compute in a precision, or None."""
-    needed = {"fp8": FP8_FROM, "bf16": BF16_FROM, "tf32": BF16_FROM}.get(precision)
-    if needed is None or _order(compute_capability) >= _order(needed):
-        return None
-    return (
-        f"{precision.upper()} needs compute capability {needed} or later; {gpu} has {compute_capability}: "
-        "use fp16, or int8"
-    )

@@ -67,7 +67,7 @@ class Passport(_Frozen):
         flavor: ``tensorrt`` or ``tensorrt-rtx``.
         tensorrt: its version.
         gpu: that it was built on; None for an ahead-of-time build without one.
-        precision: of the graph that was compiled: its weight products.
+        precision: of the weight products, as the graph's types or, in an FP32 graph, the builder's flags say.
         typing: ``strong``: the graph's own types; ``flags``: chosen by the builder (TensorRT 8).
         options: of the build.
         profiles: in the engine's order.

@@ -21,7 +21,7 @@ from compress import pipeline
 from compress.artifact import Artifact
 from compress.errors import MissingPiece, ModelError, UserError
 from compress.store import Store
-from deploy.tensorrt import binding, capabilities, gpu, monitor, parsing, passport, timing
+from deploy.tensorrt import binding, capabilities, gpu, monitor, parsing, passport, precision, timing
 from deploy.tensorrt.passport import BuildOptions
 
 PROFILE = "batch=1:2:4,length=1:16:32"
@@ -200,8 +200,43 @@ def test_a_gpu_that_lacks_a_precision_is_named(
         tiny_deploy.run(
             "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="bf16"
         )
-    assert capabilities.refuse_precision("fp8", "8.9", "an L4") is None
-    assert "8.9 or later" in str(capabilities.refuse_precision("fp8", "8.6", "an A10"))
+    ada = turing.model_copy(update={"compute_capability": "8.9"})
+    ampere = turing.model_copy(update={"compute_capability": "8.6"})
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), ada) is None
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), None) is None
+    assert "FP8 needs compute capability 8.9 or later" in str(
+        precision.refuse(None, "fp8", "tensorrt", _can(), ampere)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "version", "sentence"),
+    [
+        (None, "int8", "10.16.1", None),
+        ("fp16", "int8", "10.16.1", None),
+        ("fp16", "fp32", "8.6.0", None),
+        ("fp8", "fp16", "11.4.0", "FP8 was asked for and the graph is FP16"),
+        ("tf32", "fp16", "11.4.0", "build what export-onnx made"),
+        ("bf16", "fp16", "11.4.0", "build what export-onnx made with --precision bf16"),
+        (None, "fp16", "8.6.0", "has no typed networks: build the FP32 graph with --precision fp16"),
+        ("fp8", "fp8", "8.6.0", "it is FP8, and TensorRT 8.6.0 has no typed networks"),
+    ],
+)
+def test_which_precision_comes_from_which_graph(
+    wanted: Any, held: str, version: str, sentence: str | None
+) -> None:
+    """What can be had, and for the rest the command that helps."""
+    said = precision.refuse(wanted, held, "tensorrt", _can(version), None)
+    assert said is None if sentence is None else sentence in str(said)
+
+
+def test_flags_are_for_tensorrt_8_alone() -> None:
+    """INT8 comes with FP16 around it; typed networks take none."""
+    old, new = _can("8.6.0"), _can("10.16.1")
+    assert precision.flags("fp16", "fp32", old) == {"fp16"}
+    assert precision.flags(None, "fp32", old) == set()
+    assert precision.flags("int8", "int8", old) == precision.flags(None, "int8", old) == {"fp16", "int8"}
+    assert precision.flags("fp16", "int8", new) == set()
 
 
 def test_int8_that_ran_in_fp32_is_shown(
