@@ -47,12 +47,14 @@ class Event:
     def __init__(self, timed: bool) -> None:
         self.timed = timed
         self.recorded = False
+        self.waits = 0
 
     def record(self, stream: Stream) -> None:
         self.recorded = True
 
     def synchronize(self) -> None:
         assert self.recorded, "an event was waited for and never recorded"
+        self.waits += 1
 
     def elapsed_time(self, other: Event) -> float:
         assert all((self.timed, other.timed, self.recorded, other.recorded))

@@ -8,7 +8,6 @@ profiles) is read from the engine; its passport and checksum are compared before
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -23,19 +22,8 @@ from deploy.queue import Queue, Shapes, Work
 from deploy.runtimes import DeviceMemory, TensorSpec
 from deploy.runtimes._queued import Queued
 from deploy.tensorrt import binding, gpu, profiles
+from deploy.tensorrt import engine as reading
 from deploy.tensorrt import passport as passports
-from deploy.tensorrt.profiles import Profile
-
-_TORCH = {
-    "FLOAT": torch.float32,
-    "HALF": torch.float16,
-    "BF16": torch.bfloat16,
-    "INT64": torch.int64,
-    "INT32": torch.int32,
-    "INT8": torch.int8,
-    "UINT8": torch.uint8,
-    "BOOL": torch.bool,
-}
 
 
 class Runner(Queued):
@@ -112,16 +100,16 @@ class Runner(Queued):
         self._engine = engine
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [one for one in names if engine.get_tensor_mode(one).name == "INPUT"]
-        self._types = {one: _type(engine, one) for one in names}
+        self._types = {one: reading.dtype(engine, one) for one in names}
         self._profiles = tuple(
-            _profile(engine, inputs, index) for index in range(engine.num_optimization_profiles)
+            reading.profile(engine, inputs, index) for index in range(engine.num_optimization_profiles)
         )
         self._inputs = tuple(self._input(one) for one in inputs)
         self._outputs = tuple(self._output(one) for one in names if one not in inputs)
-        self._scratch_bytes = _scratch(engine)
-        reason = memory_refusal(
+        self._scratch_bytes = reading.scratch(engine)
+        reason = reading.memory_refusal(
             self._passport.engine_bytes,
-            [_scratch(engine, index) for index in range(len(self._profiles))],
+            [reading.scratch(engine, index) for index in range(len(self._profiles))],
             [str(one) for one in self._passport.profiles],
             contexts=self._contexts,
             free=free,
@@ -262,12 +250,12 @@ class Runner(Queued):
             if size < 0
         }
         shape = tuple(None if size < 0 else size for size in sizes)
-        return TensorSpec(name, _border(self._types[name]), shape, tuple(limits.items()))
+        return TensorSpec(name, reading.border(self._types[name]), shape, tuple(limits.items()))
 
     def _output(self, name: str) -> TensorSpec:
         engine = self._engine
         shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
-        return TensorSpec(name, _border(self._types[name]), shape)
+        return TensorSpec(name, reading.border(self._types[name]), shape)
 
     def device_memory(self) -> DeviceMemory:
         """Weights as the engine states them (else its file's size), and the scratch memory of all streams."""
@@ -287,70 +275,3 @@ class Runner(Queued):
             "threads": str(self.threads or environment.cpu_count()),
             "tensorrt": self._library.can.version,
         }
-
-
-def memory_refusal(
-    weights: int, scratch: Sequence[int], names: Sequence[str], *, contexts: int, free: int, total: int
-) -> str | None:
-    """Why an engine does not fit into the free memory of its device, and what would fit; None if it fits.
-
-    Args:
-        weights: bytes.
-        scratch: bytes that a context needs for each profile.
-        names: of the profiles.
-        contexts: that were asked for.
-        free: bytes on the device.
-        total: bytes of the device.
-    """
-    asked = weights + contexts * max(scratch)
-    if asked <= free:
-        return None
-    said = (
-        f"too little GPU memory: asked are {_mib(asked)} ({_mib(weights)} of weights, {contexts} x "
-        f"{_mib(max(scratch))} of scratch memory), free are {_mib(free)} of {_mib(total)}"
-    )
-    fewer = math.floor((free - weights) / max(max(scratch), 1))
-    if fewer >= 1:
-        return f"{said}; contexts={fewer} would fit"
-    smaller = [name for name, one in zip(names, scratch, strict=True) if weights + one <= free]
-    if smaller:
-        return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
-    return f"{said}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"
-
-
-def _mib(count: int) -> str:
-    return f"{count / 2**20:.0f} MiB"
-
-
-def _border(dtype: torch.dtype) -> str:
-    """The type of arrays: what tasks give and take, whatever the engine's own type is."""
-    if dtype == torch.bool:
-        return "bool"
-    return "float32" if dtype.is_floating_point else "int64"
-
-
-def _type(engine: Any, name: str) -> torch.dtype:
-    found = engine.get_tensor_dtype(name).name
-    if found not in _TORCH:
-        raise UserError(
-            f"the engine's '{name}' is {found}, which arrays cannot hold: build it with other types"
-        )
-    return _TORCH[found]
-
-
-def _profile(engine: Any, inputs: Sequence[str], index: int) -> Profile:
-    """One profile as the engine itself states it."""
-    shapes = {}
-    for name in inputs:
-        low, best, high = (tuple(one) for one in engine.get_tensor_profile_shape(name, index))
-        shapes[name] = profiles.Shapes(min=low, opt=best, max=high)
-    return Profile(axes={}, inputs=shapes)
-
-
-def _scratch(engine: Any, profile: int | None = None) -> int:
-    """Bytes of scratch memory that a context needs, for one profile or for any."""
-    if profile is not None and hasattr(engine, "get_device_memory_size_for_profile_v2"):
-        return int(engine.get_device_memory_size_for_profile_v2(profile))
-    if hasattr(engine, "device_memory_size_v2"):
-        return int(engine.device_memory_size_v2)
-    return int(engine.device_memory_size)

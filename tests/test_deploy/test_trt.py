@@ -21,6 +21,7 @@ from compress.errors import ArtifactError, UserError
 from compress.model import checkpoint
 from deploy.runtimes import trt
 from deploy.tensorrt import binding, gpu, profiles
+from deploy.tensorrt import engine as engines
 from deploy.tensorrt import passport as passports
 from deploy.tensorrt.gpu import Gpu
 from deploy.tensorrt.passport import BuildOptions, Here, Passport
@@ -386,7 +387,7 @@ MIB = 2**20
 )
 def test_what_fits_into_the_memory_of_a_gpu(free: int, contexts: int, words: str | None) -> None:
     """Weights and the scratch memory of every context, against what is free; and what would fit instead."""
-    found = trt.memory_refusal(
+    found = engines.memory_refusal(
         100 * MIB,
         [50 * MIB, 500 * MIB],
         ["short", "long"],
