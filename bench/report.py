@@ -143,8 +143,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts.append(
         "\n".join(
-            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.detail)})"
-            for card in summary.cards(report)
+            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in summary.cards(report)
         )
     )
     parts.append(table(report))

@@ -159,6 +159,22 @@ def lines(report: Report) -> list[Line]:
     return found
 
 
+def damage(report: Report) -> Damage | None:
+    """What compression broke in the candidate that ships; None where the damage probes did not run."""
+    found = report.facts.get(shipped(report), {}).get("damage")
+    if found is None:
+        return None
+    return Damage(
+        slices=tuple(
+            WorstSlice(**{**one, "interval": Interval(**one["interval"]) if one.get("interval") else None})
+            for one in found["slices"]
+        ),
+        flips=tuple(FlippedRow(**one) for one in found["flips"]),
+        harmful=found["harmful"],
+        beneficial=found["beneficial"],
+    )
+
+
 def shipped(report: Report) -> str:
     """The candidate that ships: the last one."""
     return report.candidates[-1].name
@@ -236,6 +252,26 @@ def change_interval(one: Measurement | None) -> str:
     return f"{factor * interval.low:+.{places}f} to {factor * interval.high:+.{places}f}"
 
 
+def percent(share: float) -> str:
+    """A share in percent."""
+    return f"{100 * share:.1f} %"
+
+
+def points(difference: float) -> str:
+    """A difference of shares in points."""
+    return f"{100 * difference:+.1f} pt"
+
+
+def points_interval(interval: Interval) -> str:
+    """The interval of a difference of shares, in points."""
+    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
+
+
+def certainty(one: WorstSlice) -> str:
+    """Whether a slice's change stands after correction for looking at many slices."""
+    return "clearly, even among so many slices" if one.sure else "may be chance"
+
+
 def times(found: tuple[float, Interval | None] | None) -> str:
     """A multiple, such as ``4.2x``."""
     return NONE if found is None else f"{digits(found[0])}x"
@@ -262,12 +298,22 @@ class Card:
     Attributes:
         title: what it is.
         value: the figure.
-        detail: interval, or before and after.
+        interval: where it lies with 95 % confidence; empty where it has none.
+        sure: what the interval allows to say, in a few words; empty without one.
+        detail: before and after.
     """
 
     title: str
     value: str
+    interval: str
+    sure: str
     detail: str
+
+    @property
+    def words(self) -> str:
+        """Everything but title and figure, in one line."""
+        interval = f"95 % interval {self.interval}" if self.interval else ""
+        return "; ".join(part for part in (interval, self.sure, self.detail) if part)
 
 
 def cards(report: Report) -> list[Card]:
@@ -278,25 +324,45 @@ def cards(report: Report) -> list[Card]:
     found = []
     faster = speedup(after.p50)
     if faster is not None and after.p50 is not None and before.p50 is not None:
-        interval = times_interval(faster)
-        detail = f"p50 {time(before.p50)} to {time(after.p50)}, {where(points[0])}"
         found.append(
-            Card("Speed-up", times(faster), f"95 % interval {interval}; {detail}" if interval else detail)
+            Card(
+                title="Speed-up",
+                value=times(faster),
+                interval=times_interval(faster),
+                sure=_sure(faster[1], 1, ("slower", "faster", "no clear difference"), after.p50.notes),
+                detail=f"p50 {time(before.p50)} to {time(after.p50)}, {where(points[0])}",
+            )
         )
     if after.score is not None and before.score is not None:
-        interval = change_interval(after.score)
-        detail = f"{score(before.score)} to {score(after.score)}"
-        if interval:
-            detail = f"95 % interval {interval}; {detail}"
-        found.append(Card(f"Change in {after.score.metric}", change(after.score), detail))
+        words = ("lower", "higher", "no clear change")
+        found.append(
+            Card(
+                title=f"Change in {after.score.metric}",
+                value=change(after.score),
+                interval=change_interval(after.score),
+                sure=_sure(after.score.difference_interval, 0, words, after.score.notes),
+                detail=f"{score(before.score)} to {score(after.score)}",
+            )
+        )
     for title, own, other, show in (
-        ("Size on disk", after.size, before.size, size),
         ("Peak memory", after.memory, before.memory, memory),
+        ("Size on disk", after.size, before.size, size),
     ):
         if own is not None and other is not None:
-            share = f"{digits(own.value / other.value)}x of {show(other.value)}" if other.value else ""
-            found.append(Card(title, show(own.value), share))
+            share = f" ({digits(own.value / other.value)}x)" if other.value else ""
+            found.append(Card(title, show(own.value), "", "", f"{show(other.value)} before{share}"))
     return found
+
+
+def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], notes: Sequence[str]) -> str:
+    """What an interval allows to say: below, above, or neither; and whether the run was a steady one."""
+    if interval is None:
+        return ""
+    if interval.high < same:
+        said = f"clearly {words[0]}"
+    else:
+        said = f"clearly {words[1]}" if interval.low > same else words[2]
+    return f"{said}, but an unstable run" if any(note.startswith("unstable") for note in notes) else said
 
 
 def headline(report: Report) -> str:

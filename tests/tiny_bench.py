@@ -169,3 +169,42 @@ def report(**changes: Any) -> Report:
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Report(**{**content, **changes})
+
+
+def damage() -> dict[str, Any]:
+    """What the damage probes say of ``after``: four slices, six flipped rows, the first a long one."""
+    slices = [
+        {
+            "name": name,
+            "rows": 25,
+            "before": 0.92,
+            "after": 0.92 + lost,
+            "difference": lost,
+            "interval": {"low": lost - 0.04, "high": lost + 0.04},
+            "sure": lost < -0.1,
+        }
+        for name, lost in (
+            ("length: longest quarter", -0.12),
+            ("confidence: the quarter of which the original is least sure", -0.08),
+            ("label: bad", -0.04),
+            ("length: shortest quarter", 0.0),
+        )
+    ]
+    long = "a film that takes its time, " * 12 + "and then some"
+    flips = [
+        {"text": text, "label": label, "before": before, "after": after, "shift": -0.5}
+        for text, label, before, after in (
+            (long, "good", "good", "bad"),
+            ("no laughs , no tears", "bad", "bad", "good"),
+            ("a small wonder", "good", "bad", "good"),
+            ("<b>who knows</b>", None, "good", "bad"),
+            ("fine , really", "good", "good", "bad"),
+            ("the last one", "bad", "bad", "good"),
+        )
+    ]
+    return {"slices": slices, "flips": flips, "harmful": 4, "beneficial": 1}
+
+
+def damaged(found: Report) -> Report:
+    """A report of ``before`` and ``after`` in which damage was measured as well."""
+    return found.model_copy(update={"facts": {**found.facts, "after": {"damage": damage()}}})
