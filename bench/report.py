@@ -14,6 +14,7 @@ from bench.record import SCHEMA, Report, Verdict
 from compress.errors import UserError
 
 JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
+FILES = (JSON, HTML, MARKDOWN, JUNIT)
 
 # Characters that XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
