@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import stats
-from bench.damage import answers, reliability
+from bench.damage import answers, paired, reliability
 from bench.damage.flips import needs_labels
 from bench.damage.record import Calibration, Interval
 from compress.errors import UserError
@@ -36,7 +36,12 @@ def _prepared(pair: Pair) -> tuple[Link, np.ndarray, np.ndarray, np.ndarray]:
 
 def _changes(before: Sums, after: Sums, weights: np.ndarray) -> dict[str, Interval]:
     own, other = after.figures(weights), before.figures(weights)
-    found = {name: stats.interval(own[name] - other[name]) for name in own}
+    everything = np.ones(weights.shape[1])
+    plain_own, plain_other = after.figures(everything), before.figures(everything)
+    found = {
+        name: paired.centered(float(plain_own[name] - plain_other[name]), own[name] - other[name])
+        for name in own
+    }
     return {name: one for name, one in found.items() if one is not None}
 
 

@@ -60,14 +60,8 @@ def quarters(family: str, values: np.ndarray, unit: str = "") -> list[Cut]:
 
 def by_column(name: str, cells: Sequence[Any]) -> list[Cut]:
     """Slices of a user's column: quarters where it holds many numbers, else a slice for each value."""
-    numbers = [
-        float(cell) if isinstance(cell, int | float) and not isinstance(cell, bool) else None
-        for cell in cells
-    ]
     present = [cell for cell in cells if cell is not None]
-    if len(set(map(str, present))) > _VALUES and all(
-        (number is not None) == (cell is not None) for number, cell in zip(numbers, cells, strict=True)
-    ):
-        values = np.array([np.nan if number is None else number for number in numbers])
-        return quarters(name, values)
+    numbers = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
+    if numbers and len(set(present)) > _VALUES:
+        return quarters(name, np.array([np.nan if cell is None else float(cell) for cell in cells]))
     return by_value(name, cells)

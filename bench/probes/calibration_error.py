@@ -44,9 +44,8 @@ def _selection(subject: Subject, wanted: bool) -> tuple[Sequence[dict[str, Any]]
         return (), "only evaluation rows were given"
     try:
         rows = subject.selection()
-        return (
-            (rows, None) if len(rows) else ((), str(getattr(rows, "reason", "there are no selection rows")))
-        )
+        if not len(rows):
+            return (), str(getattr(rows, "reason", "there are no selection rows"))
     except DataError as refusal:
         return (), str(refusal)
     return rows, None
