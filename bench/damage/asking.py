@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from bench.lanes import Lane
     from bench.probes import Subject
 
-EVALUATION = "evaluation"
-SELECTION = "selection"
-
 
 class DamageConfig(BaseModel):
     """The base of every damage probe's options.
@@ -55,7 +52,7 @@ class Asker:
 
     def evaluation(self) -> Pair:
         """Both models' answers on the evaluation rows."""
-        return self.rows(self.subject.rows, EVALUATION)
+        return self.rows(self.subject.rows, answers.EVALUATION)
 
     def lengths(self) -> np.ndarray | None:
         """Tokens of each evaluation row, as the original counts them; None where rows have no length."""

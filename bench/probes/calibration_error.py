@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.damage import asking, calibration
+from bench.damage import answers, asking, calibration
 from bench.damage.asking import DamageConfig
 from bench.probes import Subject
 from bench.record import Measurement
@@ -60,7 +60,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     made = []
     tuning, missing = _selection(subject, config.temperature)
     for ask in asking.candidates(lanes, subject, config, "calibration"):
-        selection = ask.rows(tuning, asking.SELECTION) if missing is None else None
+        selection = ask.rows(tuning, answers.SELECTION) if missing is None else None
         found = calibration.find(ask.evaluation(), selection, missing, asking.generator(subject, 23))
         for suffix, before, after, changes in (
             ("", found.before, found.after, found.changes),
