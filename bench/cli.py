@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from bench.damage import cli as damage_cli
 from compress import options
 from compress.errors import RecipeError
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(bench)
     app.command()(gate)
     app.command()(report)
+    app.command()(damage_cli.damage)
 
 
 def split(text: str | None, what: str) -> list[str]:
