@@ -11,6 +11,8 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from bench import plots, summary, svg
+from bench.damage import view, words
+from bench.damage.page import sections as damage_sections
 from bench.record import Report
 
 _HERE = Path(__file__).parent
@@ -32,24 +34,36 @@ def _style() -> tuple[str, str]:
     return text, f"sha256-{base64.b64encode(digest).decode()}"
 
 
+def _cards(report: Report, damage: view.Damage | None) -> list[summary.Card]:
+    """The figures of the first screen; those of damage where there is room for them."""
+    found = summary.cards(report)
+    titles = {card.title for card in found}
+    more = [card for card in words.cards(damage) if card.title not in titles] if damage else []
+    return found + [summary.Card(one.title, one.value, "", "", one.detail) for one in more[: 4 - len(found)]]
+
+
 def page(report: Report) -> str:
     """The whole page: the verdict and the deciding figures first, then plots, then tables to open."""
     drawn = (
         ("Speed-up (bar: 95 % interval)", plots.speedups(report)),
         ("Change in quality (bar: 95 % interval)", plots.changes(report)),
-        ("Worst slices (bar: 95 % interval)", plots.slices(report)),
         ("Quality against latency", plots.tradeoff(report)),
         ("Latency (box: middle half; whiskers: p5 to p95)", plots.distribution(report)),
         ("Memory", plots.memory_bars(report)),
         ("Size", plots.size_bars(report)),
     )
     style, digest = _style()
+    damage = view.collect(report)
     return _template().render(
         report=report,
         s=summary,
         status=summary.overall(report),
         lines=summary.lines(report),
-        damage=summary.damage(report),
+        cards=_cards(report, damage),
+        damage=damage,
+        top=view.highlights(report),
+        w=words,
+        sections=damage_sections(report),
         metric=summary.main_metric(report) or "score",
         # Markup: the SVG is serialized from a tree, with every name in it escaped; the style is a file here.
         plots=[(title, Markup(drawing)) for title, drawing in drawn if drawing],

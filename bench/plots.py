@@ -98,23 +98,6 @@ def changes(report: Report) -> str | None:
     )
 
 
-def slices(report: Report) -> str | None:
-    """How the share of right answers changed in the worst slices; None where no damage was measured."""
-    damage = summary.damage(report)
-    shipped = len(report.candidates) - 1
-    return _intervals(
-        [
-            (shipped, one.name, 100 * one.difference, _scaled(one.interval, 100))
-            for one in (damage.slices if damage else ())
-        ],
-        "right answers, points (0 = as before)",
-        0,
-        lambda value: f"{value:+.1f}",
-        "Change in right answers of the worst slices, with 95 % intervals",
-        "slices",
-    )
-
-
 def _others(report: Report) -> list[tuple[int, summary.Line]]:
     lines = enumerate(summary.lines(report))
     return [(index, line) for index, line in lines if line.name != report.baseline]

@@ -51,72 +51,6 @@ class Line:
     throughput: Measurement | None
 
 
-@dataclass(frozen=True)
-class WorstSlice:
-    """A kind of rows that lost by compression, for the first screen.
-
-    Attributes:
-        name: in words, such as ``length: longest quarter``.
-        rows: how many there are.
-        before: share that the baseline gets right, from 0 to 1.
-        after: the same of the candidate that ships.
-        difference: after less before.
-        interval: of the difference, paired on the slice's rows; None where there are too few.
-        sure: whether the loss stands after correction for looking at many slices.
-    """
-
-    name: str
-    rows: int
-    before: float
-    after: float
-    difference: float
-    interval: Interval | None = None
-    sure: bool = False
-
-
-@dataclass(frozen=True)
-class FlippedRow:
-    """An evaluation row that baseline and candidate answer differently.
-
-    Attributes:
-        text: of the row, whole; of a pair both texts, of an image its name.
-        label: that is right; None where the rows have none.
-        before: what the baseline says.
-        after: what the candidate that ships says.
-        shift: by how much the probability of the right label changed, from -1 to 1, where it is known.
-    """
-
-    text: str
-    label: str | None
-    before: str
-    after: str
-    shift: float | None = None
-
-    @property
-    def kind(self) -> str:
-        """Whether the answer became wrong, became right, or neither."""
-        if self.label is None or self.label not in (self.before, self.after):
-            return "changed"
-        return "now wrong" if self.label == self.before else "now right"
-
-
-@dataclass(frozen=True)
-class Damage:
-    """What compression broke, as far as the damage probes found it.
-
-    Attributes:
-        slices: worst first.
-        flips: those that a person should read first, first.
-        harmful: rows that became wrong, of all rows.
-        beneficial: rows that became right.
-    """
-
-    slices: tuple[WorstSlice, ...]
-    flips: tuple[FlippedRow, ...]
-    harmful: int
-    beneficial: int
-
-
 def main_metric(report: Report) -> str | None:
     """The task's main metric: the first that the accuracy probe gave."""
     return next((one.metric for one in report.measurements if one.probe == "accuracy"), None)
@@ -157,22 +91,6 @@ def lines(report: Report) -> list[Line]:
             )
         )
     return found
-
-
-def damage(report: Report) -> Damage | None:
-    """What compression broke in the candidate that ships; None where the damage probes did not run."""
-    found = report.facts.get(shipped(report), {}).get("damage")
-    if found is None:
-        return None
-    return Damage(
-        slices=tuple(
-            WorstSlice(**{**one, "interval": Interval(**one["interval"]) if one.get("interval") else None})
-            for one in found["slices"]
-        ),
-        flips=tuple(FlippedRow(**one) for one in found["flips"]),
-        harmful=found["harmful"],
-        beneficial=found["beneficial"],
-    )
 
 
 def shipped(report: Report) -> str:
@@ -250,26 +168,6 @@ def change_interval(one: Measurement | None) -> str:
     interval = one.difference_interval
     factor, places = (100, 2) if one.unit == "share" else (1, 4)
     return f"{factor * interval.low:+.{places}f} to {factor * interval.high:+.{places}f}"
-
-
-def percent(share: float) -> str:
-    """A share in percent."""
-    return f"{100 * share:.1f} %"
-
-
-def points(difference: float) -> str:
-    """A difference of shares in points."""
-    return f"{100 * difference:+.1f} pt"
-
-
-def points_interval(interval: Interval) -> str:
-    """The interval of a difference of shares, in points."""
-    return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
-
-
-def certainty(one: WorstSlice) -> str:
-    """Whether a slice's change stands after correction for looking at many slices."""
-    return "clearly, even among so many slices" if one.sure else "may be chance"
 
 
 def times(found: tuple[float, Interval | None] | None) -> str:

@@ -11,6 +11,7 @@ Matplotlib writes fixed colors, ``style`` attributes and a style sheet for the w
 
 from __future__ import annotations
 
+import hashlib
 import io
 import re
 from collections.abc import Callable
@@ -58,7 +59,7 @@ def render(draw: Callable[[Figure], None], height: float, label: str, name: str)
         draw: puts axes and lines into the empty figure.
         height: in inches; the width is 5.2.
         label: what it shows, for those who do not see it.
-        name: unique in the page.
+        name: of the figure; the same figure has the same ids in every run.
     """
     with mpl.rc_context({**_STYLE, "svg.hashsalt": name}):
         figure = Figure(figsize=(_WIDTH, height), layout="constrained")
@@ -66,11 +67,12 @@ def render(draw: Callable[[Figure], None], height: float, label: str, name: str)
         FigureCanvasSVG(figure)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    root = ElementTree.fromstring(stream.getvalue())
+    text = stream.getvalue()
+    root = ElementTree.fromstring(text)
     _without_namespaces(root)
     _drop(root, {"style", "metadata"})
     _follow_the_page(root)
-    _drop_unused_ids(root)
+    _own_ids(root, hashlib.sha256(text.encode()).hexdigest()[:8])
     view = root.get("viewBox", "")
     root.attrib.clear()
     root.attrib |= {
@@ -110,7 +112,8 @@ def _follow_the_page(root: ElementTree.Element) -> None:
             element.set("d", " ".join(element.attrib["d"].split()))
 
 
-def _drop_unused_ids(root: ElementTree.Element) -> None:
+def _own_ids(root: ElementTree.Element, prefix: str) -> None:
+    """Drop ids that nothing refers to, and give the others a prefix."""
     used = {
         found
         for element in root.iter()
@@ -119,5 +122,8 @@ def _drop_unused_ids(root: ElementTree.Element) -> None:
         for found in _REFERENCE.findall(value)
     }
     for element in root.iter():
-        if element.get("id") not in used:
-            element.attrib.pop("id", None)
+        name = element.attrib.pop("id", None)
+        if name in used:
+            element.set("id", f"{prefix}-{name}")
+        for key in {"href", "clip-path"} & element.attrib.keys():
+            element.set(key, _REFERENCE.sub(rf"#{prefix}-\1", element.attrib[key]))

@@ -19,7 +19,10 @@ PHONE = (360, 740)
 _CONTRASTS = """
 const channel = v => (v /= 255) <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
 const luminance = ([r, g, b]) => 0.2126 * channel(r) + 0.7152 * channel(g) + 0.0722 * channel(b);
-const parse = text => text.match(/[\\d.]+/g).map(Number);
+const parse = text => {
+  const numbers = text.match(/[\\d.]+/g).map(Number);
+  return text.startsWith('color(srgb') ? numbers.map((v, i) => (i < 3 ? 255 * v : v)) : numbers;
+};
 const solid = color => color.length < 4 || color[3] === 1;
 const ratio = (a, b) => {
   const [x, y] = [luminance(a), luminance(b)].sort((p, q) => q - p);

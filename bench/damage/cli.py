@@ -63,10 +63,10 @@ def damage(
     """Say what compression broke: flipped answers, worst slices, confidence, robustness, fairness."""
     from rich.console import Console
 
-    from bench import judge
+    from bench import html, judge
     from bench import report as reports
     from bench.cli import parse_candidate, parse_runtime
-    from bench.damage import markdown, page, terminal
+    from bench.damage import markdown, terminal
     from bench.session import CandidateSpec, measure
     from compress import pipeline
     from compress.recipe import BenchConfig
@@ -100,7 +100,7 @@ def damage(
     report = measure(specs, evaluation, config, seed=seed or 0, gates=gates, title=title)
     if json_file is not None and json_file != _STDOUT:
         reports.write(Path(json_file), reports.to_json(report))
-    for path, render in ((html_file, page.page), (markdown_file, markdown.page)):
+    for path, render in ((html_file, html.page), (markdown_file, markdown.page)):
         if path is not None:
             reports.write(path, render(report))
     options.emit(

@@ -1,27 +1,22 @@
-"""Damage as one HTML file: plots first, tables behind, the worst rows readable; no network."""
+"""Damage as sections of the report's page: plots first, tables behind, the worst rows readable."""
 
 from __future__ import annotations
 
-import re
 from functools import cache
 from pathlib import Path
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench import summary
 from bench.damage import plots, view, words
 from bench.damage.view import Damage
 from bench.record import Report
-
-_HERE = Path(__file__).parent
-_STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
 
 
 @cache
 def _environment() -> Environment:
     return Environment(
-        loader=FileSystemLoader(_HERE),
+        loader=FileSystemLoader(Path(__file__).parent),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
@@ -29,16 +24,8 @@ def _environment() -> Environment:
     )
 
 
-@cache
-def _style() -> Markup:
-    """The style of the report's page: one look for both."""
-    report = (_HERE.parent / "report.html.jinja").read_text(encoding="utf-8")
-    found = _STYLE.search(report)
-    return Markup(found[1] if found else "")
-
-
 def _drawn(damage: Damage) -> dict[str, list[tuple[str, Markup]]]:
-    """Section -> titled plots. The SVG comes from matplotlib, which escapes the names in it."""
+    """Section -> titled plots. The SVG is serialized from a tree, with the names in it escaped."""
     found: dict[str, list[tuple[str, str | None]]] = {}
     if damage.slices is not None:
         found["slices"] = [("Change by slice (line: 95 % interval)", plots.slices(damage.slices))]
@@ -69,20 +56,3 @@ def sections(report: Report, candidate: str | None = None) -> Markup:
         return Markup()
     text = _environment().get_template("sections.html.jinja").render(d=damage, w=words, drawn=_drawn(damage))
     return Markup(text)
-
-
-def page(report: Report) -> str:
-    """The whole page about the candidate that ships."""
-    return (
-        _environment()
-        .get_template("damage.html.jinja")
-        .render(
-            report=report,
-            style=_style(),
-            s=summary,
-            w=words,
-            d=view.collect(report),
-            top=view.highlights(report),
-            sections=sections(report),
-        )
-    )

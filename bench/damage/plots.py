@@ -1,4 +1,4 @@
-"""Plots of damage as inline SVG in the page's own colors; see ``bench.plots``."""
+"""Plots of damage as inline SVG in the page's own colors; see ``bench.svg``."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
+from bench import svg
 from bench.damage import words
 from bench.damage.record import Calibration, Flips, Gap, Passed, Robustness, Slices
-from bench.plots import _INK, _svg, color
 
 # The original and the candidate everywhere, and what became worse.
-BEFORE, AFTER, WORSE = color(0), color(1), color(4)
+BEFORE, AFTER, WORSE = svg.color(0), svg.color(1), svg.color(4)
 _MOST = 14
 
 
-def _label(text: str, width: int = 30) -> str:
+def _label(text: str, width: int = 24) -> str:
     return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …")) or text
 
 
@@ -42,15 +42,15 @@ def slices(found: Slices) -> str:
                     linewidth=1.5,
                 )
             axes.plot(factor * one.difference, place, "o", color=shade, markersize=6)
-        axes.axvline(0, color=_INK, linewidth=0.8, alpha=0.6)
+        axes.axvline(0, color=svg.INK, linewidth=0.8, alpha=0.6)
         axes.set_yticks(range(len(shown)), [_label(f"{words.slice_name(one)} ({one.rows})") for one in shown])
         axes.invert_yaxis()
         unit = "points" if found.unit == "share" else found.unit
         axes.set_xlabel(f"change in {found.metric}, {unit}")
-        axes.grid(axis="x", alpha=0.2)
-        axes.tick_params(axis="y", labelsize=8.5)
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", labelsize=10.5)
 
-    return _svg(draw, 1.0 + 0.38 * len(shown), f"Change in {found.metric} by slice", "slices")
+    return svg.render(draw, 1.0 + 0.38 * len(shown), f"Change in {found.metric} by slice", "slices")
 
 
 def reliability(found: Calibration) -> str:
@@ -63,7 +63,7 @@ def reliability(found: Calibration) -> str:
         axes = figure.subplots()
         low = min(100 * min(one.confidence, one.right) for _, side, _, _ in curves for one in side.bins)
         start = max(0.0, low - 3)
-        axes.plot([start, 100], [start, 100], color=_INK, linewidth=0.8, alpha=0.5, linestyle="--")
+        axes.plot([start, 100], [start, 100], color=svg.INK, linewidth=0.8, alpha=0.5, linestyle="--")
         for name, side, shade, line in curves:
             axes.plot(
                 [100 * one.confidence for one in side.bins],
@@ -78,10 +78,10 @@ def reliability(found: Calibration) -> str:
         axes.set_ylim(start, 102)
         axes.set_xlabel("confidence, % (below the dashed line: too sure)")
         axes.set_ylabel("right, %")
-        axes.grid(alpha=0.2)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=9.5)
+        axes.grid()
+        figure.legend(loc="outside lower center", ncols=2, fontsize=11)
 
-    return _svg(draw, 3.8, "Share of right answers by confidence, before and now", "reliability")
+    return svg.render(draw, 3.8, "Share of right answers by confidence, before and now", "reliability")
 
 
 def matrix(found: Flips) -> str | None:
@@ -108,7 +108,7 @@ def matrix(found: Flips) -> str | None:
         axes.set_ylabel("original says")
         axes.set_aspect("equal")
 
-    return _svg(draw, 1.4 + min(3.6, 0.75 * len(labels)), "Answers before and now", "matrix")
+    return svg.render(draw, 1.4 + min(3.6, 0.75 * len(labels)), "Answers before and now", "matrix")
 
 
 def _square(x: float, y: float, shade: str, alpha: float) -> Any:
@@ -125,7 +125,7 @@ def _dumbbells(
     def draw(figure: Figure) -> None:
         axes = figure.subplots()
         for place, (_, before, after) in enumerate(rows):
-            axes.plot([before, after], [place, place], color=_INK, alpha=0.4, linewidth=1.5)
+            axes.plot([before, after], [place, place], color=svg.INK, alpha=0.4, linewidth=1.5)
         for side, (shade, marker) in enumerate(((BEFORE, "o"), (AFTER, "D"))):
             axes.plot(
                 [one[1 + side] for one in rows],
@@ -139,11 +139,11 @@ def _dumbbells(
         axes.set_yticks(range(len(rows)), [_label(name) for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(label)
-        axes.grid(axis="x", alpha=0.2)
-        axes.tick_params(axis="y", labelsize=8.5)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=9.5)
+        axes.grid(axis="x")
+        axes.tick_params(axis="y", labelsize=10.5)
+        figure.legend(loc="outside lower center", ncols=2, fontsize=11)
 
-    return _svg(draw, 1.3 + 0.38 * len(rows), title, title)
+    return svg.render(draw, 1.3 + 0.38 * len(rows), title, title)
 
 
 def changed(found: Robustness) -> str | None:

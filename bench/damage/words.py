@@ -17,6 +17,7 @@ from bench.damage.record import (
     Passed,
     Perturbation,
     Robustness,
+    Row,
     Slice,
     Slices,
 )
@@ -96,6 +97,21 @@ def flips(found: Flips) -> str:
 def slice_name(one: Slice) -> str:
     """A slice with its family."""
     return f"{one.family}: {one.name}"
+
+
+def verdict(one: Slice, found: Slices) -> str:
+    """Whether a slice's change stands after correction for many looks."""
+    return "beyond chance" if any(one is each for each in certain(found)) else "may be chance"
+
+
+def answers(row: Row) -> str:
+    """What became of a row's answer, in one line."""
+    said = f"{CHANGE_WORDS[row.change]}: {row.before} before, {row.after} now"
+    if row.truth is not None and row.truth not in (row.before, row.after):
+        said += f"; true is {row.truth}"
+    if row.truth_before is not None and row.truth_after is not None:
+        said += f"; {share(row.truth_before, 0)} sure of the truth before, {share(row.truth_after, 0)} now"
+    return said
 
 
 def certain(found: Slices) -> list[Slice]:
@@ -306,6 +322,11 @@ class Word:
     text: str
     strength: float
     points: str
+
+    @property
+    def shade(self) -> int:
+        """The strength as one of the style sheet's ten steps."""
+        return round(10 * abs(self.strength))
 
 
 def colored(attribution: Attribution) -> tuple[list[Word], list[Word]]:

@@ -61,7 +61,7 @@ def inside(boxes: list[dict[str, float]], size: tuple[int, int]) -> bool:
 def test_the_first_screen_holds_what_decides(tab: Browser, page: Path) -> None:
     """At 1200 x 800, unscrolled: verdict, four figures, three slices and five flipped rows, each whole."""
     tab.show(page, DESKTOP)
-    wanted = {"#verdict": 1, ".card": 4, "#slices li": 3, "#flips li": 5}
+    wanted = {"#verdict": 1, ".card": 4, "#worst-slices li": 3, "#worst-rows li": 5}
     shown = {selector: tab.boxes(selector) for selector in wanted}
     assert {selector: len(boxes) for selector, boxes in shown.items()} == wanted
     assert {selector: inside(boxes, DESKTOP) for selector, boxes in shown.items()} == dict.fromkeys(
@@ -74,11 +74,11 @@ def test_the_first_screen_holds_what_decides(tab: Browser, page: Path) -> None:
     assert quality.startswith("Change in accuracy -1.00 pt no clear change 95 % interval -2.00 to +0.00")
     assert memory == "Peak memory 50 MiB 200 MiB before (0.250x)"
     assert size == "Size on disk 20.0 MB 80.0 MB before (0.250x)"
-    worst = " ".join(shown["#slices li"][0]["text"].split())
+    worst = " ".join(shown["#worst-slices li"][0]["text"].split())
     assert "-12.0 pt" in worst
-    assert "92.0 % to 80.0 % right, of 25 rows; 95 % interval -16.0 to -8.0" in worst
-    outcomes = [box["text"].splitlines()[-1].partition(":")[0] for box in shown["#flips li"]]
-    assert outcomes == ["now wrong", "now wrong", "now right", "changed", "now wrong"]
+    assert "accuracy 92.0 % to 80.0 % on 25 rows; 95 % interval -16.0 to -8.0; beyond chance" in worst
+    outcomes = [box["text"].splitlines()[-1].partition(":")[0] for box in shown["#worst-rows li"]]
+    assert outcomes == [*["right before, wrong now"] * 3, "changed", "wrong before, right now"]
 
 
 def test_the_top_of_a_phone_holds_verdict_and_figures(tab: Browser, page: Path) -> None:
@@ -86,7 +86,8 @@ def test_the_top_of_a_phone_holds_verdict_and_figures(tab: Browser, page: Path) 
     tab.show(page, PHONE)
     assert inside(tab.boxes("#verdict") + tab.boxes(".card"), PHONE)
     tops = [
-        tab.boxes(selector)[0]["top"] for selector in ("#verdict", ".card", "#slices", "#flips", ".plots")
+        tab.boxes(selector)[0]["top"]
+        for selector in ("#verdict", ".card", "#worst-slices", "#worst-rows", ".plots")
     ]
     assert tops == sorted(tops)
 
@@ -154,11 +155,12 @@ def test_tables_are_folded_and_open_by_a_click(tab: Browser, page: Path) -> None
     assert not tab.run(visible, "table.main")
     assert all(box["bottom"] > box["top"] for box in tab.boxes(".plots svg"))
     clipped = "const p = document.querySelector(arguments[0]); return p.scrollHeight > p.clientHeight + 1"
-    assert tab.run(clipped, "#flips .row")
-    tab.run("document.querySelector('#all-flips > summary').click()")
-    assert tab.run(visible, "#all-flips li")
-    assert len(tab.boxes("#all-flips li")) == 6
-    assert not tab.run(clipped, "#all-flips .row")
+    assert tab.run(clipped, "#worst-rows .said")
+    assert not tab.run(visible, ".row")
+    tab.run("document.querySelector('details:has(> .row) > summary').click()")
+    assert tab.run(visible, ".row")
+    assert len(tab.boxes(".row")) == 6
+    assert not tab.run(clipped, ".row")
 
 
 def test_structure_and_names_are_there_for_assistive_technology(tab: Browser, page: Path) -> None:
@@ -181,7 +183,7 @@ def test_without_damage_the_page_says_how_to_find_it(tab: Browser, recorded: Pat
     (hint,) = tab.boxes("#hint")
     assert inside([hint], DESKTOP)
     assert "paredown damage ORIGINAL CANDIDATE --data DIR" in hint["text"]
-    assert tab.boxes("#slices") == []
+    assert tab.boxes("#worst-slices") == []
 
 
 def test_the_guards_of_this_file_can_trip(tab: Browser, page: Path, tmp_path: Path) -> None:
