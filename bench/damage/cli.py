@@ -35,6 +35,9 @@ def damage(
         typer.Option("--templates", help="Sentences that differ in the group alone; repeat."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Flipped rows to list at most.")] = 100,
+    cases: Annotated[
+        int, typer.Option("--cases", min=2, help="Cases of each set, and rows to change, at most.")
+    ] = 2000,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -91,7 +94,14 @@ def damage(
         kind, found = chosen.get(name, (None, {}))
         opened.append(artifact)
         specs.append(CandidateSpec(name=name, path=artifact.path, runtime=kind, options=found))
-    wishes = plan.Wishes(rows, tuple(slice_ or ()), tuple(challenge or ()), groups, tuple(templates or ()))
+    wishes = plan.Wishes(
+        rows=rows,
+        cases=cases,
+        columns=tuple(slice_ or ()),
+        sets=tuple(challenge or ()),
+        groups=groups,
+        templates=tuple(templates or ()),
+    )
     probes = plan.probes(opened[0], wishes, evaluation)
     config = BenchConfig(
         probes=probes, baseline=named[0][0], batch_sizes=(batch_size,), device=device, threads=threads

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -24,6 +24,7 @@ class Wishes:
 
     Attributes:
         rows: flipped rows to list.
+        cases: of each challenge set or set of templates, and rows that are changed, at most.
         columns: to cut slices by.
         sets: challenge sets.
         groups: column with groups of people.
@@ -31,10 +32,11 @@ class Wishes:
     """
 
     rows: int = 100
+    cases: int = 2000
     columns: tuple[str, ...] = ()
     sets: tuple[str, ...] = ()
     groups: str | None = None
-    templates: tuple[str, ...] = field(default=())
+    templates: tuple[str, ...] = ()
 
 
 def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[Named, ...]:
@@ -63,13 +65,13 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
         found.append(Named(name="calibration-error"))
     try:
         robustness.readable(task)
-        found.append(Named(name="robustness"))
+        found.append(Named(name="robustness", options={"rows": wishes.cases}))
     except UserError:
         log.info("robustness is left out: the rows of this task have no text to change")
     if wishes.sets:
-        found.append(Named(name="challenge", options={"sets": wishes.sets}))
+        found.append(Named(name="challenge", options={"sets": wishes.sets, "cases": wishes.cases}))
     if wishes.groups is not None or wishes.templates:
-        options = {"groups": wishes.groups, "templates": wishes.templates}
+        options = {"groups": wishes.groups, "templates": wishes.templates, "rows": wishes.cases}
         found.append(Named(name="fairness", options=options))
     return tuple(found)
 
