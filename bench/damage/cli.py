@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from compress import log, options
-from compress.errors import RecipeError, UserError
+from compress import options
+from compress.errors import RecipeError
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
     from compress.recipe import Named
 
 _STDOUT = "-"
@@ -36,6 +35,9 @@ def damage(
         typer.Option("--templates", help="Sentences that differ in the group alone; repeat."),
     ] = None,
     rows: Annotated[int, typer.Option("--rows", min=0, help="Flipped rows to list at most.")] = 100,
+    cases: Annotated[
+        int, typer.Option("--cases", min=2, help="Cases of each set, and rows to change, at most.")
+    ] = 2000,
     json_file: Annotated[
         str | None,
         typer.Option(
@@ -66,13 +68,15 @@ def damage(
     from bench import html, judge
     from bench import report as reports
     from bench.cli import parse_candidate, parse_runtime
-    from bench.damage import markdown, terminal
+    from bench.damage import markdown, plan, terminal
     from bench.session import CandidateSpec, measure
     from compress import pipeline
     from compress.recipe import BenchConfig
 
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     evaluation = options.data_config(data, column)
+    if evaluation is None:
+        raise RecipeError("finding damage needs labeled evaluation rows: give --data")
     named = [parse_candidate(text) for text in (original, candidate)]
     if named[0][0] == named[1][0]:
         named = [(name, place) for name, (_, place) in zip(("original", "candidate"), named, strict=True)]
@@ -90,12 +94,18 @@ def damage(
         kind, found = chosen.get(name, (None, {}))
         opened.append(artifact)
         specs.append(CandidateSpec(name=name, path=artifact.path, runtime=kind, options=found))
-    probes = wanted(opened[0], rows, slice_ or [], challenge or [], groups, templates or [])
+    wishes = plan.Wishes(
+        rows=rows,
+        cases=cases,
+        columns=tuple(slice_ or ()),
+        sets=tuple(challenge or ()),
+        groups=groups,
+        templates=tuple(templates or ()),
+    )
+    probes = plan.probes(opened[0], wishes, evaluation)
     config = BenchConfig(
         probes=probes, baseline=named[0][0], batch_sizes=(batch_size,), device=device, threads=threads
     )
-    if evaluation is None:
-        raise RecipeError("finding damage needs labeled evaluation rows: give --data")
     title = f"What became of {named[0][0]} in {named[1][0]}"
     report = measure(specs, evaluation, config, seed=seed or 0, gates=gates, title=title)
     if json_file is not None and json_file != _STDOUT:
@@ -107,50 +117,3 @@ def damage(
         report.model_dump(mode="json"), json_file == _STDOUT, lambda: terminal.show(report, Console())
     )
     raise typer.Exit(judge.exit_code(report.verdicts))
-
-
-def wanted(
-    original: Artifact,
-    rows: int,
-    columns: list[str],
-    sets: list[str],
-    groups: str | None,
-    templates: list[str],
-) -> tuple[Named, ...]:
-    """The probes to run; what the task has nothing to say to is left out, with a word about it.
-
-    Args:
-        original: whose task and head decide.
-        rows: flipped rows to list.
-        columns: to cut by.
-        sets: challenge sets.
-        groups: column with groups.
-        templates: sets of sentences that differ in the group.
-    """
-    from bench.damage import robustness
-    from compress import catalog
-    from compress.model import checkpoint
-    from compress.recipe import Named
-
-    task = catalog.load("task", original.task)
-    head = task.head_of(checkpoint.read_config(original.path))
-    found = [
-        Named(name="flips", options={"rows": rows}),
-        Named(name="slices", options={"columns": columns}),
-        Named(name="accuracy"),
-        Named(name="divergence"),
-    ]
-    if head.problem == "regression":
-        log.info("calibration is left out: numbers have no confidence")
-    else:
-        found.append(Named(name="calibration-error"))
-    try:
-        robustness.readable(task)
-        found.append(Named(name="robustness"))
-    except UserError:
-        log.info("robustness is left out: the rows of this task have no text to change")
-    if sets:
-        found.append(Named(name="challenge", options={"sets": sets}))
-    if groups is not None or templates:
-        found.append(Named(name="fairness", options={"groups": groups, "templates": templates}))
-    return tuple(found)

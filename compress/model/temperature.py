@@ -6,7 +6,6 @@ Calibration of Modern Neural Networks"); the loss is convex in its inverse, and 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import ModuleType
@@ -43,6 +42,25 @@ def nll(outputs: np.ndarray, truth: np.ndarray, link: Link, temperature: float =
     raise ValueError("a number has no likelihood that a temperature could change")
 
 
+def slope(outputs: np.ndarray, truth: np.ndarray, link: Link, inverse: float) -> float:
+    """The derivative of the mean negative log likelihood by the inverse temperature; it rises with it.
+
+    Softmax: mean over decisions of ``sum_k p_k z_k - z_truth``; sigmoid: mean over decisions and labels of
+    ``(p_k - truth_k) z_k``.
+    """
+    z = np.asarray(outputs, dtype=np.float64)
+    if link == "softmax":
+        p = np.exp(inverse * (z - z.max(axis=-1, keepdims=True)))
+        p /= p.sum(axis=-1, keepdims=True)
+        true = np.take_along_axis(z, truth[:, None].astype(np.int64), axis=-1)[:, 0]
+        return float(((p * z).sum(axis=-1) - true).mean())
+    return float(((_sigmoid(inverse * z) - truth) * z).mean())
+
+
+def _sigmoid(z: np.ndarray) -> np.ndarray:
+    return np.exp(-np.logaddexp(0.0, -z))
+
+
 def fit(outputs: np.ndarray, truth: np.ndarray, link: Link) -> float:
     """The temperature that fits some held-out decisions.
 
@@ -55,24 +73,19 @@ def fit(outputs: np.ndarray, truth: np.ndarray, link: Link) -> float:
         DataError: the rows do not say which: there are none, all of them are answered right however
             confident the model is, or none is.
     """
-    from scipy.optimize import minimize_scalar
+    from scipy.optimize import brentq
 
     if not len(outputs):
         raise DataError("there are no selection rows to fit a temperature on: give data.selection")
-    edge = math.log(LOW), math.log(HIGH)
-    found = minimize_scalar(
-        lambda place: float(nll(outputs, truth, link, math.exp(place)).mean()),
-        bounds=edge,
-        method="bounded",
-        options={"xatol": 1e-6},
-    )
-    if min(abs(found.x - edge[0]), abs(found.x - edge[1])) < 1e-3:
-        kind = "right" if found.x < 0 else "wrong"
+    ends = slope(outputs, truth, link, 1 / HIGH), slope(outputs, truth, link, 1 / LOW)
+    if not ends[0] < 0 < ends[1]:
+        kind = "right" if ends[0] < 0 else "wrong"
         raise DataError(
             f"the {len(outputs)} selection rows do not say which temperature fits (nearly all of their "
             f"answers are {kind}): give more rows, or other ones than the model was trained on"
         )
-    return math.exp(float(found.x))
+    root = brentq(lambda inverse: slope(outputs, truth, link, inverse), 1 / HIGH, 1 / LOW, xtol=1e-9)
+    return 1 / float(root)
 
 
 @dataclass(frozen=True)
