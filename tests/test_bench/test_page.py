@@ -10,8 +10,9 @@ import browser
 import pytest
 import tiny_bench
 from browser import DESKTOP, PHONE, Browser
+from PIL import Image
 
-from bench import html, judge, report
+from bench import html, judge, report, screenshot
 from compress.recipe import Named
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -205,3 +206,17 @@ def test_the_guards_of_this_file_can_trip(tab: Browser, page: Path, tmp_path: Pa
     assert tab.run("return document.documentElement.scrollWidth") > PHONE[0]
     assert any(ratio < 4.5 for ratio, what in tab.contrasts()[0] if what == "pale words")
     assert "http://example.com/a.png" in tab.requests()
+
+
+def test_a_picture_of_the_first_screen_is_taken_by_a_command(page: Path, tmp_path: Path) -> None:
+    """``bench.screenshot`` gives the 1200 x 800 that a reader sees, small enough for a repository."""
+    sizes = {}
+    for theme in ([], ["--dark"]):
+        out = tmp_path / "docs" / f"report{''.join(theme)}.png"
+        assert screenshot.main([str(page), "--out", str(out), *theme]) == 0
+        with Image.open(out) as picture:
+            assert picture.size == DESKTOP
+            sizes[out.name] = picture.convert("RGB").getpixel((2, 2))
+        assert out.stat().st_size < 200_000
+    assert sizes["report.png"] == (255, 255, 255)
+    assert sum(sizes["report--dark.png"]) < 100
