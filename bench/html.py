@@ -15,6 +15,8 @@ from bench.damage import view, words
 from bench.damage.page import sections as damage_sections
 from bench.record import Report
 
+# How many reasons of failed gates the first screen has room for.
+REASONS = 2
 _HERE = Path(__file__).parent
 
 
@@ -59,6 +61,7 @@ def page(report: Report) -> str:
         s=summary,
         status=summary.overall(report),
         lines=summary.lines(report),
+        reasons=REASONS,
         cards=_cards(report, damage),
         damage=damage,
         top=view.highlights(report),

@@ -221,10 +221,10 @@ def damaged(found: Report) -> Report:
         for index, (text, truth, before, after, change) in enumerate(
             (
                 (" ".join(long), "good", "good", "bad", "harmful"),
-                ("no laughs , no tears", "bad", "bad", "good", "harmful"),
-                ("fine , really", "good", "good", "bad", "harmful"),
-                ("<b>who knows</b>", "so-so", "good", "bad", "other"),
-                ("a small wonder", "good", "bad", "good", "beneficial"),
+                ("no laughs , no tears , " * 9, "bad", "bad", "good", "harmful"),
+                ("fine , really , and then some " * 9, "good", "good", "bad", "harmful"),
+                ("<b>who knows</b> what it was about " * 9, "so-so", "good", "bad", "other"),
+                ("a small wonder of a film " * 9, "good", "bad", "good", "beneficial"),
                 ("the last one", "good", "bad", "good", "beneficial"),
             )
         )

@@ -105,12 +105,12 @@ def verdict(one: Slice, found: Slices) -> str:
 
 
 def answers(row: Row) -> str:
-    """What became of a row's answer, in one line."""
-    said = f"{CHANGE_WORDS[row.change]}: {row.before} before, {row.after} now"
+    """What became of a row's answer, short enough for one line."""
+    said = f"{row.before} to {row.after}"
     if row.truth is not None and row.truth not in (row.before, row.after):
-        said += f"; true is {row.truth}"
+        said += f", true is {row.truth}"
     if row.truth_before is not None and row.truth_after is not None:
-        said += f"; {share(row.truth_before, 0)} sure of the truth before, {share(row.truth_after, 0)} now"
+        said += f"; sure of the truth: {share(row.truth_before, 0)} to {share(row.truth_after, 0)}"
     return said
 
 

@@ -18,6 +18,8 @@ from compress.recipe import Named
 ROOT = Path(__file__).resolve().parent.parent.parent
 GATES = [
     Named(name="size", options={"at_most": "10MB"}),
+    Named(name="memory", options={"at_most": "10MiB"}),
+    Named(name="latency", options={"p50_at_most": "1ms"}),
     Named(name="accuracy-drop", options={"at_most": "1pt"}),
 ]
 LOOKS = [(size, theme) for size in (DESKTOP, PHONE) for theme in ("light", "dark")]
@@ -34,7 +36,7 @@ def tab() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A report with a failed gate and with damage."""
+    """A report with three failed gates and with damage: as much as a first screen has to hold."""
     file = tmp_path_factory.mktemp("page") / "report.html"
     found = tiny_bench.damaged(judge.judge(tiny_bench.report(), GATES))
     file.write_text(html.page(found), encoding="utf-8")
@@ -68,8 +70,9 @@ def test_the_first_screen_holds_what_decides(tab: Browser, page: Path) -> None:
     assert {selector: inside(boxes, DESKTOP) for selector, boxes in shown.items()} == dict.fromkeys(
         wanted, True
     )
-    assert "after: FAILED 1 of 2 gates (size)" in shown["#verdict"][0]["text"]
+    assert "after: FAILED 3 of 4 gates (size, memory, latency)" in shown["#verdict"][0]["text"]
     assert "20.00 MB on disk; allowed: at most 10MB" in shown["#verdict"][0]["text"]
+    assert 'and 1 more, under "Gates"' in shown["#verdict"][0]["text"]
     speed, quality, memory, size = (" ".join(box["text"].split()) for box in shown[".card"])
     assert speed.startswith("Speed-up 4.00x clearly faster 95 % interval 3.20x to 5.00x")
     assert quality.startswith("Change in accuracy -1.00 pt no clear change 95 % interval -2.00 to +0.00")
