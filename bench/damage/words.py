@@ -144,8 +144,8 @@ def calibration(found: Calibration) -> str:
     return said + (
         f"At the temperature that {found.selection_rows} selection rows ask for "
         f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
-        f"{share(found.scaled_after.ece)}. The stage 'calibrate' (for ONNX 'calibrate-onnx') folds that into "
-        "the model and changes no answer."
+        f"{share(found.scaled_after.ece)}. 'paredown calibrate' folds that into the model and "
+        "changes no answer."
     )
 
 
