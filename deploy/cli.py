@@ -12,6 +12,7 @@ import typer
 
 from compress import options, rendering
 from compress.errors import DataError, RecipeError, UserError
+from deploy.calibrate_verb import calibrate
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -28,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(quantize)
     app.command()(compare)
     app.command()(predict)
+    app.command()(calibrate)
 
 
 def export(

@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from bench.damage.answers import Pair
     from bench.damage.challenges import Case, Read
 
-_LISTED = 10
-
 
 def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
     """The figures of some cases, from whether each model passes each (bool [cases])."""
@@ -34,7 +32,7 @@ def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
     )
 
 
-def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType) -> list[Row]:
+def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType, listed: int) -> list[Row]:
     """One row of each case that the candidate alone fails: the one on which the two differ most."""
     distance = answers.divergences(pair)
     rank = distance if distance is not None else np.zeros(len(pair.rows))
@@ -44,7 +42,7 @@ def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType) -> li
             i for i in case.rows if pair.before.predictions[i].value != pair.after.predictions[i].value
         ]
         picks.setdefault(max(differing or case.rows, key=lambda i: rank[i]), case)
-    order = sorted(picks, key=lambda i: -rank[i])[:_LISTED]
+    order = sorted(picks, key=lambda i: -rank[i])[:listed]
     rows = shown.rows(pair, task, order, ["harmful"] * len(pair.rows), distance)
     found = []
     for i, row in zip(order, rows, strict=True):
@@ -60,13 +58,14 @@ def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType) -> li
     return found
 
 
-def find(read: Read, pair: Pair, task: ModuleType) -> ChallengeSet:
+def find(read: Read, pair: Pair, task: ModuleType, listed: int = 10) -> ChallengeSet:
     """What became of one set.
 
     Args:
         read: the set.
         pair: both models' answers on its rows.
         task: whose columns are shown.
+        listed: cases to list that the candidate alone fails, at most.
     """
     sides = [
         np.array([case.passes(side.predictions) for case in read.cases], dtype=bool)
@@ -84,6 +83,6 @@ def find(read: Read, pair: Pair, task: ModuleType) -> ChallengeSet:
         layout=read.layout,
         whole=passed(read.name, before, after),
         tests=tuple(sorted(parts, key=lambda one: (one.difference, -one.cases))),
-        worst=tuple(_worst(read, pair, lost, task)),
+        worst=tuple(_worst(read, pair, lost, task, listed)),
         notes=read.notes,
     )

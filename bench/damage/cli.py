@@ -34,7 +34,9 @@ def damage(
         list[str] | None,
         typer.Option("--templates", help="Sentences that differ in the group alone; repeat."),
     ] = None,
-    rows: Annotated[int, typer.Option("--rows", min=0, help="Flipped rows to list at most.")] = 100,
+    rows: Annotated[
+        int, typer.Option("--rows", min=0, help="Rows to list of each kind; 0 keeps all texts out.")
+    ] = 100,
     cases: Annotated[
         int, typer.Option("--cases", min=2, help="Cases of each set, and rows to change, at most.")
     ] = 2000,

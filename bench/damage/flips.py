@@ -107,7 +107,7 @@ def find(pair: Pair, task: ModuleType, listed: int, within: float, generator: np
         parts=flipped_parts(pair),
         matrix=matrix(pair),
         worst=tuple(shown.rows(pair, task, flipped[:listed], kinds, distance)),
-        divergent=_divergent(pair, task, kinds, distance),
+        divergent=_divergent(pair, task, kinds, distance, min(listed, _DIVERGENT)),
         left_out=max(0, len(flipped) - listed),
         notes=() if len(kinds) >= 30 else (f"only {len(kinds)} rows: no share of them is a sure one",),
     )
@@ -123,9 +123,9 @@ def _errors(pair: Pair, task: ModuleType, generator: np.random.Generator) -> dic
 
 
 def _divergent(
-    pair: Pair, task: ModuleType, kinds: list[Change], distance: np.ndarray | None
+    pair: Pair, task: ModuleType, kinds: list[Change], distance: np.ndarray | None, most: int
 ) -> tuple[Row, ...]:
     if distance is None:
         return ()
-    order = np.argsort(-distance, kind="stable")[:_DIVERGENT]
+    order = np.argsort(-distance, kind="stable")[:most]
     return tuple(shown.rows(pair, task, [int(i) for i in order if distance[i] > 0], kinds, distance))

@@ -23,7 +23,7 @@ class Wishes:
     """What was asked for.
 
     Attributes:
-        rows: flipped rows to list.
+        rows: to list of each kind at most, for a person to read; 0 leaves all texts out of the report.
         cases: of each challenge set or set of templates, and rows that are changed, at most.
         columns: to cut slices by.
         sets: challenge sets.
@@ -65,11 +65,12 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
         found.append(Named(name="calibration-error"))
     try:
         robustness.readable(task)
-        found.append(Named(name="robustness", options={"rows": wishes.cases}))
+        found.append(Named(name="robustness", options={"rows": wishes.cases, "listed": min(wishes.rows, 5)}))
     except UserError:
         log.info("robustness is left out: the rows of this task have no text to change")
     if wishes.sets:
-        found.append(Named(name="challenge", options={"sets": wishes.sets, "cases": wishes.cases}))
+        challenge = {"sets": wishes.sets, "cases": wishes.cases, "listed": min(wishes.rows, 10)}
+        found.append(Named(name="challenge", options=challenge))
     if wishes.groups is not None or wishes.templates:
         options = {"groups": wishes.groups, "templates": wishes.templates, "rows": wishes.cases}
         found.append(Named(name="fairness", options=options))

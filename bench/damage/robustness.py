@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from bench.damage.answers import Pair
     from bench.interval import Interval
 
-_LISTED = 5
 _UNKNOWN = {"truth": None, "truth_before": None, "truth_after": None}
 Answer = Callable[[Sequence[dict[str, Any]]], "Pair"]
 
@@ -70,7 +69,12 @@ def _words(row: Mapping[str, Any], roles: Sequence[str], kind: Kind, source: ran
 
 
 def find(
-    rows: Sequence[dict[str, Any]], task: ModuleType, answer: Answer, count: int, seed: int
+    rows: Sequence[dict[str, Any]],
+    task: ModuleType,
+    answer: Answer,
+    count: int,
+    seed: int,
+    listed: int = 5,
 ) -> Robustness:
     """The finding.
 
@@ -80,6 +84,7 @@ def find(
         answer: both models' answers on given rows.
         count: rows to change, at most; a seeded sample where there are more.
         seed: of the sample and of every change.
+        listed: rows to list for each change, at most.
 
     Raises:
         UserError: the task's rows have no text.
@@ -103,7 +108,9 @@ def find(
             notes.append(f"{kind.name}: the change applies to none of the rows")
             continue
         moved = answer(list(there.values()))
-        found.append(_compare(clean, moved, list(there), kind, task, [int(picks[i]) for i in there], seed))
+        found.append(
+            _compare(clean, moved, list(there), kind, task, [int(picks[i]) for i in there], seed, listed)
+        )
     better = score.better if score else "higher"
     return Robustness(
         metric=score.name if score else "agreement",
@@ -146,6 +153,7 @@ def _compare(
     task: ModuleType,
     numbers: Sequence[int],
     seed: int,
+    listed: int,
 ) -> Perturbation:
     before, after, _ = _part(clean, there)
     values = [one.value for one in clean.before.predictions]
@@ -165,7 +173,7 @@ def _compare(
     distance = answers.divergences(moved)
     wanted = "harmful" if labeled else "other"
     rank = distance if distance is not None else np.zeros(len(kinds))
-    picks = sorted((i for i, one in enumerate(kinds) if one == wanted), key=lambda i: -rank[i])[:_LISTED]
+    picks = sorted((i for i, one in enumerate(kinds) if one == wanted), key=lambda i: -rank[i])[:listed]
     rows = shown.rows(moved, task, picks, kinds, distance, numbers)
     return Perturbation(
         name=kind.name,

@@ -25,6 +25,7 @@ from bench.damage.view import Damage
 from bench.interval import Interval
 
 LEVEL = 0.05
+_NAMED = 4
 CHANGE_WORDS = {
     "harmful": "right before, wrong now",
     "beneficial": "wrong before, right now",
@@ -131,8 +132,11 @@ def slices(found: Slices) -> str:
         f"{between(worst.interval, found.unit)}). "
     )
     if sure:
-        listed = ", ".join(f"'{slice_name(one)}'" for one in sure)
-        return said + f"Worse beyond chance after correcting for {len(found.slices)} looks (Holm): {listed}."
+        listed = ", ".join(f"'{slice_name(one)}'" for one in sure[:_NAMED])
+        more = f" and {len(sure) - _NAMED} more" if len(sure) > _NAMED else ""
+        return said + (
+            f"Worse beyond chance after correcting for {len(found.slices)} looks (Holm): {listed}{more}."
+        )
     return said + f"After correcting for {len(found.slices)} looks (Holm), no slice is worse beyond chance."
 
 
@@ -156,8 +160,8 @@ def calibration(found: Calibration) -> str:
     return said + (
         f"At the temperature that {found.selection_rows} selection rows ask for "
         f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
-        f"{share(found.scaled_after.ece)}. The stage 'calibrate' (for ONNX 'calibrate-onnx') folds that into "
-        "the model and changes no answer."
+        f"{share(found.scaled_after.ece)}. 'paredown calibrate' folds that into the model and "
+        "changes no answer."
     )
 
 

@@ -28,10 +28,12 @@ class Config(DamageConfig):
     Attributes:
         sets: folders or files.
         cases: of each set at most; a seeded choice where there are more.
+        listed: cases of each set to list that the candidate alone fails, at most.
     """
 
     sets: tuple[str, ...] = Field(min_length=1)
     cases: int = Field(default=5000, ge=2)
+    listed: int = Field(default=10, ge=0)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -44,7 +46,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     read = [one.sample(config.cases, subject.seed) for one in read]
     made = []
     for ask in asking.candidates(lanes, subject, config, "challenge sets"):
-        found = [challenge.find(one, ask.rows(one.rows), subject.task) for one in read]
+        found = [challenge.find(one, ask.rows(one.rows), subject.task, config.listed) for one in read]
         finding = Challenge(sets=tuple(found))
         for place, one in enumerate(found):
             made.append(

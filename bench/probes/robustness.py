@@ -26,9 +26,11 @@ class Config(DamageConfig):
 
     Attributes:
         rows: that are changed, at most; a seeded sample where there are more.
+        listed: rows to list for each change, at most.
     """
 
     rows: int = Field(default=1000, ge=2)
+    listed: int = Field(default=5, ge=0)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -42,7 +44,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     """
     made = []
     for ask in asking.candidates(lanes, subject, config, "robustness"):
-        found = robustness.find(subject.rows, subject.task, ask.rows, config.rows, subject.seed)
+        found = robustness.find(
+            subject.rows, subject.task, ask.rows, config.rows, subject.seed, config.listed
+        )
         for place, one in enumerate(found.changes):
             labeled = one.after is not None
             made.append(

@@ -291,13 +291,14 @@ def test_a_finding_is_read_back_as_it_was(broken: tuple[Report, int]) -> None:
 
 
 def test_json_on_stdout_is_alone(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
-    """``--json -`` prints the report and nothing else."""
+    """``--json -`` prints the report and nothing else; with ``--rows 0`` no text of any row is in it."""
     monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
     code, shown = run(
         "damage", made["first"], made["second"], "--data", made["data"], "--json", "-", "--rows", 0
     )
     assert code == 0
     assert report.from_json(shown, "stdout").title == "What became of original in candidate"
+    assert '"cells"' not in shown
 
 
 def test_mistakes_are_one_sentence(

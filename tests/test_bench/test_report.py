@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -13,7 +15,7 @@ import tiny_bench
 from rich.console import Console
 
 from bench import html, judge, plots, report, summary, terminal
-from bench.record import Candidate, Report, Verdict
+from bench.record import Candidate, Interval, Measurement, Report, Verdict
 from compress.errors import UserError
 from compress.recipe import Named
 
@@ -210,6 +212,48 @@ def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None
     assert '<meta name="viewport" content="width=device-width' in page
     assert "currentColor" in page
     assert "#010203" not in page
+
+
+def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(judged: Report) -> None:
+    """One style sheet, whose hash the policy names; no style attribute, script or handler anywhere."""
+    page = html.page(tiny_bench.damaged(judged))
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None
+    assert policy[1] == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", page)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.2, 0.4, "clearly faster"), (0.9, 1.1, "no clear difference"), (1.1, 1.3, "clearly slower")],
+)
+def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high: float, said: str) -> None:
+    """A speed-up is clear where its whole interval lies on one side; an unstable run is named."""
+
+    def changed(one: Measurement, notes: tuple[str, ...]) -> Measurement:
+        if (one.candidate, one.metric) != ("after", "latency_p50_ms"):
+            return one
+        return one.model_copy(update={"ratio_interval": Interval(low=low, high=high), "notes": notes})
+
+    for notes, end in (((), ""), (("unstable: rounds drift",), ", but an unstable run")):
+        made = tuple(changed(one, notes) for one in judged.measurements)
+        cards = summary.cards(judged.model_copy(update={"measurements": made}))
+        assert cards[0].sure == said + end
+
+
+def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report) -> None:
+    """A report of ``damage`` has at most four figures: those measured, then those of damage."""
+    found = tiny_bench.damaged(judged)
+    made = tuple(one for one in found.measurements if one.probe not in {"latency", "memory"})
+    words = text_of(html.page(found.model_copy(update={"measurements": made})))
+    order = ["Change in accuracy", "Size on disk", "Right before, wrong now 3", "Worst slice -12.0 pt"]
+    places = [words.index(part) for part in order]
+    assert places == sorted(places)
+    assert "3 of 100 answers went from right to wrong, 2 the other way" in words
 
 
 def test_the_first_screen_holds_verdict_and_figures(judged: Report) -> None:

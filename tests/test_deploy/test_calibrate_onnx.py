@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ import pytest
 import tiny
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
+from typer.testing import CliRunner
 
 from compress import catalog
 from compress.artifact import Artifact
@@ -172,3 +174,32 @@ def test_other_endings_are_refused(made: list[onnx.NodeProto], said: str) -> Non
     """With what stands in the way."""
     with pytest.raises(UserError, match=said):
         ending.scale(model(made, {"w": W}), "y", 0.5)
+
+
+def test_the_verb_takes_models_of_either_kind(tmp_path: Path) -> None:
+    """A folder and a graph, each through the stage of its kind, with data that the pipeline reads."""
+    from compress.cli import app
+
+    source = tiny.text_model(tmp_path / "model")
+    data = tiny.text_data(tmp_path / "data", train=60, evaluate=20)
+    common = ["--data", str(data), "--threads", "1", "--json"]
+
+    def call(*arguments: str) -> dict[str, Any]:
+        result = CliRunner().invoke(app, [*arguments, *common])
+        assert result.exit_code == 0, result.exception
+        found: dict[str, Any] = json.loads(result.stdout)
+        return found
+
+    call("calibrate", str(source), "--temperature", "2", "--out", str(tmp_path / "torch"))
+    call("export", str(tmp_path / "torch"), "--out", str(tmp_path / "graph"))
+    call("calibrate", str(tmp_path / "graph"), "--temperature", "0.5", "--out", str(tmp_path / "back"))
+    made = Artifact.open(tmp_path / "back")
+    assert [step.stage for step in made.manifest.lineage] == [
+        "load",
+        "calibrate",
+        "export-onnx",
+        "calibrate-onnx",
+    ]
+    assert made.manifest.facts["calibration"]["decisions"] > 0
+    again = Artifact.open(tmp_path / "graph")
+    assert np.array_equal(logits(made), logits(again) * 2)
