@@ -10,7 +10,8 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench import plots, summary, svg
+from bench import cards, plots, summary, svg
+from bench.cards import Card
 from bench.damage import view, words
 from bench.damage.page import sections as damage_sections
 from bench.record import Report
@@ -36,12 +37,12 @@ def _style() -> tuple[str, str]:
     return text, f"sha256-{base64.b64encode(digest).decode()}"
 
 
-def _cards(report: Report, damage: view.Damage | None) -> list[summary.Card]:
+def _cards(report: Report, damage: view.Damage | None) -> list[Card]:
     """The figures of the first screen; those of damage where there is room for them."""
-    found = summary.cards(report)
+    found = cards.cards(report)
     titles = {card.title for card in found}
     more = [card for card in words.cards(damage) if card.title not in titles] if damage else []
-    return found + [summary.Card(one.title, one.value, "", "", one.detail) for one in more[: 4 - len(found)]]
+    return found + [Card(one.title, one.value, "", "", one.detail) for one in more[: 4 - len(found)]]
 
 
 def page(report: Report) -> str:

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
-from bench import html, summary
+from bench import cards, html, summary
 from bench.record import SCHEMA, Report, Verdict
 from compress.errors import UserError
 
@@ -144,7 +144,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts.append(
         "\n".join(
-            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in summary.cards(report)
+            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in cards.cards(report)
         )
     )
     parts.append(table(report))

@@ -14,7 +14,7 @@ import pytest
 import tiny_bench
 from rich.console import Console
 
-from bench import html, judge, plots, report, summary, terminal
+from bench import cards, html, judge, plots, report, summary, terminal
 from bench.record import Candidate, Interval, Measurement, Report, Verdict
 from compress.errors import UserError
 from compress.recipe import Named
@@ -121,7 +121,7 @@ def test_everything_of_a_run_is_written(judged: Report, tmp_path: Path) -> None:
 
 def test_the_first_figures_are_those_that_decide(judged: Report) -> None:
     """Speed-up and accuracy change with their intervals, size and memory before and after."""
-    shown = {card.title: (card.value, card.words) for card in summary.cards(judged)}
+    shown = {card.title: (card.value, card.words) for card in cards.cards(judged)}
     assert shown == {
         "Speed-up": (
             "4.00x",
@@ -241,8 +241,8 @@ def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high
 
     for notes, end in (((), ""), (("unstable: rounds drift",), ", but an unstable run")):
         made = tuple(changed(one, notes) for one in judged.measurements)
-        cards = summary.cards(judged.model_copy(update={"measurements": made}))
-        assert cards[0].sure == said + end
+        shown = cards.cards(judged.model_copy(update={"measurements": made}))
+        assert shown[0].sure == said + end
 
 
 def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report) -> None:
