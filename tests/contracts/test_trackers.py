@@ -133,6 +133,7 @@ READERS: dict[str, Callable[[Path], Found]] = {
     "mlflow": read_mlflow,
     "wandb": read_wandb,
 }
+SWITCHES = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"), "wandb": ("WANDB_ERROR_REPORTING", "false")}
 KEEP_FILES = {"mlflow", "wandb"}
 
 
@@ -237,14 +238,12 @@ def test_without_a_location_a_local_folder_is_used(tracker: str, folder: Path, t
     assert READERS[tracker](usual).status.lower() == "finished"
 
 
+@pytest.mark.parametrize("tracker", sorted(SWITCHES), indirect=True)
 def test_usage_statistics_of_the_clients_are_off(
     tracker: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What the clients report of their use to their makers stays off unless the user set it."""
-    switches = {"mlflow": ("MLFLOW_DISABLE_TELEMETRY", "true"), "wandb": ("WANDB_ERROR_REPORTING", "false")}
-    if tracker not in switches:
-        pytest.skip("the client reports nothing")
-    name, value = switches[tracker]
+    name, value = SWITCHES[tracker]
     monkeypatch.setenv(name, "to be replaced")
     monkeypatch.delenv(name)
     sent(tracker, tmp_path, str(folder))
