@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
 
@@ -62,13 +63,38 @@ def _drawn(damage: Damage) -> dict[str, list[tuple[str, Markup]]]:
     return {name: [(title, Markup(svg)) for title, svg in some if svg] for name, some in found.items()}
 
 
-def sections(report: Report, candidate: str | None = None) -> Markup:
-    """The sections about one candidate, for a page that has the style; empty where there are none."""
+@dataclass(frozen=True)
+class Parts:
+    """What a page about a report shows of damage; the page brings the report's own style.
+
+    Attributes:
+        style: rules for rows and colored words, besides the report's.
+        first: the three worst slices and five flipped rows, for a first screen.
+        sections: everything else, plots first.
+    """
+
+    style: Markup
+    first: Markup
+    sections: Markup
+
+
+def parts(report: Report, candidate: str | None = None) -> Parts | None:
+    """The parts about one candidate, the one that ships when None; None where nothing was looked at."""
     damage = view.collect(report, candidate)
     if damage is None:
-        return Markup()
-    text = _environment().get_template("sections.html.jinja").render(d=damage, w=words, drawn=_drawn(damage))
-    return Markup(text)
+        return None
+    given = {
+        "d": damage,
+        "w": words,
+        "top": view.highlights(report, candidate),
+        "drawn": _drawn(damage),
+    }
+    style = (_HERE / "rows.css").read_text(encoding="utf-8")
+    first, rest = (
+        _environment().get_template(name).render(**given)
+        for name in ("first.html.jinja", "sections.html.jinja")
+    )
+    return Parts(style=Markup(style), first=Markup(first), sections=Markup(rest))
 
 
 def page(report: Report) -> str:
@@ -82,7 +108,6 @@ def page(report: Report) -> str:
             s=summary,
             w=words,
             d=view.collect(report),
-            top=view.highlights(report),
-            sections=sections(report),
+            parts=parts(report),
         )
     )

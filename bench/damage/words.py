@@ -85,7 +85,7 @@ def flips(found: Flips) -> str:
         + "."
     )
     if changed:
-        said += f" More lost than won: {sure} (McNemar's exact p {chance(found.p_value)})."
+        said += f" That balance is {sure} (McNemar's exact p {chance(found.p_value)})."
     if found.parts is not None:
         parts = found.parts
         said += (
@@ -141,12 +141,14 @@ def calibration(found: Calibration) -> str:
     said += f"; on the whole the candidate is {manner} by {share(abs(mean[1]))}. "
     if found.temperature_after is None or found.scaled_after is None:
         return said
-    return said + (
+    said += (
         f"At the temperature that {found.selection_rows} selection rows ask for "
         f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
-        f"{share(found.scaled_after.ece)}. 'paredown calibrate' folds that into the model and "
-        "changes no answer."
+        f"{share(found.scaled_after.ece)}. "
     )
+    if found.scaled_after.ece < found.after.ece:
+        return said + "'paredown calibrate' folds that into the model and changes no answer."
+    return said + "That is no help here, as happens where the model was trained on the selection rows, too."
 
 
 def divergence(found: Divergence) -> str:
@@ -194,7 +196,9 @@ def challenge(one: ChallengeSet) -> str:
 
 def gap(one: Gap) -> str:
     """How a gap went."""
-    interval = f" (change {change(one.difference)}, 95 % interval {between(one.interval)})"
+    interval = (
+        f" (change {change(one.difference, one.unit)}, 95 % interval {between(one.interval, one.unit)})"
+    )
     if one.of == "score":
         return (
             f"{one.source}: in {one.swapped} sentences that differ in the group alone, the probability of "
@@ -204,8 +208,8 @@ def gap(one: Gap) -> str:
         )
     what = f"equalized odds ({one.answer})" if one.of == "equalized odds" else one.answer
     return (
-        f"{one.source}: {what} differs between groups by up to {share(one.before)} before and "
-        f"{share(one.after)} now{interval}."
+        f"{one.source}: {what} differs between groups by up to {figure(one.before, one.unit)} before "
+        f"and {figure(one.after, one.unit)} now{interval}."
     )
 
 
@@ -391,7 +395,10 @@ def passed_cells(tests: Sequence[Passed]) -> list[list[str]]:
 
 def group_cells(one: Gap) -> list[list[str]]:
     """The table of groups; header: ``GROUP_HEADER``."""
-    return [[each.name, str(each.rows), share(each.before), share(each.after)] for each in one.groups]
+    return [
+        [each.name, str(each.rows), figure(each.before, one.unit), figure(each.after, one.unit)]
+        for each in one.groups
+    ]
 
 
 def all_sets(found: Challenge) -> list[Passed]:
