@@ -11,7 +11,7 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from bench import summary
-from bench.damage import plots, view, words
+from bench.damage import figures, plots, tables, view, words
 from bench.damage.view import Damage
 from bench.record import Report
 
@@ -57,7 +57,7 @@ def _drawn(damage: Damage) -> dict[str, list[tuple[str, Markup]]]:
             (f"{one.name}, the worst change first", plots.tests(one.tests)) for one in sets if one.tests
         ]
         if len(sets) > 1:
-            found["challenge"].insert(0, ("Challenge sets", plots.tests(words.all_sets(damage.challenge))))
+            found["challenge"].insert(0, ("Challenge sets", plots.tests(tables.all_sets(damage.challenge))))
     if damage.fairness is not None:
         found["fairness"] = [(f"{gap.source}: {gap.of}", plots.groups(gap)) for gap in damage.fairness.gaps]
     return {name: [(title, Markup(svg)) for title, svg in some if svg] for name, some in found.items()}
@@ -86,6 +86,8 @@ def parts(report: Report, candidate: str | None = None) -> Parts | None:
     given = {
         "d": damage,
         "w": words,
+        "t": tables,
+        "f": figures,
         "top": view.highlights(report, candidate),
         "drawn": _drawn(damage),
     }

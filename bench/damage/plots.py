@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from bench.damage import words
+from bench.damage import figures, words
 from bench.damage.record import Calibration, Flips, Gap, Passed, Robustness, Slices
 from bench.plots import _INK, _svg, color
 
@@ -45,7 +45,7 @@ def slices(found: Slices) -> str:
                 )
             axes.plot(factor * one.difference, place, "o", color=shade, markersize=6)
         axes.axvline(0, color=_INK, linewidth=0.8, alpha=0.6)
-        axes.set_yticks(range(len(shown)), [_label(words.slice_name(one), one.rows) for one in shown])
+        axes.set_yticks(range(len(shown)), [_label(figures.slice_name(one), one.rows) for one in shown])
         axes.invert_yaxis()
         unit = "points" if found.unit == "share" else found.unit
         axes.set_xlabel(f"change in {found.metric}, {unit}")
