@@ -12,7 +12,7 @@ from markupsafe import Markup
 
 from bench import cards, plots, summary, svg
 from bench.cards import Card
-from bench.damage import view, words
+from bench.damage import figures, view, words
 from bench.damage.page import sections as damage_sections
 from bench.record import Report
 
@@ -67,6 +67,7 @@ def page(report: Report) -> str:
         damage=damage,
         top=view.highlights(report),
         w=words,
+        f=figures,
         sections=damage_sections(report),
         metric=summary.main_metric(report) or "score",
         # Markup: the SVG is serialized from a tree, with every name in it escaped; the style is a file here.

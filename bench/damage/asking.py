@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench import feeds
 from bench.damage import answers
 from compress import log
+from compress.model import checkpoint
 
 if TYPE_CHECKING:
     from bench.damage.answers import Pair
@@ -54,10 +56,17 @@ class Asker:
         """Both models' answers on the evaluation rows."""
         return self.rows(self.subject.rows, answers.EVALUATION)
 
+    def cut(self, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        """A note where the original's length limit cuts some of the rows; else none."""
+        limit = checkpoint.read_max_length(self._lanes[0].spec.artifact.path)
+        lengths = self.subject.task.lengths(rows, feeds.processor(self._lanes[0], self.subject))
+        if limit is None or lengths is None or not (lengths > limit).any():
+            return ()
+        share = 100 * float((lengths > limit).mean())
+        return (f"{share:.1f} % of its texts are longer than the {limit} tokens that the model reads: cut",)
+
     def lengths(self) -> np.ndarray | None:
         """Tokens of each evaluation row, as the original counts them; None where rows have no length."""
-        from bench import feeds
-
         found: np.ndarray | None = self.subject.task.lengths(
             self.subject.rows, feeds.processor(self._lanes[0], self.subject)
         )

@@ -108,7 +108,7 @@ def damage(
     config = BenchConfig(
         probes=probes, baseline=named[0][0], batch_sizes=(batch_size,), device=device, threads=threads
     )
-    title = f"What became of {named[0][0]} in {named[1][0]}"
+    title = f"What changed from {named[0][0]} to {named[1][0]}"
     report = measure(specs, evaluation, config, seed=seed or 0, gates=gates, title=title)
     if json_file is not None and json_file != _STDOUT:
         reports.write(Path(json_file), reports.to_json(report))

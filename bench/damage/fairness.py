@@ -47,7 +47,7 @@ def by_column(
         DataError: no labels, no such column, or fewer than two groups that are large enough.
     """
     needs_labels(pair, "comparing groups")
-    cuts = slicing.by_value(column, slices.cells(pair, column))
+    cuts = slicing.by_value(column, slices.cells(pair.rows, column))
     large = [cut for cut in cuts if cut.mask.sum() >= min_rows and cut.name != slicing.EMPTY]
     small = [
         Small(family=column, name=cut.name, rows=int(cut.mask.sum()))
@@ -84,6 +84,7 @@ def _metric_gap(
         of="metric",
         source=column,
         answer=score.name,
+        unit=score.unit,
         before=before,
         after=after,
         difference=after - before,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bench import summary
-from bench.damage import view, words
+from bench.damage import tables, view, words
 from bench.damage.record import Row
 from bench.record import Report
 from bench.report import _cell, _rows, _verdict_row
@@ -33,7 +33,7 @@ def page(report: Report) -> str:
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
     parts += [f"**{title}.** {_cell(sentence)}" for title, sentence in words.sentences(damage)]
     if damage.slices is not None:
-        parts += ["## Slices", _rows(words.SLICE_HEADER, words.slice_cells(damage.slices), right=1)]
+        parts += ["## Slices", _rows(tables.SLICE_HEADER, tables.slice_cells(damage.slices), right=1)]
     if damage.flips is not None and damage.flips.worst:
         header = ["row", "what happened", "truth", "before", "now", "text"]
         rows = [_row(row) for row in damage.flips.worst[:_LISTED]]
@@ -41,13 +41,13 @@ def page(report: Report) -> str:
     if damage.challenge is not None:
         parts.append("## Challenge sets")
         for one in damage.challenge.sets:
-            parts.append(_rows(words.PASSED_HEADER, words.passed_cells([one.whole, *one.tests]), right=1))
+            parts.append(_rows(tables.PASSED_HEADER, tables.passed_cells([one.whole, *one.tests]), right=1))
     if damage.robustness is not None:
-        parts += ["## Changed texts", _rows(words.CHANGE_HEADER, words.change_cells(damage.robustness), 1)]
+        parts += ["## Changed texts", _rows(tables.CHANGE_HEADER, tables.change_cells(damage.robustness), 1)]
     if damage.fairness is not None:
         parts.append("## Groups")
         for gap in damage.fairness.gaps:
-            parts += [_cell(words.gap(gap)), _rows(words.GROUP_HEADER, words.group_cells(gap), right=1)]
+            parts += [_cell(words.gap(gap)), _rows(tables.GROUP_HEADER, tables.group_cells(gap), right=1)]
     notes = words.notes(damage)
     if notes:
         parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in notes)]

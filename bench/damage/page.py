@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
-from bench.damage import plots, view, words
+from bench.damage import figures, plots, tables, view, words
 from bench.damage.view import Damage
 from bench.record import Report
 
@@ -43,16 +43,16 @@ def _drawn(damage: Damage) -> dict[str, list[tuple[str, Markup]]]:
             (f"{one.name}, the worst change first", plots.tests(one.tests)) for one in sets if one.tests
         ]
         if len(sets) > 1:
-            found["challenge"].insert(0, ("Challenge sets", plots.tests(words.all_sets(damage.challenge))))
+            found["challenge"].insert(0, ("Challenge sets", plots.tests(tables.all_sets(damage.challenge))))
     if damage.fairness is not None:
         found["fairness"] = [(f"{gap.source}: {gap.of}", plots.groups(gap)) for gap in damage.fairness.gaps]
     return {name: [(title, Markup(svg)) for title, svg in some if svg] for name, some in found.items()}
 
 
 def sections(report: Report, candidate: str | None = None) -> Markup:
-    """The sections about one candidate, for a page that has the style; empty where there are none."""
+    """The sections about one candidate, the one that ships when None; empty where nothing was looked at."""
     damage = view.collect(report, candidate)
     if damage is None:
         return Markup()
-    text = _environment().get_template("sections.html.jinja").render(d=damage, w=words, drawn=_drawn(damage))
-    return Markup(text)
+    template = _environment().get_template("sections.html.jinja")
+    return Markup(template.render(d=damage, w=words, t=tables, f=figures, drawn=_drawn(damage)))

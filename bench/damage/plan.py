@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from bench.damage import challenges, fairness, robustness
+from bench.damage import challenges, fairness, robustness, slices
 from compress import catalog, data, log
 from compress.errors import DataError, UserError
 from compress.model import checkpoint
@@ -88,11 +87,5 @@ def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig)
         raise DataError(
             "the evaluation rows have no labels, without which nothing says what is right: give labeled rows"
         )
-    _columns(rows[0][data.BESIDE], [*wishes.columns, *([wishes.groups] if wishes.groups else [])])
-
-
-def _columns(there: dict[str, object], wanted: Sequence[str]) -> None:
-    for column in wanted:
-        if column not in there:
-            listed = ", ".join(there) or "none besides the task's own"
-            raise DataError(f"the evaluation rows have no column '{column}'; the columns are: {listed}")
+    for column in [*wishes.columns, *([wishes.groups] if wishes.groups else [])]:
+        slices.cells(rows, column)

@@ -10,7 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from bench import svg
-from bench.damage import words
+from bench.damage import figures, words
 from bench.damage.record import Calibration, Flips, Gap, Passed, Robustness, Slices
 
 # The original and the candidate everywhere, and what became worse.
@@ -18,8 +18,10 @@ BEFORE, AFTER, WORSE = svg.color(0), svg.color(1), svg.color(4)
 _MOST = 14
 
 
-def _label(text: str, width: int = 24) -> str:
-    return "\n".join(textwrap.wrap(text, width, max_lines=2, placeholder=" …")) or text
+def _label(text: str, rows: int | None = None) -> str:
+    """A name on at most two lines, with its number of rows behind it whatever was cut."""
+    lines = textwrap.wrap(text, 24, max_lines=2, placeholder=" …") or [text]
+    return "\n".join(lines) + (f" ({rows})" if rows is not None else "")
 
 
 def slices(found: Slices) -> str:
@@ -43,7 +45,7 @@ def slices(found: Slices) -> str:
                 )
             axes.plot(factor * one.difference, place, "o", color=shade, markersize=6)
         axes.axvline(0, color=svg.INK, linewidth=0.8, alpha=0.6)
-        axes.set_yticks(range(len(shown)), [_label(f"{words.slice_name(one)} ({one.rows})") for one in shown])
+        axes.set_yticks(range(len(shown)), [_label(figures.slice_name(one), one.rows) for one in shown])
         axes.invert_yaxis()
         unit = "points" if found.unit == "share" else found.unit
         axes.set_xlabel(f"change in {found.metric}, {unit}")
@@ -136,7 +138,7 @@ def _dumbbells(
                 color=shade,
                 label=names[side],
             )
-        axes.set_yticks(range(len(rows)), [_label(name) for name, _, _ in rows])
+        axes.set_yticks(range(len(rows)), [name for name, _, _ in rows])
         axes.set_ylim(len(rows) - 0.5, -0.5)
         axes.set_xlabel(label)
         axes.grid(axis="x")
@@ -150,7 +152,7 @@ def changed(found: Robustness) -> str | None:
     """The loss that each change of the text brings to both models; None without labels."""
     factor = 100 if found.unit == "share" else 1
     rows = [
-        (one.name, factor * (one.before - one.clean_before), factor * (one.after - one.clean_after))
+        (_label(one.name), factor * (one.before - one.clean_before), factor * (one.after - one.clean_after))
         for one in found.changes
         if None not in (one.before, one.clean_before, one.after, one.clean_after)
         and one.before is not None
@@ -167,7 +169,7 @@ def changed(found: Robustness) -> str | None:
 
 def tests(found: Sequence[Passed]) -> str:
     """What both models pass, test by test, the worst change first."""
-    rows = [(f"{one.name} ({one.cases})", 100 * one.before, 100 * one.after) for one in found[:_MOST]]
+    rows = [(_label(one.name, one.cases), 100 * one.before, 100 * one.after) for one in found[:_MOST]]
     return _dumbbells(rows, "passed, %", ("original", "candidate"), "Challenge tests passed")
 
 
@@ -176,6 +178,7 @@ def groups(one: Gap) -> str:
     shown = list(one.groups)
     if len(shown) > _MOST:
         shown = [*shown[: _MOST // 2], *shown[-_MOST // 2 :]]
-    rows = [(each.name, 100 * each.before, 100 * each.after) for each in shown]
-    label = f"mean probability of '{one.answer}', %" if one.of == "score" else f"{one.answer}, %"
+    factor, unit = (100, "%") if one.unit == "share" else (1, one.unit)
+    rows = [(_label(each.name), factor * each.before, factor * each.after) for each in shown]
+    label = f"mean probability of '{one.answer}', %" if one.of == "score" else f"{one.answer}, {unit}"
     return _dumbbells(rows, label, ("original", "candidate"), f"Groups of {one.source}")

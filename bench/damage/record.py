@@ -416,7 +416,8 @@ class Gap(_Frozen):
         of: ``metric``, ``equalized odds`` (largest gap of any class's hit and false alarm rate) or
             ``score`` (mean probability, same sentence, other group).
         source: the column or the set that names the groups.
-        answer: for ``score``: the class whose probability is compared.
+        answer: for ``score``: the class whose probability is compared; else the metric, or the rate.
+        unit: of the figures.
         before: largest less smallest, original.
         after: candidate.
         difference: after less before.
@@ -430,6 +431,7 @@ class Gap(_Frozen):
     of: Literal["metric", "equalized odds", "score"]
     source: str
     answer: str | None = None
+    unit: str = "share"
     before: float
     after: float
     difference: float

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from bench.damage import answers, paired, scoring, slicing
 from bench.damage.flips import needs_labels
 from bench.damage.record import Slice, Slices, Small
 from bench.damage.slicing import Cut
+from compress.data import BESIDE
 from compress.errors import DataError
 
 if TYPE_CHECKING:
@@ -22,19 +23,17 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 
 
-def cells(pair: Pair, column: str) -> list[object]:
+def cells(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
     """The cells of a column that stands beside the task's own.
 
     Raises:
         DataError: there is none of that name; the message lists what there is.
     """
-    from compress.data import BESIDE
-
-    there = {name: None for row in pair.rows for name in row.get(BESIDE, {})}
+    there = {name: None for row in rows for name in row.get(BESIDE, {})}
     if column not in there:
         listed = ", ".join(there) or "none besides the task's own"
         raise DataError(f"the evaluation rows have no column '{column}'; the columns are: {listed}")
-    return [row.get(BESIDE, {}).get(column) for row in pair.rows]
+    return [row.get(BESIDE, {}).get(column) for row in rows]
 
 
 def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tuple[list[Cut], list[str]]:
@@ -63,7 +62,7 @@ def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tupl
         if not quarters:
             notes.append(f"all rows have the same {family}: there is nothing to cut by")
     for column in columns:
-        cut = slicing.by_column(column, cells(pair, column))
+        cut = slicing.by_column(column, cells(pair.rows, column))
         found += cut
         if len(cut) < 2:
             notes.append(f"the column '{column}' has the same value in all rows: there is nothing to cut by")

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench import terminal
-from bench.damage import view, words
+from bench.damage import tables, view, words
 from bench.record import Report
 
 _SLICES = 5
@@ -27,9 +27,9 @@ def show(report: Report, console: Console) -> None:
         console.print(f"[bold]{title}.[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     if damage.slices is not None:
         table = Table(box=None, pad_edge=False, header_style="bold")
-        for place, name in enumerate(words.SLICE_HEADER[:6]):
+        for place, name in enumerate(tables.SLICE_HEADER[:6]):
             table.add_column(name, justify="right" if place else "left", overflow="fold")
-        for cells in words.slice_cells(damage.slices)[:_SLICES]:
+        for cells in tables.slice_cells(damage.slices)[:_SLICES]:
             table.add_row(*map(escape, cells[:6]))
         console.print(table)
     if damage.flips is not None and damage.flips.worst:

@@ -1,28 +1,25 @@
-"""Findings in sentences and cells: shared by the terminal, Markdown and HTML."""
+"""Findings in sentences: shared by the terminal, Markdown and HTML."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench.damage.figures import between, chance, change, figure, share, slice_name
 from bench.damage.record import (
     Attribution,
     Calibration,
-    Challenge,
     ChallengeSet,
     Divergence,
     Fairness,
     Flips,
     Gap,
-    Passed,
-    Perturbation,
     Robustness,
     Row,
     Slice,
     Slices,
 )
 from bench.damage.view import Damage
-from bench.interval import Interval
 
 LEVEL = 0.05
 _NAMED = 4
@@ -32,39 +29,6 @@ CHANGE_WORDS = {
     "other": "changed",
     "none": "same answer",
 }
-
-
-def share(value: float | None, places: int = 1) -> str:
-    """A share in percent."""
-    return "-" if value is None else f"{100 * value:.{places}f} %"
-
-
-def figure(value: float | None, unit: str) -> str:
-    """A metric: a share in percent, anything else with four digits."""
-    if value is None:
-        return "-"
-    return share(value) if unit == "share" else f"{value:.4g}"
-
-
-def change(value: float | None, unit: str = "share") -> str:
-    """A difference: points for a share."""
-    if value is None:
-        return "-"
-    return f"{100 * value + 0.0:+.1f} pt" if unit == "share" else f"{value:+.4g}"
-
-
-def between(interval: Interval | None, unit: str = "share") -> str:
-    """An interval of a difference, or an empty text."""
-    if interval is None:
-        return ""
-    if unit == "share":
-        return f"{100 * interval.low:+.1f} to {100 * interval.high:+.1f}"
-    return f"{interval.low:+.3g} to {interval.high:+.3g}"
-
-
-def chance(p_value: float) -> str:
-    """A p-value."""
-    return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
 def flips(found: Flips) -> str:
@@ -86,18 +50,13 @@ def flips(found: Flips) -> str:
         + "."
     )
     if changed:
-        said += f" More lost than won: {sure} (McNemar's exact p {chance(found.p_value)})."
+        said += f" That balance is {sure} (McNemar's exact p {chance(found.p_value)})."
     if found.parts is not None:
         parts = found.parts
         said += (
             f" Of {parts.total} {parts.name}, {parts.harmful} went wrong and {parts.beneficial} were mended."
         )
     return said
-
-
-def slice_name(one: Slice) -> str:
-    """A slice with its family."""
-    return f"{one.family}: {one.name}"
 
 
 def verdict(one: Slice, found: Slices) -> str:
@@ -157,12 +116,14 @@ def calibration(found: Calibration) -> str:
     said += f"; on the whole the candidate is {manner} by {share(abs(mean[1]))}. "
     if found.temperature_after is None or found.scaled_after is None:
         return said
-    return said + (
+    said += (
         f"At the temperature that {found.selection_rows} selection rows ask for "
         f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
-        f"{share(found.scaled_after.ece)}. 'paredown calibrate' folds that into the model and "
-        "changes no answer."
+        f"{share(found.scaled_after.ece)}. "
     )
+    if found.scaled_after.ece < found.after.ece:
+        return said + "'paredown calibrate' folds that into the model and changes no answer."
+    return said + "That is no help here, as happens where the model was trained on the selection rows, too."
 
 
 def divergence(found: Divergence) -> str:
@@ -210,7 +171,9 @@ def challenge(one: ChallengeSet) -> str:
 
 def gap(one: Gap) -> str:
     """How a gap went."""
-    interval = f" (change {change(one.difference)}, 95 % interval {between(one.interval)})"
+    interval = (
+        f" (change {change(one.difference, one.unit)}, 95 % interval {between(one.interval, one.unit)})"
+    )
     if one.of == "score":
         return (
             f"{one.source}: in {one.swapped} sentences that differ in the group alone, the probability of "
@@ -220,8 +183,8 @@ def gap(one: Gap) -> str:
         )
     what = f"equalized odds ({one.answer})" if one.of == "equalized odds" else one.answer
     return (
-        f"{one.source}: {what} differs between groups by up to {share(one.before)} before and "
-        f"{share(one.after)} now{interval}."
+        f"{one.source}: {what} differs between groups by up to {figure(one.before, one.unit)} before "
+        f"and {figure(one.after, one.unit)} now{interval}."
     )
 
 
@@ -344,80 +307,6 @@ def colored(attribution: Attribution) -> tuple[list[Word], list[Word]]:
         ]
 
     return words(attribution.before), words(attribution.after)
-
-
-def slice_cells(found: Slices) -> list[list[str]]:
-    """The table of slices; header: ``SLICE_HEADER``."""
-    return [
-        [
-            slice_name(one),
-            str(one.rows),
-            figure(one.before, found.unit),
-            figure(one.after, found.unit),
-            change(one.difference, found.unit),
-            between(one.interval, found.unit),
-            chance(one.p_value),
-            chance(one.holm),
-            chance(one.bh),
-        ]
-        for one in found.slices
-    ]
-
-
-SLICE_HEADER = ["slice", "rows", "before", "now", "change", "95 %", "p", "p (Holm)", "p (BH)"]
-CHANGE_HEADER = ["change", "rows", "original", "candidate", "beyond the original", "95 %", "same answer"]
-PASSED_HEADER = ["test", "cases", "before", "now", "change", "95 %", "lost", "won", "p"]
-GROUP_HEADER = ["group", "rows", "before", "now"]
-
-
-def change_cells(found: Robustness) -> list[list[str]]:
-    """The table of changed texts; header: ``CHANGE_HEADER``."""
-
-    def moved(one: Perturbation, clean: float | None, now: float | None, reacted: float) -> str:
-        if now is None:
-            return f"{share(reacted)} of answers turn"
-        return f"{figure(clean, found.unit)} to {figure(now, found.unit)}"
-
-    return [
-        [
-            one.name,
-            str(one.rows),
-            moved(one, one.clean_before, one.before, one.reacted_before),
-            moved(one, one.clean_after, one.after, one.reacted_after),
-            change(one.extra, found.unit),
-            between(one.interval, found.unit),
-            share(one.agreement),
-        ]
-        for one in found.changes
-    ]
-
-
-def passed_cells(tests: Sequence[Passed]) -> list[list[str]]:
-    """The table of tests; header: ``PASSED_HEADER``."""
-    return [
-        [
-            one.name,
-            str(one.cases),
-            share(one.before),
-            share(one.after),
-            change(one.difference),
-            between(one.interval),
-            str(one.harmful),
-            str(one.beneficial),
-            chance(one.p_value),
-        ]
-        for one in tests
-    ]
-
-
-def group_cells(one: Gap) -> list[list[str]]:
-    """The table of groups; header: ``GROUP_HEADER``."""
-    return [[each.name, str(each.rows), share(each.before), share(each.after)] for each in one.groups]
-
-
-def all_sets(found: Challenge) -> list[Passed]:
-    """Every set as a whole."""
-    return [one.whole for one in found.sets]
 
 
 def notes(damage: Damage) -> list[str]:

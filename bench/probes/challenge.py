@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
@@ -46,7 +47,15 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     read = [one.sample(config.cases, subject.seed) for one in read]
     made = []
     for ask in asking.candidates(lanes, subject, config, "challenge sets"):
-        found = [challenge.find(one, ask.rows(one.rows), subject.task, config.listed) for one in read]
+        found = [
+            challenge.find(
+                replace(one, notes=one.notes + ask.cut(one.rows)),
+                ask.rows(one.rows),
+                subject.task,
+                config.listed,
+            )
+            for one in read
+        ]
         finding = Challenge(sets=tuple(found))
         for place, one in enumerate(found):
             made.append(

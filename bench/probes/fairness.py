@@ -74,7 +74,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     candidate=ask.name,
                     metric="fairness_gap",
                     value=gap.after,
-                    unit=UNIT,
+                    unit=gap.unit,
                     better=BETTER,
                     difference=gap.difference,
                     difference_interval=gap.interval,

@@ -9,6 +9,8 @@ import subprocess
 import sys
 from html.parser import HTMLParser
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import tiny
@@ -19,8 +21,10 @@ from typer.testing import CliRunner
 
 from bench import cli, html, report
 from bench.damage import markdown, page, view
+from bench.damage.asking import Asker
 from bench.record import Report
 from bench.session import RUNTIMES
+from compress import catalog
 from compress.errors import UserError
 
 app = typer.Typer()
@@ -245,7 +249,7 @@ def test_a_row_cannot_write_into_the_page() -> None:
 def test_markdown_has_the_tables(done: tuple[Report, str, str, int, str]) -> None:
     """A heading for each section and a table of slices."""
     text = done[2]
-    assert text.startswith("# What became of original in candidate")
+    assert text.startswith("# What changed from original to candidate")
     for said in (
         "## Slices",
         "| slice | rows |",
@@ -258,7 +262,7 @@ def test_markdown_has_the_tables(done: tuple[Report, str, str, int, str]) -> Non
 
 
 def test_a_report_without_damage_has_an_empty_page() -> None:
-    """There is nothing to show, and the report's page says how to come by it."""
+    """There is nothing to show, and the page says how to come by it."""
     plain = tiny_bench.report()
     assert view.collect(plain) is None
     assert view.highlights(plain) is None
@@ -279,6 +283,16 @@ def test_highlights_are_the_first_of_each() -> None:
     assert view.highlights(tiny_damage.report(), "before") is None
 
 
+def test_the_first_screen_has_three_slices_and_five_rows() -> None:
+    """The rest is in the sections below."""
+    text = html.page(tiny_damage.report())
+    first = text[text.index('<div class="damage">') : text.index("<h2>Plots</h2>")]
+    assert first.count("label: class") == 3
+    assert first.count('<p class="said">') == 5
+    assert "text of row 6" not in first
+    assert "text of row 6" in page.sections(tiny_damage.report())
+
+
 def test_a_finding_is_read_back_as_it_was(broken: tuple[Report, int]) -> None:
     """JSON and back; a key that no finding has is refused."""
     found = broken[0]
@@ -297,7 +311,7 @@ def test_json_on_stdout_is_alone(made: dict[str, Path], monkeypatch: pytest.Monk
         "damage", made["first"], made["second"], "--data", made["data"], "--json", "-", "--rows", 0
     )
     assert code == 0
-    assert report.from_json(shown, "stdout").title == "What became of original in candidate"
+    assert report.from_json(shown, "stdout").title == "What changed from original to candidate"
     assert '"cells"' not in shown
 
 
@@ -325,6 +339,18 @@ def test_mistakes_are_one_sentence(
     ):
         with pytest.raises(UserError, match=said):
             run("damage", *arguments, "--threads", 1)
+
+
+def test_texts_beyond_the_length_limit_are_said(made: dict[str, Path]) -> None:
+    """A set of long texts is judged on their beginnings: the share and the limit are a note."""
+    spec = SimpleNamespace(artifact=SimpleNamespace(path=made["first"]))
+    lane: Any = SimpleNamespace(name="x", spec=spec, memo={})
+    subject: Any = SimpleNamespace(task=catalog.load("task", "text-classification"))
+    ask = Asker(lane, lane, subject, 1, "test")
+    assert ask.cut([{"text": "good " * 40}, {"text": "good"}]) == (
+        "50.0 % of its texts are longer than the 16 tokens that the model reads: cut",
+    )
+    assert ask.cut([{"text": "good"}]) == ()
 
 
 def test_the_verb_imports_nothing_heavy() -> None:

@@ -17,8 +17,8 @@ import typer
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from bench import cli, report, session
-from bench.damage import page, view
+from bench import cli, html, report, session
+from bench.damage import view
 from bench.damage.view import Damage
 from bench.lanes import Lane, LaneSpec, Opened
 from compress.artifact import Artifact
@@ -84,7 +84,7 @@ def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: lis
     )
     assert result.exit_code == 0, result.exception
     found = report.read(root / "d.json")
-    assert "<h2" in page.page(found)
+    assert "<h2" in html.page(found)
     seen = view.collect(found)
     assert seen is not None
     return seen
