@@ -230,6 +230,10 @@ def test_what_the_real_parser_refuses_becomes_a_sentence(graphs: Any, tmp_path: 
             {"compute_capabilities": ("9.0",)},
             "does not compile for compute capability 9.0; it knows 7.5, 8.0",
         ),
+        (
+            {"precision": "bf16", "compute_capabilities": ("7.5",)},
+            "BF16 needs compute capability 8.0 or later",
+        ),
         ({"refit": True}, "only where a GPU is, and this machine shows none"),
         ({"precision": "int8"}, "INT8 was asked for and the graph is FP32.*--precision int8"),
         ({"profiles": ("batch=1:2:4,length=1:4:8",)}, "leave out"),

@@ -103,6 +103,14 @@ def test_compatibility_that_was_asked_for_counts(options: Any, machine: Here, ru
     assert (passport.check(made(options=options), machine) is None) is runs
 
 
+def test_an_engine_without_weights_is_not_run() -> None:
+    """It would compute with nothing: the sentence says so, and the command builds it whole."""
+    said = str(passport.check(made(options={"strip_plan": True, "refit": True}), here()))
+    assert "without its weights (strip_plan)" in said
+    assert "--set refit=true" in said
+    assert "strip_plan=true" not in said
+
+
 def test_an_ahead_of_time_engine_runs_on_what_it_lists() -> None:
     """TensorRT-RTX compiles for compute capabilities, not for the GPU at hand."""
     built = made(flavor="tensorrt-rtx", gpu=None, options={"compute_capabilities": ("8.6", "8.9")})
