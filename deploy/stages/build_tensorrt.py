@@ -143,10 +143,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     parsing.refuse(parsing.problems(model, can), can.name)
     flags = precision.flags(config.precision, facts.precision, can)
     request = binding.Request(options, chosen, flags, tf32=config.precision == "tf32")
-    compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
+    with gpu.current(config.gpu if device is not None else 0):
+        compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
+        inside, missing = _inside(found, compiled, options, device)
 
     (ctx.out / passport.ENGINE).write_bytes(compiled)
-    inside, missing = _inside(found, compiled, options, device)
     blocks = asked.attention_blocks(model)
     made = Passport(
         flavor=config.flavor,

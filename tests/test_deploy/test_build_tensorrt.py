@@ -533,6 +533,10 @@ def test_a_recipe_is_refused_before_an_hour_of_training(
     with pytest.raises(UserError, match="shows no NVIDIA GPU"):
         compress.run(compress.read(str(recipe)), out=tmp_path / "run", store=store)
     assert not store.root.exists()
+    # What another machine shall run is planned all the same.
+    planned = pipeline.plan(compress.read(str(recipe)), store)
+    assert [step.label for step in planned] == ["load", "export-onnx", "build-tensorrt"]
+    assert not planned[-1].ready
 
 
 def test_another_gpu_number_is_refused(
@@ -603,3 +607,8 @@ def test_the_stand_in_has_only_declared_names() -> None:
         trt = fake_tensorrt.module(version)
         classes = {name for name in vars(trt) if not name.startswith("_") and name != "built"}
         assert classes <= {owner.split(".")[0] for owner in names.USED}
+        for name in classes:
+            members = {one for one in vars(getattr(trt, name)) if not one.startswith("_")}
+            if name in ("NetworkDefinitionCreationFlag", "HardwareCompatibilityLevel", "BuilderFlag"):
+                members = set(getattr(trt, name).__members__)
+            assert members - {"name", "value"} <= names.USED[name].keys(), name

@@ -198,6 +198,39 @@ def test_the_driver_version_is_read_from_its_own_file() -> None:
     assert gpu.driver_version("nothing") is None
 
 
+def test_another_gpu_is_made_current_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the driver, in order, also when the work fails; the first GPU needs nothing."""
+    calls: list[str] = []
+
+    class Driver:
+        refuses = ""
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*given: Any) -> int:
+                calls.append(name)
+                return int(name == self.refuses)
+
+            return call
+
+    driver = Driver()
+    monkeypatch.setattr(gpu, "_driver", lambda: driver)
+    with gpu.current(0):
+        pass
+    assert calls == []
+    with pytest.raises(RuntimeError, match="inside"), gpu.current(1):
+        raise RuntimeError("inside")
+    assert calls == [
+        "cuDeviceGet",
+        "cuDevicePrimaryCtxRetain",
+        "cuCtxPushCurrent_v2",
+        "cuCtxPopCurrent_v2",
+        "cuDevicePrimaryCtxRelease_v2",
+    ]
+    driver.refuses = "cuDevicePrimaryCtxRetain"
+    with pytest.raises(UserError, match="no context on GPU 1"), gpu.current(1):
+        pass
+
+
 def test_a_machine_without_a_driver_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """None and 0, not an exception."""
     monkeypatch.setattr(gpu, "_driver", lambda: None)
