@@ -183,7 +183,7 @@ def bench(
         shared=shared or None,
     )
     check(config)
-    rows = options.data_config(data, column)
+    rows = options.data_config(data, column, plays="eval")
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = _specs(candidates, runtime or [], rows, task, store)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compress import options, rendering
-from compress.errors import DataError, RecipeError, UserError
+from compress.errors import RecipeError, UserError
+from deploy.handover import verb
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import Prediction
     from deploy.compare import Comparison
 
-_PRECISIONS = ("int8", "fp16", "bf16")
+_PRECISIONS = ("int8", "fp8", "fp16", "bf16")
 Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
 
 
@@ -29,6 +29,7 @@ def register(app: typer.Typer) -> None:
     app.command()(build)
     app.command()(compare)
     app.command()(predict)
+    app.command(name="bundle")(verb.bundle)
 
 
 def export(
@@ -81,9 +82,11 @@ def export(
 
 def quantize(
     graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
-    precision: Annotated[str, typer.Option("--precision", help="int8, fp16 or bf16.")] = "int8",
+    precision: Annotated[str, typer.Option("--precision", help="int8, fp8, fp16 or bf16.")] = "int8",
     mode: Annotated[str | None, typer.Option("--mode", help="dynamic or static (int8).")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="cpu or tensorrt (int8).")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="cpu or tensorrt (int8; fp8 is for tensorrt).")
+    ] = None,
     ranges: Annotated[
         str | None, typer.Option("--ranges", help="minmax, percentile or entropy (static int8).")
     ] = None,
@@ -101,24 +104,26 @@ def quantize(
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make an ONNX graph INT8, FP16 or BF16."""
+    """Make an ONNX graph INT8, FP8, FP16 or BF16."""
     from compress import pipeline
 
     if precision not in _PRECISIONS:
         raise RecipeError(f"--precision is '{precision}'; allowed: {', '.join(_PRECISIONS)}")
-    int8 = precision == "int8"
+    eight = precision in ("int8", "fp8")
     only = {"--mode": mode, "--target": target, "--ranges": ranges}
-    wrong = [name for name, value in only.items() if value is not None and not int8]
+    wrong = [name for name, value in only.items() if value is not None and not eight]
     if wrong:
-        raise RecipeError(f"{', '.join(wrong)} belongs to --precision int8; leave it out for {precision}")
+        raise RecipeError(f"{', '.join(wrong)} belongs to int8 and fp8; leave it out for {precision}")
+    if precision == "fp8":
+        target = target or "tensorrt"
     kept: Any = keep_float or None
-    if int8 and keep_float in (["auto"], ["none"]):
+    if eight and keep_float in (["auto"], ["none"]):
         kept = keep_float[0] if keep_float else None
     named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
-    if not int8:
+    if precision != "int8":
         named["precision"] = precision
     made = pipeline.run_stage(
-        "quantize-onnx" if int8 else "half-precision",
+        "quantize-onnx" if eight else "half-precision",
         graph,
         options=options.settings(set_, **named),
         data_config=options.data_config(data, column, limit),
@@ -216,7 +221,7 @@ def compare(
     from compress.model import checkpoint
     from deploy import compare as comparing
 
-    chosen = options.data_config(data, column)
+    chosen = options.data_config(data, column, plays="eval")
     kept = options.store(store)
     first, second = (
         pipeline.open_artifact(one, task=task, data_config=chosen, store=kept)
@@ -228,7 +233,9 @@ def compare(
     module = catalog.load("task", first.task)
     head = module.head_of(checkpoint.read_config(first.path))
     found = sources.evaluation(config, module, first.manifest.seed, head)
-    result = comparing.compare(first, second, found[:rows], device=device, threads=threads, layers=layers)
+    result = comparing.compare(
+        first, second, found[:rows], device=device, threads=threads, layers=layers, layer_limit=layer_limit
+    )
     options.emit(result.as_json(), as_json, lambda: _show_comparison(result, first, second))
 
 
@@ -287,6 +294,7 @@ def predict(
 ) -> None:
     """Predict one row, or every row of a file."""
     from compress import pipeline
+    from compress.data import files
     from deploy.predictor import Predictor
 
     if bool(texts) == (file is not None):
@@ -295,36 +303,13 @@ def predict(
     with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
         labels = predictor.labels
         if file is not None:
-            for found in predictor.stream(read_rows(file), batch_size):
+            rows = (row for _, row in files.objects(file))
+            for found in predictor.stream(rows, batch_size):
                 sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
             return
         given = tuple(texts or ())
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
         options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file, one at a time.
-
-    Raises:
-        DataError: it cannot be read, or a line is no JSON object; the message has its number.
-    """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as cause:
-                    raise DataError(f"{path}, line {number}: no JSON ({cause.msg}); mend the line") from cause
-                if not isinstance(row, dict):
-                    raise DataError(
-                        f'{path}, line {number}: write a row as an object, such as {{"text": "..."}}'
-                    )
-                yield row
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(f"{path} cannot be read: {cause}") from cause
 
 
 def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:

@@ -41,7 +41,12 @@ def refusal(facts: GraphFacts, device: str, provider: str | None = None) -> str 
             "ONNX Runtime's CUDA provider has no INT8 kernels (an INT8 graph runs slower there than "
             "FP32): run it with --device cpu, or make an FP16 graph with quantize --precision fp16"
         )
-    if facts.precision == "bf16" and not cuda:
+    if facts.precision == "fp8":
+        return (
+            "ONNX Runtime has no FP8 products, and would only imitate them in FP32: build a TensorRT engine "
+            "of this graph for a GPU of compute capability 8.9 or later, or make an INT8 graph"
+        )
+    if "bf16" in (facts.precision, facts.rest) and not cuda:
         return (
             "ONNX Runtime's CPU provider has no BF16 kernels: run this graph on a CUDA device, or make "
             "an INT8 or FP16 graph for the CPU"
