@@ -345,23 +345,38 @@ def run(
     return built
 
 
-def check(recipe: Recipe) -> list[str]:
+@dataclass(frozen=True)
+class Checked:
+    """What a run will have.
+
+    Attributes:
+        task: its name.
+        labels: of the artifacts, in order.
+    """
+
+    task: str
+    labels: tuple[str, ...]
+
+
+def check(recipe: Recipe, *, here: bool = True) -> Checked:
     """Refuse what does not hold together, before anything runs.
 
-    Returns:
-        The labels of the artifacts that the run will have.
+    Args:
+        recipe: to check.
+        here: whether it shall run on this machine, so that its devices must be there.
 
     Raises:
         UserError: a stage, an option, an order, a task or a device that cannot be, or a stage that cannot
             run on this machine.
     """
     links, start = chain(recipe)
-    infer_task(recipe, start, links)
-    for link in links:
-        if hasattr(link.module, "machine"):
-            link.module.machine(link.config)
-    environment.resolve_device(recipe.device)
-    return [*([start.manifest.stage] if start else []), *(link.label for link in links)]
+    task = infer_task(recipe, start, links)
+    if here:
+        for link in links:
+            if hasattr(link.module, "machine"):
+                link.module.machine(link.config)
+        environment.resolve_device(recipe.device)
+    return Checked(task, (*([start.manifest.stage] if start else []), *(link.label for link in links)))
 
 
 def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:

@@ -11,6 +11,7 @@ Layout below the root::
 
 from __future__ import annotations
 
+import glob
 import os
 import secrets
 import shutil
@@ -21,6 +22,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from time import sleep
 
+import psutil
 from filelock import FileLock, Timeout
 
 from compress import log
@@ -236,6 +238,27 @@ class Store:
         return False
 
 
+def hidden(name: str) -> str:
+    """What a file is called until it is whole."""
+    return f".{name}.tmp"
+
+
+def write_whole(path: Path, text: str) -> None:
+    """Write a text so that it is there whole or not at all."""
+    temporary = path.with_name(hidden(path.name))
+    temporary.write_text(text, encoding="utf-8")
+    temporary.replace(path)
+
+
+def is_copy(artifact: Artifact, folder: Path) -> bool:
+    """Whether a folder holds this artifact, every byte of it."""
+    try:
+        present = Artifact.open(folder)
+    except ArtifactError:
+        return False
+    return present.id == artifact.id and present.manifest == artifact.manifest
+
+
 def deliver(artifact: Artifact, out: Path) -> Artifact:
     """Copy a sealed artifact to a folder of the user's, whole or not at all.
 
@@ -244,20 +267,16 @@ def deliver(artifact: Artifact, out: Path) -> Artifact:
     """
     out = out.expanduser().absolute()
     if out.exists():
-        if out.is_dir() and (out / MANIFEST).is_file():
-            try:
-                present = Artifact.open(out)
-            except ArtifactError:
-                present = None
-            if present is not None and present.id == artifact.id and present.manifest == artifact.manifest:
-                return present
+        if is_copy(artifact, out):
+            return Artifact(path=out, manifest=artifact.manifest)
         if not out.is_dir() or any(out.iterdir()):
             raise UserError(
                 f"the output folder {out} is in use (it holds something else): "
                 "choose another --out or remove it"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    temporary = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
+    _sweep(out)
+    temporary = out.parent / hidden(f"{out.name}.{os.getpid()}")
     try:
         shutil.copytree(artifact.path, temporary)
         if out.exists():
@@ -266,3 +285,12 @@ def deliver(artifact: Artifact, out: Path) -> Artifact:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Artifact(path=out, manifest=artifact.manifest)
+
+
+def _sweep(out: Path) -> None:
+    """Remove copies that a process which is no more left half done beside a folder."""
+    before, after = hidden(f"{out.name}.\0").split("\0")
+    for path in out.parent.glob(f"{glob.escape(before)}*{after}"):
+        process = path.name.removeprefix(before).removesuffix(after)
+        if process.isdecimal() and not psutil.pid_exists(int(process)):
+            shutil.rmtree(path, ignore_errors=True)

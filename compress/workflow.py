@@ -18,18 +18,20 @@ from typing import TYPE_CHECKING
 import yaml
 from filelock import FileLock, Timeout
 
-from compress import log, pipeline
-from compress.artifact import MANIFEST
+from compress import catalog, data, environment, log, pipeline
+from compress.artifact import MANIFEST, Artifact
 from compress.errors import RecipeError, UserError
+from compress.model import checkpoint
 from compress.pipeline import Built
 from compress.recipe import DataConfig, Recipe, written
-from compress.store import Store, deliver
+from compress.store import Store, deliver, hidden, is_copy, write_whole
 
 if TYPE_CHECKING:
     from bench.record import Report
 
 RUN = "run.json"
 RECIPE = "recipe.yaml"
+LOCK = ".lock"
 SCHEMA = 1
 
 
@@ -52,27 +54,19 @@ class Outcome:
 def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
     """Hold the run folder for this process; refuse one that is another run's.
 
+    A run that was refused before it made anything leaves nothing behind, so that the mended command can
+    have the same folder.
+
     Raises:
         UserError: another process works in it, or it holds something else.
     """
     text = _dump(recipe)
     if out.exists() and not out.is_dir():
         raise UserError(f"the output folder {out} is a file: choose another --out")
-    if out.is_dir():
-        names = {path.name for path in out.iterdir()}
-        known = out / RECIPE
-        if names - {".lock"} and not known.is_file():
-            raise UserError(
-                f"the output folder {out} is in use (it holds something else): "
-                "choose another --out or empty it"
-            )
-        if known.is_file() and known.read_text(encoding="utf-8") != text:
-            raise UserError(
-                f"the output folder {out} is in use (it holds the run of another recipe): "
-                "choose another --out, or remove it"
-            )
+    made = not out.exists()
     out.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(out / ".lock")
+    _refuse_others(out, text)
+    lock = FileLock(out / LOCK)
     try:
         lock.acquire(timeout=0)
     except Timeout:
@@ -80,10 +74,34 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
             f"the output folder {out} is in use by another process: wait for it, or choose another"
         ) from None
     try:
-        (out / RECIPE).write_text(text, encoding="utf-8")
+        write_whole(out / RECIPE, text)
         yield
+    except UserError:
+        if not (out / RUN).exists():
+            for name in (RECIPE, LOCK):
+                (out / name).unlink(missing_ok=True)
+            if made:
+                out.rmdir()
+        raise
     finally:
         lock.release()
+
+
+def _refuse_others(out: Path, text: str) -> None:
+    """Refuse a folder that holds anything but a run of the same recipe, or one that never made anything."""
+    names = {path.name for path in out.iterdir()}
+    unfinished = LOCK in names and names <= {LOCK, RECIPE, hidden(RECIPE)}
+    if not names or unfinished:
+        return
+    if RECIPE not in names:
+        raise UserError(
+            f"the output folder {out} is in use (it holds something else): choose another --out or empty it"
+        )
+    if (out / RECIPE).read_text(encoding="utf-8") != text:
+        raise UserError(
+            f"the output folder {out} is in use (it holds the run of another recipe): "
+            "choose another --out, or remove it"
+        )
 
 
 def _dump(recipe: Recipe) -> str:
@@ -126,7 +144,13 @@ def run(
     check(recipe)
     parameters = recipe.model_dump(mode="json", exclude_defaults=True)
     with _claimed(folder, recipe), tracking.following(track, folder.name, parameters) as trackers:
-        built = tuple(pipeline.run(recipe, store, lambda each: trackers.sealed(each.label, each.artifact)))
+
+        def sealed(each: Built) -> None:
+            if each.source is None:
+                _check_labels(recipe, each.artifact)
+            trackers.sealed(each.label, each.artifact)
+
+        built = tuple(pipeline.run(recipe, store, sealed))
         _write_run(folder, built)
         report = _bench(recipe, recipe.data, built, folder) if recipe.data is not None else None
         _ship(built[-1], folder / "model")
@@ -137,22 +161,51 @@ def run(
     return Outcome(out=folder, built=built, report=report)
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe, *, here: bool = True) -> None:
     """Refuse, before anything runs, what would only be noticed at the end.
 
+    Args:
+        recipe: to check.
+        here: whether it shall run on this machine, so that its devices must be there.
+
     Raises:
-        UserError: a probe, gate or runtime that does not exist or whose options do not fit.
+        UserError: a probe, gate, runtime, candidate or device that does not exist, options that do not fit,
+            or evaluation rows that cannot be read.
     """
     from bench import judge, session
 
-    labels = pipeline.check(recipe)
-    unknown = [name for name in recipe.bench.candidates if name not in labels]
-    if unknown:
-        raise RecipeError(f"bench.candidates names {', '.join(unknown)}; this run has: {', '.join(labels)}")
+    checked = pipeline.check(recipe, here=here)
+    measured = recipe.bench.candidates or checked.labels
+    for key, named in (("candidates", measured), ("baseline", (recipe.bench.baseline,))):
+        known = checked.labels if key == "candidates" else measured
+        unknown = [name for name in named if name is not None and name not in known]
+        if unknown:
+            raise RecipeError(f"bench.{key} names {', '.join(unknown)}; this run has: {', '.join(known)}")
     session.check(recipe.bench)
-    judge.check(recipe.gates)
+    if here:
+        environment.resolve_device(recipe.bench.device)
+    judge.check_candidates(judge.prepare(recipe.gates), measured)
     if recipe.gates and recipe.data is None:
         raise RecipeError("the recipe has gates and no data to measure on: give --data DIR or 'data:'")
+    if recipe.data is not None:
+        data.check_evaluation(recipe.data, catalog.load("task", checked.task))
+
+
+def _check_labels(recipe: Recipe, first: Artifact) -> None:
+    """Refuse evaluation labels that the model does not have, before anything is trained.
+
+    Raises:
+        DataError: one that the head does not know. A head that is still to be made is not looked at.
+    """
+    if recipe.data is None or first.manifest.facts.get("head") == "new" or _makes_head(recipe):
+        return
+    task = catalog.load("task", first.task)
+    head = task.head_of(checkpoint.read_config(first.path))
+    data.evaluation(recipe.data, task, recipe.seed, head)
+
+
+def _makes_head(recipe: Recipe) -> bool:
+    return any(stage.options.get("head") == "new" for stage in recipe.stages)
 
 
 def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: Path) -> Report:
@@ -192,11 +245,8 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
         }
         for each in built
     ]
-    temporary = folder / f".{RUN}.tmp"
-    temporary.write_text(
-        json.dumps({"schema_version": SCHEMA, "artifacts": listing}, indent=1) + "\n", encoding="utf-8"
-    )
-    temporary.replace(folder / RUN)
+    content = {"schema_version": SCHEMA, "artifacts": listing}
+    write_whole(folder / RUN, json.dumps(content, indent=1) + "\n")
 
 
 def ends(built: Sequence[Built]) -> list[Built]:
@@ -206,7 +256,15 @@ def ends(built: Sequence[Built]) -> list[Built]:
 
 
 def _ship(last: Built, folder: Path) -> None:
-    """Put a copy of an artifact into the run folder, in place of an earlier one of the same run."""
-    if (folder / MANIFEST).is_file() and folder.is_dir():
-        shutil.rmtree(folder)
+    """Put a copy of an artifact into the run folder, in place of an earlier one of the same run.
+
+    A kill between two steps leaves the old one aside, and the next run starts from there.
+    """
+    aside = folder.with_name(f".{folder.name}.old")
+    if (folder / MANIFEST).is_file() and not is_copy(last.artifact, folder):
+        shutil.rmtree(aside, ignore_errors=True)
+        folder.rename(aside)
+    elif folder.is_dir() and not (folder / MANIFEST).is_file():
+        shutil.rmtree(folder)  # of a removal that was killed: nothing else puts a folder of this name here
     deliver(last.artifact, folder)
+    shutil.rmtree(aside, ignore_errors=True)

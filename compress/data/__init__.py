@@ -349,6 +349,22 @@ def _compare_sides(
             )
 
 
+def _evaluation_reader(config: DataConfig, task: ModuleType) -> Reader:
+    layout = lay_out(config, ("eval",))
+    if "eval" not in layout.splits:
+        raise DataError(f"there are no evaluation rows: {_GIVE['eval']}")
+    return Reader(config, task, layout)
+
+
+def check_evaluation(config: DataConfig, task: ModuleType) -> None:
+    """Refuse evaluation rows that are missing or cannot be read, before any work is put into a model.
+
+    Raises:
+        DataError: there are none, or a column or cell of them cannot be used.
+    """
+    _evaluation_reader(config, task).read("eval")
+
+
 def evaluation(
     config: DataConfig, task: ModuleType, seed: int, head: Head, *, beside: bool = False
 ) -> list[dict[str, Any]]:
@@ -364,10 +380,7 @@ def evaluation(
     Raises:
         DataError: there are no evaluation rows, some lack a label, or have one the head does not know.
     """
-    layout = lay_out(config, ("eval",))
-    if "eval" not in layout.splits:
-        raise DataError(f"there are no evaluation rows: {_GIVE['eval']}")
-    reader = Reader(config, task, layout)
+    reader = _evaluation_reader(config, task)
     rows = reader.read("eval")
     table = reader.tables["eval"]
     if beside:

@@ -1,0 +1,137 @@
+"""A run as a whole: what it refuses before it works, and the folder that it leaves at any moment."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from compress import pipeline, workflow
+from compress.artifact import Artifact, is_sealed
+from compress.errors import UserError
+from compress.pipeline import Built
+from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry
+from compress.store import Store, deliver
+
+
+def recipe(model: Path, data: Path | None = None, **changes: Any) -> Recipe:
+    """The shortest recipe that measures something."""
+    fields: dict[str, Any] = {
+        "model": str(model),
+        "task": "text-classification",
+        "data": DataConfig(source=str(data), calibration=16) if data else None,
+        "stages": (StageEntry(name="export-onnx"),),
+        "bench": BenchConfig(probes=(Named(name="size"),), rounds=2, runs=2, threads=1),
+    }
+    return Recipe(**{**fields, **changes})
+
+
+def test_a_refused_run_leaves_nothing_and_the_mended_one_has_the_folder(
+    tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """A model without a tokenizer, then the right one, into the same place."""
+    damaged = tmp_path / "damaged"
+    shutil.copytree(text_model, damaged)
+    for file in damaged.glob("tokenizer*"):
+        file.unlink()
+    out, store = tmp_path / "out", Store(tmp_path / "store")
+    with pytest.raises(UserError, match="tokenizer"):
+        workflow.run(recipe(damaged, text_data), out, store)
+    assert not out.exists()
+    assert workflow.run(recipe(text_model, text_data), out, store).report is not None
+
+
+def test_a_folder_of_somebody_elses_keeps_what_it_holds(
+    tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """Another recipe's run, and a recipe of the user's own, are refused and not touched."""
+    for names in (("recipe.yaml",), ("recipe.yaml", ".lock", "run.json"), ("notes.txt",)):
+        out = tmp_path / "-".join(names)
+        out.mkdir()
+        for name in names:
+            (out / name).write_text("mine")
+        with pytest.raises(UserError, match="in use"):
+            workflow.run(recipe(text_model, text_data), out, Store(tmp_path / "store"))
+        assert {path.name: path.read_text() for path in out.iterdir()} == dict.fromkeys(names, "mine")
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"bench": BenchConfig(candidates=("nope",))}, r"bench\.candidates names nope; this run has: load"),
+        ({"bench": BenchConfig(baseline="nope")}, r"bench\.baseline names nope; this run has: load"),
+        ({"bench": BenchConfig(device="cuda:7")}, "cuda"),
+        (
+            {"gates": (Named(name="size", options={"at_most": "1MB", "candidate": "nope"}),)},
+            "gate 'size' names the candidate 'nope'",
+        ),
+        ({"gates": (Named(name="latency", options={"p50_at_most": 2}),)}, "unit"),
+    ],
+)
+def test_what_would_fail_at_the_end_is_refused_at_the_start(
+    tmp_path: Path, text_model: Path, text_data: Path, changes: dict[str, Any], message: str
+) -> None:
+    """Nothing was built: the store does not even exist."""
+    with pytest.raises(UserError, match=message):
+        workflow.run(recipe(text_model, text_data, **changes), tmp_path / "out", Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "out").exists()
+
+
+def test_evaluation_rows_are_looked_at_before_the_work(tmp_path: Path, text_model: Path) -> None:
+    """No split, an empty one, and a label that the model does not have are refused before the export."""
+    store = Store(tmp_path / "store")
+    data = tiny.text_data(tmp_path / "data")
+    rows = (data / "validation.jsonl").read_text()
+    cases = [
+        ("", "no rows|empty"),
+        (rows.replace('"label": 1', '"label": 5', 1), "5"),
+        (None, r"no evaluation rows.*data\.eval"),
+    ]
+    for content, message in cases:
+        (data / "validation.jsonl").unlink()
+        if content is not None:
+            (data / "validation.jsonl").write_text(content)
+        with pytest.raises(UserError, match=message):
+            workflow.run(recipe(text_model, data), tmp_path / "out", store)
+        assert [entry.artifact.manifest.stage for entry in store.entries()] in ([], ["load"])
+        (data / "validation.jsonl").touch()
+
+
+@pytest.fixture
+def built(tmp_path: Path, text_model: Path, text_data: Path) -> list[Built]:
+    """Two artifacts of one run."""
+    return pipeline.run(recipe(text_model, text_data), Store(tmp_path / "store"))
+
+
+def test_shipping_goes_on_after_a_kill_at_any_step(tmp_path: Path, built: list[Built]) -> None:
+    """The old one aside, half removed, or a copy half made: the next run ends with the new one alone."""
+    first, last = built
+    for killed in ("aside", "half removed", "half copied", "nothing"):
+        folder = tmp_path / killed / "model"
+        deliver(first.artifact, folder)
+        if killed == "aside":
+            folder.rename(folder.with_name(".model.old"))
+        if killed == "half removed":
+            (folder / "manifest.json").unlink()
+        if killed == "half copied":
+            shutil.copytree(folder, folder.with_name(".model.999999999.tmp"))
+        workflow._ship(last, folder)
+        assert Artifact.open(folder).id == last.artifact.id
+        assert [path.name for path in folder.parent.iterdir()] == ["model"]
+
+
+def test_shipping_what_is_there_already_touches_nothing(tmp_path: Path, built: list[Built]) -> None:
+    """The same artifact is verified and left; a damaged copy is replaced."""
+    folder = tmp_path / "model"
+    workflow._ship(built[-1], folder)
+    before = (folder / "manifest.json").stat()
+    workflow._ship(built[-1], folder)
+    assert (folder / "manifest.json").stat().st_ino == before.st_ino
+    (folder / "config.json").write_text("{}")
+    workflow._ship(built[-1], folder)
+    assert is_sealed(folder)
+    Artifact.open(folder)
