@@ -70,7 +70,9 @@ def bucketed(lengths: np.ndarray, buckets: tuple[int, ...]) -> dict[int, np.ndar
     if lengths.max() > max(buckets):
         raise ValueError(f"a row has {lengths.max()} tokens and the largest bucket is {max(buckets)}")
     fitting = np.searchsorted(np.sort(np.asarray(buckets)), lengths)
-    return {size: found for i, size in enumerate(sorted(buckets)) if len(found := np.flatnonzero(fitting == i))}
+    return {
+        size: found for i, size in enumerate(sorted(buckets)) if len(found := np.flatnonzero(fitting == i))
+    }
 
 
 def batches(indices: np.ndarray, size: int) -> list[np.ndarray]:

@@ -167,9 +167,7 @@ def accuracy(params: Params, around: Around) -> Result:
     for shape in headline if device == around.device else []:
         feeds = backends.feeds(shape, around.manifest["rows"]["vocabulary"])
         session = opened.session(shape, feeds, opened.graphs[-1])
-        figures.append(
-            measure.figure(opened, session, shape, opened.graphs[-1], around.plan.short, bench)
-        )
+        figures.append(measure.figure(opened, session, shape, opened.graphs[-1], around.plan.short, bench))
         del session
     return {
         "device": device,

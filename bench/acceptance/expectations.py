@@ -102,9 +102,7 @@ def judge(results: Results) -> list[dict[str, Any]]:
         three, six = (median(results, m, lane, single, True) for m in ("minilm-l3", "minilm-l6"))
         ratio = three / six if three is not None and six else None
         name = f"3 layers of MiniLM against 6 at {single}"
-        rows.append(
-            _row(name, lane, *HALF, ratio, "ratio", why(results, "minilm-l6", lane, single))
-        )
+        rows.append(_row(name, lane, *HALF, ratio, "ratio", why(results, "minilm-l6", lane, single)))
         for model in ("bert-base", "minilm-l6"):
             fast = median(results, model, lane, single, True)
             slow = median(results, model, "eager-fp32", single, False)

@@ -178,8 +178,12 @@ class Plan:
                     f"kernels/{model}/{lane.name}",
                     "kernels",
                     lane.group,
-                    {"model": model, "backend": lane.backend, "precision": lane.precision,
-                     "shapes": _pairs(self.headline)},
+                    {
+                        "model": model,
+                        "backend": lane.backend,
+                        "precision": lane.precision,
+                        "shapes": _pairs(self.headline),
+                    },
                     25,
                 )
         rest = tuple(shape for shape in self.grid if shape not in self.headline)
@@ -206,8 +210,13 @@ class Plan:
             f"{part}/{model}/{lane.name}",
             "shapes",
             lane.group,
-            {"model": model, "backend": lane.backend, "precision": lane.precision,
-             "shapes": _pairs(shapes), "long": part == "headline"},
+            {
+                "model": model,
+                "backend": lane.backend,
+                "precision": lane.precision,
+                "shapes": _pairs(shapes),
+                "long": part == "headline",
+            },
             lane.opening + len(shapes) * (lane.each + measured),
         )
 

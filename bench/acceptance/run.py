@@ -147,7 +147,9 @@ def _alone(out: Path) -> Iterator[None]:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
-            raise UserError(f"another run is writing into {out}: wait for it, or choose another --out") from None
+            raise UserError(
+                f"another run is writing into {out}: wait for it, or choose another --out"
+            ) from None
         yield
 
 
@@ -168,7 +170,9 @@ def run(job: Job, say: Callable[[str], None], execute: Callable[..., dict[str, A
     started = time.monotonic()
     deadline = started + job.minutes * 60 - _RESERVE_SECONDS
     if job.device == "cuda" and machine.gpu_name() is None:
-        raise UserError("--device cuda: nvidia-smi shows no GPU here; --device cpu runs the same cells on the CPU")
+        raise UserError(
+            "--device cuda: nvidia-smi shows no GPU here; --device cpu runs the same cells on the CPU"
+        )
     manifest = prepared.read(job.artifacts) if job.artifacts else {}
     with _alone(job.out):
         path = job.out / STATE

@@ -196,7 +196,9 @@ def rate_runs(expected_ms: float, seconds: float = _RATE_SECONDS) -> int:
     return int(min(5000, max(10, seconds * 1000 / max(expected_ms, 1e-3))))
 
 
-def sample_rate(session: Session, rows: int, expected_ms: float, seconds: float = _RATE_SECONDS) -> list[float]:
+def sample_rate(
+    session: Session, rows: int, expected_ms: float, seconds: float = _RATE_SECONDS
+) -> list[float]:
     """Rows a second of some windows, with no wait inside a window."""
     runs = rate_runs(expected_ms, seconds)
     rates = []

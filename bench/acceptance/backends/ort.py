@@ -153,7 +153,9 @@ class Opened:
             raise RuntimeError(f"the session runs on {self._providers[0]}, not on {wanted}")
         return session
 
-    def session(self, shape: Shape, feeds: Sequence[Feed], graph: bool, profile: str | None = None) -> Session:
+    def session(
+        self, shape: Shape, feeds: Sequence[Feed], graph: bool, profile: str | None = None
+    ) -> Session:
         """Open a shape."""
         return Session(self.open(graph, profile), shape, feeds, self.device, self.stream)
 

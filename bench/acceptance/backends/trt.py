@@ -86,7 +86,9 @@ def configure(trt: Any, builder: Any, precision: str) -> Any:
 class Session:
     """One execution context on one profile, with fixed buffers."""
 
-    def __init__(self, opened: Opened, profile: int, shape: Shape, feeds: Sequence[Feed], graph: bool) -> None:
+    def __init__(
+        self, opened: Opened, profile: int, shape: Shape, feeds: Sequence[Feed], graph: bool
+    ) -> None:
         trt, engine, driver = opened.trt, opened.engine, opened.driver
         self._driver, self._stream = driver, opened.stream
         self._context = engine.create_execution_context()
