@@ -66,9 +66,9 @@ def main(arguments: list[str]) -> int:
         if given.prepare:
             if given.model is None or given.data is None:
                 raise UserError("--prepare needs --model DIR and --data DIR")
-            from bench.acceptance import prepare
+            from bench.acceptance.prepare import prepare
 
-            prepare.prepare(given.model, given.data, given.out, plan, _say)
+            prepare(given.model, given.data, given.out, plan, _say)
             return int(ExitCode.OK)
         chosen = groups(given.only)
         if given.list:

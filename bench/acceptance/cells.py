@@ -207,7 +207,7 @@ def kernel_counts(params: Params, around: Around) -> Result:
             **one,
             "kernels_a_layer": one["kernels"] / layers,
             opened.clock.name: elapsed,
-            "gap_ms": max(0.0, elapsed["p50"] - one["busy_ms"]),
+            "gap_ms": max(0.0, elapsed["p50"] - one["busy_ms"]) if one["kernels"] else None,
         }
         del session
         if params["backend"] == "ort":

@@ -85,7 +85,7 @@ class Driver:
         if made.value is None:
             raise RuntimeError("cuMemHostAlloc returned no memory")
         raw = (c.c_byte * size).from_address(made.value)
-        return np.frombuffer(raw, dtype=dtype, count=int(np.prod(shape))).reshape(shape)
+        return np.ctypeslib.as_array(raw).view(dtype)[: int(np.prod(shape))].reshape(shape)
 
     def to_device(self, address: c.c_uint64, array: np.ndarray, stream: c.c_void_p) -> None:
         """Queue a copy from a (pinned) host array."""

@@ -32,7 +32,8 @@ def profile(session: timing.Session, device: str, runs: int = _RUNS) -> dict[str
         kernels with the most time and their share.
     """
     from torch.autograd import DeviceType
-    from torch.profiler import ProfilerActivity, profile as profiler
+    from torch.profiler import ProfilerActivity
+    from torch.profiler import profile as profiler
 
     on_gpu = device == "cuda"
     activities = [ProfilerActivity.CUDA] if on_gpu else [ProfilerActivity.CPU]

@@ -186,10 +186,6 @@ class Plan:
                     },
                     25,
                 )
-        rest = tuple(shape for shape in self.grid if shape not in self.headline)
-        for lane in self.lanes:
-            for model in whole:
-                yield self._shapes("grid", model, lane, rest, self.short)
         for model in whole:
             for kind in ("depth", "widths"):
                 yield Cell(
@@ -198,7 +194,8 @@ class Plan:
         for lane in self.compiled:
             for model in whole:
                 yield self._shapes("headline", model, lane, self.headline, self.long)
-        for lane in self.compiled:
+        rest = tuple(shape for shape in self.grid if shape not in self.headline)
+        for lane in (*self.lanes, *self.compiled):
             for model in whole:
                 yield self._shapes("grid", model, lane, rest, self.short)
 

@@ -79,18 +79,19 @@ def prepare(model: Path, source: Path, out: Path, plan: Plan, say: Callable[[str
             graphs |= _pack(name, made, out, None)
             shutil.rmtree(Path(scratch) / name, ignore_errors=True)
     np.savez_compressed(out / artifacts.TENSORS, **store.arrays)  # type: ignore[arg-type]
-    manifest = {
+    files = _inventory(out)
+    manifest: dict[str, Any] = {
         "schema": artifacts.SCHEMA,
         "graphs": graphs,
         "rows": described,
         "origin": {"model": model.name, "weights_sha256": _digest(model), "data": source.name},
         "plan": plan.name,
         "environment": environment.describe(),
-        "files": _inventory(out),
+        "files": files,
     }
     (out / artifacts.MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
-    size = sum(entry["bytes"] for entry in manifest["files"].values())
-    say(f"{out}: {size / 2**20:.1f} MiB in {len(manifest['files'])} files")
+    size = sum(entry["bytes"] for entry in files.values())
+    say(f"{out}: {size / 2**20:.1f} MiB in {len(files)} files")
     if size > MOST_BYTES:
         raise UserError(
             f"{out} is {size / 2**20:.1f} MiB and at most {MOST_BYTES >> 20} MiB can be carried: "
@@ -100,7 +101,9 @@ def prepare(model: Path, source: Path, out: Path, plan: Plan, say: Callable[[str
     return manifest
 
 
-def _build(model: Path, source: Path, store: Store, half_: dict[str, Any], int8: dict[str, Any]) -> dict[str, Artifact]:
+def _build(
+    model: Path, source: Path, store: Store, half_: dict[str, Any], int8: dict[str, Any]
+) -> dict[str, Artifact]:
     """The model's graphs, through the stages that users run."""
 
     def recipe(*stages: dict[str, Any]) -> Recipe:
@@ -114,7 +117,7 @@ def _build(model: Path, source: Path, store: Store, half_: dict[str, Any], int8:
             }
         )
 
-    export = {"export-onnx": {}}
+    export: dict[str, Any] = {"export-onnx": {}}
     (*_, fp32, fp16) = pipeline.run(recipe(export, {"half-precision": half_}), store)
     chain = (export, {"quantize-onnx": int8}, {"half-precision": half_})
     (*_, weak, typed) = pipeline.run(recipe(*chain), store)

@@ -12,7 +12,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
@@ -26,11 +26,13 @@ from compress.errors import ExitCode, UserError
 
 STATE = "acceptance.state.json"
 RECORD = "acceptance.json"
+LOG = "acceptance.log"
 # Kept for writing the record and for ending a cell.
 _RESERVE_SECONDS = 8.0
 _GRACE_SECONDS = 3.0
 _PACE_LIMITS = (0.2, 4.0)
 GROUPS = ("facts", "torch", "ort", "tensorrt")
+Execute = Callable[..., dict[str, Any]]
 
 
 @dataclass(frozen=True)
@@ -114,15 +116,11 @@ def execute(cell: Cell, job: Job, timeout: float, log: TextIO) -> dict[str, Any]
 
 
 def _end(process: subprocess.Popen[str]) -> None:
-    if process.stdin is not None and not process.stdin.closed:
-        try:
+    if process.stdin is not None:
+        with suppress(BrokenPipeError):
             process.stdin.close()
-        except BrokenPipeError:
-            pass
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, 9)
-    except ProcessLookupError:
-        pass
     process.wait(_GRACE_SECONDS)
 
 
@@ -153,7 +151,64 @@ def _alone(out: Path) -> Iterator[None]:
         yield
 
 
-def run(job: Job, say: Callable[[str], None], execute: Callable[..., dict[str, Any]] = execute) -> int:
+class _Call:
+    """One call at work: the state on disk, the cells, and what was found missing on the way."""
+
+    def __init__(self, job: Job, found: State, say: Callable[[str], None], execute: Execute) -> None:
+        self.job, self.found, self.say, self.execute = job, found, say, execute
+        self.cells = [cell for cell in job.plan.cells() if cell.group in job.groups]
+        self.watch = nvml.open_device() if job.device == "cuda" else None
+        self._missing: dict[tuple[str, str], str] = {}
+
+    def save(self) -> None:
+        """Write the state file."""
+        state.save(self.found, self.job.out / STATE)
+
+    def everything(self, deadline: float, log: TextIO) -> None:
+        """Every cell that is left and fits into the time; one that does not fit leaves room for the next."""
+        for cell in self.cells:
+            if not self.found.todo(cell):
+                continue
+            entry = self.found.entry(cell)
+            known = self._missing.get(_lane(cell)) if cell.kind == "shapes" else None
+            if known is not None:
+                entry.status, entry.reason = "skipped", known
+                continue
+            left = deadline - time.monotonic()
+            wanted = estimate(cell, self.found, self.cells)
+            if wanted > left:
+                entry.status = "pending"
+                entry.reason = f"not begun: about {wanted:.0f} s, and {max(0.0, left):.0f} s were left"
+                continue
+            self._one(cell, entry, left, log)
+
+    def _one(self, cell: Cell, entry: Entry, left: float, log: TextIO) -> None:
+        entry.status, entry.tries, entry.reason = "running", entry.tries + 1, None
+        entry.call = len(self.found.calls)
+        self.save()
+        before = self.watch.snapshot() if self.watch else None
+        began = time.monotonic()
+        told = self.execute(cell, self.job, left, log)
+        entry.seconds = time.monotonic() - began
+        entry.status, entry.result, entry.reason = told["status"], told.get("result"), told.get("reason")
+        entry.around = {"before": before, "after": self.watch.snapshot()} if self.watch else None
+        if entry.status == "skipped":
+            entry.tries -= 1
+            if cell.kind == "shapes":
+                self._missing[_lane(cell)] = entry.reason or ""
+        if entry.status == "pending" and entry.tries >= MOST_TRIES:
+            entry.status, entry.reason = "failed", f"given up after {entry.tries} tries: {entry.reason}"
+        self.save()
+        self.say(
+            f"{cell.id}: {entry.status} in {entry.seconds:.1f} s{': ' + entry.reason if entry.reason else ''}"
+        )
+
+
+def _lane(cell: Cell) -> tuple[str, str]:
+    return str(cell.params.get("backend")), str(cell.params.get("precision"))
+
+
+def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int:
     """Do what the time allows, and write the record.
 
     Args:
@@ -168,63 +223,23 @@ def run(job: Job, say: Callable[[str], None], execute: Callable[..., dict[str, A
         UserError: what was given does not fit together.
     """
     started = time.monotonic()
-    deadline = started + job.minutes * 60 - _RESERVE_SECONDS
     if job.device == "cuda" and machine.gpu_name() is None:
         raise UserError(
             "--device cuda: nvidia-smi shows no GPU here; --device cpu runs the same cells on the CPU"
         )
     manifest = prepared.read(job.artifacts) if job.artifacts else {}
     with _alone(job.out):
-        path = job.out / STATE
-        found = state.load(path, identify(job, manifest))
-        cells = [cell for cell in job.plan.cells() if cell.group in job.groups]
+        found = state.load(job.out / STATE, identify(job, manifest))
         call: dict[str, Any] = {"started": _now(), "minutes": job.minutes, "machine": machine.smi()}
         found.calls.append(call)
-        watch = nvml.open_device() if job.device == "cuda" else None
-        missing: dict[tuple[str, str], str] = {}
-        with (job.out / "acceptance.log").open("a", encoding="utf-8") as log:
-            for cell in cells:
-                if not found.todo(cell):
-                    continue
-                entry = found.entry(cell)
-                kin = (str(cell.params.get("backend")), str(cell.params.get("precision")))
-                if cell.kind == "shapes" and kin in missing:
-                    entry.status, entry.reason = "skipped", missing[kin]
-                    continue
-                left = deadline - time.monotonic()
-                wanted = estimate(cell, found, cells)
-                if wanted > left:
-                    entry.status = "pending"
-                    entry.reason = f"not begun: about {wanted:.0f} s, and {max(0.0, left):.0f} s were left"
-                    continue
-                _one(cell, entry, job, left, found, path, log, watch, execute, say)
-                if entry.status == "skipped" and cell.kind == "shapes":
-                    missing[kin] = entry.reason or ""
+        at_work = _Call(job, found, say, execute)
+        with (job.out / LOG).open("a", encoding="utf-8") as log:
+            at_work.everything(started + job.minutes * 60 - _RESERVE_SECONDS, log)
         call["seconds"] = time.monotonic() - started
-        state.save(found, path)
-        made = record.make(job.plan, job.device, found, cells)
+        at_work.save()
+        made = record.make(job.plan, job.device, found, at_work.cells)
         state.write_json(job.out / RECORD, made)
-        return _verdict(made, say)
-
-
-def _one(cell: Cell, entry: Entry, job: Job, left: float, found: State, path: Path, log: TextIO,
-         watch: nvml.Nvml | None, execute: Callable[..., dict[str, Any]], say: Callable[[str], None]) -> None:  # fmt: skip
-    entry.status, entry.tries, entry.reason = "running", entry.tries + 1, None
-    entry.call = len(found.calls)
-    state.save(found, path)
-    before = watch.snapshot() if watch else None
-    began = time.monotonic()
-    told = execute(cell, job, left, log)
-    entry.seconds = time.monotonic() - began
-    entry.status, entry.result = told["status"], told.get("result")
-    entry.reason = told.get("reason")
-    entry.around = {"before": before, "after": watch.snapshot()} if watch else None
-    if entry.status == "skipped":
-        entry.tries -= 1
-    if entry.status == "pending" and entry.tries >= MOST_TRIES:
-        entry.status, entry.reason = "failed", f"given up after {entry.tries} tries: {entry.reason}"
-    state.save(found, path)
-    say(f"{cell.id}: {entry.status} in {entry.seconds:.1f} s{': ' + entry.reason if entry.reason else ''}")
+    return _verdict(made, say)
 
 
 def _verdict(made: dict[str, Any], say: Callable[[str], None]) -> int:

@@ -1,8 +1,8 @@
 """What the three torch backends share: the model, its buffers, launching with and without a CUDA graph.
 
-The model is built from its sizes with random weights. A batch of one row has no padding and gets no mask; larger
-batches get an additive mask in the model's precision, as padded rows would need: so no kernel waits for
-the host to look at a mask, and the attention that is timed is the one that padded batches run.
+The model is built from its sizes with random weights. A batch of one row has no padding and gets no mask;
+larger batches get an additive mask in the model's precision, as padded rows would need: so no kernel waits
+for the host to look at a mask, and the attention that is timed is the one that padded batches run.
 """
 
 from __future__ import annotations

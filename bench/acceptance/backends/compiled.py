@@ -1,4 +1,4 @@
-"""``torch.compile`` over SDPA: the default mode, and ``reduce-overhead``, which records CUDA graphs itself."""
+"""``torch.compile`` over SDPA: by default, and with ``reduce-overhead``, which records CUDA graphs."""
 
 from __future__ import annotations
 
