@@ -60,10 +60,10 @@ def figure(
         "e2e_ms": timing.summarize(timing.sample_end_to_end(session, sampling)),
     }
     joules = bench.watch.energy_joules() if bench.watch else None
-    rates = timing.sample_rate(session, shape.batch, device["p50"])
+    rates = timing.sample_rate(session, shape.batch, device["p50"], sampling.rate_seconds)
     made["rows_per_s"] = timing.summarize(rates)
     spent = bench.watch.energy_joules() if bench.watch and joules is not None else None
-    rows = timing.rate_runs(device["p50"]) * len(rates) * shape.batch
+    rows = timing.rate_runs(device["p50"], sampling.rate_seconds) * len(rates) * shape.batch
     made["joules_per_row"] = (spent - joules) / rows if spent is not None and joules is not None else None
     made |= {"warm_up_runs": warm, "flags": flags, "device_before": before, "device_after": after}
     return made

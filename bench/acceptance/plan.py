@@ -46,6 +46,7 @@ class Sampling:
         seconds: sampling goes on until both this and ``runs`` are reached.
         runs: see above.
         most_seconds: sampling ends here whatever was reached; ``n`` then says how far it came.
+        rate_seconds: a window of the rate, about.
     """
 
     warm_seconds: float = 0.2
@@ -53,6 +54,7 @@ class Sampling:
     seconds: float = 1.0
     runs: int = 100
     most_seconds: float = 4.0
+    rate_seconds: float = 0.1
 
 
 @dataclass(frozen=True)
@@ -267,8 +269,8 @@ TINY = Plan(
     shallow="shallow",
     headline=(Shape(1, 8), Shape(2, 8)),
     grid=(Shape(1, 8), Shape(2, 8), Shape(2, 16)),
-    long=Sampling(0.0, 3, 0.02, 10, 0.5),
-    short=Sampling(0.0, 2, 0.0, 5, 0.2),
+    long=Sampling(0.0, 3, 0.02, 10, 0.5, 0.002),
+    short=Sampling(0.0, 2, 0.0, 5, 0.2, 0.002),
     steps=(8, 16),
     pace=0.1,
 )

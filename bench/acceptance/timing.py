@@ -22,7 +22,6 @@ UNSTABLE = 0.025
 HOST_BOUND = 0.8
 # As in bench.stats: a percentile is stated plainly when at least five samples lie beyond it.
 _BEYOND = 5
-_RATE_SECONDS = 0.1
 _RATE_WINDOWS = 5
 
 
@@ -191,14 +190,12 @@ def sample_end_to_end(session: Session, sampling: Sampling) -> list[float]:
     return taken
 
 
-def rate_runs(expected_ms: float, seconds: float = _RATE_SECONDS) -> int:
+def rate_runs(expected_ms: float, seconds: float) -> int:
     """Inferences in one window of ``sample_rate``."""
     return int(min(5000, max(10, seconds * 1000 / max(expected_ms, 1e-3))))
 
 
-def sample_rate(
-    session: Session, rows: int, expected_ms: float, seconds: float = _RATE_SECONDS
-) -> list[float]:
+def sample_rate(session: Session, rows: int, expected_ms: float, seconds: float) -> list[float]:
     """Rows a second of some windows, with no wait inside a window."""
     runs = rate_runs(expected_ms, seconds)
     rates = []

@@ -50,9 +50,7 @@ def test_others_than_tensorrt_are_allowed_twice_the_time() -> None:
 def test_three_layers_are_about_half_of_six() -> None:
     """A ratio in the band is held, one outside is missed, on either side."""
     for three, status in ((0.5, HELD), (0.7, MISSED), (0.3, MISSED)):
-        rows = expectations.judge(
-            results(minilm_x_l3__trt_x_fp16__1=three, minilm_x_l6__trt_x_fp16__1=1.0)
-        )
+        rows = expectations.judge(results(minilm_x_l3__trt_x_fp16__1=three, minilm_x_l6__trt_x_fp16__1=1.0))
         assert find(rows, "3 layers", "trt-fp16")["status"] == status
 
 
@@ -116,7 +114,10 @@ def test_memory_is_split_in_four_and_less_the_context() -> None:
 def test_the_record_says_what_is_not_there_and_why() -> None:
     """Done cells with their results, all others with status and reason, and counts of both."""
     cells = TINY.cells()[:3]
-    found = State({"gpu": None}, cells={"facts": Entry("done", result={"a": 1}), "context": Entry("skipped", reason="r")})
+    found = State(
+        {"gpu": None},
+        cells={"facts": Entry("done", result={"a": 1}), "context": Entry("skipped", reason="r")},
+    )
     made = record.make(TINY, "cpu", found, cells)
     assert made["cells"]["facts"]["a"] == 1
     assert made["not_done"]["context"] == {"status": "skipped", "reason": "r"}

@@ -101,7 +101,7 @@ def test_short_cells_still_run_where_a_long_one_does_not_fit(tmp_path: Path) -> 
 
 
 def test_estimates_learn_from_cells_of_the_same_kind() -> None:
-    """A machine half as fast as thought has its estimates doubled; a cut-off cell is given at least its time."""
+    """Half as fast as thought doubles the estimates; a cut-off cell is given at least its time."""
     cells = [Cell("a", "shapes", "torch", seconds=10), Cell("b", "shapes", "torch", seconds=20)]
     found = State({}, cells={"a": Entry("done", seconds=20.0)})
     assert run.estimate(cells[1], found, cells) == 40
