@@ -109,17 +109,33 @@ def shapes(params: Params, around: Around) -> Result:
     bench, wanted = around.bench(), _shapes(params)
     _build(opened, [(shape, shape) for shape in wanted])
     vocabulary = around.plan.models[params["model"]].vocabulary
-    figures, memory = [], {}
+    figures, memory, failures = [], {}, []
     for shape in wanted:
         feeds = backends.feeds(shape, vocabulary)
         for graph in opened.graphs:
-            session = opened.session(shape, feeds, graph)
-            figures.append(measure.figure(opened, session, shape, graph, around.sampling(params), bench))
+            try:
+                session = opened.session(shape, feeds, graph)
+                figures.append(measure.figure(opened, session, shape, graph, around.sampling(params), bench))
+            except Exception as cause:
+                # Too little memory for one shape, or no graph where there is one without: the others count.
+                failures.append((shape, graph, cause))
+                continue
             memory[f"{shape}{' graph' if graph else ''}"] = opened.memory()
             del session
+    if not figures:
+        raise failures[0][2]
     return {
         "facts": opened.facts(),
         "figures": figures,
+        "failures": [
+            {
+                "batch": shape.batch,
+                "length": shape.length,
+                "cuda_graph": graph,
+                "reason": f"{type(cause).__name__}: {cause}",
+            }
+            for shape, graph, cause in failures
+        ],
         "padding_share": 0.0,
         "memory": {"by_shape": memory, "process": measure.process_memory(bench)},
     }

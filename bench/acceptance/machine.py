@@ -18,12 +18,13 @@ from typing import Any
 
 from bench.acceptance import nvml
 
+_SURE = 4
 _ASKED = (
     "name",
     "driver_version",
-    "compute_cap",
     "memory.total",
     "memory.used",
+    "compute_cap",
     "clocks.sm",
     "clocks.max.sm",
     "clocks.mem",
@@ -51,26 +52,31 @@ _DISTRIBUTIONS = (
     "nvidia-cudnn-cu13",
 )
 _TENSORRT = re.compile(r"libnvinfer[\w-]*\.so[.\d]*$")
-_PLACES = ("/usr", "/opt", "/usr/local")
+_PLACES = ("/usr", "/opt")
 _MOST_FILES = 400_000
 
 
 def smi() -> dict[str, str] | None:
-    """What nvidia-smi says of the first device; None where there is none."""
+    """What nvidia-smi says of the first device; None where there is none.
+
+    A version that does not know one of the fields refuses them all: then only the first few are asked.
+    """
     program = shutil.which("nvidia-smi")
     if program is None:
         return None
-    try:
-        done = subprocess.run(
-            [program, f"--query-gpu={','.join(_ASKED)}", "--format=csv,noheader", "--id=0"],
-            capture_output=True,
-            text=True,
-            timeout=30,
-            check=True,
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return dict(zip(_ASKED, (cell.strip() for cell in done.stdout.strip().split(",")), strict=False))
+    for fields in (_ASKED, _ASKED[:_SURE]):
+        try:
+            done = subprocess.run(
+                [program, f"--query-gpu={','.join(fields)}", "--format=csv,noheader", "--id=0"],
+                capture_output=True,
+                text=True,
+                timeout=30,
+                check=True,
+            )
+        except (OSError, subprocess.SubprocessError):
+            continue
+        return dict(zip(fields, (cell.strip() for cell in done.stdout.strip().split(",")), strict=False))
+    return None
 
 
 def gpu_name() -> str | None:
@@ -92,7 +98,8 @@ def versions() -> dict[str, str]:
 
 def tensorrt_libraries(places: tuple[str, ...] = ()) -> list[str]:
     """Names of every libnvinfer in the system's folders and on the paths of this Python."""
-    roots = [Path(place) for place in (*(places or _PLACES), *([] if places else sys.path)) if place]
+    given = places or (*_PLACES, *(place for place in sys.path if place and not place.startswith(_PLACES)))
+    roots = [Path(place) for place in given]
     found, seen = set(), 0
     for root in roots:
         for _, folders, files in os.walk(root):

@@ -131,7 +131,6 @@ def identify(job: Job, manifest: dict[str, Any]) -> dict[str, Any]:
         "device": job.device,
         "groups": list(job.groups),
         "gpu": machine.gpu_name() if job.device == "cuda" else None,
-        "cpu": machine.cpu(),
         "python": platform.python_version(),
         "artifacts": prepared.identity(manifest) if manifest else None,
     }
@@ -230,7 +229,12 @@ def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int
     manifest = prepared.read(job.artifacts) if job.artifacts else {}
     with _alone(job.out):
         found = state.load(job.out / STATE, identify(job, manifest))
-        call: dict[str, Any] = {"started": _now(), "minutes": job.minutes, "machine": machine.smi()}
+        call: dict[str, Any] = {
+            "started": _now(),
+            "minutes": job.minutes,
+            "cpu": machine.cpu(),
+            "gpu": machine.smi(),
+        }
         found.calls.append(call)
         at_work = _Call(job, found, say, execute)
         with (job.out / LOG).open("a", encoding="utf-8") as log:

@@ -79,6 +79,28 @@ def _compile(real: Any, model: Any, mode: str, dynamic: bool) -> Any:
     return real(model, backend="eager", dynamic=dynamic)
 
 
+def test_one_shape_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its reason is in the result; where every shape fails, the cell has failed."""
+    opened = backends.load("sdpa").Opened
+    real = opened.session
+
+    def session(self: Any, shape: Shape, feeds: Any, graph: bool) -> Any:
+        if shape.batch >= least:
+            raise RuntimeError("out of memory")
+        return real(self, shape, feeds, graph)
+
+    monkeypatch.setattr(opened, "session", session)
+    least = 2
+    found = cells.shapes(ask(), around())
+    assert [one["batch"] for one in found["figures"]] == [1]
+    (failure,) = found["failures"]
+    assert failure["reason"] == "RuntimeError: out of memory"
+    assert (failure["batch"], failure["length"], failure["cuda_graph"]) == (2, 8, False)
+    least = 1
+    with pytest.raises(RuntimeError, match="out of memory"):
+        cells.shapes(ask(), around())
+
+
 def test_the_torch_backends_agree() -> None:
     """Eager and SDPA with the same seed give the same logits, with and without a mask."""
     for shape in (Shape(1, 8), Shape(3, 8)):

@@ -308,7 +308,7 @@ def test_moved_clocks_and_throttling_are_flagged() -> None:
 def test_nvidia_smi_is_read_and_a_planted_tensorrt_is_found(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The program's cells get their names; any libnvinfer in the given folders is listed, by name only."""
+    """Its cells get their names, also where it knows few of them; any libnvinfer is listed, by name only."""
     cells = ", ".join(f"v{i}" for i in range(len(machine._ASKED)))
     program = tmp_path / "nvidia-smi"
     program.write_text(f"#!/bin/sh\necho '{cells}'\n")
@@ -318,6 +318,8 @@ def test_nvidia_smi_is_read_and_a_planted_tensorrt_is_found(
     assert found is not None
     assert found["name"] == "v0"
     assert machine.gpu_name() == "v0"
+    program.write_text("#!/bin/sh\ncase $1 in *compute_cap*) exit 2;; esac\necho 'old, 1, 2, 3'\n")
+    assert machine.smi() == {"name": "old", "driver_version": "1", "memory.total": "2", "memory.used": "3"}
     deep = tmp_path / "a" / "b"
     deep.mkdir(parents=True)
     (deep / "libnvinfer.so.10").touch()

@@ -98,6 +98,17 @@ def test_what_no_gpu_made_is_refused(tmp_path: Path, changes: dict[str, Any], re
         table.read(tmp_path)
 
 
+def test_the_gpu_constraints_are_exact_and_hold_tensorrt_at_ten() -> None:
+    """ONNX Runtime's provider links TensorRT 10; every line pins one version, on top of the common ones."""
+    lines = (ROOT / "constraints-gpu.txt").read_text().splitlines()
+    pins = [line for line in lines if line and not line.startswith("#")]
+    assert pins[0] == "-c constraints.txt"
+    found = dict(line.split("==") for line in pins[1:])
+    assert found["tensorrt"].split(".")[0] == "10"
+    assert {found[name] for name in found if name.startswith("tensorrt")} == {found["tensorrt"]}
+    assert "onnxruntime-gpu" in found
+
+
 def test_records_are_read_in_order(tmp_path: Path) -> None:
     """By name, all of them."""
     for name in ("b", "a"):

@@ -31,7 +31,16 @@ class Opened(_torch.Opened):
         """A fresh compilation: static shapes, nothing shared between shapes."""
         torch.compiler.reset()
         mode = "reduce-overhead" if graph else "default"
-        return torch.compile(self.model, mode=mode, dynamic=False)
+        compiled: Callable[..., Any] = torch.compile(self.model, mode=mode, dynamic=False)
+        if not graph:
+            return compiled
+
+        def one(**inputs: Any) -> Any:
+            # The last result is read before the next run, and may be overwritten by it.
+            torch.compiler.cudagraph_mark_step_begin()
+            return compiled(**inputs)
+
+        return one
 
     def captures(self, graph: bool) -> bool:
         """The compiler does, where it is asked to."""
