@@ -7,14 +7,20 @@ import ctypes
 import inspect
 import json
 import sys
+import types
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import fake_tensorrt
 import numpy as np
+import onnxruntime
 import pytest
+import torch
 
 from bench.acceptance import backends, driver, machine, nvml, timing
+from bench.acceptance.backends import _torch, ort
 from bench.acceptance.backends import trt as backend
 from bench.acceptance.plan import Shape
 from compress.errors import UserError
@@ -332,3 +338,115 @@ def test_the_event_clock_is_the_one_of_the_protocol(monkeypatch: pytest.MonkeyPa
     """TensorRT's clock and torch's are one class with events of their own."""
     made = opened(monkeypatch, True, "fp16")
     assert isinstance(made.clock, timing.EventClock)
+
+
+class Streams:
+    """Stands for ``torch.cuda``: streams, events and graphs that write down what is called."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.calls: list[str] = []
+        names = ("Stream", "Event", "CUDAGraph", "graph", "stream", "current_stream")
+        for name in names:
+            monkeypatch.setattr(torch.cuda, name, getattr(self, name))
+
+    def _stream(self, name: str) -> Any:
+        log = self.calls.append
+        return types.SimpleNamespace(
+            cuda_stream=4711,
+            wait_stream=lambda other: log(f"{name} waits"),
+            synchronize=lambda: log(f"{name} synchronized"),
+        )
+
+    def Stream(self) -> Any:  # noqa: N802 - torch's name
+        return self._stream("side")
+
+    def current_stream(self) -> Any:
+        return self._stream("current")
+
+    def Event(self, enable_timing: bool) -> Any:  # noqa: N802
+        assert enable_timing
+        log = self.calls.append
+        return types.SimpleNamespace(
+            record=lambda stream=None: log("record" if stream is None else f"record on {stream.cuda_stream}"),
+            synchronize=lambda: log("event synchronized"),
+            elapsed_time=lambda later: 2.0,
+        )
+
+    def CUDAGraph(self) -> Any:  # noqa: N802
+        return types.SimpleNamespace(replay=lambda: self.calls.append("replay"))
+
+    @contextmanager
+    def graph(self, graph: Any) -> Iterator[None]:
+        self.calls.append("capture begins")
+        yield
+        self.calls.append("capture ends")
+
+    @contextmanager
+    def stream(self, stream: Any) -> Iterator[None]:
+        self.calls.append("on side")
+        yield
+        self.calls.append("off side")
+
+
+def test_torch_graphs_are_warmed_up_aside_captured_and_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three runs on a side stream that both sides wait for, one captured run, then replays alone."""
+    cuda = Streams(monkeypatch)
+
+    def model(**inputs: Any) -> Any:
+        cuda.calls.append("forward")
+        return types.SimpleNamespace(logits=inputs["input_ids"][:, :2].float())
+
+    shape = Shape(2, 8)
+    session = _torch.Session(model, torch.float32, shape, backends.feeds(shape, 64), "cpu", graph=True)
+    assert cuda.calls == [
+        "side waits",
+        "on side",
+        *["forward"] * 3,
+        "off side",
+        "current waits",
+        "capture begins",
+        "forward",
+        "capture ends",
+    ]
+    cuda.calls.clear()
+    session.enqueue()
+    session.enqueue()
+    assert cuda.calls == ["replay", "replay"]
+
+
+def test_torch_events_time_the_current_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Record, run, record, wait for the event; the time is the event's."""
+    cuda = Streams(monkeypatch)
+    clock = _torch.clock("cuda")
+    session = types.SimpleNamespace(enqueue=lambda: cuda.calls.append("enqueue"))
+    taken, host = clock.time(session)  # type: ignore[arg-type]
+    assert cuda.calls == ["record", "enqueue", "record", "event synchronized"]
+    assert (taken, clock.name) == (2.0, "gpu_ms")
+    assert host is not None
+
+
+def test_onnxruntime_computes_on_the_stream_that_is_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The session gets our stream and the graph switch; events go on that stream; a fall-back is refused."""
+    cuda = Streams(monkeypatch)
+    made: list[Any] = []
+    providers = ["CUDAExecutionProvider", "CPUExecutionProvider"]
+
+    def session(path: str, options: Any, providers: Any) -> Any:
+        made.append(providers)
+        return types.SimpleNamespace(get_providers=lambda: there)
+
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    there = providers
+    opened_ = ort.Opened(Given("m", None, None, {}), "fp16", "cuda")
+    for graph, switch in ((False, "0"), (True, "1")):
+        opened_.open(graph)
+        ((name, settings),) = made.pop()
+        assert name == "CUDAExecutionProvider"
+        assert settings["user_compute_stream"] == "4711"
+        assert settings["enable_cuda_graph"] == switch
+        assert settings["use_tf32"] == "0"
+    opened_.clock.time(types.SimpleNamespace(enqueue=lambda: cuda.calls.append("enqueue")))  # type: ignore[arg-type]
+    assert cuda.calls[:3] == ["record on 4711", "enqueue", "record on 4711"]
+    there = ["CPUExecutionProvider"]
+    with pytest.raises(RuntimeError, match="runs on CPUExecutionProvider, not on CUDAExecutionProvider"):
+        opened_.open(False)
