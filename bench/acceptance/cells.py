@@ -4,60 +4,21 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from bench.acceptance import agreement, artifacts, backends, kernels, machine, measure, nvml, timing
+from bench.acceptance import agreement, artifacts, backends, kernels, machine, measure, steps, timing
+from bench.acceptance.around import Around, Params, Result, Skip, shapes_of
 from bench.acceptance.measure import Bench
-from bench.acceptance.plan import Plan, Sampling, Shape
+from bench.acceptance.plan import Shape
 
-Params = dict[str, Any]
-Result = dict[str, Any]
 _ROWS_A_BATCH = 32
 # Rows of an evaluation set are padded to these: one session each, instead of one a length.
 _BUCKETS = (16, 32, 64, 128, 256, 384, 512)
 _PROFILED = 5
-
-
-class Skip(Exception):  # noqa: N818 - says that nothing is wrong
-    """Something that this cell needs is not on this machine."""
-
-
-@dataclass(frozen=True)
-class Around:
-    """What every cell may need.
-
-    Attributes:
-        plan: of the run.
-        device: ``cpu`` or ``cuda``.
-        folder: of the artifacts, where there are any.
-        manifest: of them.
-    """
-
-    plan: Plan
-    device: str
-    folder: Path | None
-    manifest: dict[str, Any]
-
-    def bench(self) -> Bench:
-        """For measuring on the device."""
-        return Bench(self.device, nvml.open_device() if self.device == "cuda" else None)
-
-    def sampling(self, params: Params) -> Sampling:
-        """Long for the headline, short otherwise."""
-        return self.plan.long if params.get("long") else self.plan.short
-
-    def subject(self, model: str) -> backends.Subject:
-        """A model of the plan, or one that is only among the artifacts."""
-        return backends.Subject(model, self.plan.models.get(model), self.folder, self.manifest)
-
-
-def _shapes(params: Params) -> list[Shape]:
-    return [Shape(batch, length) for batch, length in params["shapes"]]
 
 
 def _open(around: Around, model: str, backend: str, precision: str, device: str) -> Any:
@@ -106,7 +67,7 @@ def context(params: Params, around: Around) -> Result:
 def shapes(params: Params, around: Around) -> Result:
     """Every time of one model in one backend, over some shapes, with and without a CUDA graph."""
     opened = _open(around, params["model"], params["backend"], params["precision"], around.device)
-    bench, wanted = around.bench(), _shapes(params)
+    bench, wanted = around.bench(), shapes_of(params)
     _build(opened, [(shape, shape) for shape in wanted])
     vocabulary = around.plan.models[params["model"]].vocabulary
     figures, memory, failures = [], {}, []
@@ -160,7 +121,7 @@ def accuracy(params: Params, around: Around) -> Result:
     lengths = rows["attention_mask"].sum(1)
     longest = min(size for size in _BUCKETS if size >= lengths.max())
     buckets = agreement.bucketed(lengths, _BUCKETS)
-    headline = _shapes(params)
+    headline = shapes_of(params)
     _build(
         opened,
         [(Shape(_ROWS_A_BATCH, min(_BUCKETS)), Shape(_ROWS_A_BATCH, longest)), *((s, s) for s in headline)],
@@ -213,7 +174,7 @@ def kernel_counts(params: Params, around: Around) -> Result:
     opened = _open(around, params["model"], params["backend"], params["precision"], around.device)
     layers = around.plan.models[params["model"]].layers
     found = {}
-    for shape in _shapes(params):
+    for shape in shapes_of(params):
         feeds = backends.feeds(shape, around.plan.models[params["model"]].vocabulary)
         session = opened.session(shape, feeds, False)
         timing.warm_up(session, around.plan.short)
@@ -241,74 +202,12 @@ def _ort_nodes(opened: Any, shape: Shape, feeds: list[backends.Feed]) -> Result:
         return kernels.nodes(Path(raw.end_profiling()), _PROFILED)
 
 
-def depth(params: Params, around: Around) -> Result:
-    """Time over the number of layers: the slope is a layer, the intercept what is around them."""
-    from bench.acceptance import variants
-
-    points = []
-    for sizes in variants.depths(around.plan.models[params["model"]]):
-        points += _whole_times(params, around, sizes, None, {"layers": sizes.layers})
-    lines = {}
-    for shape in _shapes(params):
-        here = [one for one in points if (one["batch"], one["length"]) == (shape.batch, shape.length)]
-        layers = np.array([one["layers"] for one in here])
-        times = np.array([one["p50"] for one in here])
-        lines[str(shape)] = agreement.line(layers, times) if len(np.unique(layers)) > 1 else None
-    return {"points": points, "lines": lines}
-
-
-def width_steps(params: Params, around: Around) -> Result:
-    """Time over heads and FFN width, all layers alike: the rows of a latency table."""
-    from bench.acceptance import variants
-
-    sizes = around.plan.models[params["model"]]
-    points = []
-    for width in variants.widths(sizes, around.plan):
-        points += _whole_times(params, around, sizes, width, {"heads": width.heads, "ffn": width.ffn})
-    return {"points": points, "layers": sizes.layers}
-
-
-def _whole_times(params: Params, around: Around, sizes: Any, width: Any, note: Params) -> list[Params]:
-    """Device time of a variant in torch SDPA, with a CUDA graph where there are some."""
-    from bench.acceptance import variants
-
-    module = backends.load("sdpa")
-    precision = "fp16" if around.device == "cuda" else "fp32"
-    reason = module.missing(around.device, precision)
-    if reason:
-        raise Skip(reason)
-    opened = module.Opened(backends.Subject(params["model"], sizes, None, {}), precision, around.device)
-    if width is not None:
-        variants.narrow(opened.model, width)
-    watch, found = around.bench(), []
-    for shape in _shapes(params):
-        session = opened.session(shape, backends.feeds(shape, sizes.vocabulary), opened.graphs[-1])
-        timing.warm_up(session, around.plan.short)
-        before = watch.snapshot()
-        taken = timing.sample_device(session, opened.clock, around.plan.short).device
-        figures = timing.summarize(taken)
-        found.append(
-            {
-                **note,
-                "batch": shape.batch,
-                "length": shape.length,
-                "precision": precision,
-                "cuda_graph": opened.graphs[-1],
-                "clock": opened.clock.name,
-                **figures,
-                "flags": figures["flags"] + nvml.flags(before, watch.snapshot()),
-            }
-        )
-        del session
-    return found
-
-
 KINDS: dict[str, Callable[[Params, Around], Result]] = {
     "facts": facts,
     "context": context,
     "shapes": shapes,
     "accuracy": accuracy,
     "kernels": kernel_counts,
-    "depth": depth,
-    "widths": width_steps,
+    "depth": steps.depth,
+    "widths": steps.widths,
 }

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from bench.acceptance import artifacts, cells, state
+from bench.acceptance.around import Around, Skip
 from bench.acceptance.plan import PLANS
 from compress.errors import UserError
 
@@ -29,14 +30,14 @@ def answer(request: dict[str, Any]) -> dict[str, Any]:
     """
     try:
         folder = Path(request["artifacts"]) if request["artifacts"] else None
-        around = cells.Around(
+        around = Around(
             plan=PLANS[request["plan"]],
             device=request["device"],
             folder=folder,
             manifest=artifacts.read(folder) if folder else {},
         )
         return {"status": "done", "result": cells.KINDS[request["kind"]](request["params"], around)}
-    except cells.Skip as reason:
+    except Skip as reason:
         return {"status": "skipped", "reason": str(reason)}
     except UserError as reason:
         return {"status": "failed", "reason": str(reason)}

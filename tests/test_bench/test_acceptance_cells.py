@@ -17,8 +17,19 @@ import pytest
 import tiny
 import torch
 
-from bench.acceptance import agreement, artifacts, backends, cells, kernels, packing, plan, variants, worker
-from bench.acceptance.cells import Around, Skip
+from bench.acceptance import (
+    agreement,
+    artifacts,
+    backends,
+    cells,
+    kernels,
+    packing,
+    plan,
+    steps,
+    variants,
+    worker,
+)
+from bench.acceptance.around import Around, Skip
 from bench.acceptance.plan import TINY, Shape, Sizes
 from bench.acceptance.prepare import prepare
 from compress.errors import ArtifactError, UserError
@@ -299,11 +310,11 @@ def test_a_digest_of_known_kernels() -> None:
 def test_depth_and_width_steps_are_measured() -> None:
     """Points for each depth and width, and a line through the depths at each shape."""
     params = {"model": "deep", "shapes": [[1, 8]]}
-    deep = cells.depth(params, around())
+    deep = steps.depth(params, around())
     assert [one["layers"] for one in deep["points"]] == [1, 2]
     line = deep["lines"]["1x8"]
     assert line["slope"] + line["intercept"] == pytest.approx(deep["points"][0]["p50"])
-    wide = cells.width_steps(params, around())
+    wide = steps.widths(params, around())
     assert {(one["heads"], one["ffn"]) for one in wide["points"]} == {
         (width.heads, width.ffn) for width in variants.widths(TINY.models["deep"], TINY)
     }
