@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import fake_tensorrt
+import fake_gpu_libraries
 import numpy as np
 import onnxruntime
 import pytest
@@ -42,8 +42,8 @@ asked: list[tuple[str, str]] = []
 def opened(monkeypatch: pytest.MonkeyPatch, typed: bool, precision: str, parses: bool = True) -> Any:
     """The backend over stand-ins."""
     asked.clear()
-    cuda = fake_tensorrt.Cuda()
-    monkeypatch.setitem(sys.modules, "tensorrt", fake_tensorrt.make(typed, parses))
+    cuda = fake_gpu_libraries.Cuda()
+    monkeypatch.setitem(sys.modules, "tensorrt", fake_gpu_libraries.make(typed, parses))
     monkeypatch.setattr(backend, "Driver", lambda: driver.Driver(cuda))
     made = backend.Opened(Given("m", None, None, {}), precision, "cuda")
     made.cuda = cuda  # type: ignore[attr-defined]
@@ -220,7 +220,7 @@ def test_every_name_exists_in_the_real_bindings(shared: Path, version: str) -> N
 
 def test_driver_errors_are_raised_with_name_and_number() -> None:
     """No return code is dropped."""
-    cuda = fake_tensorrt.Cuda()
+    cuda = fake_gpu_libraries.Cuda()
     made = driver.Driver(cuda)
     cuda.broken["cuMemAlloc_v2"] = 2
     with pytest.raises(RuntimeError, match="cuMemAlloc_v2 returned CUDA error 2"):
@@ -229,7 +229,7 @@ def test_driver_errors_are_raised_with_name_and_number() -> None:
 
 def test_a_broken_capture_is_ended_and_its_own_error_told() -> None:
     """The stream leaves the capture even when what is captured fails."""
-    cuda = fake_tensorrt.Cuda()
+    cuda = fake_gpu_libraries.Cuda()
     made = driver.Driver(cuda)
 
     def fails() -> None:
@@ -242,9 +242,9 @@ def test_a_broken_capture_is_ended_and_its_own_error_told() -> None:
 
 def test_pinned_memory_is_an_array() -> None:
     """Of the shape and type that was asked for."""
-    made = driver.Driver(fake_tensorrt.Cuda()).pinned((2, 3), np.dtype("float16"))
+    made = driver.Driver(fake_gpu_libraries.Cuda()).pinned((2, 3), np.dtype("float16"))
     assert (made.shape, made.dtype) == ((2, 3), np.float16)
-    assert fake_tensorrt.pinned_is_writable(made)
+    assert fake_gpu_libraries.pinned_is_writable(made)
 
 
 def test_without_a_driver_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -272,7 +272,7 @@ def _processes(device: Any, count: Any, found: Any) -> int:
 def test_nvml_numbers_have_their_units() -> None:
     """Milliwatts become watts, millijoules joules, bits reasons; what is not supported is None."""
     made = nvml.Nvml(
-        fake_tensorrt.nvml(
+        fake_gpu_libraries.nvml(
             nvmlDeviceGetPowerUsage=123_000,
             nvmlDeviceGetTotalEnergyConsumption=5_500,
             nvmlDeviceGetCurrentClocksThrottleReasons=0x1 | 0x40,
@@ -299,7 +299,7 @@ def test_nvml_numbers_have_their_units() -> None:
 def test_a_machine_without_nvml_is_no_error() -> None:
     """A library that refuses to start is an OSError, which ``open_device`` turns into None."""
     with pytest.raises(OSError, match="nvmlInit_v2 returned NVML error 9"):
-        nvml.Nvml(fake_tensorrt.nvml(nvmlInit_v2=9))
+        nvml.Nvml(fake_gpu_libraries.nvml(nvmlInit_v2=9))
 
 
 def test_moved_clocks_and_throttling_are_flagged() -> None:
