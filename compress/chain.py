@@ -1,8 +1,13 @@
-"""A recipe's stages as a checked chain: every name exists, every option fits, every kind follows."""
+"""A recipe's stages as checked links: every name exists, every option fits, every kind follows.
+
+A chain, unless a stage says ``from: LABEL``: then it starts a branch at an earlier one.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Container
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from types import ModuleType
 
@@ -10,7 +15,7 @@ from compress import artifact as artifacts
 from compress import catalog
 from compress.artifact import Artifact, Kind
 from compress.errors import RecipeError
-from compress.recipe import Named, NamedEntry, Recipe, validate
+from compress.recipe import Recipe, StageEntry, validate
 from compress.stage import StageConfig
 
 LOAD = "load"
@@ -21,13 +26,17 @@ class Link:
     """One stage of a checked chain.
 
     Attributes:
-        label: unique in the run: the stage's name, with ``-2`` and so on where it recurs.
+        label: unique in the run: what the recipe calls it, or the stage's name, with ``-2`` and so on
+            where it recurs.
+        source: label of what it takes: an earlier link, or the artifact that the run starts from; None
+            for a stage that starts the chain.
         name: in the catalog.
         module: satisfies ``compress.stage.Stage``.
         config: validated.
     """
 
     label: str
+    source: str | None
     name: str
     module: ModuleType
     config: StageConfig
@@ -41,7 +50,7 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
         UnknownName: a stage that does not exist.
     """
     start: Artifact | None = None
-    entries: list[NamedEntry] = list(recipe.stages)
+    entries: list[StageEntry] = list(recipe.stages)
     if recipe.model is not None and artifacts.is_sealed(Path(recipe.model)):
         start = Artifact.open(Path(recipe.model))
         if entries and entries[0].name == LOAD:
@@ -49,12 +58,20 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
     else:
         entries = _with_load(recipe, entries)
     links: list[Link] = []
-    kind: Kind | None = start.kind if start else None
+    kinds: dict[str, Kind] = {start.manifest.stage: start.kind} if start else {}
+    last: str | None = start.manifest.stage if start else None
     for position, entry in enumerate(entries):
+        source = entry.source or last
+        if source is not None and source not in kinds:
+            raise RecipeError(
+                f"stage '{entry.name}' starts from '{source}', and no stage before it is called that: "
+                f"{', '.join(kinds) or 'it is the first'}"
+            )
+        kind = kinds[source] if source is not None else None
         module = catalog.load("stage", entry.name)
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
-            before = links[-1].label if links else "the model"
+            before = source if links else "the model"
             raise RecipeError(
                 f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and {before} gives "
                 f"{kind or 'nothing'}: change the order of the stages"
@@ -63,14 +80,22 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
             raise RecipeError(f"stage '{entry.name}' starts a chain: it can only stand first")
         if module.NEEDS_DATA and recipe.data is None:
             raise RecipeError(f"stage '{entry.name}' needs data: give --data DIR or 'data:' in the recipe")
-        seen = sum(link.name == entry.name for link in links)
-        label = entry.name if not seen else f"{entry.name}-{seen + 1}"
-        links.append(Link(label=label, name=entry.name, module=module, config=config))
-        kind = module.PRODUCES
+        label = entry.label or _free(entry.name, kinds)
+        if label in kinds:
+            raise RecipeError(f"two stages are called '{label}': give one of them another label with 'as'")
+        links.append(Link(label=label, source=source, name=entry.name, module=module, config=config))
+        kinds[label] = module.PRODUCES
+        last = label
     return links, start
 
 
-def _with_load(recipe: Recipe, entries: list[NamedEntry]) -> list[NamedEntry]:
+def _free(name: str, taken: Container[str]) -> str:
+    """The name, numbered from 2 where it is taken."""
+    numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
+    return next(label for label in numbered if label not in taken)
+
+
+def _with_load(recipe: Recipe, entries: list[StageEntry]) -> list[StageEntry]:
     """Put ``load`` in front where it is not there, and the recipe's model into it."""
     first = entries[0] if entries and entries[0].name == LOAD else None
     rest = entries[1:] if first else entries
@@ -83,7 +108,7 @@ def _with_load(recipe: Recipe, entries: list[NamedEntry]) -> list[NamedEntry]:
         raise RecipeError(
             "the recipe names no model: give --model (a hub id or a folder), or 'load: {architecture: ...}'"
         )
-    return [Named(name=LOAD, options=options), *rest]
+    return [StageEntry(name=LOAD, options=options, label=first.label if first else None), *rest]
 
 
 def infer_task(recipe: Recipe, start: Artifact | None, links: list[Link]) -> str:

@@ -175,10 +175,11 @@ def plan(
     steps = pipeline.plan(_recipe(recipe, model, data, column, set_, seed, task, limit), options.store(store))
 
     def render() -> None:
-        table = Table("stage", "state", "time", "disk", "estimated from", box=None, pad_edge=False)
+        table = Table("stage", "from", "state", "time", "disk", "estimated from", box=None, pad_edge=False)
         for step in steps:
             table.add_row(
                 step.label,
+                step.source or "",
                 "in the store" if step.ready else "to do",
                 "" if step.ready else rendering.seconds(step.seconds),
                 "" if step.ready else rendering.megabytes(step.bytes),

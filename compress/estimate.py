@@ -15,8 +15,7 @@ from functools import cache
 from time import perf_counter
 from typing import Any
 
-from compress.artifact import Artifact
-from compress.recipe import Recipe
+from compress.artifact import Artifact, Manifest
 from compress.stage import StageConfig
 from compress.store import Store
 
@@ -78,13 +77,29 @@ def operations_per_s() -> float:
     return 2.0 * side**3 * runs / (perf_counter() - began)
 
 
-def effort(config: dict[str, Any]) -> float:
-    """How much more work an option set asks for: passes over the training rows, at least one."""
-    passes = config.get("epochs") or (config.get("training") or {}).get("epochs") or 0
-    recover = config.get("recover") or {}
-    passes = passes or recover.get("epochs") or 0
-    controls = 2.0 if config.get("control") else 1.0
-    return max(1.0, float(passes) * controls)
+def effort(config: dict[str, Any], rows: int | None = None) -> float:
+    """How many passes over the training rows an option set asks for; at least one where it does not train.
+
+    Args:
+        config: of a stage.
+        rows: that it trains on, which turns ``steps`` into passes.
+    """
+    for options in (config, config.get("training") or {}, config.get("recover") or {}):
+        if options.get("steps") and rows:
+            passes = options["steps"] * options.get("batch_size", 1) / rows
+            break
+        if options.get("epochs"):
+            passes = float(options["epochs"])
+            break
+    else:
+        passes = 1.0
+    return passes * (2.0 if config.get("control") else 1.0)
+
+
+def _rows(manifest: Manifest) -> int | None:
+    """Training rows that an earlier run had."""
+    counted = (manifest.facts.get("data") or {}).get("rows") or {}
+    return counted.get("train") or None
 
 
 class History:
@@ -100,41 +115,44 @@ class History:
         self,
         stage: str,
         config: StageConfig,
-        recipe: Recipe,
+        source: str | None,
         *,
         trains: bool,
         workload: Callable[[], Workload],
     ) -> Guess:
-        """Median of the earlier runs, scaled by passes over the data; by arithmetic where there are none.
+        """Median of the earlier runs; of those that train, by passes and rows. By arithmetic without any.
 
-        Runs on the same data come first, since time goes with the number of rows.
+        Runs on the same data come first, since rows differ in length.
 
         Args:
             stage: its name.
             config: its options.
-            recipe: whose stage it is.
+            source: of the data, as manifests record it; None without data.
             trains: whether it makes passes over the training rows.
-            workload: what there is to compute; asked only where no earlier run tells.
+            workload: what there is to compute; asked only where it is needed.
         """
+        options = config.model_dump(mode="json")
         earlier = self._by_stage.get(stage, [])
         if not earlier:
             work = workload()
-            passes = effort(config.model_dump(mode="json"))
+            passes = effort(options, work.rows)
             seconds = training_seconds(work, passes, operations_per_s()) if trains else None
             basis = f"never run here; arithmetic of {passes:g} passes over {work.rows} rows"
             return Guess(seconds, work.bytes, basis if seconds is not None else "never run here")
-        wanted = recipe.data.source if recipe.data else None
-        same = [
-            each
-            for each in earlier
-            if wanted is not None
-            and str((each.manifest.origin.data or {}).get("source", "")).endswith(wanted)
-        ]
+        same = [one for one in earlier if source and (one.manifest.origin.data or {}).get("source") == source]
         chosen = same or earlier
-        scale = effort(config.model_dump(mode="json"))
-        seconds = statistics.median(
-            float(each.manifest.facts.get("seconds", 0)) / effort(each.manifest.config) for each in chosen
-        )
-        size = int(statistics.median(each.size_bytes for each in chosen))
+        rows = workload().rows if trains else None
+        seconds = statistics.median(_rescaled(one.manifest, options, rows) for one in chosen)
+        size = int(statistics.median(one.size_bytes for one in chosen))
         basis = f"{len(chosen)} earlier run{'s' if len(chosen) > 1 else ''}{' on this data' if same else ''}"
-        return Guess(seconds=round(seconds * scale, 1), bytes=size, basis=basis)
+        if rows:
+            basis += f", scaled to {effort(options, rows):g} passes over {rows} rows"
+        return Guess(seconds=round(seconds, 1), bytes=size, basis=basis)
+
+
+def _rescaled(earlier: Manifest, options: dict[str, Any], rows: int | None) -> float:
+    """Seconds of an earlier run for the passes and rows of a new one, as far as they are known."""
+    seconds, before = float(earlier.facts.get("seconds", 0)), _rows(earlier)
+    if not rows or not before:
+        return seconds
+    return seconds * effort(options, rows) * rows / (effort(earlier.config, before) * before)

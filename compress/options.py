@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -48,9 +48,19 @@ def store(root: Path | None) -> Store:
 
 
 def data_config(
-    source: str | None, columns: Sequence[str] | None = None, limit: int | None = None
+    source: str | None,
+    columns: Sequence[str] | None = None,
+    limit: int | None = None,
+    *,
+    plays: Literal["train", "eval"] = "train",
 ) -> DataConfig | None:
     """The data configuration that the options describe, or None without ``--data``.
+
+    Args:
+        source: what ``--data`` names.
+        columns: each ROLE=NAME.
+        limit: of the training rows.
+        plays: the side that a single file has: rows to learn from, or rows to measure on.
 
     Raises:
         RecipeError: a ``--column`` that is not ROLE=NAME, or options that need ``--data``.
@@ -65,6 +75,9 @@ def data_config(
         if roles or limit:
             raise RecipeError("--column and --limit describe the data: give --data as well")
         return None
+    if Path(source).expanduser().is_file():
+        alone = DataConfig(train=source) if plays == "train" else DataConfig(eval=source)
+        return alone.model_copy(update={"columns": roles, "limit": limit})
     return DataConfig(source=source, columns=roles, limit=limit)
 
 

@@ -21,11 +21,12 @@ from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
 from compress.errors import UserError
-from compress.recipe import DataConfig, Named, Recipe
+from compress.recipe import DataConfig, Recipe, StageEntry
 from compress.stage import Context
 from compress.store import Building, Store, deliver
 
 _BYTES_A_WEIGHT = 4  # a loaded model is FP32
+_SAMPLED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -36,11 +37,13 @@ class Built:
         label: of the link that made it.
         artifact: sealed.
         reused: whether the store had it already.
+        source: label of what it was made from; None for the first.
     """
 
     label: str
     artifact: Artifact
     reused: bool
+    source: str | None = None
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,7 @@ class Planned:
 
     Attributes:
         label: of the link.
+        source: label of what it takes; None for a stage that starts the chain.
         config: canonical.
         key: None where an earlier link is not built, so that its content is not known yet.
         ready: whether the store has it.
@@ -58,12 +62,17 @@ class Planned:
     """
 
     label: str
+    source: str | None
     config: dict[str, Any]
     key: str | None
     ready: bool
     seconds: float | None
     bytes: int | None
     basis: str
+
+
+# Label -> the artifact, and those that it came from, oldest first.
+_Made = dict[str, tuple[Artifact, tuple[Artifact, ...]]]
 
 
 class _Run:
@@ -110,7 +119,7 @@ class _Run:
                     "device": self.device,
                     "threads": self.threads,
                     "tools": environment.versions(module.TOOLS),
-                    **self._processor(module),
+                    **self._machine(link),
                 }
             )
         )
@@ -120,36 +129,39 @@ class _Run:
         given = self.start.path if self.start else self.recipe.model
         size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
         rows = self.rows.train if self.rows is not None else ()
-        columns = [role for role, column in self.task.COLUMNS.items() if column.holds in {"text", "tokens"}]
-        sample = rows[:1000] if columns else ()
-        words = [
-            len(cell.split()) if isinstance(cell, str) else len(cell)
-            for row in sample
-            for cell in _cells(row, columns)
-        ]
         return estimate.Workload(
             parameters=size // _BYTES_A_WEIGHT or None,
             rows=len(rows) or None,
-            tokens=sum(words) / len(sample) if sample else None,
+            tokens=_words_a_row(rows[:_SAMPLED_ROWS], self.task) if rows else None,
             bytes=size or None,
         )
 
     @staticmethod
-    def _processor(module: ModuleType) -> dict[str, list[str]]:
-        """Instruction sets, for stages whose result is cut to them (INT8 ranges without VNNI)."""
-        return {"cpu": sorted(environment.cpu_flags())} if "onnxruntime" in module.TOOLS else {}
+    def _machine(link: Link) -> dict[str, Any]:
+        """What of this machine a result is cut to: instruction sets (INT8 without VNNI), or a GPU."""
+        found: dict[str, Any] = {}
+        if "onnxruntime" in link.module.TOOLS:
+            found["cpu"] = sorted(environment.cpu_flags())
+        if hasattr(link.module, "machine"):
+            try:
+                found["machine"] = link.module.machine(link.config)
+            except UserError:
+                # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
+                # key. What another machine shall run can be planned all the same.
+                found["machine"] = None
+        return found
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
         found = self.store.get(key)
         if found is not None:
             log.info("%s: already in the store (%s)", link.label, key[:12])
-            return Built(label=link.label, artifact=found, reused=True)
+            return Built(label=link.label, artifact=found, reused=True, source=link.source)
         if not processes.is_main():
             return self._assist(link, key, source, ancestors)
         with self.store.building(key) as building:
             found = self.store.get(key)  # another process may have sealed it while we waited
             if found is not None:
-                return Built(label=link.label, artifact=found, reused=True)
+                return Built(label=link.label, artifact=found, reused=True, source=link.source)
             log.info("%s: running", link.label)
             facts = self._run_stage(link, source, ancestors, building)
             files = artifacts.inventory(building.out)
@@ -157,7 +169,7 @@ class _Run:
                 raise RuntimeError(f"the stage '{link.name}' wrote nothing")
             sealed = self.store.seal(key, building, self._manifest(link, key, source, files, facts))
         log.info("%s: done in %.1f s", link.label, sealed.manifest.facts["seconds"])
-        return Built(label=link.label, artifact=sealed, reused=False)
+        return Built(label=link.label, artifact=sealed, reused=False, source=link.source)
 
     def _run_stage(
         self,
@@ -183,6 +195,7 @@ class _Run:
             device=self.device,
             record=record,
             ancestors=ancestors if link.module.ANCESTORS else (),
+            cache=self.store.cache(link.name),
         )
         started = time.perf_counter()
         with _torch_threads(self.threads):
@@ -199,7 +212,8 @@ class _Run:
         if "train" in link.module.DATA and self.store.await_builder(key):
             with self.store.assisting(key) as building:
                 self._run_stage(link, source, ancestors, building)
-        return Built(label=link.label, artifact=self.store.await_seal(key), reused=False)
+        sealed = self.store.await_seal(key)
+        return Built(label=link.label, artifact=sealed, reused=False, source=link.source)
 
     def _manifest(
         self,
@@ -243,20 +257,27 @@ class _Run:
         )
 
     def fold(self) -> Iterator[Built]:
-        source = self.start
-        ancestors: tuple[Artifact, ...] = ()
-        if source is not None:
-            yield Built(label=source.manifest.stage, artifact=source, reused=True)
+        made = self.begin()
+        for label, (artifact, _) in made.items():
+            yield Built(label=label, artifact=artifact, reused=True)
         for link in self.links:
+            source, ancestors = made[link.source] if link.source else (None, ())
             built = self.build(link, self.key(link, source, ancestors), source, ancestors)
             yield built
-            ancestors = (*ancestors, source) if source else ancestors
-            source = built.artifact
+            made[link.label] = built.artifact, (*ancestors, source) if source else ancestors
+
+    def begin(self) -> _Made:
+        """What the run starts from, by label; empty where a stage makes the first artifact."""
+        return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
 
 
-def _cells(row: Mapping[str, Any], roles: Sequence[str]) -> list[Any]:
-    """The cells of a row that hold words."""
-    return [row[role] for role in roles if row.get(role) is not None]
+def _words_a_row(rows: Sequence[Mapping[str, Any]], task: ModuleType) -> float | None:
+    """Words of a row on average, over all of its texts; None where rows hold none."""
+    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    if not roles:
+        return None
+    cells = [row[role] for row in rows for role in roles if row.get(role) is not None]
+    return sum(len(cell.split() if isinstance(cell, str) else cell) for cell in cells) / len(rows)
 
 
 @contextmanager
@@ -312,15 +333,23 @@ def run(recipe: Recipe, store: Store | None = None) -> list[Built]:
     return list(_Run(recipe, store or Store()).fold())
 
 
-def check(recipe: Recipe) -> None:
+def check(recipe: Recipe) -> list[str]:
     """Refuse what does not hold together, before anything runs.
 
+    Returns:
+        The labels of the artifacts that the run will have.
+
     Raises:
-        UserError: a stage, an option, an order, a task or a device that cannot be.
+        UserError: a stage, an option, an order, a task or a device that cannot be, or a stage that cannot
+            run on this machine.
     """
     links, start = chain(recipe)
     infer_task(recipe, start, links)
+    for link in links:
+        if hasattr(link.module, "machine"):
+            link.module.machine(link.config)
     environment.resolve_device(recipe.device)
+    return [*([start.manifest.stage] if start else []), *(link.label for link in links)]
 
 
 def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
@@ -333,10 +362,13 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
     state = _Run(recipe, store)
     history = estimate.History(store)
     planned: list[Planned] = []
-    source: Artifact | None = state.start
-    ancestors: tuple[Artifact, ...] = ()
-    known = True
+    made = state.begin()
     for link in state.links:
+        source: Artifact | None = None
+        ancestors: tuple[Artifact, ...] = ()
+        known = link.source is None or link.source in made
+        if link.source in made:
+            source, ancestors = made[link.source]
         key = state.key(link, source, ancestors) if known else None
         ready = key is not None and store.has(key)
         guess = estimate.NOTHING
@@ -344,13 +376,14 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
             guess = history.guess(
                 link.name,
                 link.config,
-                recipe,
+                resolve(recipe.data).source if recipe.data else None,
                 trains=link.module.NEEDS_DATA and "train" in link.module.DATA,
                 workload=state.workload,
             )
         planned.append(
             Planned(
                 label=link.label,
+                source=link.source,
                 config=link.config.model_dump(mode="json"),
                 key=key,
                 ready=ready,
@@ -359,10 +392,9 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
                 basis=guess.basis,
             )
         )
-        known = ready
         if ready and key is not None:
-            ancestors = (*ancestors, source) if source else ancestors
-            source = Artifact.open(store.path(key), verify=False)
+            found = Artifact.open(store.path(key), verify=False)
+            made[link.label] = found, (*ancestors, source) if source else ancestors
     return planned
 
 
@@ -433,7 +465,7 @@ def run_stage(
         seed=seed or 0,
         device=device,
         threads=threads,
-        stages=(Named(name=name, options=options),),
+        stages=(StageEntry(name=name, options=options),),
     )
     built = run(recipe, store)[-1].artifact
     return deliver(built, out) if out is not None and processes.is_main() else built

@@ -44,6 +44,46 @@ def _named(value: Any) -> Any:
 NamedEntry = Annotated[Named, BeforeValidator(_named)]
 
 
+class StageEntry(Named):
+    """A stage with its options, and its place where that is not simply after the stage before it.
+
+    Attributes:
+        source: label of the stage whose artifact it takes, written ``from: LABEL``; the stage before it
+            when absent.
+        label: what it is called in this run, written ``as: LABEL``; its name, with ``-2`` and so on
+            where it recurs, when absent.
+    """
+
+    source: str | None = None
+    label: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9.-]*$")] | None = None
+
+
+_PLACES = {"from": "source", "as": "label"}
+
+
+def _stage(value: Any) -> Any:
+    if isinstance(value, Named):
+        return value if isinstance(value, StageEntry) else StageEntry(**value.model_dump())
+    if not isinstance(value, dict):
+        return _named(value)
+    places = {}
+    for key, field in _PLACES.items():
+        if key in value:
+            if not isinstance(value[key], str):
+                raise ValueError(f"'{key}' is the label of a stage")
+            places[field] = catalog.canonical(value[key])
+    return {**_named({key: each for key, each in value.items() if key not in _PLACES}), **places}
+
+
+StageField = Annotated[StageEntry, BeforeValidator(_stage)]
+
+
+def written(entry: Named) -> dict[str, Any]:
+    """An entry as recipes write it."""
+    places = {key: getattr(entry, field, None) for key, field in _PLACES.items()}
+    return {entry.name: entry.options, **{key: value for key, value in places.items() if value is not None}}
+
+
 class DataConfig(_Strict):
     """Where the rows are.
 
@@ -90,6 +130,7 @@ class BenchConfig(_Strict):
         rounds: interleaved rounds.
         runs: runs a round and candidate.
         runtimes: kind of artifact -> runtime, where the default is not wanted.
+        shared: whether a GPU that others use is measured all the same.
     """
 
     probes: tuple[NamedEntry, ...] = ()
@@ -102,6 +143,7 @@ class BenchConfig(_Strict):
     rounds: int = Field(default=20, ge=2)
     runs: int = Field(default=8, ge=1)
     runtimes: dict[str, str] = {}
+    shared: bool = False
 
     @field_validator("lengths")
     @classmethod
@@ -120,7 +162,8 @@ class Recipe(_Strict):
         task: a name in the catalog; inferred from the model when absent.
         data: where the rows are.
         seed: of everything random.
-        stages: what is done, in order; ``load`` is put in front when it is not there.
+        stages: what is done, in order; ``load`` is put in front when it is not there. A stage with
+            ``from: LABEL`` starts a branch at an earlier one.
         bench: what is measured.
         gates: what the result is held to.
         device: where training runs.
@@ -131,7 +174,7 @@ class Recipe(_Strict):
     task: str | None = None
     data: DataConfig | None = None
     seed: int = Field(default=0, ge=0)
-    stages: tuple[NamedEntry, ...] = ()
+    stages: tuple[StageField, ...] = ()
     bench: BenchConfig = BenchConfig()
     gates: tuple[NamedEntry, ...] = ()
     device: str = "cpu"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
@@ -38,9 +38,31 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
         table.add_row("task", manifest.task)
         table.add_row("size", megabytes(artifact.size_bytes))
         table.add_row("made by", " > ".join(step.stage for step in manifest.lineage))
+        tables = {name: value for name, value in manifest.facts.items() if _is_table(value)}
         for name, value in sorted(manifest.facts.items()):
-            text = str(value)
-            table.add_row(name, text if len(text) <= 200 else text[:197] + "...")
+            if name not in tables:
+                text = "\n".join(value) if _is_list(value) else str(value)
+                table.add_row(name, text if len(text) <= 400 else text[:397] + "...")
         Console().print(table)
+        for rows in tables.values():
+            below = Table(*rows[0], box=None, pad_edge=False)
+            for row in rows:
+                below.add_row(*(str(cell) for cell in row.values()))
+            Console().print()
+            Console().print(below)
 
     options.emit(payload, as_json, render)
+
+
+def _is_table(fact: Any) -> bool:
+    """Whether a fact is rows of equal columns, such as the layers of an engine."""
+    return (
+        isinstance(fact, list)
+        and bool(fact)
+        and all(isinstance(row, dict) and row.keys() == fact[0].keys() for row in fact)
+        and all(not isinstance(cell, dict | list) for row in fact for cell in row.values())
+    )
+
+
+def _is_list(fact: Any) -> bool:
+    return isinstance(fact, list) and all(isinstance(item, str) for item in fact)

@@ -88,13 +88,14 @@ def _describe(shelf: str, name: str) -> dict[str, Any]:
 
 
 def verify(
-    artifact: Annotated[Path, typer.Argument(help="A sealed artifact's folder.")],
+    artifact: Annotated[Path, typer.Argument(help="The folder of a sealed artifact or of a bundle.")],
     as_json: options.Json = False,
 ) -> None:
-    """Check every byte of an artifact against its manifest."""
+    """Check every byte of an artifact, or of a bundle, against its checksums."""
     from compress.artifact import Artifact
+    from deploy.handover import sums
 
-    found = Artifact.open(artifact)
+    found = sums.verify(artifact) if sums.is_bundle(artifact) else Artifact.open(artifact)
     payload = {"path": str(artifact), "id": found.id, "files": len(found.manifest.files), "verified": True}
     options.emit(
         payload,

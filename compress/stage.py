@@ -48,6 +48,8 @@ class Context:
         threads: CPU threads to use.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         record: notes a fact for the manifest (a JSON value under a name), such as a parity figure.
+        cache: folder of the store that outlives builds, for what saves time and changes no result; None
+            where there is no store.
         ancestors: the artifacts of this run before ``source``, oldest first; only for stages with
             ``ANCESTORS = True``.
     """
@@ -61,6 +63,7 @@ class Context:
     device: str
     record: Callable[[str, Any], None]
     ancestors: tuple[Artifact, ...] = ()
+    cache: Path | None = None
 
 
 class Stage(Protocol):
@@ -76,6 +79,10 @@ class Stage(Protocol):
         NEEDS_DATA: whether it refuses to run without data.
         DETERMINISTIC: whether the same key always gives the same content id (same machine).
         ANCESTORS: whether it reads ``ctx.ancestors`` (their ids then enter the key).
+
+    A stage whose result is bound to this machine also has ``machine(config) -> dict[str, str]``: what it
+    is bound to, which then enters the key. It raises ``UserError`` where the stage cannot run here, so
+    that a run is refused before anything is built.
     """
 
     Config: type[StageConfig]

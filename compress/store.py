@@ -6,6 +6,7 @@ Layout below the root::
     building/KEY.NONCE/  what a stage is writing now; renamed to artifacts/KEY when sealed
     scratch/KEY/         what outlives a kill: checkpoints and caches of a stage under way
     locks/KEY.lock       one builder a key
+    caches/STAGE/        what saves a stage time and changes no result (timings); may be lost at any time
 """
 
 from __future__ import annotations
@@ -74,6 +75,10 @@ class Store:
     def path(self, key: str) -> Path:
         """Where the sealed artifact of a key is, or would be."""
         return self.root / "artifacts" / key
+
+    def cache(self, stage: str) -> Path:
+        """Where a stage keeps what saves it time; not created here."""
+        return self.root / "caches" / stage
 
     def has(self, key: str) -> bool:
         """Whether a key is built; nothing is read but the name."""
@@ -181,7 +186,7 @@ class Store:
         Args:
             unused_for: remove artifacts not built or reused for that long.
             damaged: remove artifacts that fail verification.
-            everything: remove all artifacts and scratch.
+            everything: remove all artifacts, scratch and caches.
 
         Raises:
             UserError: a builder is at work.
@@ -207,6 +212,10 @@ class Store:
                     removed.append(folder)
             finally:
                 lock.release()
+        caches = self.root / "caches"
+        if everything and caches.is_dir():
+            shutil.rmtree(caches)
+            removed.append(caches)
         return removed
 
     def _is_doomed(self, key: str, *, unused_for: timedelta | None, damaged: bool, everything: bool) -> bool:

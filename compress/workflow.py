@@ -1,14 +1,15 @@
 """A whole recipe: build its artifacts, bench them, judge them, and leave a run folder behind.
 
 The run folder holds ``recipe.yaml`` (as it was run), ``run.json`` (which artifacts, where), ``model/``
-(the last artifact, to ship), ``report.json``, ``report.html``, ``report.md`` and ``junit.xml``.
+(the last artifact, to ship), ``branches/LABEL`` (the end of every other branch), ``report.json``,
+``report.html``, ``report.md`` and ``junit.xml``.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +22,7 @@ from compress import log, pipeline
 from compress.artifact import MANIFEST
 from compress.errors import RecipeError, UserError
 from compress.pipeline import Built
-from compress.recipe import DataConfig, Recipe
+from compress.recipe import DataConfig, Recipe, written
 from compress.store import Store, deliver
 
 if TYPE_CHECKING:
@@ -90,13 +91,11 @@ def _dump(recipe: Recipe) -> str:
     if recipe.data is not None:
         resolved = recipe.model_copy(update={"data": pipeline.resolve(recipe.data)})
     tree = resolved.model_dump(mode="json", exclude_defaults=True)
-    for name in ("stages", "gates"):
+    for name, entries in (("stages", recipe.stages), ("gates", recipe.gates)):
         if name in tree:
-            tree[name] = [{entry["name"]: entry.get("options", {})} for entry in tree[name]]
+            tree[name] = [written(entry) for entry in entries]
     if "probes" in tree.get("bench", {}):
-        tree["bench"]["probes"] = [
-            {entry["name"]: entry.get("options", {})} for entry in tree["bench"]["probes"]
-        ]
+        tree["bench"]["probes"] = [written(entry) for entry in recipe.bench.probes]
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
@@ -121,6 +120,8 @@ def run(recipe: Recipe, out: str | Path | None = None, store: Store | None = Non
         _write_run(folder, built)
         report = _bench(recipe, recipe.data, built, folder) if recipe.data is not None else None
         _ship(built[-1], folder / "model")
+        for other in ends(built)[:-1]:
+            _ship(other, folder / "branches" / other.label)
     return Outcome(out=folder, built=built, report=report)
 
 
@@ -132,7 +133,10 @@ def check(recipe: Recipe) -> None:
     """
     from bench import judge, session
 
-    pipeline.check(recipe)
+    labels = pipeline.check(recipe)
+    unknown = [name for name in recipe.bench.candidates if name not in labels]
+    if unknown:
+        raise RecipeError(f"bench.candidates names {', '.join(unknown)}; this run has: {', '.join(labels)}")
     session.check(recipe.bench)
     judge.check(recipe.gates)
     if recipe.gates and recipe.data is None:
@@ -144,10 +148,6 @@ def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: P
     from bench.session import CandidateSpec, measure
 
     wanted = recipe.bench.candidates
-    known = [each.label for each in built]
-    unknown = [name for name in wanted if name not in known]
-    if unknown:
-        raise RecipeError(f"bench.candidates names {', '.join(unknown)}; this run has: {', '.join(known)}")
     chosen = [each for each in built if not wanted or each.label in wanted]
     specs = [
         CandidateSpec(
@@ -171,7 +171,13 @@ def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: P
 def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
     """Which artifacts the run has, and where they are."""
     listing = [
-        {"label": each.label, "id": each.artifact.id, "path": str(each.artifact.path), "reused": each.reused}
+        {
+            "label": each.label,
+            "from": each.source,
+            "id": each.artifact.id,
+            "path": str(each.artifact.path),
+            "reused": each.reused,
+        }
         for each in built
     ]
     temporary = folder / f".{RUN}.tmp"
@@ -181,8 +187,14 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
     temporary.replace(folder / RUN)
 
 
+def ends(built: Sequence[Built]) -> list[Built]:
+    """The artifacts that nothing else was made from, in order; the last one of the run is the last."""
+    taken = {each.source for each in built}
+    return [each for each in built if each.label not in taken]
+
+
 def _ship(last: Built, folder: Path) -> None:
-    """Put a copy of the last artifact into the run folder, in place of an earlier one of the same run."""
+    """Put a copy of an artifact into the run folder, in place of an earlier one of the same run."""
     if (folder / MANIFEST).is_file() and folder.is_dir():
         shutil.rmtree(folder)
     deliver(last.artifact, folder)

@@ -1,24 +1,24 @@
-"""The verbs of deploy: export, quantize, compare, predict. Parse, one library call, render."""
+"""The verbs of deploy: export, quantize, build, compare, predict. Parse, one library call, render."""
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from compress import options, rendering
-from compress.errors import DataError, RecipeError, UserError
+from compress.errors import RecipeError, UserError
+from deploy.handover import verb
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import Prediction
     from deploy.compare import Comparison
 
-_PRECISIONS = ("int8", "fp16", "bf16")
+_PRECISIONS = ("int8", "fp8", "fp16", "bf16")
 Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
 
 
@@ -26,8 +26,10 @@ def register(app: typer.Typer) -> None:
     """Add the verbs to the root command."""
     app.command()(export)
     app.command()(quantize)
+    app.command()(build)
     app.command()(compare)
     app.command()(predict)
+    app.command(name="bundle")(verb.bundle)
 
 
 def export(
@@ -80,9 +82,11 @@ def export(
 
 def quantize(
     graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
-    precision: Annotated[str, typer.Option("--precision", help="int8, fp16 or bf16.")] = "int8",
+    precision: Annotated[str, typer.Option("--precision", help="int8, fp8, fp16 or bf16.")] = "int8",
     mode: Annotated[str | None, typer.Option("--mode", help="dynamic or static (int8).")] = None,
-    target: Annotated[str | None, typer.Option("--target", help="cpu or tensorrt (int8).")] = None,
+    target: Annotated[
+        str | None, typer.Option("--target", help="cpu or tensorrt (int8; fp8 is for tensorrt).")
+    ] = None,
     ranges: Annotated[
         str | None, typer.Option("--ranges", help="minmax, percentile or entropy (static int8).")
     ] = None,
@@ -100,26 +104,90 @@ def quantize(
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """Make an ONNX graph INT8, FP16 or BF16."""
+    """Make an ONNX graph INT8, FP8, FP16 or BF16."""
     from compress import pipeline
 
     if precision not in _PRECISIONS:
         raise RecipeError(f"--precision is '{precision}'; allowed: {', '.join(_PRECISIONS)}")
-    int8 = precision == "int8"
+    eight = precision in ("int8", "fp8")
     only = {"--mode": mode, "--target": target, "--ranges": ranges}
-    wrong = [name for name, value in only.items() if value is not None and not int8]
+    wrong = [name for name, value in only.items() if value is not None and not eight]
     if wrong:
-        raise RecipeError(f"{', '.join(wrong)} belongs to --precision int8; leave it out for {precision}")
+        raise RecipeError(f"{', '.join(wrong)} belongs to int8 and fp8; leave it out for {precision}")
+    if precision == "fp8":
+        target = target or "tensorrt"
     kept: Any = keep_float or None
-    if int8 and keep_float in (["auto"], ["none"]):
+    if eight and keep_float in (["auto"], ["none"]):
         kept = keep_float[0] if keep_float else None
     named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
-    if not int8:
+    if precision != "int8":
         named["precision"] = precision
     made = pipeline.run_stage(
-        "quantize-onnx" if int8 else "half-precision",
+        "quantize-onnx" if eight else "half-precision",
         graph,
         options=options.settings(set_, **named),
+        data_config=options.data_config(data, column, limit),
+        seed=seed,
+        threads=threads,
+        out=out,
+        store=options.store(store),
+    )
+    rendering.show_artifact(made, as_json)
+
+
+def build(
+    graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
+    precision: Annotated[
+        str | None,
+        typer.Option("--precision", help="fp32, tf32, fp16, bf16, int8 or fp8 [default: as the graph is]."),
+    ] = None,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            help="AXIS=MIN:OPT:MAX,...; repeat for several [default: from the lengths of the data].",
+        ),
+    ] = None,
+    flavor: Annotated[
+        str | None, typer.Option("--flavor", help="tensorrt, or tensorrt-rtx (ahead of time, no GPU needed).")
+    ] = None,
+    compute_capability: Annotated[
+        list[str] | None,
+        typer.Option("--compute-capability", help="Of an ahead-of-time build, such as 8.9; repeat."),
+    ] = None,
+    optimization_level: Annotated[
+        int | None, typer.Option("--optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast.")
+    ] = None,
+    workspace: Annotated[
+        int | None, typer.Option("--workspace", min=1, help="Most scratch memory, in MiB.")
+    ] = None,
+    gpu: Annotated[int | None, typer.Option("--gpu", min=0, help="Number of the GPU to build for.")] = None,
+    data: options.Data = None,
+    out: options.Out = Path("engine"),
+    column: options.Columns = None,
+    limit: options.Limit = None,
+    set_: options.Settings = None,
+    seed: options.Seed = None,
+    threads: options.Threads = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Compile an ONNX graph into a TensorRT engine for the GPU at hand."""
+    from compress import pipeline
+
+    made = pipeline.run_stage(
+        "build-tensorrt",
+        graph,
+        options=options.settings(
+            set_,
+            precision=precision,
+            profiles=profile or None,
+            flavor=flavor,
+            compute_capabilities=compute_capability or None,
+            builder_optimization_level=optimization_level,
+            workspace_bytes=None if workspace is None else workspace * 2**20,
+            gpu=gpu,
+        ),
         data_config=options.data_config(data, column, limit),
         seed=seed,
         threads=threads,
@@ -153,7 +221,7 @@ def compare(
     from compress.model import checkpoint
     from deploy import compare as comparing
 
-    chosen = options.data_config(data, column)
+    chosen = options.data_config(data, column, plays="eval")
     kept = options.store(store)
     first, second = (
         pipeline.open_artifact(one, task=task, data_config=chosen, store=kept)
@@ -165,7 +233,9 @@ def compare(
     module = catalog.load("task", first.task)
     head = module.head_of(checkpoint.read_config(first.path))
     found = sources.evaluation(config, module, first.manifest.seed, head)
-    result = comparing.compare(first, second, found[:rows], device=device, threads=threads, layers=layers)
+    result = comparing.compare(
+        first, second, found[:rows], device=device, threads=threads, layers=layers, layer_limit=layer_limit
+    )
     options.emit(result.as_json(), as_json, lambda: _show_comparison(result, first, second))
 
 
@@ -214,13 +284,17 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
     task: options.Task = None,
     runtime: Runtime = None,
-    device: options.Device = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda or cuda:N; where the artifact runs when left out."),
+    ] = None,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
     """Predict one row, or every row of a file."""
     from compress import pipeline
+    from compress.data import files
     from deploy.predictor import Predictor
 
     if bool(texts) == (file is not None):
@@ -229,36 +303,13 @@ def predict(
     with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
         labels = predictor.labels
         if file is not None:
-            for found in predictor.stream(read_rows(file), batch_size):
+            rows = (row for _, row in files.objects(file))
+            for found in predictor.stream(rows, batch_size):
                 sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
             return
         given = tuple(texts or ())
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
         options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
-
-
-def read_rows(path: Path) -> Iterator[dict[str, Any]]:
-    """Rows of a JSON-lines file, one at a time.
-
-    Raises:
-        DataError: it cannot be read, or a line is no JSON object; the message has its number.
-    """
-    try:
-        with path.open(encoding="utf-8") as stream:
-            for number, line in enumerate(stream, 1):
-                if not line.strip():
-                    continue
-                try:
-                    row = json.loads(line)
-                except json.JSONDecodeError as cause:
-                    raise DataError(f"{path}, line {number}: no JSON ({cause.msg}); mend the line") from cause
-                if not isinstance(row, dict):
-                    raise DataError(
-                        f'{path}, line {number}: write a row as an object, such as {{"text": "..."}}'
-                    )
-                yield row
-    except (OSError, UnicodeDecodeError) as cause:
-        raise DataError(f"{path} cannot be read: {cause}") from cause
 
 
 def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:

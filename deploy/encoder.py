@@ -6,6 +6,7 @@ import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -95,6 +96,19 @@ class Encoder:
         """All rows, those of like length together so that little is padding."""
         picked = [rows[i] for i in self.order(rows)]
         return [self.batch(picked[at : at + size]) for at in range(0, len(picked), size)]
+
+    def unpadded(self, rows: Sequence[Row], size: int = 16) -> list[Batch]:
+        """All rows in batches of one length each, so that nothing is padded."""
+        lengths = self.lengths(rows)
+        if lengths is None:
+            return self.batches(rows, size)
+        bound = self.max_length or int(lengths.max())
+        order = sorted(range(len(rows)), key=lambda i: min(int(lengths[i]), bound))
+        made = []
+        for _, same in groupby(order, key=lambda i: min(int(lengths[i]), bound)):
+            members = [rows[i] for i in same]
+            made += [self.batch(members[at : at + size]) for at in range(0, len(members), size)]
+        return made
 
     def cases(self, rows: Sequence[Row], seed: int) -> list[Case]:
         """The feeds that a conversion is checked on."""

@@ -26,8 +26,8 @@ VERSION = 1
 """Raised whenever the same files and configuration would give other rows."""
 
 _GIVE = {
-    "train": "give data.train, or a data.source with a split 'train'",
-    "eval": "give data.eval, or a data.source with a split named validation, dev or test",
+    "train": "give data with a split 'train' (or name one in a recipe: data.train)",
+    "eval": "give data with a split validation, dev or test (or name one in a recipe: data.eval)",
 }
 Rows = Sequence[dict[str, Any]]
 
@@ -285,8 +285,8 @@ def _no_train(reader: Reader, whole: Rows, labeled: Rows) -> str:
         table = reader.tables["train"]
         return (
             f"{table.name} has no labels (no filled column for {reader.task.LABEL} among "
-            f"{', '.join(table.columns)}): name it with data.columns.{reader.task.LABEL}, or use a stage "
-            "that needs none"
+            f"{', '.join(table.columns)}): name it with --column {reader.task.LABEL}=NAME (in a recipe: "
+            f"data.columns.{reader.task.LABEL}), or use a stage that needs none"
         )
     return f"there are no training rows: {_GIVE['train']}"
 

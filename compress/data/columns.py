@@ -40,12 +40,12 @@ def find(
         if len(fitting) > 1:
             raise DataError(
                 f"{where}: the column for {role} could be {' or '.join(fitting)}; name it with "
-                f"data.columns.{role}. The columns are: {there}"
+                f"--column {role}=NAME (in a recipe: data.columns.{role}). The columns are: {there}"
             )
         if not fitting and wanted.required:
             raise DataError(
                 f"{where} has no column for {role} ({role}, {', '.join(wanted.aliases)}); name it with "
-                f"data.columns.{role}. The columns are: {there}"
+                f"--column {role}=NAME (in a recipe: data.columns.{role}). The columns are: {there}"
             )
         if fitting:
             found[role] = fitting[0]

@@ -1,8 +1,8 @@
 """Reading one data file: jsonl, csv and tsv (also gzipped), and parquet.
 
 Lines of jsonl, csv and tsv are read here, so that an error names its line; parquet goes through the
-``datasets`` library, like hub data sets. Tsv has no quoting (a quote is a character); an empty csv or
-tsv cell is no value.
+``datasets`` library, like hub data sets. A csv whose header has no comma may have semicolons, tabs or bars
+between its cells. Tsv has no quoting (a quote is a character); an empty csv or tsv cell is no value.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import Any
 from compress import artifact, environment
 from compress.errors import DataError
 
+_OTHER_SEPARATORS = (";", "\t", "|")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
 
 
@@ -91,7 +92,12 @@ def _numbered(path: Path) -> Iterator[tuple[int, str]]:
         raise DataError(f"{path} cannot be read: {cause.strerror or cause}") from cause
 
 
-def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a JSON-lines file, plain or gzipped, each with its line.
+
+    Raises:
+        DataError: it cannot be read, or a line is no JSON object; the message has its number.
+    """
     for number, line in _numbered(path):
         if not line.strip():
             continue
@@ -109,8 +115,7 @@ def _objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
         yield number, row
 
 
-def _separated(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any]]]:
-    quoted = separator != "\t"
+def _separated(path: Path, separator: str, *, quoted: bool) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.reader(
         (line for _, line in _numbered(path)),
         delimiter=separator,
@@ -139,8 +144,17 @@ def _separated(path: Path, separator: str) -> Iterator[tuple[int, dict[str, Any]
 def _lines(path: Path, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a text file with their lines."""
     if suffix.startswith(".jsonl"):
-        return _objects(path)
-    return _separated(path, "," if suffix.startswith(".csv") else "\t")
+        return objects(path)
+    if suffix.startswith(".csv"):
+        return _separated(path, _separator(path), quoted=True)
+    return _separated(path, "\t", quoted=False)
+
+
+def _separator(path: Path) -> str:
+    """A comma, unless the header has none and one of the others that spreadsheets write."""
+    header = next((line for _, line in _numbered(path)), "")
+    others = [one for one in _OTHER_SEPARATORS if one in header]
+    return others[0] if "," not in header and len(others) == 1 else ","
 
 
 def _read_parquet(path: Path) -> Table:

@@ -60,8 +60,8 @@ def open_source(config: DataConfig) -> Source:
         return Files(folder)
     if folder.exists():
         raise DataError(
-            f"data.source is the file {config.source}: give its folder, or name the file with data.train "
-            "or data.eval"
+            f"data.source is the file {config.source}: give its folder, or say what its rows are for, with "
+            "data.train or data.eval (on the command line: --set data.eval=FILE)"
         )
     if not _HUB_ID.fullmatch(config.source):
         raise DataError(
@@ -103,7 +103,7 @@ def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
         where = f"{config.source} has" if config.source else "no data is given, so there is"
         raise DataError(
             f"{where} no split named train, selection, validation, dev, test or unlabeled ({listed}): name "
-            "the files or splits with data.train and data.eval"
+            "the files or splits with data.train and data.eval in a recipe, or give one file with --data"
         )
     _refuse_shared(splits, source)
     return Layout(source, {side: split for side, split in splits.items() if side in sides}, also)

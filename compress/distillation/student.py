@@ -66,7 +66,7 @@ def subsets(layers: int, keep: int) -> list[tuple[int, ...]]:
 
 def uniform_map(student_layers: int, teacher_layers: int) -> tuple[int, ...]:
     """The teacher layer (1-based) that each student layer imitates: g(m) = m N / M (Jiao et al. 2020)."""
-    return tuple(index + 1 for index in every_other(teacher_layers, student_layers))
+    return tuple(max(1, index + 1) for index in every_other(teacher_layers, student_layers))
 
 
 def check_keep(layers: int, keep: int) -> None:

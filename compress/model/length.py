@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 # Position tables that begin after the padding index, so that they are longer than the longest text.
-_OFFSET_POSITIONS = frozenset(
+OFFSET_POSITIONS = frozenset(
     {
         *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer"),
         *("mpnet", "data2vec-text", "xmod", "ibert", "esm"),
@@ -25,7 +25,7 @@ def positions(config: PretrainedConfig) -> int | None:
     table = getattr(config, "max_position_embeddings", None)
     if not isinstance(table, int):
         return None
-    offset = (config.pad_token_id or 0) + 1 if config.model_type in _OFFSET_POSITIONS else 0
+    offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
     return table - offset
 
 

@@ -174,7 +174,11 @@ def _from_pretrained(
             )
     except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as cause:
         reason = " ".join(str(cause).split())[:300]
-        raise ModelError(f"{folder} cannot be loaded as a {cls.__name__}: {reason}") from cause
+        damaged = "the weights are damaged: " if isinstance(cause, SafetensorError) else ""
+        raise ModelError(
+            f"{folder} cannot be loaded as a {cls.__name__} ({reason}): {damaged}get the whole model folder "
+            "again; config.json and weights must be of the same model"
+        ) from cause
     return model, info
 
 

@@ -1,16 +1,17 @@
 """Train a model on labelled rows; the weights that score best on the selection rows are kept.
 
-The head of the source is kept where it fits the labels of the data, and built anew where it does
-not (a base model, or one of other labels).
+A trained head is kept; a base model gets one for the labels of the data, and so does any model with
+``head: new``. Labels that a trained head does not know are refused: one typing error among them must not
+cost what the head has learned.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
-from compress import artifact, log, processes
+from compress import artifact, processes
 from compress.artifact import Artifact
 from compress.errors import DataError
 from compress.model import checkpoint
@@ -38,7 +39,13 @@ ANCESTORS = False
 
 
 class Config(TrainingConfig):
-    """How to train; see ``compress.training.loop.TrainingConfig``."""
+    """How to train; see ``compress.training.loop.TrainingConfig`` for the rest.
+
+    Attributes:
+        head: ``auto`` keeps a trained one, ``new`` trains one for the labels of the data.
+    """
+
+    head: Literal["auto", "new"] = "auto"
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -57,7 +64,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         raise DataError("finetune needs a model and data with labels")
     task = ctx.task
     model = checkpoint.load(source.path, task)
-    head, data, kept = choose_head(model, source, ctx)
+    head, data, kept = choose_head(model, source, config, ctx)
     processor = task.load_processor(source.path)
     max_length = checkpoint.read_max_length(source.path)
 
@@ -88,24 +95,32 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         checkpoint.save(model, ctx.out, source=source.path)
 
 
-def choose_head(model: PreTrainedModel, source: Artifact, ctx: Context) -> tuple[Head, TrainingData, bool]:
+def choose_head(
+    model: PreTrainedModel, source: Artifact, config: Config, ctx: Context
+) -> tuple[Head, TrainingData, bool]:
     """The head to train, the data aligned with it, and whether it is the source's own.
 
     Args:
-        model: its head is replaced in place where it does not fit.
+        model: its head is replaced in place where a new one is trained.
         source: the artifact that the model is of.
+        config: of the stage.
         ctx: of the stage; its data decides.
+
+    Raises:
+        DataError: labels that the trained head does not have.
     """
     data = ctx.data
     if data is None:
         raise DataError("finetune needs data with labels")
     own: Head = ctx.task.head_of(model.config.to_dict())
-    if not (checkpoint.has_fresh_head(source) and own != data.infer_head(ctx.task)):
+    untrained = checkpoint.has_fresh_head(source)
+    if config.head == "auto" and not (untrained and own != data.infer_head(ctx.task)):
         try:
             return own, data.for_head(ctx.task, own), True
         except DataError as cause:
-            reason = str(cause)
-            log.info("the model's head does not fit the data (%s): a new one is trained", reason)
+            raise DataError(
+                f"{cause}; or train a new head for the labels of the data with --set head=new"
+            ) from cause
     asked = data.infer_head(ctx.task)
     replace_head(model, ctx.task, asked, ctx.seed)
     return asked, data.for_head(ctx.task, asked), False

@@ -12,7 +12,7 @@ import json
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from pydantic import Field, field_validator, model_validator
@@ -50,6 +50,10 @@ NEEDS_DATA = False
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = True
+
+# Tensor cores multiply tiles of 64, and nothing narrower than 16 in INT8 (8 in FP16).
+_GPU_WIDTH, _GPU_LEAST = 64, 16
+_WIDTH = 32
 
 _JUDGED = 512  # selection rows for the figures between the steps; the recovery uses all
 
@@ -93,7 +97,9 @@ class Config(StageConfig):
         scope: ``global``: all layers compete, heads with heads and neurons with neurons; ``uniform``:
             each layer keeps the same share; ``joint``: heads and neurons of all layers compete for one
             budget of parameters (criteria that measure the loss only).
-        round_to: FFN widths are multiples of this; heads go whole, at their size.
+        target: ``any``, or ``gpu``, where widths that are no multiples of 16 are refused.
+        round_to: FFN widths are multiples of this; 32 when absent, 64 for a GPU. Heads go whole, at their
+            size, so that attention still fuses.
         rows: training rows that units are scored on.
         reconstruct: solve the cut layers anew on the calibration rows.
         ridge: penalty of that solution, in units of the features' mean square.
@@ -110,7 +116,8 @@ class Config(StageConfig):
     criterion: str = "fisher"
     criterion_options: dict[str, Any] = Field(default_factory=dict)
     scope: Scope = "global"
-    round_to: int = Field(default=32, ge=1)
+    target: Literal["any", "gpu"] = "any"
+    round_to: int | None = Field(default=None, ge=1)
     rows: int = Field(default=512, ge=1)
     reconstruct: bool = True
     ridge: float = Field(default=1e-2, gt=0)
@@ -130,12 +137,26 @@ class Config(StageConfig):
             raise ValueError("scope joint spends one budget on heads and ffn: give keep alone")
         return self
 
+    @model_validator(mode="after")
+    def _fits_a_gpu(self) -> Config:
+        if self.target == "gpu" and self.width % _GPU_LEAST:
+            raise ValueError(
+                f"target gpu wants FFN widths in multiples of {_GPU_LEAST}, better {_GPU_WIDTH}, and "
+                f"round_to is {self.round_to}"
+            )
+        return self
+
+    @property
+    def width(self) -> int:
+        """What FFN widths are multiples of."""
+        return self.round_to or (_GPU_WIDTH if self.target == "gpu" else _WIDTH)
+
     @property
     def targets(self) -> Targets:
         """The shares, resolved."""
         heads = self.keep if self.heads is None else self.heads
         ffn = self.keep if self.ffn is None else self.ffn
-        return Targets(heads, ffn, self.layers, self.scope, self.round_to)
+        return Targets(heads, ffn, self.layers, self.scope, self.width)
 
 
 def reads(config: Config) -> tuple[Path, ...]:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from compress.model.length import OFFSET_POSITIONS
+
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import ExportSpec
@@ -19,17 +21,15 @@ if TYPE_CHECKING:
 FILE = "graph.json"
 MODEL = "model.onnx"
 
-Precision = Literal["fp32", "fp16", "bf16", "int8"]
-
-# Families whose position ids start after the padding id, so that the table has that many rows less.
-_OFFSET_POSITIONS = frozenset({"roberta", "xlm-roberta", "camembert", "mpnet", "longformer", "data2vec-text"})
+Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 
 class GraphFacts(BaseModel):
     """Facts of one ONNX graph.
 
     Attributes:
-        precision: of the weight products; everything that is ``int8`` has float parts too.
+        precision: of the weight products; what is ``int8`` or ``fp8`` has float parts too.
+        rest: of everything else.
         target: ``any``, or the runtime that the graph was made for.
         opset: of the default domain.
         exporter: ``torchscript`` or ``dynamo``.
@@ -40,6 +40,7 @@ class GraphFacts(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     precision: Precision
+    rest: Literal["fp32", "fp16", "bf16"] = "fp32"
     target: Literal["any", "cpu", "tensorrt"] = "any"
     opset: int
     exporter: str
@@ -66,7 +67,7 @@ def positions(config: Mapping[str, Any]) -> int | None:
     size = config.get("max_position_embeddings")
     if size is None or config.get("position_biased_input") is False:
         return None
-    if config.get("model_type") in _OFFSET_POSITIONS:
+    if config.get("model_type") in OFFSET_POSITIONS:
         return int(size) - int(config.get("pad_token_id") or 0) - 1
     return int(size)
 

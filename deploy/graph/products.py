@@ -6,7 +6,7 @@ values) have two computed sides and are none of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
 
@@ -92,6 +92,51 @@ def _heads(index: Index, products: set[str]) -> set[str]:
         else:
             waiting.extend(name for name in index.maker[tensor].input if name)
     return heads
+
+
+@dataclass(frozen=True)
+class Operands:
+    """A node that is no weight product, and which of its inputs matter.
+
+    Attributes:
+        name: of the node.
+        tensors: computed inputs, in the node's order.
+    """
+
+    name: str
+    tensors: tuple[str, ...]
+
+
+def attention(model: onnx.ModelProto) -> list[Operands]:
+    """The products of attention: MatMuls of two computed tensors, in the order of the graph."""
+    index = Index(model)
+    return [
+        Operands(node.name, tuple(node.input))
+        for node in model.graph.node
+        if node.op_type == "MatMul" and not index.constants.keys() & set(node.input)
+    ]
+
+
+def residuals(model: onnx.ModelProto, names: Set[str]) -> list[Operands]:
+    """The residual sums that take the output of a named product, each with its other side.
+
+    A residual sum adds two computed tensors, one of which is a weight product's output with its bias.
+    """
+    index = Index(model)
+    made = {one.output for one in find(model) if one.name in names}
+    biased = {
+        node.output[0]
+        for node in model.graph.node
+        if node.op_type == "Add" and made & set(node.input) and index.constants.keys() & set(node.input)
+    }
+    found = []
+    for node in model.graph.node:
+        if node.op_type != "Add" or index.constants.keys() & set(node.input):
+            continue
+        others = [name for name in node.input if name not in made | biased]
+        if len(others) == 1:
+            found.append(Operands(node.name, tuple(others)))
+    return found
 
 
 def name_nodes(model: onnx.ModelProto) -> None:

@@ -15,12 +15,13 @@ from onnx import helper
 from deploy.graph import nodes as graph
 from deploy.graph import products
 from deploy.precision import qdq
+from deploy.precision.eight_bits import EightBits
 
 
 def quantize(
     model: onnx.ModelProto,
     names: Set[str],
-    largest: int = 127,
+    numbers: EightBits,
     index: graph.Index | None = None,
 ) -> None:
     """Rewrite the named weight products in place.
@@ -28,7 +29,7 @@ def quantize(
     Args:
         model: a float graph with named nodes.
         names: of weight products.
-        largest: integer for the largest weight of a channel; 64 where the CPU adds with saturation.
+        numbers: the eight-bit format of the weights.
         index: of the model, where its weights lie in a folder.
     """
     index = index or graph.Index(model)
@@ -54,7 +55,7 @@ def quantize(
         if product.weight not in stored:
             stored.add(product.weight)
             array = index.array(product.weight)
-            qdq.store_weight(model, product.weight, array.T if product.transposed else array, largest)
+            qdq.store_weight(model, product.weight, array.T if product.transposed else array, numbers)
         rewritten += _product(product, node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)

@@ -12,7 +12,7 @@ import onnx
 from onnx import helper, numpy_helper
 
 from deploy.graph import nodes as graph
-from deploy.precision import integers
+from deploy.precision import eight_bits
 
 # Below it a table is not worth the two nodes that it costs.
 SMALLEST_TABLE_BYTES = 1 << 16
@@ -46,8 +46,8 @@ def quantize(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> li
         if table not in stored:
             stored.add(table)
             array = index.array(table)
-            scales = integers.symmetric_scales(array, axis=0)
-            whole = integers.quantize_symmetric(array, scales, axis=0)
+            scales = eight_bits.symmetric_scales(array, axis=0)
+            whole = eight_bits.quantize_symmetric(array, scales, axis=0)
             model.graph.initializer.append(numpy_helper.from_array(whole, f"{table}_q"))
             model.graph.initializer.append(
                 numpy_helper.from_array(np.ascontiguousarray(scales[:, None]), f"{table}_q_scale")

@@ -1,43 +1,28 @@
 """The overflow guard: which nodes hold values that FP16 cannot, seen on real rows in FP32.
 
 FP16 ends at 65,504. A node whose inputs or outputs come within a factor of eight of it on
-calibration rows is kept in FP32, and so is one with a constant that FP16 cannot hold. Rows pass in
-groups of one length, so that no position is padding and no mask constant shows up as a value.
+calibration rows is kept in FP32, and so is one with a constant that FP16 cannot hold, or a single
+number that it would round to nothing (an epsilon). Rows should pass in batches of one length, so that
+no position is padding and no mask constant shows up as a value.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from itertools import groupby
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 import numpy as np
 import onnx
 from onnx import TensorProto, numpy_helper
 
-from deploy.precision.half import FP16_LARGEST, FP16_SMALLEST_NORMAL
+from deploy.graph import nodes as graph
+from deploy.precision.eight_bits import FP16_LARGEST, FP16_SMALLEST_NORMAL
+from deploy.precision.half import MASKED
 
 if TYPE_CHECKING:
-    from compress.tasks import Row
-    from deploy.checking.parity import Feed
-    from deploy.encoder import Encoder
     from deploy.precision.ranges import Extremes
 
 MARGIN = 8.0
-
-
-def unpadded(encoder: Encoder, rows: Sequence[Row], at_most: int = 16) -> list[Feed]:
-    """Feeds of rows of one length each, so that nothing is padded."""
-    lengths = encoder.lengths(rows)
-    if lengths is None:
-        return [encoder.feed(rows[at : at + at_most]) for at in range(0, len(rows), at_most)]
-    bound = encoder.max_length or int(lengths.max())
-    order = sorted(range(len(rows)), key=lambda i: min(int(lengths[i]), bound))
-    feeds = []
-    for _, same in groupby(order, key=lambda i: min(int(lengths[i]), bound)):
-        members = [rows[i] for i in same]
-        feeds += [encoder.feed(members[at : at + at_most]) for at in range(0, len(members), at_most)]
-    return feeds
 
 
 def overflowing(
@@ -51,15 +36,23 @@ def overflowing(
         limit: largest absolute value that is safe.
     """
     peaks = {name: max(abs(one.low), abs(one.high)) for name, one in seen.items() if one.count}
-    for tensor in model.graph.initializer:
-        if tensor.data_type == TensorProto.FLOAT:
-            peaks[tensor.name] = float(np.abs(numpy_helper.to_array(tensor)).max(initial=0.0))
+    vanishing: dict[str, float] = {}
+    for name, tensor in graph.Index(model).constants.items():
+        if tensor.data_type != TensorProto.FLOAT:
+            continue
+        array = numpy_helper.to_array(tensor)
+        peaks[name] = float(np.abs(array[array != MASKED]).max(initial=0.0))
+        if array.size == 1 and array.item() != 0 and np.float16(array.item()) == 0:
+            vanishing[name] = array.item()
     found: dict[str, str] = {}
     for node in model.graph.node:
         for name in (*node.input, *node.output):
             peak = peaks.get(name, 0.0)
             if not peak <= limit:  # a NaN is no safe value either
                 found[node.name] = f"|{name}| reaches {peak:.4g}, FP16 is safe up to {limit:.4g}"
+                break
+            if name in vanishing:
+                found[node.name] = f"{name} is {vanishing[name]:.3g}, which FP16 rounds to 0"
                 break
     return found
 

@@ -3,7 +3,7 @@
 A node computes in half precision when its operator allows it and nothing blocks it; Casts stand where
 half and float meet. Inputs and outputs of the graph keep their types. LayerNormalization takes and
 gives halves and computes its statistics in FP32 (``stash_type`` 1, as the operator is specified);
-means, sums and powers that stand alone stay in FP32 altogether.
+means, sums and powers that stand alone stay in FP32 altogether, and so does what lies between them.
 """
 
 from __future__ import annotations
@@ -19,19 +19,20 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 from compress.errors import ModelError
 from deploy.graph import nodes as graph
+from deploy.precision.eight_bits import FP16_LARGEST
 
 Half = Literal["fp16", "bf16"]
 
 # Attention scores of masked positions: far below every real score, and finite in both halves (the
 # lowest FP32 number becomes -inf in FP16 and BF16, and rows that are all -inf become NaN).
 MASKED = -1e4
-FP16_LARGEST = 65504.0
-FP16_SMALLEST_NORMAL = 2.0**-14
 
 # Squares and long sums: out of range for FP16 at values that are harmless in FP32.
 _FLOAT_OPS = frozenset(
     {"ReduceMean", "ReduceSum", "ReduceL2", "ReduceSumSquare", "Pow", "Sqrt", "Reciprocal", "CumSum", "Range"}
 )
+# With the attribute that says in which type their statistics are computed.
+_STASHING_OPS = frozenset({"LayerNormalization", "RMSNormalization", "GroupNormalization"})
 _TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 _TYPE_NAMES = {"fp16": "tensor(float16)", "bf16": "tensor(bfloat16)"}
 
@@ -193,7 +194,8 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
     """
     types = element_types(model)
     version = graph.opset(model)
-    work = _Converter(model, kind, types, constants={one.name: one for one in model.graph.initializer})
+    work = _Converter(model, kind, types, constants=graph.Index(model).constants)
+    between = _between(model)
     stayed: list[str] = []
     outputs = {one.name for one in model.graph.output}
     for node in list(model.graph.node):
@@ -202,10 +204,11 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
             work.nodes.append(node)
             continue
         if node.op_type == "Constant":
-            # A constant is kept as it is; whoever wants halves takes a cast, which is folded at load.
+            # A constant is kept as it is; whoever wants halves takes an initializer of its own.
             work.nodes.append(node)
             continue
-        wanted = "half" if node.name not in keep_float and allowed(node, kind, version, types) else "float"
+        kept = node.name in keep_float or node.name in between
+        wanted = "half" if not kept and allowed(node, kind, version, types) else "float"
         if wanted == "float":
             stayed.append(node.name)
         made = onnx.NodeProto()
@@ -229,12 +232,41 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
     del model.graph.node[:]
     model.graph.node.extend(work.nodes)
     del model.graph.value_info[:]
-    graph.drop_unused(model)
+    graph.drop_dead(model)
     return stayed
 
 
+def norms(model: onnx.ModelProto) -> list[str]:
+    """The nodes that normalize over an axis in one operator."""
+    return [node.name for node in model.graph.node if node.op_type in _STASHING_OPS]
+
+
+def _between(model: onnx.ModelProto) -> set[str]:
+    """Nodes that only carry a value from one FP32 operator to another.
+
+    A variance that is written out is ``Sqrt(ReduceMean(Pow(x - mean, 2)) + eps)``: in halves the sum in the
+    middle would overflow, and lose its epsilon.
+    """
+    index = graph.Index(model)
+    found = set()
+    for node in model.graph.node:
+        sources = [name for name in node.input if name and name not in index.constants]
+        takers = [taker for name in node.output for taker in index.takers[name]]
+        if not sources or not takers or index.outputs & set(node.output):
+            continue
+        if all(name in index.maker and index.maker[name].op_type in _FLOAT_OPS for name in sources) and all(
+            taker.op_type in _FLOAT_OPS for taker in takers
+        ):
+            found.add(node.name)
+    return found
+
+
 def _retype(node: onnx.NodeProto, kind: Half) -> None:
-    """Point attributes that make FP32 at the half type."""
+    """Point attributes that make FP32 at the half type; statistics are said to be FP32."""
+    if node.op_type in _STASHING_OPS:
+        kept = [one for one in node.attribute if one.name != "stash_type"]
+        del node.attribute[:]
+        node.attribute.extend([*kept, helper.make_attribute("stash_type", TensorProto.FLOAT)])
     for attribute in node.attribute:
         if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT:
             attribute.i = _TYPES[kind]

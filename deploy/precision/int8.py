@@ -1,4 +1,4 @@
-"""A graph prepared for INT8: its weight products, the ranges of their inputs, and how integers get in.
+"""A graph prepared for eight bits: its weight products, the ranges of their inputs, how to quantize them.
 
 Every set of products can be quantized and run, so that what a set costs can be measured; the weights
 lie once on disk for all of them.
@@ -17,6 +17,7 @@ from deploy.checking.outputs import Collected, collect
 from deploy.graph import nodes as graph
 from deploy.graph import products, variants
 from deploy.precision import dynamic, observe, qdq, ranges
+from deploy.precision.eight_bits import EightBits
 
 if TYPE_CHECKING:
     from compress.tasks import Batch
@@ -26,21 +27,23 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Style:
-    """How integers are written.
+    """What is written where.
 
     Attributes:
         mode: ranges of activations at run time, or from calibration rows.
-        signed: symmetric S8 activations; asymmetric U8 otherwise (static).
-        largest: integer for the largest weight of a channel.
+        numbers: the eight-bit format.
         method: of static ranges.
         percent: of the values that a percentile holds.
+        attention: whether the products of attention take quantized inputs (static).
+        residual: whether residual sums do (static).
     """
 
     mode: Literal["dynamic", "static"]
-    signed: bool
-    largest: int
+    numbers: EightBits
     method: Method
     percent: float
+    attention: bool = False
+    residual: bool = False
 
 
 class Prepared:
@@ -64,13 +67,17 @@ class Prepared:
 
         Args:
             model: a float graph with named nodes and its weights.
-            style: how integers are written.
+            style: what is written where.
             encoder: of the artifact.
             calibration: all rows that ranges are found on.
             folder: for the graph and its variants.
             threads: of the sessions.
         """
         self.products = products.find(model)
+        self._attention = products.attention(model) if style.attention else []
+        every = {one.name for one in self.products}
+        self._residuals = products.residuals(model, every) if style.residual else []
+        self._shares = _shares(model)
         self.base = variants.Base(model, folder, threads)
         self._style, self._encoder, self._threads = style, encoder, threads
         self._spans = self._ranges(calibration) if style.mode == "static" else {}
@@ -85,14 +92,17 @@ class Prepared:
         return list(dict.fromkeys(one.input for one in self.products))
 
     def _ranges(self, batches: Sequence[Batch]) -> dict[str, qdq.Range]:
-        """The range of each product's input, pads left out."""
-        style, infer = self._style, self.watched(self.inputs)
+        """The range of each tensor that may get a pair, pads left out; shares span 0 to 1 as they are."""
+        others = [name for one in (*self._attention, *self._residuals) for name in one.tensors]
+        tensors = [name for name in dict.fromkeys((*self.inputs, *others)) if name not in self._shares]
+        spans = {name: qdq.Range(0.0, 1.0) for name in others if name in self._shares}
+        style, infer = self._style, self.watched(tensors)
         if style.method == "minmax":
-            seen = observe.extremes(infer, batches, self.inputs, "ranges of activations")
-            return {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
-        counted = observe.histograms(infer, batches, self.inputs, "ranges of activations")
-        return {
-            name: qdq.Range(*ranges.choose(one, style.method, style.percent, style.signed))
+            seen = observe.extremes(infer, batches, tensors, "ranges of activations")
+            return spans | {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
+        counted = observe.histograms(infer, batches, tensors, "ranges of activations")
+        return spans | {
+            name: qdq.Range(*ranges.choose(one, style.method, style.percent, style.numbers.symmetric))
             for name, one in counted.items()
         }
 
@@ -100,9 +110,11 @@ class Prepared:
         """Quantize the named products of a copy of the graph, in place."""
         style = self._style
         if style.mode == "dynamic":
-            dynamic.quantize(model, names, style.largest, index)
-        else:
-            qdq.quantize(model, names, self._spans, signed=style.signed, largest=style.largest, index=index)
+            dynamic.quantize(model, names, style.numbers, index)
+            return
+        residuals = products.residuals(model, names) if style.residual else []
+        operands = [*self._attention, *residuals]
+        qdq.quantize(model, names, self._spans, numbers=style.numbers, operands=operands, index=index)
 
     def outputs(self, batches: Sequence[Batch], names: frozenset[str] | None) -> Collected:
         """Outputs with the named products in INT8; of the float graph for None."""
@@ -111,3 +123,13 @@ class Prepared:
         else:
             infer = self.base.open(lambda model, index: self.quantize(model, index, names))
         return collect(infer, batches, self._encoder.task, self._encoder.head)
+
+
+def _shares(model: onnx.ModelProto) -> set[str]:
+    """The outputs of Softmax, also behind nodes that only pass them on."""
+    found: set[str] = set()
+    for node in model.graph.node:
+        passes = node.op_type in ("Cast", "Identity") and node.input[0] in found
+        if node.op_type == "Softmax" or passes:
+            found.add(node.output[0])
+    return found

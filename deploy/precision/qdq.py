@@ -1,13 +1,16 @@
-"""Static INT8: Q/DQ pairs around the weight products, and nowhere else.
+"""Static eight-bit graphs: Q/DQ pairs around the weight products, and nowhere else.
 
-``y = x @ W`` becomes ``DQ(Q(x)) @ DQ(W_int8)``. Products that share an input share its pair. Softmax,
-LayerNorm, GELU, biases, residual sums and the products of attention stay float: an encoder loses
-accuracy there and gains nothing (ONNX Runtime's own defaults quantize them).
+``y = x @ W`` becomes ``DQ(Q(x)) @ DQ(W_int8)``, or the same with FP8. Products that share an input
+share its pair. Softmax, LayerNorm, GELU, biases, residual sums and the products of attention stay
+float: an encoder loses accuracy there and gains nothing (ONNX Runtime's own defaults quantize them).
+Other nodes take quantized inputs only where they are named (``operands``): TensorRT fuses attention in
+INT8 when pairs stand before both of its products, and keeps the residual in eight bits when its sum
+takes the pair.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Set
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,12 +19,12 @@ from onnx import helper, numpy_helper
 
 from deploy.graph import nodes as graph
 from deploy.graph import products
-from deploy.precision import integers
+from deploy.precision.eight_bits import EightBits
 
 
 @dataclass(frozen=True)
 class Range:
-    """What a tensor's integers span.
+    """What a tensor's eight bits span.
 
     Attributes:
         low: smallest value that is not clipped.
@@ -37,8 +40,8 @@ def quantize(
     names: Set[str],
     spans: Mapping[str, Range],
     *,
-    signed: bool,
-    largest: int = 127,
+    numbers: EightBits,
+    operands: Sequence[products.Operands] = (),
     index: graph.Index | None = None,
 ) -> None:
     """Put Q/DQ pairs around the named weight products, in place.
@@ -46,66 +49,58 @@ def quantize(
     Args:
         model: a float graph with named nodes.
         names: of weight products.
-        spans: input tensor of a product -> its range.
-        signed: symmetric S8 activations (TensorRT); asymmetric U8 otherwise.
-        largest: integer for the largest weight of a channel; 64 where the CPU adds with saturation.
+        spans: tensor that gets a pair -> its range.
+        numbers: the eight-bit format.
+        operands: further nodes that take quantized inputs.
         index: of the model, where its weights lie in a folder.
     """
     index = index or graph.Index(model)
     chosen = {one.name: one for one in products.find(model) if one.name in names}
+    others = {one.name: one for one in operands}
     rewritten: list[onnx.NodeProto] = []
     made: set[str] = set()
     for node in model.graph.node:
-        product = chosen.get(node.name)
-        if product is None:
-            rewritten.append(node)
+        product, other = chosen.get(node.name), others.get(node.name)
+        if product is not None:
+            if product.input not in made:
+                made.add(product.input)
+                rewritten += _pair(model, product.input, product.name, spans[product.input], numbers)
+            if product.weight not in made:
+                made.add(product.weight)
+                array = index.array(product.weight)
+                store_weight(model, product.weight, array.T if product.transposed else array, numbers)
+            rewritten += _product(product, node)
             continue
-        if product.input not in made:
-            made.add(product.input)
-            rewritten += _activation(model, product, spans[product.input], signed)
-        if product.weight not in made:
-            made.add(product.weight)
-            array = index.array(product.weight)
-            store_weight(model, product.weight, array.T if product.transposed else array, largest)
-        rewritten += _product(product, node)
+        if other is not None:
+            for place, tensor in enumerate(other.tensors):
+                if tensor not in made:
+                    made.add(tensor)
+                    rewritten += _pair(model, tensor, f"{node.name}_{place}", spans[tensor], numbers)
+            node.input[:] = [f"{name}_dq" if name in other.tensors else name for name in node.input]
+        rewritten.append(node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
     graph.drop_unused(model)
 
 
-def store_weight(model: onnx.ModelProto, name: str, weight: np.ndarray, largest: int) -> None:
-    """Add int8 values, scales and zero points of a weight [in, out] as initializers."""
-    scales = integers.symmetric_scales(weight, axis=1, largest=largest)
-    whole = integers.quantize_symmetric(weight, scales, axis=1, largest=largest)
-    for suffix, array in (("_q", whole), ("_scale", scales), ("_zero", np.zeros_like(whole[0]))):
-        model.graph.initializer.append(
-            numpy_helper.from_array(np.ascontiguousarray(array), f"{name}{suffix}")
-        )
+def store_weight(model: onnx.ModelProto, name: str, weight: np.ndarray, numbers: EightBits) -> None:
+    """Add eight-bit values, scales and zero points of a weight [in, out] as initializers."""
+    for suffix, array in zip(("_q", "_scale", "_zero"), numbers.weight(weight), strict=True):
+        model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
 
 
-def _activation(
-    model: onnx.ModelProto, product: products.WeightProduct, span: Range, signed: bool
+def _pair(
+    model: onnx.ModelProto, tensor: str, taker: str, span: Range, numbers: EightBits
 ) -> list[onnx.NodeProto]:
-    scale: np.float32
-    zero: np.int8 | np.uint8
-    if signed:
-        scale, zero = integers.symmetric_s8(span.low, span.high)
-    else:
-        scale, zero = integers.asymmetric_u8(span.low, span.high)
-    tensor = product.input
+    """The two nodes, named after the first node that takes them: a node's name says its layer."""
+    scale, zero = numbers.activation(span.low, span.high)
     for suffix, value in (("_scale", scale), ("_zero", zero)):
-        model.graph.initializer.append(numpy_helper.from_array(np.asarray(value), f"{tensor}{suffix}"))
+        model.graph.initializer.append(numpy_helper.from_array(value, f"{tensor}{suffix}"))
     parameters = [f"{tensor}_scale", f"{tensor}_zero"]
-    # Named after the first product that takes it: a node's name says its layer.
     return [
+        helper.make_node("QuantizeLinear", [tensor, *parameters], [f"{tensor}_q"], f"{taker}_QuantizeLinear"),
         helper.make_node(
-            "QuantizeLinear", [tensor, *parameters], [f"{tensor}_q"], f"{product.name}_QuantizeLinear"
-        ),
-        helper.make_node(
-            "DequantizeLinear",
-            [f"{tensor}_q", *parameters],
-            [f"{tensor}_dq"],
-            f"{product.name}_DequantizeLinear",
+            "DequantizeLinear", [f"{tensor}_q", *parameters], [f"{tensor}_dq"], f"{taker}_DequantizeLinear"
         ),
     ]
 

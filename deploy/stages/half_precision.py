@@ -19,7 +19,8 @@ from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.graph import products, variants
 from deploy.graph.reference import reference_infer
-from deploy.precision import guard, half, observe, ranges
+from deploy.precision import eight_bits, guard, half, observe, ranges
+from deploy.precision.eight_bits import HALF_SCALES
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -46,6 +47,9 @@ class Config(StageConfig):
         precision: ``fp16`` or ``bf16``.
         keep_float: nodes (parts of their names, or operators) to keep in FP32 besides those that the
             guard finds.
+        norms: ``statistics``: LayerNorm takes and gives halves and computes its mean and variance in FP32
+            (``stash_type`` 1); ``whole``: all of it in FP32.
+        opset: to raise the graph to; its own when absent.
         margin: a value above FP16's largest number divided by this keeps its nodes in FP32.
         rows: calibration rows that the guard watches, at most.
         tolerance: largest difference to the FP32 graph, as a share of the largest output; by
@@ -54,6 +58,8 @@ class Config(StageConfig):
 
     precision: Literal["fp16", "bf16"] = "fp16"
     keep_float: tuple[str, ...] = ()
+    norms: Literal["statistics", "whole"] = "statistics"
+    opset: int | None = Field(default=None, ge=17, le=23)
     margin: float = Field(default=guard.MARGIN, ge=1, le=1024)
     rows: int = Field(default=256, ge=8)
     tolerance: float | None = Field(default=None, gt=0, le=0.5)
@@ -68,23 +74,34 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     """Watch the FP32 graph, convert what is safe, check the result.
 
     Raises:
-        UserError: the graph is not FP32 (or INT8 for TensorRT), or ``keep_float`` names nothing.
+        UserError: the graph is not FP32 (or INT8 or FP8 with FP32 around), or ``keep_float`` names nothing.
         ParityError: the result is too far from the FP32 graph.
     """
     facts = graph_facts.read(source)
-    if facts.precision in ("fp16", "bf16"):
-        raise UserError(f"{source.path} is {facts.precision} already")
+    if facts.precision in ("fp16", "bf16") or facts.rest != "fp32":
+        found = facts.rest if facts.precision in ("int8", "fp8") else facts.precision
+        raise UserError(f"{source.path} is {found} already")
     if facts.fused:
         raise UserError(
             f"{source.path} holds fused ONNX Runtime operators: make the plain graph half, and fuse nothing"
+        )
+    eight = facts.precision in ("int8", "fp8")
+    if facts.target == "tensorrt" and max(facts.opset, config.opset or 0) < HALF_SCALES:
+        raise UserError(
+            f"{source.path} has the FP32 scales of opset {facts.opset}, for TensorRT 8.6, which makes halves "
+            f"itself: for a typed graph quantize with opset: {HALF_SCALES}"
         )
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
     step = max(1, len(rows) // config.rows)
     model = graph.load(source.file(graph_facts.MODEL))
+    if config.opset is not None:
+        model = graph.set_opset(model, config.opset)
     products.name_nodes(model)
     masks = half.bound_masks(model)
     kept = _named(model, config.keep_float)
+    if config.norms == "whole":
+        kept |= dict.fromkeys(half.norms(model), "norms: whole")
     if config.precision == "fp16":
         kept |= guard.lost_scales(model)
         kept |= _guarded(model, encoder, rows[::step][: config.rows], config, ctx)
@@ -96,7 +113,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     candidate = reference_infer(path)
     if config.precision == "fp16":
         open_session(path, threads=ctx.threads)  # it must load where people will try it first
-    if facts.precision == "int8":
+    if eight:
         figures = _moved(reference, candidate, encoder, rows[::step][:_MOVED_ROWS], config)
     else:
         tolerance = parity.FP16 if config.precision == "fp16" else parity.BF16
@@ -114,7 +131,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         ctx.out,
         facts.model_copy(
             update={
-                "precision": facts.precision if facts.precision == "int8" else config.precision,
+                "precision": facts.precision if eight else config.precision,
+                "rest": config.precision,
                 "opset": graph.opset(model),
             }
         ),
@@ -139,25 +157,25 @@ def _guarded(
     base = variants.Base(model, ctx.scratch / "watched", ctx.threads)
     infer = observe.open_watched(base.model, base.folder, tensors, ctx.threads)
     seen = {name: ranges.Extremes() for name in tensors}
-    feeds = guard.unpadded(encoder, rows)
-    with log.progress("values of every tensor", len(feeds)) as bar:
-        for feed in feeds:
-            for name, array in infer(feed).items():
+    batches = encoder.unpadded(rows)
+    with log.progress("values of every tensor", len(batches)) as bar:
+        for batch in batches:
+            for name, array in infer(batch.inputs).items():
                 if name in seen:
                     seen[name].add(np.asarray(array))
             bar.advance()
-    return guard.overflowing(model, seen, half.FP16_LARGEST / config.margin)
+    return guard.overflowing(model, seen, eight_bits.FP16_LARGEST / config.margin)
 
 
 def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, config: Config) -> dict[str, Any]:
-    """Divergence of an INT8 graph with halves around its integers from the same with FP32.
+    """Divergence of an INT8 or FP8 graph with halves around its products from the same with FP32.
 
     A half rounds a value across the border of two integers now and then, and the step to the next
     integer is as large as INT8's own error: single outputs differ by more than FP16 would explain,
     the distribution must not.
 
     Raises:
-        ParityError: the mean divergence is above what INT8 itself is allowed.
+        ParityError: the mean divergence is above what eight bits themselves are allowed.
     """
     batches = encoder.batches(rows, size=2)
     wanted = collect(reference, batches, encoder.task, encoder.head)
@@ -165,7 +183,7 @@ def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, conf
     mean = float(found.divergence_from(wanted).mean()) if found.finite() else float("inf")
     if not mean <= _MOVED_ALLOWED:
         raise ParityError(
-            f"the {config.precision} graph moves the outputs of the INT8 graph by {mean:.3g} nats a row "
+            f"the {config.precision} graph moves the outputs of its source by {mean:.3g} nats a row "
             f"(allowed: {_MOVED_ALLOWED:g}): keep more in FP32 with keep_float. Nothing was sealed."
         )
     return {"divergence_mean": mean, "rows": len(rows), "allowed": _MOVED_ALLOWED}

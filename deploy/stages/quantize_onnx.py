@@ -1,4 +1,4 @@
-"""INT8 of an ONNX graph: dynamic or static, for CPU or TensorRT, with the worst products left float."""
+"""INT8 or FP8 of an ONNX graph: dynamic or static, for CPU or TensorRT, the worst products left float."""
 
 from __future__ import annotations
 
@@ -20,7 +20,8 @@ from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
 from deploy.graph import merge, products
 from deploy.graph import nodes as graph
-from deploy.precision import embeddings, observe, outliers, sensitivity
+from deploy.precision import embeddings, half, observe, outliers, sensitivity
+from deploy.precision.eight_bits import HALF_SCALES, EightBits
 from deploy.precision.int8 import Prepared, Style
 from deploy.precision.ranges import Method
 from deploy.session import infer_with, open_session
@@ -31,28 +32,33 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
 
-# FP16 scales of Q/DQ pairs exist from here on; TensorRT reads strongly typed graphs with them.
-_TENSORRT_OPSET = 19
+# TensorRT fuses attention in INT8 up to here.
+_LONGEST_INT8_ATTENTION = 512
 
 
 class Config(StageConfig):
-    """Options of INT8 quantization.
+    """Options of quantization to eight bits.
 
     Attributes:
+        precision: ``int8``, or ``fp8`` (E4M3; for TensorRT on compute capability 8.9 and later).
         mode: ``dynamic`` takes the ranges of activations at run time (more exact, and on CPUs as
-            fast); ``static`` takes them from calibration rows.
+            fast); ``static`` takes them from calibration rows. The default is dynamic on CPU.
         target: ``cpu`` (unsigned activations, as VNNI wants) or ``tensorrt`` (symmetric signed, static).
         ranges: of static activations: ``minmax``, ``percentile`` or ``entropy``.
         percentile: of the values that a ``percentile`` range holds.
         embeddings: whether embedding tables become INT8, one scale a row; the default is yes on CPU.
         head: whether the last product before an output is quantized too.
+        attention: whether the products of attention are (TensorRT; texts of at most 512 tokens).
+        residual: whether residual sums take quantized inputs (TensorRT).
+        opset: of the result. TensorRT's typed graphs need 19 (the default for it); 17 gives the FP32
+            scales that TensorRT 8.6 reads.
         merge: whether products of one input become one (query, key, value); the default is yes on CPU.
         tame: whether outlier channels of activations are scaled down first (exact before INT8);
             ``auto`` does it where it brings the outputs nearer on calibration rows.
@@ -64,12 +70,16 @@ class Config(StageConfig):
         rows: calibration rows that sensitivity is measured on, at most.
     """
 
-    mode: Literal["dynamic", "static"] = "dynamic"
+    precision: Literal["int8", "fp8"] = "int8"
+    mode: Literal["dynamic", "static"] | None = None
     target: Literal["cpu", "tensorrt"] = "cpu"
     ranges: Method = "percentile"
     percentile: float = Field(default=99.99, gt=90, le=100)
     embeddings: bool | None = None
     head: bool = False
+    attention: bool = False
+    residual: bool = False
+    opset: int | None = Field(default=None, ge=17, le=23)
     merge: bool | None = None
     tame: bool | Literal["auto"] = "auto"
     keep_float: Literal["auto", "none"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
@@ -82,7 +92,20 @@ class Config(StageConfig):
     def _goes_together(self) -> Config:
         if self.target == "tensorrt" and self.mode == "dynamic":
             raise ValueError("target tensorrt takes static ranges: write mode: static")
+        if self.target != "tensorrt":
+            for name in ("attention", "residual"):
+                if getattr(self, name):
+                    raise ValueError(f"{name} puts pairs where TensorRT wants them: write target: tensorrt")
+            if self.precision == "fp8":
+                raise ValueError("only TensorRT multiplies FP8: write target: tensorrt")
+        if self.precision == "fp8" and self.opset is not None and self.opset < HALF_SCALES:
+            raise ValueError(f"FP8 exists from opset {HALF_SCALES} on; leave opset out")
         return self
+
+    @property
+    def static(self) -> bool:
+        """Whether ranges come from calibration rows."""
+        return self.mode == "static" or (self.mode is None and self.target == "tensorrt")
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -108,15 +131,32 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(
             f"{source.path} is {facts.precision} already: quantize the FP32 graph that export-onnx made"
         )
+    wanted = config.opset or (HALF_SCALES if config.target == "tensorrt" else facts.opset)
+    if config.opset is not None and facts.opset > config.opset:
+        raise UserError(
+            f"{source.path} has opset {facts.opset} and opset {config.opset} was asked for: export it with "
+            f"opset: {config.opset}"
+        )
     if facts.fused and config.target == "tensorrt":
         raise UserError("TensorRT knows no fused ONNX Runtime operators: quantize the plain graph")
     encoder = Encoder.open(source.path, ctx.task)
-    rows = real_rows(ctx, "INT8 quantization", at_least=8)
+    if (
+        config.attention
+        and config.precision == "int8"
+        and (encoder.max_length or 0) > _LONGEST_INT8_ATTENTION
+    ):
+        raise UserError(
+            f"{source.path} takes {encoder.max_length} tokens, and TensorRT fuses attention in INT8 up to "
+            f"{_LONGEST_INT8_ATTENTION}: export with max_length: {_LONGEST_INT8_ATTENTION}, or leave out "
+            "attention: true"
+        )
+    rows = real_rows(ctx, f"{config.precision.upper()} quantization", at_least=8)
     step = max(1, len(rows) // config.rows)
     batches = encoder.batches(rows[::step][: config.rows])
     style = _style(config)
-    model, merged = _load(source, config)
-    calibration = encoder.batches(rows)
+    model, masks, merged = _load(source, config, wanted)
+    # Inside attention no axis says which positions are padding.
+    calibration = encoder.unpadded(rows) if config.attention else encoder.batches(rows)
     plain = Prepared(model, style, encoder, calibration, ctx.scratch / "plain", ctx.threads)
     del model
     reference = plain.outputs(batches, None)
@@ -133,10 +173,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     path = graph.save(quantized, ctx.out)
     carry(source.path, ctx.out)
-    changes = {"precision": "int8", "target": config.target, "opset": graph.opset(quantized)}
+    changes = {"precision": config.precision, "target": config.target, "opset": graph.opset(quantized)}
     graph_facts.write(ctx.out, facts.model_copy(update=changes))
     ctx.record("quantized", {"products": sorted(chosen), "tables": tables})
-    ctx.record("weights", {"largest": style.largest, "merged": [list(group) for group in merged]})
+    ctx.record("weights", {"largest": style.numbers.largest, "merged": [list(group) for group in merged]})
+    ctx.record("masks", masks)
     ctx.record("tamed", tamed)
     found = collect(infer_with(open_session(path, threads=ctx.threads)), batches, ctx.task, encoder.head)
     ctx.record("against_float", _compared(reference, found))
@@ -147,23 +188,27 @@ def _style(config: Config) -> Style:
     reduce = config.reduce_range
     if reduce == "auto":
         reduce = cpu and saturates(environment.cpu_flags(), platform.machine())
+    kind: Literal["u8", "s8", "e4m3"] = "u8" if cpu else "s8" if config.precision == "int8" else "e4m3"
     return Style(
-        mode=config.mode,
-        signed=not cpu,
-        largest=64 if reduce else 127,
+        mode="static" if config.static else "dynamic",
+        numbers=EightBits(kind, 64 if reduce else 127, half_scales=not cpu),
         method=config.ranges,
         percent=config.percentile,
+        attention=config.attention,
+        residual=config.residual,
     )
 
 
-def _load(source: Artifact, config: Config) -> tuple[onnx.ModelProto, list[tuple[str, ...]]]:
-    """The graph with named nodes, products of one input merged where that is wanted."""
+def _load(
+    source: Artifact, config: Config, opset: int
+) -> tuple[onnx.ModelProto, list[str], list[tuple[str, ...]]]:
+    """The graph with named nodes, which masks were made finite, and which products were merged."""
     cpu = config.target == "cpu"
-    model = graph.load(source.file(graph_facts.MODEL))
-    if not cpu:
-        model = graph.set_opset(model, _TENSORRT_OPSET)
+    model = graph.set_opset(graph.load(source.file(graph_facts.MODEL)), opset)
     products.name_nodes(model)
-    return model, merge.merge(model) if (cpu if config.merge is None else config.merge) else []
+    # What is not quantized becomes halves, in a typed graph or by a flag of TensorRT 8.6.
+    masks = [] if cpu else half.bound_masks(model)
+    return model, masks, merge.merge(model) if (cpu if config.merge is None else config.merge) else []
 
 
 def _tame(
@@ -211,7 +256,7 @@ def _choose(
     Raises:
         UserError: none is left.
     """
-    rule = config.keep_float or ("auto" if config.mode == "static" else "none")
+    rule = config.keep_float or ("auto" if config.static else "none")
     heads = sorted({one.name for one in prepared.products} - set(names))
     kept: dict[str, str] = dict.fromkeys(heads, "the head stays float")
     if rule == "auto":
@@ -224,11 +269,13 @@ def _choose(
         ctx.record("sensitivity", {**asdict(choice), "target": config.divergence})
         if not choice.reached:
             log.warning(
-                "INT8 stays %.3g nats a row from the float graph with %d products left float (goal %.3g): "
-                "raise most_float, or try mode: dynamic",
+                "%s stays %.3g nats a row from the float graph with %d products left float (goal %.3g): "
+                "raise most_float%s",
+                config.precision.upper(),
                 min(choice.curve),
                 len(choice.keep_float),
                 config.divergence,
+                ", or try mode: dynamic" if config.target == "cpu" else "",
             )
         for name in choice.keep_float:
             kept[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
@@ -248,8 +295,8 @@ def _choose(
 def _compared(reference: Collected, found: Collected) -> dict[str, Any]:
     if not found.finite():
         raise ParityError(
-            "the INT8 graph gives numbers that are not finite on calibration rows: try mode: dynamic, "
-            "ranges: minmax or keep_float: auto. Nothing was sealed."
+            "the quantized graph gives numbers that are not finite on calibration rows: try ranges: minmax "
+            "or keep_float: auto. Nothing was sealed."
         )
     divergence = found.divergence_from(reference)
     agreeing = found.agreeing(reference)

@@ -225,13 +225,22 @@ def test_evaluation_alone_is_enough_until_training_is_wanted(tmp_path: Path) -> 
     for rows in (found.training.train, found.training.selection, found.training.calibration):
         assert len(rows) == 0
         assert not rows
-        with pytest.raises(DataError, match=r"give data\.train"):
+        with pytest.raises(DataError, match=r"in a recipe: data\.train"):
             list(rows)
-        with pytest.raises(DataError, match=r"give data\.train"):
+        with pytest.raises(DataError, match=r"in a recipe: data\.train"):
             rows[:3]
-    with pytest.raises(DataError, match=r"give data\.train"):
+    with pytest.raises(DataError, match=r"in a recipe: data\.train"):
         found.training.infer_head(text_classification)
     assert found.training.for_head(text_classification, SENTIMENT).train is found.training.train
+
+
+@pytest.mark.parametrize("separator", [";", "\t", "|"])
+def test_a_csv_without_commas_is_read_by_its_own_separator(tmp_path: Path, separator: str) -> None:
+    """Spreadsheets of many countries write semicolons; quoted cells may hold the separator."""
+    lines = [f"text{separator}label", f'"good{separator} fine"{separator}1', f"bad{separator}0"]
+    (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    found = files.read_file(tmp_path / "a.csv")
+    assert found.rows == [{"text": f"good{separator} fine", "label": "1"}, {"text": "bad", "label": "0"}]
 
 
 def test_training_alone_is_enough_until_evaluation_is_wanted(tmp_path: Path) -> None:
@@ -239,9 +248,9 @@ def test_training_alone_is_enough_until_evaluation_is_wanted(tmp_path: Path) -> 
     write(tmp_path / "train.jsonl", numbered(20))
     found = load(source=str(tmp_path))
     assert len(found.eval) == 0
-    with pytest.raises(DataError, match=r"give data\.eval"):
+    with pytest.raises(DataError, match=r"in a recipe: data\.eval"):
         found.eval[0]
-    with pytest.raises(DataError, match=r"give data\.eval"):
+    with pytest.raises(DataError, match=r"in a recipe: data\.eval"):
         data.evaluation(DataConfig(source=str(tmp_path)), text_classification, 0, SENTIMENT)
 
 
@@ -309,7 +318,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
         (
             {"sentence": "x", "review": "y"},
             {},
-            r"the column for text could be sentence or review; name it with data\.columns\.text",
+            r"the column for text could be sentence or review; name it with --column text=NAME",
         ),
         ({"text": "x"}, {"text": "body"}, r"has no column 'body' \(asked for as text\); it has: text"),
         ({"text": "x"}, {"words": "text"}, r"names the role 'words'; this task has text, text_pair, label"),

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from compress import estimate, pipeline
 from compress.estimate import Workload, effort, training_seconds
 from compress.recipe import DataConfig, Named, Recipe
@@ -29,6 +31,34 @@ def test_a_control_run_doubles_the_effort() -> None:
     assert effort({"epochs": 3, "control": True}) == 6
     assert effort({"recover": {"epochs": 2}}) == 2
     assert effort({}) == 1
+
+
+def test_steps_are_passes_of_their_rows() -> None:
+    """50 steps of 16 rows over 400 rows are two passes."""
+    assert effort({"steps": 50, "batch_size": 16, "epochs": 3}, 400) == 2.0
+
+
+def test_an_earlier_run_is_scaled_by_passes_and_rows(
+    tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """What a run on 64 rows took says how long four times the passes over all the rows take."""
+    store = Store(tmp_path / "store")
+
+    def recipe(limit: int | None, epochs: int) -> Recipe:
+        return Recipe(
+            model=str(text_model),
+            data=DataConfig(source=str(text_data), calibration=16, limit=limit),
+            stages=(Named(name="finetune", options={"epochs": epochs, "precision": "fp32"}),),
+        )
+
+    built = pipeline.run(recipe(64, 1), store)[-1].artifact.manifest
+    planned = pipeline.plan(recipe(None, 4), store)[-1]
+    rows = pipeline.run(recipe(None, 1), Store(tmp_path / "other"))[-1].artifact.manifest.facts["data"][
+        "rows"
+    ]
+    before = built.facts["data"]["rows"]["train"]
+    assert planned.seconds == pytest.approx(built.facts["seconds"] * 4 * rows["train"] / before, abs=0.06)
+    assert "on this data, scaled to 4 passes" in planned.basis
 
 
 def test_the_speed_is_measured() -> None:

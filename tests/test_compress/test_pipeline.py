@@ -186,3 +186,119 @@ def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list
     )
     assert made.path == out
     assert Artifact.open(out).file("text").read_text() == "xq"
+
+
+def branched(model: Path) -> Recipe:
+    """One model converted twice, once as it is and once grown after the first branch ended."""
+    return Recipe.model_validate(
+        {
+            "model": str(model),
+            "task": "text-classification",
+            "stages": [
+                {"grow": {"text": "y"}},
+                {"convert": {"text": "1"}, "as": "first"},
+                {"grow": {"text": "z"}, "from": "grow"},
+                {"convert": {"text": "2"}, "as": "second"},
+            ],
+        }
+    )
+
+
+def test_a_branch_starts_at_an_earlier_stage(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """Both ends come from the common stage and know nothing of each other; the prefix runs once."""
+    store = Store(tmp_path / "store")
+    built = pipeline.run(branched(model), store)
+    assert [(each.label, each.source) for each in built] == [
+        ("load", None),
+        ("grow", "load"),
+        ("first", "grow"),
+        ("grow-2", "grow"),
+        ("second", "grow-2"),
+    ]
+    texts = {each.label: each.artifact.file("text").read_text() for each in built}
+    assert (texts["first"], texts["second"]) == ("xy1", "xyz2")
+    second = built[-1].artifact.manifest
+    assert [step.stage for step in second.lineage] == ["load", "grow", "grow", "convert"]
+    assert second.parent == built[3].artifact.id
+    straight = recipe(model, *(Named(name="grow", options={"text": t}) for t in "yz"))
+    calls.clear()
+    assert pipeline.run(straight, store)[-1].artifact.id == built[3].artifact.id
+    assert calls == [], "a branch has the key that the same stages in a row have"
+
+
+def test_ancestors_are_those_of_the_branch(
+    tmp_path: Path, model: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that asks for its ancestors sees no artifact of another branch."""
+    seen: list[tuple[str, ...]] = []
+    grow = catalog.load("stage", "grow")
+    monkeypatch.setattr(grow, "ANCESTORS", True)
+    plain = grow.run
+
+    def run(source: Artifact, config: Options, ctx: Context) -> None:
+        seen.append(tuple(each.manifest.stage for each in ctx.ancestors))
+        plain(source, config, ctx)
+
+    monkeypatch.setattr(grow, "run", run)
+    pipeline.run(branched(model), Store(tmp_path / "store"))
+    assert seen == [(), ("load",)]
+
+
+def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A branch whose start is built has a key, whatever became of the other one."""
+    store = Store(tmp_path / "store")
+    pipeline.run(recipe(model, Named(name="grow", options={"text": "y"})), store)
+    planned = pipeline.plan(branched(model), store)
+    assert [(step.label, step.source, step.ready) for step in planned] == [
+        ("load", None, True),
+        ("grow", "load", True),
+        ("first", "grow", False),
+        ("grow-2", "grow", False),
+        ("second", "grow-2", False),
+    ]
+    assert [step.key is not None for step in planned] == [True, True, True, True, False]
+    pipeline.run(branched(model), store)
+    assert all(step.ready for step in pipeline.plan(branched(model), store))
+
+
+def test_a_sealed_start_bears_its_stages_name(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A stage of that name gets another label, and branches may start at the artifact."""
+    store = Store(tmp_path / "store")
+    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    stages = [{"grow": {}}, {"convert": {}}, {"convert": {}, "from": "grow"}]
+    job = Recipe.model_validate({"model": str(first.path), "stages": stages})
+    built = pipeline.run(job, store)
+    assert [(each.label, each.source) for each in built] == [
+        ("grow", None),
+        ("grow-2", "grow"),
+        ("convert", "grow-2"),
+        ("convert-2", "grow"),
+    ]
+    assert [each.artifact.file("text").read_text() for each in built] == ["xx", "xxx", "xxxx", "xxx"]
+
+
+@pytest.mark.parametrize(
+    ("stage", "reason"),
+    [
+        (
+            {"convert": {}, "from": "grw"},
+            "starts from 'grw', and no stage before it is called that: load, gr",
+        ),
+        ({"convert": {}, "from": "convert"}, "'convert' takes torch and convert gives onnx"),
+        ({"convert": {}, "from": "grow", "as": "convert"}, "two stages are called 'convert'"),
+    ],
+)
+def test_branches_that_cannot_be_are_refused(
+    tmp_path: Path, model: Path, calls: list[str], stage: dict[str, Any], reason: str
+) -> None:
+    """A start that is not there, one of the wrong kind, a label that is taken; nothing ran."""
+    job = Recipe.model_validate(
+        {
+            "model": str(model),
+            "task": "text-classification",
+            "stages": [{"grow": {}}, {"convert": {}}, stage],
+        }
+    )
+    with pytest.raises(RecipeError, match=reason):
+        pipeline.run(job, Store(tmp_path / "store"))
+    assert calls == []

@@ -79,6 +79,10 @@ def test_entries_can_be_written_in_three_ways(file: Path) -> None:
         ),
         ("stages: [{prune: 3}]", r"stages\.0: write an entry as"),
         ("stages: [3]", r"stages\.0: write an entry as"),
+        ("stages: [{prune: {}, from: 3}]", r"stages\.0: 'from' is the label of a stage"),
+        ("stages: [{from: prune}]", r"stages\.0: write an entry as"),
+        ("stages: [{prune: {}, as: 'a b'}]", r"stages\.0\.label: .*pattern"),
+        ("gates: [{size: {}, from: prune}]", r"gates\.0: write an entry as"),
         ("data: {labels: [yes, no]}", r"data\.labels\.0: .*valid string \(found True\)"),
         ("data: {selection_share: 0.5}", r"data\.selection_share: .*less than 0\.5"),
         ("bench: {batch_sizes: [0]}", r"bench\.batch_sizes\.0: .*greater than or equal to 1"),
@@ -182,6 +186,28 @@ def test_a_recipe_never_changes(file: Path) -> None:
     found = _read(file, WHOLE)
     with pytest.raises(ValueError, match="frozen"):
         found.seed = 3  # type: ignore[misc]
+
+
+def test_a_stage_says_where_it_starts_and_what_it_is_called(file: Path) -> None:
+    """``from`` and ``as`` stand beside the stage; what is written is read back the same."""
+    found = _read(
+        file,
+        "stages: [export_onnx, {half_precision: {precision: bf16}, from: export_onnx, as: half}, {prune: }]",
+        "stages.2.from=export-onnx",
+    )
+    assert [(entry.source, entry.label) for entry in found.stages] == [
+        (None, None),
+        ("export-onnx", "half"),
+        ("export-onnx", None),
+    ]
+    assert found.stages[1].options == {"precision": "bf16"}
+    assert [recipe.written(entry) for entry in found.stages] == [
+        {"export-onnx": {}},
+        {"half-precision": {"precision": "bf16"}, "from": "export-onnx", "as": "half"},
+        {"prune": {}, "from": "export-onnx"},
+    ]
+    again = Recipe.model_validate({"stages": [recipe.written(entry) for entry in found.stages]})
+    assert again.stages == found.stages
 
 
 def test_settings_of_a_single_stage() -> None:

@@ -116,7 +116,19 @@ def test_a_base_model_gets_the_head_of_the_data(made: SimpleNamespace, tmp_path:
     assert max(e["metrics"]["accuracy"] for e in history["evaluations"]) >= 0.9
 
 
-def test_a_head_of_other_labels_is_replaced(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_labels_that_a_trained_head_lacks_are_refused(made: SimpleNamespace, tmp_path: Path) -> None:
+    """One typing error in a row does not cost the head: the label is named, and the option that would."""
+    rows = [
+        {"text": r["text"], "label": ["negative", "positive"][int(str(r["label"]))]}
+        for r in tiny.sentences(80, 1)
+    ]
+    rows[30]["label"] = "positve"
+    tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
+    with pytest.raises(DataError, match=r"positve.*--set head=new"):
+        run(made, tmp_path / "store", data=DataConfig(train=str(tmp_path / "data/train.jsonl")), steps=1)
+
+
+def test_a_new_head_is_trained_where_it_is_asked_for(made: SimpleNamespace, tmp_path: Path) -> None:
     """Three labels on a model of two: the head is built anew and the encoder's weights are the start."""
     rows = tiny.sentences(160, 1)
     named = ["bad", "so-so", "good"]
@@ -128,6 +140,7 @@ def test_a_head_of_other_labels_is_replaced(made: SimpleNamespace, tmp_path: Pat
         data=DataConfig(train=str(tmp_path / "data/train.jsonl")),
         steps=1,
         learning_rate=1e-12,
+        head="new",
     )
     assert artifact.manifest.facts["head"] == "replaced"
     labels = checkpoint.read_config(artifact.path)["id2label"]

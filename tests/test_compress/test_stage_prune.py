@@ -103,6 +103,39 @@ def test_shares_of_each_kind(made: SimpleNamespace) -> None:
     assert len(artifact.manifest.facts["layers"]) == 1
 
 
+def test_a_gpu_gets_widths_of_64_and_whole_heads(made: SimpleNamespace) -> None:
+    """FFN widths are multiples of 64 where layers differ, heads go whole, and their size stays."""
+    folder = tiny.text_model(made.root / "wide", ffn=320)
+    artifact = pipeline.run_stage(
+        "prune",
+        folder,
+        options={"target": "gpu", "keep": 0.6, "rows": 64, "recover": {"epochs": 0}},
+        data_config=made.data,
+        store=made.store,
+        threads=1,
+    )
+    before, after = checkpoint.load(folder, task), checkpoint.load(artifact.path, task)
+    cut = 0
+    for whole, part in zip(parts_of(before), parts_of(after), strict=True):
+        assert part.width == whole.width, "a head keeps its size"
+        if part.kind == "ffn":
+            assert part.units % 64 == 0
+        cut += part.units < whole.units
+        assert part.rows[0].out_features == part.units * part.width
+    assert cut >= 2
+    assert all(layer.attention.self.attention_head_size == 8 for layer in after.bert.encoder.layer)
+
+
+def test_widths_that_tensor_cores_cannot_use_are_refused() -> None:
+    """For a GPU, multiples of 16 at least; elsewhere any width."""
+    with pytest.raises(RecipeError, match=r"multiples of 16, better 64, and round_to is 24"):
+        validate(prune.Config, {"target": "gpu", "round_to": 24}, "prune")
+    assert validate(prune.Config, {"target": "gpu", "round_to": 32}, "prune").targets.round_to == 32
+    assert validate(prune.Config, {"target": "gpu"}, "prune").targets.round_to == 64
+    assert validate(prune.Config, {"round_to": 24}, "prune").targets.round_to == 24
+    assert validate(prune.Config, {}, "prune").targets.round_to == 32
+
+
 def test_the_same_again_is_the_same(made: SimpleNamespace, tmp_path: Path) -> None:
     """Another store, the same bytes; another seed gives other units by chance."""
     first = run(made, criterion="random")

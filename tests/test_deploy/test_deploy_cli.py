@@ -110,6 +110,23 @@ def test_compare_shows_and_gives_figures(made: dict[str, Path], call: Call) -> N
     assert code == 0, err
     assert "agreement" in text
     assert "(10 of 10)" in text or "of 10)" in text
+    words = ("compare", made["onnx"], made["int8"], "--rows", "10", "--layers", "--layer-limit")
+    assert json.loads(call(*words, "0", "--json")[1])["first_diverging"] == 1
+    assert json.loads(call(*words, "9", "--json")[1])["first_diverging"] is None
+
+
+def test_one_file_of_rows_is_enough(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+    """A file given to a stage is what it learns from; given to compare, what is compared on."""
+    code, text, err = call(
+        *("quantize", made["onnx"], "--data", made["data"] / "train.jsonl", "--mode", "static"),
+        *("--out", tmp_path / "int8", "--json"),
+    )
+    assert code == 0, err
+    assert json.loads(text)["facts"]["data"]["rows"]["eval"] == 0
+    rows = made["data"] / "validation.jsonl"
+    code, text, err = call("compare", made["onnx"], tmp_path / "int8", "--data", rows, "--json")
+    assert code == 0, err
+    assert json.loads(text)["rows"] == 60
 
 
 def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
@@ -121,7 +138,7 @@ def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path
     alone = json.loads(text)
     assert sum(alone["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
     rows = tmp_path / "rows.jsonl"
-    rows.write_text('{"text": "bad story"}\n\n{"text": "a good film"}\n')
+    rows.write_text('\ufeff{"text": "bad story"}\n\n{"text": "a good film"}\n', encoding="utf-8")
     code, text, err = call("predict", made["int8"], "--file", rows, "--batch-size", "1")
     assert code == 0, err
     lines = [json.loads(line) for line in text.splitlines()]
@@ -138,18 +155,21 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
     wrong = [
         (
             ("quantize", made["onnx"], "--precision", "int4"),
-            "--precision is 'int4'; allowed: int8, fp16, bf16",
+            "--precision is 'int4'; allowed: int8, fp8, fp16, bf16",
         ),
         (
             ("quantize", made["onnx"], "--precision", "fp16", "--mode", "static"),
-            "--mode belongs to --precision int8",
+            "--mode belongs to int8 and fp8",
         ),
         (("quantize", made["onnx"], "--set", "percentil=99"), "unknown key 'percentil'"),
-        (("quantize", made["onnx"], "--target", "tensorrt"), "write mode: static"),
+        (
+            ("quantize", made["onnx"], "--target", "tensorrt", "--mode", "dynamic"),
+            "write mode: static",
+        ),
         (("predict", made["int8"]), "give a text to predict, or --file"),
         (("predict", made["int8"], "x", "--file", broken), "one of the two"),
-        (("predict", made["int8"], "--file", broken), "line 2: no JSON"),
-        (("predict", made["int8"], "--file", listed), "line 1: write a row as an object"),
+        (("predict", made["int8"], "--file", broken), "line 2: this is not valid JSON"),
+        (("predict", made["int8"], "--file", listed), "line 1: a row must be an object"),
         (("predict", made["int8"], "--file", tmp_path / "no.jsonl"), "cannot be read"),
         (("predict", made["int8"], "x", "--runtime", "pytorch"), "opens torch artifacts"),
         (("predict", made["int8"], "x", "y", "z"), "at most 2 cells"),
@@ -189,4 +209,4 @@ def test_help_needs_nothing_heavy() -> None:
         "print(len(app.registered_commands), sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "4 []"
+    assert done.stdout.strip() == "5 []"

@@ -195,7 +195,7 @@ def test_an_activation_out_of_range_is_kept_in_float(tmp_path: Path) -> None:
 def test_the_guard_sees_no_padding(exported: Artifact) -> None:
     """Rows pass in groups of one length: no mask value shows up as an activation."""
     encoder = Encoder.open(exported.path, text_classification)
-    feeds = guard.unpadded(encoder, ROWS)
+    feeds = [batch.inputs for batch in encoder.unpadded(ROWS)]
     assert sum(feed["input_ids"].shape[0] for feed in feeds) == len(ROWS)
     assert all((feed["attention_mask"] == 1).all() for feed in feeds)
     assert len({feed["input_ids"].shape[1] for feed in feeds}) > 3

@@ -150,7 +150,7 @@ def test_static_pairs_stand_around_weight_products_only(
     expected = plain.array(original.weight)
     assert whole.dtype == np.int8
     assert not zeros.any()
-    np.testing.assert_allclose(scales, np.abs(expected).max(axis=0) / 127, rtol=1e-6)
+    np.testing.assert_allclose(scales, np.abs(expected).max(axis=0) / 127, rtol=1e-6 if cpu else 2**-10)
     assert np.abs(whole * scales - expected).max() <= scales.max() / 2 + 1e-7
     assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.1
 
@@ -355,7 +355,7 @@ def test_processors_that_saturate_get_seven_bits(
 def test_mistakes_are_refused(exported: Artifact, tmp_path: Path) -> None:
     """TensorRT wants static ranges; INT8 is made of FP32; calibration needs rows; keys are checked."""
     with pytest.raises(RecipeError, match="target tensorrt takes static ranges"):
-        tiny_deploy.run("quantize_onnx", exported, tmp_path / "a", ROWS, target="tensorrt")
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / "a", ROWS, target="tensorrt", mode="dynamic")
     with pytest.raises(RecipeError, match="unknown key 'modes'"):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "b", ROWS, modes="static")
     with pytest.raises(DataError, match="needs at least 8 training rows and found 3"):

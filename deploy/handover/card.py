@@ -1,0 +1,195 @@
+"""The model card of a bundle: what it is, where it comes from, how to run it, what was measured, limits.
+
+Every statement comes from the manifest, the graph's facts or a report; what is not known is said to be so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from compress.artifact import Artifact, Manifest
+    from compress.tasks import Head
+    from deploy.handover.figures import Candidate, Figures, Measurement
+
+UNKNOWN = "not known"
+_KINDS = {"torch": "PyTorch weights (safetensors)", "onnx": "ONNX graph", "tensorrt": "TensorRT engine"}
+
+
+@dataclass(frozen=True)
+class Subject:
+    """What a card is about.
+
+    Attributes:
+        name: of the bundle.
+        artifact: what is handed over.
+        head: what its outputs mean.
+        precision: of its weight products, where the graph says it.
+        max_length: tokens that a row is cut to; None where rows have no length.
+        triton: path of the Triton repository in the bundle; None where there is none.
+        build: whether the bundle builds its engine on the target.
+    """
+
+    name: str
+    artifact: Artifact
+    head: Head
+    precision: str | None
+    max_length: int | None
+    triton: str | None
+    build: bool
+
+
+def card(subject: Subject, figures: Figures | None = None, measured: Sequence[Candidate] = ()) -> str:
+    """The card as Markdown."""
+    parts = [
+        _what(subject),
+        _run(subject),
+        _lineage(subject.artifact.manifest),
+        _origin(subject.artifact.manifest),
+        _measured(figures, measured),
+        _limits(subject),
+        _files(subject),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _cell(value: object) -> str:
+    return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
+
+
+def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
+    lines = [header, ["---"] * len(header), *rows]
+    return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
+
+
+def _what(subject: Subject) -> str:
+    artifact = subject.artifact
+    labels = ", ".join(subject.head.labels) or "a number (regression)"
+    rows: list[tuple[str, object]] = [
+        ("task", artifact.task),
+        ("labels", labels),
+        ("form", _KINDS[artifact.kind]),
+        ("precision", subject.precision or UNKNOWN),
+        ("size", f"{artifact.size_bytes / 1e6:.1f} MB"),
+        ("content id", artifact.id),
+        ("made", artifact.manifest.created),
+    ]
+    if subject.max_length is not None:
+        rows.append(("longest text", f"{subject.max_length} tokens; what is longer is cut"))
+    return f"# {subject.name}\n\n{_table(('', ''), rows)}"
+
+
+def _run(subject: Subject) -> str:
+    kind = subject.artifact.kind
+    extra = {"torch": "cpu", "onnx": "cpu", "tensorrt": "gpu,tensorrt"}[kind]
+    lines = ["## How to run it", "", "```"]
+    lines.append("sha256sum -c SHA256SUMS")
+    if subject.build:
+        lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
+    target = "engine" if subject.build else "artifact"
+    example = '"a text"' if subject.max_length is not None else "IMAGE"
+    device = " --device cuda" if subject.build or kind == "tensorrt" else ""
+    lines += [
+        f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
+        f"paredown predict {target} {example}{device}",
+    ]
+    if subject.triton is not None:
+        lines.append(f"tritonserver --model-repository {subject.triton}")
+    lines.append("```")
+    if subject.triton is not None:
+        lines += [
+            "",
+            "Triton takes encoded inputs: encode rows with the processor files in `artifact/`.",
+        ]
+    return "\n".join(lines)
+
+
+def _lineage(manifest: Manifest) -> str:
+    rows = [
+        (step.stage, json.dumps(_public(step.config), sort_keys=True), step.seed, step.id[:12])
+        for step in manifest.lineage
+    ]
+    return f"## Lineage\n\n{_table(('stage', 'options', 'seed', 'result'), rows)}"
+
+
+def _public(value: Any) -> Any:
+    """Options without what says nothing: absent values, and the folders of the machine that built it."""
+    if isinstance(value, dict):
+        return {key: _public(each) for key, each in value.items() if each is not None}
+    if isinstance(value, str) and Path(value).is_absolute():
+        return Path(value).name
+    return value
+
+
+def _origin(manifest: Manifest) -> str:
+    origin = manifest.origin
+    data = origin.data or {}
+    source = data.get("source") or data.get("train")
+    rows = [
+        ("model", _public(origin.model) or UNKNOWN),
+        ("model's license", origin.model_license or UNKNOWN),
+        ("training data", _public(source) or UNKNOWN),
+        ("data's fingerprint", origin.data_fingerprint or UNKNOWN),
+        ("data's license", origin.data_license or UNKNOWN),
+    ]
+    return f"## Origin\n\n{_table(('', ''), rows)}"
+
+
+def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
+    if figures is None:
+        return "## Measured\n\nNothing: no report was given when the bundle was made."
+    parts = ["## Measured"]
+    rows = figures.data.get("rows")
+    about = f"On {rows} evaluation rows" if rows else "On the report's evaluation rows"
+    processor = figures.environment.get("gpu") or figures.environment.get("cpu") or UNKNOWN
+    parts.append(f"{about}, {figures.created}, on {_cell(processor)}. The whole report is `report.json`.")
+    for one in candidates:
+        lines = [_figure(each) for each in figures.of(one)]
+        title = f"`{one.runtime}` on {one.device}, {one.threads} threads"
+        parts.append(f"{title}:\n\n{_table(('metric', 'value', 'interval', 'conditions', 'notes'), lines)}")
+        said = [f"- {verdict.status}: {_cell(verdict.reason)}" for verdict in figures.verdicts
+                if verdict.candidate == one.name]  # fmt: skip
+        if said:
+            parts.append("Gates:\n\n" + "\n".join(said))
+    return "\n\n".join(parts)
+
+
+def _figure(one: Measurement) -> tuple[str, str, str, str, str]:
+    unit = "" if one.unit == "share" else f" {one.unit}"
+    interval = one.interval
+    spread = "" if interval is None else f"{interval.low:.4g} to {interval.high:.4g} ({interval.level:.0%})"
+    conditions = ", ".join(f"{name} {value}" for name, value in one.conditions.items())
+    return one.metric, f"{one.value:.5g}{unit}", spread, conditions, "; ".join(one.notes)
+
+
+def _limits(subject: Subject) -> str:
+    artifact = subject.artifact
+    lines = [
+        f"Answers are for {artifact.task} with the labels above, on rows like those that it was trained on; "
+        "elsewhere it was not measured.",
+        "A compressed model can differ from its teacher on rare rows more than its mean score says: compare "
+        "the two on rows that matter to you (`paredown compare`).",
+    ]
+    if artifact.kind == "tensorrt":
+        lines.append(
+            "An engine runs on the GPU and the TensorRT version that it was built for, and no other."
+        )
+    if subject.precision == "fp8":
+        lines.append("FP8 needs a GPU of compute capability 8.9 or later.")
+    return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _files(subject: Subject) -> str:
+    rows = [("artifact/", "the sealed artifact: model, processor, manifest with lineage and checksums")]
+    if subject.triton is not None:
+        rows.append((f"{subject.triton}/", "Triton model repository"))
+    if subject.build:
+        rows.append(
+            ("build/", "builds the engine on the target: script, profiles, timings of earlier builds")
+        )
+    rows += [("bundle.json", "what this bundle is, for machines"), ("SHA256SUMS", "checksums of every file")]
+    return f"## Files\n\n{_table(('', ''), rows)}"

@@ -1,0 +1,96 @@
+"""The figures of one artifact in a bench report, for its card.
+
+The report is a file that ``paredown bench --json`` wrote; only what a card shows is read of it.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from compress.errors import UserError
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="ignore", frozen=True)
+
+
+class Interval(_Part):
+    """A confidence interval."""
+
+    low: float
+    high: float
+    level: float
+
+
+class Candidate(_Part):
+    """What was measured."""
+
+    name: str
+    artifact: str
+    runtime: str
+    device: str
+    threads: int
+
+
+class Measurement(_Part):
+    """One figure of one candidate."""
+
+    candidate: str
+    metric: str
+    value: float
+    unit: str
+    interval: Interval | None = None
+    conditions: dict[str, int | str] = {}
+    notes: tuple[str, ...] = ()
+
+
+class Verdict(_Part):
+    """What a gate said."""
+
+    candidate: str
+    status: str
+    reason: str
+
+
+class Figures(_Part):
+    """A report, as far as a card shows it."""
+
+    schema_version: Literal[1]
+    candidates: tuple[Candidate, ...]
+    measurements: tuple[Measurement, ...]
+    verdicts: tuple[Verdict, ...] = ()
+    data: dict[str, Any]
+    environment: dict[str, str]
+    created: str
+
+    def of(self, candidate: Candidate) -> tuple[Measurement, ...]:
+        """The figures of one candidate."""
+        return tuple(one for one in self.measurements if one.candidate == candidate.name)
+
+
+def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
+    """A report, and the candidates in it that are this artifact.
+
+    Raises:
+        UserError: it cannot be read, is no report, or measured other artifacts only.
+    """
+    try:
+        found = Figures.model_validate_json(path.read_bytes())
+    except OSError as cause:
+        raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
+    except ValidationError as cause:
+        raise UserError(
+            f"{path} is not a paredown report ({cause.errors()[0]['msg']}): give a file that "
+            "'paredown bench --json' wrote"
+        ) from cause
+    own = tuple(one for one in found.candidates if one.artifact == artifact_id)
+    if not own:
+        names = ", ".join(f"{one.name} ({one.artifact[:12]})" for one in found.candidates)
+        raise UserError(
+            f"the report {path} has no figure of this artifact ({artifact_id[:12]}); it measured: {names}. "
+            "Bench this artifact, or leave --report out"
+        )
+    return found, own

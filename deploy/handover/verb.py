@@ -1,0 +1,65 @@
+"""The verb ``bundle``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from compress import options
+from compress.errors import RecipeError
+from compress.recipe import DataConfig
+
+
+def bundle(
+    artifact: Annotated[str, typer.Argument(help="Artifact to hand over.")],
+    out: options.Out = Path("bundle"),
+    name: Annotated[
+        str | None, typer.Option("--name", help="Name of the model [default: the folder's].")
+    ] = None,
+    report: Annotated[
+        Path | None, typer.Option("--report", help="Bench report whose figures the card shows.")
+    ] = None,
+    build_on_target: Annotated[
+        bool, typer.Option("--build-on-target", help="Add what builds the TensorRT engine where the GPU is.")
+    ] = False,
+    profile: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--profile",
+            help="AXIS=MIN:OPT:MAX,...; repeat for several [default: from the lengths of the data].",
+        ),
+    ] = None,
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, help="Rows that Triton may join at once.")
+    ] = None,
+    data: options.Data = None,
+    column: options.Columns = None,
+    store: options.StoreRoot = None,
+    as_json: options.Json = False,
+) -> None:
+    """Make the folder to hand over: artifact, model card, checksums, Triton repository."""
+    from compress import catalog
+    from compress import data as sources
+    from compress.artifact import Artifact
+    from deploy import bundle as handover
+
+    opened = Artifact.open(Path(artifact))
+    target = None
+    if profile and not build_on_target:
+        raise RecipeError("--profile is for the engine that is built on the target: give --build-on-target")
+    if build_on_target:
+        written = opened.manifest.origin.data
+        config = options.data_config(data, column)
+        if config is None and written is not None:
+            config = DataConfig.model_validate(written)
+        rows: Any = ()
+        if config is not None and not profile:
+            task = catalog.load("task", opened.task)
+            rows = sources.load(config, task, opened.manifest.seed).training.calibration
+        timings = sorted(options.store(store).cache("build-tensorrt").glob("*.timing"))
+        target = handover.Target(tuple(profile or ()), rows, tuple(timings))
+    made = handover.bundle(opened, out, name=name, report=report, target=target, max_batch=max_batch)
+    payload = {"path": str(made), "id": opened.id, "built_on_target": build_on_target}
+    options.emit(payload, as_json, lambda: typer.echo(f"{made}: start with README.md in it"))

@@ -1,0 +1,63 @@
+"""The free axes of a graph by the names that profiles use, their limits, and the lengths of rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from deploy.tensorrt import profiles
+
+if TYPE_CHECKING:
+    import onnx
+
+    from deploy.encoder import Encoder
+    from deploy.graph.facts import GraphFacts
+
+
+def free(model: onnx.ModelProto, encoder: Encoder) -> tuple[dict[str, list[int | str]], list[str]]:
+    """Every input's shape with a name for each free axis, and those names, the batch first."""
+    inputs: dict[str, list[int | str]] = {}
+    names: list[str] = []
+    constants = {tensor.name for tensor in model.graph.initializer}
+    for one in model.graph.input:
+        if one.name in constants:
+            continue
+        symbols = encoder.spec.inputs.get(one.name, {})
+        sizes: list[int | str] = []
+        for axis, size in enumerate(one.type.tensor_type.shape.dim):
+            if size.HasField("dim_value"):
+                sizes.append(int(size.dim_value))
+                continue
+            symbol = symbols.get(axis) or size.dim_param or f"axis{axis}"
+            name = profiles.LENGTH if symbol == encoder.spec.length_axis else symbol
+            sizes.append(name)
+            if name not in names:
+                names.append(name)
+        inputs[one.name] = sizes
+    return inputs, sorted(names, key=lambda name: name != profiles.BATCH)
+
+
+def lengths(encoder: Encoder, rows: Sequence[Any]) -> list[int] | None:
+    """Tokens of each row as the model gets them; None without rows."""
+    if not rows:
+        return None
+    found = encoder.lengths(rows)
+    if found is None:
+        return None
+    longest = encoder.max_length
+    return [int(one) for one in (found if longest is None else np.minimum(found, longest))]
+
+
+def limits(encoder: Encoder, facts: GraphFacts) -> dict[str, int]:
+    """Name of a free axis -> its largest size in the export."""
+    found: dict[str, int] = {}
+    for name, sizes in facts.limits.items():
+        for axis, size in sizes.items():
+            symbol = encoder.spec.inputs.get(name, {}).get(axis, "")
+            key = profiles.LENGTH if symbol == encoder.spec.length_axis else symbol
+            found[key] = min(size, found.get(key, size))
+    if encoder.max_length is not None:
+        found[profiles.LENGTH] = min(encoder.max_length, found.get(profiles.LENGTH, encoder.max_length))
+    return found

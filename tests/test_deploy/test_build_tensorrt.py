@@ -1,0 +1,603 @@
+"""The stage and the verb ``build``: what the builder is told, what is kept, what is refused and how."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import fake_tensorrt
+import numpy as np
+import onnx
+import pytest
+import tiny
+import tiny_deploy
+from onnx import TensorProto, helper, numpy_helper
+
+from compress import pipeline
+from compress.artifact import Artifact
+from compress.errors import MissingPiece, ModelError, UserError
+from compress.store import Store
+from deploy.tensorrt import binding, capabilities, gpu, monitor, parsing, passport, precision, timing
+from deploy.tensorrt.passport import BuildOptions
+
+PROFILE = "batch=1:2:4,length=1:16:32"
+QUERY = "/model/bert/encoder/layer.0/attention/self/query/MatMul"
+REPORT = {
+    "Layers": [
+        {
+            "Name": QUERY,
+            "LayerType": "gemm",
+            "Inputs": [{"Name": "x", "Format/Datatype": "Row major linear FP32"}],
+            "Outputs": [],
+        },
+        {
+            "Name": "_gemm_mha_v2_0",
+            "LayerType": "kgen",
+            "Inputs": [{"Name": "q", "Format/Datatype": "Row major linear FP16"}],
+            "Outputs": [],
+        },
+    ],
+    "Bindings": ["input_ids", "logits"],
+}
+ROWS = tiny_deploy.text_rows(24)
+Call = Callable[..., tuple[int, str, str]]
+
+
+@pytest.fixture(scope="module")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A tiny text classifier as an FP32 graph."""
+    folder = tmp_path_factory.mktemp("exported")
+    torch = tiny_deploy.text_artifact(folder / "torch")
+    return tiny_deploy.run("export_onnx", torch, folder / "onnx", ROWS).artifact
+
+
+@pytest.fixture(scope="module")
+def quantized(exported: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """Its INT8 graph for TensorRT, everything quantized but the head."""
+    folder = tmp_path_factory.mktemp("quantized")
+    options = {
+        "mode": "static",
+        "target": "tensorrt",
+        "keep_float": "none",
+        "tame": False,
+        "ranges": "minmax",
+    }
+    return tiny_deploy.run("quantize_onnx", exported, folder / "int8", ROWS, **options).artifact
+
+
+@pytest.fixture
+def call(capfd: pytest.CaptureFixture[str]) -> Call:
+    """Run the command line in this process; gives exit code, stdout and stderr."""
+    from compress.cli import main
+
+    def run(*words: object) -> tuple[int, str, str]:
+        with pytest.raises(SystemExit) as stop:
+            main([str(word) for word in words])
+        captured = capfd.readouterr()
+        return int(stop.value.code or 0), captured.out, captured.err
+
+    return run
+
+
+def _install(monkeypatch: pytest.MonkeyPatch, *args: Any, **kwargs: Any) -> ModuleType:
+    trt = fake_tensorrt.module(*args, **kwargs)
+    fake_tensorrt.install(monkeypatch, trt)
+    return trt
+
+
+# --- What the builder is told --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["10.16.1", "11.4.0"])
+def test_typed_networks_take_no_precision_flags(
+    version: str, exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The network is strongly typed, TF32 is off unless asked for, layers are kept for the inspector."""
+    trt = _install(monkeypatch, version, REPORT)
+    tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,))
+    tiny_deploy.run("build_tensorrt", exported, tmp_path / "b", ROWS, profiles=(PROFILE,), precision="tf32")
+    typed = 1 << int(trt.NetworkDefinitionCreationFlag.STRONGLY_TYPED)
+    first, second = trt.built
+    assert (first["network"], first["flags"]) == (typed, [])
+    assert (second["network"], second["flags"]) == (typed, ["TF32"])
+    assert first["verbosity"] == "DETAILED"
+    assert first["profiles"][0]["input_ids"] == ((1, 1), (2, 16), (4, 32))
+    assert set(first["profiles"][0]) == {"input_ids", "attention_mask", "token_type_ids"}
+
+
+def test_tensorrt_8_takes_the_float_graph_and_flags(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An explicit batch, FP16 by flag, the graph as it was exported."""
+    trt = _install(monkeypatch, "8.6.0", REPORT)
+    ran = tiny_deploy.run(
+        "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="fp16"
+    )
+    assert trt.built[0]["network"] == 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
+    assert trt.built[0]["flags"] == ["FP16"]
+    said = passport.read(ran.artifact)
+    assert (said.typing, said.precision) == ("flags", "fp16")
+    assert said.onnx_sha256 == exported.manifest.files["model.onnx"].sha256
+    # The product that ran in FP32 all the same is said.
+    assert f"FP16 was asked for and {QUERY} ran in FP32" in said.findings
+
+
+def test_a_half_graph_is_made_where_networks_are_typed(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the stage half-precision, with its guard and its parity check recorded."""
+    _install(monkeypatch, "11.4.0", REPORT)
+    ran = tiny_deploy.run(
+        "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="fp16"
+    )
+    said = passport.read(ran.artifact)
+    assert said.precision == "fp16"
+    assert said.onnx_sha256 != exported.manifest.files["model.onnx"].sha256
+    assert ran.facts["parity"]["by"] == "onnx.reference"
+    assert ran.facts["fused_attention"] == "1 of 2 blocks"
+    assert "1 of 2 attention blocks run as one fused kernel" in said.findings
+    assert {"layer": QUERY, "type": "gemm", "precision": "fp32", "fused attention": ""} in ran.facts["layers"]
+
+
+def test_every_option_reaches_the_builder(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Flags, workspace, level, hardware compatibility; and the passport records them."""
+    trt = _install(monkeypatch, "10.16.1", REPORT)
+    options = {
+        "builder_optimization_level": 5,
+        "workspace_bytes": 1 << 30,
+        "hardware_compatibility": "ampere_plus",
+        "version_compatible": True,
+        "refit": True,
+        "weight_streaming": True,
+        "strip_plan": True,
+    }
+    ran = tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), **options)
+    built = trt.built[0]
+    assert built["flags"] == ["REFIT", "STRIP_PLAN", "VERSION_COMPATIBLE", "WEIGHT_STREAMING"]
+    assert (built["workspace"], built["level"], built["hardware"]) == (1 << 30, 5, "AMPERE_PLUS")
+    assert passport.read(ran.artifact).options == BuildOptions(**options)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"strip_plan": True}, "strip_plan was asked for and TensorRT 8.6.0 does not have it"),
+        ({"weight_streaming": True}, "weight_streaming was asked for and TensorRT 8.6.0 does not have it"),
+        (
+            {"hardware_compatibility": "same_compute_capability"},
+            "same_compute_capability was asked for and TensorRT 8.6.0 has ampere_plus, none",
+        ),
+        ({"compute_capabilities": ("8.9",)}, "TensorRT 8.6.0 builds for the GPU at hand"),
+        ({"precision": "bf16"}, "TensorRT 8.6.0 has no BF16: use fp16, or int8"),
+        ({"precision": "fp8"}, "TensorRT 8.6.0 has no FP8"),
+        ({"precision": "int8"}, "INT8 was asked for and the graph is FP32"),
+    ],
+)
+def test_what_a_version_lacks_is_refused_with_the_reason(
+    options: Any, sentence: str, exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is built."""
+    trt = _install(monkeypatch, "8.6.0", REPORT)
+    with pytest.raises(UserError, match=sentence):
+        tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), **options)
+    assert trt.built == []
+
+
+def test_a_gpu_that_lacks_a_precision_is_named(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """BF16 on Turing, with what it needs and what to use."""
+    trt = fake_tensorrt.module("10.16.1", REPORT)
+    turing = fake_tensorrt.H200.model_copy(update={"name": "Tesla T4", "compute_capability": "7.5"})
+    fake_tensorrt.install(monkeypatch, trt, turing)
+    with pytest.raises(UserError, match=r"BF16 needs compute capability 8.0 or later; this GPU \(Tesla T4\)"):
+        tiny_deploy.run(
+            "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="bf16"
+        )
+    ada = turing.model_copy(update={"compute_capability": "8.9"})
+    ampere = turing.model_copy(update={"compute_capability": "8.6"})
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), ada) is None
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), None) is None
+    assert "FP8 needs compute capability 8.9 or later" in str(
+        precision.refuse(None, "fp8", "tensorrt", _can(), ampere)
+    )
+
+
+@pytest.mark.parametrize(
+    ("wanted", "held", "version", "sentence"),
+    [
+        (None, "int8", "10.16.1", None),
+        ("fp16", "int8", "10.16.1", None),
+        ("fp16", "fp32", "8.6.0", None),
+        ("fp8", "fp16", "11.4.0", "FP8 was asked for and the graph is FP16"),
+        ("tf32", "fp16", "11.4.0", "build what export-onnx made"),
+        ("bf16", "fp16", "11.4.0", "build what export-onnx made with --precision bf16"),
+        (None, "fp16", "8.6.0", "has no typed networks: build the FP32 graph with --precision fp16"),
+        ("fp8", "fp8", "8.6.0", "it is FP8, and TensorRT 8.6.0 has no typed networks"),
+    ],
+)
+def test_which_precision_comes_from_which_graph(
+    wanted: Any, held: str, version: str, sentence: str | None
+) -> None:
+    """What can be had, and for the rest the command that helps."""
+    said = precision.refuse(wanted, held, "tensorrt", _can(version), None)
+    assert said is None if sentence is None else sentence in str(said)
+
+
+def test_flags_are_for_tensorrt_8_alone() -> None:
+    """INT8 comes with FP16 around it; typed networks take none."""
+    old, new = _can("8.6.0"), _can("10.16.1")
+    assert precision.flags("fp16", "fp32", old) == {"fp16"}
+    assert precision.flags(None, "fp32", old) == set()
+    assert precision.flags("int8", "int8", old) == precision.flags(None, "int8", old) == {"fp16", "int8"}
+    assert precision.flags("fp16", "int8", new) == set()
+
+
+def test_int8_that_ran_in_fp32_is_shown(
+    quantized: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finding is in the passport, in the manifest's facts and on stderr."""
+    _install(monkeypatch, "10.16.1", REPORT)
+    ran = tiny_deploy.run("build_tensorrt", quantized, tmp_path / "a", ROWS, profiles=(PROFILE,))
+    sentence = f"INT8 was asked for and {QUERY} ran in FP32"
+    assert sentence in passport.read(ran.artifact).findings
+    assert sentence in ran.facts["findings"]
+    assert ran.facts["layer_precisions"] == {"fp16": 1, "fp32": 1}
+
+
+def test_int8_on_tensorrt_8_wants_an_older_opset(
+    quantized: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Typed scales came later than its parser: the command that makes FP32 scales."""
+    _install(monkeypatch, "8.6.0", REPORT)
+    with pytest.raises(ModelError, match=r"reads opset 17 and below; quantize it with .* --set opset=17"):
+        tiny_deploy.run("build_tensorrt", quantized, tmp_path / "a", ROWS, profiles=(PROFILE,))
+
+
+def test_an_engine_that_does_not_open_again_says_so(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No layers, with the reason; nothing is made up."""
+    _install(monkeypatch, "10.16.1", None)
+    ran = tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,))
+    said = passport.read(ran.artifact)
+    assert (said.layers, said.fused_attention, said.findings) == (None, None, ())
+    assert "did not open" in str(said.layers_missing)
+
+
+@pytest.mark.parametrize(
+    ("logged", "sentence"),
+    [
+        ("Error Code 2: OutOfMemory (no memory)", "too little free memory: lower the largest sizes"),
+        ("Error Code 10: Could not find any implementation for node X", "node X.*--optimization-level"),
+    ],
+)
+def test_a_build_that_fails_tells_what_tensorrt_said(
+    logged: str, sentence: str, exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One sentence with its own words and a remedy."""
+    _install(monkeypatch, "10.16.1", REPORT, refuses=logged)
+    with pytest.raises(UserError, match=sentence):
+        tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,))
+
+
+# --- The parser's refusals -----------------------------------------------------------------------------
+
+
+def _graph(*nodes: onnx.NodeProto, opset: int = 17, **constants: Any) -> onnx.ModelProto:
+    info = helper.make_tensor_value_info
+    made = helper.make_graph(
+        list(nodes),
+        "g",
+        [info("x", TensorProto.FLOAT, ["b", 4])],
+        [info("y", TensorProto.FLOAT, ["b", 4])],
+        [numpy_helper.from_array(array, name) for name, array in constants.items()],
+    )
+    return helper.make_model(
+        made, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+    )
+
+
+def _can(version: str = "11.4.0") -> capabilities.Capabilities:
+    return capabilities.probe(fake_tensorrt.module(version))
+
+
+def test_operators_of_onnx_runtime_are_named() -> None:
+    """With the stage that made them and the option that avoids them."""
+    model = _graph(helper.make_node("FastGelu", ["x"], ["y"], "gelu", domain="com.microsoft"))
+    (found,) = parsing.problems(model, _can())
+    assert str(found) == (
+        "com.microsoft.FastGelu 'gelu': an operator of ONNX Runtime's own, which optimize-onnx made; "
+        "build the graph that export-onnx made (export without --fuse)"
+    )
+
+
+def test_zero_points_must_be_zero() -> None:
+    """A symmetric pair passes; others are named, with the zero point or what made it so."""
+
+    def pair(zero: Any) -> onnx.ModelProto:
+        return _graph(
+            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q0"),
+            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], "d0"),
+            s=np.float32(0.1),
+            z=zero,
+        )
+
+    assert parsing.problems(pair(np.int8(0)), _can()) == []
+    found = parsing.problems(pair(np.int8(3)), _can())
+    assert [(one.node, one.operator) for one in found] == [
+        ("q0", "QuantizeLinear"),
+        ("d0", "DequantizeLinear"),
+    ]
+    assert "asymmetric: a zero point of 3; TensorRT takes zero points of 0 alone: paredown quantize" in str(
+        found[0]
+    )
+    assert "unsigned integers (quantize-onnx with target cpu)" in str(
+        parsing.problems(pair(np.uint8(0)), _can())[0]
+    )
+    with pytest.raises(
+        ModelError, match=r"TensorRT 11.4.0 does not take this graph. QuantizeLinear 'q0'.*1 more"
+    ):
+        parsing.refuse(found, "TensorRT 11.4.0")
+
+
+def test_the_attention_operator_needs_halves() -> None:
+    """In FP32 it is refused with the option of the export, as FP16 it passes."""
+    plain = _graph(
+        helper.make_node("Unsqueeze", ["x", "a"], ["x3"], "up"),
+        helper.make_node("Attention", ["x3", "x3", "x3"], ["y3"], "att", q_num_heads=1, kv_num_heads=1),
+        helper.make_node("Squeeze", ["y3", "a"], ["y"], "down"),
+        opset=23,
+        a=np.array([0], dtype=np.int64),
+    )
+    (found,) = parsing.problems(plain, _can())
+    assert (found.node, found.operator) == ("att", "Attention")
+    assert "--opset 17 to 20" in str(found)
+    plain.graph.node.insert(0, helper.make_node("Cast", ["x"], ["h"], "half", to=TensorProto.FLOAT16))
+    plain.graph.node[1].input[0] = "h"
+    plain.graph.node.append(helper.make_node("Cast", ["yh"], ["y"], "back", to=TensorProto.FLOAT))
+    plain.graph.node[3].output[0] = "yh"
+    assert parsing.problems(plain, _can()) == []
+
+
+def test_tensorrt_8_reads_older_opsets_only() -> None:
+    """Opset 18 is refused with the export's option; 17 passes, and newer versions take both."""
+    node = helper.make_node("Identity", ["x"], ["y"], "i")
+    (found,) = parsing.problems(_graph(node, opset=18), _can("8.6.0"))
+    assert "opset 18" in str(found)
+    assert "paredown export MODEL --opset 17" in str(found)
+    assert parsing.problems(_graph(node), _can("8.6.0")) == []
+    assert parsing.problems(_graph(node, opset=20), _can("10.16.1")) == []
+
+
+@pytest.mark.parametrize(("version", "node"), [("10.16.1", "named"), ("8.6.0", "einsum")])
+def test_what_only_the_parser_knows_is_told_with_the_node(version: str, node: str, tmp_path: Path) -> None:
+    """By its own name for it, or by looking the number up in the graph (TensorRT 8)."""
+    model = _graph(helper.make_node("Einsum", ["x"], ["y"], "einsum", equation="ij->ij"))
+    file = tmp_path / "model.onnx"
+    onnx.save(model, str(file))
+    found = binding.Binding(fake_tensorrt.module(version))
+    with pytest.raises(binding.ParserRefusal) as refusal:
+        found.compile(file, binding.Request(BuildOptions(), ()))
+    said = parsing.explain(refusal.value.problems, model, found.can.name)
+    assert said == (
+        f"TensorRT {version} does not take Einsum '{node}': 'no importer'; export with another --exporter "
+        "(torchscript or dynamo) or --opset (17 to 20): both write other nodes"
+    )
+    assert "gives no reason" in parsing.explain((), model, "TensorRT")
+
+
+# --- Progress and timings ------------------------------------------------------------------------------
+
+
+def test_progress_follows_nested_phases() -> None:
+    """Two of four steps, and half of the third, are 5/8; an early finish counts whole; it never falls."""
+    phases = monitor.Phases()
+    phases.start("build", None, 4)
+    phases.step("build", 0)
+    phases.step("build", 1)
+    phases.start("tactics", "build", 10)
+    for i in range(5):
+        phases.step("tactics", i)
+    assert phases.share == pytest.approx(5 / 8)
+    phases.finish("tactics")
+    assert phases.share == pytest.approx(3 / 4)
+    phases.step("build", 2)
+    assert phases.share == pytest.approx(3 / 4)
+    phases.finish("build")
+    assert phases.share == 1.0
+    phases.finish("never started")
+    phases.step("never started", 3)
+
+
+def test_ctrl_c_stops_the_build_and_is_raised_after_it() -> None:
+    """The exception does not pass through the builder; its next step answers 'stop'."""
+
+    class Bar:
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            raise KeyboardInterrupt
+
+    watch = monitor.create(fake_tensorrt.module("10.16.1"), Bar())  # type: ignore[arg-type]
+    watch.phase_start("build", None, 2)
+    assert watch.step_complete("build", 0) is False
+    assert watch.interrupted
+
+
+def test_timings_are_kept_between_builds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Artifact
+) -> None:
+    """The second build starts from the first one's; a damaged or foreign file is no error."""
+    trt = _install(monkeypatch, "10.16.1", REPORT)
+    store = Store(tmp_path / "store")
+
+    def build(level: int) -> Artifact:
+        options = {"profiles": [PROFILE], "builder_optimization_level": level}
+        return pipeline.run_stage("build-tensorrt", exported.path, options=options, store=store)
+
+    first = passport.read(build(1))
+    (file,) = fake_tensorrt.timing_files(store.root)
+    build(2)
+    assert [one["timings"] for one in trt.built] == ["", "+timed"]
+    assert first.timing_cache == hashlib.sha256(b"+timed").hexdigest()
+    held = file.read_bytes()
+    file.write_bytes(held[:-1] + b"?")
+    build(3)
+    assert trt.built[-1]["timings"] == ""
+    timing.write(file, b"of another GPU")
+    build(4)
+    assert trt.built[-1]["timings"] == ""
+    file.unlink()
+    build(5)
+    assert trt.built[-1]["timings"] == ""
+    assert store.cache("build-tensorrt") in [file.parent for file in fake_tensorrt.timing_files(store.root)]
+    removed = store.prune(everything=True)
+    assert store.root / "caches" in removed
+    assert fake_tensorrt.timing_files(store.root) == []
+
+
+def test_timings_of_another_gpu_or_version_are_another_file(tmp_path: Path) -> None:
+    """One file for each TensorRT and GPU."""
+    files = {
+        timing.file(tmp_path, flavor, version, name, capability)
+        for flavor in ("tensorrt", "tensorrt-rtx")
+        for version in ("10.16.1", "11.4.0")
+        for name, capability in (("A", "8.0"), ("B", "8.0"), ("A", "9.0"))
+    }
+    assert len(files) == 12
+    assert timing.read(None) == timing.read(tmp_path / "none") == b""
+
+
+# --- The key, and machines without a GPU ---------------------------------------------------------------
+
+
+def test_the_key_holds_gpu_and_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, exported: Artifact
+) -> None:
+    """The same build is reused; another TensorRT or another GPU builds anew."""
+    store = Store(tmp_path / "store")
+
+    def build() -> str | None:
+        made = pipeline.run_stage(
+            "build-tensorrt", exported.path, options={"profiles": [PROFILE]}, store=store
+        )
+        return made.manifest.key
+
+    _install(monkeypatch, "10.16.1", REPORT)
+    first = build()
+    assert build() == first
+    _install(monkeypatch, "10.17.0", REPORT)
+    second = build()
+    other = fake_tensorrt.H200.model_copy(update={"name": "NVIDIA H100"})
+    fake_tensorrt.install(monkeypatch, fake_tensorrt.module("10.16.1", REPORT), other)
+    third = build()
+    assert len({first, second, third}) == 3
+
+
+def test_without_a_gpu_the_answer_is_one_sentence(
+    call: Call, exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Exit 2, with the two ways out; nothing is written."""
+    monkeypatch.setattr(gpu, "describe", lambda index=0: None)
+    monkeypatch.setattr(gpu, "count", lambda: 0)
+    code, text, err = call("build", exported.path, "--precision", "fp16", "--out", tmp_path / "never")
+    said = " ".join(err.split())
+    assert code == 2
+    assert "this machine shows no NVIDIA GPU" in said
+    assert "paredown bundle ONNX --build-on-target" in said
+    assert "--flavor tensorrt-rtx" in said
+    assert (text, (tmp_path / "never").exists()) == ("", False)
+    assert "Traceback" not in err
+
+
+def test_a_recipe_is_refused_before_an_hour_of_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage that cannot run on this machine is noticed before the first one starts."""
+    import compress
+
+    monkeypatch.setattr(gpu, "describe", lambda index=0: None)
+    monkeypatch.setattr(gpu, "count", lambda: 0)
+    recipe = tmp_path / "recipe.yaml"
+    model, data = tiny.text_model(tmp_path / "model"), tiny.text_data(tmp_path / "data")
+    stages = "stages: [export-onnx: {}, build-tensorrt: {}]"
+    recipe.write_text(f"model: {model}\ndata: {{source: {data}}}\n{stages}\n")
+    store = Store(tmp_path / "store")
+    with pytest.raises(UserError, match="shows no NVIDIA GPU"):
+        compress.run(compress.read(str(recipe)), out=tmp_path / "run", store=store)
+    assert not store.root.exists()
+
+
+def test_another_gpu_number_is_refused(
+    exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With how many there are."""
+    _install(monkeypatch, "10.16.1", REPORT)
+    with pytest.raises(UserError, match="GPU 3 was asked for; this machine has 1, numbered from 0"):
+        tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), gpu=3)
+
+
+def test_a_tensorrt_that_is_missing_or_broken_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The command that installs it; a library that does not load is another sentence."""
+    import sys
+
+    monkeypatch.setattr(sys, "path", [str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "tensorrt", raising=False)
+    with pytest.raises(MissingPiece, match=r"tensorrt is needed here and is not installed: run pip install"):
+        binding.load("tensorrt")
+    assert binding.here("tensorrt").tensorrt is None
+    (tmp_path / "tensorrt.py").write_text("raise ImportError('libnvinfer.so.10: cannot open')")
+    with pytest.raises(
+        MissingPiece, match=r"does not load \(libnvinfer.so.10: cannot open\).*paredown doctor"
+    ):
+        binding.load("tensorrt")
+
+
+def test_the_verb_builds_and_show_prints_the_passport(
+    call: Call, exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Layers with their precisions, fused attention, profiles, the GPU, and the command that rebuilds it."""
+    trt = _install(monkeypatch, "10.16.1", REPORT)
+    words = ("--profile", PROFILE, "--workspace", "64", "--optimization-level", "4", "--set", "refit=true")
+    code, text, err = call("build", exported.path, *words, "--out", tmp_path / "engine", "--json")
+    assert code == 0, err
+    assert json.loads(text)["kind"] == "tensorrt"
+    assert (trt.built[0]["workspace"], trt.built[0]["level"], trt.built[0]["flags"]) == (
+        64 << 20,
+        4,
+        ["REFIT"],
+    )
+    monkeypatch.setenv("COLUMNS", "200")
+    code, text, err = call("show", tmp_path / "engine")
+    assert code == 0, err
+    shown = " ".join(text.split())
+    for part in (
+        "tensorrt 10.16.1, for NVIDIA H200, compute capability 9.0, driver 580.10, CUDA 13.0",
+        f"profiles {PROFILE}",
+        "fused_attention 1 of 2 blocks",
+        "layer type precision fused attention",
+        "_gemm_mha_v2_0 kgen fp16 yes",
+        f"{QUERY} gemm fp32",
+        f"paredown build ONNX --profile {PROFILE}",
+    ):
+        assert part in shown, part
+    code, text, err = call("show", "build-tensorrt")
+    assert code == 0
+    assert "builder_optimization_level" in text
+
+
+def test_the_stand_in_has_only_declared_names() -> None:
+    """So that what passes with it can exist with the real module."""
+    from deploy.tensorrt import names
+
+    for version in ("8.6.0", "10.16.1", "11.4.0"):
+        trt = fake_tensorrt.module(version)
+        classes = {name for name in vars(trt) if not name.startswith("_") and name != "built"}
+        assert classes <= {owner.split(".")[0] for owner in names.USED}
