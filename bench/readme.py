@@ -1,7 +1,8 @@
-"""Keeps the README's table of results equal to the recorded reports.
+"""Keeps the README's tables of results equal to the recorded reports.
 
-``python -m bench.readme`` writes the table of ``bench/results/sst2.json`` between the README's markers;
-``python -m bench.readme --check`` only says whether it is there. Figures are never typed by hand.
+``python -m bench.readme`` writes the table of ``bench/results/sst2.json`` and those of
+``bench/results/gpu/*.json`` between the README's markers; ``python -m bench.readme --check`` only says
+whether they are there. Figures are never typed by hand; where no GPU run is recorded, a sentence says so.
 """
 
 from __future__ import annotations
@@ -10,30 +11,39 @@ import sys
 from pathlib import Path
 
 from bench import report
+from bench.acceptance import table as gpu
 
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "bench" / "results" / "sst2.json"
+GPU = ROOT / "bench" / "results" / "gpu"
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+GPU_BEGIN, GPU_END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
 
 
-def render(page: str, table: str) -> str:
-    """The page with the table between the markers.
+def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
+    """The page with the table between two markers.
 
     Raises:
         ValueError: the markers are not there, once each and in order.
     """
-    before, begin, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end) or BEGIN in after or END in before:
-        raise ValueError(f"the page needs {BEGIN} and {END}, once each and in this order")
-    return f"{before}{BEGIN}\n\n{table}\n\n{END}{after}"
+    before, begin, rest = page.partition(first)
+    _, end, after = rest.partition(last)
+    if not (begin and end) or first in after or last in before:
+        raise ValueError(f"the page needs {first} and {last}, once each and in this order")
+    return f"{before}{first}\n\n{table}\n\n{last}{after}"
+
+
+def whole(page: str) -> str:
+    """The page with every table as the recorded results give it."""
+    with_results = render(page, report.table(report.read(RESULTS)))
+    return render(with_results, gpu.render(gpu.read(GPU)), GPU_BEGIN, GPU_END)
 
 
 def main(arguments: list[str]) -> int:
-    """Write the README's table, or check it."""
+    """Write the README's tables, or check them."""
     page = ROOT / "README.md"
     text = page.read_text(encoding="utf-8")
-    wanted = render(text, report.table(report.read(RESULTS)))
+    wanted = whole(text)
     if arguments == ["--check"]:
         return int(text != wanted)
     page.write_text(wanted, encoding="utf-8")
