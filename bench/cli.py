@@ -158,6 +158,9 @@ def bench(
     task: options.Task = None,
     seed: options.Seed = None,
     device: options.Device = "cpu",
+    shared: Annotated[
+        bool, typer.Option("--shared", help="Measure on a GPU that others use; the report says so.")
+    ] = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
 ) -> None:
@@ -177,6 +180,7 @@ def bench(
         threads=threads,
         rounds=rounds,
         runs=runs,
+        shared=shared or None,
     )
     check(config)
     rows = options.data_config(data, column, plays="eval")

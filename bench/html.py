@@ -8,7 +8,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench import plots, summary
+from bench import device_tables, plots, summary
 from bench.record import Report
 
 
@@ -39,5 +39,6 @@ def page(report: Report) -> str:
         # The SVG comes from matplotlib, which escapes the names in it.
         plots=[(title, Markup(svg)) for title, svg in drawn if svg],
         points=points,
+        device_tables=device_tables.tables(report),
         colors=[plots.color(index) for index in range(len(report.candidates))],
     )

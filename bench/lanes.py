@@ -65,6 +65,7 @@ class Opened:
         provenance: what really runs.
         import_seconds: importing the runtime and its libraries.
         open_seconds: opening the artifact.
+        graph_choices: ways in which runs can be timed by device events: without and with a CUDA graph.
     """
 
     pid: int
@@ -72,6 +73,7 @@ class Opened:
     provenance: dict[str, str]
     import_seconds: float
     open_seconds: float
+    graph_choices: tuple[bool, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -82,6 +84,23 @@ class Memory:
     resident: int
     device_allocated: int | None
     device_reserved: int | None
+
+
+@dataclass(frozen=True)
+class DeviceTurn:
+    """Timings of one turn on a device, in milliseconds [runs].
+
+    Attributes:
+        gpu: between device events, inputs on the device.
+        enqueue: of enqueuing the same runs, on the host.
+        e2e: from arrays to arrays, in runs of their own.
+        waits: whether enqueuing waits for the device.
+    """
+
+    gpu: np.ndarray
+    enqueue: np.ndarray
+    e2e: np.ndarray
+    waits: bool
 
 
 class Lane:
@@ -139,6 +158,7 @@ class Lane:
             provenance=reply["provenance"],
             import_seconds=reply["import_s"],
             open_seconds=reply["open_s"],
+            graph_choices=tuple(reply["graph_choices"]),
         )
         return self
 
@@ -177,6 +197,20 @@ class Lane:
         reply, _ = self._ask("turn", key=key, order=list(order), settle=list(settle))
         return np.array(reply["ns"], dtype=np.int64)
 
+    def device_turn(
+        self, key: str, order: Sequence[int], settle: Sequence[int] = (), *, graph: bool
+    ) -> DeviceTurn:
+        """Time one run of each feed in ``order`` by device events and from end to end."""
+        self.used = True
+        time.sleep(_GAP_SECONDS)
+        reply, _ = self._ask("device_turn", key=key, order=list(order), settle=list(settle), graph=graph)
+        return DeviceTurn(
+            gpu=np.array(reply["gpu_ms"]),
+            enqueue=np.array(reply["enqueue_ms"]),
+            e2e=np.array(reply["e2e_ms"]),
+            waits=reply["waits"],
+        )
+
     def flow(self, key: str, seconds: float) -> tuple[int, float]:
         """Run kept feeds back to back for a time: rows done, and the seconds that they took."""
         self.used = True
@@ -198,6 +232,10 @@ class Lane:
             device_allocated=reply["device_allocated_bytes"],
             device_reserved=reply["device_reserved_bytes"],
         )
+
+    def device_memory(self) -> dict[str, int | None]:
+        """What the runner says that its model holds on the device, by part; empty on a CPU."""
+        return self._ask("device_memory")[0]
 
     def empty_bytes(self) -> int:
         """Resident memory of the process without the model: it is closed for that, and opened again."""

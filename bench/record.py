@@ -124,6 +124,7 @@ class Report(_Frozen):
         data: evaluation rows: source, fingerprint, rows, share truncated.
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
+        device: the GPU, its state before and after, and who else used it; None on a CPU.
         config: the bench configuration.
         recipe: the recipe that was run, where there was one.
         created: ISO 8601, UTC.
@@ -139,6 +140,7 @@ class Report(_Frozen):
     data: dict[str, Any]
     facts: dict[str, dict[str, Any]] = {}
     environment: dict[str, str]
+    device: dict[str, Any] | None = None
     config: dict[str, Any]
     recipe: dict[str, Any] | None = None
     seed: int

@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
-from bench import html, summary
+from bench import device_tables, html, summary
 from bench.record import SCHEMA, Report, Verdict
 from compress.errors import UserError
 
@@ -153,6 +153,11 @@ def markdown(report: Report) -> str:
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
     if summary.grid(report):
         parts += ["## Latency", _latencies(report)]
+    for shown in device_tables.tables(report):
+        parts += [f"## {shown.title}", _rows(shown.header, shown.rows, right=shown.left)]
+    answers = summary.answers(report)
+    if answers:
+        parts.append("\n".join(f"- {_cell(answer)}" for answer in answers))
     parts += ["## What was measured", "\n\n".join(_cell(said) for said in summary.explanation(report))]
     notes = summary.notes(report)
     if notes:

@@ -11,9 +11,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import feeds, judge
+from bench import devices, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.probes import Subject
+from bench.probes.size import weights_bytes
 from bench.record import Candidate, Measurement, Report
 from compress import catalog, environment, log
 from compress.artifact import Artifact
@@ -198,6 +199,8 @@ def measure(
     rows, facts = _rows(data, task, seed, head)
     subject = Subject(task=task, rows=rows, head=head, bench=bench, baseline=baseline, seed=seed)
     measurements: list[Measurement] = []
+    weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
+    watch = devices.watch(specs, weights, device, shared=bench.shared)
     with ExitStack() as stack:
         lanes = stack.enter_context(open_lanes(specs))
         by_name = {lane.name: lane for lane in lanes}
@@ -217,6 +220,7 @@ def measure(
         data=facts,
         facts={spec.name: spec.artifact.manifest.facts for spec in specs},
         environment=environment.describe(),
+        device=watch.record(),
         config=bench.model_dump(mode="json"),
         recipe=recipe,
         seed=seed,

@@ -6,6 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from bench import devices, worth
 from bench.record import Interval, Measurement, Report, Status
 
 NONE = "-"
@@ -295,7 +296,23 @@ def explanation(report: Report) -> list[str]:
         length = counted.conditions.get("length") if counted else None
         tokens = f" of {length} tokens" if isinstance(length, int) else ""
         said.append(f"Multiply-accumulates are counted, not timed, for one row{tokens}.")
+    if "device_time" in probes:
+        said.append(
+            "GPU time is that between device events around one run, inputs on the device; enqueue time is "
+            "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. "
+            "They are figures of their own, with and without a CUDA graph."
+        )
+    if "device_memory" in probes:
+        said.append(
+            "GPU memory is given as four figures that are not added up: file, weights, activations, and what "
+            "the driver says that the process holds, less an empty CUDA context."
+        )
     return said
+
+
+def answers(report: Report) -> list[str]:
+    """What a report answers in sentences: whether INT8 is worth it, at every point."""
+    return [one.sentence() for one in worth.answers(report)]
 
 
 def when(report: Report) -> str:
@@ -304,5 +321,5 @@ def when(report: Report) -> str:
 
 
 def machine(report: Report) -> Sequence[tuple[str, str]]:
-    """Machine and versions, as pairs."""
-    return sorted(report.environment.items())
+    """Machine, GPU and versions, as pairs."""
+    return sorted([*report.environment.items(), *devices.lines(report.device)])

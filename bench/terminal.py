@@ -6,7 +6,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import summary
+from bench import device_tables, summary
 from bench.record import Report, Status
 
 _STYLES: dict[Status, str] = {
@@ -38,12 +38,25 @@ def table(report: Report) -> Table:
     return shown
 
 
+def _plain(found: device_tables.Table) -> Table:
+    shown = Table(title=found.title, box=None, pad_edge=False, header_style="bold", title_justify="left")
+    for index, name in enumerate(found.header):
+        shown.add_column(name, justify="left" if index < found.left else "right")
+    for row in found.rows:
+        shown.add_row(*map(escape, row))
+    return shown
+
+
 def show(report: Report, console: Console) -> None:
     """Print the table and a line a verdict."""
     points = summary.grid(report)
     if points:
         console.print(f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False)
     console.print(table(report))
+    for found in device_tables.tables(report):
+        console.print(_plain(found))
+    for answer in summary.answers(report):
+        console.print(answer, highlight=False, markup=False, soft_wrap=True)
     show_verdicts(report, console)
 
 

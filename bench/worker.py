@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import gc
 import importlib
+import math
 import os
 import resource
 import sys
@@ -89,6 +90,7 @@ class Worker:
         self._make: Any = None
         self._feeds: dict[str, list[dict[str, np.ndarray]]] = {}
         self._device = "cpu"
+        self._fitted: tuple[int, ...] = ()
 
     def open(self, header: dict[str, Any]) -> dict[str, Any]:
         """Open the artifact in its runtime; report what really runs and what opening took."""
@@ -105,6 +107,7 @@ class Worker:
             "pid": os.getpid(),
             "inputs": [spec.name for spec in self._runner.inputs],
             "provenance": self._runner.provenance(),
+            "graph_choices": list(self._runner.graph_choices()),
             "import_s": imported - started,
             "open_s": opened,
         }
@@ -131,7 +134,11 @@ class Worker:
         return {"empty_bytes": found}
 
     def keep(self, header: dict[str, Any], feeds: list[dict[str, np.ndarray]]) -> dict[str, Any]:
-        """Keep feeds under a key until they are dropped."""
+        """Keep feeds under a key until they are dropped, and make the runner ready for their shapes."""
+        for feed in feeds:
+            self._runner.prepare(feed)
+            self._fitted = max(self._fitted, _shape(feed), key=math.prod)
+        self._runner.sync()
         self._feeds[header["key"]] = feeds
         return {}
 
@@ -163,8 +170,29 @@ class Worker:
             gc.enable()
         return {"ns": taken}
 
+    def device_turn(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Time single runs on kept feeds by device events, by the host's enqueuing, and from end to end.
+
+        The three are measured in runs of their own, and never mixed.
+        """
+        feeds, runner, graph = self._feeds[header["key"]], self._runner, header["graph"]
+        gpu, enqueue = [], []
+        gc.disable()
+        try:
+            for index in header["settle"]:
+                runner.device_times(feeds[index], graph=graph)
+            for index in header["order"]:
+                found = runner.device_times(feeds[index], graph=graph)
+                gpu.append(found.gpu_ms)
+                enqueue.append(found.enqueue_ms)
+            whole = [runner.end_to_end_ms(feeds[index], graph=graph) for index in header["order"]]
+        finally:
+            gc.enable()
+        waits = runner.enqueue_waits(graph=graph)
+        return {"gpu_ms": gpu, "enqueue_ms": enqueue, "e2e_ms": whole, "waits": waits}
+
     def flow(self, header: dict[str, Any]) -> dict[str, Any]:
-        """Run feeds one after the other for a time, waiting for the device only at the end."""
+        """Submit feeds one after the other for a time, waiting for the device only at the end."""
         feeds, runner = self._feeds[header["key"]], self._runner
         limit = int(header["seconds"] * 1e9)
         runner.infer(feeds[0])
@@ -173,7 +201,7 @@ class Worker:
         started = time.perf_counter_ns()
         while time.perf_counter_ns() - started < limit:
             feed = feeds[runs % len(feeds)]
-            runner.infer(feed)
+            runner.submit(feed)
             runs += 1
             rows += next(iter(feed.values())).shape[0]
         runner.sync()
@@ -194,9 +222,33 @@ class Worker:
             "device_reserved_bytes": device[1] if device else None,
         }
 
+    def device_memory(self, _header: dict[str, Any]) -> dict[str, Any]:
+        """What the runner says that its model holds on the device."""
+        found = self._runner.device_memory()
+        return {} if found is None else vars(found)
+
+    def shortage(self, error: Exception, feeds: Sequence[dict[str, np.ndarray]]) -> str:
+        """The sentence for a GPU whose memory is full: what was tried, what fitted, what is free."""
+        tried = max(map(_shape, feeds), key=math.prod, default=())
+        known = "torch" in sys.modules and self._device != "cpu"
+        return environment.explain_device_memory(
+            error,
+            work=_words(tried),
+            fitted=_words(self._fitted),
+            memory=environment.free_device_memory(self._device) if known else None,
+        )
+
     def close(self) -> None:
         """Close the runner."""
         self._stack.close()
+
+
+def _shape(feed: dict[str, np.ndarray]) -> tuple[int, ...]:
+    return next(iter(feed.values())).shape
+
+
+def _words(shape: tuple[int, ...]) -> str:
+    return "inputs of " + " x ".join(map(str, shape)) if shape else ""
 
 
 def serve(inbox: Any, outbox: Any) -> None:
@@ -207,7 +259,9 @@ def serve(inbox: Any, outbox: Any) -> None:
         "drop": worker.drop,
         "turn": worker.turn,
         "flow": worker.flow,
+        "device_turn": worker.device_turn,
         "memory": worker.memory,
+        "device_memory": worker.device_memory,
         "empty": worker.empty,
     }
     try:
@@ -226,8 +280,10 @@ def serve(inbox: Any, outbox: Any) -> None:
                     reply = plain[header["do"]](header)
             except UserError as error:
                 reply = {"refused": str(error)}
-            except Exception:  # the coordinator gets the traceback and raises it there
+            except Exception as error:  # the coordinator gets the traceback and raises it there
                 reply = {"broken": traceback.format_exc()}
+                if environment.out_of_device_memory(error):
+                    reply = {"refused": worker.shortage(error, feeds)}
             wire.send(outbox, reply, outputs)
     finally:
         worker.close()

@@ -60,6 +60,14 @@ LIBRARIES = (
         "pip install 'paredown[cpu]' (with an NVIDIA GPU: 'paredown[gpu]', never both)",
         core=False,
     ),
+    _core("elftools", "reading which libraries a binary wants", "pyelftools"),
+    Library(
+        "pynvml",
+        "nvidia-ml-py",
+        "the GPU's clocks, memory and energy in bench runs",
+        "pip install 'paredown[gpu]'",
+        core=False,
+    ),
     Library("tensorrt", "tensorrt", "TensorRT engines", "pip install 'paredown[tensorrt]'", core=False),
 )
 
@@ -165,52 +173,7 @@ def judge_pairs(versions: Mapping[str, str | None]) -> tuple[list[str], list[str
             f"torchao {versions['torchao']} is installed: it prints a warning whenever torch or transformers "
             "is loaded, and paredown does not use it (pip uninstall torchao)"
         )
-    if versions.get("onnxruntime-gpu") and _major(versions.get("tensorrt")) >= 11:
-        notes.append(
-            f"onnxruntime-gpu links TensorRT 10 and tensorrt {versions['tensorrt']} is installed: ONNX "
-            "Runtime's TensorRT provider cannot load; the runtime 'trt' uses the installed one directly"
-        )
     return notes, problems
-
-
-def judge_devices(proofs: Mapping[str, Proof], *, has_gpu: bool) -> tuple[list[str], list[str], list[str]]:
-    """Missing pieces, notes and problems about a GPU.
-
-    Args:
-        proofs: of ``torch`` and ``onnxruntime``, where they loaded.
-        has_gpu: whether the machine shows an NVIDIA device.
-    """
-    missing, notes, problems = [], [], []
-    torch = proofs.get("torch", Proof()).facts
-    build, devices = torch.get("cuda_build"), torch.get("devices", [])
-    if has_gpu and torch and build is None:
-        missing.append(
-            "this machine has an NVIDIA GPU and PyTorch is a CPU build; a CUDA build would use it: "
-            "choose a CUDA build of PyTorch at https://pytorch.org/get-started"
-        )
-    if has_gpu and build is not None and not devices:
-        problems.append(
-            f"PyTorch is built for CUDA {build} and sees no device, though this machine has one: update the "
-            "NVIDIA driver (nvidia-smi says which CUDA it serves), or install a PyTorch for the driver's CUDA"
-        )
-    if not has_gpu and build is not None and not devices:
-        notes.append(f"PyTorch is built for CUDA {build} and there is no GPU: it works on the CPU")
-    if devices:
-        notes.append(f"PyTorch (CUDA {build}) sees: {', '.join(devices)}")
-    runtime = proofs.get("onnxruntime", Proof()).facts
-    dead = [p for p in runtime.get("listed", []) if p not in runtime.get("working", [])]
-    for provider in dead:
-        text = (
-            f"ONNX Runtime lists {provider} and cannot create it here; asked for, it would fall back to the "
-            "CPU without an error (paredown refuses that)"
-        )
-        if has_gpu and provider == "CUDAExecutionProvider":
-            problems.append(
-                f"{text}: install the CUDA and cuDNN libraries, pip install 'onnxruntime-gpu[cuda,cudnn]'"
-            )
-        else:
-            notes.append(text)
-    return missing, notes, problems
 
 
 def judge_processor(flags: frozenset[str], machine: str) -> list[str]:

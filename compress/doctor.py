@@ -18,10 +18,11 @@ import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress import diagnosis, environment, log
+from compress import diagnosis, environment, gpu_diagnosis, log
 from compress.diagnosis import LIBRARIES, PACKAGES, Examination, Proof
 
 _TIMEOUT_S = 300.0
+_SHARED = "compress.shared_libraries"
 
 
 def examine(store: Path) -> Examination:
@@ -38,12 +39,15 @@ def examine(store: Path) -> Examination:
         for library in LIBRARIES
         if versions[library.distribution] or (library.module == "onnxruntime" and versions["onnxruntime-gpu"])
     ]
-    proofs = prove(installed)
+    proofs = prove([*installed, *([_SHARED] if platform.system() == "Linux" else [])])
     machine = platform.machine()
     pieces, missing, notes, problems = diagnosis.judge_libraries(versions, proofs)
     pair_notes, pair_problems = diagnosis.judge_pairs(versions)
-    gpu_missing, gpu_notes, gpu_problems = diagnosis.judge_devices(
+    gpu_missing, gpu_notes, gpu_problems = gpu_diagnosis.judge_devices(
         proofs, has_gpu=environment.has_nvidia_device()
+    )
+    shared_notes, shared_problems = gpu_diagnosis.judge_shared(
+        proofs.get(_SHARED, Proof()).facts, proofs, versions, has_gpu=environment.has_nvidia_device()
     )
     disk_notes, disk_problems = diagnosis.judge_disk(store, free_bytes(store))
     return Examination(
@@ -54,6 +58,7 @@ def examine(store: Path) -> Examination:
             *notes,
             *pair_notes,
             *gpu_notes,
+            *shared_notes,
             *diagnosis.judge_processor(environment.cpu_flags(), machine),
             *disk_notes,
         ),
@@ -63,6 +68,7 @@ def examine(store: Path) -> Examination:
             *diagnosis.judge_requirements(requirements, versions),
             *pair_problems,
             *gpu_problems,
+            *shared_problems,
             *disk_problems,
         ),
     )

@@ -1,6 +1,6 @@
 """What this machine and this installation are: versions, devices, and the door to optional libraries.
 
-The only file that knows about CUDA, so that everything else asks here.
+What there is of CUDA is found out here; ``deploy.device`` is what works with it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import importlib
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 from functools import cache
@@ -141,9 +142,23 @@ def cuda_devices() -> list[str]:
     return [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
 
 
+def compute_capability(device: str) -> tuple[int, int]:
+    """Major and minor of a CUDA device that exists, such as (9, 0)."""
+    import torch
+
+    return torch.cuda.get_device_capability(device)
+
+
 def has_nvidia_device() -> bool:
     """Whether the machine shows an NVIDIA GPU, whatever is installed."""
     return Path("/dev/nvidia0").exists() or shutil.which("nvidia-smi") is not None
+
+
+def free_device_memory(device: str) -> tuple[int, int]:
+    """Free and total bytes of a CUDA device that exists."""
+    import torch
+
+    return torch.cuda.mem_get_info(device)
 
 
 def synchronize(device: str) -> None:
@@ -161,6 +176,42 @@ def device_memory_bytes(device: str) -> tuple[int, int] | None:
     import torch
 
     return torch.cuda.max_memory_allocated(device), torch.cuda.max_memory_reserved(device)
+
+
+_OUT_OF_MEMORY = re.compile(
+    r"out of memory|CUDA_ERROR_OUT_OF_MEMORY|Failed to allocate memory for requested buffer|OutOfMemory",
+    re.IGNORECASE,
+)
+_ASKED = re.compile(r"[Tt]ried to allocate ([0-9.]+ [KMG]iB)|requested buffer of size (\d+)")
+
+
+def out_of_device_memory(error: BaseException) -> bool:
+    """Whether an error of PyTorch, ONNX Runtime or TensorRT says that a GPU's memory is full."""
+    return _OUT_OF_MEMORY.search(str(error)) is not None
+
+
+def explain_device_memory(
+    error: BaseException, work: str = "", fitted: str = "", memory: tuple[int, int] | None = None
+) -> str:
+    """The sentence for a GPU whose memory is full.
+
+    Args:
+        error: that said so.
+        work: that was tried, in words.
+        fitted: the largest work that was done before, in words.
+        memory: free and total bytes of the GPU, where they are known.
+    """
+    found = _ASKED.search(str(error))
+    asked = "" if found is None else found[1] or f"{int(found[2]) / 2**20:.0f} MiB"
+    parts = [f"{asked} more were asked" if asked else ""]
+    if memory is not None:
+        parts.append(f"{memory[0] / 2**30:.2f} of {memory[1] / 2**30:.2f} GiB are free")
+    said = ", ".join(part for part in parts if part)
+    return (
+        f"the GPU's memory is full{' at ' + work if work else ''}{f' ({said})' if said else ''}"
+        f"{f'; {fitted} did fit' if fitted else ''}: lower --batch-sizes or --lengths, or measure fewer "
+        "candidates at once"
+    )
 
 
 def commit() -> str | None:

@@ -7,7 +7,9 @@ it cannot create. Whatever the libraries themselves print is caught and reported
 
 from __future__ import annotations
 
+import contextlib
 import importlib
+import io
 import json
 import os
 import sys
@@ -58,6 +60,10 @@ def _onnxruntime() -> dict[str, Any]:
     content = model.SerializeToString()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
+    onnxruntime.set_default_logger_severity(4)
+    if hasattr(onnxruntime, "preload_dlls"):  # as the runtime does before it opens a session on a GPU
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            onnxruntime.preload_dlls()
     listed = onnxruntime.get_available_providers()
     working = []
     for provider in listed:
@@ -71,11 +77,46 @@ def _onnxruntime() -> dict[str, Any]:
     return {"listed": listed, "working": working}
 
 
+def _tensorrt() -> dict[str, Any]:
+    import tensorrt
+
+    try:
+        tensorrt.Builder(tensorrt.Logger(tensorrt.Logger.ERROR))
+    except Exception as cause:  # without a GPU there is none, and the bindings raise a TypeError for it
+        refused = f"{type(cause).__name__}: {' '.join(str(cause).split())[:200]}"
+        return {"version": str(tensorrt.__version__), "builder": refused}
+    return {"version": str(tensorrt.__version__), "builder": None}
+
+
+def _shared_libraries() -> dict[str, Any]:
+    from compress import shared_libraries
+
+    return shared_libraries.examine()
+
+
+def _pynvml() -> dict[str, Any]:
+    import pynvml
+
+    try:
+        pynvml.nvmlInit()
+    except pynvml.NVMLError as cause:  # no driver
+        return {"driver": None, "reason": str(cause)}
+    version = pynvml.nvmlSystemGetCudaDriverVersion()
+    driver = pynvml.nvmlSystemGetDriverVersion()
+    return {
+        "driver": driver.decode() if isinstance(driver, bytes) else driver,
+        "cuda": f"{version // 1000}.{version % 1000 // 10}",
+    }
+
+
 _PROOFS: dict[str, Callable[[], dict[str, Any]]] = {
     "torch": _torch,
     "transformers": _transformers,
     "optimum": _optimum,
     "onnxruntime": _onnxruntime,
+    "tensorrt": _tensorrt,
+    "pynvml": _pynvml,
+    "compress.shared_libraries": _shared_libraries,
 }
 
 

@@ -130,6 +130,7 @@ class BenchConfig(_Strict):
         rounds: interleaved rounds.
         runs: runs a round and candidate.
         runtimes: kind of artifact -> runtime, where the default is not wanted.
+        shared: whether a GPU that others use is measured all the same.
     """
 
     probes: tuple[NamedEntry, ...] = ()
@@ -142,6 +143,7 @@ class BenchConfig(_Strict):
     rounds: int = Field(default=20, ge=2)
     runs: int = Field(default=8, ge=1)
     runtimes: dict[str, str] = {}
+    shared: bool = False
 
     @field_validator("lengths")
     @classmethod

@@ -18,7 +18,7 @@ def load(
     path: str | Path,
     *,
     runtime: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     **options: Any,
 ) -> Predictor:
@@ -31,7 +31,7 @@ def load(
     Args:
         path: of the artifact.
         runtime: name in the catalog; the kind's own when None.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``cuda`` for an engine and ``cpu`` for the rest when None.
         threads: CPU threads; all CPUs when None.
         options: of the runtime.
 

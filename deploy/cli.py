@@ -284,7 +284,10 @@ def predict(
     batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
     task: options.Task = None,
     runtime: Runtime = None,
-    device: options.Device = "cpu",
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda or cuda:N; where the artifact runs when left out."),
+    ] = None,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
     as_json: options.Json = False,

@@ -11,13 +11,15 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
     from deploy.runtimes import Runner
 
+# Where an artifact runs when nothing is said.
+_DEVICES = {"tensorrt": "cuda"}
 _RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
 
 
 def runner(
     artifact: Artifact,
     runtime: str | None = None,
-    device: str = "cpu",
+    device: str | None = None,
     threads: int | None = None,
     **options: Any,
 ) -> Runner:
@@ -26,7 +28,7 @@ def runner(
     Args:
         artifact: sealed and verified.
         runtime: name in the catalog; the kind's own when None.
-        device: ``cpu``, ``cuda`` or ``cuda:N``.
+        device: ``cpu``, ``cuda`` or ``cuda:N``; ``cuda`` for an engine and ``cpu`` for the rest when None.
         threads: CPU threads; all CPUs when None.
         options: of the runtime.
 
@@ -36,5 +38,7 @@ def runner(
     name = runtime or _RUNTIMES[artifact.kind]
     if runtime is None and catalog.canonical(name) not in catalog.names("runtime"):
         raise UserError(f"{artifact.path} is {artifact.kind}, and no runtime here opens that kind")
-    made: Runner = catalog.load("runtime", name).Runner(artifact, device, threads, **options)
+    made: Runner = catalog.load("runtime", name).Runner(
+        artifact, device or _DEVICES.get(artifact.kind, "cpu"), threads, **options
+    )
     return made

@@ -29,7 +29,7 @@ class Predictor:
         artifact: Artifact,
         *,
         runtime: str | None = None,
-        device: str = "cpu",
+        device: str | None = None,
         threads: int | None = None,
         **options: Any,
     ) -> None:
@@ -38,7 +38,7 @@ class Predictor:
         Args:
             artifact: sealed and verified.
             runtime: name in the catalog; the kind's own when None.
-            device: ``cpu``, ``cuda`` or ``cuda:N``.
+            device: ``cpu``, ``cuda`` or ``cuda:N``; the artifact's own when None.
             threads: CPU threads; all CPUs when None.
             options: of the runtime.
         """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +17,7 @@ if TYPE_CHECKING:
     from deploy.checking.parity import Infer
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+TENSORRT = "TensorrtExecutionProvider"
 _HEAVY = frozenset(
     {
         *("MatMul", "FusedMatMul", "Gemm", "Conv", "MatMulInteger", "QLinearMatMul"),
@@ -54,8 +57,19 @@ def options(threads: int | None) -> Any:
     return chosen
 
 
+def preload(ort: Any) -> None:
+    """Load the CUDA libraries of the installed wheels, which the system's loader does not find by itself."""
+    if hasattr(ort, "preload_dlls"):  # from 1.21
+        with contextlib.redirect_stdout(io.StringIO()):  # it prints what it does not find
+            ort.preload_dlls()
+
+
 def open_session(
-    graph: Path | bytes, device: str = "cpu", threads: int | None = None, optimize: bool = True
+    graph: Path | bytes,
+    device: str = "cpu",
+    threads: int | None = None,
+    optimize: bool = True,
+    providers: Sequence[tuple[str, Mapping[str, str]]] = (),
 ) -> Any:
     """An inference session on exactly the provider that the device names.
 
@@ -64,24 +78,25 @@ def open_session(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of the session; all CPUs when None.
         optimize: whether ONNX Runtime may rewrite the graph.
+        providers: with their settings, the wanted one first; the device's own when empty.
 
     Raises:
         UserError: the provider is not the one that opened.
     """
     ort = onnxruntime()
-    wanted = provider(device)
+    asked = list(providers) or [(provider(device), device_settings(device))]
+    wanted = asked[0][0]
     chosen = options(threads)
     if not optimize:
         chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-    settings: dict[str, Any] = {}
-    if wanted == _PROVIDERS["cuda"] and ":" in device:
-        settings["device_id"] = device.split(":", 1)[1]
-    providers: list[Any] = [(wanted, settings)]
     source = str(graph) if isinstance(graph, Path) else graph
     on_device = wanted != _PROVIDERS["cpu"]
     if on_device:
+        preload(ort)
         chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
-    session = ort.InferenceSession(source, sess_options=chosen, providers=providers)
+    session = ort.InferenceSession(
+        source, sess_options=chosen, providers=[(name, dict(settings)) for name, settings in asked]
+    )
     session.disable_fallback()
     if session.get_providers()[0] != wanted:
         raise UserError(
@@ -90,7 +105,7 @@ def open_session(
             "(paredown doctor says what is missing); use --device cpu"
         )
     if on_device:
-        left = misplaced(placement(session), wanted)
+        left = misplaced(placement(session), [name for name, _ in asked])
         if left:
             raise UserError(
                 f"'{device}' was asked for and {wanted} left {len(left)} heavy nodes to the CPU "
@@ -108,13 +123,18 @@ def placement(session: Any) -> list[tuple[str, str, str]]:
     ]
 
 
-def misplaced(placed: Sequence[tuple[str, str, str]], wanted: str) -> list[str]:
-    """Names of the heavy nodes that another provider runs.
+def device_settings(device: str) -> dict[str, str]:
+    """The provider setting that names one of several devices."""
+    return {"device_id": device.split(":", 1)[1]} if ":" in device else {}
+
+
+def misplaced(placed: Sequence[tuple[str, str, str]], wanted: Sequence[str]) -> list[str]:
+    """Names of the heavy nodes that none of the wanted providers runs.
 
     Shape arithmetic stays on the CPU on purpose; products, norms and softmax there mean that the
     device computes next to nothing and waits for copies.
     """
-    return [name or op for where, op, name in placed if where != wanted and op in _HEAVY]
+    return [name or op for where, op, name in placed if where not in wanted and op in _HEAVY]
 
 
 def infer_with(session: Any) -> Infer:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from compress.errors import UserError
+from deploy.runtimes import DeviceMemory, DeviceTimes, TensorSpec
 from deploy.runtimes import Runner as Base
-from deploy.runtimes import TensorSpec
 
 GOOD = range(5, 11)
 BAD = range(11, 17)
@@ -37,12 +38,16 @@ class Runner(Base):
         fail: str = "",
         nan: bool = False,
         threads_in_provenance: bool = False,
+        graphs: tuple[bool, ...] | list[bool] = (),
+        full: bool = False,
         **options: Any,
     ) -> None:
         """Take the options that tests steer it with."""
         super().configure(**options)
         self._wrong, self._work, self._die_at = wrong, work, die_at
         self._say, self._fail, self._nan = say, fail, nan
+        self._graphs, self._full = tuple(graphs), full
+        self._prepared: set[tuple[int, ...]] = set()
         self._runs = 0
 
     def open(self) -> None:
@@ -85,6 +90,31 @@ class Runner(Base):
         flip = (ids.sum(axis=1) * 2654435761 % 1000) < 1000 * self._wrong
         logits[flip] = logits[flip][:, ::-1]
         return {"logits": logits * np.float32(np.nan) if self._nan else logits}
+
+    def prepare(self, feed: Mapping[str, np.ndarray]) -> None:
+        """Remember the shape; the memory of a full GPU ends at four rows."""
+        if self._full and len(feed["input_ids"]) > 4:
+            raise RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB. GPU 0 has ...")
+        self._prepared.add(feed["input_ids"].shape)
+
+    def graph_choices(self) -> tuple[bool, ...]:
+        """As it was told."""
+        return self._graphs
+
+    def device_times(self, feed: Mapping[str, np.ndarray], *, graph: bool) -> DeviceTimes:
+        """Half the time with a graph; enqueuing takes longer than the GPU without one."""
+        if feed["input_ids"].shape not in self._prepared:
+            raise AssertionError("a shape was timed that was not prepared")
+        rows = len(feed["input_ids"])
+        return DeviceTimes(gpu_ms=rows * (0.5 if graph else 1.0), enqueue_ms=rows * (0.05 if graph else 0.9))
+
+    def end_to_end_ms(self, feed: Mapping[str, np.ndarray], *, graph: bool) -> float:
+        """More than the GPU alone."""
+        return 2.0 * len(feed["input_ids"])
+
+    def device_memory(self) -> DeviceMemory | None:
+        """Fixed figures where there is a device."""
+        return DeviceMemory(weights=600, activations=300) if self._graphs else None
 
     def provenance(self) -> dict[str, str]:
         """Itself, and the thread variable that it sees."""

@@ -9,7 +9,6 @@ driver says that the process holds; where it cannot see processes, the growth of
 
 from __future__ import annotations
 
-import subprocess
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Final
@@ -17,7 +16,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from bench import feeds
+from bench import devices, feeds
 from bench.feeds import DATA, Point
 from bench.lanes import Lane
 from bench.probes import Subject
@@ -55,23 +54,6 @@ def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
     return made
 
 
-def _device_bytes(pid: int, device: str) -> tuple[int, bool] | None:
-    """Bytes that a process holds on a GPU (True), or that the whole device has in use (False)."""
-    if not device.startswith("cuda"):
-        return None
-    index = device.partition(":")[2] or "0"
-
-    def ask(query: str) -> list[list[str]]:
-        command = ["nvidia-smi", f"--id={index}", query, "--format=csv,noheader,nounits"]
-        done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=30)
-        return [line.split(", ") for line in done.stdout.splitlines() if line.strip()]
-
-    for process, used in ask("--query-compute-apps=pid,used_memory"):
-        if process == str(pid) and used.isdigit():
-            return int(used) * 2**20, True
-    return int(ask("--query-gpu=memory.used")[0][0]) * 2**20, False
-
-
 def _record(name: str, metric: str, value: float, base: float | None, notes: tuple[str, ...]) -> Measurement:
     return Measurement(
         probe="memory",
@@ -97,7 +79,7 @@ def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[
         said = fresh.memory()
         size = max(subject.bench.batch_sizes)
         note = f"batch {size}, the longest rows of the grid"
-        device = _device_bytes(fresh.opened.pid, lane.spec.device)
+        device = devices.held_bytes(lane.spec.device, fresh.opened.pid)
         empty = fresh.empty_bytes()  # closes the model: last
         found: dict[str, tuple[float, tuple[str, ...]]] = {
             "memory_peak_bytes": (said.peak, (note,)),

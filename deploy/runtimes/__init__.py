@@ -38,6 +38,34 @@ class TensorSpec:
     limits: tuple[tuple[int, int], ...] = ()
 
 
+@dataclass(frozen=True)
+class DeviceTimes:
+    """One run whose inputs lie on the device.
+
+    Attributes:
+        gpu_ms: between the device events around it.
+        enqueue_ms: that the host took to enqueue it.
+    """
+
+    gpu_ms: float
+    enqueue_ms: float
+
+
+@dataclass(frozen=True)
+class DeviceMemory:
+    """What a model holds of the device's memory, in bytes; None where the library does not tell.
+
+    Attributes:
+        weights: of the model.
+        activations: scratch and intermediate results.
+        reserved: by the library's allocator, where it keeps more than it uses.
+    """
+
+    weights: int | None
+    activations: int | None
+    reserved: int | None = None
+
+
 class Runner(abc.ABC):
     """An artifact opened in one runtime; use it as a context manager.
 
@@ -116,6 +144,33 @@ class Runner(abc.ABC):
     def provenance(self) -> dict[str, str]:
         """What really runs: provider, precision, library versions."""
 
+    def prepare(self, feed: Mapping[str, np.ndarray]) -> None:  # noqa: B027 - most have nothing to prepare
+        """Make ready for feeds of these shapes (allocate, capture), so that no timed run has to."""
+
+    def submit(self, feed: Mapping[str, np.ndarray]) -> None:
+        """Run without waiting for the outputs, where the runtime has a queue; ``sync`` waits for all."""
+        self.infer(feed)
+
+    def graph_choices(self) -> tuple[bool, ...]:
+        """How device events can time runs: without (False) and with (True) a CUDA graph; or not at all."""
+        return ()
+
+    def enqueue_waits(self, *, graph: bool) -> bool:
+        """Whether enqueuing waits for the device, so that its time is no cost of the host."""
+        return False
+
+    def device_times(self, feed: Mapping[str, np.ndarray], *, graph: bool) -> DeviceTimes:
+        """Time one run by device events, where ``graph_choices`` has that way."""
+        raise NotImplementedError(f"{type(self).__name__} has no device to time")
+
+    def end_to_end_ms(self, feed: Mapping[str, np.ndarray], *, graph: bool) -> float:
+        """Time one run from arrays to arrays on the host, where ``graph_choices`` has that way."""
+        raise NotImplementedError(f"{type(self).__name__} has no device to time")
+
+    def device_memory(self) -> DeviceMemory | None:
+        """What the model holds on the device; None on a CPU."""
+        return None
+
     def sync(self) -> None:  # noqa: B027 - a runtime without a queue has nothing to wait for
         """Wait until the device is idle."""
 
@@ -142,6 +197,14 @@ class Runner(abc.ABC):
             UserError: a name, dtype or shape that the model does not take, or a size beyond what was
                 exported; nothing was run.
         """
+        return self.run(self.checked(feed))
+
+    def checked(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """A feed whose names, types and shapes are those that the model takes, laid out contiguously.
+
+        Raises:
+            UserError: they are not.
+        """
         if not self._open:
             raise RuntimeError(f"{type(self).__name__} is not open: use it in a 'with' block")
         specs = {spec.name: spec for spec in self.inputs}
@@ -153,7 +216,7 @@ class Runner(abc.ABC):
             )
         for name, spec in specs.items():
             self._check(np.asarray(feed[name]), spec)
-        return self.run({name: np.ascontiguousarray(feed[name]) for name in specs})
+        return {name: np.ascontiguousarray(feed[name]) for name in specs}
 
     @staticmethod
     def _check(array: np.ndarray, spec: TensorSpec) -> None:

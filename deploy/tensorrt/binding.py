@@ -128,14 +128,22 @@ class Binding:
         cache = settings.get_timing_cache() if self.can.timing_cache else None
         return Compiled(plan, None if cache is None else bytes(cache.serialize()))
 
+    def deserialize(self, plan: bytes) -> tuple[Any, Any]:
+        """A runtime and the engine that it opened, on the current device; the engine is None where it cannot.
+
+        The runtime must live as long as its engine. ``said`` has the reason of a refusal.
+        """
+        trt = self.trt
+        runtime = trt.Runtime(self._logger)
+        return runtime, runtime.deserialize_cuda_engine(plan)
+
     def inspect(self, plan: bytes) -> str | None:
         """The inspector's JSON of an engine; None where TensorRT cannot open it here.
 
         Needs the GPU that the engine is for.
         """
         trt = self.trt
-        runtime = trt.Runtime(self._logger)
-        engine = runtime.deserialize_cuda_engine(plan)
+        _, engine = self.deserialize(plan)
         if engine is None:
             return None
         inspector = engine.create_engine_inspector()

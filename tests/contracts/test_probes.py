@@ -7,12 +7,16 @@ from collections.abc import Iterator
 from types import ModuleType
 from typing import Any, get_args
 
+import fake_nvml
 import numpy as np
 import pytest
 import tiny
 import tiny_bench
 
+from bench import devices
+from bench.devices import Watched
 from bench.lanes import Lane, LaneSpec, open_lanes
+from bench.nvml import Gpu
 from bench.probes import Subject
 from bench.record import Better, Measurement
 from compress import catalog
@@ -24,18 +28,27 @@ from compress.tasks import Head, Prediction
 METRICS = {
     "accuracy": {"accuracy", "macro_f1", "mcc"},
     "agreement": {"agreement"},
+    "device-energy": {"device_energy_per_row_mj"},
+    "device-memory": {
+        f"device_memory_{part}_bytes" for part in ("file", "weights", "activations", "process", "context")
+    },
+    "device-time": {
+        f"{part}_{figure}" for part in ("gpu", "enqueue", "e2e") for figure in ("p50_ms", "mean_ms", "min_ms")
+    },
     "latency": {"latency_p50_ms"},
     "load-time": {"load_time_s", "import_time_s"},
     "macs": {"macs", "parameters"},
-    "memory": {"memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
+    "memory": {"device_memory_peak_bytes", "memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
     "size": {"size_bytes", "weights_bytes"},
     "throughput": {"throughput_rows_per_s"},
 }
 OPTIONS: dict[str, dict[str, Any]] = {
+    "device-energy": {"windows": 2, "seconds": 0.01},
+    "device-time": {"warmup_ms": 0.1, "warmup_runs": 2},
     "latency": {"warmup_seconds": 0.05, "warmup_runs": 8},
     "throughput": {"windows": 2, "seconds": 0.01},
 }
-UNITS = {"ms", "s", "bytes", "share", "count", "per_s", "correlation"}
+UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation"}
 HEAD = Head("single_label", ("negative", "positive"))
 
 
@@ -46,8 +59,8 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Lane]]:
     two = tiny_bench.torch_artifact(folder / "two")
     one = tiny_bench.torch_artifact(folder / "one", layers=1)
     specs = [
-        LaneSpec("two", two, tiny_bench.FAKE, options={"work": 2}),
-        LaneSpec("one", one, tiny_bench.FAKE, options={"wrong": 0.2}),
+        LaneSpec("two", two, tiny_bench.FAKE, options={"work": 2, "graphs": [False]}),
+        LaneSpec("one", one, tiny_bench.FAKE, options={"wrong": 0.2, "graphs": [False]}),
     ]
     with open_lanes(specs) as opened:
         yield opened
@@ -77,7 +90,10 @@ def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]
     """What every probe yields; those that want fresh processes first, as in a run."""
     entries = {name: probe(name) for name in catalog.names("probe")}
     order = sorted(entries, key=lambda name: not entries[name][0].FRESH)
-    return {name: entries[name][0].measure(lanes, subject, entries[name][1]) for name in order}
+    with pytest.MonkeyPatch.context() as patch:
+        gpu = Gpu("GPU-1", fake_nvml.Library(processes=False, grows=1000))
+        patch.setattr(devices, "at", lambda device: Watched(gpu, 100))
+        return {name: entries[name][0].measure(lanes, subject, entries[name][1]) for name in order}
 
 
 def find(measured: dict[str, list[Measurement]], name: str, candidate: str, metric: str) -> Measurement:
@@ -139,6 +155,21 @@ def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Mea
             assert one.ratio in {None, 1.0}
             assert one.difference in {None, 0.0}
             assert one.ratio is not None or one.difference is not None
+
+
+def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measurement]]) -> None:
+    """At every point: the GPU's, the host's and the whole, as the runner gave them, and the flag."""
+    for rows in (1, 4):
+        found = {
+            one.metric: one
+            for one in measured["device-time"]
+            if one.candidate == "one" and one.conditions == {"batch_size": rows, "length": 9, "graph": "no"}
+        }
+        gpu, enqueue, whole = (found[f"{part}_p50_ms"] for part in ("gpu", "enqueue", "e2e"))
+        assert (gpu.value, enqueue.value, whole.value) == (rows * 1.0, rows * 0.9, rows * 2.0)
+        assert len(gpu.samples) == 6
+        assert any(note.startswith("host_bound: enqueuing takes 0.90") for note in gpu.notes)
+        assert "gpu: 6 runs, coefficient of variation 0.0 %" in gpu.notes
 
 
 @pytest.mark.parametrize("name", ["latency", "throughput"])

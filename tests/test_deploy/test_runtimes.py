@@ -42,10 +42,12 @@ def test_bf16_is_near_and_says_so(source: Artifact) -> None:
 
 def test_unknown_values_of_options_are_refused(source: Artifact) -> None:
     """The message lists what there is."""
-    with pytest.raises(UserError, match=r"no mode 'fast'\. Allowed: eager, compiled"):
+    with pytest.raises(UserError, match=r"no mode 'fast'\. Allowed: eager, compiled, graph"):
         runner(source, "pytorch", mode="fast")
-    with pytest.raises(UserError, match=r"no precision 'fp16'\. Allowed: fp32, bf16"):
-        runner(source, "pytorch", precision="fp16")
+    with pytest.raises(UserError, match=r"no precision 'fp8'\. Allowed: fp32, tf32, bf16, fp16"):
+        runner(source, "pytorch", precision="fp8")
+    with pytest.raises(UserError, match=r"no attention 'flash'\. Allowed: sdpa, eager"):
+        runner(source, "pytorch", attention="flash")
 
 
 def test_compiling_needs_a_compiler(source: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -116,8 +118,10 @@ def test_heavy_nodes_on_another_provider_are_found() -> None:
         ("CPUExecutionProvider", "Gather", "b"),
         ("CPUExecutionProvider", "Gemm", "c"),
     ]
-    assert session.misplaced(placed, "CUDAExecutionProvider") == ["c"]
-    assert session.misplaced(placed[:2], "CUDAExecutionProvider") == []
+    assert session.misplaced(placed, ["CUDAExecutionProvider"]) == ["c"]
+    assert session.misplaced(placed[:2], ["CUDAExecutionProvider"]) == []
+    both = [session.TENSORRT, "CPUExecutionProvider"]
+    assert session.misplaced(placed, both) == ["a"]
 
 
 def test_placement_is_what_the_session_recorded(source: Artifact, tmp_path: Path) -> None:
@@ -147,15 +151,6 @@ def test_a_provider_that_falls_back_is_an_error(
     monkeypatch.setattr(session.onnxruntime(), "InferenceSession", FallsBack)
     with pytest.raises(UserError, match="opened the graph on CPUExecutionProvider"):
         session.open_session(exported.file("model.onnx"), "cuda", 1)
-
-
-def test_a_device_is_fed_through_io_binding(source: Artifact, tmp_path: Path) -> None:
-    """The path for devices, driven on the CPU: inputs and outputs are bound by name, outputs come back."""
-    exported = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(8)).artifact
-    with runner(exported, threads=1) as opened:
-        wanted = opened.infer(FEED)["logits"].copy()
-        opened.device = "cuda"
-        np.testing.assert_array_equal(opened.infer(FEED)["logits"], wanted)
 
 
 def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,0 +1,166 @@
+"""The door to NVML: what the driver says of one GPU. It only reads; clocks and limits are never set.
+
+What a GPU or a driver does not tell is None: MIG slices know no power, older cards no energy counter, and
+containers often no processes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from compress import environment
+
+# Why the clocks are what they are, from nvml.h. Being idle, and clocks that somebody chose, slow nothing down
+# in the course of a run.
+_SLOWDOWNS = {
+    0x4: "power cap",
+    0x8: "hardware slowdown",
+    0x10: "sync boost",
+    0x20: "software thermal slowdown",
+    0x40: "hardware thermal slowdown",
+    0x80: "power brake",
+}
+
+
+@dataclass(frozen=True)
+class Process:
+    """A process that computes on the GPU, and the bytes that it holds where the driver says so."""
+
+    pid: int
+    bytes: int | None
+
+
+@dataclass(frozen=True)
+class State:
+    """A GPU at one moment.
+
+    Attributes:
+        sm_clock_mhz: of the multiprocessors.
+        memory_clock_mhz: of the memory.
+        temperature_c: of the chip.
+        power_w: that it draws.
+        slowdowns: reasons for which its clocks are lowered.
+        utilization: share of the last moments in which a kernel ran.
+        used_bytes: of its memory, by everybody.
+        free_bytes: of its memory.
+        processes: that compute on it; empty also where the driver shows none.
+    """
+
+    sm_clock_mhz: int | None
+    memory_clock_mhz: int | None
+    temperature_c: int | None
+    power_w: float | None
+    slowdowns: tuple[str, ...]
+    utilization: float | None
+    used_bytes: int
+    free_bytes: int
+    processes: tuple[Process, ...]
+
+    def as_json(self) -> dict[str, Any]:
+        """As a report records it."""
+        found = asdict(self)
+        return {**found, "slowdowns": list(self.slowdowns), "processes": list(found["processes"])}
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What does not change: name, identity, driver, the newest CUDA that it runs, and memory."""
+
+    name: str
+    uuid: str
+    driver: str
+    cuda: str
+    memory_bytes: int
+
+    def as_json(self) -> dict[str, Any]:
+        """As a report records it."""
+        return asdict(self)
+
+
+class Gpu:
+    """One GPU, by the identity that CUDA gives it (its number differs between the two)."""
+
+    def __init__(self, uuid: str, library: Any = None) -> None:
+        """Open it.
+
+        Args:
+            uuid: ``GPU-...``.
+            library: the module ``pynvml``; imported when None.
+
+        Raises:
+            MissingPiece: the library is not installed.
+        """
+        self._nvml = library or environment.require("pynvml", extra="gpu", purpose="to read the GPU's state")
+        self._nvml.nvmlInit()
+        self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        self._uuid = uuid
+
+    def _ask(self, name: str, *given: Any) -> Any:
+        """The answer of one function; None where this GPU, driver or library does not have it."""
+        function: Callable[..., Any] | None = getattr(self._nvml, name, None)
+        if function is None:
+            return None
+        try:
+            return function(self._handle, *given)
+        except self._nvml.NVMLError:
+            return None
+
+    def facts(self) -> Facts:
+        """Name, driver and memory."""
+        cuda = self._nvml.nvmlSystemGetCudaDriverVersion()
+        return Facts(
+            name=_text(self._nvml.nvmlDeviceGetName(self._handle)),
+            uuid=self._uuid,
+            driver=_text(self._nvml.nvmlSystemGetDriverVersion()),
+            cuda=f"{cuda // 1000}.{cuda % 1000 // 10}",
+            memory_bytes=int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).total),
+        )
+
+    def state(self) -> State:
+        """Clocks, temperature, power, slowdowns, memory and processes now."""
+        nvml = self._nvml
+        memory = nvml.nvmlDeviceGetMemoryInfo(self._handle)
+        power = self._ask("nvmlDeviceGetPowerUsage")
+        busy = self._ask("nvmlDeviceGetUtilizationRates")
+        reasons = self._ask("nvmlDeviceGetCurrentClocksEventReasons")
+        if reasons is None:  # the name before driver 535
+            reasons = self._ask("nvmlDeviceGetCurrentClocksThrottleReasons")
+        return State(
+            sm_clock_mhz=self._ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_SM),
+            memory_clock_mhz=self._ask("nvmlDeviceGetClockInfo", nvml.NVML_CLOCK_MEM),
+            temperature_c=self._ask("nvmlDeviceGetTemperature", nvml.NVML_TEMPERATURE_GPU),
+            power_w=None if power is None else power / 1000,
+            slowdowns=tuple(text for bit, text in _SLOWDOWNS.items() if (reasons or 0) & bit),
+            utilization=None if busy is None else busy.gpu / 100,
+            used_bytes=int(memory.used),
+            free_bytes=int(memory.free),
+            processes=self.processes(),
+        )
+
+    def processes(self) -> tuple[Process, ...]:
+        """Every process that has a context on it, as far as the driver shows."""
+        found = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
+        return tuple(Process(int(one.pid), _bytes(one.usedGpuMemory)) for one in found)
+
+    def process_bytes(self, pid: int) -> int | None:
+        """Bytes that a process holds; None where the driver does not show it."""
+        return next((one.bytes for one in self.processes() if one.pid == pid), None)
+
+    def used_bytes(self) -> int:
+        """Bytes in use, by everybody."""
+        return int(self._nvml.nvmlDeviceGetMemoryInfo(self._handle).used)
+
+    def energy_mj(self) -> int | None:
+        """Millijoules since the driver was loaded; None where there is no counter."""
+        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if found is None else int(found)
+
+
+def _text(found: str | bytes) -> str:
+    return found.decode() if isinstance(found, bytes) else found
+
+
+def _bytes(found: Any) -> int | None:
+    return None if found is None else int(found)

@@ -1,0 +1,108 @@
+"""Energy of a request on the GPU: the driver's counter before and after runs that follow each other.
+
+The counter is the whole board's, idle power included, and so is the figure: it is what a busy GPU takes for a
+row. Candidates take turns, window by window; a window is long against the counter's step (about 0.1 s).
+A GPU without the counter (before Volta) has no figure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import devices, feeds, stats
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "mJ"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = False
+
+_FEEDS = 64
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        windows: that each candidate gets at each point.
+        seconds: length of a window.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: int = Field(default=3, ge=2)
+    seconds: float = Field(default=2.0, gt=0)
+
+
+def summarize(
+    name: str,
+    spent: dict[str, np.ndarray],
+    baseline: str,
+    conditions: dict[str, int | str],
+    draws: np.ndarray,
+) -> Measurement:
+    """The figure of one candidate: median over windows, ratio by window.
+
+    Args:
+        name: of the candidate.
+        spent: candidate -> millijoules a row, [windows].
+        baseline: of the ratio; there may be none of it.
+        conditions: stated with the figure.
+        draws: resamples of windows.
+    """
+    own = spent[name][:, None]
+    ratio = ratio_interval = None
+    if baseline in spent and (spent[baseline] > 0).all():
+        ratio, ratio_interval = stats.ratio_of_medians(own, spent[baseline][:, None], draws)
+    return Measurement(
+        probe="device_energy",
+        candidate=name,
+        metric="device_energy_per_row_mj",
+        value=float(np.median(own)),
+        unit=UNIT,
+        better=BETTER,
+        interval=stats.percentile_interval(own, 50, draws),
+        ratio=ratio,
+        ratio_interval=ratio_interval,
+        conditions=conditions,
+        samples=tuple(float(x) for x in own.ravel()),
+        notes=("of the whole board, idle power included",),
+    )
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Millijoules a row of every candidate that runs on a GPU with an energy counter."""
+    able = [lane for lane in lanes if lane.opened.graph_choices]
+    watched = devices.find(able[0].spec.device) if able else None
+    if watched is None or watched.gpu.energy_mj() is None:
+        return []
+    generator = np.random.default_rng([subject.seed, 10])
+    draws = stats.resample_rounds(config.windows, generator)
+    found = []
+    for point in feeds.points(subject):
+        key = f"device energy {point}"
+        for lane in able:
+            lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
+        taken: dict[str, list[float]] = {lane.name: [] for lane in able}
+        with log.progress(f"GPU energy: {point}", config.windows) as bar:
+            for _ in range(config.windows):
+                for which in generator.permutation(len(able)):
+                    lane = able[int(which)]
+                    before = watched.gpu.energy_mj() or 0
+                    rows, _ = lane.flow(key, config.seconds)
+                    taken[lane.name].append(((watched.gpu.energy_mj() or 0) - before) / rows)
+                bar.advance()
+        spent = {name: np.array(values) for name, values in taken.items()}
+        for lane in able:
+            lane.drop(key)
+            found.append(summarize(lane.name, spent, subject.baseline, point.conditions, draws))
+    return found

@@ -1,0 +1,101 @@
+"""A model's memory on the GPU, as four figures that are not added up: file, weights, activations, process.
+
+``file`` is what lies on disk. ``weights`` and ``activations`` are what the runtime says that the opened model
+holds (``reserved``: what its allocator keeps beyond use). ``process`` is what the driver says that a fresh
+process held after the heaviest feeds of the grid, less what a process with an empty CUDA context holds,
+which is ``context`` and shown. Where the driver shows no processes, the growth of the whole device stands for
+the process's own figure, and a note says so.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+from pydantic import BaseModel, ConfigDict
+
+from bench import devices
+from bench.devices import Watched
+from bench.lanes import Lane
+from bench.probes import Subject
+from bench.probes.memory import heaviest
+from bench.probes.size import weights_bytes
+from bench.record import Measurement
+from compress import log
+
+UNIT = "bytes"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = True
+
+_RUNS = 4
+_STATED = ("weights", "activations", "reserved")
+
+
+class Config(BaseModel):
+    """There is nothing to choose."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+def parts(file: int, stated: dict[str, int | None], held: int | None, context: int | None) -> dict[str, int]:
+    """The figures of one candidate that are known, by part.
+
+    Args:
+        file: bytes on disk.
+        stated: what the runtime says.
+        held: what the process held, its context included.
+        context: what an empty context holds.
+    """
+    found = {"file": file}
+    found |= {part: size for part in _STATED if (size := stated.get(part)) is not None}
+    if held is not None and context is not None:
+        found |= {"process": max(0, held - context), "context": context}
+    return found
+
+
+def _measure_lane(lane: Lane, subject: Subject, watched: Watched | None) -> tuple[dict[str, int], list[str]]:
+    """The figures of one candidate in a process of its own, and what a reader must know."""
+    before = watched.gpu.used_bytes() if watched else None
+    with Lane(lane.spec) as fresh:
+        work = heaviest(fresh, subject)
+        fresh.keep("device memory", work)
+        for index in range(len(work)):
+            fresh.turn("device memory", [index] * _RUNS)
+        stated = fresh.device_memory()
+        held = devices.held_bytes(lane.spec.device, fresh.opened.pid, before)
+    notes = [f"batch {max(subject.bench.batch_sizes)}, the longest rows of the grid"]
+    if held is None:
+        notes.append("the process's own figure is not known: nvidia-ml-py is not installed")
+    elif not held[1]:
+        notes.append("process: the growth of the whole device, whose driver shows no processes here")
+    context = watched.context_bytes if watched else None
+    return parts(weights_bytes(lane.spec.artifact), stated, held[0] if held else None, context), notes
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """``device_memory_*_bytes`` of every candidate that runs on a GPU."""
+    able = [lane for lane in lanes if lane.opened.graph_choices]
+    if not able:
+        return []
+    taken = {}
+    watched = devices.find(able[0].spec.device)
+    with log.progress("GPU memory", len(able)) as bar:
+        for lane in able:
+            taken[lane.name] = _measure_lane(lane, subject, watched)
+            bar.advance(1, lane.name)
+    base = taken.get(subject.baseline, ({}, []))[0]
+    return [
+        Measurement(
+            probe="device_memory",
+            candidate=name,
+            metric=f"device_memory_{part}_bytes",
+            value=float(size),
+            unit=UNIT,
+            better=BETTER,
+            ratio=size / base[part] if base.get(part) else None,
+            notes=tuple(notes),
+        )
+        for name, (found, notes) in taken.items()
+        for part, size in found.items()
+    ]

@@ -1,0 +1,233 @@
+"""Time on the GPU: between device events, of enqueuing on the host, and from end to end; never mixed.
+
+``gpu_*_ms`` is one run between two events on its idle stream, inputs on the device (the launch of the first
+kernel is in it). ``enqueue_*_ms`` is what the host took to enqueue the same runs. ``e2e_*_ms`` is from arrays
+to arrays: pinned copies, run, and one wait. Each is measured with and without a CUDA graph where the runtime
+has one (the condition ``graph``).
+Candidates take turns as for ``latency``. Two flags are trtexec's (NVIDIA's sampleReporting.cpp):
+``host_bound`` where enqueuing takes more than 0.8 of the GPU's time, so that the GPU waits for the host;
+``unstable`` where the coefficient of variation is above 2.5 %.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import devices, feeds, stats
+from bench.feeds import Point
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "ms"
+BETTER: Final = "lower"
+DEFAULT = True
+FRESH = False
+
+HOST_BOUND = 0.8
+UNSTABLE = 0.025
+PARTS = ("gpu", "enqueue", "e2e")
+_PERCENTILES = (50.0, 90.0, 95.0, 99.0)
+_SETTLE = 2
+_WINDOW = 10
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        warmup_ms: of GPU time before anything is counted.
+        warmup_runs: and at least this many runs.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    warmup_ms: float = Field(default=200.0, gt=0)
+    warmup_runs: int = Field(default=20, ge=1)
+
+
+@dataclass(frozen=True)
+class Timed:
+    """Timings of one candidate at one point, with or without a graph.
+
+    Attributes:
+        samples: part -> milliseconds, [rounds, runs].
+        notes: what a reader must know of them.
+    """
+
+    samples: dict[str, np.ndarray]
+    notes: tuple[str, ...]
+
+
+def variation(samples: np.ndarray) -> float:
+    """The coefficient of variation: standard deviation over mean."""
+    return float(samples.std() / samples.mean())
+
+
+def flags(samples: Mapping[str, np.ndarray], *, waits: bool) -> list[str]:
+    """What the timings say of themselves.
+
+    Args:
+        samples: part -> milliseconds.
+        waits: whether enqueuing waits for the device, so that its time is no cost of the host.
+    """
+    found = []
+    gpu, enqueue = np.median(samples["gpu"]), np.median(samples["enqueue"])
+    if waits:
+        found.append(
+            "the runtime waits for the device inside a graph's replay: its enqueue time holds the GPU's, and "
+            "its GPU time the way back to the host"
+        )
+    elif enqueue > HOST_BOUND * gpu:
+        found.append(
+            f"host_bound: enqueuing takes {enqueue / gpu:.2f} of the GPU's time: the GPU waits for the host"
+        )
+    spread = variation(samples["gpu"])
+    if spread > UNSTABLE:
+        found.append(f"unstable: the GPU's time varies by {100 * spread:.1f} % (coefficient of variation)")
+    return found
+
+
+def figures(
+    name: str,
+    timed: Mapping[str, Timed],
+    baseline: str,
+    conditions: dict[str, int | str],
+    draws: np.ndarray,
+) -> list[Measurement]:
+    """Percentiles, mean and least of each part, with ratios to the baseline's.
+
+    Args:
+        name: of the candidate.
+        timed: candidate -> its timings, at the same point and in the same way.
+        baseline: of ratios; there may be none of it.
+        conditions: stated with the figures.
+        draws: resamples of rounds.
+    """
+    own, base = timed[name], timed.get(baseline)
+    found = []
+    for part in PARTS:
+        samples = own.samples[part]
+
+        other = None if base is None else base.samples[part]
+        for q in _PERCENTILES:
+            if not stats.supported(samples.size, q):
+                continue
+            ratio = ratio_interval = None
+            if other is not None:
+                form = stats.ratio_of_medians if q == 50 else partial(stats.ratio_of_percentiles, q=q)
+                ratio, ratio_interval = form(samples, other, draws=draws)
+            counted = (
+                f"{part}: {samples.size} runs, coefficient of variation {100 * variation(samples):.1f} %"
+            )
+            found.append(
+                Measurement(
+                    probe="device_time",
+                    candidate=name,
+                    metric=f"{part}_p{q:.0f}_ms",
+                    value=stats.percentile(samples, q),
+                    unit=UNIT,
+                    better=BETTER,
+                    interval=stats.percentile_interval(samples, q, draws),
+                    ratio=ratio,
+                    ratio_interval=ratio_interval,
+                    conditions=conditions,
+                    samples=tuple(float(x) for x in samples.ravel()) if q == 50 else (),
+                    notes=(*own.notes, counted) if q == 50 else (),
+                )
+            )
+        for figure, take in (("mean", np.mean), ("min", np.min)):
+            value = float(take(samples))
+            found.append(
+                Measurement(
+                    probe="device_time",
+                    candidate=name,
+                    metric=f"{part}_{figure}_ms",
+                    value=value,
+                    unit=UNIT,
+                    better=BETTER,
+                    ratio=None if other is None else value / float(take(other)),
+                    conditions=conditions,
+                )
+            )
+    return found
+
+
+def warm_up(lane: Lane, key: str, count: int, config: Config, *, graph: bool) -> None:
+    """Run until the GPU has worked for long enough for its clocks to rise."""
+    spent, runs = 0.0, 0
+    while spent < config.warmup_ms or runs < config.warmup_runs:
+        taken = lane.device_turn(key, [(runs + i) % count for i in range(_WINDOW)], graph=graph)
+        spent += float(taken.gpu.sum() + taken.e2e.sum())
+        runs += _WINDOW
+
+
+def time_point(
+    lanes: Sequence[Lane], subject: Subject, point: Point, config: Config, *, graph: bool
+) -> dict[str, Timed]:
+    """Interleaved timings, in one way, of all candidates that have it."""
+    rounds, runs = subject.bench.rounds, subject.bench.runs
+    key = f"device time {point}"
+    counts: dict[str, int] = {}
+    notes: dict[str, list[str]] = {}
+    for lane in lanes:
+        made = feeds.at(lane, subject, point, rounds * runs)
+        lane.keep(key, made.arrays)
+        counts[lane.name] = len(made.arrays)
+        said = made.note()
+        notes[lane.name] = [said] if said else []
+        warm_up(lane, key, len(made.arrays), config, graph=graph)
+    watched = devices.find(lanes[0].spec.device)
+    before = watched.gpu.state() if watched else None
+    generator = np.random.default_rng([subject.seed, 8, point.batch_size, int(graph)])
+    taken: dict[str, dict[str, list[np.ndarray]]] = {
+        lane.name: {part: [] for part in PARTS} for lane in lanes
+    }
+    waits: dict[str, bool] = {}
+    title = f"GPU time{' with graph' if graph else ''}: {point}"
+    with log.progress(title, rounds) as bar:
+        for number in range(rounds):
+            for which in generator.permutation(len(lanes)):
+                lane = lanes[int(which)]
+                order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
+                turn = lane.device_turn(key, order, settle=order[:1] * _SETTLE, graph=graph)
+                waits[lane.name] = turn.waits
+                for part in PARTS:
+                    taken[lane.name][part].append(getattr(turn, part))
+            bar.advance()
+    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else []
+    done = {}
+    for lane in lanes:
+        lane.drop(key)
+        samples = {part: np.stack(rows) for part, rows in taken[lane.name].items()}
+        said_all = (*notes[lane.name], *flags(samples, waits=waits[lane.name]), *moved)
+        done[lane.name] = Timed(samples, said_all)
+    return done
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """GPU, enqueue and end-to-end times in ms, at every point, with and without a graph.
+
+    Candidates whose runtime cannot be timed by device events (on a CPU: all) have none.
+    """
+    draws = stats.resample_rounds(subject.bench.rounds, np.random.default_rng([subject.seed, 9]))
+    found = []
+    for point in feeds.points(subject):
+        for graph in (False, True):
+            able = [lane for lane in lanes if graph in lane.opened.graph_choices]
+            if not able:
+                continue
+            timed = time_point(able, subject, point, config, graph=graph)
+            conditions: dict[str, int | str] = {**point.conditions, "graph": "yes" if graph else "no"}
+            for lane in able:
+                found += figures(lane.name, timed, subject.baseline, conditions, draws)
+    return found

@@ -1,0 +1,121 @@
+"""Which shared libraries the installed GPU packages want, read from their files, and which of them load.
+
+A wheel names the libraries that it wants, with their major version, in its own binaries (the ``NEEDED``
+entries of an ELF file). That decides what works together; the metadata of distributions does not say it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import importlib
+import importlib.util
+import io
+import re
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+# Owner, as messages call it -> package, and the files in it whose wishes count.
+_FILES: dict[str, tuple[str, str]] = {
+    "ONNX Runtime's CUDA provider": ("onnxruntime", "capi/libonnxruntime_providers_cuda.so"),
+    "ONNX Runtime's TensorRT provider": ("onnxruntime", "capi/libonnxruntime_providers_tensorrt.so"),
+    "tensorrt": ("tensorrt_bindings", "*.so"),
+    "tensorrt 8": ("tensorrt", "*.so"),
+    "tensorrt-rtx": ("tensorrt_rtx_bindings", "*.so"),
+}
+_OF_NVIDIA = re.compile(r"^lib(cuda|cudart|cublas|cublasLt|cudnn\w*|curand|cufft|nv\w+|tensorrt\w*)\.so")
+_MAPS = Path("/proc/self/maps")
+
+
+def needed(path: Path) -> tuple[str, ...]:
+    """The libraries that a binary wants, as its ``NEEDED`` entries name them.
+
+    Raises:
+        ValueError: it is no ELF file, or a damaged one.
+    """
+    from elftools.common.exceptions import ELFError
+    from elftools.elf.dynamic import DynamicSection
+    from elftools.elf.elffile import ELFFile
+
+    try:
+        with path.open("rb") as stream:
+            for section in ELFFile(stream).iter_sections():
+                if isinstance(section, DynamicSection):
+                    return tuple(tag.needed for tag in section.iter_tags("DT_NEEDED"))
+    except (ELFError, OSError) as cause:
+        raise ValueError(f"{path} cannot be read as an ELF file: {cause}") from cause
+    return ()
+
+
+def wishes(files: Iterable[Path]) -> list[str]:
+    """NVIDIA's libraries among those that some binaries want, each once."""
+    found: dict[str, None] = {}
+    for file in files:
+        with contextlib.suppress(
+            ValueError
+        ):  # a damaged wheel shows when it is loaded, which is tried as well
+            found |= dict.fromkeys(name for name in needed(file) if _OF_NVIDIA.match(name))
+    return list(found)
+
+
+def wanted() -> dict[str, list[str]]:
+    """Owner -> the libraries of NVIDIA that it wants, for every owner that is installed."""
+    found = {}
+    for owner, (package, pattern) in _FILES.items():
+        spec = importlib.util.find_spec(package)
+        folders = list(spec.submodule_search_locations or ()) if spec else []
+        names = wishes(sorted(path for folder in folders for path in Path(folder).glob(pattern)))
+        if names:
+            found[owner] = names
+    return found
+
+
+def load(names: Iterable[str]) -> dict[str, str | None]:
+    """Name -> the file that the loader took for it; None where it does not load."""
+    found: dict[str, str | None] = {}
+    for name in names:
+        try:
+            ctypes.CDLL(name)
+        except OSError:
+            found[name] = None
+        else:
+            found[name] = _loaded(name)
+    return found
+
+
+def _loaded(name: str) -> str:
+    """The file of a library that is in this process."""
+    if not _MAPS.is_file():
+        return name
+    mapped = {line.split(maxsplit=5)[5] for line in _MAPS.read_text().splitlines() if line.count("/")}
+    return next((path for path in sorted(mapped) if Path(path).name.startswith(name)), name)
+
+
+def major(name: str) -> int | None:
+    """The major version in a library's name: 10 of ``libnvinfer.so.10``."""
+    found = re.search(r"\.so\.(\d+)", name)
+    return int(found[1]) if found else None
+
+
+def first(names: Sequence[str], stem: str) -> str | None:
+    """The first of some names that is a library's, such as ``libnvinfer``."""
+    return next((name for name in names if name.split(".so")[0] == stem), None)
+
+
+def examine() -> dict[str, Any]:
+    """What is wanted and what loads, after the packages have brought in what they carry themselves.
+
+    Returns:
+        ``{"wanted": owner -> names, "found": name -> file or None}``.
+    """
+    asked = wanted()
+    if asked:
+        # PyTorch and TensorRT load the libraries of their own wheels, ONNX Runtime on request.
+        for module in ("torch", "tensorrt", "onnxruntime"):
+            with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
+                loaded = importlib.import_module(module)
+                if hasattr(loaded, "preload_dlls"):
+                    loaded.preload_dlls()
+    names = dict.fromkeys(name for each in asked.values() for name in each)
+    return {"wanted": asked, "found": load(names)}

@@ -1,0 +1,277 @@
+"""TensorRT engines, run natively: fixed buffers, pinned transfers, one CUDA graph for each profile and shape.
+
+Every set of input shapes gets an execution context of its own, with its profile, shapes and addresses set
+once: a captured graph stays valid only as long as its context keeps them. The contexts of one stream share
+one block of scratch memory, since they never run at the same time. What an engine takes (names, types,
+profiles) is read from the engine; its passport and checksum are compared before it is deserialized.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import torch
+
+from compress import catalog, environment
+from compress.errors import UserError
+from compress.model import checkpoint
+from deploy.device import Device, Stream, Tensors
+from deploy.queue import Queue, Shapes, Work
+from deploy.runtimes import DeviceMemory, TensorSpec
+from deploy.runtimes._queued import Queued
+from deploy.tensorrt import binding, gpu, profiles
+from deploy.tensorrt import engine as reading
+from deploy.tensorrt import passport as passports
+
+
+class Runner(Queued):
+    """An engine in TensorRT.
+
+    Arrays are int64 and float32 at the border, whatever the engine's own types are: TensorRT 8 turns the
+    token ids of a graph into INT32, and an engine may take or give FP16.
+
+    Options:
+        graph: replay a CUDA graph for each set of shapes (default), or enqueue every kernel anew.
+        contexts: streams, with contexts and scratch memory of their own, that ``submit`` takes in turns.
+    """
+
+    ACCEPTS = frozenset({"tensorrt"})
+
+    @classmethod
+    def unavailable(cls, device: str = "cpu") -> str | None:
+        """Why TensorRT cannot run on that device here."""
+        if device == "cpu":
+            return "TensorRT engines run on NVIDIA GPUs: use --device cuda, or the ONNX artifact on the CPU"
+        try:
+            environment.resolve_device(device)
+        except UserError as reason:
+            return str(reason)
+        return None
+
+    def configure(self, *, graph: bool = True, contexts: int = 1, **options: object) -> None:
+        """Take graph and contexts.
+
+        Raises:
+            UserError: not a number of contexts.
+        """
+        super().configure(**options)
+        if not isinstance(contexts, int) or contexts < 1:
+            raise UserError(f"runtime 'trt': contexts={contexts}; give a number of 1 or more")
+        self._graph, self._contexts = bool(graph), contexts
+
+    def open(self) -> None:
+        """Check the passport, deserialize, and read what the engine takes.
+
+        Raises:
+            UserError: it was built for another GPU or TensorRT, or there is too little memory.
+            ArtifactError: it was changed.
+        """
+        self._passport = passports.read(self.artifact)
+        self._device = Device(self.device)
+        reason = passports.check(self._passport, binding.here(self._passport.flavor, self._device.name))
+        if reason is None and self._passport.options.strip_plan:
+            reason = (
+                "the engine was built without its weights (strip_plan), and nothing here puts them back: "
+                "build it without that option"
+            )
+        if reason:
+            raise UserError(f"{self.artifact.path}: {reason}")
+        self._library = binding.load(self._passport.flavor)
+        content = passports.engine(self.artifact, self._passport)
+        gpu.claim(self._device.name)
+        try:
+            with self._device.current():
+                self._deserialize(content)
+        except BaseException:
+            self.close()
+            raise
+
+    def _deserialize(self, content: bytes) -> None:
+        free, total = self._device.memory()
+        self._runtime, engine = self._library.deserialize(content)
+        if engine is None:
+            said = self._library.said[-1] if self._library.said else "it gave no reason"
+            raise UserError(
+                f"{self.artifact.path}: {self._library.can.name} cannot open the engine ({said}); build it "
+                f"again: {self._passport.command()}"
+            )
+        self._engine = engine
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        inputs = [one for one in names if engine.get_tensor_mode(one).name == "INPUT"]
+        self._types = {one: reading.dtype(engine, one) for one in names}
+        self._profiles = tuple(
+            reading.profile(engine, inputs, index) for index in range(engine.num_optimization_profiles)
+        )
+        self._inputs = tuple(self._input(one) for one in inputs)
+        self._outputs = tuple(self._output(one) for one in names if one not in inputs)
+        self._scratch_bytes = reading.scratch(engine)
+        reason = reading.memory_refusal(
+            self._passport.engine_bytes,
+            [reading.scratch(engine, index) for index in range(len(self._profiles))],
+            [str(one) for one in self._passport.profiles],
+            contexts=self._contexts,
+            free=free,
+            total=total,
+        )
+        if reason:
+            raise UserError(f"{self.artifact.path}: {reason}")
+        self._scratch: dict[int, torch.Tensor] = {}
+        self._queue = Queue(self._device, self._work, streams=self._contexts)
+
+    def close(self) -> None:
+        """Let go of graphs and contexts, then of the engine, then of the device."""
+        self.close_queue()
+        self._scratch = {}
+        self._engine = self._runtime = None
+        self._device.release()
+        gpu.release(self._device.name)
+
+    @property
+    def inputs(self) -> tuple[TensorSpec, ...]:
+        """The engine's inputs, with the largest sizes of its profiles."""
+        return self._inputs
+
+    @property
+    def outputs(self) -> tuple[TensorSpec, ...]:
+        """The engine's outputs."""
+        return self._outputs
+
+    def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run in the profile that pads least; outputs in the feed's own sizes."""
+        fitted = self.fitted(feed)
+        found = self.queue.run(fitted)
+        return found if fitted is feed else self._cut(found, feed)
+
+    def fitted(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """The feed, padded with zeros up to its profile's smallest sizes where it is below them.
+
+        Raises:
+            UserError: it is outside every profile.
+        """
+        shapes = {name: array.shape for name, array in feed.items()}
+        found = profiles.select(self._profiles, shapes, self._passport.command())
+        if found.shapes == shapes:
+            return feed
+        padded = {}
+        for name, array in feed.items():
+            padded[name] = np.zeros(found.shapes[name], array.dtype)
+            padded[name][tuple(slice(size) for size in array.shape)] = array
+        return padded
+
+    def _cut(self, found: dict[str, np.ndarray], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Outputs without what belongs to padding."""
+        task = catalog.load("task", self.artifact.task)
+        config = checkpoint.read_config(self.artifact.path)
+        spec = task.export_spec(config, task.load_processor(self.artifact.path), task.head_of(config))
+        sizes = {
+            symbol: feed[name].shape[axis]
+            for name, axes in spec.inputs.items()
+            for axis, symbol in axes.items()
+        }
+        return {
+            name: array[
+                tuple(
+                    slice(sizes[spec.outputs[name][axis]]) if axis in spec.outputs[name] else slice(None)
+                    for axis in range(array.ndim)
+                )
+            ]
+            for name, array in found.items()
+        }
+
+    def _work(self, shapes: Shapes, number: int, stream: Stream) -> Work:
+        """A context with its profile, shapes and addresses, and, where wanted, the graph of one run."""
+        handle = stream.cuda_stream
+        context = self._context(number)
+        index = profiles.select(self._profiles, shapes).index
+        self._must(context.set_optimization_profile_async(index, handle), f"profile {index}")
+        stream.synchronize()
+        inputs: Tensors = {}
+        for name, shape in shapes.items():
+            self._must(context.set_input_shape(name, shape), f"shape {shape} of input '{name}'")
+            inputs[name] = self._device.empty(shape, self._types[name]).zero_()
+        unknown = list(context.infer_shapes())
+        outputs = {
+            one.name: self._device.empty(
+                self._known(one.name, context.get_tensor_shape(one.name), unknown), self._types[one.name]
+            )
+            for one in self._outputs
+        }
+        for name, buffer in (*inputs.items(), *outputs.items()):
+            self._must(context.set_tensor_address(name, buffer.data_ptr()), f"the address of '{name}'")
+        stream.synchronize()
+
+        def launch() -> Tensors:
+            self._must(context.execute_async_v3(handle), "execution")
+            return outputs
+
+        replay = self._device.capture(stream, launch) if self._graph else None
+        return Work(inputs=inputs, launch=launch, replay=replay, held=context)
+
+    def _context(self, number: int) -> Any:
+        """A context on the scratch memory of one stream."""
+        engine, trt = self._engine, self._library.trt
+        if hasattr(trt, "ExecutionContextAllocationStrategy"):
+            context = engine.create_execution_context(trt.ExecutionContextAllocationStrategy.USER_MANAGED)
+        else:
+            context = engine.create_execution_context_without_device_memory()
+        self._must(context is not None, "an execution context")
+        if number not in self._scratch:
+            self._scratch[number] = self._device.empty((max(1, self._scratch_bytes),), torch.uint8)
+        address = self._scratch[number].data_ptr()
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(address, self._scratch_bytes)
+        else:
+            context.device_memory = address
+        return context
+
+    def _must(self, done: bool, what: str) -> None:
+        if not done:
+            said = f": {self._library.said[-1]}" if self._library.said else ""
+            raise RuntimeError(f"TensorRT refused {what} for the engine {self.artifact.path}{said}")
+
+    @staticmethod
+    def _known(name: str, shape: Sequence[int], unknown: Sequence[str]) -> tuple[int, ...]:
+        sizes = tuple(shape)
+        if unknown or any(size < 0 for size in sizes):
+            raise UserError(
+                f"output '{name}' has a size that depends on the data ({sizes}): an engine with such outputs "
+                "cannot run in fixed buffers"
+            )
+        return sizes
+
+    def _input(self, name: str) -> TensorSpec:
+        engine = self._engine
+        sizes = tuple(engine.get_tensor_shape(name))
+        limits = {
+            axis: max(profile.inputs[name].max[axis] for profile in self._profiles)
+            for axis, size in enumerate(sizes)
+            if size < 0
+        }
+        shape = tuple(None if size < 0 else size for size in sizes)
+        return TensorSpec(name, reading.border(self._types[name]), shape, tuple(limits.items()))
+
+    def _output(self, name: str) -> TensorSpec:
+        engine = self._engine
+        shape = tuple(None if size < 0 else size for size in engine.get_tensor_shape(name))
+        return TensorSpec(name, reading.border(self._types[name]), shape)
+
+    def device_memory(self) -> DeviceMemory:
+        """Weights as the engine states them (else its file's size), and the scratch memory of all streams."""
+        weights = self._passport.engine_bytes
+        engine, trt = self._engine, self._library.trt
+        if hasattr(trt, "EngineStat"):
+            weights = int(engine.get_engine_stat(trt.EngineStat.TOTAL_WEIGHTS_SIZE))
+        return DeviceMemory(weights=weights, activations=self._scratch_bytes * self._contexts)
+
+    def provenance(self) -> dict[str, str]:
+        """Precision, graph, contexts and versions that really run."""
+        return {
+            "provider": self._passport.flavor,
+            "precision": self._passport.precision,
+            "graph": "on" if self._graph else "off",
+            "contexts": str(self._contexts),
+            "threads": str(self.threads or environment.cpu_count()),
+            "tensorrt": self._library.can.version,
+        }

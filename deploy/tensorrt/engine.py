@@ -1,0 +1,95 @@
+"""What an open engine says of itself (``trt.ICudaEngine``), and whether it fits into a GPU's memory."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+
+from compress.errors import UserError
+from deploy.tensorrt.profiles import Profile, Shapes
+
+_TORCH = {
+    "FLOAT": torch.float32,
+    "HALF": torch.float16,
+    "BF16": torch.bfloat16,
+    "INT64": torch.int64,
+    "INT32": torch.int32,
+    "INT8": torch.int8,
+    "UINT8": torch.uint8,
+    "BOOL": torch.bool,
+}
+
+
+def memory_refusal(
+    weights: int, scratch: Sequence[int], names: Sequence[str], *, contexts: int, free: int, total: int
+) -> str | None:
+    """Why an engine does not fit into the free memory of its device, and what would fit; None if it fits.
+
+    Args:
+        weights: bytes.
+        scratch: bytes that a context needs for each profile.
+        names: of the profiles.
+        contexts: that were asked for.
+        free: bytes on the device.
+        total: bytes of the device.
+    """
+    asked = weights + contexts * max(scratch)
+    if asked <= free:
+        return None
+    said = (
+        f"too little GPU memory: asked are {_mib(asked)} ({_mib(weights)} of weights, {contexts} x "
+        f"{_mib(max(scratch))} of scratch memory), free are {_mib(free)} of {_mib(total)}"
+    )
+    fewer = math.floor((free - weights) / max(max(scratch), 1))
+    if fewer >= 1:
+        return f"{said}; contexts={fewer} would fit"
+    smaller = [name for name, one in zip(names, scratch, strict=True) if weights + one <= free]
+    if smaller:
+        return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
+    return f"{said}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"
+
+
+def _mib(count: int) -> str:
+    return f"{count / 2**20:.0f} MiB"
+
+
+def border(dtype: torch.dtype) -> str:
+    """The type of arrays: what tasks give and take, whatever the engine's own type is."""
+    if dtype == torch.bool:
+        return "bool"
+    return "float32" if dtype.is_floating_point else "int64"
+
+
+def dtype(engine: Any, name: str) -> torch.dtype:
+    """The type of an input or output, as the engine states it.
+
+    Raises:
+        UserError: arrays have no such type.
+    """
+    found = engine.get_tensor_dtype(name).name
+    if found not in _TORCH:
+        raise UserError(
+            f"the engine's '{name}' is {found}, which arrays cannot hold: build it with other types"
+        )
+    return _TORCH[found]
+
+
+def profile(engine: Any, inputs: Sequence[str], index: int) -> Profile:
+    """One profile as the engine itself states it."""
+    shapes = {}
+    for name in inputs:
+        low, best, high = (tuple(one) for one in engine.get_tensor_profile_shape(name, index))
+        shapes[name] = Shapes(min=low, opt=best, max=high)
+    return Profile(axes={}, inputs=shapes)
+
+
+def scratch(engine: Any, profile: int | None = None) -> int:
+    """Bytes of scratch memory that a context needs, for one profile or for any."""
+    if profile is not None and hasattr(engine, "get_device_memory_size_for_profile_v2"):
+        return int(engine.get_device_memory_size_for_profile_v2(profile))
+    if hasattr(engine, "device_memory_size_v2"):
+        return int(engine.device_memory_size_v2)
+    return int(engine.device_memory_size)

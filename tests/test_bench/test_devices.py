@@ -1,0 +1,318 @@
+"""The GPU under a run: what the driver says, who else uses it, what fits, and what changed meanwhile."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import fake_nvml
+import pytest
+import tiny
+import tiny_bench
+
+from bench import context, devices, nvml
+from bench.devices import Watched
+from bench.lanes import LaneSpec
+from bench.nvml import Gpu, Process, State
+from bench.session import CandidateSpec, measure
+from compress import environment
+from compress.errors import MissingPiece, UserError
+from compress.recipe import BenchConfig
+
+GIB = 2**30
+QUIET = State(
+    sm_clock_mhz=1980,
+    memory_clock_mhz=2619,
+    temperature_c=35,
+    power_w=123.4,
+    slowdowns=(),
+    utilization=0.0,
+    used_bytes=GIB,
+    free_bytes=15 * GIB,
+    processes=(),
+)
+
+
+def test_what_the_driver_says_is_read_with_its_units() -> None:
+    """Megahertz, degrees, watts, bytes, shares; the CUDA version from its number."""
+    gpu = Gpu("GPU-1", fake_nvml.Library())
+    assert gpu.facts() == nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * GIB)
+    assert gpu.state() == dataclasses.replace(
+        QUIET, used_bytes=5 * GIB, free_bytes=11 * GIB, processes=(Process(4321, 3 * GIB),)
+    )
+    assert gpu.process_bytes(4321) == 3 * GIB
+    assert gpu.process_bytes(1) is None
+    json.dumps(gpu.state().as_json())
+
+
+def test_what_a_gpu_does_not_tell_is_none() -> None:
+    """No power, no energy, no processes, no clocks: the rest is still there."""
+    lacks = (
+        "nvmlDeviceGetPowerUsage",
+        "nvmlDeviceGetTotalEnergyConsumption",
+        "nvmlDeviceGetComputeRunningProcesses",
+        "nvmlDeviceGetClockInfo",
+        "nvmlDeviceGetUtilizationRates",
+    )
+    gpu = Gpu("GPU-1", fake_nvml.Library(lacks=lacks))
+    state = gpu.state()
+    assert (state.power_w, state.sm_clock_mhz, state.utilization, state.processes) == (None, None, None, ())
+    assert gpu.energy_mj() is None
+    assert state.temperature_c == 35
+
+
+def test_reasons_for_lower_clocks_are_named() -> None:
+    """Being idle and chosen clocks are no slowdown; power and heat are. Older drivers have another name."""
+    library = fake_nvml.Library()
+    library.reasons = 0x1 | 0x2 | 0x4 | 0x40
+    assert Gpu("GPU-1", library).state().slowdowns == ("power cap", "hardware thermal slowdown")
+    old = fake_nvml.Library(lacks=("nvmlDeviceGetCurrentClocksEventReasons",))
+    old.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x8  # type: ignore[attr-defined]
+    assert Gpu("GPU-1", old).state().slowdowns == ("hardware slowdown",)
+
+
+def test_without_its_library_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """nvidia-ml-py belongs to the extra of GPUs."""
+    monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
+    with pytest.raises(MissingPiece, match=r"'pynvml' is needed here .* pip install 'paredown\[gpu\]'"):
+        Gpu("GPU-1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({}, None),
+        ({"utilization": 0.05}, None),
+        ({"utilization": None}, None),
+        ({"utilization": 0.4}, "kernels ran in 40 %"),
+        ({"processes": (Process(7, 3 * GIB), Process(8, None))}, "pid 7 with 3.00 GiB, pid 8"),
+    ],
+)
+def test_who_else_uses_a_gpu(change: dict[str, Any], words: str | None) -> None:
+    """Processes by number; where they are not shown, kernels that ran before we started."""
+    found = devices.others(dataclasses.replace(QUIET, **change))
+    assert found is None if words is None else words in str(found)
+
+
+def test_what_fits_side_by_side() -> None:
+    """At the limit everything fits; above it the sentence says asked, free, and the first that would fit."""
+    asked = {"a": 2 * GIB, "b": 3 * GIB, "c": GIB}
+    assert devices.refuse_memory(asked, 6 * GIB, 16 * GIB) is None
+    found = str(devices.refuse_memory(asked, 5 * GIB, 16 * GIB))
+    assert "at least 6.00 GiB (weights and context: a 2.00 GiB, b 3.00 GiB, c 1.00 GiB)" in found
+    assert "free are 5.00 GiB of 16.00 GiB; a, b would fit" in found
+    assert "not even the first would fit" in str(devices.refuse_memory(asked, GIB, 16 * GIB))
+    assert devices.weights_needed(100, {"precision": "fp16"}) == 50
+    assert devices.weights_needed(100, {"precision": "tf32"}) == 100
+
+
+def test_what_disturbed_a_run() -> None:
+    """Lowered clocks, before or after, and a clock that moved by more than 3 %; 3 % exactly is none."""
+    assert devices.disturbances(QUIET, QUIET) == []
+    at = dataclasses.replace(QUIET, sm_clock_mhz=1000)
+    assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=970)) == []
+    assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=969)) == [
+        "unstable: the SM clock moved from 1000 to 969 MHz"
+    ]
+    hot = dataclasses.replace(QUIET, slowdowns=("power cap",))
+    assert devices.disturbances(QUIET, hot) == ["unstable: the GPU lowered its clocks (power cap)"]
+    assert devices.disturbances(dataclasses.replace(QUIET, sm_clock_mhz=None), at) == []
+
+
+@pytest.fixture
+def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_nvml.Library]:
+    """A machine with one GPU, its own context process included."""
+    library = fake_nvml.Library(processes=False)
+
+    @contextmanager
+    def held(index: int) -> Iterator[context.Context]:
+        library.used += 400 * 2**20
+        yield context.Context(99, "GPU-1")
+        library.used -= 400 * 2**20
+
+    monkeypatch.setattr(context, "held", held)
+    monkeypatch.setattr(environment, "require", lambda *given, **named: library)
+    devices.at.cache_clear()
+    yield library
+    devices.at.cache_clear()
+
+
+def test_what_a_context_alone_costs(machine: fake_nvml.Library) -> None:
+    """From the process where the driver shows it; else from what the device got back."""
+    assert devices.at("cuda:0") is not None
+    assert devices.at("cuda:0").context_bytes == 400 * 2**20  # type: ignore[union-attr]
+    machine.running = [(99, 380 * 2**20)]
+    assert devices.at("cuda:1").context_bytes == 380 * 2**20  # type: ignore[union-attr]
+    assert devices.at("cpu") is None
+
+
+def test_bytes_of_a_process(machine: fake_nvml.Library) -> None:
+    """The driver's own figure; where it shows none, the growth of the device, or all of it."""
+    machine.running = [(7, 2 * GIB)]
+    assert devices.held_bytes("cuda", 7) == (2 * GIB, True)
+    assert devices.held_bytes("cuda", 8, before=4 * GIB) == (GIB, False)
+    assert devices.held_bytes("cuda", 8) == (5 * GIB, False)
+    assert devices.held_bytes("cpu", 8) is None
+
+
+def test_a_gpu_in_use_is_measured_only_when_shared(machine: fake_nvml.Library, tmp_path: Path) -> None:
+    """Refused with the way out; with it, the report says who was there."""
+    specs = [LaneSpec("a", tiny_bench.fake_artifact(tmp_path / "a"), tiny_bench.FAKE)]
+    machine.running = [(4321, 3 * GIB)]
+    with pytest.raises(UserError, match=r"cuda \(Fake H200\) is in use by others \(pid 4321 .*--shared"):
+        devices.watch(specs, {"a": 10}, "cuda", shared=False)
+    record = devices.watch(specs, {"a": 10}, "cuda", shared=True).record()
+    assert record is not None
+    assert record["shared_with"] == "pid 4321 with 3.00 GiB"
+    shown = dict(devices.lines(record))
+    assert shown["gpu shared"] == "measured while in use by others: pid 4321 with 3.00 GiB"
+    assert shown["gpu"] == "Fake H200, 16.00 GiB"
+    assert shown["gpu before"] == (
+        "SM 1980 MHz, memory 2619 MHz, 35 °C, 123 W, 5.00 GiB in use, clocks not lowered"
+    )
+    json.dumps(record)
+
+
+def test_the_option_reaches_the_configuration() -> None:
+    """``--shared`` is the configuration's ``shared``; without it a GPU in use is refused."""
+    from bench.cli import _config
+
+    assert _config(None, None, None, shared=True).shared is True
+    assert _config(None, None, None).shared is False
+
+
+def test_too_little_memory_is_found_before_anything_is_opened(
+    machine: fake_nvml.Library, tmp_path: Path
+) -> None:
+    """Weights and a context for each candidate, against what is free."""
+    specs = [LaneSpec("a", tiny_bench.fake_artifact(tmp_path / "a"), tiny_bench.FAKE)]
+    with pytest.raises(UserError, match=r"at least 20.39 GiB .* free are 11.00 GiB of 16.00 GiB; not even"):
+        devices.watch(specs, {"a": 20 * GIB}, "cuda", shared=False)
+
+
+def test_a_run_on_a_cpu_records_no_gpu(tmp_path: Path) -> None:
+    """There is nothing to watch and nothing to show."""
+    assert devices.watch([], {}, "cpu", shared=False).record() is None
+    assert devices.lines(None) == []
+
+
+def test_without_nvml_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The run goes on; what is not known is said."""
+
+    def at(device: str) -> Watched | None:
+        raise MissingPiece("'pynvml' is needed here")
+
+    monkeypatch.setattr(devices, "at", at)
+    record = devices.watch([], {}, "cuda", shared=False).record()
+    assert record == {"device": "cuda", "unknown": "'pynvml' is needed here"}
+    assert devices.lines(record) == [("gpu", "not recorded: 'pynvml' is needed here")]
+    assert devices.find("cuda") is None
+
+
+def test_a_whole_run_carries_the_gpu(
+    machine: fake_nvml.Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """GPU times with and without a graph, energy, memory, the GPU's state: all in one report."""
+    from bench import report as reports
+
+    monkeypatch.setattr(environment, "resolve_device", lambda device: device)
+    monkeypatch.setattr(environment, "free_device_memory", lambda device: (0, GIB))
+    artifact = tiny_bench.fake_artifact(tmp_path / "engine")
+    given = {"graphs": [False, True]}
+    found = measure(
+        [
+            CandidateSpec("plain", artifact.path, tiny_bench.FAKE, {"graphs": [False]}),
+            CandidateSpec("engine", artifact.path, tiny_bench.FAKE, given),
+        ],
+        tiny.sentences(16, 3),
+        BenchConfig(
+            device="cuda",
+            rounds=4,
+            runs=2,
+            probes=(  # type: ignore[arg-type]
+                {"device-time": {"warmup_ms": 0.1, "warmup_runs": 2}},
+                {"device-energy": {"windows": 2, "seconds": 0.01}},
+                "device-memory",
+            ),
+        ),
+    )
+    assert found.device is not None
+    assert found.device["energy_counter"] is True
+    point: dict[str, int | str] = {"batch_size": 1, "length": "data"}
+    with_graph = found.find("engine", "gpu_p50_ms", graph="yes", **point)
+    without = found.find("engine", "gpu_p50_ms", graph="no", **point)
+    assert with_graph is not None
+    assert without is not None
+    assert (with_graph.value, with_graph.ratio) == (0.5, None), "the baseline has no graph to compare with"
+    assert (without.value, without.ratio) == (1.0, 1.0)
+    assert found.find("plain", "gpu_p50_ms", graph="yes") is None
+    assert found.find("engine", "device_memory_weights_bytes").value == 600  # type: ignore[union-attr]
+    assert found.find("engine", "device_memory_context_bytes").value == 400 * 2**20  # type: ignore[union-attr]
+    energy = found.find("engine", "device_energy_per_row_mj")
+    assert energy is not None
+    assert energy.value > 0
+    again = reports.from_json(reports.to_json(found), "x")
+    assert again == found
+    text = reports.markdown(found)
+    assert "## Time on the GPU" in text
+    assert "| batch 1, real rows | engine | yes | 0.500 ms |" in text
+    assert "host_bound" in text
+    assert "## Memory on the GPU" in text
+    assert "Fake H200" in text
+    from bench import html
+
+    page = html.page(found)
+    assert "Memory on the GPU" in page
+    assert "end to end p50" in page
+
+
+def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:
+    """What was tried, what had fitted, what was asked: the candidate is named and nothing is a bug."""
+    from bench.lanes import Lane
+
+    artifact = tiny_bench.fake_artifact(tmp_path / "full")
+    feed = {"input_ids": __import__("numpy").ones((2, 3), dtype="int64")}
+    feed["attention_mask"] = feed["input_ids"]
+    large = {name: array.repeat(4, axis=0) for name, array in feed.items()}
+    with Lane(LaneSpec("full", artifact, tiny_bench.FAKE, options={"full": True})) as lane:
+        lane.keep("small", [feed])
+        with pytest.raises(
+            UserError,
+            match=r"'full': the GPU's memory is full at inputs of 8 x 3 \(20.00 MiB more were asked\); "
+            r"inputs of 2 x 3 did fit: lower --batch-sizes",
+        ):
+            lane.keep("large", [large])
+        lane.keep("small", [feed])
+
+
+@pytest.mark.parametrize(
+    ("error", "asked"),
+    [
+        ("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0", "2.00 GiB more were asked"),
+        ("Failed to allocate memory for requested buffer of size 1073741824", "1024 MiB more were asked"),
+        ("CUDA failure 2: out of memory ; GPU=0", ""),
+    ],
+)
+def test_full_memory_is_known_in_every_library(error: str, asked: str) -> None:
+    """PyTorch's, ONNX Runtime's and CUDA's own words; anything else is not mistaken for it."""
+    found = RuntimeError(error)
+    assert environment.out_of_device_memory(found)
+    said = environment.explain_device_memory(found, memory=(GIB, 16 * GIB))
+    assert asked in said
+    assert "1.00 of 16.00 GiB are free" in said
+    assert not environment.out_of_device_memory(RuntimeError("a mismatch of shapes"))
+
+
+def test_a_context_process_without_a_driver_says_so() -> None:
+    """The child that makes the context is real; here it finds no driver."""
+    if environment.has_nvidia_device():
+        pytest.skip("there is a GPU")
+    with (
+        pytest.raises(UserError, match=r"no CUDA context can be made on device 0: .*libcuda"),
+        context.held(0),
+    ):
+        pass

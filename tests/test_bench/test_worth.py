@@ -1,0 +1,163 @@
+"""Is INT8 worth it: per-round ratios of candidates of one run, by hand."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+import tiny_bench
+
+from bench import device_tables, summary, worth
+from bench.record import Interval, Report
+
+POINT: dict[str, int | str] = {"batch_size": 8, "length": 128}
+
+
+def candidate(name: str, precision: str, runtime: str = "trt") -> Any:
+    """A candidate in one precision."""
+    return tiny_bench.candidate(name).model_copy(
+        update={"runtime": runtime, "provenance": {"precision": precision}}
+    )
+
+
+def report(
+    ours: list[float],
+    theirs: list[float],
+    *,
+    metric: str = "gpu_p50_ms",
+    runtime: str = "trt",
+    **conditions: Any,
+) -> Report:
+    """Two candidates with samples of two rounds of two runs."""
+    where = {**POINT, **conditions}
+    measured = [
+        tiny_bench.measurement(
+            name, metric, samples[0], probe="device_time", unit="ms", conditions=where, samples=tuple(samples)
+        )
+        for name, samples in (("half", theirs), ("int8", ours))
+    ]
+    measured += [
+        tiny_bench.measurement(name, "accuracy", value, probe="accuracy", unit="share", better="higher")
+        for name, value in (("half", 0.92), ("int8", 0.915))
+    ]
+    return tiny_bench.report(
+        candidates=(candidate("half", "fp16"), candidate("int8", "int8", runtime)),
+        baseline="half",
+        measurements=tuple(measured),
+        config={"runs": 2},
+    )
+
+
+def test_the_ratio_is_the_median_of_ratios_by_round() -> None:
+    """Rounds of medians 2 and 3 against 4 and 4: ratios 0.5 and 0.75, median 0.625."""
+    (found,) = worth.answers(report([1.0, 3.0, 3.0, 3.0], [4.0, 4.0, 4.0, 4.0], graph="yes"))
+    assert found.ratio == pytest.approx(0.625)
+    assert found.interval == Interval(low=0.5, high=0.75)
+    assert found.answer == "yes"
+    assert found.accuracy == pytest.approx(-0.005)
+    assert found.sentence() == (
+        "Is INT8 worth it? batch 8, 128 tokens: yes. 'int8' takes 0.625 of the GPU time of 'half' (FP16) "
+        "(95 % interval 0.500 to 0.750); the score changes by -0.50 pt."
+    )
+
+
+@pytest.mark.parametrize(
+    ("ours", "answer", "words"),
+    [
+        ([5.0] * 4, "no", "no, it is slower"),
+        ([3.0, 3.0, 5.0, 5.0], "not shown", "no difference is shown"),
+        ([4.0] * 4, "not shown", "no difference is shown"),
+    ],
+)
+def test_an_interval_that_holds_one_shows_nothing(ours: list[float], answer: str, words: str) -> None:
+    """Wholly above 1 it is slower; around 1 there is no difference to show."""
+    (found,) = worth.answers(report(ours, [4.0] * 4))
+    assert found.answer == answer
+    assert words in found.sentence()
+
+
+def test_latency_answers_where_there_is_no_gpu_time() -> None:
+    """On a CPU the latency is compared."""
+    (found,) = worth.answers(report([2.0] * 4, [4.0] * 4, metric="latency_p50_ms"))
+    assert found.metric == "latency_p50_ms"
+    assert "0.500 of the latency" in found.sentence()
+
+
+def test_a_graph_is_compared_with_a_graph() -> None:
+    """Where both were timed with one, runs without are left out."""
+    with_graph = report([2.0] * 4, [4.0] * 4, graph="yes")
+    without = report([8.0] * 4, [4.0] * 4, graph="no")
+    both = with_graph.model_copy(update={"measurements": (*without.measurements, *with_graph.measurements)})
+    (found,) = worth.answers(both)
+    assert found.ratio == 0.5
+
+
+def test_there_is_no_answer_without_a_pair() -> None:
+    """Other runtimes, other precisions, no samples, samples that are not whole rounds."""
+    good = report([2.0] * 4, [4.0] * 4)
+    assert worth.answers(report([2.0] * 4, [4.0] * 4, runtime="ort")) == []
+    other = (candidate("half", "fp32"), candidate("int8", "int8"))
+    assert worth.answers(good.model_copy(update={"candidates": other})) == []
+    assert worth.answers(report([2.0] * 3, [4.0] * 3)) == []
+    assert worth.answers(report([2.0] * 2, [4.0] * 2)) == []
+    assert worth.answers(report([2.0] * 6, [4.0] * 4)) == []
+    bare = tuple(one.model_copy(update={"samples": ()}) for one in good.measurements)
+    assert worth.answers(good.model_copy(update={"measurements": bare})) == []
+    assert worth.answers(good.model_copy(update={"config": {}})) == []
+    assert worth.answers(tiny_bench.report()) == []
+
+
+def test_reports_say_it() -> None:
+    """Terminal, Markdown and HTML show the answer; a report without one shows nothing of it."""
+    from io import StringIO
+
+    from rich.console import Console
+
+    from bench import html, terminal
+    from bench import report as reports
+
+    found = report([2.0] * 4, [4.0] * 4, graph="yes")
+    said = "Is INT8 worth it? batch 8, 128 tokens: yes."
+    assert summary.answers(found)[0].startswith(said)
+    assert f"- {said}" in reports.markdown(found)
+    assert "Is INT8 worth it? batch 8, 128 tokens: yes." in html.page(found)
+    shown = StringIO()
+    terminal.show(found, Console(file=shown, width=200))
+    assert said in shown.getvalue()
+    assert "Time on the GPU" in shown.getvalue()
+    assert "INT8 worth" not in reports.markdown(tiny_bench.report())
+    assert device_tables.tables(tiny_bench.report()) == []
+
+
+def test_flags_are_those_of_the_limits() -> None:
+    """More than 0.8 of the GPU's time is host-bound, more than 2.5 % variation unstable; at them, neither."""
+    import numpy as np
+
+    from bench.probes import device_time
+
+    steady = np.full((2, 2), 1.0)
+    assert device_time.flags({"gpu": steady, "enqueue": steady * 0.8}, waits=False) == []
+    (bound,) = device_time.flags({"gpu": steady, "enqueue": steady * 0.81}, waits=False)
+    assert bound.startswith("host_bound: enqueuing takes 0.81")
+    (waits,) = device_time.flags({"gpu": steady, "enqueue": steady * 2}, waits=True)
+    assert "waits for the device inside" in waits
+    wide = np.array([[0.974, 1.026], [0.974, 1.026]])
+    (loose,) = device_time.flags({"gpu": wide, "enqueue": wide * 0.1}, waits=False)
+    assert loose == "unstable: the GPU's time varies by 2.6 % (coefficient of variation)"
+    assert device_time.variation(np.array([0.975, 1.025])) == pytest.approx(0.025)
+
+
+def test_parts_of_memory_are_not_added_up() -> None:
+    """What is not known is left out; the context is taken off the process, and shown."""
+    from bench.probes import device_memory
+
+    stated: dict[str, int | None] = {"weights": 60, "activations": None, "reserved": 90}
+    assert device_memory.parts(50, stated, 500, 400) == {
+        "file": 50,
+        "weights": 60,
+        "reserved": 90,
+        "process": 100,
+        "context": 400,
+    }
+    assert device_memory.parts(50, {}, None, None) == {"file": 50}
+    assert device_memory.parts(50, {}, 300, 400)["process"] == 0
