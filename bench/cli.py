@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
+from bench.damage import cli as damage_cli
 from compress import options
 from compress.errors import RecipeError
 
@@ -32,6 +33,7 @@ def register(app: typer.Typer) -> None:
     app.command()(bench)
     app.command()(gate)
     app.command()(report)
+    app.command()(damage_cli.damage)
 
 
 def split(text: str | None, what: str) -> list[str]:
@@ -163,12 +165,14 @@ def bench(
     ] = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
+    track: options.Track = None,
 ) -> None:
     """Measure models side by side: latency, accuracy, memory, size; judge them with --budget."""
     from rich.console import Console
 
-    from bench import judge, terminal
+    from bench import judge, terminal, tracking
     from bench.session import check, measure
+    from compress.artifact import Artifact
 
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
@@ -187,8 +191,14 @@ def bench(
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = _specs(candidates, runtime or [], rows, task, store)
-    found = measure(specs, rows, config, seed=seed or 0, gates=gates)
-    _write(found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file)
+    with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
+        for spec in specs:
+            trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
+        found = measure(specs, rows, config, seed=seed or 0, gates=gates)
+        files = _write(
+            found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file
+        )
+        trackers.finished(found, files, None)
     options.emit(found.model_dump(mode="json"), json_file == _STDOUT, lambda: terminal.show(found, Console()))
     _leave(found)
 

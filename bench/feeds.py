@@ -5,7 +5,7 @@ Every candidate gets the same rows in the same order, encoded by its own tokeniz
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -78,13 +78,15 @@ def processor(lane: Lane, subject: Subject) -> Any:
     return lane.memo["processor"]
 
 
-def encoder(lane: Lane, subject: Subject) -> Callable[[Sequence[dict[str, Any]]], Batch]:
+def encoder(
+    lane: Lane, subject: Subject, *, labelled: bool = False
+) -> Callable[[Sequence[dict[str, Any]]], Batch]:
     """From rows to arrays, as the candidate's folder says."""
     own = processor(lane, subject)
     limit = checkpoint.read_max_length(lane.spec.artifact.path)
 
     def encode(rows: Sequence[dict[str, Any]]) -> Batch:
-        return subject.task.encode(rows, own, subject.head, limit, labelled=False)
+        return subject.task.encode(rows, own, subject.head, limit, labelled=labelled)
 
     return encode
 
@@ -195,6 +197,34 @@ def at(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     return fixed(lane, subject, point, min(count, _FIXED_FEEDS))
 
 
+def stream(
+    lane: Lane, subject: Subject, rows: Sequence[dict[str, Any]], batch_size: int, *, labelled: bool = False
+) -> Iterator[tuple[list[int], Batch, dict[str, np.ndarray]]]:
+    """Row numbers, encoded batch and outputs, batch after batch.
+
+    Args:
+        lane: the candidate.
+        subject: the task and its head.
+        rows: to run, encoded by the candidate's own processor.
+        batch_size: rows at once; rows of similar length share a batch, to keep padding small.
+        labelled: whether the batches carry the rows' labels.
+    """
+    encode = encoder(lane, subject, labelled=labelled)
+    lengths = subject.task.lengths(rows, processor(lane, subject)) if batch_size > 1 else None
+    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
+    waiting: list[tuple[list[int], Batch]] = []
+    size = 0
+    for start in range(0, len(rows), batch_size):
+        picks = [int(i) for i in order[start : start + batch_size]]
+        batch = encode([rows[i] for i in picks])
+        waiting.append((picks, batch))
+        size += sum(array.nbytes for array in batch.inputs.values())
+        if size > _INFER_BYTES or len(waiting) >= 64 or start + batch_size >= len(rows):
+            outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
+            yield from ((*one, output) for one, output in zip(waiting, outputs, strict=True))
+            waiting, size = [], 0
+
+
 def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int], None]) -> list[Prediction]:
     """The candidate's predictions on every row, in order; computed once a batch size.
 
@@ -209,32 +239,11 @@ def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int],
         done(len(subject.rows))
         found: list[Prediction] = lane.memo[key]
         return found
-    encode = encoder(lane, subject)
-    rows = subject.rows
-    lengths = subject.task.lengths(rows, processor(lane, subject)) if batch_size > 1 else None
-    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
     by_row: dict[int, Prediction] = {}
-    waiting: list[tuple[list[int], Batch]] = []
-    size = 0
-
-    def flush() -> None:
-        outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
-        for (picks, batch), output in zip(waiting, outputs, strict=True):
-            by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
-            done(len(picks))
-        waiting.clear()
-
-    for start in range(0, len(rows), batch_size):
-        picks = [int(i) for i in order[start : start + batch_size]]
-        batch = encode([rows[i] for i in picks])
-        waiting.append((picks, batch))
-        size += sum(array.nbytes for array in batch.inputs.values())
-        if size > _INFER_BYTES or len(waiting) >= 64:
-            flush()
-            size = 0
-    if waiting:
-        flush()
-    lane.memo[key] = [by_row[i] for i in range(len(rows))]
+    for picks, batch, output in stream(lane, subject, subject.rows, batch_size):
+        by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        done(len(picks))
+    lane.memo[key] = [by_row[i] for i in range(len(subject.rows))]
     return lane.memo[key]
 
 

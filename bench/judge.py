@@ -85,6 +85,9 @@ def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     sizes, lengths = list(bench.batch_sizes), list(bench.lengths)
     for gate in gates:
         needed = gate.module.PROBE
+        if needed is not None and not probes and not catalog.load("probe", needed).DEFAULT:
+            every = catalog.names("probe")
+            probes = [Named(name=name) for name in every if catalog.load("probe", name).DEFAULT]
         if probes and needed is not None and needed not in {catalog.canonical(one.name) for one in probes}:
             probes.append(Named(name=needed))
         point = getattr(gate.config, "at", None)

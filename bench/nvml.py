@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from compress import environment
+from compress.errors import MissingPiece
 
 # Why the clocks are what they are, from nvml.h. Being idle, and clocks that somebody chose, slow nothing down
 # in the course of a run.
@@ -90,11 +91,17 @@ class Gpu:
             library: the module ``pynvml``; imported when None.
 
         Raises:
-            MissingPiece: the library is not installed.
+            MissingPiece: the library is not installed, or the driver does not answer it.
         """
         self._nvml = library or environment.require("pynvml", extra="gpu", purpose="to read the GPU's state")
-        self._nvml.nvmlInit()
-        self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        try:
+            self._nvml.nvmlInit()
+            self._handle = self._nvml.nvmlDeviceGetHandleByUUID(uuid)
+        except self._nvml.NVMLError as cause:
+            raise MissingPiece(
+                f"the driver does not answer NVML here ({cause}): give the container or user access to it "
+                "(nvidia-smi must work)"
+            ) from cause
         self._uuid = uuid
 
     def _ask(self, name: str, *given: Any) -> Any:

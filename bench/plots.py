@@ -1,73 +1,21 @@
-"""Plots of a report as inline SVG that follows the page's colors, light or dark.
-
-The background is transparent, lines and text take the page's ``currentColor``; nothing is loaded from
-anywhere.
-"""
+"""Plots of a report, each as one inline SVG; a plot whose figures were not measured is None."""
 
 from __future__ import annotations
 
-import io
-import re
+import textwrap
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.ticker
 import numpy as np
-from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from bench import stats, summary
-from bench.record import Report
-
-# Mid tones that carry on white and on near-black alike; order and labels tell them apart without color.
-PALETTE = ("#4385c9", "#d9822b", "#2f9e6e", "#b35fb3", "#c94f4f", "#8a8f3c", "#6b7f91", "#b08968")
-# Stands for the page's text color until the SVG is written.
-_INK = "#010203"
-_WIDTH = 5.2
-_STYLE: dict[str, Any] = {
-    "svg.fonttype": "none",
-    "font.family": "sans-serif",
-    "font.size": 10.5,
-    "text.color": _INK,
-    "axes.edgecolor": _INK,
-    "axes.labelcolor": _INK,
-    "xtick.color": _INK,
-    "ytick.color": _INK,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "text.parse_math": False,
-    "legend.frameon": False,
-}
-
-
-def color(index: int) -> str:
-    """The color of the candidate at an index."""
-    return PALETTE[index % len(PALETTE)]
+from bench import stats, summary, svg
+from bench.record import Interval, Report
 
 
 def _short(name: str, limit: int = 22) -> str:
     return name if len(name) <= limit else name[: limit - 1] + "…"
-
-
-def _svg(draw: Callable[[Figure], None], height: float, label: str, salt: str) -> str:
-    """Draw a figure and give it as an ``<svg>`` element that scales with the page."""
-    with mpl.rc_context({**_STYLE, "svg.hashsalt": salt}):
-        figure = Figure(figsize=(_WIDTH, height), layout="constrained")
-        figure.patch.set_alpha(0)
-        draw(figure)
-        for axes in figure.axes:
-            axes.patch.set_alpha(0)
-        FigureCanvasSVG(figure)
-        stream = io.StringIO()
-        figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
-    text = stream.getvalue()
-    text = text[text.index("<svg") :].replace(_INK, "currentColor")
-    text = re.sub(r"<metadata>.*?</metadata>", "", text, flags=re.DOTALL)
-    opening, rest = text.split(">", 1)
-    opening = re.sub(r'\s(?:width|height)="[^"]*"', "", opening)
-    escaped = label.replace("&", "&amp;").replace('"', "&quot;").replace("<", "&lt;")
-    return f'{opening} role="img" aria-label="{escaped}">{rest.strip()}'
 
 
 def _scale(axes: Any, values: Sequence[float]) -> None:
@@ -76,9 +24,89 @@ def _scale(axes: Any, values: Sequence[float]) -> None:
         axes.set_xlim(left=0)
         return
     axes.set_xscale("log")
-    axes.xaxis.set_major_locator(mpl.ticker.LogLocator(subs=(1, 2, 5)))
-    axes.xaxis.set_major_formatter(mpl.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.xaxis.set_minor_formatter(mpl.ticker.NullFormatter())
+    axes.xaxis.set_major_locator(matplotlib.ticker.LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(matplotlib.ticker.FuncFormatter(lambda x, _: f"{x:g}"))
+    axes.xaxis.set_minor_formatter(matplotlib.ticker.NullFormatter())
+
+
+def _lines(name: str) -> str:
+    """A long name on at most two lines."""
+    return "\n".join(textwrap.wrap(name, 22, max_lines=2, placeholder="…"))
+
+
+Dot = tuple[int, str, float, Interval | None]
+
+
+def _intervals(
+    dots: Sequence[Dot], label: str, reference: float, show: Callable[[float], str], title: str, name: str
+) -> str | None:
+    """A dot with its interval a row, against a line that says "as before"; None without rows."""
+    if not dots:
+        return None
+
+    def draw(figure: Figure) -> None:
+        axes = figure.subplots()
+        axes.axvline(reference, color=svg.INK, linewidth=1, linestyle="--", alpha=0.6)
+        for place, (index, _, value, interval) in enumerate(dots):
+            ink = svg.color(index)
+            if interval is not None:
+                axes.plot([interval.low, interval.high], [place, place], color=ink, linewidth=2.5)
+            axes.plot(value, place, linestyle="none", marker="o", markersize=7, color=ink)
+            axes.annotate(
+                show(value), (value, place), (0, 7), textcoords="offset points", ha="center", fontsize=11
+            )
+        axes.set_yticks(range(len(dots)), [_lines(name) for _, name, _, _ in dots])
+        axes.set_ylim(len(dots) - 0.5, -0.8)
+        axes.margins(x=0.12)
+        axes.set_xlabel(label)
+        axes.grid(axis="x")
+
+    return svg.render(draw, 0.95 + 0.44 * len(dots), title, name)
+
+
+def speedups(report: Report) -> str | None:
+    """How many times faster than the baseline each candidate is, with intervals."""
+    found = [(index, line.name, summary.speedup(line.p50)) for index, line in _others(report)]
+    dots = [(index, name, one[0], one[1]) for index, name, one in found if one is not None]
+    return _intervals(
+        dots,
+        "times faster (1 = as before)",
+        1,
+        lambda value: f"{summary.digits(value)}x",
+        "Speed-up of each candidate, with 95 % intervals",
+        "speedups",
+    )
+
+
+def changes(report: Report) -> str | None:
+    """How the main metric changed against the baseline, with paired intervals."""
+    metric = summary.main_metric(report) or ""
+    scores = [(index, line.name, line.score) for index, line in _others(report)]
+    found = [(index, name, one) for index, name, one in scores if one and one.difference is not None]
+    share = all(one.unit == "share" for _, _, one in found)
+    return _intervals(
+        [
+            (index, name, factor * (one.difference or 0.0), _scaled(one.difference_interval, factor))
+            for factor in [100 if share else 1]
+            for index, name, one in found
+        ],
+        f"{metric}, {'points' if share else 'difference'} (0 = as before)",
+        0,
+        lambda value: f"{value:+.2f}" if share else f"{value:+.4f}",
+        f"Change in {metric} of each candidate, with 95 % intervals",
+        "changes",
+    )
+
+
+def _others(report: Report) -> list[tuple[int, summary.Line]]:
+    lines = enumerate(summary.lines(report))
+    return [(index, line) for index, line in lines if line.name != report.baseline]
+
+
+def _scaled(interval: Interval | None, factor: float) -> Interval | None:
+    if interval is None:
+        return None
+    return Interval(low=factor * interval.low, high=factor * interval.high, level=interval.level)
 
 
 def tradeoff(report: Report) -> str | None:
@@ -100,7 +128,7 @@ def tradeoff(report: Report) -> str | None:
                 [percent * shown[i][2].value for i in front],
                 linestyle="--",
                 linewidth=1,
-                color=_INK,
+                color=svg.INK,
                 alpha=0.6,
                 label="Pareto front",
             )
@@ -117,7 +145,7 @@ def tradeoff(report: Report) -> str | None:
                 fmt="none",
                 capsize=2,
                 elinewidth=1,
-                ecolor=color(index),
+                color=svg.color(index),
             )
             axes.plot(
                 p50.value,
@@ -125,18 +153,18 @@ def tradeoff(report: Report) -> str | None:
                 linestyle="none",
                 marker="o",
                 markersize=8,
-                color=color(index),
+                color=svg.color(index),
                 label=_short(name),
             )
         values = [p50.value for _, p50, _ in shown]
         _scale(axes, values)
         axes.set_xlabel("p50 latency, ms (left is faster)")
         axes.set_ylabel(f"{metric}, %" if percent == 100 else metric)
-        axes.grid(alpha=0.2)
-        figure.legend(loc="outside lower center", ncols=2, fontsize=9.5)
+        axes.grid()
+        figure.legend(loc="outside lower center", ncols=2, fontsize=11)
 
     height = 3.3 + 0.2 * ((len(shown) + 2) // 2)
-    return _svg(draw, height, f"{metric} against p50 latency of each candidate", "tradeoff")
+    return svg.render(draw, height, f"{metric} against p50 latency of each candidate", "tradeoff")
 
 
 def _rows(report: Report) -> list[tuple[int, str]]:
@@ -165,19 +193,25 @@ def distribution(report: Report) -> str | None:
             widths=0.55,
             patch_artist=True,
             tick_labels=[_short(name) for _, name, _ in shown],
-            flierprops={"marker": ".", "markersize": 3, "markeredgecolor": _INK, "alpha": 0.4},
-            medianprops={"color": _INK, "linewidth": 1.5},
-            whiskerprops={"color": _INK},
-            capprops={"color": _INK},
+            flierprops={
+                "marker": ".",
+                "markersize": 3,
+                "markeredgecolor": svg.INK,
+                "markerfacecolor": svg.INK,
+                "alpha": 0.4,
+            },
+            medianprops={"color": svg.INK, "linewidth": 1.5},
+            whiskerprops={"color": svg.INK},
+            capprops={"color": svg.INK},
         )
         for box, (index, _, _) in zip(boxes["boxes"], shown, strict=True):
-            box.set(facecolor=color(index), edgecolor=_INK, alpha=0.85)
+            box.set(facecolor=svg.color(index), edgecolor=svg.INK, alpha=0.85)
         axes.invert_yaxis()
         _scale(axes, [float(np.median(samples)) for _, _, samples in shown])
         axes.set_xlabel("latency, ms")
-        axes.grid(axis="x", alpha=0.2)
+        axes.grid(axis="x")
 
-    return _svg(
+    return svg.render(
         draw, 1.1 + 0.42 * len(shown), f"Latency distribution, {summary.where(points[0])}", "distribution"
     )
 
@@ -202,16 +236,16 @@ def bars(report: Report, metric: str, label: str, factor: float, show: Callable[
         drawn = axes.barh(
             [_short(name) for _, name, _ in present],
             [value / factor for _, _, value in present],
-            color=[color(index) for index, _, _ in present],
+            color=[svg.color(index) for index, _, _ in present],
             height=0.6,
         )
         axes.bar_label(drawn, labels=[show(value) for _, _, value in present], padding=4)
         axes.margins(x=0.22)
         axes.invert_yaxis()
         axes.set_xlabel(label)
-        axes.grid(axis="x", alpha=0.2)
+        axes.grid(axis="x")
 
-    return _svg(draw, 0.95 + 0.36 * len(present), f"{label} of each candidate", metric)
+    return svg.render(draw, 0.95 + 0.36 * len(present), f"{label} of each candidate", metric)
 
 
 def size_bars(report: Report) -> str | None:

@@ -9,6 +9,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.damage.record import Finding
+from bench.interval import Interval
+
+__all__ = ["SCHEMA", "Better", "Candidate", "Interval", "Measurement", "Report", "Status", "Verdict"]
+
 SCHEMA: Literal[1] = 1
 Better = Literal["lower", "higher"]
 Status = Literal["pass", "fail", "inconclusive", "anomalous"]
@@ -16,14 +21,6 @@ Status = Literal["pass", "fail", "inconclusive", "anomalous"]
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Interval(_Frozen):
-    """A confidence interval; ``level`` is its coverage, such as 0.95."""
-
-    low: float
-    high: float
-    level: float = 0.95
 
 
 class Candidate(_Frozen):
@@ -71,6 +68,7 @@ class Measurement(_Frozen):
         conditions: such as ``{"batch_size": 1, "length": "data"}``.
         samples: raw samples, where there are any.
         notes: anything that a reader must know (``unstable``, ...).
+        finding: what stands behind the figure, for a person to read, where the probe found more than that.
     """
 
     probe: str
@@ -87,6 +85,7 @@ class Measurement(_Frozen):
     conditions: dict[str, int | str] = {}
     samples: tuple[float, ...] = ()
     notes: tuple[str, ...] = ()
+    finding: Finding | None = None
 
 
 class Verdict(_Frozen):

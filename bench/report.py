@@ -9,11 +9,12 @@ from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
-from bench import device_tables, html, summary
+from bench import cards, device_tables, html, summary
 from bench.record import SCHEMA, Report, Verdict
 from compress.errors import UserError
 
 JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
+FILES = (JSON, HTML, MARKDOWN, JUNIT)
 
 # Characters that XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
@@ -143,8 +144,7 @@ def markdown(report: Report) -> str:
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts.append(
         "\n".join(
-            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.detail)})"
-            for card in summary.cards(report)
+            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in cards.cards(report)
         )
     )
     parts.append(table(report))

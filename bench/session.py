@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -126,7 +127,7 @@ def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dic
     if isinstance(rows, DataConfig):
         from compress import data  # rows that were given need none of it
 
-        found = data.evaluation(rows, task, seed, head)
+        found = data.evaluation(rows, task, seed, head, beside=True)
         return list(found), {
             **rows.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": data.fingerprint(rows, seed, "evaluation"),
@@ -135,6 +136,19 @@ def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dic
     if not rows:
         raise DataError("there are no evaluation rows: measuring needs at least one")
     return list(rows), {"source": "given rows", "rows": len(rows)}
+
+
+def _selection(rows: Rows, task: ModuleType, seed: int, head: Head) -> Callable[[], Any] | None:
+    """What reads the selection rows, once one asks for them; None where rows were given as they are."""
+    if not isinstance(rows, DataConfig):
+        return None
+
+    def read() -> Any:
+        from compress import data
+
+        return data.load(rows, task, seed).training.for_head(task, head).selection
+
+    return cache(read)
 
 
 def _describe(lane: Lane) -> Candidate:
@@ -197,7 +211,15 @@ def measure(
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
-    subject = Subject(task=task, rows=rows, head=head, bench=bench, baseline=baseline, seed=seed)
+    subject = Subject(
+        task=task,
+        rows=rows,
+        head=head,
+        bench=bench,
+        baseline=baseline,
+        seed=seed,
+        selection=_selection(data, task, seed, head),
+    )
     measurements: list[Measurement] = []
     weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
     watch = devices.watch(specs, weights, device, shared=bench.shared)

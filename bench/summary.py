@@ -190,50 +190,6 @@ def where(conditions: dict[str, int | str]) -> str:
     return f"{rows}, real rows" if length == "data" else f"{rows}, {length} tokens"
 
 
-@dataclass(frozen=True)
-class Card:
-    """One figure of the first screen.
-
-    Attributes:
-        title: what it is.
-        value: the figure.
-        detail: interval, or before and after.
-    """
-
-    title: str
-    value: str
-    detail: str
-
-
-def cards(report: Report) -> list[Card]:
-    """The first screen: speed, accuracy, size and memory of what ships against the baseline."""
-    by_name = {line.name: line for line in lines(report)}
-    before, after = by_name[report.baseline], by_name[shipped(report)]
-    points = grid(report)
-    found = []
-    faster = speedup(after.p50)
-    if faster is not None and after.p50 is not None and before.p50 is not None:
-        interval = times_interval(faster)
-        detail = f"p50 {time(before.p50)} to {time(after.p50)}, {where(points[0])}"
-        found.append(
-            Card("Speed-up", times(faster), f"95 % interval {interval}; {detail}" if interval else detail)
-        )
-    if after.score is not None and before.score is not None:
-        interval = change_interval(after.score)
-        detail = f"{score(before.score)} to {score(after.score)}"
-        if interval:
-            detail = f"95 % interval {interval}; {detail}"
-        found.append(Card(f"Change in {after.score.metric}", change(after.score), detail))
-    for title, own, other, show in (
-        ("Size on disk", after.size, before.size, size),
-        ("Peak memory", after.memory, before.memory, memory),
-    ):
-        if own is not None and other is not None:
-            share = f"{digits(own.value / other.value)}x of {show(other.value)}" if other.value else ""
-            found.append(Card(title, show(own.value), share))
-    return found
-
-
 def headline(report: Report) -> str:
     """The verdict in one line."""
     status = overall(report)

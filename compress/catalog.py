@@ -15,7 +15,7 @@ from typing import Literal
 
 from compress.errors import UnknownName
 
-Shelf = Literal["stage", "criterion", "task", "runtime", "probe", "gate", "recipe"]
+Shelf = Literal["stage", "criterion", "task", "runtime", "probe", "gate", "tracker", "recipe"]
 
 _SHELVES: dict[str, tuple[str, ...]] = {
     "stage": ("compress.stages", "deploy.stages"),
@@ -24,6 +24,7 @@ _SHELVES: dict[str, tuple[str, ...]] = {
     "runtime": ("deploy.runtimes",),
     "probe": ("bench.probes",),
     "gate": ("bench.gates",),
+    "tracker": ("bench.trackers",),
     "recipe": ("compress.recipes",),
 }
 

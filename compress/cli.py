@@ -135,13 +135,14 @@ def run(
     set_: options.Settings = None,
     seed: options.Seed = None,
     store: options.StoreRoot = None,
+    track: options.Track = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a recipe whole: build every stage, bench, judge, report."""
     from compress import workflow
 
     chosen = _recipe(recipe, model, data, column, set_, seed, task, limit)
-    _finish(workflow.run(chosen, out, options.store(store)), as_json)
+    _finish(workflow.run(chosen, out, options.store(store), track or ()), as_json)
 
 
 @app.command()

@@ -37,6 +37,14 @@ Settings = Annotated[
     typer.Option("--set", help="KEY=VALUE for any option of the stage or recipe; repeat as needed."),
 ]
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Track = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--track",
+        help="Send stages, curves and report to tensorboard, mlflow or wandb, as NAME or NAME:LOCATION; "
+        "repeat as needed.",
+    ),
+]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when left out.")]
 Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]

@@ -7,7 +7,7 @@ run, seal. Stages are reached by name through the catalog; the pipeline imports 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -324,13 +324,25 @@ def resolve(config: DataConfig) -> DataConfig:
     return config.model_copy(update={"source": absolute(config.source), **files})
 
 
-def run(recipe: Recipe, store: Store | None = None) -> list[Built]:
+def run(
+    recipe: Recipe, store: Store | None = None, sealed: Callable[[Built], None] | None = None
+) -> list[Built]:
     """Build every artifact of a recipe, in order; what the store has is reused.
+
+    Args:
+        recipe: to build.
+        store: where artifacts are kept.
+        sealed: told of each artifact as soon as it is there.
 
     Raises:
         UserError: anything that the user can mend; nothing half-written is left.
     """
-    return list(_Run(recipe, store or Store()).fold())
+    built = []
+    for each in _Run(recipe, store or Store()).fold():
+        built.append(each)
+        if sealed is not None:
+            sealed(each)
+    return built
 
 
 def check(recipe: Recipe) -> list[str]:

@@ -15,11 +15,11 @@ from compress.errors import UnknownName, UserError
 
 store_app = typer.Typer(help="Look at and tidy the store of built artifacts.", no_args_is_help=True)
 
-SHELVES = ("recipe", "task", "stage", "criterion", "runtime", "probe", "gate")
+SHELVES = ("recipe", "task", "stage", "criterion", "runtime", "probe", "gate", "tracker")
 
 
 def list_(as_json: options.Json = False) -> None:
-    """List recipes, tasks, stages, criteria, runtimes, probes and gates."""
+    """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers."""
     found = {
         shelf: {name: catalog.summary(shelf, name) for name in catalog.names(shelf)}  # type: ignore[arg-type]
         for shelf in SHELVES

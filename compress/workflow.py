@@ -99,13 +99,19 @@ def _dump(recipe: Recipe) -> str:
     return yaml.safe_dump(tree, sort_keys=False, allow_unicode=True)
 
 
-def run(recipe: Recipe, out: str | Path | None = None, store: Store | None = None) -> Outcome:
+def run(
+    recipe: Recipe,
+    out: str | Path | None = None,
+    store: Store | None = None,
+    track: Sequence[str] = (),
+) -> Outcome:
     """Run a recipe whole: build, bench, judge, report.
 
     Args:
         recipe: from ``compress.recipe.read`` or built in code.
         out: the run folder; the same command on the same folder goes on where it stopped.
         store: where artifacts are kept.
+        track: experiment trackers to send the run to, each ``NAME`` or ``NAME:LOCATION``.
 
     Returns:
         The outcome; ``report.verdicts`` says whether the gates passed.
@@ -113,15 +119,21 @@ def run(recipe: Recipe, out: str | Path | None = None, store: Store | None = Non
     Raises:
         UserError: anything that the user can mend.
     """
+    from bench import tracking
+    from bench.report import FILES
+
     folder = Path(out or Path("runs") / "latest").expanduser().absolute()
     check(recipe)
-    with _claimed(folder, recipe):
-        built = tuple(pipeline.run(recipe, store))
+    parameters = recipe.model_dump(mode="json", exclude_defaults=True)
+    with _claimed(folder, recipe), tracking.following(track, folder.name, parameters) as trackers:
+        built = tuple(pipeline.run(recipe, store, lambda each: trackers.sealed(each.label, each.artifact)))
         _write_run(folder, built)
         report = _bench(recipe, recipe.data, built, folder) if recipe.data is not None else None
         _ship(built[-1], folder / "model")
         for other in ends(built)[:-1]:
             _ship(other, folder / "branches" / other.label)
+        files = [folder / name for name in FILES] if report is not None else []
+        trackers.finished(report, files, folder / "model")
     return Outcome(out=folder, built=built, report=report)
 
 

@@ -11,6 +11,7 @@ import typer
 
 from compress import options, rendering
 from compress.errors import RecipeError, UserError
+from deploy.calibrate_verb import calibrate
 from deploy.handover import verb
 
 if TYPE_CHECKING:
@@ -30,6 +31,7 @@ def register(app: typer.Typer) -> None:
     app.command()(compare)
     app.command()(predict)
     app.command(name="bundle")(verb.bundle)
+    app.command()(calibrate)
 
 
 def export(

@@ -213,7 +213,7 @@ class Library:
         self.trt = SimpleNamespace(**extra)
         self.deserialized = 0
 
-    def deserialize(self, content: bytes) -> tuple[object, Engine | None]:
+    def deserialize(self, content: bytes, *, host_code: bool) -> tuple[object, Engine | None]:
         assert fake_cuda.Device.now, "an engine was deserialized with no device made current"
         self.deserialized += 1
         if self.engine is not None:

@@ -119,3 +119,11 @@ class Runner(Base):
     def provenance(self) -> dict[str, str]:
         """Itself, and the thread variable that it sees."""
         return {"provider": "fake", "threads": os.environ.get("OMP_NUM_THREADS", "")}
+
+
+class Wrong(Runner):
+    """The same for ONNX artifacts, wrong on three rows of ten."""
+
+    def configure(self, *, wrong: float = 0.3, **options: Any) -> None:
+        """Be wrong."""
+        super().configure(wrong=wrong, **options)

@@ -206,9 +206,12 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
     class Runtime:
         def __init__(self, logger: Any) -> None:
             self.logger = logger
+            self.engine_host_code_allowed = False
 
         def deserialize_cuda_engine(self, serialized_engine: bytes) -> Engine | None:
-            return None if report is None else Engine()
+            own_code = "VERSION_COMPATIBLE" in json.loads(serialized_engine)["flags"]
+            refused = report is None or (own_code and not self.engine_host_code_allowed)
+            return None if refused else Engine()
 
     members: dict[str, Any] = {
         "__version__": version,

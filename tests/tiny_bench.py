@@ -8,6 +8,7 @@ from typing import Any
 
 import tiny
 
+from bench.damage import record as damage
 from bench.record import Candidate, Interval, Measurement, Report
 from compress import artifact as artifacts
 from compress.artifact import Artifact, Manifest, Origin, Step
@@ -169,3 +170,89 @@ def report(**changes: Any) -> Report:
         "created": "2026-01-01T00:00:00+00:00",
     }
     return Report(**{**content, **changes})
+
+
+def damaged(found: Report) -> Report:
+    """A report of ``before`` and ``after`` in which damage was measured as well.
+
+    Four slices, of which the first lost beyond chance; six flipped rows, the first long and with its words
+    weighed, the fourth with a hostile text.
+    """
+    slices = [
+        damage.Slice(
+            family=family,
+            name=name,
+            rows=25,
+            before=0.92,
+            after=0.92 + lost,
+            difference=lost,
+            interval=Interval(low=lost - 0.04, high=lost + 0.04),
+            p_value=chance,
+            holm=chance,
+            bh=chance,
+        )
+        for family, name, lost, chance in (
+            ("length", "longest quarter", -0.12, 0.001),
+            ("confidence", "the quarter of which the original is least sure", -0.08, 0.2),
+            ("label", "bad", -0.04, 0.5),
+            ("length", "shortest quarter", 0.0, 1.0),
+        )
+    ]
+    long = ("a", "film", "that", "takes", "its", "time,") * 12
+    rows = [
+        damage.Row(
+            number=1 + index,
+            cells={"text": text},
+            truth=truth,
+            before=before,
+            after=after,
+            change=change,  # type: ignore[arg-type]
+            truth_before=0.9,
+            truth_after=0.2,
+            attribution=damage.Attribution(
+                answer="good",
+                words=long,
+                before=tuple(0.01 * (place % 21 - 10) for place in range(len(long))),
+                after=tuple(0.01 * (10 - place % 21) for place in range(len(long))),
+            )
+            if index == 0
+            else None,
+        )
+        for index, (text, truth, before, after, change) in enumerate(
+            (
+                (" ".join(long), "good", "good", "bad", "harmful"),
+                ("no laughs , no tears , " * 9, "bad", "bad", "good", "harmful"),
+                ("fine , really , and then some " * 9, "good", "good", "bad", "harmful"),
+                ("<b>who knows</b> what it was about " * 9, "so-so", "good", "bad", "other"),
+                ("a small wonder of a film " * 9, "good", "bad", "good", "beneficial"),
+                ("the last one", "good", "bad", "good", "beneficial"),
+            )
+        )
+    ]
+    findings = (
+        damage.Slices(
+            metric="accuracy",
+            unit="share",
+            better="higher",
+            before=0.92,
+            after=0.91,
+            slices=tuple(slices),
+            small=(),
+            min_rows=20,
+        ),
+        damage.Flips(
+            rows=100,
+            harmful=3,
+            beneficial=2,
+            other=1,
+            p_value=0.7,
+            harmful_interval=Interval(low=0.01, high=0.08),
+            matrix=damage.Matrix(labels=("bad", "good"), counts=((40, 3), (3, 54))),
+            worst=tuple(rows),
+            attribution="leaving each word out",
+        ),
+    )
+    made = [
+        measurement("after", one.kind, 0.0, probe=one.kind, unit="share", finding=one) for one in findings
+    ]
+    return found.model_copy(update={"measurements": (*found.measurements, *made)})

@@ -6,7 +6,7 @@ them in turns; it keeps raw samples.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -32,6 +32,8 @@ class Subject:
         bench: the grid, rounds and runs.
         baseline: name of the baseline candidate.
         seed: of shuffles and resamples.
+        selection: gives labeled rows that tune (a temperature, say) and that are none of ``rows``; None
+            where only rows to measure on were given.
     """
 
     task: ModuleType
@@ -40,6 +42,7 @@ class Subject:
     bench: BenchConfig
     baseline: str
     seed: int
+    selection: Callable[[], Sequence[dict[str, Any]]] | None = None
 
 
 class Probe(Protocol):

@@ -22,6 +22,9 @@ from compress.recipe import DataConfig
 if TYPE_CHECKING:
     from compress.tasks import Head
 
+BESIDE = "columns"
+"""Key of a row under which ``evaluation`` keeps the cells of columns that play no role, where asked to."""
+
 VERSION = 1
 """Raised whenever the same files and configuration would give other rows."""
 
@@ -346,7 +349,9 @@ def _compare_sides(
             )
 
 
-def evaluation(config: DataConfig, task: ModuleType, seed: int, head: Head) -> list[dict[str, Any]]:
+def evaluation(
+    config: DataConfig, task: ModuleType, seed: int, head: Head, *, beside: bool = False
+) -> list[dict[str, Any]]:
     """The evaluation rows, labels aligned to a head; without a label key where none has a label.
 
     Args:
@@ -354,6 +359,7 @@ def evaluation(config: DataConfig, task: ModuleType, seed: int, head: Head) -> l
         task: that reads them.
         seed: unused by every present source; the evaluation rows are the same for every run.
         head: of the model that is measured.
+        beside: whether rows keep the cells of their other columns, by column, under ``BESIDE``.
 
     Raises:
         DataError: there are no evaluation rows, some lack a label, or have one the head does not know.
@@ -364,6 +370,10 @@ def evaluation(config: DataConfig, task: ModuleType, seed: int, head: Head) -> l
     reader = Reader(config, task, layout)
     rows = reader.read("eval")
     table = reader.tables["eval"]
+    if beside:
+        played = set(reader.columns["eval"].values())
+        for row, cells in zip(rows, table.rows, strict=True):
+            row[BESIDE] = {name: cells.get(name) for name in table.columns if name not in played}
     lacking = [i for i, row in enumerate(rows) if task.LABEL not in row]
     if len(lacking) == len(rows):
         return rows

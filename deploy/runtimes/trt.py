@@ -71,11 +71,6 @@ class Runner(Queued):
         self._passport = passports.read(self.artifact)
         self._device = Device(self.device)
         reason = passports.check(self._passport, binding.here(self._passport.flavor, self._device.name))
-        if reason is None and self._passport.options.strip_plan:
-            reason = (
-                "the engine was built without its weights (strip_plan), and nothing here puts them back: "
-                "build it without that option"
-            )
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
         self._library = binding.load(self._passport.flavor)
@@ -90,7 +85,9 @@ class Runner(Queued):
 
     def _deserialize(self, content: bytes) -> None:
         free, total = self._device.memory()
-        self._runtime, engine = self._library.deserialize(content)
+        self._runtime, engine = self._library.deserialize(
+            content, host_code=self._passport.options.version_compatible
+        )
         if engine is None:
             said = self._library.said[-1] if self._library.said else "it gave no reason"
             raise UserError(

@@ -123,7 +123,10 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     options = BuildOptions(**{name: getattr(config, name) for name in BuildOptions.model_fields})
     capabilities.check_options(can, options)
     facts = graph_facts.read(source)
-    refusal = precision.refuse(config.precision, facts.precision, facts.target, can, device)
+    where = {f"compute capability {one}": one for one in config.compute_capabilities}
+    if device is not None:
+        where = {f"this GPU ({device.name})": device.compute_capability}
+    refusal = precision.refuse(config.precision, facts.precision, facts.target, can, where)
     if refusal is not None:
         raise UserError(f"{source.path}: {refusal}")
     model = graph.load(source.file(graph_facts.MODEL))
@@ -140,10 +143,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     parsing.refuse(parsing.problems(model, can), can.name)
     flags = precision.flags(config.precision, facts.precision, can)
     request = binding.Request(options, chosen, flags, tf32=config.precision == "tf32")
-    compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
+    with gpu.current(config.gpu if device is not None else 0):
+        compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
+        inside, missing = _inside(found, compiled, options, device)
 
     (ctx.out / passport.ENGINE).write_bytes(compiled)
-    inside, missing = _inside(found, compiled, device)
     blocks = asked.attention_blocks(model)
     made = Passport(
         flavor=config.flavor,
@@ -279,13 +283,13 @@ def _timing_file(ctx: Context, found: Binding, device: Gpu | None) -> Path | Non
 
 
 def _inside(
-    found: Binding, plan: bytes, device: Gpu | None
+    found: Binding, plan: bytes, options: BuildOptions, device: Gpu | None
 ) -> tuple[tuple[layers.Layer, ...] | None, str | None]:
     """The engine's layers, or why they are not known."""
     if device is None:
         return None, "compiled ahead of time: layers are chosen on the GPU that runs it"
     try:
-        text = found.inspect(plan)
+        text = found.inspect(plan, host_code=options.version_compatible)
         return (None, "TensorRT did not open the engine again") if text is None else (layers.read(text), None)
     except ValueError as cause:
         return None, f"the inspector's answer is not understood ({cause})"

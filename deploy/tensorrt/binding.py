@@ -128,22 +128,28 @@ class Binding:
         cache = settings.get_timing_cache() if self.can.timing_cache else None
         return Compiled(plan, None if cache is None else bytes(cache.serialize()))
 
-    def deserialize(self, plan: bytes) -> tuple[Any, Any]:
+    def deserialize(self, plan: bytes, *, host_code: bool = False) -> tuple[Any, Any]:
         """A runtime and the engine that it opened, on the current device; the engine is None where it cannot.
 
         The runtime must live as long as its engine. ``said`` has the reason of a refusal.
+
+        Args:
+            plan: whose checksum was compared.
+            host_code: whether it may bring the small runtime along that version-compatible engines need.
         """
         trt = self.trt
         runtime = trt.Runtime(self._logger)
+        if host_code:
+            runtime.engine_host_code_allowed = True
         return runtime, runtime.deserialize_cuda_engine(plan)
 
-    def inspect(self, plan: bytes) -> str | None:
+    def inspect(self, plan: bytes, *, host_code: bool = False) -> str | None:
         """The inspector's JSON of an engine; None where TensorRT cannot open it here.
 
         Needs the GPU that the engine is for.
         """
         trt = self.trt
-        _, engine = self.deserialize(plan)
+        _, engine = self.deserialize(plan, host_code=host_code)
         if engine is None:
             return None
         inspector = engine.create_engine_inspector()

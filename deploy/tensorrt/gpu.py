@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import ctypes
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
 
@@ -98,6 +100,33 @@ def describe(index: int = 0) -> Gpu | None:
         driver=driver_version(_VERSION_FILE.read_text()) if _VERSION_FILE.is_file() else None,
         cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
     )
+
+
+@contextmanager
+def current(index: int) -> Iterator[None]:
+    """Make a GPU the one that TensorRT works on in this thread; the first one is so by itself.
+
+    Raises:
+        UserError: the driver refuses.
+    """
+    library = _driver() if index else None
+    if library is None:
+        yield
+        return
+    device, context, before = ctypes.c_int(0), ctypes.c_void_p(None), ctypes.c_void_p(None)
+    if (
+        library.cuDeviceGet(ctypes.byref(device), index)
+        or library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
+        or library.cuCtxPushCurrent_v2(context)
+    ):
+        raise UserError(
+            f"the driver gives no context on GPU {index}: another process may hold it exclusively"
+        )
+    try:
+        yield
+    finally:
+        library.cuCtxPopCurrent_v2(ctypes.byref(before))
+        library.cuDevicePrimaryCtxRelease_v2(device)
 
 
 def driver_version(text: str) -> str | None:

@@ -73,7 +73,11 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
         "SM120": None,
         "SM121": None,
     },
-    "Runtime": {"__init__": ("logger",), "deserialize_cuda_engine": ("serialized_engine",)},
+    "Runtime": {
+        "__init__": ("logger",),
+        "engine_host_code_allowed": None,
+        "deserialize_cuda_engine": ("serialized_engine",),
+    },
     "ICudaEngine": {
         "create_engine_inspector": (),
         "num_io_tensors": None,

@@ -102,9 +102,9 @@ class Passport(_Frozen):
     engine_bytes: int
     build_seconds: float
 
-    def command(self, onnx: str = "ONNX", out: str = "ENGINE") -> str:
-        """The command that builds the engine again from its ONNX artifact."""
-        options = self.options
+    def command(self, onnx: str = "ONNX", out: str = "ENGINE", *, whole: bool = False) -> str:
+        """The command that builds the engine again from its ONNX artifact; ``whole``: with its weights."""
+        options = self.options.model_copy(update={"strip_plan": False}) if whole else self.options
         words = ["paredown", "build", onnx]
         if options.precision is not None:
             words += ["--precision", options.precision]
@@ -165,6 +165,11 @@ def check(passport: Passport, here: Here, onnx: str = "ONNX") -> str | None:
         here: this machine.
         onnx: what the command calls the ONNX artifact.
     """
+    if passport.options.strip_plan:
+        return (
+            "the engine was built without its weights (strip_plan) and computes nothing before TensorRT's "
+            f"refitter put them back; to run it here, build it whole: {passport.command(onnx, whole=True)}"
+        )
     reason = _differs(passport, here)
     if reason is None:
         return None

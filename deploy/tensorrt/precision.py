@@ -6,13 +6,13 @@ takes an FP32 graph and flags that let its builder choose (INT8 with the graph's
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from deploy.tensorrt.gpu import at_least
 
 if TYPE_CHECKING:
     from deploy.tensorrt.capabilities import Capabilities
-    from deploy.tensorrt.gpu import Gpu
     from deploy.tensorrt.passport import Precision
 
 HALVES = ("fp16", "bf16")
@@ -22,7 +22,7 @@ _FROM = {"tf32": "8.0", "bf16": "8.0", "fp8": "8.9"}
 
 
 def refuse(
-    wanted: Precision | None, held: str, target: str, can: Capabilities, device: Gpu | None
+    wanted: Precision | None, held: str, target: str, can: Capabilities, where: Mapping[str, str]
 ) -> str | None:
     """Why a graph of one precision cannot become an engine of another, with the command that helps.
 
@@ -31,7 +31,7 @@ def refuse(
         held: of the graph.
         target: that the graph was quantized for.
         can: of the TensorRT.
-        device: the GPU to build for; None for an ahead-of-time build.
+        where: what to build for -> its compute capability.
     """
     if held == "int8" and target != "tensorrt":
         return (
@@ -61,15 +61,14 @@ def refuse(
             f"{wanted.upper()} was asked for and the graph is {held.upper()}: build what export-onnx made "
             f"with --precision {wanted}"
         )
-    if device is None:
-        return None
     for one in (wanted or held, held):
         needed = _FROM.get(one, "0.0")
-        if not at_least(device.compute_capability, needed):
-            return (
-                f"{one.upper()} needs compute capability {needed} or later; this GPU ({device.name}) has "
-                f"{device.compute_capability}: use fp16, or int8"
-            )
+        for name, capability in where.items():
+            if not at_least(capability, needed):
+                return (
+                    f"{one.upper()} needs compute capability {needed} or later, and {name} was asked for, "
+                    f"which has {capability}: use fp16, or int8"
+                )
     return None
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import tiny_bench
+import tiny_damage
 
 from bench.record import Report, Verdict
 from compress import catalog
@@ -115,6 +116,80 @@ CASES: dict[str, list[Case]] = {
             "max_abs",
         )
     ],
+    # In ``tiny_damage.report`` the same candidate has, against 'before': 1 % harmful flips, the worst slice
+    # -5 pt, calibration error +1 pt (Brier +2), divergence 0.01 (p99 0.1), typos -2 pt, a challenge set
+    # -2 pt, a gap between groups +1 pt.
+    "harmful-flips": [
+        Case({"at_most": "1%"}, {"at_most": 0.02}, {"at_most": "0.9%"}, {"at_most": "1pt"}, "harmful_flips")
+    ],
+    "worst-slice": [
+        Case(
+            {"drop_at_most": "5pt"},
+            {"drop_at_most": "6pt"},
+            {"drop_at_most": "4.9pt"},
+            {"drop_at_most": "5%"},
+            "worst_slice",
+        )
+    ],
+    "calibration-error": [
+        Case(
+            {"rise_at_most": "1pt"},
+            {"rise_at_most": "0.1pt", "scaled": True},
+            {"rise_at_most": "0.9pt"},
+            {"rise_at_most": 1},
+            "ece",
+        ),
+        Case(
+            {"of": "brier", "rise_at_most": "2pt"},
+            {"of": "brier", "rise_at_most": "3pt"},
+            {"of": "brier", "rise_at_most": "1pt"},
+            {"of": "brier", "rise_at_most": "1ms"},
+            "brier",
+        ),
+    ],
+    "divergence": [
+        Case(
+            {"mean_at_most": 0.01},
+            {"mean_at_most": "0.02"},
+            {"mean_at_most": "9e-3"},
+            {"mean_at_most": "1%"},
+            "divergence_mean",
+        ),
+        Case(
+            {"p99_at_most": 0.1},
+            {"p99_at_most": 1},
+            {"p99_at_most": 0.09},
+            {"p99_at_most": "1pt"},
+            "divergence_p99",
+        ),
+    ],
+    "robustness": [
+        Case(
+            {"extra_drop_at_most": "2pt"},
+            {"change": "casing", "extra_drop_at_most": "0pt"},
+            {"change": "typos", "extra_drop_at_most": "1pt"},
+            {"extra_drop_at_most": "2%"},
+            "robustness",
+        )
+    ],
+    "challenge": [
+        Case(
+            {"drop_at_most": "2pt"},
+            {"set": "pairs", "drop_at_most": "0pt"},
+            {"set": "suite", "drop_at_most": "1pt"},
+            {"drop_at_most": 2},
+            "challenge",
+        )
+    ],
+    "fairness-gap": [
+        Case(
+            {"rise_at_most": "1pt"},
+            {"of": "equalized odds", "source": "group", "rise_at_most": "0.6pt"},
+            {"of": "metric", "rise_at_most": "0.9pt"},
+            {"rise_at_most": "1x"},
+            "fairness_gap",
+        )
+    ],
 }
 EVERY = [(name, case) for name, cases in CASES.items() for case in cases]
 
@@ -135,7 +210,7 @@ def test_every_gate_is_held_to_this_contract() -> None:
 @pytest.mark.parametrize(("where", "status"), [("at", "pass"), ("inside", "pass"), ("outside", "fail")])
 def test_a_gate_passes_up_to_its_limit(name: str, case: Case, where: str, status: str) -> None:
     """At the limit and inside it passes, outside it fails; the verdict carries figure, limit and reason."""
-    verdict = check(name, getattr(case, where), tiny_bench.report())
+    verdict = check(name, getattr(case, where), tiny_damage.report())
     assert verdict.status == status, verdict.reason
     assert verdict.gate == name
     assert verdict.candidate == "after"
@@ -162,7 +237,7 @@ def test_what_was_not_measured_fails_with_a_list_of_what_there_is(name: str, cas
 def test_a_wrong_unit_is_refused_with_the_allowed_ones(name: str, case: Case) -> None:
     """A limit in another unit, or in none, is one sentence before anything is judged."""
     with pytest.raises(UserError, match="Allowed units"):
-        check(name, case.wrong_unit, tiny_bench.report())
+        check(name, case.wrong_unit, tiny_damage.report())
 
 
 @pytest.mark.parametrize("name", sorted(CASES))
@@ -175,10 +250,10 @@ def test_an_unknown_option_is_refused(name: str) -> None:
 @pytest.mark.parametrize("name", sorted(CASES))
 def test_a_gate_changes_nothing(name: str) -> None:
     """Judging leaves the report as it was and gives the same verdict again."""
-    report = tiny_bench.report()
+    report = tiny_damage.report()
     first = check(name, CASES[name][0].at, report)
     assert check(name, CASES[name][0].at, report) == first
-    assert report == tiny_bench.report()
+    assert report == tiny_damage.report()
 
 
 def test_a_ratio_without_its_baseline_is_missing() -> None:

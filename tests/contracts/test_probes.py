@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from types import ModuleType
 from typing import Any, get_args
 
@@ -20,11 +21,12 @@ from bench.nvml import Gpu
 from bench.probes import Subject
 from bench.record import Better, Measurement
 from compress import catalog
+from compress.data import BESIDE
 from compress.errors import UserError
 from compress.recipe import BenchConfig, validate
 from compress.tasks import Head, Prediction
 
-# What each probe must yield for each candidate (the baseline included, but for agreement).
+# What each probe must yield for each candidate (the baseline included, but for AGAINST).
 METRICS = {
     "accuracy": {"accuracy", "macro_f1", "mcc"},
     "agreement": {"agreement"},
@@ -41,15 +43,38 @@ METRICS = {
     "memory": {"device_memory_peak_bytes", "memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
     "size": {"size_bytes", "weights_bytes"},
     "throughput": {"throughput_rows_per_s"},
+    "flips": {"flips", "harmful_flips", "beneficial_flips"},
+    "slices": {"worst_slice"},
+    "calibration-error": {"ece", "brier", "nll", "ece_scaled", "brier_scaled", "nll_scaled"},
+    "divergence": {"divergence_mean", "divergence_p99"},
+    "robustness": {"robustness", "agreement_changed"},
+    "challenge": {"challenge"},
+    "fairness": {"fairness_gap"},
+}
+# What these find is about a candidate against the baseline: there is no figure of the baseline alone.
+AGAINST = {
+    "agreement",
+    "flips",
+    "slices",
+    "calibration-error",
+    "divergence",
+    "robustness",
+    "challenge",
+    "fairness",
 }
 OPTIONS: dict[str, dict[str, Any]] = {
     "device-energy": {"windows": 2, "seconds": 0.01},
     "device-time": {"warmup_ms": 0.1, "warmup_runs": 2},
     "latency": {"warmup_seconds": 0.05, "warmup_runs": 8},
     "throughput": {"windows": 2, "seconds": 0.01},
+    "slices": {"min_rows": 5},
+    "challenge": {"sets": [str(Path(__file__).with_name("challenge.jsonl"))]},
+    "fairness": {"groups": "shade", "min_rows": 5},
 }
-UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation"}
+UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "nats", "squared"}
 HEAD = Head("single_label", ("negative", "positive"))
+# Some of their labels are wrong, so that there is a temperature to fit.
+SELECTION = tiny.sentences(40, 12)
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +96,15 @@ def subject() -> Subject:
     """Twenty-four labeled rows at two points of the grid."""
     return Subject(
         task=catalog.load("task", "text-classification"),
-        rows=tiny.sentences(24, 11),
+        rows=[
+            {**row, BESIDE: {"shade": "light" if i % 2 else "dark"}}
+            for i, row in enumerate(tiny.sentences(24, 11))
+        ],
         head=HEAD,
         bench=BenchConfig(rounds=3, runs=2, batch_sizes=(1, 4), lengths=("data", 9)),
         baseline="two",
         seed=0,
+        selection=lambda: [{**row, "label": row["label"] if i % 4 else 0} for i, row in enumerate(SELECTION)],
     )
 
 
@@ -129,7 +158,8 @@ def test_figures_are_finite_and_have_units(name: str, measured: dict[str, list[M
         for interval in (one.interval, one.ratio_interval, one.difference_interval):
             if interval is not None:
                 assert interval.low <= interval.high
-                assert interval.level == 0.95
+                # The worst of many slices has an interval that holds for all of them.
+                assert interval.level > 0.95 if name == "slices" else interval.level == 0.95
                 numbers += [interval.low, interval.high]
         assert all(math.isfinite(number) for number in numbers), one
         assert one.value >= 0 or one.metric == "mcc"
@@ -139,7 +169,7 @@ def test_figures_are_finite_and_have_units(name: str, measured: dict[str, list[M
 def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[Measurement]]) -> None:
     """No candidate is left out, and nothing unexpected appears; the baseline does not agree with itself."""
     expected = {"two": METRICS[name], "one": METRICS[name]}
-    if name == "agreement":
+    if name in AGAINST:
         del expected["two"]
     found: dict[str, set[str]] = {}
     for one in measured[name]:
@@ -147,7 +177,7 @@ def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[M
     assert found == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - {"agreement"}))
+@pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST))
 def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Against itself the ratio is 1 and the difference 0."""
     for one in measured[name]:

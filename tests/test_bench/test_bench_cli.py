@@ -111,6 +111,25 @@ def test_bench_measures_folders_and_writes_the_report(
     assert (tmp_path / "r.html").is_file()
 
 
+def test_bench_is_tracked_where_it_is_asked(
+    models: tuple[Path, Path], text_data: Path, tmp_path: Path
+) -> None:
+    """``--track tensorboard:FOLDER`` leaves all figures there; an unknown tracker is refused."""
+    pytest.importorskip("tensorboard", reason="pip install '.[tensorboard]'")
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    wanted = ("bench", *models, "--data", text_data, "--probes", "size", "--threads", 1)
+    with pytest.raises(UserError, match=r"Unknown tracker 'tensorbord'\. Did you mean 'tensorboard'"):
+        run(*wanted, "--track", "tensorbord")
+    code, _ = run(*wanted, "--track", f"tensorboard:{tmp_path / 'logs'}")
+    assert code == 0
+    (folder,) = (tmp_path / "logs").iterdir()
+    events = EventAccumulator(str(folder)).Reload()
+    (teacher,), (student,) = (events.Scalars(f"bench/{name}/size_bytes") for name in ("teacher", "student"))
+    assert teacher.value > student.value > 0
+    assert "verdict/text_summary" in events.Tags()["tensors"]
+
+
 def test_bench_prints_json_alone_on_stdout(models: tuple[Path, Path], text_data: Path) -> None:
     """``--json -`` gives the report on stdout and nothing else; options reach the configuration."""
     code, stdout = run(

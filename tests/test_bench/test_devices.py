@@ -82,6 +82,12 @@ def test_without_its_library_the_command_is_named(monkeypatch: pytest.MonkeyPatc
         Gpu("GPU-1")
 
 
+def test_a_driver_that_does_not_answer_is_a_missing_piece() -> None:
+    """The run goes on without it, and the reason is recorded."""
+    with pytest.raises(MissingPiece, match=r"does not answer NVML here \(nvmlInit\)"):
+        Gpu("GPU-1", fake_nvml.Library(lacks=("nvmlInit",)))
+
+
 @pytest.mark.parametrize(
     ("change", "words"),
     [

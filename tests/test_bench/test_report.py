@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import re
 from html.parser import HTMLParser
@@ -12,8 +14,8 @@ import pytest
 import tiny_bench
 from rich.console import Console
 
-from bench import html, judge, plots, report, summary, terminal
-from bench.record import Candidate, Report, Verdict
+from bench import cards, html, judge, plots, report, summary, terminal
+from bench.record import Candidate, Interval, Measurement, Report, Verdict
 from compress.errors import UserError
 from compress.recipe import Named
 
@@ -119,12 +121,18 @@ def test_everything_of_a_run_is_written(judged: Report, tmp_path: Path) -> None:
 
 def test_the_first_figures_are_those_that_decide(judged: Report) -> None:
     """Speed-up and accuracy change with their intervals, size and memory before and after."""
-    shown = {card.title: (card.value, card.detail) for card in summary.cards(judged)}
+    shown = {card.title: (card.value, card.words) for card in cards.cards(judged)}
     assert shown == {
-        "Speed-up": ("4.00x", "95 % interval 3.20x to 5.00x; p50 8.00 ms to 2.00 ms, batch 1, real rows"),
-        "Change in accuracy": ("-1.00 pt", "95 % interval -2.00 to +0.00; 92.00 % to 91.00 %"),
-        "Size on disk": ("20.0 MB", "0.250x of 80.0 MB"),
-        "Peak memory": ("50 MiB", "0.250x of 200 MiB"),
+        "Speed-up": (
+            "4.00x",
+            "95 % interval 3.20x to 5.00x; clearly faster; p50 8.00 ms to 2.00 ms, batch 1, real rows",
+        ),
+        "Change in accuracy": (
+            "-1.00 pt",
+            "95 % interval -2.00 to +0.00; no clear change; 92.00 % to 91.00 %",
+        ),
+        "Peak memory": ("50 MiB", "200 MiB before (0.250x)"),
+        "Size on disk": ("20.0 MB", "80.0 MB before (0.250x)"),
     }
     assert summary.headline(judged) == "after: FAILED 1 of 3 gates (size)"
 
@@ -198,7 +206,7 @@ def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
 def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None:
     """No script, link, import or foreign address; both color schemes; a viewport for phones."""
     page = html.page(judged)
-    assert set(re.findall(r"https?://([\w.]+)", page)) <= {"www.w3.org"}
+    assert not re.search(r"https?:|//[\w.]+\.", page)
     assert not re.search(r"<(script|link|iframe|img)\b|@import|url\((?!#)", page)
     assert "prefers-color-scheme: dark" in page
     assert '<meta name="viewport" content="width=device-width' in page
@@ -206,19 +214,63 @@ def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None
     assert "#010203" not in page
 
 
+def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(judged: Report) -> None:
+    """One style sheet, whose hash the policy names; no style attribute, script or handler anywhere."""
+    page = html.page(tiny_bench.damaged(judged))
+    (style,) = re.findall(r"<style>(.*?)</style>", page, re.DOTALL)
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    policy = re.search(r'http-equiv="Content-Security-Policy" content="([^"]+)"', page)
+    assert policy is not None
+    assert policy[1] == (
+        f"default-src 'none'; style-src 'sha256-{digest}'; img-src data:; base-uri 'none'; form-action 'none'"
+    )
+    assert not re.search(r"<[^>]+\s(style|on\w+)=", page)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "said"),
+    [(0.2, 0.4, "clearly faster"), (0.9, 1.1, "no clear difference"), (1.1, 1.3, "clearly slower")],
+)
+def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high: float, said: str) -> None:
+    """A speed-up is clear where its whole interval lies on one side; an unstable run is named."""
+
+    def changed(one: Measurement, notes: tuple[str, ...]) -> Measurement:
+        if (one.candidate, one.metric) != ("after", "latency_p50_ms"):
+            return one
+        return one.model_copy(update={"ratio_interval": Interval(low=low, high=high), "notes": notes})
+
+    for notes, end in (((), ""), (("unstable: rounds drift",), ", but an unstable run")):
+        made = tuple(changed(one, notes) for one in judged.measurements)
+        shown = cards.cards(judged.model_copy(update={"measurements": made}))
+        assert shown[0].sure == said + end
+
+
+def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report) -> None:
+    """A report of ``damage`` has at most four figures: those measured, then those of damage."""
+    found = tiny_bench.damaged(judged)
+    made = tuple(one for one in found.measurements if one.probe not in {"latency", "memory"})
+    words = text_of(html.page(found.model_copy(update={"measurements": made})))
+    order = ["Change in accuracy", "Size on disk", "Right before, wrong now 3", "Worst slice -12.0 pt"]
+    places = [words.index(part) for part in order]
+    assert places == sorted(places)
+    assert "3 of 100 answers went from right to wrong, 2 the other way" in words
+
+
 def test_the_first_screen_holds_verdict_and_figures(judged: Report) -> None:
     """In the order of the page: verdict, speed-up, accuracy, size and memory, and only then the tables."""
     words = text_of(html.page(judged))
     order = [
         "after: FAILED 1 of 3 gates (size)",
-        "Speed-up 4.00x 95 % interval 3.20x to 5.00x",
-        "Change in accuracy -1.00 pt 95 % interval -2.00 to +0.00",
-        "Size on disk 20.0 MB",
-        "Peak memory 50 MiB",
+        "size: 20.00 MB on disk; allowed: at most 10MB",
+        "Speed-up 4.00x clearly faster 95 % interval 3.20x to 5.00x",
+        "Change in accuracy -1.00 pt no clear change 95 % interval -2.00 to +0.00",
+        "Peak memory 50 MiB 200 MiB before",
+        "Size on disk 20.0 MB 80.0 MB before",
+        "What got worse was not looked for here. paredown damage ORIGINAL CANDIDATE --data DIR",
         "100 evaluation rows",
+        "Plots",
         "Before, each step, after",
         "Gates",
-        "20.00 MB on disk; allowed: at most 10MB",
         "What was measured",
     ]
     places = [words.index(part) for part in order]
@@ -234,11 +286,11 @@ def test_all_text_of_the_page_is_escaped(judged: Report) -> None:
     assert text_of(page).count("<script>alert(1)</script>") >= 5
 
 
-def test_the_page_has_four_plots(judged: Report) -> None:
-    """Trade-off with the Pareto front, latency boxes, size and memory bars, each scaling with the page."""
+def test_the_page_has_six_plots(judged: Report) -> None:
+    """Two of intervals, trade-off with its front, latency boxes, memory, size; each scales with the page."""
     page = html.page(judged)
     opened = re.findall(r"<svg[^>]*>", page)
-    assert len(opened) == 4
+    assert len(opened) == 6
     assert all('role="img"' in one and " width=" not in one and "viewBox" in one for one in opened)
     assert "Pareto front" in page
     assert "<metadata>" not in page

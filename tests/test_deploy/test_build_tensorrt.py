@@ -161,7 +161,9 @@ def test_every_option_reaches_the_builder(
     built = trt.built[0]
     assert built["flags"] == ["REFIT", "STRIP_PLAN", "VERSION_COMPATIBLE", "WEIGHT_STREAMING"]
     assert (built["workspace"], built["level"], built["hardware"]) == (1 << 30, 5, "AMPERE_PLUS")
-    assert passport.read(ran.artifact).options == BuildOptions(**options)
+    said = passport.read(ran.artifact)
+    assert said.options == BuildOptions(**options)
+    assert said.layers is not None  # a version-compatible engine opens only where its own code is allowed
 
 
 @pytest.mark.parametrize(
@@ -196,16 +198,16 @@ def test_a_gpu_that_lacks_a_precision_is_named(
     trt = fake_tensorrt.module("10.16.1", REPORT)
     turing = fake_tensorrt.H200.model_copy(update={"name": "Tesla T4", "compute_capability": "7.5"})
     fake_tensorrt.install(monkeypatch, trt, turing)
-    with pytest.raises(UserError, match=r"BF16 needs compute capability 8.0 or later; this GPU \(Tesla T4\)"):
+    with pytest.raises(
+        UserError, match=r"BF16 needs compute capability 8.0 or later, and this GPU \(Tesla T4\)"
+    ):
         tiny_deploy.run(
             "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="bf16"
         )
-    ada = turing.model_copy(update={"compute_capability": "8.9"})
-    ampere = turing.model_copy(update={"compute_capability": "8.6"})
-    assert precision.refuse(None, "fp8", "tensorrt", _can(), ada) is None
-    assert precision.refuse(None, "fp8", "tensorrt", _can(), None) is None
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), {"an L4": "8.9"}) is None
+    assert precision.refuse(None, "fp8", "tensorrt", _can(), {}) is None
     assert "FP8 needs compute capability 8.9 or later" in str(
-        precision.refuse(None, "fp8", "tensorrt", _can(), ampere)
+        precision.refuse(None, "fp8", "tensorrt", _can(), {"an L4": "8.9", "an A10": "8.6"})
     )
 
 
@@ -226,7 +228,7 @@ def test_which_precision_comes_from_which_graph(
     wanted: Any, held: str, version: str, sentence: str | None
 ) -> None:
     """What can be had, and for the rest the command that helps."""
-    said = precision.refuse(wanted, held, "tensorrt", _can(version), None)
+    said = precision.refuse(wanted, held, "tensorrt", _can(version), {})
     assert said is None if sentence is None else sentence in str(said)
 
 
@@ -531,6 +533,10 @@ def test_a_recipe_is_refused_before_an_hour_of_training(
     with pytest.raises(UserError, match="shows no NVIDIA GPU"):
         compress.run(compress.read(str(recipe)), out=tmp_path / "run", store=store)
     assert not store.root.exists()
+    # What another machine shall run is planned all the same.
+    planned = pipeline.plan(compress.read(str(recipe)), store)
+    assert [step.label for step in planned] == ["load", "export-onnx", "build-tensorrt"]
+    assert not planned[-1].ready
 
 
 def test_another_gpu_number_is_refused(
@@ -601,3 +607,8 @@ def test_the_stand_in_has_only_declared_names() -> None:
         trt = fake_tensorrt.module(version)
         classes = {name for name in vars(trt) if not name.startswith("_") and name != "built"}
         assert classes <= {owner.split(".")[0] for owner in names.USED}
+        for name in classes:
+            members = {one for one in vars(getattr(trt, name)) if not one.startswith("_")}
+            if name in ("NetworkDefinitionCreationFlag", "HardwareCompatibilityLevel", "BuilderFlag"):
+                members = set(getattr(trt, name).__members__)
+            assert members - {"name", "value"} <= names.USED[name].keys(), name

@@ -7,7 +7,8 @@ graphs have the operators of the real ones. To add a graph, add a line to ``CHAI
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -183,7 +184,7 @@ def test_both_attentions_of_a_pruned_graph_are_seen(graphs: Any) -> None:
 
 @pytest.mark.parametrize(
     ("steps", "quantized", "rest"),
-    [([INT8], "int8", "fp32"), ([INT8, FP16], "int8", "fp16")],
+    [([INT8], "int8", "fp32"), ([INT8, FP16], "int8", "fp16"), ([FP8], "fp8", "fp32")],
 )
 def test_what_a_quantized_graph_asks_for(steps: list[Step], quantized: str, rest: str, graphs: Any) -> None:
     """Weight products inside Q/DQ pairs count as INT8, the head and what was left out as the rest."""
@@ -223,12 +224,54 @@ def test_what_the_real_parser_refuses_becomes_a_sentence(graphs: Any, tmp_path: 
     assert str(parsing.problems(model, found.can)[0]).startswith("QuantizeLinear '/model/bert")
 
 
+def test_the_real_builder_reports_its_progress(graphs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bar only rises, to the end; Ctrl-C while it is shown stops the build and is raised after it."""
+    from deploy.tensorrt import binding, profiles
+
+    class Bar:
+        interrupt = False
+
+        def __init__(self) -> None:
+            self.steps: list[float] = []
+
+        def advance(self, steps: float = 1, note: str = "") -> None:
+            self.steps.append(steps)
+            if self.interrupt:
+                raise KeyboardInterrupt
+
+    bar = Bar()
+
+    @contextmanager
+    def progress(description: str, total: float) -> Iterator[Bar]:
+        assert total == 100
+        yield bar
+
+    monkeypatch.setattr("compress.log.progress", progress)
+    source, _ = graphs("text", {}, [])
+    model = graph.load(source.file(graph_facts.MODEL))
+    shapes = {one.name: ["batch", "length"] for one in model.graph.input}
+    profile = profiles.shape(profiles.parse("batch=1:2:4,length=1:16:32"), shapes)
+    request = binding.Request(options=passport.BuildOptions(), profiles=(profile,))
+    found = binding.load("tensorrt-rtx")
+    assert len(found.compile(source.file(graph_facts.MODEL), request).plan) > 100_000
+    assert min(bar.steps) >= 0
+    assert len([step for step in bar.steps if step > 0]) > 10
+    assert sum(bar.steps) == pytest.approx(100)
+    bar.interrupt = True
+    with pytest.raises(KeyboardInterrupt):
+        found.compile(source.file(graph_facts.MODEL), request)
+
+
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
         (
             {"compute_capabilities": ("9.0",)},
             "does not compile for compute capability 9.0; it knows 7.5, 8.0",
+        ),
+        (
+            {"precision": "bf16", "compute_capabilities": ("7.5",)},
+            "BF16 needs compute capability 8.0 or later",
         ),
         ({"refit": True}, "only where a GPU is, and this machine shows none"),
         ({"precision": "int8"}, "INT8 was asked for and the graph is FP32.*--precision int8"),

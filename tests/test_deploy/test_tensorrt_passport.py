@@ -103,6 +103,14 @@ def test_compatibility_that_was_asked_for_counts(options: Any, machine: Here, ru
     assert (passport.check(made(options=options), machine) is None) is runs
 
 
+def test_an_engine_without_weights_is_not_run() -> None:
+    """It would compute with nothing: the sentence says so, and the command builds it whole."""
+    said = str(passport.check(made(options={"strip_plan": True, "refit": True}), here()))
+    assert "without its weights (strip_plan)" in said
+    assert "--set refit=true" in said
+    assert "strip_plan=true" not in said
+
+
 def test_an_ahead_of_time_engine_runs_on_what_it_lists() -> None:
     """TensorRT-RTX compiles for compute capabilities, not for the GPU at hand."""
     built = made(flavor="tensorrt-rtx", gpu=None, options={"compute_capabilities": ("8.6", "8.9")})
@@ -188,6 +196,39 @@ def test_the_driver_version_is_read_from_its_own_file() -> None:
     assert gpu.driver_version(plain) == "535.104.05"
     assert gpu.driver_version(opened) == "580.65.06"
     assert gpu.driver_version("nothing") is None
+
+
+def test_another_gpu_is_made_current_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the driver, in order, also when the work fails; the first GPU needs nothing."""
+    calls: list[str] = []
+
+    class Driver:
+        refuses = ""
+
+        def __getattr__(self, name: str) -> Any:
+            def call(*given: Any) -> int:
+                calls.append(name)
+                return int(name == self.refuses)
+
+            return call
+
+    driver = Driver()
+    monkeypatch.setattr(gpu, "_driver", lambda: driver)
+    with gpu.current(0):
+        pass
+    assert calls == []
+    with pytest.raises(RuntimeError, match="inside"), gpu.current(1):
+        raise RuntimeError("inside")
+    assert calls == [
+        "cuDeviceGet",
+        "cuDevicePrimaryCtxRetain",
+        "cuCtxPushCurrent_v2",
+        "cuCtxPopCurrent_v2",
+        "cuDevicePrimaryCtxRelease_v2",
+    ]
+    driver.refuses = "cuDevicePrimaryCtxRetain"
+    with pytest.raises(UserError, match="no context on GPU 1"), gpu.current(1):
+        pass
 
 
 def test_a_machine_without_a_driver_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:

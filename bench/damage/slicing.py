@@ -1,0 +1,67 @@
+"""Cutting rows into slices: by a value, or into quarters of a number."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+EMPTY = "(empty)"
+_VALUES = 12
+_QUARTERS = ("lowest", "second", "third", "highest")
+
+
+@dataclass(frozen=True)
+class Cut:
+    """A slice: where it comes from, its name, and which rows are in it (bool [rows])."""
+
+    family: str
+    name: str
+    mask: np.ndarray
+
+
+def by_value(family: str, cells: Sequence[Any]) -> list[Cut]:
+    """A slice for each value, in order of how often it occurs; an empty cell is a value too."""
+    names = np.array([EMPTY if cell is None or cell == "" else str(cell) for cell in cells], dtype=object)
+    values, counts = np.unique(names.astype(str), return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    return [Cut(family, str(values[i]), names == values[i]) for i in order]
+
+
+def quarters(family: str, values: np.ndarray, unit: str = "") -> list[Cut]:
+    """Up to four slices between the quartiles; equal values stay together, so that there may be fewer.
+
+    Args:
+        family: what the number is.
+        values: of each row; NaN is in no slice.
+        unit: said after the bounds.
+
+    Returns:
+        The slices with their bounds in the name; none where all values are equal.
+    """
+    known = values[~np.isnan(values)]
+    if not known.size or np.ptp(known) == 0:
+        return []
+    inner = np.unique(np.quantile(known, [0.25, 0.5, 0.75], method="inverted_cdf"))
+    place = np.searchsorted(inner, values, side="left").astype(np.float64)
+    place[np.isnan(values)] = np.nan
+    found = []
+    there = [level for level in range(len(inner) + 1) if (place == level).any()]
+    for level in there:
+        mask = place == level
+        low, high = float(values[mask].min()), float(values[mask].max())
+        bounds = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
+        name = _QUARTERS[level] + " quarter: " if len(there) == 4 else ""
+        found.append(Cut(family, f"{name}{bounds}{unit}", mask))
+    return found
+
+
+def by_column(name: str, cells: Sequence[Any]) -> list[Cut]:
+    """Slices of a user's column: quarters where it holds many numbers, else a slice for each value."""
+    present = [cell for cell in cells if cell is not None]
+    numbers = all(isinstance(cell, int | float) and not isinstance(cell, bool) for cell in present)
+    if numbers and len(set(present)) > _VALUES:
+        return quarters(name, np.array([np.nan if cell is None else float(cell) for cell in cells]))
+    return by_value(name, cells)

@@ -1,0 +1,88 @@
+"""Whether confidence matches being right, before and after: calibration error, Brier score, likelihood.
+
+Also at temperatures fitted on the selection rows, where the data has training rows to carve them from;
+the evaluation rows tune nothing. The stage ``calibrate`` folds such a temperature into a model.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Final
+
+from bench.damage import answers, asking, calibration
+from bench.damage.asking import DamageConfig
+from bench.probes import Subject
+from bench.record import Measurement
+from compress.errors import DataError
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "share"
+BETTER: Final = "lower"
+DEFAULT = False
+FRESH = False
+
+_UNITS = {"ece": "share", "brier": "squared", "nll": "nats"}
+
+
+class Config(DamageConfig):
+    """Options.
+
+    Attributes:
+        temperature: whether to fit one, where there are selection rows.
+    """
+
+    temperature: bool = True
+
+
+def _selection(subject: Subject, wanted: bool) -> tuple[Sequence[dict[str, Any]], str | None]:
+    """The selection rows, or why there are none."""
+    if not wanted:
+        return (), "it was not asked for"
+    if subject.selection is None:
+        return (), "only evaluation rows were given"
+    try:
+        rows = subject.selection()
+        if not len(rows):
+            return (), str(getattr(rows, "reason", "there are no selection rows"))
+    except DataError as refusal:
+        return (), str(refusal)
+    return rows, None
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """The three figures of every candidate but the baseline, as it is and at its temperature.
+
+    Raises:
+        UserError: no labels, or answers without probabilities.
+    """
+    made = []
+    tuning, missing = _selection(subject, config.temperature)
+    for ask in asking.candidates(lanes, subject, config, "calibration"):
+        selection = ask.rows(tuning, answers.SELECTION) if missing is None else None
+        found = calibration.find(ask.evaluation(), selection, missing, asking.generator(subject, 23))
+        for suffix, before, after, changes in (
+            ("", found.before, found.after, found.changes),
+            ("_scaled", found.scaled_before, found.scaled_after, found.scaled_changes),
+        ):
+            if before is None or after is None:
+                continue
+            for metric, unit in _UNITS.items():
+                value = getattr(after, metric)
+                made.append(
+                    Measurement(
+                        probe="calibration_error",
+                        candidate=ask.name,
+                        metric=f"{metric}{suffix}",
+                        value=value,
+                        unit=unit,
+                        better=BETTER,
+                        difference=value - getattr(before, metric),
+                        difference_interval=changes.get(metric),
+                        conditions={"rows": len(subject.rows), "batch_size": ask.size},
+                        notes=found.notes if metric == "ece" and not suffix else (),
+                        finding=found if metric == "ece" and not suffix else None,
+                    )
+                )
+    return made

@@ -1,0 +1,49 @@
+"""How far the candidate's distributions are from the baseline's, in nats a row: mean and tail."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from bench.damage import asking, divergence
+from bench.damage.asking import DamageConfig
+from bench.probes import Subject
+from bench.record import Measurement
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "nats"
+BETTER: Final = "lower"
+DEFAULT = False
+FRESH = False
+
+
+class Config(DamageConfig):
+    """Options."""
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Mean and 99th percentile over rows, of every candidate but the baseline.
+
+    Raises:
+        UserError: the task's answers have no distribution.
+    """
+    made = []
+    for ask in asking.candidates(lanes, subject, config, "divergence"):
+        found = divergence.find(ask.evaluation(), asking.generator(subject, 24))
+        for metric, value in (("divergence_mean", found.mean), ("divergence_p99", found.p99)):
+            made.append(
+                Measurement(
+                    probe="divergence",
+                    candidate=ask.name,
+                    metric=metric,
+                    value=value,
+                    unit=UNIT,
+                    better=BETTER,
+                    interval=found.mean_interval if metric == "divergence_mean" else None,
+                    conditions={"rows": found.rows, "batch_size": ask.size},
+                    finding=found if metric == "divergence_mean" else None,
+                )
+            )
+    return made

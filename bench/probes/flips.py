@@ -1,0 +1,86 @@
+"""Answers that changed against the baseline, and whether that harmed: the rows, readable, worst first.
+
+Harmful is right before and wrong after. For numbers: the error grew by more than ``within`` of the
+range of the baseline's answers. The words of the first flipped texts are weighed for both models.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pydantic import Field
+
+from bench import stats
+from bench.damage import asking, flips, occlusion
+from bench.damage.asking import Asker, DamageConfig
+from bench.damage.record import Flips
+from bench.probes import Subject
+from bench.record import Measurement
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "share"
+BETTER: Final = "lower"
+DEFAULT = False
+FRESH = False
+
+
+class Config(DamageConfig):
+    """Options.
+
+    Attributes:
+        rows: flipped rows to list at most.
+        explained: how many of them get their words weighed.
+        within: for regression: the change of the error that does not count, as a share of the range.
+    """
+
+    rows: int = Field(default=100, ge=0)
+    explained: int = Field(default=10, ge=0)
+    within: float = Field(default=0.02, gt=0)
+
+
+def _explained(ask: Asker, found: Flips, count: int) -> Flips:
+    """The finding with the words of its first rows weighed, or a note why not."""
+    pair = ask.evaluation()
+    picks = [row.number - 1 for row in found.worst[:count]]
+    if not picks:
+        return found
+    reason = occlusion.unsuited(ask.subject.task, pair)
+    if reason:
+        return found.model_copy(update={"notes": (*found.notes, reason)})
+    weighed = occlusion.explain(pair, picks, ask.subject.task, ask.rows)
+    worst = tuple(row.model_copy(update={"attribution": weighed.get(row.number - 1)}) for row in found.worst)
+    return found.model_copy(update={"worst": worst, "attribution": occlusion.METHOD})
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Shares of changed, harmful and beneficial answers of every candidate but the baseline.
+
+    Raises:
+        DataError: the evaluation rows have no labels.
+    """
+    made = []
+    for ask in asking.candidates(lanes, subject, config, "flips"):
+        found = flips.find(
+            ask.evaluation(), subject.task, config.rows, config.within, asking.generator(subject, 21)
+        )
+        found = _explained(ask, found, config.explained)
+        changed = found.harmful + found.beneficial + found.other
+        counts = {"harmful_flips": found.harmful, "beneficial_flips": found.beneficial, "flips": changed}
+        for metric, count in counts.items():
+            made.append(
+                Measurement(
+                    probe="flips",
+                    candidate=ask.name,
+                    metric=metric,
+                    value=count / found.rows,
+                    unit=UNIT,
+                    better="higher" if metric == "beneficial_flips" else BETTER,
+                    interval=stats.wilson(count, found.rows),
+                    conditions={"rows": found.rows, "batch_size": ask.size},
+                    finding=found if metric == "harmful_flips" else None,
+                )
+            )
+    return made

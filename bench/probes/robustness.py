@@ -1,0 +1,67 @@
+"""What small changes of the texts do to a candidate beyond what they do to the baseline."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+from pydantic import Field
+
+from bench.damage import asking, robustness
+from bench.damage.asking import DamageConfig
+from bench.probes import Subject
+from bench.record import Measurement
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "share"
+BETTER: Final = "higher"
+DEFAULT = False
+FRESH = False
+
+
+class Config(DamageConfig):
+    """Options.
+
+    Attributes:
+        rows: that are changed, at most; a seeded sample where there are more.
+        listed: rows to list for each change, at most.
+    """
+
+    rows: int = Field(default=1000, ge=2)
+    listed: int = Field(default=5, ge=0)
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """A figure for each kind of change, of every candidate but the baseline.
+
+    For a change that keeps the label: the metric on changed rows, and as its difference what the
+    candidate loses beyond the baseline. Otherwise the share of equal answers.
+
+    Raises:
+        UserError: the task's rows have no text.
+    """
+    made = []
+    for ask in asking.candidates(lanes, subject, config, "robustness"):
+        found = robustness.find(
+            subject.rows, subject.task, ask.rows, config.rows, subject.seed, config.listed
+        )
+        for place, one in enumerate(found.changes):
+            labeled = one.after is not None
+            made.append(
+                Measurement(
+                    probe="robustness",
+                    candidate=ask.name,
+                    metric="robustness" if labeled else "agreement_changed",
+                    value=one.agreement if one.after is None else one.after,
+                    unit=found.unit if labeled else UNIT,
+                    better=found.better if labeled else BETTER,
+                    difference=one.extra,
+                    difference_interval=one.interval,
+                    conditions={"change": one.name, "rows": one.rows, "batch_size": ask.size},
+                    notes=found.notes if not place else (),
+                    finding=found if not place else None,
+                )
+            )
+    return made

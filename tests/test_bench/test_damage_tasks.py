@@ -1,0 +1,201 @@
+"""The verb damage on real models of every kind of task, each against a copy with noise in its head."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
+
+import numpy as np
+import pytest
+import tiny
+import tiny_bench
+import tiny_deploy
+import typer
+from safetensors.numpy import load_file, save_file
+from typer.testing import CliRunner
+
+from bench import cli, html, report, session
+from bench.damage import view
+from bench.damage.view import Damage
+from bench.lanes import Lane, LaneSpec, Opened
+from compress.artifact import Artifact
+from deploy.opening import runner
+
+app = typer.Typer()
+cli.register(app)
+
+
+class NearLane(Lane):
+    """A lane whose runner is open right here: a process of its own takes seconds to import PyTorch."""
+
+    def __enter__(self) -> Self:
+        self._runner = runner(self.spec.artifact, "pytorch", "cpu", 1).__enter__()
+        self._opened = Opened(0, tuple(one.name for one in self._runner.inputs), {}, 0.0, 0.0)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._runner.__exit__(None, None, None)
+
+    def infer(self, feeds: Sequence[Any]) -> list[dict[str, np.ndarray]]:
+        """Outputs of each feed."""
+        return [{name: array.copy() for name, array in self._runner.infer(feed).items()} for feed in feeds]
+
+
+@contextmanager
+def near(specs: Sequence[LaneSpec]) -> Iterator[list[Lane]]:
+    """Lanes without processes."""
+    with ExitStack() as stack:
+        yield [stack.enter_context(NearLane(spec)) for spec in specs]
+
+
+@pytest.fixture(autouse=True)
+def _near(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(session, "open_lanes", near)
+
+
+def noisy(source: Artifact, out: Path, strength: float) -> Path:
+    """The same model with noise in its last layer."""
+    out.mkdir()
+    for path in source.path.iterdir():
+        if path.name != "manifest.json":
+            (out / path.name).write_bytes(path.read_bytes())
+    weights = load_file(out / "model.safetensors")
+    name = "classifier.weight"
+    noise = np.random.default_rng(0).normal(0, strength, size=weights[name].shape)
+    weights[name] = (weights[name] + noise).astype(np.float32)
+    save_file(weights, out / "model.safetensors", metadata={"format": "pt"})
+    return tiny_deploy.seal(out, task=source.task).path
+
+
+def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: list[str], *more: str) -> Damage:
+    """What the verb finds, read back from its JSON; its page must render."""
+    tiny.write_jsonl(root / "data" / "validation.jsonl", rows)
+    if labels:
+        (root / "data" / "labels.json").write_text(json.dumps(labels))
+    result = CliRunner().invoke(
+        app,
+        [
+            *("damage", f"before={source.path}", f"after={noisy(source, root / 'noisy', 0.5)}"),
+            *("--data", str(root / "data"), "--threads", "1", "--json", str(root / "d.json"), *more),
+        ],
+    )
+    assert result.exit_code == 0, result.exception
+    found = report.read(root / "d.json")
+    assert "<h2" in html.page(found)
+    seen = view.collect(found)
+    assert seen is not None
+    return seen
+
+
+def head(folder: Path, problem: str, labels: list[str]) -> Artifact:
+    """A tiny text model with another head."""
+    import torch
+    from transformers import BertConfig
+
+    from compress.model import checkpoint
+    from compress.tasks import Head, text_classification
+
+    config = BertConfig(
+        vocab_size=len(tiny.vocabulary()),
+        hidden_size=32,
+        num_hidden_layers=1,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=64,
+    )
+    text_classification.configure(config, Head(problem, tuple(labels)))  # type: ignore[arg-type]
+    model = checkpoint.initialize(config, text_classification, 1)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter += 0.05
+    folder.mkdir()
+    checkpoint.save(model, folder, source=None)
+    tiny.save_tokenizer(folder)
+    (folder / "encoding.json").write_text('{"max_length": 32}')
+    return tiny_deploy.seal(folder)
+
+
+def test_tagged_words(tmp_path: Path) -> None:
+    """Entities flip one by one; slices compare F1; confidence is that of words; no word is weighed."""
+    source = tiny_deploy.token_artifact(tmp_path / "model")
+    rows = [
+        {"tokens": str(row["text"]).split(), "tags": [i % 3 for i, _ in enumerate(str(row["text"]).split())]}
+        for row in tiny.sentences(60, 4)
+    ]
+    found = damage(source, tmp_path, rows, ["O", "B-X", "I-X"])
+    assert found.flips is not None
+    assert found.flips.parts is not None
+    assert found.flips.parts.name == "entities"
+    assert found.flips.attribution is None
+    assert found.slices is not None
+    assert found.slices.metric == "f1"
+    assert found.calibration is not None
+    assert found.calibration.decisions == sum(len(row["tokens"]) for row in rows)
+    assert found.robustness is not None
+    assert {one.name for one in found.robustness.changes} <= {"typos", "casing"}
+
+
+def test_images(tmp_path: Path) -> None:
+    """Flips with a small picture, slices and calibration; no texts to change."""
+    source = tiny_deploy.image_artifact(tmp_path / "model")
+    rng = np.random.default_rng(3)
+    rows = [{"image": rng.integers(0, 256, size=(8, 8)).tolist(), "label": i % 3} for i in range(60)]
+    found = damage(source, tmp_path, rows, ["0", "1", "2"])
+    assert found.flips is not None
+    flipped = found.flips.harmful + found.flips.beneficial + found.flips.other
+    assert flipped > 0
+    assert (found.flips.worst[0].image or "").startswith("data:image/png;base64,")
+    assert found.robustness is None
+    assert found.calibration is not None
+    assert found.calibration.decisions == 60
+    assert found.flips.matrix is not None
+    assert sum(map(sum, found.flips.matrix.counts)) == 60
+
+
+def test_sets_of_labels(tmp_path: Path) -> None:
+    """Labels flip one by one; every label is a decision of calibration."""
+    source = head(tmp_path / "model", "multi_label", ["a", "b", "c"])
+    rows = [{**row, "label": ["a", "b"] if row["label"] else ["c"]} for row in tiny.sentences(60, 4)]
+    found = damage(source, tmp_path, rows, [])
+    assert found.flips is not None
+    assert found.flips.parts is not None
+    assert found.flips.parts.name == "labels"
+    assert found.slices is not None
+    assert found.slices.metric == "micro_f1"
+    assert {one.name for one in found.slices.slices if one.family == "label"} == {"a", "b", "c"}
+    assert found.calibration is not None
+    assert found.calibration.decisions == 180
+
+
+def test_numbers(tmp_path: Path) -> None:
+    """Errors in place of flips; slices compare errors; no confidence; a gate in points finds nothing."""
+    source = head(tmp_path / "model", "regression", [])
+    rows = [{"text": row["text"], "label": len(str(row["text"])) / 20} for row in tiny.sentences(60, 4)]
+    found = damage(source, tmp_path, rows, [])
+    assert found.flips is not None
+    assert found.flips.error_before is not None
+    assert found.flips.error_after is not None
+    assert found.flips.error_after != found.flips.error_before
+    assert found.slices is not None
+    assert (found.slices.metric, found.slices.better) == ("mean absolute error", "lower")
+    assert found.calibration is None
+    assert found.robustness is not None
+    assert found.robustness.unit == "error"
+
+
+@pytest.mark.parametrize("unit", ["error", "share"])
+def test_errors_of_numbers_are_no_points(unit: str) -> None:
+    """A limit in points does not judge an error in the data's own unit: it fails as missing."""
+    from bench.gates import worst_slice
+    from bench.limits import parse
+
+    made = tiny_bench.measurement(
+        "after", "worst_slice", 1.0, probe="slices", unit=unit, better="lower", difference=0.01
+    )
+    config = worst_slice.Config(drop_at_most=parse("5pt", ("pt",), "5pt"))
+    verdict = worst_slice.check(tiny_bench.report(measurements=(made,)), "after", config)
+    assert verdict.status == ("fail" if unit == "error" else "pass")
+    assert (verdict.value is None) == (unit == "error")
