@@ -231,7 +231,8 @@ def count_parameters(model: Any) -> int:
     an axis is a constant of the arithmetic.
     """
     kinds = require("onnx").TensorProto
-    numbers = {kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE, kinds.INT8, kinds.UINT8}
+    numbers = {kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE}
+    numbers |= {kinds.INT8, kinds.UINT8, kinds.FLOAT8E4M3FN}
     ends = ("_scale", "_zero_point", "_scale_merged")
     settings: set[str] = set()
     dequantized: set[str] = set()

@@ -182,6 +182,20 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
     assert not (tmp_path / "never").exists()
 
 
+def test_fp8_is_made_for_tensorrt_and_runs_nowhere_else(made: dict[str, Path], call: Call) -> None:
+    """The target follows from the precision; asking for a prediction says where it would run."""
+    fp8 = made["out"] / "fp8"
+    code, text, err = call("quantize", made["onnx"], "--precision", "fp8", "--out", fp8, "--json")
+    assert code == 0, err
+    config = json.loads(text)["config"]
+    assert (config["precision"], config["target"]) == ("fp8", "tensorrt")
+    code, _, err = call("predict", fp8, "a lovely film")
+    assert code == 2
+    assert "build a TensorRT engine of this graph for a GPU of compute capability 8.9" in " ".join(
+        err.split()
+    )
+
+
 def test_a_tampered_artifact_is_refused(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """One byte changed in the graph: exit 2, and the file is named."""
     import shutil
@@ -206,7 +220,10 @@ def test_help_needs_nothing_heavy() -> None:
     code = (
         "import sys, deploy.cli, typer; app = typer.Typer(); deploy.cli.register(app); "
         "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime'}; "
-        "print(len(app.registered_commands), sorted(heavy & set(sys.modules)))"
+        "names = [one.name or one.callback.__name__ for one in app.registered_commands]; "
+        "print(*sorted(names), sorted(heavy & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "5 []"
+    *names, heavy = done.stdout.strip().split(" ")
+    assert {"export", "quantize", "build", "bundle", "compare", "predict"} <= set(names)
+    assert heavy == "[]"
