@@ -22,6 +22,7 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from bench import wire
+from bench.noise import Disturbance, Overhead
 from compress import environment, log
 from compress.errors import UserError
 
@@ -92,6 +93,7 @@ class Lane:
         self.spec = spec
         self.used = False
         self.memo: dict[Any, Any] = {}
+        self.disturbance = Disturbance()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._opened: Opened | None = None
@@ -175,7 +177,13 @@ class Lane:
         self.used = True
         time.sleep(_GAP_SECONDS)
         reply, _ = self._ask("turn", key=key, order=list(order), settle=list(settle))
+        self.disturbance.add(sum(reply["ns"]), reply["noise"])
         return np.array(reply["ns"], dtype=np.int64)
+
+    def overhead(self, key: str) -> Overhead:
+        """What the timer and the runner's checks take, on kept feeds, with nothing run."""
+        reply, _ = self._ask("overhead", key=key)
+        return Overhead(timer=reply["timer_ns"], dispatch=reply["dispatch_ns"])
 
     def flow(self, key: str, seconds: float) -> tuple[int, float]:
         """Run kept feeds back to back for a time: rows done, and the seconds that they took."""

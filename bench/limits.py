@@ -54,14 +54,6 @@ class Limit:
         """Whether it is a multiple of the baseline's figure."""
         return self.unit == "x"
 
-    def holds_above(self, value: float) -> bool:
-        """Whether ``value`` is at most the limit; a figure at the limit holds, rounding apart."""
-        return value <= self.value or math.isclose(value, self.value, rel_tol=1e-9, abs_tol=1e-12)
-
-    def holds_below(self, value: float) -> bool:
-        """Whether ``value`` is at least the limit; a figure at the limit holds, rounding apart."""
-        return value >= self.value or math.isclose(value, self.value, rel_tol=1e-9, abs_tol=1e-12)
-
 
 def _allowed(units: Collection[str]) -> str:
     named = [f"{unit} ({_WORDS[unit]})" if unit in _WORDS else unit or "a plain number" for unit in units]

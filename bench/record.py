@@ -26,6 +26,22 @@ class Interval(_Frozen):
     level: float = 0.95
 
 
+class Paired(_Frozen):
+    """How two models differ on the same rows, where each row is right or wrong.
+
+    Attributes:
+        rows: compared.
+        worse: rows that only the baseline gets right.
+        better: rows that only the candidate gets right.
+        p_value: of McNemar's exact test: could the difference be chance.
+    """
+
+    rows: int
+    worse: int
+    better: int
+    p_value: float
+
+
 class Candidate(_Frozen):
     """One thing that was measured: an artifact in a runtime.
 
@@ -70,6 +86,9 @@ class Measurement(_Frozen):
         difference_interval: paired.
         conditions: such as ``{"batch_size": 1, "length": "data"}``.
         samples: raw samples, where there are any.
+        rounds: that the samples came in, one after the other, where they came in rounds.
+        paired: the rows behind ``difference``, for metrics of rows that are right or wrong.
+        disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
         notes: anything that a reader must know (``unstable``, ...).
     """
 
@@ -86,6 +105,9 @@ class Measurement(_Frozen):
     difference_interval: Interval | None = None
     conditions: dict[str, int | str] = {}
     samples: tuple[float, ...] = ()
+    rounds: int | None = None
+    paired: Paired | None = None
+    disturbed: float | None = None
     notes: tuple[str, ...] = ()
 
 
@@ -124,6 +146,8 @@ class Report(_Frozen):
         data: evaluation rows: source, fingerprint, rows, share truncated.
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
+        conditions: state of the machine ``before`` and ``after`` measuring (load, governor, temperature), and
+            under ``not measured`` what this machine cannot measure, with the reason.
         config: the bench configuration.
         recipe: the recipe that was run, where there was one.
         created: ISO 8601, UTC.
@@ -139,6 +163,7 @@ class Report(_Frozen):
     data: dict[str, Any]
     facts: dict[str, dict[str, Any]] = {}
     environment: dict[str, str]
+    conditions: dict[str, dict[str, str]] = {}
     config: dict[str, Any]
     recipe: dict[str, Any] | None = None
     seed: int

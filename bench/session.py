@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import feeds, judge
+from bench import conditions, extension, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.probes import Subject
 from bench.record import Candidate, Measurement, Report
@@ -171,6 +170,7 @@ def measure(
     gates: Sequence[Named] = (),
     title: str | None = None,
     recipe: dict[str, Any] | None = None,
+    more_minutes: float = extension.MINUTES,
 ) -> Report:
     """Measure candidates side by side, and judge them where gates are given.
 
@@ -182,6 +182,7 @@ def measure(
         gates: what the result is held to; what they look at is measured even where ``bench`` does not say so.
         title: of the report.
         recipe: recorded in the report.
+        more_minutes: for measuring more where a gate's verdict is inconclusive.
 
     Raises:
         UserError: a candidate that cannot be opened or compared, or a process that died; it is named.
@@ -197,29 +198,46 @@ def measure(
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
     subject = Subject(task=task, rows=rows, head=head, bench=bench, baseline=baseline, seed=seed)
-    measurements: list[Measurement] = []
-    with ExitStack() as stack:
-        lanes = stack.enter_context(open_lanes(specs))
+    before = conditions.read()
+    absent: dict[str, str] = {}
+    probes = _probes(bench)
+    with open_lanes(specs) as lanes:
         by_name = {lane.name: lane for lane in lanes}
         share = feeds.truncated_share(by_name[baseline], subject)
         if share is not None:
             facts["truncated_share"] = round(share, 4)
-        for name, module, options in _probes(bench):
+        described = tuple(_describe(lane) for lane in lanes)
+
+        def assemble(measurements: Sequence[Measurement]) -> Report:
+            states = {"before": before, "after": conditions.read(), "not measured": absent}
+            return Report(
+                title=title or f"{specs[-1].name} against {baseline}",
+                task=specs[0].artifact.task,
+                candidates=described,
+                baseline=baseline,
+                measurements=tuple(measurements),
+                data=facts,
+                facts={spec.name: spec.artifact.manifest.facts for spec in specs},
+                environment=environment.describe(),
+                conditions={name: state for name, state in states.items() if state},
+                config=bench.model_dump(mode="json"),
+                recipe=recipe,
+                seed=seed,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+
+        measurements: list[Measurement] = []
+        for name, module, options in probes:
+            reason = module.unavailable() if hasattr(module, "unavailable") else None
+            if reason is not None:
+                log.warning("%s is not measured: %s", name, reason)
+                absent[name] = reason
+                continue
             log.detail("probe: %s", name)
             measurements += _checked(name, module.measure(lanes, subject, options))
-        described = tuple(_describe(lane) for lane in lanes)
-    report = Report(
-        title=title or f"{specs[-1].name} against {baseline}",
-        task=specs[0].artifact.task,
-        candidates=described,
-        baseline=baseline,
-        measurements=tuple(measurements),
-        data=facts,
-        facts={spec.name: spec.artifact.manifest.facts for spec in specs},
-        environment=environment.describe(),
-        config=bench.model_dump(mode="json"),
-        recipe=recipe,
-        seed=seed,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    return judge.judge(report, gates) if gates else report
+        if prepared:
+            measurements = extension.settle(
+                lanes, subject, probes, prepared, assemble, measurements, more_minutes
+            )
+        report = assemble(measurements)
+    return judge.judge(report, prepared) if prepared else report

@@ -262,6 +262,16 @@ def notes(report: Report) -> list[str]:
     ]
 
 
+def _rounds(report: Report) -> str:
+    """How many rounds latency took: more where a verdict was open at first."""
+    taken = sorted({one.rounds for one in report.measurements if one.probe == "latency" and one.rounds})
+    return (
+        " to ".join(map(str, dict.fromkeys((taken[0], taken[-1]))))
+        if taken
+        else str(report.config.get("rounds"))
+    )
+
+
 def explanation(report: Report) -> list[str]:
     """What was measured and how, in sentences."""
     config = report.config
@@ -274,14 +284,15 @@ def explanation(report: Report) -> list[str]:
         said.append(
             "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
             "own process; tokenization is not in it. Candidates took turns in one run: "
-            f"{config.get('rounds')} rounds of {config.get('runs')} runs, in an order shuffled anew each "
+            f"{_rounds(report)} rounds of {config.get('runs')} runs, in an order shuffled anew each "
             "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
             "rounds. Milliseconds belong to this machine; ratios carry further."
         )
     if "accuracy" in probes:
         said.append(
             "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-            "on the same rows, with 95 % bootstrap intervals over rows."
+            "on the same rows; 95 % intervals are Tango's for shares of right rows and from a bootstrap over "
+            "rows for any other metric."
         )
     if "memory" in probes:
         said.append(
@@ -304,5 +315,8 @@ def when(report: Report) -> str:
 
 
 def machine(report: Report) -> Sequence[tuple[str, str]]:
-    """Machine and versions, as pairs."""
-    return sorted(report.environment.items())
+    """Machine and versions, as pairs, then its state before and after measuring."""
+    pairs = sorted(report.environment.items())
+    for when_, state in report.conditions.items():
+        pairs += [(f"{what}, {when_}", found) for what, found in state.items()]
+    return pairs

@@ -23,12 +23,13 @@ from typing import Any
 
 import numpy as np
 
-from bench import wire
+from bench import noise, wire
 from compress import environment
 from compress.errors import UserError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_EMPTY_RUNS = 200
 
 
 def _status_kib(field: str) -> int | None:
@@ -153,15 +154,34 @@ class Worker:
             for index in header["settle"]:
                 runner.infer(feeds[index])
             runner.sync()
+            counters = noise.read()
             for index in header["order"]:
                 feed = feeds[index]
                 started = time.perf_counter_ns()
                 runner.infer(feed)
                 runner.sync()
                 taken.append(time.perf_counter_ns() - started)
+            counted = noise.since(counters)
         finally:
             gc.enable()
-        return {"ns": taken}
+        return {"ns": taken, "noise": counted}
+
+    def overhead(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Time the clock alone, and ``infer`` with the runtime's part taken out: medians, nanoseconds."""
+        feed, runner = self._feeds[header["key"]][0], self._runner
+        timer, dispatch = [], []
+        runner.run = lambda feed: {}  # the instance's; the class's own comes back below
+        try:
+            for _ in range(_EMPTY_RUNS):
+                started = time.perf_counter_ns()
+                timer.append(time.perf_counter_ns() - started)
+                started = time.perf_counter_ns()
+                runner.infer(feed)
+                runner.sync()
+                dispatch.append(time.perf_counter_ns() - started)
+        finally:
+            del runner.run
+        return {"timer_ns": float(np.median(timer)), "dispatch_ns": float(np.median(dispatch))}
 
     def flow(self, header: dict[str, Any]) -> dict[str, Any]:
         """Run feeds one after the other for a time, waiting for the device only at the end."""
@@ -207,6 +227,7 @@ def serve(inbox: Any, outbox: Any) -> None:
         "drop": worker.drop,
         "turn": worker.turn,
         "flow": worker.flow,
+        "overhead": worker.overhead,
         "memory": worker.memory,
         "empty": worker.empty,
     }
