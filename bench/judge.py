@@ -84,6 +84,17 @@ def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
             )
 
 
+def ready(gates: Iterable[Prepared]) -> None:
+    """Let gates that need more than the report refuse before anything is measured.
+
+    Raises:
+        UserError: what such a gate needs is not there.
+    """
+    for gate in gates:
+        if hasattr(gate.module, "ready"):
+            gate.module.ready(gate.config)
+
+
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     """A bench configuration that measures what the gates look at, too."""
     probes = list(bench.probes)

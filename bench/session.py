@@ -58,11 +58,14 @@ def check(bench: BenchConfig) -> None:
             catalog.path("runtime", runtime)
 
 
+def default_probes() -> list[str]:
+    """The probes that run when none are named."""
+    return [name for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT]
+
+
 def _probes(bench: BenchConfig) -> list[tuple[str, ModuleType, Any]]:
     """The probes to run with their options; those that need untouched processes first."""
-    wanted = bench.probes or tuple(
-        Named(name=name) for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT
-    )
+    wanted = bench.probes or tuple(Named(name=name) for name in default_probes())
     found = []
     for entry in wanted:
         module = catalog.load("probe", entry.name)
@@ -194,6 +197,7 @@ def measure(
     specs = _specs(candidates, bench, device)
     baseline = bench.baseline or specs[0].name
     judge.check_candidates(prepared, [spec.name for spec in specs])
+    judge.ready(prepared)
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)

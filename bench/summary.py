@@ -245,7 +245,9 @@ def headline(report: Report) -> str:
     if status == "pass":
         gates = "the gate" if len(report.verdicts) == 1 else f"all {len(report.verdicts)} gates"
         return f"{shipped(report)}: passed {gates}"
-    return f"{shipped(report)}: {STATUS_WORDS[status]}"
+    listed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.status == status)
+    count = sum(verdict.status == status for verdict in report.verdicts)
+    return f"{shipped(report)}: {STATUS_WORDS[status]} in {count} of {len(report.verdicts)} gates ({listed})"
 
 
 def notes(report: Report) -> list[str]:
@@ -289,10 +291,11 @@ def explanation(report: Report) -> list[str]:
             "rounds. Milliseconds belong to this machine; ratios carry further."
         )
     if "accuracy" in probes:
+        tango = any(one.paired is not None for one in report.measurements)
         said.append(
             "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-            "on the same rows; 95 % intervals are Tango's for shares of right rows and from a bootstrap over "
-            "rows for any other metric."
+            "on the same rows; 95 % intervals come from a bootstrap over rows"
+            + (", those of shares of right rows from Tango's score test." if tango else ".")
         )
     if "memory" in probes:
         said.append(
