@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -26,6 +27,11 @@ ReportFile = Annotated[
 Name = Annotated[str, typer.Option("--name", help="Of the baseline, such as main or release-1.2.")]
 
 
+def print_line(text: str) -> None:
+    """A line on stdout."""
+    sys.stdout.write(f"{text}\n")
+
+
 @app.command()
 def save(
     report_file: ReportFile,
@@ -34,13 +40,11 @@ def save(
     as_json: options.Json = False,
 ) -> None:
     """Keep a report as the baseline of the machine that measured it."""
-    import sys
-
     from bench import baselines
     from bench import report as reports
 
     path = baselines.save(reports.read(report_file), to, name)
-    options.emit({"path": path}, as_json, lambda: sys.stdout.write(f"{to}/{path}\n"))
+    options.emit({"path": path}, as_json, lambda: print_line(f"{to}/{path}"))
 
 
 def _gates(report: Report, place: str, name: str, worse_by: str, lost: str) -> list[Any]:
@@ -76,17 +80,16 @@ def compare(
     ] = "5%",
     lost: Annotated[str, typer.Option("--lost", help="Points that the main metric may lose.")] = "1pt",
     inconclusive: Annotated[
-        str | None, typer.Option("--inconclusive", help="What an open verdict counts as: pass or fail.")
+        Literal["pass", "fail"] | None, typer.Option("--inconclusive", help="What an open verdict counts as.")
     ] = None,
     as_json: options.Json = False,
 ) -> None:
     """Judge what got worse since the baseline of this machine. Exit 0, 3, 4 or 5 as for 'gate'."""
     from rich.console import Console
 
-    from bench import cli, judge, terminal
+    from bench import judge, terminal
     from bench import report as reports
 
-    counts = cli.counts_as(inconclusive)
     found = reports.read(report_file)
     judged = judge.judge(found, _gates(found, where, name, worse_by, lost))
     options.emit(
@@ -94,7 +97,7 @@ def compare(
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    raise typer.Exit(judge.exit_code(judged.verdicts, counts))
+    raise typer.Exit(judge.exit_code(judged.verdicts, inconclusive))
 
 
 @app.command("list")

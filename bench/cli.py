@@ -27,10 +27,8 @@ HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML fi
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
 JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
 Inconclusive = Annotated[
-    str | None,
-    typer.Option(
-        "--inconclusive", help="What an open verdict counts as, pass or fail; exit 4 when left out."
-    ),
+    Literal["pass", "fail"] | None,
+    typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
 ]
 Summary = Annotated[
     bool | None,
@@ -47,7 +45,7 @@ def register(app: typer.Typer) -> None:
     app.command()(bench)
     app.command()(gate)
     app.command()(report)
-    app.add_typer(baseline_verbs.app)
+    app.add_typer(baseline_verbs.app, name="baseline")
 
 
 def split(text: str | None, what: str) -> list[str]:
@@ -62,17 +60,6 @@ def split(text: str | None, what: str) -> list[str]:
     if not all(parts):
         raise RecipeError(f"{what} takes values with commas between them; got '{text}'")
     return parts
-
-
-def counts_as(text: str | None) -> Literal["pass", "fail"] | None:
-    """What ``--inconclusive`` says.
-
-    Raises:
-        RecipeError: another word.
-    """
-    if text is None or text == "pass" or text == "fail":
-        return text
-    raise RecipeError(f"--inconclusive takes pass or fail; got '{text}'")
 
 
 def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any]]:
@@ -223,7 +210,6 @@ def bench(
     from bench import report as reports
     from bench.session import check, measure
 
-    counts = counts_as(inconclusive)
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
         probes,
@@ -245,7 +231,7 @@ def bench(
     _write(found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file)
     step_summary.append(found, summary)
     options.emit(reports.sealed(found), json_file == _STDOUT, lambda: terminal.show(found, Console()))
-    _leave(found, counts)
+    _leave(found, inconclusive)
 
 
 def _write(
@@ -296,7 +282,6 @@ def gate(
     from bench import judge, step_summary, terminal
     from bench import report as reports
 
-    counts = counts_as(inconclusive)
     judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
     _write(judged, str(json_file) if json_file else None, html_file, markdown_file, junit_file)
     step_summary.append(judged, summary)
@@ -305,7 +290,7 @@ def gate(
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    _leave(judged, counts)
+    _leave(judged, inconclusive)
 
 
 def report(

@@ -25,6 +25,7 @@ from bench import wire
 from bench.noise import Disturbance, Overhead
 from compress import environment, log
 from compress.errors import UserError
+from deploy.runtimes import NodeTime
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -191,6 +192,25 @@ class Lane:
         time.sleep(_GAP_SECONDS)
         reply, _ = self._ask("flow", key=key, seconds=seconds)
         return int(reply["rows"]), reply["ns"] / 1e9
+
+    def open_loop(self, key: str, arrivals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latency and service time of requests that arrive by a schedule, in nanoseconds [requests] each."""
+        self.used = True
+        time.sleep(_GAP_SECONDS)
+        reply, _ = self._ask("open_loop", key=key, arrivals=[int(one) for one in arrivals])
+        return np.array(reply["latency_ns"], dtype=np.int64), np.array(reply["service_ns"], dtype=np.int64)
+
+    def closed_loop(self, key: str, clients: int, seconds: float) -> tuple[np.ndarray, float, bool]:
+        """Latencies in ns of clients that wait for answers, seconds in all, whether they ran at once."""
+        self.used = True
+        time.sleep(_GAP_SECONDS)
+        reply, _ = self._ask("closed_loop", key=key, clients=clients, seconds=seconds)
+        return np.array(reply["latency_ns"], dtype=np.int64), reply["ns"] / 1e9, bool(reply["together"])
+
+    def nodes(self, key: str) -> list[NodeTime] | None:
+        """What the runtime ran for kept feeds, node by node, in a pass of its own; None if it cannot say."""
+        reply, _ = self._ask("nodes", key=key)
+        return None if reply["nodes"] is None else [NodeTime(**one) for one in reply["nodes"]]
 
     def infer(self, feeds: Sequence[wire.Feed]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed."""

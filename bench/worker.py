@@ -15,7 +15,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -23,7 +23,7 @@ from typing import Any
 
 import numpy as np
 
-from bench import noise, wire
+from bench import load, noise, wire
 from compress import environment
 from compress.errors import UserError
 
@@ -199,6 +199,36 @@ class Worker:
         runner.sync()
         return {"rows": rows, "runs": runs, "ns": time.perf_counter_ns() - started}
 
+    def _serve(self, key: str) -> Callable[[int], object]:
+        """A function that answers request ``i`` on kept feeds, to its end."""
+        feeds, runner = self._feeds[key], self._runner
+
+        def serve(index: int) -> None:
+            runner.infer(feeds[index % len(feeds)])
+            runner.sync()
+
+        return serve
+
+    def open_loop(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Serve kept feeds as a schedule says; see ``bench.load``."""
+        serve = self._serve(header["key"])
+        serve(0)
+        latencies, service = load.open_loop(serve, header["arrivals"])
+        return {"latency_ns": latencies, "service_ns": service}
+
+    def closed_loop(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Serve clients that wait for their answers; see ``bench.load``."""
+        serve = self._serve(header["key"])
+        serve(0)
+        together = bool(getattr(self._runner, "CONCURRENT", False))
+        latencies, taken = load.closed_loop(serve, header["clients"], header["seconds"], together=together)
+        return {"latency_ns": latencies, "ns": taken, "together": together}
+
+    def nodes(self, header: dict[str, Any]) -> dict[str, Any]:
+        """What ran where and in which precision, from a separate pass; None where the runtime cannot say."""
+        found = self._runner.nodes(self._feeds[header["key"]])
+        return {"nodes": None if found is None else [vars(one) for one in found]}
+
     def infer(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed, copied, since a runner may reuse its buffers."""
         return [{name: np.array(array) for name, array in self._runner.infer(feed).items()} for feed in feeds]
@@ -228,6 +258,9 @@ def serve(inbox: Any, outbox: Any) -> None:
         "turn": worker.turn,
         "flow": worker.flow,
         "overhead": worker.overhead,
+        "open_loop": worker.open_loop,
+        "closed_loop": worker.closed_loop,
+        "nodes": worker.nodes,
         "memory": worker.memory,
         "empty": worker.empty,
     }

@@ -55,7 +55,11 @@ def options(threads: int | None) -> Any:
 
 
 def open_session(
-    graph: Path | bytes, device: str = "cpu", threads: int | None = None, optimize: bool = True
+    graph: Path | bytes,
+    device: str = "cpu",
+    threads: int | None = None,
+    optimize: bool = True,
+    profile: Path | None = None,
 ) -> Any:
     """An inference session on exactly the provider that the device names.
 
@@ -64,6 +68,7 @@ def open_session(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: of the session; all CPUs when None.
         optimize: whether ONNX Runtime may rewrite the graph.
+        profile: how the name of a profile begins that ``end_profiling`` writes; none when absent.
 
     Raises:
         UserError: the provider is not the one that opened.
@@ -73,6 +78,9 @@ def open_session(
     chosen = options(threads)
     if not optimize:
         chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        chosen.enable_profiling = True
+        chosen.profile_file_prefix = str(profile)
     settings: dict[str, Any] = {}
     if wanted == _PROVIDERS["cuda"] and ":" in device:
         settings["device_id"] = device.split(":", 1)[1]

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress import environment
 from compress.errors import UserError
-from deploy import session
+from deploy import profile, session
 from deploy.graph import facts as graph_facts
 from deploy.graph.facts import GraphFacts
+from deploy.runtimes import NodeTime, TensorSpec
 from deploy.runtimes import Runner as Base
-from deploy.runtimes import TensorSpec
 
 _DTYPES = {
     "tensor(float)": "float32",
@@ -55,6 +58,7 @@ class Runner(Base):
     """An ONNX artifact in an ONNX Runtime session."""
 
     ACCEPTS = frozenset({"onnx"})
+    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:
@@ -111,6 +115,16 @@ class Runner(Base):
             binding.bind_output(name, "cpu")
         self._session.run_with_iobinding(binding)
         return dict(zip(self._names, binding.copy_outputs_to_cpu(), strict=True))
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime]:
+        """Every node that ran, from the profile of a session of its own on the same provider."""
+        with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
+            profiled = session.open_session(
+                self.artifact.file(graph_facts.MODEL), self.device, self.threads, profile=Path(folder) / "ort"
+            )
+            for feed in feeds:
+                profiled.run(self._names, dict(feed))
+            return profile.read(Path(profiled.end_profiling()))
 
     def provenance(self) -> dict[str, str]:
         """Provider, precision and version that really run."""
