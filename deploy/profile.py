@@ -1,7 +1,7 @@
 """What ONNX Runtime really ran, read from its own profile: node, provider, precision, time.
 
-A graph says what was asked for; the profile says which kernels ran after ONNX Runtime rewrote it. On the CPU an
-FP16 graph runs its products in FP32 between casts, and an INT8 graph whose pattern is not recognized
+A graph says what was asked for; the profile says which kernels ran after ONNX Runtime rewrote it. On the CPU
+an FP16 graph runs its products in FP32 between casts, and an INT8 graph whose pattern is not recognized
 stays in FP32: both answer correctly and are not what was asked for.
 """
 

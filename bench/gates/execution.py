@@ -1,7 +1,7 @@
 """Whether the precision that was asked for is the one that ran: "INT8 asked for, FP32 ran" is a failure.
 
-What was asked for is what the artifact says of itself, unless ``precision`` names another. What ran comes from
-the runtime's own profile; see the probe ``execution``.
+What was asked for is what the artifact says of itself, unless ``precision`` names another. What ran comes
+from the runtime's own profile; see the probe ``execution``.
 """
 
 from __future__ import annotations

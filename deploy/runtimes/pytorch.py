@@ -28,6 +28,7 @@ class Runner(Base):
     """
 
     ACCEPTS = frozenset({"torch"})
+    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:
