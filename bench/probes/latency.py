@@ -22,7 +22,7 @@ from bench.feeds import Point
 from bench.lanes import Lane
 from bench.noise import Disturbance
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record import Interval, Measurement
 from compress import log
 
 UNIT = "ms"
@@ -170,7 +170,11 @@ def figures(
     for q in _PERCENTILES:
         if q in left_out:
             continue
-        if q == 50:
+        ratio: float
+        ratio_interval: Interval | None
+        if name == subject.baseline:
+            ratio, ratio_interval = 1.0, Interval(low=1.0, high=1.0)
+        elif q == 50:
             ratio, ratio_interval = stats.ratio_of_medians(own.samples, other.samples, draws)
         else:
             ratio, ratio_interval = stats.ratio_of_percentiles(own.samples, other.samples, q, draws)
