@@ -35,6 +35,16 @@ def compare(own: np.ndarray, other: np.ndarray) -> Paired:
     return Paired(rows=len(own), worse=worse, better=better, p_value=mcnemar(worse, better))
 
 
+def pack(right: np.ndarray) -> str:
+    """Which rows are right, bool [rows], as hexadecimal digits; the first row is the highest bit."""
+    return np.packbits(np.asarray(right, dtype=bool)).tobytes().hex()
+
+
+def unpack(text: str, rows: int) -> np.ndarray:
+    """The rows of ``pack``, bool [rows]."""
+    return np.unpackbits(np.frombuffer(bytes.fromhex(text), dtype=np.uint8), count=rows).astype(bool)
+
+
 def mcnemar(worse: int, better: int) -> float:
     """The exact two-sided p-value: how likely so uneven a split of the differing rows is by a fair coin."""
     count, few = worse + better, min(worse, better)

@@ -88,6 +88,7 @@ class Measurement(_Frozen):
         samples: raw samples, where there are any.
         rounds: that the samples came in, one after the other, where they came in rounds.
         paired: the rows behind ``difference``, for metrics of rows that are right or wrong.
+        right: which rows are right, as a bitmap (``bench.paired.pack``), so that later reports can be paired.
         disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
         notes: anything that a reader must know (``unstable``, ...).
     """
@@ -107,6 +108,7 @@ class Measurement(_Frozen):
     samples: tuple[float, ...] = ()
     rounds: int | None = None
     paired: Paired | None = None
+    right: str | None = None
     disturbed: float | None = None
     notes: tuple[str, ...] = ()
 

@@ -4,7 +4,7 @@ Milliseconds of two days do not compare well even on one machine. Where both rep
 reference (the same artifact in the same runtime) beside the candidate, its ratios to that reference are
 compared, which cancels the machine's mood; otherwise the figures themselves are. Intervals of the
 two runs are joined by the MOVER rule (Zou and Donner 2008, eq. 3): on logarithms for ratios, on points for
-shares::
+shares. Where both know which rows were right, the two are paired row by row instead::
 
     low = d - sqrt((new - new_low)^2 + (old_high - old)^2),  high likewise
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from bench import paired
 from bench.baselines import differences
 from bench.record import Candidate, Interval, Measurement, Report
 from compress.errors import UserError
@@ -126,7 +127,14 @@ def _log(interval: Interval | None) -> Interval | None:
 
 def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
     sign = 100 if new.better == "lower" else -100
-    if shared and new.difference is not None and old.difference is not None:
+    rows = new.conditions.get("rows")
+    gap: Interval | None
+    if new.right and old.right and isinstance(rows, int) and old.conditions.get("rows") == rows:
+        pair = paired.compare(paired.unpack(new.right, rows), paired.unpack(old.right, rows))
+        gap = paired.tango(pair.worse, pair.better, rows)
+        value = new.value - old.value
+        how = f"row by row, {pair.better} better, {pair.worse} worse, McNemar p = {pair.p_value:.2g}"
+    elif shared and new.difference is not None and old.difference is not None:
         gap = mover(new.difference, new.difference_interval, old.difference, old.difference_interval)
         value, how = new.difference - old.difference, "the change against the shared reference"
     else:

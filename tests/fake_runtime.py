@@ -5,13 +5,14 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compress.errors import UserError
+from deploy.runtimes import NodeTime, TensorSpec
 from deploy.runtimes import Runner as Base
-from deploy.runtimes import TensorSpec
 
 GOOD = range(5, 11)
 BAD = range(11, 17)
@@ -85,6 +86,14 @@ class Runner(Base):
         flip = (ids.sum(axis=1) * 2654435761 % 1000) < 1000 * self._wrong
         logits[flip] = logits[flip][:, ::-1]
         return {"logits": logits * np.float32(np.nan) if self._nan else logits}
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime]:
+        """A product in INT8, another in FP32, and a norm."""
+        return [
+            NodeTime("a", "MatMulInteger", "fake", "int8", True, 60.0),
+            NodeTime("b", "MatMul", "fake", "fp32", True, 20.0),
+            NodeTime("c", "LayerNormalization", "other", "fp32", False, 20.0),
+        ]
 
     def provenance(self) -> dict[str, str]:
         """Itself, and the thread variable that it sees."""

@@ -98,7 +98,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         wanted = "points, such as 0.5pt" if found.points else "percent, such as 5%"
         raise RecipeError(f"gate 'regression': {metric} is judged in {wanted}; got '{limit.text}'")
     shift = f"{-found.worse:+.2f}pt" if found.points else f"{100 * (found.worse - 1):+.1f} % cost"
-    said = f"{metric} {found.old:.4g} then, {found.new:.4g} now ({shift} by {found.how}{_ends(found)})"
+    said = f"{metric} {found.old:.4g} then, {found.new:.4g} now ({shift}, {found.how}{_ends(found)})"
     leaps = found.worse < _LEAP_POINTS if found.points else found.worse < _LEAP_RATIO
     anomaly = "so much better is another model or another measurement" if leaps else found.moved
     allowed = limit if found.points else Limit(limit.text, 1 + limit.value, "x")

@@ -113,6 +113,7 @@ def score(
                 difference=value - other[metric],
                 difference_interval=spread,
                 paired=pair,
+                right=None if right[0] is None else paired.pack(right[0]),
                 conditions=conditions,
             )
         )

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from bench import limits
 from bench.limits import Bytes, Duration, Number, Points, Share, Times
 from compress.errors import UserError
 from compress.recipe import validate

@@ -101,7 +101,7 @@ def test_percentiles_that_the_sample_does_not_carry_are_left_out(report: Report)
     """Twelve runs carry p50 alone, and a note says what p95 and p99 need."""
     found = report.find("right", "latency_p50_ms", length="data")
     assert found is not None
-    assert "12 runs do not carry p95 (needs 100), p99 (needs 500)" in found.notes
+    assert "12 runs do not carry p95 (needs 100), p99 (needs 500), p99.9 (needs 5000)" in found.notes
     assert report.find("right", "latency_p95_ms") is None
 
 
