@@ -35,6 +35,7 @@ from bench.record import Candidate, Measurement, Report
 from compress import catalog, data, environment, log, pipeline, recipe
 from compress.model import checkpoint
 from compress.recipe import BenchConfig, DataConfig, Named
+from compress.store import Store
 from deploy.runtimes.ort import Runner as Plain
 
 SLOWDOWNS = (0, 5, 10, 15, 20)
@@ -90,7 +91,7 @@ def busy(processes: int) -> Iterator[None]:
             one.wait()
 
 
-def model() -> pipeline.Built:
+def model(store: Store | None = None) -> pipeline.Built:
     """A small vision transformer with random weights, exported to ONNX; from the store where it is there."""
     architecture = recipe.read("demo").stages[0].options["architecture"]
     chain = recipe.Recipe(
@@ -101,7 +102,7 @@ def model() -> pipeline.Built:
             Named(name="export-onnx", options={}),
         ),
     )
-    return pipeline.run(chain)[-1]
+    return pipeline.run(chain, store)[-1]
 
 
 def specs(built: pipeline.Built) -> list[LaneSpec]:

@@ -227,7 +227,7 @@ def test_accuracy_is_compared_in_points(place: Path) -> None:
 
 
 def test_rows_that_both_reports_know_are_compared_row_by_row(tmp_path: Path) -> None:
-    """Of 100 rows, the new model loses two that the old one had: -2 points, with Tango's interval of 2 and 0."""
+    """Of 100 rows, the new model loses two that the old one had: -2 points, with that pair's interval."""
     right = np.ones(100, dtype=bool)
     right[:9] = False
 
