@@ -117,18 +117,19 @@ def test_the_action_ends_with_the_gate_s_code(
     assert (judged / "kept").is_dir() is (code == 0)
 
 
+@pytest.mark.slow
 def test_the_action_measures_candidates(tmp_path: Path, runner: dict[str, str]) -> None:
-    """Two model folders, one a line, are measured and judged; a name with a blank stays one word."""
-    tiny.text_model(tmp_path / "a model", layers=2)
+    """A model folder is measured and judged; a name with a blank stays one word."""
+    tiny.text_model(tmp_path / "a model", layers=1)
     tiny.text_data(tmp_path / "data")
     (tmp_path / "budget.yaml").write_text("- size: {at_most: 1x}\n")
-    candidates = "before=a model\nafter=a model\n"
+    candidates = "\nafter=a model\n"
     code = act(
         tmp_path, runner, candidates=candidates, data="data", budget="budget.yaml", options="--probes\nsize\n"
     )
     assert code == 0
     found = report.read(tmp_path / "paredown-report" / "report.json")
-    assert [one.name for one in found.candidates] == ["before", "after"]
+    assert [one.name for one in found.candidates] == ["after"]
 
 
 def test_an_input_is_never_run(judged: Path, runner: dict[str, str]) -> None:
@@ -138,9 +139,10 @@ def test_an_input_is_never_run(judged: Path, runner: dict[str, str]) -> None:
     assert not (judged / "owned").exists()
 
 
+@pytest.mark.slow
 def test_the_gitlab_job_measures_and_judges(tmp_path: Path, runner: dict[str, str]) -> None:
     """The script's lines run in a shell with the job's variables; inconclusive is the allowed failure."""
-    tiny.text_model(tmp_path / "teacher", layers=2)
+    tiny.text_model(tmp_path / "teacher", layers=1)
     tiny.text_data(tmp_path / "data")
     (tmp_path / "budget.yaml").write_text("- size: {at_most: 1x}\n")
     variables = {**GITLAB["variables"], "PAREDOWN_CANDIDATES": "teacher", "PAREDOWN_OPTIONS": "--probes size"}
