@@ -43,8 +43,10 @@ def rows_advice(found: Measurement, drop: float, interval: Interval | None, limi
     if interval is None or not isinstance(rows, int) or found.unit != "share":
         return ""
     if found.paired is not None:
-        share = (found.paired.worse + found.paired.better) / rows
-        variance = share - (drop / 100) ** 2
+        differing = found.paired.worse + found.paired.better
+        # One row more than seen: with few of them, the observed share is more often too small than too large.
+        share = (differing + 1) / rows if differing else 0.0
+        variance = max(0.0, share - (drop / 100) ** 2)
     else:
         variance = rows * ((interval.high - interval.low) / 100 / (2 * 1.96)) ** 2
     wanted = paired.rows_enough(drop / 100, limit / 100, variance, interval.level)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 import tiny_bench
 
-from bench.record import Report, Verdict
+from bench.record import Interval, Report, Verdict
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import validate
@@ -275,3 +275,64 @@ def test_parity_takes_the_worst_case_and_names_who_has_figures() -> None:
     verdict = check("parity", {"kl_at_most": 1}, tiny_bench.report())
     assert verdict.value is None
     assert "'after' records max_abs" in verdict.reason
+
+
+def altered(metric: str, candidate: str = "after", **changes: Any) -> Report:
+    """The hand-made report with changes to one measurement."""
+    report = tiny_bench.report()
+    changed = tuple(
+        one.model_copy(update=changes) if (one.candidate, one.metric) == (candidate, metric) else one
+        for one in report.measurements
+    )
+    return report.model_copy(update={"measurements": changed})
+
+
+def test_a_gain_that_compression_does_not_give_is_anomalous() -> None:
+    """Six points better for sure is a leak or a mix-up until someone looks; an option allows it."""
+    better = Interval(low=0.04, high=0.08)
+    report = altered("accuracy", difference=0.06, difference_interval=better)
+    verdict = check("accuracy-drop", {"at_most": "1pt"}, report)
+    assert verdict.status == "anomalous"
+    assert "a gain above 5pt (implausible_gain)" in verdict.reason
+    assert check("accuracy-drop", {"at_most": "1pt", "implausible_gain": "10pt"}, report).status == "pass"
+    lucky = altered("accuracy", difference=0.06, difference_interval=Interval(low=-0.01, high=0.13))
+    assert check("accuracy-drop", {"at_most": "1pt"}, lucky).status == "pass"
+
+
+def test_a_speed_that_compression_does_not_give_is_anomalous() -> None:
+    """A median a hundred times faster than the baseline computes something else."""
+    report = altered("latency_p50_ms", ratio=0.005, ratio_interval=Interval(low=0.004, high=0.006))
+    verdict = check("latency", {"p50_at_most": "1x"}, report)
+    assert verdict.status == "anomalous"
+    assert "200x as fast, above 100x (implausible_speedup)" in verdict.reason
+
+
+def test_a_baseline_that_changed_half_way_is_anomalous() -> None:
+    """Its later half at half speed while the candidate kept its own: no ratio of that run is believed."""
+    moved = tuple([8.0] * 80 + [16.0] * 80)
+    report = altered("latency_p50_ms", "before", samples=moved, rounds=20)
+    samples = tuple(one for one in report.find("after", "latency_p50_ms").samples)  # type: ignore[union-attr]
+    changed = tuple(
+        one.model_copy(update={"samples": samples, "rounds": 20})
+        if (one.candidate, one.metric) == ("after", "latency_p50_ms")
+        else one
+        for one in report.measurements
+    )
+    report = report.model_copy(update={"measurements": changed})
+    verdict = check("latency", {"p50_at_most": "1x"}, report)
+    assert verdict.status == "anomalous"
+    assert "the baseline itself changed by +100 % half way through" in verdict.reason
+    assert check("latency", {"p50_at_most": "5ms"}, report).status == "pass"
+
+
+def test_a_narrow_pass_on_a_disturbed_machine_is_not_believed() -> None:
+    """Others took 30 % of the time: 0.32x stays open, 1x, which twice the interval holds too, passes."""
+    report = altered("latency_p50_ms", disturbed=0.3)
+    verdict = check("latency", {"p50_at_most": "0.32x"}, report)
+    assert verdict.status == "inconclusive"
+    assert "other processes took 30 % of the timed seconds" in verdict.reason
+    assert check("latency", {"p50_at_most": "1x"}, report).status == "pass"
+    assert check("latency", {"p50_at_most": "0.1x"}, report).status == "fail"
+    assert (
+        check("latency", {"p50_at_most": "0.32x"}, altered("latency_p50_ms", disturbed=0.01)).status == "pass"
+    )
