@@ -191,6 +191,10 @@ def markdown(report: Report) -> str:
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
     if summary.grid(report):
         parts += ["## Latency", _latencies(report)]
+    others = summary.others(report)
+    if others:
+        header = ["what", "load", "candidate", "figure", "95 %", "of the baseline"]
+        parts += ["## Load, execution and starting", _rows(header, others, right=3)]
     parts += ["## What was measured", "\n\n".join(_cell(said) for said in summary.explanation(report))]
     notes = summary.notes(report)
     if notes:

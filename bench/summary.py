@@ -297,6 +297,16 @@ def explanation(report: Report) -> list[str]:
             "on the same rows; 95 % intervals come from a bootstrap over rows"
             + (", those of shares of right rows from Tango's score test." if tango else ".")
         )
+    if "execution" in probes:
+        said.append(
+            "Shares of the time in INT8, FP16 and FP32 come from the runtime's own profile of a separate "
+            "pass, which is in no timing."
+        )
+    if "open_loop" in probes:
+        said.append(
+            "Open-loop requests arrive by a schedule that does not wait; latency counts from the intended "
+            "start, queueing included."
+        )
     if "memory" in probes:
         said.append(
             "Memory is the peak of a fresh process as the operating system sees it, libraries included; "
@@ -310,6 +320,33 @@ def explanation(report: Report) -> list[str]:
         tokens = f" of {length} tokens" if isinstance(length, int) else ""
         said.append(f"Multiply-accumulates are counted, not timed, for one row{tokens}.")
     return said
+
+
+_OTHERS = frozenset({"open_loop", "closed_loop", "execution", "energy", "load_time"})
+
+
+def others(report: Report) -> list[list[str]]:
+    """Figures that have no column of their own (load, execution, energy, starting): a row each, in words.
+
+    Columns: what, at which load, candidate, figure, its interval, against the baseline.
+    """
+    rows = []
+    for one in report.measurements:
+        if one.probe not in _OTHERS or (one.probe == "execution" and not one.value):
+            continue
+        clients = one.conditions.get("clients")
+        at = f"{clients} clients" if clients else str(one.conditions.get("rate", ""))
+        share = one.unit == "share"
+        shown = (
+            f"{100 * one.value:.1f} %" if share else f"{digits(one.value)} {one.unit.replace('per_', '/')}"
+        )
+        interval = ""
+        if one.interval is not None:
+            interval = f"{digits(one.interval.low)} to {digits(one.interval.high)}"
+        against = NONE if one.ratio is None else f"{digits(one.ratio)}x"
+        what = (one.metric if share else one.metric.removesuffix(f"_{one.unit}")).replace("_", " ")
+        rows.append([what, at, one.candidate, shown, interval, against])
+    return rows
 
 
 def when(report: Report) -> str:

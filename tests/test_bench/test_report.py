@@ -341,3 +341,34 @@ def test_candidates_of_a_report_are_frozen(judged: Report) -> None:
     with pytest.raises(ValueError, match="frozen"):
         judged.candidates[0].name = "other"  # type: ignore[misc]
     assert isinstance(judged.candidates[0], Candidate)
+
+
+def test_figures_under_load_are_shown() -> None:
+    """Load, execution and starting have a table of their own, in words, in Markdown and on the page."""
+    more = (
+        tiny_bench.measurement(
+            "after",
+            "open_loop_p95_ms",
+            12.5,
+            probe="open_loop",
+            unit="ms",
+            ratio=0.5,
+            conditions={"batch_size": 1, "length": "data", "rate": "50/s"},
+        ),
+        tiny_bench.measurement("after", "cold_start_s", 1.5, probe="load_time", unit="s"),
+    )
+    found = tiny_bench.report(measurements=(*tiny_bench.report().measurements, *more))
+    rows = summary.others(found)
+    assert ["open loop p95", "50/s", "after", "12.5 ms", "", "0.500x"] in rows
+    assert ["cold start", "", "after", "1.50 s", "", "-"] in rows
+    assert ["int8 product share", "", "after", "80.0 %", "", "-"] in rows
+    assert "| cold start |  | after | 1.50 s |" in report.markdown(found)
+    assert "open loop p95" in text_of(html.page(found))
+
+
+def test_the_state_of_the_machine_is_shown() -> None:
+    """Load before and after, and what could not be measured, stand with the machine."""
+    states = {"before": {"load": "0.1"}, "not measured": {"energy": "no counter"}}
+    shown = dict(summary.machine(tiny_bench.report(conditions=states)))
+    assert shown["load, before"] == "0.1"
+    assert shown["energy, not measured"] == "no counter"
