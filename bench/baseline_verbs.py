@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -79,9 +79,7 @@ def compare(
         str, typer.Option("--worse-by", help="Time, size and memory may grow by this much.")
     ] = "5%",
     lost: Annotated[str, typer.Option("--lost", help="Points that the main metric may lose.")] = "1pt",
-    inconclusive: Annotated[
-        Literal["pass", "fail"] | None, typer.Option("--inconclusive", help="What an open verdict counts as.")
-    ] = None,
+    inconclusive: options.Inconclusive = None,
     as_json: options.Json = False,
 ) -> None:
     """Judge what got worse since the baseline of this machine. Exit 0, 3, 4 or 5 as for 'gate'."""

@@ -26,10 +26,6 @@ Budget = Annotated[
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML file with plots.")]
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
 JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
-Inconclusive = Annotated[
-    Literal["pass", "fail"] | None,
-    typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
-]
 Summary = Annotated[
     bool | None,
     typer.Option(
@@ -194,7 +190,7 @@ def bench(
         float,
         typer.Option("--budget-minutes", min=0, help="To measure more in, while a verdict is inconclusive."),
     ] = 10.0,
-    inconclusive: Inconclusive = None,
+    inconclusive: options.Inconclusive = None,
     summary: Summary = None,
     column: options.Columns = None,
     task: options.Task = None,
@@ -272,7 +268,7 @@ def gate(
     html_file: HtmlFile = None,
     markdown_file: MarkdownFile = None,
     junit_file: JunitFile = None,
-    inconclusive: Inconclusive = None,
+    inconclusive: options.Inconclusive = None,
     summary: Summary = None,
     as_json: options.Json = False,
 ) -> None:

@@ -6,7 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
@@ -39,6 +39,10 @@ Settings = Annotated[
 Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when left out.")]
+Inconclusive = Annotated[
+    Literal["pass", "fail"] | None,
+    typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]
 
 

@@ -1,6 +1,7 @@
 """What a gate is: it turns a report into a verdict and measures nothing.
 
-A gate is a module in this folder. What is missing in the report fails, with a list of what there is.
+A gate is a module in this folder. It decides by ``bench.decision``, from a figure and its
+interval. What is missing in the report fails, with a list of what there is.
 """
 
 from __future__ import annotations
