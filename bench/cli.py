@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 import yaml
 
+from bench import baseline_verbs
 from bench.damage import cli as damage_cli
 from compress import options
 from compress.errors import RecipeError
@@ -26,6 +27,14 @@ Budget = Annotated[
 HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML file with plots.")]
 MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
 JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
+Summary = Annotated[
+    bool | None,
+    typer.Option(
+        "--summary/--no-summary",
+        help="Append Markdown to $GITHUB_STEP_SUMMARY; done where that is set, unless --no-summary.",
+        show_default=False,
+    ),
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -34,6 +43,7 @@ def register(app: typer.Typer) -> None:
     app.command()(gate)
     app.command()(report)
     app.command()(damage_cli.damage)
+    app.add_typer(baseline_verbs.app, name="baseline")
 
 
 def split(text: str | None, what: str) -> list[str]:
@@ -48,6 +58,16 @@ def split(text: str | None, what: str) -> list[str]:
     if not all(parts):
         raise RecipeError(f"{what} takes values with commas between them; got '{text}'")
     return parts
+
+
+def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any]]:
+    """The probes that ``--rate`` and ``--concurrency`` ask for."""
+    asked: list[dict[str, Any]] = []
+    if rate is not None:
+        asked.append({"open-loop": {"rate": rate}})
+    if concurrency is not None:
+        asked.append({"closed-loop": {"clients": concurrency}})
+    return asked
 
 
 def parse_runtime(text: str) -> tuple[str, str, dict[str, Any]]:
@@ -80,12 +100,17 @@ def parse_candidate(text: str) -> tuple[str, str]:
     return Path(text).resolve().name if Path(text).exists() else text.rsplit("/", 1)[-1], text
 
 
-def _config(probes: str | None, batch_sizes: str | None, lengths: str | None, **given: Any) -> BenchConfig:
+def _config(
+    probes: str | None, load: list[dict[str, Any]], batch_sizes: str | None, lengths: str | None, **given: Any
+) -> BenchConfig:
     from compress.recipe import BenchConfig, validate
 
     tree = {key: value for key, value in given.items() if value is not None}
-    if probes is not None:
-        tree["probes"] = split(probes, "--probes")
+    if probes is not None or load:
+        from bench.session import default_probes
+
+        named: list[Any] = split(probes, "--probes") if probes is not None else default_probes()
+        tree["probes"] = [*named, *load]
     if batch_sizes is not None:
         tree["batch_sizes"] = split(batch_sizes, "--batch-sizes")
     if lengths is not None:
@@ -115,10 +140,10 @@ def _specs(
     return specs
 
 
-def _leave(report: Report) -> None:
+def _leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
     from bench import judge
 
-    raise typer.Exit(judge.exit_code(report.verdicts))
+    raise typer.Exit(judge.exit_code(report.verdicts, inconclusive))
 
 
 def bench(
@@ -156,6 +181,19 @@ def bench(
         list[str] | None,
         typer.Option("--runtime", help="NAME=runtime:option=value, such as teacher=pytorch:mode=compiled."),
     ] = None,
+    rate: Annotated[
+        str | None,
+        typer.Option("--rate", help="Open-loop load, such as 50/s: latency with queueing at that rate."),
+    ] = None,
+    concurrency: Annotated[
+        int | None, typer.Option("--concurrency", min=1, help="Closed-loop load by so many clients.")
+    ] = None,
+    budget_minutes: Annotated[
+        float,
+        typer.Option("--budget-minutes", min=0, help="To measure more in, while a verdict is inconclusive."),
+    ] = 10.0,
+    inconclusive: options.Inconclusive = None,
+    summary: Summary = None,
     column: options.Columns = None,
     task: options.Task = None,
     seed: options.Seed = None,
@@ -170,13 +208,15 @@ def bench(
     """Measure models side by side: latency, accuracy, memory, size; judge them with --budget."""
     from rich.console import Console
 
-    from bench import judge, terminal, tracking
+    from bench import judge, step_summary, terminal, tracking
+    from bench import report as reports
     from bench.session import check, measure
     from compress.artifact import Artifact
 
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
         probes,
+        load_probes(rate, concurrency),
         batch_sizes,
         lengths,
         baseline=baseline,
@@ -194,13 +234,14 @@ def bench(
     with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
         for spec in specs:
             trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
-        found = measure(specs, rows, config, seed=seed or 0, gates=gates)
+        found = measure(specs, rows, config, seed=seed or 0, gates=gates, more_minutes=budget_minutes)
         files = _write(
             found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file
         )
         trackers.finished(found, files, None)
-    options.emit(found.model_dump(mode="json"), json_file == _STDOUT, lambda: terminal.show(found, Console()))
-    _leave(found)
+    step_summary.append(found, summary)
+    options.emit(reports.sealed(found), json_file == _STDOUT, lambda: terminal.show(found, Console()))
+    _leave(found, inconclusive)
 
 
 def _write(
@@ -235,23 +276,31 @@ def gate(
     budget: Annotated[
         Path, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
     ],
+    json_file: Annotated[
+        Path | None, typer.Option("--report", help="Write the report with these verdicts as JSON.")
+    ] = None,
+    html_file: HtmlFile = None,
+    markdown_file: MarkdownFile = None,
     junit_file: JunitFile = None,
+    inconclusive: options.Inconclusive = None,
+    summary: Summary = None,
     as_json: options.Json = False,
 ) -> None:
-    """Judge a report by a budget; measures nothing. Exit 0: passed, 3: a gate failed."""
+    """Judge a report by a budget; measures nothing. Exit 0 passed, 3 failed, 4 inconclusive, 5 anomalous."""
     from rich.console import Console
 
-    from bench import judge, terminal
+    from bench import judge, step_summary, terminal
     from bench import report as reports
 
     judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
-    _write(judged, None, None, None, junit_file)
+    _write(judged, str(json_file) if json_file else None, html_file, markdown_file, junit_file)
+    step_summary.append(judged, summary)
     options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    _leave(judged)
+    _leave(judged, inconclusive)
 
 
 def report(
@@ -278,5 +327,5 @@ def report(
         if not written:
             terminal.show(found, Console())
 
-    payload = {"written": [str(path) for path in written], "report": found.model_dump(mode="json")}
+    payload = {"written": [str(path) for path in written], "report": reports.sealed(found)}
     options.emit(payload, as_json, render)

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
@@ -26,6 +26,11 @@ class Prepared:
     name: str
     module: ModuleType
     config: Any
+
+    def looks_at(self) -> str | None:
+        """The probe whose figures it reads, where its options choose it or its module names it."""
+        found: str | None = getattr(self.config, "probe", self.module.PROBE)
+        return found
 
 
 class _Budget(BaseModel):
@@ -79,12 +84,23 @@ def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
             )
 
 
+def ready(gates: Iterable[Prepared]) -> None:
+    """Let gates that need more than the report refuse before anything is measured.
+
+    Raises:
+        UserError: what such a gate needs is not there.
+    """
+    for gate in gates:
+        if hasattr(gate.module, "ready"):
+            gate.module.ready(gate.config)
+
+
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     """A bench configuration that measures what the gates look at, too."""
     probes = list(bench.probes)
     sizes, lengths = list(bench.batch_sizes), list(bench.lengths)
     for gate in gates:
-        needed = gate.module.PROBE
+        needed = gate.looks_at()
         if needed is not None and not probes and not catalog.load("probe", needed).DEFAULT:
             every = catalog.names("probe")
             probes = [Named(name=name) for name in every if catalog.load("probe", name).DEFAULT]
@@ -98,7 +114,7 @@ def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     return bench.model_copy(update=update)
 
 
-def judge(report: Report, gates: Sequence[Named]) -> Report:
+def judge(report: Report, gates: Sequence[Named] | Sequence[Prepared]) -> Report:
     """The report with the verdicts of some gates in place of those that it had.
 
     A gate judges the last candidate, the one that ships, unless it names another.
@@ -106,7 +122,7 @@ def judge(report: Report, gates: Sequence[Named]) -> Report:
     Raises:
         UserError: a gate, option or candidate that does not exist.
     """
-    prepared = prepare(gates)
+    prepared = [gate if isinstance(gate, Prepared) else prepare([gate])[0] for gate in gates]
     names = [candidate.name for candidate in report.candidates]
     check_candidates(prepared, names)
     verdicts: list[Verdict] = []
@@ -116,9 +132,16 @@ def judge(report: Report, gates: Sequence[Named]) -> Report:
     return report.model_copy(update={"verdicts": tuple(verdicts)})
 
 
-def exit_code(verdicts: Iterable[Verdict]) -> ExitCode:
-    """What the process says: a failed gate first, then an anomaly, then what stayed open."""
+def exit_code(verdicts: Iterable[Verdict], inconclusive: Literal["pass", "fail"] | None = None) -> ExitCode:
+    """What the process says: a failed gate first, then an anomaly, then what stayed open.
+
+    Args:
+        verdicts: of the gates.
+        inconclusive: what an inconclusive verdict counts as; a code of its own when None.
+    """
     seen = {verdict.status for verdict in verdicts}
+    if inconclusive is not None and "inconclusive" in seen:
+        seen = (seen - {"inconclusive"}) | {inconclusive}
     for status, code in (
         ("fail", ExitCode.GATE_FAILED),
         ("anomalous", ExitCode.ANOMALOUS),

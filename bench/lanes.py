@@ -22,8 +22,10 @@ from typing import IO, TYPE_CHECKING, Any, Self
 import numpy as np
 
 from bench import wire
+from bench.noise import Disturbance, Overhead
 from compress import environment, log
 from compress.errors import UserError
+from deploy.runtimes import NodeTime
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -111,6 +113,7 @@ class Lane:
         self.spec = spec
         self.used = False
         self.memo: dict[Any, Any] = {}
+        self.disturbance = Disturbance()
         self._process: subprocess.Popen[bytes] | None = None
         self._stderr: IO[bytes] | None = None
         self._opened: Opened | None = None
@@ -195,6 +198,7 @@ class Lane:
         self.used = True
         time.sleep(_GAP_SECONDS)
         reply, _ = self._ask("turn", key=key, order=list(order), settle=list(settle))
+        self.disturbance.add(sum(reply["ns"]), reply["noise"])
         return np.array(reply["ns"], dtype=np.int64)
 
     def device_turn(
@@ -211,12 +215,36 @@ class Lane:
             waits=reply["waits"],
         )
 
+    def overhead(self, key: str) -> Overhead:
+        """What the timer and the runner's checks take, on kept feeds, with nothing run."""
+        reply, _ = self._ask("overhead", key=key)
+        return Overhead(timer=reply["timer_ns"], dispatch=reply["dispatch_ns"])
+
     def flow(self, key: str, seconds: float) -> tuple[int, float]:
         """Run kept feeds back to back for a time: rows done, and the seconds that they took."""
         self.used = True
         time.sleep(_GAP_SECONDS)
         reply, _ = self._ask("flow", key=key, seconds=seconds)
         return int(reply["rows"]), reply["ns"] / 1e9
+
+    def open_loop(self, key: str, arrivals: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Latency and service time of requests that arrive by a schedule, in nanoseconds [requests] each."""
+        self.used = True
+        time.sleep(_GAP_SECONDS)
+        reply, _ = self._ask("open_loop", key=key, arrivals=[int(one) for one in arrivals])
+        return np.array(reply["latency_ns"], dtype=np.int64), np.array(reply["service_ns"], dtype=np.int64)
+
+    def closed_loop(self, key: str, clients: int, seconds: float) -> tuple[np.ndarray, float, bool]:
+        """Latencies in ns of clients that wait for answers, seconds in all, whether they ran at once."""
+        self.used = True
+        time.sleep(_GAP_SECONDS)
+        reply, _ = self._ask("closed_loop", key=key, clients=clients, seconds=seconds)
+        return np.array(reply["latency_ns"], dtype=np.int64), reply["ns"] / 1e9, bool(reply["together"])
+
+    def nodes(self, key: str) -> list[NodeTime] | None:
+        """What the runtime ran for kept feeds, node by node, in a pass of its own; None if it cannot say."""
+        reply, _ = self._ask("nodes", key=key)
+        return None if reply["nodes"] is None else [NodeTime(**one) for one in reply["nodes"]]
 
     def infer(self, feeds: Sequence[wire.Feed]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed."""

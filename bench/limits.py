@@ -29,10 +29,11 @@ _UNITS: dict[str, tuple[str, float]] = {
     "GiB": ("bytes", 2**30),
     "x": ("x", 1),
     "%": ("share", 0.01),
+    "/s": ("per_s", 1),
     "": ("number", 1),
 }
-_WORDS = {"pt": "percentage points", "x": "times the baseline's", "%": "percent"}
-_PATTERN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z%]*)\s*$")
+_WORDS = {"pt": "percentage points", "x": "times the baseline's", "%": "percent", "/s": "a second"}
+_PATTERN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z%/]*)\s*$")
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Limit:
     Attributes:
         text: as written.
         value: in the base unit.
-        unit: the base unit: ``pt``, ``ms``, ``bytes``, ``x``, ``share`` or ``number``.
+        unit: the base unit: ``pt``, ``ms``, ``bytes``, ``x``, ``share``, ``per_s`` or ``number``.
     """
 
     text: str
@@ -53,14 +54,6 @@ class Limit:
     def relative(self) -> bool:
         """Whether it is a multiple of the baseline's figure."""
         return self.unit == "x"
-
-    def holds_above(self, value: float) -> bool:
-        """Whether ``value`` is at most the limit; a figure at the limit holds, rounding apart."""
-        return value <= self.value or math.isclose(value, self.value, rel_tol=1e-9, abs_tol=1e-12)
-
-    def holds_below(self, value: float) -> bool:
-        """Whether ``value`` is at least the limit; a figure at the limit holds, rounding apart."""
-        return value >= self.value or math.isclose(value, self.value, rel_tol=1e-9, abs_tol=1e-12)
 
 
 def _allowed(units: Collection[str]) -> str:
@@ -110,3 +103,5 @@ Bytes = Annotated[Limit, BeforeValidator(_reader(_SIZES, "64MiB or 0.25x")), _TE
 Times = Annotated[Limit, BeforeValidator(_reader(("x",), "4x")), _TEXT]
 Share = Annotated[Limit, BeforeValidator(_reader(("%", ""), "98% or 0.98")), _TEXT]
 Number = Annotated[Limit, BeforeValidator(_reader(("",), "1e-3")), _TEXT]
+Worse = Annotated[Limit, BeforeValidator(_reader(("%", "pt"), "5% or 0.5pt")), _TEXT]
+Rate = Annotated[Limit, BeforeValidator(_reader(("/s",), "50/s")), _TEXT]

@@ -23,6 +23,22 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+class Paired(_Frozen):
+    """How two models differ on the same rows, where each row is right or wrong.
+
+    Attributes:
+        rows: compared.
+        worse: rows that only the baseline gets right.
+        better: rows that only the candidate gets right.
+        p_value: of McNemar's exact test: could the difference be chance.
+    """
+
+    rows: int
+    worse: int
+    better: int
+    p_value: float
+
+
 class Candidate(_Frozen):
     """One thing that was measured: an artifact in a runtime.
 
@@ -67,6 +83,10 @@ class Measurement(_Frozen):
         difference_interval: paired.
         conditions: such as ``{"batch_size": 1, "length": "data"}``.
         samples: raw samples, where there are any.
+        rounds: that the samples came in, one after the other, where they came in rounds.
+        paired: the rows behind ``difference``, for metrics of rows that are right or wrong.
+        right: which rows are right, as a bitmap (``bench.paired.pack``), so that later reports can be paired.
+        disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
         notes: anything that a reader must know (``unstable``, ...).
         finding: what stands behind the figure, for a person to read, where the probe found more than that.
     """
@@ -84,6 +104,10 @@ class Measurement(_Frozen):
     difference_interval: Interval | None = None
     conditions: dict[str, int | str] = {}
     samples: tuple[float, ...] = ()
+    rounds: int | None = None
+    paired: Paired | None = None
+    right: str | None = None
+    disturbed: float | None = None
     notes: tuple[str, ...] = ()
     finding: Finding | None = None
 
@@ -124,6 +148,8 @@ class Report(_Frozen):
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
         device: the GPU, its state before and after, and who else used it; None on a CPU.
+        conditions: state of the machine ``before`` and ``after`` measuring (load, governor, temperature), and
+            under ``not measured`` what this machine cannot measure, with the reason.
         config: the bench configuration.
         recipe: the recipe that was run, where there was one.
         created: ISO 8601, UTC.
@@ -140,6 +166,7 @@ class Report(_Frozen):
     facts: dict[str, dict[str, Any]] = {}
     environment: dict[str, str]
     device: dict[str, Any] | None = None
+    conditions: dict[str, dict[str, str]] = {}
     config: dict[str, Any]
     recipe: dict[str, Any] | None = None
     seed: int

@@ -1,42 +1,71 @@
-"""A report on disk: JSON that can be read back, Markdown, JUnit; the HTML is in ``bench.html``."""
+"""A report on disk: sealed JSON that can be read back, Markdown, JUnit; the HTML is in ``bench.html``.
+
+The seal is a checksum over everything else in the file. It shows that a file was edited by hand or damaged;
+it is no signature, since whoever can write the file can also compute it.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
 from bench import cards, device_tables, html, summary
 from bench.record import SCHEMA, Report, Verdict
+from compress import log
 from compress.errors import UserError
 
 JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
 FILES = (JSON, HTML, MARKDOWN, JUNIT)
 
+SEAL = "checksum"
+_GIVE = "give a file that 'paredown bench --json' wrote"
+
 # Characters that XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
+def _checksum(tree: dict[str, Any]) -> str:
+    """SHA-256 of a JSON tree without its seal, in the one form that its content has."""
+    content = {key: value for key, value in tree.items() if key != SEAL}
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
+    return hashlib.sha256(text.encode("ascii")).hexdigest()
+
+
+def sealed(report: Report) -> dict[str, Any]:
+    """The report as a JSON tree with its seal."""
+    tree: dict[str, Any] = json.loads(report.model_dump_json())
+    return {**tree, SEAL: _checksum(tree)}
+
+
 def to_json(report: Report) -> str:
-    """The report as JSON text, which ``from_json`` reads back."""
-    return report.model_dump_json(indent=1) + "\n"
+    """The report as sealed JSON text, which ``from_json`` reads back."""
+    return json.dumps(sealed(report), indent=1, ensure_ascii=False) + "\n"
 
 
 def from_json(text: str, where: str) -> Report:
-    """A report from its JSON text.
+    """A report from its JSON text; the seal is checked, and its absence said.
 
     Args:
         text: the JSON.
         where: it comes from, for messages.
 
     Raises:
-        UserError: it is no report, damaged, or of another version.
+        UserError: it is no report, edited, damaged, or of another version.
     """
     try:
-        return Report.model_validate_json(text)
+        tree = json.loads(text)
+    except ValueError as cause:
+        raise UserError(f"{where} is not a paredown report, or it is damaged ({cause}): {_GIVE}") from cause
+    seal = tree.pop(SEAL, None) if isinstance(tree, dict) else None
+    try:
+        found = Report.model_validate(tree)
     except ValidationError as cause:
         first = cause.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
@@ -47,9 +76,18 @@ def from_json(text: str, where: str) -> Report:
             ) from cause
         at = f" at '{place}'" if place else ""
         raise UserError(
-            f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): give a file that "
-            "'paredown bench --json' wrote"
+            f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
+    if seal is None:
+        log.warning(
+            "%s has no checksum: nothing shows whether its figures are those that were measured", where
+        )
+    elif seal != _checksum(tree):
+        raise UserError(
+            f"{where} was changed after it was written (its checksum does not fit): measure again with "
+            "'paredown bench', and judge the file that it writes"
+        )
+    return found
 
 
 def read(path: Path) -> Report:
@@ -153,6 +191,10 @@ def markdown(report: Report) -> str:
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
     if summary.grid(report):
         parts += ["## Latency", _latencies(report)]
+    others = summary.others(report)
+    if others:
+        header = ["what", "load", "candidate", "figure", "95 %", "of the baseline"]
+        parts += ["## Load, execution and starting", _rows(header, others, right=3)]
     for shown in device_tables.tables(report):
         parts += [f"## {shown.title}", _rows(shown.header, shown.rows, right=shown.left)]
     answers = summary.answers(report)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
@@ -12,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import devices, feeds, judge
+from bench import conditions, devices, extension, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
@@ -61,11 +60,14 @@ def check(bench: BenchConfig) -> None:
             catalog.path("runtime", runtime)
 
 
+def default_probes() -> list[str]:
+    """The probes that run when none are named."""
+    return [name for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT]
+
+
 def _probes(bench: BenchConfig) -> list[tuple[str, ModuleType, Any]]:
     """The probes to run with their options; those that need untouched processes first."""
-    wanted = bench.probes or tuple(
-        Named(name=name) for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT
-    )
+    wanted = bench.probes or tuple(Named(name=name) for name in default_probes())
     found = []
     for entry in wanted:
         module = catalog.load("probe", entry.name)
@@ -186,6 +188,7 @@ def measure(
     gates: Sequence[Named] = (),
     title: str | None = None,
     recipe: dict[str, Any] | None = None,
+    more_minutes: float = extension.MINUTES,
 ) -> Report:
     """Measure candidates side by side, and judge them where gates are given.
 
@@ -197,6 +200,7 @@ def measure(
         gates: what the result is held to; what they look at is measured even where ``bench`` does not say so.
         title: of the report.
         recipe: recorded in the report.
+        more_minutes: for measuring more where a gate's verdict is inconclusive.
 
     Raises:
         UserError: a candidate that cannot be opened or compared, or a process that died; it is named.
@@ -208,6 +212,7 @@ def measure(
     specs = _specs(candidates, bench, device)
     baseline = bench.baseline or specs[0].name
     judge.check_candidates(prepared, [spec.name for spec in specs])
+    judge.ready(prepared)
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
@@ -220,32 +225,49 @@ def measure(
         seed=seed,
         selection=_selection(data, task, seed, head),
     )
-    measurements: list[Measurement] = []
+    before = conditions.read()
+    absent: dict[str, str] = {}
+    probes = _probes(bench)
     weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
     watch = devices.watch(specs, weights, device, shared=bench.shared)
-    with ExitStack() as stack:
-        lanes = stack.enter_context(open_lanes(specs))
+    with open_lanes(specs) as lanes:
         by_name = {lane.name: lane for lane in lanes}
         share = feeds.truncated_share(by_name[baseline], subject)
         if share is not None:
             facts["truncated_share"] = round(share, 4)
-        for name, module, options in _probes(bench):
+        described = tuple(_describe(lane) for lane in lanes)
+
+        def assemble(measurements: Sequence[Measurement]) -> Report:
+            states = {"before": before, "after": conditions.read(), "not measured": absent}
+            return Report(
+                title=title or f"{specs[-1].name} against {baseline}",
+                task=specs[0].artifact.task,
+                candidates=described,
+                baseline=baseline,
+                measurements=tuple(measurements),
+                data=facts,
+                facts={spec.name: spec.artifact.manifest.facts for spec in specs},
+                environment=environment.describe(),
+                device=watch.record(),
+                conditions={name: state for name, state in states.items() if state},
+                config=bench.model_dump(mode="json"),
+                recipe=recipe,
+                seed=seed,
+                created=datetime.now(UTC).isoformat(timespec="seconds"),
+            )
+
+        measurements: list[Measurement] = []
+        for name, module, options in probes:
+            reason = module.unavailable() if hasattr(module, "unavailable") else None
+            if reason is not None:
+                log.warning("%s is not measured: %s", name, reason)
+                absent[name] = reason
+                continue
             log.detail("probe: %s", name)
             measurements += _checked(name, module.measure(lanes, subject, options))
-        described = tuple(_describe(lane) for lane in lanes)
-    report = Report(
-        title=title or f"{specs[-1].name} against {baseline}",
-        task=specs[0].artifact.task,
-        candidates=described,
-        baseline=baseline,
-        measurements=tuple(measurements),
-        data=facts,
-        facts={spec.name: spec.artifact.manifest.facts for spec in specs},
-        environment=environment.describe(),
-        device=watch.record(),
-        config=bench.model_dump(mode="json"),
-        recipe=recipe,
-        seed=seed,
-        created=datetime.now(UTC).isoformat(timespec="seconds"),
-    )
-    return judge.judge(report, gates) if gates else report
+        if prepared:
+            measurements = extension.settle(
+                lanes, subject, probes, prepared, assemble, measurements, more_minutes
+            )
+        report = assemble(measurements)
+    return judge.judge(report, prepared) if prepared else report

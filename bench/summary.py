@@ -202,7 +202,9 @@ def headline(report: Report) -> str:
     if status == "pass":
         gates = "the gate" if len(report.verdicts) == 1 else f"all {len(report.verdicts)} gates"
         return f"{shipped(report)}: passed {gates}"
-    return f"{shipped(report)}: {STATUS_WORDS[status]}"
+    listed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.status == status)
+    count = sum(verdict.status == status for verdict in report.verdicts)
+    return f"{shipped(report)}: {STATUS_WORDS[status]} in {count} of {len(report.verdicts)} gates ({listed})"
 
 
 def notes(report: Report) -> list[str]:
@@ -219,6 +221,16 @@ def notes(report: Report) -> list[str]:
     ]
 
 
+def _rounds(report: Report) -> str:
+    """How many rounds latency took: more where a verdict was open at first."""
+    taken = sorted({one.rounds for one in report.measurements if one.probe == "latency" and one.rounds})
+    return (
+        " to ".join(map(str, dict.fromkeys((taken[0], taken[-1]))))
+        if taken
+        else str(report.config.get("rounds"))
+    )
+
+
 def explanation(report: Report) -> list[str]:
     """What was measured and how, in sentences."""
     config = report.config
@@ -231,14 +243,26 @@ def explanation(report: Report) -> list[str]:
         said.append(
             "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
             "own process; tokenization is not in it. Candidates took turns in one run: "
-            f"{config.get('rounds')} rounds of {config.get('runs')} runs, in an order shuffled anew each "
+            f"{_rounds(report)} rounds of {config.get('runs')} runs, in an order shuffled anew each "
             "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
             "rounds. Milliseconds belong to this machine; ratios carry further."
         )
     if "accuracy" in probes:
+        tango = any(one.paired is not None for one in report.measurements)
         said.append(
             "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-            "on the same rows, with 95 % bootstrap intervals over rows."
+            "on the same rows; 95 % intervals come from a bootstrap over rows"
+            + (", those of shares of right rows from Tango's score test." if tango else ".")
+        )
+    if "execution" in probes:
+        said.append(
+            "Shares of the time in INT8, FP16 and FP32 come from the runtime's own profile of a separate "
+            "pass, which is in no timing."
+        )
+    if "open_loop" in probes:
+        said.append(
+            "Open-loop requests arrive by a schedule that does not wait; latency counts from the intended "
+            "start, queueing included."
         )
     if "memory" in probes:
         said.append(
@@ -271,11 +295,41 @@ def answers(report: Report) -> list[str]:
     return [one.sentence() for one in worth.answers(report)]
 
 
+_OTHERS = frozenset({"open_loop", "closed_loop", "execution", "energy", "load_time"})
+
+
+def others(report: Report) -> list[list[str]]:
+    """Figures that have no column of their own (load, execution, energy, starting): a row each, in words.
+
+    Columns: what, at which load, candidate, figure, its interval, against the baseline.
+    """
+    rows = []
+    for one in report.measurements:
+        if one.probe not in _OTHERS or (one.probe == "execution" and not one.value):
+            continue
+        clients = one.conditions.get("clients")
+        at = f"{clients} clients" if clients else str(one.conditions.get("rate", ""))
+        share = one.unit == "share"
+        shown = (
+            f"{100 * one.value:.1f} %" if share else f"{digits(one.value)} {one.unit.replace('per_', '/')}"
+        )
+        interval = ""
+        if one.interval is not None:
+            interval = f"{digits(one.interval.low)} to {digits(one.interval.high)}"
+        against = NONE if one.ratio is None else f"{digits(one.ratio)}x"
+        what = (one.metric if share else one.metric.removesuffix(f"_{one.unit}")).replace("_", " ")
+        rows.append([what, at, one.candidate, shown, interval, against])
+    return rows
+
+
 def when(report: Report) -> str:
     """The time of measuring, to the minute."""
     return f"{report.created[:16].replace('T', ' ')} UTC"
 
 
 def machine(report: Report) -> Sequence[tuple[str, str]]:
-    """Machine, GPU and versions, as pairs."""
-    return sorted([*report.environment.items(), *devices.lines(report.device)])
+    """Machine, GPU and versions, as pairs, then the machine's state before and after measuring."""
+    pairs = sorted([*report.environment.items(), *devices.lines(report.device)])
+    for when_, state in report.conditions.items():
+        pairs += [(f"{what}, {when_}", found) for what, found in state.items()]
+    return pairs

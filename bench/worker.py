@@ -16,7 +16,7 @@ import resource
 import sys
 import time
 import traceback
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
@@ -24,12 +24,13 @@ from typing import Any
 
 import numpy as np
 
-from bench import wire
+from bench import load, noise, wire
 from compress import environment
 from compress.errors import UserError
 
 _STATUS = Path("/proc/self/status")
 _CLEAR = Path("/proc/self/clear_refs")
+_EMPTY_RUNS = 200
 
 
 def _status_kib(field: str) -> int | None:
@@ -160,15 +161,34 @@ class Worker:
             for index in header["settle"]:
                 runner.infer(feeds[index])
             runner.sync()
+            counters = noise.read()
             for index in header["order"]:
                 feed = feeds[index]
                 started = time.perf_counter_ns()
                 runner.infer(feed)
                 runner.sync()
                 taken.append(time.perf_counter_ns() - started)
+            counted = noise.since(counters)
         finally:
             gc.enable()
-        return {"ns": taken}
+        return {"ns": taken, "noise": counted}
+
+    def overhead(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Time the clock alone, and ``infer`` with the runtime's part taken out: medians, nanoseconds."""
+        feed, runner = self._feeds[header["key"]][0], self._runner
+        timer, dispatch = [], []
+        runner.run = lambda feed: {}  # the instance's; the class's own comes back below
+        try:
+            for _ in range(_EMPTY_RUNS):
+                started = time.perf_counter_ns()
+                timer.append(time.perf_counter_ns() - started)
+                started = time.perf_counter_ns()
+                runner.infer(feed)
+                runner.sync()
+                dispatch.append(time.perf_counter_ns() - started)
+        finally:
+            del runner.run
+        return {"timer_ns": float(np.median(timer)), "dispatch_ns": float(np.median(dispatch))}
 
     def device_turn(self, header: dict[str, Any]) -> dict[str, Any]:
         """Time single runs on kept feeds by device events, by the host's enqueuing, and from end to end.
@@ -206,6 +226,38 @@ class Worker:
             rows += next(iter(feed.values())).shape[0]
         runner.sync()
         return {"rows": rows, "runs": runs, "ns": time.perf_counter_ns() - started}
+
+    def _serve(self, key: str) -> Callable[[int], object]:
+        """A function that answers request ``i`` on kept feeds, to its end."""
+        feeds, runner = self._feeds[key], self._runner
+
+        def serve(index: int) -> None:
+            runner.infer(feeds[index % len(feeds)])
+            runner.sync()
+
+        return serve
+
+    def open_loop(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Serve kept feeds as a schedule says; see ``bench.load``."""
+        serve = self._serve(header["key"])
+        serve(0)
+        latencies, service = load.open_loop(serve, header["arrivals"])
+        return {"latency_ns": latencies, "service_ns": service}
+
+    def closed_loop(self, header: dict[str, Any]) -> dict[str, Any]:
+        """Serve clients that wait for their answers; see ``bench.load``."""
+        serve = self._serve(header["key"])
+        serve(0)
+        together = (
+            bool(getattr(self._runner, "CONCURRENT", False)) and self._device == "cpu"
+        )  # a queue has one thread
+        latencies, taken = load.closed_loop(serve, header["clients"], header["seconds"], together=together)
+        return {"latency_ns": latencies, "ns": taken, "together": together}
+
+    def nodes(self, header: dict[str, Any]) -> dict[str, Any]:
+        """What ran where and in which precision, from a separate pass; None where the runtime cannot say."""
+        found = self._runner.nodes(self._feeds[header["key"]])
+        return {"nodes": None if found is None else [vars(one) for one in found]}
 
     def infer(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed, copied, since a runner may reuse its buffers."""
@@ -260,6 +312,10 @@ def serve(inbox: Any, outbox: Any) -> None:
         "turn": worker.turn,
         "flow": worker.flow,
         "device_turn": worker.device_turn,
+        "overhead": worker.overhead,
+        "open_loop": worker.open_loop,
+        "closed_loop": worker.closed_loop,
+        "nodes": worker.nodes,
         "memory": worker.memory,
         "device_memory": worker.device_memory,
         "empty": worker.empty,

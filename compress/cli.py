@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.console import Console
@@ -98,9 +98,9 @@ def _recipe(
     return found.model_copy(update=changes)
 
 
-def _finish(outcome: Outcome, as_json: bool) -> None:
+def _finish(outcome: Outcome, as_json: bool, inconclusive: Literal["pass", "fail"] | None = None) -> None:
     """Show a run's result and leave with the gates' exit code."""
-    from bench import judge, terminal
+    from bench import judge, report, step_summary, terminal
 
     payload = {
         "out": str(outcome.out),
@@ -108,7 +108,7 @@ def _finish(outcome: Outcome, as_json: bool) -> None:
             {"label": each.label, "id": each.artifact.id, "path": str(each.artifact.path)}
             for each in outcome.built
         ],
-        "report": outcome.report.model_dump(mode="json") if outcome.report else None,
+        "report": report.sealed(outcome.report) if outcome.report else None,
     }
 
     def render() -> None:
@@ -120,7 +120,8 @@ def _finish(outcome: Outcome, as_json: bool) -> None:
 
     options.emit(payload, as_json, render)
     if outcome.report is not None:
-        raise typer.Exit(judge.exit_code(outcome.report.verdicts))
+        step_summary.append(outcome.report)
+        raise typer.Exit(judge.exit_code(outcome.report.verdicts, inconclusive))
 
 
 @app.command()
@@ -136,13 +137,14 @@ def run(
     seed: options.Seed = None,
     store: options.StoreRoot = None,
     track: options.Track = None,
+    inconclusive: options.Inconclusive = None,
     as_json: options.Json = False,
 ) -> None:
     """Run a recipe whole: build every stage, bench, judge, report."""
     from compress import workflow
 
     chosen = _recipe(recipe, model, data, column, set_, seed, task, limit)
-    _finish(workflow.run(chosen, out, options.store(store), track or ()), as_json)
+    _finish(workflow.run(chosen, out, options.store(store), track or ()), as_json, inconclusive)
 
 
 @app.command()

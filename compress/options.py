@@ -47,6 +47,10 @@ Track = Annotated[
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
 Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when left out.")]
+Inconclusive = Annotated[
+    Literal["pass", "fail"] | None,
+    typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]
 
 

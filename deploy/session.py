@@ -70,6 +70,7 @@ def open_session(
     threads: int | None = None,
     optimize: bool = True,
     providers: Sequence[tuple[str, Mapping[str, str]]] = (),
+    profile: Path | None = None,
 ) -> Any:
     """An inference session on exactly the provider that the device names.
 
@@ -79,6 +80,7 @@ def open_session(
         threads: of the session; all CPUs when None.
         optimize: whether ONNX Runtime may rewrite the graph.
         providers: with their settings, the wanted one first; the device's own when empty.
+        profile: how the name of a profile begins that ``end_profiling`` writes; none when absent.
 
     Raises:
         UserError: the provider is not the one that opened.
@@ -89,6 +91,9 @@ def open_session(
     chosen = options(threads)
     if not optimize:
         chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
+    if profile is not None:
+        chosen.enable_profiling = True
+        chosen.profile_file_prefix = str(profile)
     source = str(graph) if isinstance(graph, Path) else graph
     on_device = wanted != _PROVIDERS["cpu"]
     if on_device:

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from compress.errors import UserError
-from deploy.runtimes import DeviceMemory, DeviceTimes, TensorSpec
+from deploy.runtimes import DeviceMemory, DeviceTimes, NodeTime, TensorSpec
 from deploy.runtimes import Runner as Base
 
 GOOD = range(5, 11)
@@ -115,6 +115,14 @@ class Runner(Base):
     def device_memory(self) -> DeviceMemory | None:
         """Fixed figures where there is a device."""
         return DeviceMemory(weights=600, activations=300) if self._graphs else None
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime]:
+        """A product in INT8, another in FP32, and a norm."""
+        return [
+            NodeTime("a", "MatMulInteger", "fake", "int8", True, 60.0),
+            NodeTime("b", "MatMul", "fake", "fp32", True, 20.0),
+            NodeTime("c", "LayerNormalization", "other", "fp32", False, 20.0),
+        ]
 
     def provenance(self) -> dict[str, str]:
         """Itself, and the thread variable that it sees."""

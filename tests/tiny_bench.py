@@ -145,6 +145,10 @@ def report(**changes: Any) -> Report:
                 )
             )
         if name == "after":
+            for metric, share in (("int8_product_share", 0.8), ("fp32_product_share", 0.2)):
+                made.append(
+                    measurement(name, metric, share, probe="execution", unit="share", better="higher")
+                )
             made.append(
                 measurement(
                     name,

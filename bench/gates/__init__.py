@@ -1,6 +1,7 @@
 """What a gate is: it turns a report into a verdict and measures nothing.
 
-A gate is a module in this folder. What is missing in the report fails, with a list of what there is.
+A gate is a module in this folder. It decides by ``bench.decision``, from a figure and its
+interval. What is missing in the report fails, with a list of what there is.
 """
 
 from __future__ import annotations
@@ -9,7 +10,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.record import Interval, Report, Verdict
+from bench import decision
+from bench.decision import Judge
+from bench.record import Interval, Report, Status, Verdict
 
 if TYPE_CHECKING:
     from bench.limits import Limit
@@ -27,8 +30,22 @@ class GateConfig(BaseModel):
     candidate: str | None = None
 
 
+class IntervalGateConfig(GateConfig):
+    """The base of the options of a gate whose figure has an interval.
+
+    Attributes:
+        judge: ``interval`` passes when the whole interval is within the limit, and is inconclusive when it
+            straddles it; ``point`` takes the figure as if it were exact.
+    """
+
+    judge: Judge = "interval"
+
+
 class Gate(Protocol):
     """The names that a gate module defines.
+
+    It may also define ``ready(config)``, which refuses before anything is measured; a ``Config`` may have a
+    property ``probe`` where its options choose the probe.
 
     Attributes:
         Config: its limit (with its unit) and what it looks at.
@@ -83,6 +100,11 @@ def decide(
     *,
     at_most: bool,
     said: str,
+    judge: Judge = "point",
+    unchanged: float | None = None,
+    distrust: str | None = None,
+    advice: str = "",
+    anomaly: str | None = None,
 ) -> Verdict:
     """The verdict on a figure that is there.
 
@@ -95,16 +117,36 @@ def decide(
         limit: to hold.
         at_most: whether the limit is an upper one.
         said: the figure in words.
+        judge: by the interval or by the point.
+        unchanged: the figure of "no change", where the limit is a tolerance around it.
+        distrust: why the measurement cannot carry a pass, where it cannot.
+        advice: what would settle it, said where it is inconclusive.
+        anomaly: why the figure cannot be believed, whatever the limit says.
     """
-    holds = limit.holds_above(value) if at_most else limit.holds_below(value)
+    status: Status = decision.settle(
+        value,
+        interval,
+        limit.value,
+        at_most=at_most,
+        unchanged=unchanged,
+        judge=judge,
+        trusted=distrust is None,
+    )
     side = "at most" if at_most else "at least"
+    reason = f"{said}; allowed: {side} {limit.text}"
+    if anomaly is not None:
+        status, reason = "anomalous", f"{reason}; not to be believed: {anomaly}"
+    elif status == "inconclusive":
+        held = decision.settle(value, interval, limit.value, at_most=at_most, unchanged=unchanged) == "pass"
+        why = distrust if held and distrust else "the interval does not tell"
+        reason = f"{reason}; {why}" + (f"; {advice}" if advice else "")
     return Verdict(
         gate=gate,
         candidate=candidate,
-        status="pass" if holds else "fail",
+        status=status,
         metric=metric,
         value=value,
         interval=interval,
         limit=limit.text,
-        reason=f"{said}; allowed: {side} {limit.text}",
+        reason=reason,
     )

@@ -1,28 +1,64 @@
-"""How far a metric of the task may fall below the baseline's, in percentage points of the same rows."""
+"""How far a metric of the task may fall below the baseline's, in percentage points of the same rows.
+
+Judged on the bound: "at most 1 point lost" passes when the whole interval of the loss is at most 1 point,
+fails when the loss is more and real (its interval excludes none), and is inconclusive otherwise; it
+then says how many evaluation rows would be enough.
+"""
 
 from __future__ import annotations
 
-from bench.gates import GateConfig, decide, missing
-from bench.limits import Points
-from bench.record import Interval, Report, Verdict
+from bench import paired
+from bench.gates import IntervalGateConfig, decide, missing
+from bench.limits import Limit, Points
+from bench.record import Interval, Measurement, Report, Verdict
 
 PROBE = "accuracy"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
         metric: of the task; its main one when absent.
         at_most: the drop that is allowed, such as ``0.5pt``.
+        implausible_gain: a gain above this, and surely above none, is anomalous: compression rarely helps
+            so much, and a leak or a mix-up of labels often looks so.
     """
 
     metric: str | None = None
     at_most: Points
+    implausible_gain: Points = Limit("5pt", 5.0, "pt")
+
+
+def rows_advice(found: Measurement, drop: float, interval: Interval | None, limit: float) -> str:
+    """How many rows would settle it, in a sentence; empty where nothing can be said.
+
+    Args:
+        found: the metric.
+        drop: in points.
+        interval: of the drop, in points.
+        limit: in points.
+    """
+    rows = found.conditions.get("rows")
+    if interval is None or not isinstance(rows, int) or found.unit != "share":
+        return ""
+    if found.paired is not None:
+        differing = found.paired.worse + found.paired.better
+        # One row more than seen: with few of them, the observed share is more often too small than too large.
+        share = (differing + 1) / rows if differing else 0.0
+        variance = max(0.0, share - (drop / 100) ** 2)
+    else:
+        variance = rows * ((interval.high - interval.low) / 100 / (2 * 1.96)) ** 2
+    wanted = paired.rows_enough(drop / 100, limit / 100, variance, interval.level)
+    if wanted is None:
+        return f"no number of rows settles a drop that is the limit ({rows} were measured)"
+    if wanted <= rows:
+        return f"{rows} rows were measured: the figure lies near the limit, and more rows would settle it"
+    return f"about {wanted} evaluation rows would be enough ({rows} were measured)"
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when baseline minus candidate is at most the limit; a gain is a drop below zero."""
+    """Judge baseline minus candidate by its interval; a gain is a drop below zero."""
     scores = [one for one in report.measurements if one.probe == PROBE and one.candidate == candidate]
     if config.metric is not None:
         scores = [one for one in scores if one.metric == config.metric]
@@ -33,13 +69,34 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         )
     found = scores[0]
     sign = 100 if found.better == "lower" else -100
-    drop = sign * (found.difference or 0.0)
+    drop = sign * (found.difference or 0.0) + 0.0
     interval = None
     said = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
     if found.difference_interval is not None:
         ends = sorted((sign * found.difference_interval.low, sign * found.difference_interval.high))
         interval = Interval(low=ends[0], high=ends[1], level=found.difference_interval.level)
-        said += f" ({100 * interval.level:.0f} % interval {-ends[1]:+.2f} to {-ends[0]:+.2f})"
+        said += f" ({100 * interval.level:.0f} % interval {-ends[1]:+.2f} to {-ends[0]:+.2f}"
+        if found.paired is not None:
+            said += (
+                f"; {found.paired.better} rows better, {found.paired.worse} worse, "
+                f"McNemar p = {found.paired.p_value:.2g}"
+            )
+        said += ")"
+    gain = config.implausible_gain
+    leaps = -drop > gain.value and (interval is None or interval.high < 0)
     return decide(
-        "accuracy-drop", candidate, metric, drop + 0.0, interval, config.at_most, at_most=True, said=said
+        "accuracy-drop",
+        candidate,
+        metric,
+        drop,
+        interval,
+        config.at_most,
+        at_most=True,
+        said=said,
+        judge=config.judge,
+        unchanged=0.0,
+        advice=rows_advice(found, drop, interval, config.at_most.value),
+        anomaly=f"a gain above {gain.text} (implausible_gain): look for a leak or mixed-up labels"
+        if leaps
+        else None,
     )

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from bench.gates import GateConfig, decide, missing
+from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Share
 from bench.record import Report, Verdict
 
 PROBE = "agreement"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -20,7 +20,7 @@ class Config(GateConfig):
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the share of equal predictions is at least the limit."""
+    """Judge the share of equal predictions by its interval."""
     found = report.find(candidate, "agreement")
     if found is None:
         return missing(report, "agreement", candidate, "agreement", config.at_least.text, "agreement")
@@ -37,4 +37,6 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         config.at_least,
         at_most=False,
         said=said,
+        judge=config.judge,
+        advice="more evaluation rows would narrow it",
     )

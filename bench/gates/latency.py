@@ -1,16 +1,27 @@
-"""How long an inference may take: percentiles in time or as a multiple of the baseline's, or a speed-up."""
+"""How long an inference may take: percentiles in time or as a multiple of the baseline's, or a speed-up.
+
+Judged by the interval (see ``bench.decision``). Where other processes took CPU time from the timed runs, an
+interval that barely holds is not believed: it is taken twice as wide. A speed-up that no compression gives,
+or a baseline that changed its own speed while it was measured, is anomalous.
+"""
 
 from __future__ import annotations
 
 from typing import Self
 
+import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench.gates import GateConfig, decide, missing
+from bench import decision, stats
+from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Duration, Limit, Times
-from bench.record import Interval, Report, Verdict
+from bench.record import Interval, Measurement, Report, Verdict
 
 PROBE = "latency"
+# Share of the timed seconds that others may have before a narrow pass is not believed.
+DISTURBED = 0.02
+# Two halves of a run: the baseline's own speed changed by more than this, and the ratio with it.
+_MOVED, _RATIO_MOVED = 0.25, 0.15
 
 
 class At(BaseModel):
@@ -34,7 +45,7 @@ class At(BaseModel):
         return value
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options; at least one limit.
 
     Attributes:
@@ -42,58 +53,133 @@ class Config(GateConfig):
         p50_at_most: such as ``2ms``, or ``0.6x`` of the baseline's.
         p95_at_most: the same for the 95th percentile.
         p99_at_most: the same for the 99th percentile.
+        p99_9_at_most: the same for the 99.9th percentile, which needs 5,000 runs.
         speedup_at_least: such as ``4x``: how many times faster than the baseline at p50.
+        implausible_speedup: a median faster than the baseline's by more than this is anomalous.
     """
 
     at: At = At()
     p50_at_most: Duration | None = None
     p95_at_most: Duration | None = None
     p99_at_most: Duration | None = None
+    p99_9_at_most: Duration | None = None
     speedup_at_least: Times | None = None
+    implausible_speedup: Times = Limit("100x", 100.0, "x")
 
     @model_validator(mode="after")
     def _some(self) -> Self:
-        if not (self.p50_at_most or self.p95_at_most or self.p99_at_most or self.speedup_at_least):
-            raise ValueError("give p50_at_most, p95_at_most, p99_at_most or speedup_at_least")
+        if not (self.limits or self.speedup_at_least):
+            raise ValueError("give p50_at_most, p95_at_most, p99_at_most, p99_9_at_most or speedup_at_least")
         return self
 
+    @property
+    def limits(self) -> list[tuple[str, Limit]]:
+        """The metrics that have an upper limit."""
+        upper = (
+            ("latency_p50_ms", self.p50_at_most),
+            ("latency_p95_ms", self.p95_at_most),
+            ("latency_p99_ms", self.p99_at_most),
+            ("latency_p99.9_ms", self.p99_9_at_most),
+        )
+        return [(metric, limit) for metric, limit in upper if limit is not None]
 
-def _one(report: Report, candidate: str, at: At, metric: str, limit: Limit, *, speedup: bool) -> Verdict:
+
+def baseline_moved(own: Measurement | None, base: Measurement | None) -> str | None:
+    """Whether the baseline changed its speed half way and the candidate did not go along; in words.
+
+    Args:
+        own: the candidate's median with its samples.
+        base: the baseline's, of the same rounds.
+    """
+    if own is None or base is None or not (own.rounds and own.rounds == base.rounds and own.rounds >= 4):
+        return None
+    mine, theirs = (np.array(one.samples).reshape(one.rounds or 1, -1) for one in (own, base))
+    moved = stats.drift(theirs)
+    ratio = stats.drift(np.median(mine, axis=1, keepdims=True) / np.median(theirs, axis=1, keepdims=True))
+    if abs(moved) <= _MOVED or abs(ratio) <= _RATIO_MOVED:
+        return None
+    return (
+        f"the baseline itself changed by {100 * moved:+.0f} % half way through and the ratio by "
+        f"{100 * ratio:+.0f} %: measure again on a machine at rest"
+    )
+
+
+def _doubled(interval: Interval) -> Interval:
+    """The interval, twice as wide."""
+    half = (interval.high - interval.low) / 2
+    return interval.model_copy(update={"low": interval.low - half, "high": interval.high + half})
+
+
+def _distrust(found: Measurement, interval: Interval | None, limit: Limit, *, at_most: bool) -> str | None:
+    """Why a pass is not believed: others took CPU time, and twice the interval straddles the limit."""
+    if found.disturbed is None or found.disturbed <= DISTURBED or interval is None:
+        return None
+    wide = _doubled(interval)
+    value = (interval.low + interval.high) / 2
+    if decision.settle(value, wide, limit.value, at_most=at_most) == "pass":
+        return None
+    taken = f"{100 * found.disturbed:.0f} %"
+    return f"other processes took {taken} of the timed seconds, too much for so narrow a pass"
+
+
+def _one(
+    report: Report, candidate: str, config: Config, metric: str, limit: Limit, *, speedup: bool
+) -> Verdict:
+    at = config.at
+    point: dict[str, int | str] = {"batch_size": at.batch_size, "length": at.length}
     where = f"batch {at.batch_size}, length {at.length}"
-    found = report.find(candidate, metric, batch_size=at.batch_size, length=at.length)
+    found = report.find(candidate, metric, **point)
     if found is None or (limit.relative and found.ratio is None):
         return missing(report, "latency", candidate, metric, limit.text, f"{metric} at {where}")
     value, interval = found.value, found.interval
     said = f"{metric.removesuffix('_ms').removeprefix('latency_')} {value:.3g} ms at {where}"
+    unchanged = anomaly = None
     if limit.relative:
         value, interval = found.ratio or 0.0, found.ratio_interval
+        median = report.find(candidate, "latency_p50_ms", **point)
+        anomaly = baseline_moved(median, report.find(report.baseline, "latency_p50_ms", **point))
+        if value < 1 / config.implausible_speedup.value:
+            anomaly = (
+                f"{1 / value:.3g}x as fast, above {config.implausible_speedup.text} (implausible_speedup)"
+            )
+        unchanged = decision.unchanged_ratio(1 / limit.value if speedup else limit.value)
         if speedup:
             value = 1 / value
             if interval is not None:
                 interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
         said += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
-        if interval is not None:
-            said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
-    return decide("latency", candidate, metric, value, interval, limit, at_most=not speedup, said=said)
+    if interval is not None:
+        said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
+    return decide(
+        "latency",
+        candidate,
+        metric,
+        value,
+        interval,
+        limit,
+        at_most=not speedup,
+        said=said,
+        judge=config.judge,
+        unchanged=unchanged,
+        distrust=_distrust(found, interval, limit, at_most=not speedup),
+        advice="more rounds on a machine at rest would narrow it",
+        anomaly=anomaly,
+    )
+
+
+_ORDER = ("fail", "anomalous", "inconclusive", "pass")
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when every limit holds; otherwise the first one that does not."""
-    upper = (
-        ("latency_p50_ms", config.p50_at_most),
-        ("latency_p95_ms", config.p95_at_most),
-        ("latency_p99_ms", config.p99_at_most),
-    )
+    """Pass when every limit holds; otherwise the worst verdict, with the reasons of all."""
     verdicts = [
-        _one(report, candidate, config.at, metric, limit, speedup=False)
-        for metric, limit in upper
-        if limit is not None
+        _one(report, candidate, config, metric, limit, speedup=False) for metric, limit in config.limits
     ]
     if config.speedup_at_least is not None:
         verdicts.append(
-            _one(report, candidate, config.at, "latency_p50_ms", config.speedup_at_least, speedup=True)
+            _one(report, candidate, config, "latency_p50_ms", config.speedup_at_least, speedup=True)
         )
-    worst = next((one for one in verdicts if one.status != "pass"), verdicts[0])
+    worst = min(verdicts, key=lambda one: _ORDER.index(one.status))
     return worst.model_copy(
         update={
             "limit": ", ".join(one.limit for one in verdicts) if worst.status == "pass" else worst.limit,

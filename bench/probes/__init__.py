@@ -48,6 +48,10 @@ class Subject:
 class Probe(Protocol):
     """The names that a probe module defines.
 
+    It may also define ``unavailable() -> str | None``, why this machine cannot measure it, which the report
+    then says; and ``extend(lanes, subject, config, found, at)``, which measures more at some points while a
+    verdict is open (see ``bench.extension``).
+
     Attributes:
         Config: its options (frozen pydantic, unknown keys refused).
         UNIT: of its main figure.

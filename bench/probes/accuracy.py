@@ -3,18 +3,20 @@
 Rows are resampled once for all candidates (bootstrap over rows, 2,000 resamples), so that a difference is
 between figures of the same rows. Predictions come from the lane, that is from the shipped artifact in
 the shipped runtime, at a stated batch size: a dynamically quantized model answers a little
-differently in other company.
+differently in other company. Where a metric is the share of rows that are right, the differing rows are
+counted too: McNemar's test, and Tango's interval in place of the bootstrap's, which has no width where
+no row differs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats
+from bench import feeds, paired, stats
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -31,6 +33,8 @@ FRESH = False
 # Metrics that are no share of something; of an error, less is better.
 _UNITS = {"mcc": "correlation", "pearson": "correlation", "spearman": "correlation", "mse": "squared"}
 _ERRORS = frozenset({"mse"})
+# Shares of right rows, where a row is right or wrong as a whole.
+_SHARES_OF_ROWS = frozenset({"accuracy", "subset_accuracy"})
 
 
 class Config(BaseModel):
@@ -43,6 +47,22 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=1)
+
+
+def right_rows(
+    statistics: np.ndarray, metrics: Callable[[np.ndarray], dict[str, float]], metric: str
+) -> np.ndarray | None:
+    """Whether each row is right, bool [rows]; None where the metric is no share of right rows.
+
+    Args:
+        statistics: additive row statistics, [rows, k].
+        metrics: from summed statistics to figures.
+        metric: asked about.
+    """
+    if metric not in _SHARES_OF_ROWS:
+        return None
+    values = np.array([metrics(row)[metric] for row in statistics])
+    return values == 1 if np.isin(values, (0.0, 1.0)).all() else None
 
 
 def score(
@@ -75,7 +95,12 @@ def score(
     own, other = metrics(statistics[name].sum(axis=0)), metrics(statistics[subject.baseline].sum(axis=0))
     found = []
     for metric, value in own.items():
-        gap = drawn[name][metric] - drawn[subject.baseline][metric]
+        spread = stats.interval(drawn[name][metric] - drawn[subject.baseline][metric])
+        right = [right_rows(statistics[which], metrics, metric) for which in (name, subject.baseline)]
+        pair = None
+        if name != subject.baseline and right[0] is not None and right[1] is not None:
+            pair = paired.compare(right[0], right[1])
+            spread = paired.tango(pair.worse, pair.better, pair.rows)
         found.append(
             Measurement(
                 probe="accuracy",
@@ -86,7 +111,9 @@ def score(
                 better="lower" if metric in _ERRORS else BETTER,
                 interval=stats.interval(drawn[name][metric]),
                 difference=value - other[metric],
-                difference_interval=stats.interval(gap),
+                difference_interval=spread,
+                paired=pair,
+                right=None if right[0] is None else paired.pack(right[0]),
                 conditions=conditions,
             )
         )

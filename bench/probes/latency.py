@@ -1,9 +1,11 @@
-"""Time of one inference: p50, p95 and p99, at every batch size and length, candidates in turns.
+"""Time of one inference: p50, p95, p99 and p99.9, at every batch size and length, candidates in turns.
 
 What is timed is the model alone: ``Runner.infer`` on encoded arrays and ``sync``, inside the candidate's own
 process. Tokenization and message passing are not in it. Every round gives each candidate one turn,
 in an order shuffled anew, on the same rows; ratios are formed by round, so that a machine whose speed
 wanders moves both sides alike. A percentile is stated only where the sample carries it (p99: 500 runs).
+What the timer and the runner's own checks add to each run is measured and stated. CPU time that other
+processes took during the turns is counted and said.
 """
 
 from __future__ import annotations
@@ -18,8 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench import feeds, stats
 from bench.feeds import Point
 from bench.lanes import Lane
+from bench.noise import Disturbance
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record import Interval, Measurement
 from compress import log
 
 UNIT = "ms"
@@ -27,7 +30,7 @@ BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
 
-_PERCENTILES = (50.0, 95.0, 99.0)
+_PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 _WINDOW = 8
 _SETTLE = 2
 
@@ -38,6 +41,7 @@ class Config(BaseModel):
     Attributes:
         warmup_seconds: warm-up goes on until its windows agree, at most this long.
         warmup_runs: and at least this many runs.
+        disturbance: share of the timed seconds that other processes may take before it is said.
         tolerance: how far the medians of three windows may lie apart to agree; also how far the later
             rounds may drift from the earlier ones before a figure is called unstable.
     """
@@ -47,6 +51,7 @@ class Config(BaseModel):
     warmup_seconds: float = Field(default=3.0, gt=0)
     warmup_runs: int = Field(default=20, ge=1)
     tolerance: float = Field(default=0.1, gt=0)
+    disturbance: float = Field(default=0.02, gt=0)
 
 
 @dataclass(frozen=True)
@@ -55,11 +60,24 @@ class Timed:
 
     Attributes:
         samples: milliseconds, [rounds, runs].
+        disturbed: share of the timed seconds that other processes took.
         notes: what a reader must know of them.
     """
 
     samples: np.ndarray
+    disturbed: float
     notes: tuple[str, ...]
+
+    def with_earlier(self, earlier: Timed) -> Timed:
+        """The rounds measured before, and then these."""
+        parts = (earlier.samples, self.samples)
+        spent = [float(one.sum()) for one in parts]
+        kept = [note for note in earlier.notes if note not in self.notes]
+        return Timed(
+            samples=np.concatenate(parts),
+            disturbed=(earlier.disturbed * spent[0] + self.disturbed * spent[1]) / sum(spent),
+            notes=(*kept, *self.notes),
+        )
 
 
 def warm_up(lane: Lane, key: str, count: int, config: Config) -> str | None:
@@ -83,8 +101,18 @@ def warm_up(lane: Lane, key: str, count: int, config: Config) -> str | None:
             )
 
 
-def time_point(lanes: Sequence[Lane], subject: Subject, point: Point, config: Config) -> dict[str, Timed]:
-    """Interleaved timings of all candidates at one point."""
+def time_point(
+    lanes: Sequence[Lane], subject: Subject, point: Point, config: Config, done: int = 0
+) -> dict[str, Timed]:
+    """Interleaved timings of all candidates at one point.
+
+    Args:
+        lanes: of the candidates.
+        subject: rows, rounds and runs.
+        point: of the grid.
+        config: of warm-up and tolerances.
+        done: rounds that were measured earlier; the order goes on from there.
+    """
     rounds, runs = subject.bench.rounds, subject.bench.runs
     key = f"latency {point}"
     notes: dict[str, list[str]] = {}
@@ -93,9 +121,10 @@ def time_point(lanes: Sequence[Lane], subject: Subject, point: Point, config: Co
         made = feeds.at(lane, subject, point, rounds * runs)
         lane.keep(key, made.arrays)
         counts[lane.name] = len(made.arrays)
-        said = (made.note(), warm_up(lane, key, len(made.arrays), config))
+        said = (made.note(), warm_up(lane, key, len(made.arrays), config), lane.overhead(key).note())
         notes[lane.name] = [note for note in said if note]
-    generator = np.random.default_rng([subject.seed, 3, point.batch_size])
+        lane.disturbance = Disturbance()
+    generator = np.random.default_rng([subject.seed, 3, point.batch_size, done])
     taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     with log.progress(f"latency: {point}", rounds) as bar:
         for number in range(rounds):
@@ -104,36 +133,48 @@ def time_point(lanes: Sequence[Lane], subject: Subject, point: Point, config: Co
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
                 taken[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
             bar.advance()
+    found = {}
     for lane in lanes:
         lane.drop(key)
-    done = {}
-    for lane in lanes:
-        samples = np.stack(taken[lane.name]) / 1e6
-        moved = stats.drift(samples)
-        if abs(moved) > config.tolerance:
-            notes[lane.name].append(
-                f"unstable: the later rounds took {100 * moved:+.0f} % against the earlier ones"
-            )
-        done[lane.name] = Timed(samples=samples, notes=tuple(notes[lane.name]))
-    return done
+        noisy = lane.disturbance.note(config.disturbance)
+        found[lane.name] = Timed(
+            samples=np.stack(taken[lane.name]) / 1e6,
+            disturbed=lane.disturbance.share(),
+            notes=(*notes[lane.name], *((noisy,) if noisy else ())),
+        )
+    return found
+
+
+def _metric(q: float) -> str:
+    return f"latency_p{q:g}_ms"
 
 
 def figures(
-    name: str, timed: dict[str, Timed], baseline: str, point: Point, draws: np.ndarray
+    name: str, timed: dict[str, Timed], subject: Subject, point: Point, config: Config
 ) -> list[Measurement]:
     """The percentiles of one candidate, with intervals and ratios to the baseline."""
-    own, other = timed[name], timed[baseline]
-    count = own.samples.size
-    left_out = [q for q in _PERCENTILES if not stats.supported(count, q)]
+    own, other = timed[name], timed[subject.baseline]
+    count, rounds = own.samples.size, len(own.samples)
+    draws = stats.resample_rounds(rounds, np.random.default_rng([subject.seed, 4]))
     notes = own.notes
+    moved = stats.drift(own.samples)
+    if abs(moved) > config.tolerance:
+        notes = (*notes, f"unstable: the later rounds took {100 * moved:+.0f} % against the earlier ones")
+    left_out = [q for q in _PERCENTILES if not stats.supported(count, q)]
     if left_out:
-        listed = ", ".join(f"p{q:.0f} (needs {stats.needed(q)})" for q in left_out)
+        listed = ", ".join(f"p{q:g} (needs {stats.needed(q)})" for q in left_out)
         notes = (*notes, f"{count} runs do not carry {listed}")
+    if rounds > subject.bench.rounds:
+        notes = (*notes, f"{rounds} rounds: {subject.bench.rounds} did not tell whether the budget holds")
     found = []
     for q in _PERCENTILES:
         if q in left_out:
             continue
-        if q == 50:
+        ratio: float
+        ratio_interval: Interval | None
+        if name == subject.baseline:
+            ratio, ratio_interval = 1.0, Interval(low=1.0, high=1.0)
+        elif q == 50:
             ratio, ratio_interval = stats.ratio_of_medians(own.samples, other.samples, draws)
         else:
             ratio, ratio_interval = stats.ratio_of_percentiles(own.samples, other.samples, q, draws)
@@ -141,7 +182,7 @@ def figures(
             Measurement(
                 probe="latency",
                 candidate=name,
-                metric=f"latency_p{q:.0f}_ms",
+                metric=_metric(q),
                 value=stats.percentile(own.samples, q),
                 unit=UNIT,
                 better=BETTER,
@@ -150,6 +191,8 @@ def figures(
                 ratio_interval=ratio_interval,
                 conditions=point.conditions,
                 samples=tuple(float(x) for x in own.samples.ravel()) if q == 50 else (),
+                rounds=rounds,
+                disturbed=max(own.disturbed, other.disturbed),
                 notes=notes,
             )
         )
@@ -158,11 +201,35 @@ def figures(
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Latency percentiles in ms of every candidate at every point of the grid."""
-    generator = np.random.default_rng([subject.seed, 4])
-    draws = stats.resample_rounds(subject.bench.rounds, generator)
     found = []
     for point in feeds.points(subject):
         timed = time_point(lanes, subject, point, config)
         for lane in lanes:
-            found += figures(lane.name, timed, subject.baseline, point, draws)
+            lane.memo["latency", point] = timed[lane.name]
+            found += figures(lane.name, timed, subject, point, config)
     return found
+
+
+def extend(
+    lanes: Sequence[Lane], subject: Subject, config: Config, found: Sequence[Measurement], at: Sequence[Point]
+) -> list[Measurement]:
+    """The same figures from as many rounds again at some points; the earlier rounds are kept.
+
+    Args:
+        lanes: of the candidates.
+        subject: rows, rounds and runs.
+        config: of warm-up and tolerances.
+        found: by ``measure`` or an earlier ``extend``.
+        at: points that want more rounds; each was measured before.
+    """
+    fresh: list[Measurement] = []
+    for point in at:
+        before: dict[str, Timed] = {lane.name: lane.memo["latency", point] for lane in lanes}
+        done = len(before[subject.baseline].samples)
+        more = time_point(lanes, subject, point, config, done)
+        timed = {name: one.with_earlier(before[name]) for name, one in more.items()}
+        for lane in lanes:
+            lane.memo["latency", point] = timed[lane.name]
+            fresh += figures(lane.name, timed, subject, point, config)
+    replaced = [point.conditions for point in at]
+    return [one for one in found if one.conditions not in replaced] + fresh

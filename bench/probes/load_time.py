@@ -1,18 +1,22 @@
-"""Seconds until a fresh process can answer: importing the runtime, and opening the artifact.
+"""Seconds until a fresh process can answer: in parts, and as a whole from its start to the first answer.
 
-Both are of the lane's own process, which was started for this run. The files may lie in the OS's
-page cache (they were checksummed just before), so that this is a warm disk's figure. More
-processes are started for more samples.
+``import_time_s`` (the runtime's libraries) and ``load_time_s`` (opening the artifact) come from the lane's
+own process and from the fresh ones that are started here. ``cold_start_s`` is what someone who starts a
+server waits for: from starting the process, interpreter and all, to the first answer, arrays in and out.
+The files may lie in the OS's page cache (they were checksummed just before): a warm disk's figure.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
+from bench import feeds
+from bench.feeds import Point
 from bench.lanes import Lane
 from bench.probes import Subject
 from bench.record import Measurement
@@ -28,7 +32,7 @@ class Config(BaseModel):
     """Options.
 
     Attributes:
-        processes: fresh processes a candidate; the lane itself is the first.
+        processes: fresh processes a candidate.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,18 +41,24 @@ class Config(BaseModel):
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
-    """``load_time_s`` (opening the artifact) and ``import_time_s`` (the runtime's libraries)."""
+    """``load_time_s``, ``import_time_s`` and ``cold_start_s`` of every candidate."""
     opened = {lane.name: [lane.opened] for lane in lanes}
-    with log.progress("load time", len(lanes) * (config.processes - 1)) as bar:
-        for _ in range(config.processes - 1):
+    cold: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    first = {lane.name: feeds.at(lane, subject, Point(1, feeds.DATA), 1).arrays for lane in lanes}
+    with log.progress("load time", len(lanes) * config.processes) as bar:
+        for _ in range(config.processes):
             for lane in lanes:
+                started = time.perf_counter()
                 with Lane(lane.spec) as fresh:
+                    fresh.infer(first[lane.name])
+                    cold[lane.name].append(time.perf_counter() - started)
                     opened[lane.name].append(fresh.opened)
                 bar.advance(1, lane.name)
     seconds = {
         metric: {name: [getattr(one, field) for one in all_] for name, all_ in opened.items()}
         for metric, field in (("load_time_s", "open_seconds"), ("import_time_s", "import_seconds"))
     }
+    seconds["cold_start_s"] = cold
     found = []
     for lane in lanes:
         for metric, by_name in seconds.items():

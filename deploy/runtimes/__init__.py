@@ -8,7 +8,7 @@ asked for is the one that runs: a provider or device that falls back is an error
 from __future__ import annotations
 
 import abc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, ClassVar, Self
@@ -66,6 +66,27 @@ class DeviceMemory:
     reserved: int | None = None
 
 
+@dataclass(frozen=True)
+class NodeTime:
+    """One operator that a runtime ran.
+
+    Attributes:
+        name: of the node or layer.
+        op: its kind, such as ``MatMulInteger``.
+        provider: that ran it.
+        precision: of its products or data: ``int8``, ``fp16``, ``bf16``, ``fp32`` or ``other``.
+        product: whether it multiplies matrices, which is what precision is for.
+        microseconds: over all runs.
+    """
+
+    name: str
+    op: str
+    provider: str
+    precision: str
+    product: bool
+    microseconds: float
+
+
 class Runner(abc.ABC):
     """An artifact opened in one runtime; use it as a context manager.
 
@@ -73,6 +94,8 @@ class Runner(abc.ABC):
     """
 
     ACCEPTS: ClassVar[frozenset[Kind]]
+    # Whether several threads may be in ``infer`` at once.
+    CONCURRENT: ClassVar[bool] = False
 
     def __init__(
         self, artifact: Artifact, device: str = "cpu", threads: int | None = None, **options: Any
@@ -169,6 +192,17 @@ class Runner(abc.ABC):
 
     def device_memory(self) -> DeviceMemory | None:
         """What the model holds on the device; None on a CPU."""
+        return None
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime] | None:
+        """What runs for some feeds, operator by operator, from a pass that is not timed otherwise.
+
+        Args:
+            feeds: to run.
+
+        Returns:
+            None where this runtime cannot say.
+        """
         return None
 
     def sync(self) -> None:  # noqa: B027 - a runtime without a queue has nothing to wait for

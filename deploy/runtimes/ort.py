@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from compress import environment
 from compress.errors import UserError
-from deploy import session
+from deploy import profile, session
 from deploy.graph import facts as graph_facts
 from deploy.graph.facts import GraphFacts
-from deploy.runtimes import DeviceMemory, TensorSpec
+from deploy.runtimes import DeviceMemory, NodeTime, TensorSpec
 from deploy.runtimes._queued import Queued
 
 _DTYPES = {
@@ -77,6 +80,7 @@ class Runner(Queued):
     """
 
     ACCEPTS = frozenset({"onnx"})
+    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:
@@ -177,6 +181,16 @@ class Runner(Queued):
         from deploy.graph import weights
 
         return DeviceMemory(weights=weights.initializer_bytes(self.artifact.path), activations=None)
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime]:
+        """Every node that ran, from the profile of a session of its own on the same provider."""
+        with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
+            profiled = session.open_session(
+                self.artifact.file(graph_facts.MODEL), self.device, self.threads, profile=Path(folder) / "ort"
+            )
+            for feed in feeds:
+                profiled.run(self._names, dict(feed))
+            return profile.read(Path(profiled.end_profiling()))
 
     def provenance(self) -> dict[str, str]:
         """Provider, precision and version that really run."""

@@ -41,6 +41,7 @@ class Runner(Queued):
 
     ACCEPTS = frozenset({"torch"})
     _gpu: Device | None = None
+    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:

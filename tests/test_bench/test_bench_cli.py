@@ -97,7 +97,7 @@ def test_bench_measures_folders_and_writes_the_report(
 ) -> None:
     """Candidates are named by their folders; the file holds the report, and the budget decides the exit."""
     file = tmp_path / "out" / "report.json"
-    gates = budget(tmp_path, "- size: {at_most: 0.9x}\n- accuracy-drop: {at_most: 1pt}\n")
+    gates = budget(tmp_path, "- size: {at_most: 0.9x}\n- accuracy-drop: {at_most: 50pt}\n")
     code, stdout = run(
         "bench", *models, "--data", text_data, "--json", file, "--html", tmp_path / "r.html",
         "--budget", gates, "--probes", "size", "--threads", 1,
@@ -142,6 +142,50 @@ def test_bench_prints_json_alone_on_stdout(models: tuple[Path, Path], text_data:
     assert found.baseline == "b"
     points = {(one.conditions["batch_size"], one.conditions["length"]) for one in found.measurements}
     assert points == {(1, "data"), (1, 9), (2, "data"), (2, 9)}
+
+
+def test_load_is_asked_for_by_options(models: tuple[Path, Path], text_data: Path) -> None:
+    """``--rate`` and ``--concurrency`` add their probes to those that are named."""
+    code, stdout = run(
+        "bench", models[1], "--data", text_data, "--json", "-", "--probes", "size", "--threads", 1,
+        "--rate", "500/s", "--concurrency", 2,
+    )  # fmt: skip
+    assert code == 0
+    found = report.from_json(stdout, "stdout")
+    assert {one.probe for one in found.measurements} == {"size", "open_loop", "closed_loop"}
+    assert found.find("student", "open_loop_p50_ms", rate="500/s") is not None
+    assert found.find("student", "closed_loop_rows_per_s", clients=2) is not None
+    with pytest.raises(UserError, match=r"probe 'open-loop': rate: '50' has no unit. Allowed units: /s"):
+        run("bench", models[1], "--data", text_data, "--rate", "50")
+
+
+def test_an_open_verdict_exits_4_or_as_told(written: Path, tmp_path: Path) -> None:
+    """Inconclusive is a code of its own unless ``--inconclusive`` says what it counts as."""
+    gates = budget(tmp_path, "- accuracy-drop: {at_most: 1pt}")
+    for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
+        assert run("gate", written, "--budget", gates, *more)[0] == wanted
+    assert run("gate", written, "--budget", gates, "--inconclusive", "maybe")[0] == 2
+
+
+def test_gate_writes_the_judged_report_sealed(written: Path, tmp_path: Path) -> None:
+    """``--report`` keeps the verdicts with the figures, in a file that is read without a warning."""
+    out = tmp_path / "judged.json"
+    code, _ = run("gate", written, "--budget", budget(tmp_path, "- size: {at_most: 1MB}"), "--report", out)
+    assert code == 3
+    assert report.read(out).verdicts[0].status == "fail"
+    assert len(json.loads(out.read_text())["checksum"]) == 64
+
+
+def test_an_edited_report_is_not_judged(written: Path, tmp_path: Path) -> None:
+    """A figure changed by hand is noticed by gate, report and baseline alike."""
+    written.write_text(written.read_text().replace('"value": 20000000.0', '"value": 10000000.0'))
+    for arguments in (
+        ("gate", written, "--budget", budget(tmp_path, "- size: {at_most: 10MB}")),
+        ("report", written),
+        ("baseline", "save", written, "--to", tmp_path / "kept"),
+    ):
+        with pytest.raises(UserError, match="was changed after it was written"):
+            run(*arguments)
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import tiny_bench
@@ -43,6 +44,23 @@ def test_the_worst_verdict_decides_the_exit_code(statuses: tuple[Status, ...], c
     assert judge.exit_code([verdict(status) for status in statuses]) == ExitCode(code)
 
 
+@pytest.mark.parametrize(
+    ("counts", "statuses", "code"),
+    [
+        ("pass", ("pass", "inconclusive"), 0),
+        ("fail", ("pass", "inconclusive"), 3),
+        ("pass", ("anomalous", "inconclusive"), 5),
+        ("fail", ("anomalous", "inconclusive"), 3),
+        ("fail", ("pass",), 0),
+    ],
+)
+def test_an_open_verdict_counts_as_it_is_told(
+    counts: Literal["pass", "fail"], statuses: tuple[Status, ...], code: int
+) -> None:
+    """``--inconclusive`` turns open verdicts into passes or failures and touches no other."""
+    assert judge.exit_code([verdict(status) for status in statuses], counts) == ExitCode(code)
+
+
 def budget(folder: Path, text: str) -> tuple[Named, ...]:
     """The gates of a budget file with that text."""
     file = folder / "budget.yaml"
@@ -77,7 +95,7 @@ def test_a_budget_and_a_recipe_share_one_schema(tmp_path: Path) -> None:
         ("- size: {at_most: 25}\n", "gate 'size': at_most: '25' has no unit"),
         (
             "- latency: {at: {batch_size: 1}}\n",
-            "give p50_at_most, p95_at_most, p99_at_most or speedup_at_least",
+            "give p50_at_most, p95_at_most, p99_at_most, p99_9_at_most or speedup_at_least",
         ),
         (
             "- latency: {at: {length: long}, p50_at_most: 1ms}\n",

@@ -12,6 +12,7 @@ import tiny
 import tiny_bench
 
 import bench
+from bench import energy, paired, session
 from bench.record import Report
 from bench.session import CandidateSpec, check, measure
 from compress import catalog
@@ -101,7 +102,7 @@ def test_percentiles_that_the_sample_does_not_carry_are_left_out(report: Report)
     """Twelve runs carry p50 alone, and a note says what p95 and p99 need."""
     found = report.find("right", "latency_p50_ms", length="data")
     assert found is not None
-    assert "12 runs do not carry p95 (needs 100), p99 (needs 500)" in found.notes
+    assert "12 runs do not carry p95 (needs 100), p99 (needs 500), p99.9 (needs 5000)" in found.notes
     assert report.find("right", "latency_p95_ms") is None
 
 
@@ -251,6 +252,48 @@ def test_turns_are_interleaved_in_an_order_shuffled_anew(
     assert len({tuple(name for name, _ in one) for one in rounds}) > 1
     assert rounds[0][0][1] == (0, 1)
     assert rounds[1][0][1] == (2, 3)
+
+
+def test_two_rows_tell_nothing_and_say_how_many_would(artifact: Artifact) -> None:
+    """Two rows without a flip are no pass: inconclusive, with the number of rows that would be enough."""
+    gate = Named(name="accuracy-drop", options={"at_most": "1pt"})
+    specs = [candidate("one", artifact), candidate("same", artifact)]
+    (verdict,) = measure(specs, ROWS[:2], config("accuracy"), gates=[gate]).verdicts
+    assert verdict.status == "inconclusive"
+    assert "about 381 evaluation rows would be enough (2 were measured)" in verdict.reason
+    assert verdict.interval is not None
+    assert verdict.interval.high == pytest.approx(100 * 3.8415 / 5.8415, rel=1e-3)
+
+
+def test_differing_rows_are_counted(report: Report) -> None:
+    """The baseline is always right: every wrong row of the other is worse, none better, and all are kept."""
+    found = report.find("wrong", "accuracy")
+    assert found is not None
+    assert found.paired is not None
+    assert (found.paired.rows, found.paired.better) == (40, 0)
+    assert found.paired.worse == round(40 * (1 - found.value))
+    assert found.right is not None
+    assert paired.unpack(found.right, 40).mean() == pytest.approx(found.value)
+    macro = report.find("wrong", "macro_f1")
+    assert macro is not None
+    assert macro.paired is None
+
+
+def test_what_the_machine_cannot_measure_is_said(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without an energy counter there is no figure, and the report says why."""
+    monkeypatch.setattr(energy, "unavailable", lambda _: "no counter here")
+    found = measure([candidate("one", artifact)], ROWS, config("energy", "size"))
+    assert found.conditions["not measured"] == {"energy": "no counter here"}
+    assert found.find("one", "energy_mj_per_row") is None
+
+
+def test_a_missing_baseline_is_noticed_before_anything_is_measured(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A regression gate without its baseline is refused before a process starts."""
+    monkeypatch.setattr(session, "open_lanes", None)
+    gate = Named(name="regression", options={"baseline": str(tmp_path), "worse_by_at_most": "5%"})
+    refused("has no baseline 'main' for this machine", candidate("one", artifact), gates=[gate])
 
 
 def test_every_probe_and_gate_has_a_sentence() -> None:

@@ -1,0 +1,264 @@
+"""Stored reports to compare with later, kept apart by machine: in a folder, or on a git branch.
+
+A figure of another machine is no baseline. So each report is filed under the fingerprint of the machine
+that measured it (processor, number of CPUs, GPU and driver, versions of the runtimes), and a lookup on
+another machine finds nothing and says so. A branch is written without touching the working tree or the
+index, and nothing is pushed: that is the user's.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import subprocess
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from bench import report as reports
+from bench.record import Report
+from compress.errors import UserError
+
+GIT = "git:"
+MAIN = "main"
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_MACHINE = re.compile(
+    r"cpu|cpus|(gpu|cuda|driver|nvidia).*|torch|onnxruntime(-gpu)?|tensorrt(_rtx)?|openvino"
+)
+
+
+def machine(environment: Mapping[str, str]) -> dict[str, str]:
+    """What makes a machine the same one for timings, out of a report's environment."""
+    return {key: value for key, value in sorted(environment.items()) if _MACHINE.fullmatch(key)}
+
+
+def fingerprint(environment: Mapping[str, str]) -> str:
+    """SHA-256 of ``machine``."""
+    text = json.dumps(machine(environment), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
+    """What differs between two machines, such as ``cpus 8 there, 2 here``; the first is there."""
+    there, here = machine(one), machine(other)
+    return [
+        f"{key} {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
+        for key in sorted(there.keys() | here.keys())
+        if there.get(key) != here.get(key)
+    ]
+
+
+class Place(Protocol):
+    """Where baselines are kept: texts by path."""
+
+    def read(self, path: str) -> str | None:
+        """The text at a path, or None."""
+        ...
+
+    def write(self, path: str, text: str, message: str) -> None:
+        """Put a text at a path."""
+        ...
+
+    def paths(self) -> list[str]:
+        """All paths, sorted."""
+        ...
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Baselines in a folder."""
+
+    root: Path
+
+    def read(self, path: str) -> str | None:
+        """The text of a file, or None where there is none."""
+        file = self.root / path
+        return file.read_text(encoding="utf-8") if file.is_file() else None
+
+    def write(self, path: str, text: str, message: str) -> None:
+        """Write a file whole; a folder has no messages."""
+        reports.write(self.root / path, text)
+
+    def paths(self) -> list[str]:
+        """Every file of a baseline, relative."""
+        return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob("*/*.json"))
+
+
+@dataclass(frozen=True)
+class Branch:
+    """Baselines on a branch of the git repository of the working folder."""
+
+    name: str
+
+    def _git(self, *arguments: str, text: str | None = None, index: str | None = None) -> str | None:
+        """The output of a git command; None where it fails."""
+        environment = {**os.environ, **({"GIT_INDEX_FILE": index} if index else {})}
+        try:
+            done = subprocess.run(
+                ["git", *arguments],
+                input=text,
+                capture_output=True,
+                text=True,
+                check=False,
+                env=environment,
+                timeout=60,
+            )
+        except OSError as cause:
+            raise UserError(f"baselines on the branch '{self.name}' need git: {cause.strerror}") from cause
+        return done.stdout if done.returncode == 0 else None
+
+    def _must(self, *arguments: str, text: str | None = None, index: str | None = None) -> str:
+        found = self._git(*arguments, text=text, index=index)
+        if found is None:
+            raise UserError(
+                f"git {arguments[0]} failed for the branch '{self.name}': run this inside a git repository "
+                "with user.name and user.email set, or give a folder in place of git:BRANCH"
+            )
+        return found.strip()
+
+    @property
+    def _ref(self) -> str:
+        return f"refs/heads/{self.name}"
+
+    def read(self, path: str) -> str | None:
+        """The text of a file on the branch; of its remote copy where there is no local branch."""
+        for ref in (self._ref, f"refs/remotes/origin/{self.name}"):
+            found = self._git("show", f"{ref}:{path}")
+            if found is not None:
+                return found
+        return None
+
+    def write(self, path: str, text: str, message: str) -> None:
+        """Commit a file to the branch, which comes to be with its first baseline."""
+        self._must("rev-parse", "--git-dir")
+        blob = self._must("hash-object", "-w", "--stdin", text=text)
+        parent = self._git("rev-parse", "--verify", "--quiet", self._ref)
+        if parent is None:
+            parent = self._git("rev-parse", "--verify", "--quiet", f"refs/remotes/origin/{self.name}")
+        with tempfile.TemporaryDirectory() as folder:
+            index = str(Path(folder) / "index")
+            if parent is not None:
+                self._must("read-tree", parent.strip(), index=index)
+            self._must("update-index", "--add", "--cacheinfo", f"100644,{blob},{path}", index=index)
+            tree = self._must("write-tree", index=index)
+        parents = ["-p", parent.strip()] if parent is not None else []
+        commit = self._must("commit-tree", tree, *parents, "-m", message)
+        # The old value makes two writers at once an error of the second, never a lost baseline.
+        self._must(
+            "update-ref", self._ref, commit, (self._git("rev-parse", self._ref) or "").strip() or "0" * 40
+        )
+
+    def paths(self) -> list[str]:
+        """Every file of a baseline on the branch."""
+        for ref in (self._ref, f"refs/remotes/origin/{self.name}"):
+            listing = self._git("ls-tree", "-r", "--name-only", ref)
+            if listing is not None:
+                return sorted(
+                    line for line in listing.splitlines() if line.endswith(".json") and line.count("/") == 1
+                )
+        return []
+
+
+def place(text: str) -> Place:
+    """A folder, or ``git:BRANCH``.
+
+    Raises:
+        UserError: no branch is named, or with a name that is none.
+    """
+    if not text.startswith(GIT):
+        return Folder(Path(text))
+    branch = text.removeprefix(GIT)
+    if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch):
+        raise UserError(f"'{text}' names no branch: write git:BRANCH, such as git:paredown-baselines")
+    return Branch(branch)
+
+
+def _path(environment: Mapping[str, str], name: str) -> str:
+    if not _NAME.fullmatch(name):
+        raise UserError(f"'{name}' is no name for a baseline: letters, digits, '.', '_' and '-' are allowed")
+    return f"{fingerprint(environment)[:16]}/{name}.json"
+
+
+def save(report: Report, where: str, name: str = MAIN) -> str:
+    """File a report as a baseline of its machine, in place of an earlier one of that name; its path."""
+    path = _path(report.environment, name)
+    place(where).write(path, reports.to_json(report), f"Baseline {name}: {report.title}")
+    return path
+
+
+@dataclass(frozen=True)
+class Listed:
+    """One stored baseline.
+
+    Attributes:
+        name: of it.
+        fingerprint: of its machine, as its folder is called.
+        report: the whole of it.
+    """
+
+    name: str
+    fingerprint: str
+    report: Report
+
+
+def stored(where: str) -> list[Listed]:
+    """Every baseline of a place.
+
+    Raises:
+        UserError: one that was edited or is no report.
+    """
+    kept = place(where)
+    found = []
+    for path in kept.paths():
+        folder, _, file = path.partition("/")
+        text = kept.read(path)
+        if text is not None:
+            found.append(
+                Listed(file.removesuffix(".json"), folder, reports.from_json(text, f"{where}/{path}"))
+            )
+    return found
+
+
+def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report:
+    """The baseline of that name for a machine, or a report file itself.
+
+    Args:
+        where: a place, or the file of a report.
+        environment: of the report that is to be compared.
+        name: of the baseline.
+
+    Raises:
+        UserError: there is none for this machine; those of other machines are named.
+    """
+    if not where.startswith(GIT) and Path(where).is_file():
+        found = reports.read(Path(where))
+        other = differences(found.environment, environment)
+        if other:
+            raise UserError(
+                f"the baseline {where} was measured on another machine ({'; '.join(other)}): times of two "
+                "machines are not compared; measure a baseline here and save it with 'paredown baseline save'"
+            )
+        return found
+    path = _path(environment, name)
+    text = place(where).read(path)
+    if text is not None:
+        return reports.from_json(text, f"{where}/{path}")
+    listed = stored(where)
+    here = fingerprint(environment)[:16]
+    mine = sorted(one.name for one in listed if one.fingerprint == here)
+    same = next((one for one in listed if one.name == name), None)
+    if mine:
+        said = f"this machine has: {', '.join(mine)}"
+    elif same is not None:
+        other = differences(same.report.environment, environment)
+        said = f"the one of that name is of another machine ({'; '.join(other)}), and those are not compared"
+    else:
+        said = "there is none at all" if not listed else f"{len(listed)} are of other machines"
+    raise UserError(
+        f"{where} has no baseline '{name}' for this machine ({here}): {said}. Save one with 'paredown "
+        f"baseline save REPORT --to {where} --name {name}'"
+    )

@@ -1,0 +1,61 @@
+"""Whether the precision that was asked for is the one that ran: "INT8 asked for, FP32 ran" is a failure.
+
+What was asked for is what the artifact says of itself, unless ``precision`` names another. What ran comes
+from the runtime's own profile; see the probe ``execution``.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from bench.gates import GateConfig, decide, missing
+from bench.limits import Limit, Share
+from bench.record import Report, Verdict
+
+PROBE = "execution"
+_METRICS = {"products": "product_share", "all": "time_share"}
+
+
+class Config(GateConfig):
+    """Options.
+
+    Attributes:
+        precision: that must run; the one that the artifact was made in when absent.
+        at_least: share of the time that must run in it; half when absent.
+        of: the time of matrix ``products``, or ``all`` of it.
+    """
+
+    precision: Literal["int8", "fp16", "bf16", "fp32"] | None = None
+    at_least: Share = Limit("50%", 0.5, "share")
+    of: Literal["products", "all"] = "products"
+
+
+def check(report: Report, candidate: str, config: Config) -> Verdict:
+    """Pass when that share of the time ran in the precision, on the provider that was asked for."""
+    named = next((one for one in report.candidates if one.name == candidate), None)
+    asked = config.precision or (named.provenance.get("precision") if named else None)
+    metric = f"{asked}_{_METRICS[config.of]}"
+    found = report.find(candidate, metric)
+    if found is None or asked is None:
+        return missing(
+            report, "execution", candidate, metric, config.at_least.text, "which precision really ran"
+        )
+    others = {
+        one.metric.split("_")[0]: one.value
+        for one in report.measurements
+        if (one.probe, one.candidate) == (PROBE, candidate) and one.metric.endswith(_METRICS[config.of])
+    }
+    ran = ", ".join(f"{name} {100 * share:.0f} %" for name, share in others.items() if share)
+    what = "the time of matrix products" if config.of == "products" else "the time"
+    placed = report.find(candidate, "placed_share")
+    where = f"; {100 * placed.value:.0f} % on the provider asked for" if placed else ""
+    return decide(
+        "execution",
+        candidate,
+        metric,
+        found.value,
+        None,
+        config.at_least,
+        at_most=False,
+        said=f"{asked} was asked for, and {100 * found.value:.1f} % of {what} ran in it ({ran}{where})",
+    )

@@ -1,0 +1,128 @@
+"""How much worse a figure may be than in a stored report of the same machine and the same rows.
+
+The baseline comes from ``paredown baseline save``. Figures of another machine, other rows or another setting
+are refused, not compared. Judged by the interval, with "unchanged" as what a regression must exclude.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import model_validator
+
+from bench import baselines, regression
+from bench.gates import IntervalGateConfig, decide, missing
+from bench.gates.latency import At
+from bench.limits import Limit, Worse
+from bench.record import Interval, Report, Verdict
+from compress import environment
+from compress.errors import RecipeError
+
+PROBE = None
+# What a metric's name begins with -> the probe that yields it; any other is a metric of the task.
+_PROBES = {
+    "latency_": "latency",
+    "throughput_": "throughput",
+    "size_": "size",
+    "weights_": "size",
+    "memory_": "memory",
+    "device_memory_": "memory",
+    "load_": "load-time",
+    "import_": "load-time",
+    "cold_start": "load-time",
+    "agreement": "agreement",
+    "macs": "macs",
+    "parameters": "macs",
+}
+_GRID = ("latency_", "throughput_")
+# Better than the stored figure by this much is no improvement but another model, or another measurement.
+_LEAP_RATIO, _LEAP_POINTS = 0.5, -5.0
+
+
+class Config(IntervalGateConfig):
+    """Options.
+
+    Attributes:
+        baseline: a folder, ``git:BRANCH`` or a report file.
+        name: of the stored baseline.
+        metric: such as ``latency_p50_ms``, ``accuracy``, ``size_bytes``.
+        at: the point of the grid, for latency and throughput; one row at a time at the rows' own lengths
+            when absent.
+        worse_by_at_most: such as ``5%``; for metrics that are shares in points, such as ``0.5pt``.
+    """
+
+    baseline: str
+    name: str = baselines.MAIN
+    metric: str = "latency_p50_ms"
+    at: At | None = None
+    worse_by_at_most: Worse
+
+    @model_validator(mode="before")
+    @classmethod
+    def _grid(cls, tree: Any) -> Any:
+        if isinstance(tree, dict) and str(tree.get("metric", "latency_p50_ms")).startswith(_GRID):
+            return {"at": {}, **tree}
+        return tree
+
+    @property
+    def probe(self) -> str:
+        """The probe that yields the metric."""
+        return next((probe for start, probe in _PROBES.items() if self.metric.startswith(start)), "accuracy")
+
+
+def ready(config: Config) -> None:
+    """Refuse, before anything is measured, where there is no baseline for this machine.
+
+    Raises:
+        UserError: there is none, or it was edited.
+    """
+    baselines.load(config.baseline, environment.describe(), config.name)
+
+
+def check(report: Report, candidate: str, config: Config) -> Verdict:
+    """Judge the change since the stored report.
+
+    Raises:
+        UserError: the two are not comparable.
+    """
+    limit, metric = config.worse_by_at_most, config.metric
+    old = baselines.load(config.baseline, report.environment, config.name)
+    regression.refuse(report, old, candidate)
+    point = {} if config.at is None else {"batch_size": config.at.batch_size, "length": config.at.length}
+    now = report.find(candidate, metric, **point)
+    found = regression.change(report, old, now) if now is not None else None
+    if now is None or found is None:
+        where = metric if now is None else f"{metric} (it is here, and the baseline lacks it)"
+        return missing(report, "regression", candidate, metric, limit.text, where)
+    if found.points != (limit.unit == "pt"):
+        wanted = "points, such as 0.5pt" if found.points else "percent, such as 5%"
+        raise RecipeError(f"gate 'regression': {metric} is judged in {wanted}; got '{limit.text}'")
+    shift = f"{-found.worse:+.2f}pt" if found.points else f"{100 * (found.worse - 1):+.1f} % cost"
+    said = f"{metric} {found.old:.4g} then, {found.new:.4g} now ({shift}, {found.how}{_ends(found)})"
+    leaps = found.worse < _LEAP_POINTS if found.points else found.worse < _LEAP_RATIO
+    anomaly = "so much better is another model or another measurement" if leaps else found.moved
+    allowed = limit if found.points else Limit(limit.text, 1 + limit.value, "x")
+    return decide(
+        "regression",
+        candidate,
+        metric,
+        found.worse,
+        found.interval,
+        allowed,
+        at_most=True,
+        said=said,
+        judge=config.judge,
+        unchanged=found.unchanged,
+        advice="measure both with more rounds or rows on a machine at rest",
+        anomaly=anomaly,
+    )
+
+
+def _ends(found: regression.Change) -> str:
+    interval: Interval | None = found.interval
+    if interval is None:
+        return ""
+    level = f"; {100 * interval.level:.0f} % interval"
+    if found.points:
+        return f"{level} {-interval.high:+.2f} to {-interval.low:+.2f}"
+    return f"{level} {100 * (interval.low - 1):+.1f} to {100 * (interval.high - 1):+.1f}"

@@ -1,0 +1,118 @@
+"""Rows a second and latency when a number of clients each wait for their answer before they ask again.
+
+All clients are threads in the candidate's own process, on one open runner. A runtime that takes several
+requests at once gets them at once; for any other they queue, and the waiting is in the latency.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import feeds, stats
+from bench.feeds import Point
+from bench.probes import Subject
+from bench.record import Interval, Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "per_s"
+BETTER: Final = "higher"
+DEFAULT = False
+FRESH = False
+
+_PERCENTILES = (50.0, 95.0, 99.0)
+_FEEDS = 64
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        clients: that wait for answers side by side.
+        windows: that each candidate gets.
+        seconds: length of a window.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    clients: int = Field(default=2, ge=1)
+    windows: int = Field(default=5, ge=2)
+    seconds: float = Field(default=0.4, gt=0)
+
+
+def window_interval(windows: Sequence[np.ndarray], q: float, draws: np.ndarray) -> Interval | None:
+    """Interval of a percentile by resampling whole windows, which may hold different numbers of requests."""
+    return stats.interval(
+        np.array([np.percentile(np.concatenate([windows[i] for i in draw]), q) for draw in draws])
+    )
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Rows a second, and the latency that clients see, of every candidate at the first batch size."""
+    point = Point(subject.bench.batch_sizes[0], feeds.DATA)
+    generator = np.random.default_rng([subject.seed, 9])
+    draws = stats.resample_rounds(config.windows, generator, 500)
+    key = "closed loop"
+    for lane in lanes:
+        lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
+    rates: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    seen: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
+    together: dict[str, bool] = {}
+    with log.progress(f"closed loop: {config.clients} clients", config.windows) as bar:
+        for _ in range(config.windows):
+            for which in generator.permutation(len(lanes)):
+                lane = lanes[int(which)]
+                latencies, seconds, together[lane.name] = lane.closed_loop(
+                    key, config.clients, config.seconds
+                )
+                rates[lane.name].append(len(latencies) * point.batch_size / seconds)
+                seen[lane.name].append(latencies / 1e6)
+            bar.advance()
+    found = []
+    conditions = {**point.conditions, "clients": config.clients}
+    for lane in lanes:
+        lane.drop(key)
+        own, other = (np.array(rates[name])[:, None] for name in (lane.name, subject.baseline))
+        ratio, ratio_interval = stats.ratio_of_medians(own, other, draws)
+        notes = () if together[lane.name] else ("this runtime takes one request at a time: clients queue",)
+        found.append(
+            Measurement(
+                probe="closed_loop",
+                candidate=lane.name,
+                metric="closed_loop_rows_per_s",
+                value=float(np.median(own)),
+                unit=UNIT,
+                better=BETTER,
+                interval=stats.percentile_interval(own, 50, draws),
+                ratio=ratio,
+                ratio_interval=ratio_interval,
+                conditions=conditions,
+                samples=tuple(float(one) for one in own.ravel()),
+                rounds=config.windows,
+                notes=notes,
+            )
+        )
+        pooled, base = (np.concatenate(seen[name]) for name in (lane.name, subject.baseline))
+        found += [
+            Measurement(
+                probe="closed_loop",
+                candidate=lane.name,
+                metric=f"closed_loop_p{q:g}_ms",
+                value=stats.percentile(pooled, q),
+                unit="ms",
+                better="lower",
+                interval=window_interval(seen[lane.name], q, draws),
+                ratio=stats.percentile(pooled, q) / stats.percentile(base, q),
+                conditions=conditions,
+                notes=notes,
+            )
+            for q in _PERCENTILES
+            if stats.supported(len(pooled), q)
+        ]
+    return found

@@ -1,0 +1,101 @@
+"""Energy of a row, from the processor's own counters, above what the machine takes at rest.
+
+While a candidate runs back to back, the counters of all packages are read before and after; what the idle
+machine took just before, for as long, is taken off. Other processes are in the figure: use a machine at rest.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import energy, feeds, stats
+from bench.feeds import Point
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "mJ"
+BETTER: Final = "lower"
+DEFAULT = False
+FRESH = False
+
+_FEEDS = 64
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        windows: that each candidate gets.
+        seconds: length of a window, and of the idle one before it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    windows: int = Field(default=5, ge=2)
+    seconds: float = Field(default=1.0, gt=0)
+
+
+def unavailable() -> str | None:
+    """Why energy cannot be measured here; None if it can."""
+    return energy.unavailable(energy.ROOT)
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Millijoules a row of every candidate, at the first batch size."""
+    point = Point(subject.bench.batch_sizes[0], feeds.DATA)
+    found = energy.counters(energy.ROOT)
+    ranges = [one.range for one in found]
+    generator = np.random.default_rng([subject.seed, 10])
+    draws = stats.resample_rounds(config.windows, generator)
+    for lane in lanes:
+        lane.keep("energy", feeds.at(lane, subject, point, _FEEDS).arrays)
+    taken: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    below: dict[str, int] = dict.fromkeys(taken, 0)
+    with log.progress("energy", config.windows) as bar:
+        for _ in range(config.windows):
+            for which in generator.permutation(len(lanes)):
+                lane = lanes[int(which)]
+                rest = [one.read() for one in found]
+                time.sleep(config.seconds)
+                before = [one.read() for one in found]
+                rows, seconds = lane.flow("energy", config.seconds)
+                after = [one.read() for one in found]
+                idle = energy.joules(rest, before, ranges) * seconds / config.seconds
+                own = energy.joules(before, after, ranges) - idle
+                below[lane.name] += own <= 0
+                taken[lane.name].append(max(own, 0.0) * 1e3 / rows)
+            bar.advance()
+    made = []
+    for lane in lanes:
+        lane.drop("energy")
+        own_, other = (np.array(taken[name])[:, None] for name in (lane.name, subject.baseline))
+        valid = bool((other > 0).all())
+        ratio, ratio_interval = stats.ratio_of_medians(own_, other, draws) if valid else (None, None)
+        lost = below[lane.name]
+        made.append(
+            Measurement(
+                probe="energy",
+                candidate=lane.name,
+                metric="energy_mj_per_row",
+                value=float(np.median(own_)),
+                unit=UNIT,
+                better=BETTER,
+                interval=stats.percentile_interval(own_, 50, draws),
+                ratio=ratio,
+                ratio_interval=ratio_interval,
+                conditions=point.conditions,
+                samples=tuple(float(one) for one in own_.ravel()),
+                rounds=config.windows,
+                notes=(f"{lost} windows took no more than the idle machine",) if lost else (),
+            )
+        )
+    return made

@@ -1,0 +1,146 @@
+"""Latency under load that does not wait: requests arrive at a given rate, queueing included.
+
+``rate: 50/s`` sends requests by a schedule, by default with the random gaps of independent users, and
+counts each latency from the moment at which its request should have started; see ``bench.load``. One stream
+of requests a candidate, served in order; candidates take turns, window by window, with the same arrivals.
+Tokenization is in no timing here either.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Final, Literal
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict, Field
+
+from bench import feeds, load, stats
+from bench.feeds import Point
+from bench.limits import Rate
+from bench.probes import Subject
+from bench.record import Measurement
+from compress import log
+
+if TYPE_CHECKING:
+    from bench.lanes import Lane
+
+UNIT = "ms"
+BETTER: Final = "lower"
+DEFAULT = False
+FRESH = False
+
+_PERCENTILES = (50.0, 95.0, 99.0, 99.9)
+_FEEDS = 64
+# Busy for more than this share of the time, a queue hardly ever empties.
+_SATURATED = 0.95
+
+
+class Config(BaseModel):
+    """Options.
+
+    Attributes:
+        rate: requests a second, such as ``50/s``; a request is a batch of the first batch size.
+        requests: in each window.
+        windows: that each candidate gets.
+        arrivals: ``poisson`` for random gaps, ``even`` for equal ones.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    rate: Rate
+    requests: int = Field(default=100, ge=2)
+    windows: int = Field(default=5, ge=2)
+    arrivals: Literal["poisson", "even"] = "poisson"
+
+
+def figures(
+    name: str,
+    latencies: dict[str, np.ndarray],
+    busy: dict[str, float],
+    baseline: str,
+    conditions: dict[str, int | str],
+    draws: np.ndarray,
+) -> list[Measurement]:
+    """The percentiles of one candidate and the share of the time in which it worked.
+
+    Args:
+        name: of the candidate.
+        latencies: candidate -> milliseconds, [windows, requests].
+        busy: candidate -> share of the time.
+        baseline: of the ratios.
+        conditions: stated with each figure.
+        draws: resamples of windows.
+    """
+    own, other = latencies[name], latencies[baseline]
+    notes: tuple[str, ...] = (f"busy {100 * busy[name]:.0f} % of the time",)
+    if busy[name] > _SATURATED:
+        notes = (*notes, "saturated: requests came faster than they were served, and the queue grew")
+    found = [
+        Measurement(
+            probe="open_loop",
+            candidate=name,
+            metric="open_loop_busy",
+            value=busy[name],
+            unit="share",
+            better="lower",
+            ratio=busy[name] / busy[baseline],
+            conditions=conditions,
+        )
+    ]
+    for q in _PERCENTILES:
+        if not stats.supported(own.size, q):
+            continue
+        ratio, ratio_interval = stats.ratio_of_percentiles(own, other, q, draws)
+        found.append(
+            Measurement(
+                probe="open_loop",
+                candidate=name,
+                metric=f"open_loop_p{q:g}_ms",
+                value=stats.percentile(own, q),
+                unit=UNIT,
+                better=BETTER,
+                interval=stats.percentile_interval(own, q, draws),
+                ratio=ratio,
+                ratio_interval=ratio_interval,
+                conditions=conditions,
+                samples=tuple(float(one) for one in own.ravel()) if q == 50 else (),
+                rounds=len(own),
+                notes=notes,
+            )
+        )
+    return found
+
+
+def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
+    """Latency percentiles in ms of every candidate under that load, on the rows' own lengths."""
+    point = Point(subject.bench.batch_sizes[0], feeds.DATA)
+    generator = np.random.default_rng([subject.seed, 8])
+    draws = stats.resample_rounds(config.windows, generator)
+    key = "open loop"
+    for lane in lanes:
+        lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
+    taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
+    service: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    spans: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    with log.progress(f"open loop: {config.rate.text}", config.windows) as bar:
+        for _ in range(config.windows):
+            arrived = load.arrivals(
+                config.rate.value, config.requests, generator, poisson=config.arrivals == "poisson"
+            )
+            for which in generator.permutation(len(lanes)):
+                lane = lanes[int(which)]
+                latencies, served = lane.open_loop(key, arrived)
+                taken[lane.name].append(latencies / 1e6)
+                service[lane.name].append(float(served.sum()))
+                spans[lane.name].append(float(arrived[-1] + latencies[-1]))
+            bar.advance()
+    for lane in lanes:
+        lane.drop(key)
+    by_name = {name: np.stack(windows) for name, windows in taken.items()}
+    busy = {name: min(1.0, sum(service[name]) / sum(spans[name])) for name in service}
+    conditions = {**point.conditions, "rate": config.rate.text}
+    return [
+        one
+        for lane in lanes
+        for one in figures(lane.name, by_name, busy, subject.baseline, conditions, draws)
+    ]

@@ -1,0 +1,344 @@
+"""Stored baselines, kept apart by machine, and the gate that compares with them."""
+
+from __future__ import annotations
+
+import json
+import math
+import subprocess
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny_bench
+import typer
+from typer.testing import CliRunner
+
+from bench import baselines, cli, judge, paired, regression
+from bench import report as reports
+from bench.record import Interval, Report, Verdict
+from compress.errors import UserError
+from compress.recipe import Named
+
+MACHINE = {"cpu": "a processor", "cpus": "2", "torch": "2.13", "onnxruntime": "1.32", "python": "3.11"}
+DATA = {"source": "somewhere", "rows": 100, "fingerprint": "f" * 64}
+app = typer.Typer()
+cli.register(app)
+
+
+def measured(**changes: Any) -> Report:
+    """The hand-made report on a machine and rows that can be told apart."""
+    return tiny_bench.report(**{"environment": MACHINE, "data": DATA, **changes})
+
+
+def scaled(report: Report, metric: str, factor: float, candidate: str = "after") -> Report:
+    """The report with a figure, its interval and its ratio multiplied."""
+
+    def times(interval: Interval | None) -> Interval | None:
+        return interval and Interval(low=interval.low * factor, high=interval.high * factor)
+
+    changed = tuple(
+        one.model_copy(
+            update={
+                "value": one.value * factor,
+                "interval": times(one.interval),
+                "ratio": one.ratio and one.ratio * factor,
+                "ratio_interval": times(one.ratio_interval),
+            }
+        )
+        if (one.candidate, one.metric) == (candidate, metric)
+        else one
+        for one in report.measurements
+    )
+    return report.model_copy(update={"measurements": changed})
+
+
+def narrow(report: Report) -> Report:
+    """The report with intervals of 1 % around ratios and values."""
+
+    def around(value: float | None) -> Interval | None:
+        return None if value is None else Interval(low=value * 0.99, high=value * 1.01)
+
+    changed = tuple(
+        one.model_copy(update={"interval": around(one.value), "ratio_interval": around(one.ratio)})
+        if one.probe == "latency"
+        else one
+        for one in report.measurements
+    )
+    return report.model_copy(update={"measurements": changed})
+
+
+def judged(new: Report, place: Path, **options: Any) -> Verdict:
+    """The verdict of the regression gate."""
+    gate = Named(name="regression", options={"baseline": str(place), "worse_by_at_most": "5%", **options})
+    (verdict,) = judge.judge(new, [gate]).verdicts
+    return verdict
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    """A folder that holds a baseline of the machine."""
+    baselines.save(narrow(measured()), str(tmp_path / "kept"))
+    return tmp_path / "kept"
+
+
+def test_a_baseline_is_filed_under_its_machine(place: Path) -> None:
+    """The path is the fingerprint and the name; what comes back is what was kept."""
+    folder = baselines.fingerprint(MACHINE)[:16]
+    assert [path.relative_to(place).as_posix() for path in place.rglob("*.json")] == [f"{folder}/main.json"]
+    assert baselines.load(str(place), MACHINE) == narrow(measured())
+    (listed,) = baselines.stored(str(place))
+    assert (listed.name, listed.fingerprint) == ("main", folder)
+
+
+@pytest.mark.parametrize(
+    ("change", "same"),
+    [
+        ({"python": "3.12", "commit": "abc", "platform": "other"}, True),
+        ({"cpu": "another"}, False),
+        ({"cpus": "8"}, False),
+        ({"gpu": "a card"}, False),
+        ({"onnxruntime": "1.33"}, False),
+    ],
+)
+def test_what_makes_a_machine_the_same(change: dict[str, str], same: bool) -> None:
+    """Processor, CPUs, GPU and runtimes count; Python, commit and kernel do not."""
+    assert (baselines.fingerprint({**MACHINE, **change}) == baselines.fingerprint(MACHINE)) is same
+
+
+def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
+    """The one of that name is named with what differs; so it is for a report file."""
+    said = r"no baseline 'main' for this machine .*another machine \(cpus 2 there, 8 here\)"
+    with pytest.raises(UserError, match=said):
+        baselines.load(str(place), {**MACHINE, "cpus": "8"})
+    (file,) = place.rglob("*.json")
+    with pytest.raises(UserError, match=r"measured on another machine \(cpus 2 there, 8 here\)"):
+        baselines.load(str(file), {**MACHINE, "cpus": "8"})
+    with pytest.raises(UserError, match=r"no baseline 'next' for this machine .* this machine has: main"):
+        baselines.load(str(place), MACHINE, "next")
+    with pytest.raises(
+        UserError, match=r"there is none at all\. Save one with 'paredown baseline save REPORT"
+    ):
+        baselines.load(str(place / "empty"), MACHINE)
+
+
+@pytest.mark.parametrize("name", ["../up", "", "a b", ".hidden"])
+def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> None:
+    """A baseline cannot be written outside its place."""
+    with pytest.raises(UserError, match="is no name for a baseline"):
+        baselines.save(measured(), str(tmp_path), name)
+
+
+def test_an_edited_baseline_is_refused(place: Path) -> None:
+    """The stored file is sealed like any report."""
+    (file,) = place.rglob("*.json")
+    file.write_text(file.read_text().replace('"value": 2.0', '"value": 9.0'))
+    with pytest.raises(UserError, match="was changed after it was written"):
+        judged(measured(), place)
+
+
+def git(folder: Path, *arguments: str) -> str:
+    """A git command's output."""
+    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
+    return done.stdout.strip()
+
+
+def test_a_branch_keeps_baselines_without_touching_the_tree(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two saves are two commits on a branch of its own; work tree, index and head stay as they were."""
+    git(tmp_path, "init", "-q", "-b", "main")
+    for key, value in (("user.name", "Somebody"), ("user.email", "somebody@example.org")):
+        git(tmp_path, "config", key, value)
+    (tmp_path / "code.py").write_text("x = 1\n")
+    git(tmp_path, "add", "code.py")
+    git(tmp_path, "commit", "-q", "-m", "Start")
+    (tmp_path / "staged.py").write_text("y = 2\n")
+    git(tmp_path, "add", "staged.py")
+    head, status = git(tmp_path, "rev-parse", "HEAD"), git(tmp_path, "status", "--porcelain")
+    monkeypatch.chdir(tmp_path)
+    baselines.save(measured(), "git:kept/base")
+    baselines.save(measured(seed=3), "git:kept/base")
+    baselines.save(measured(), "git:kept/base", "release-1")
+    assert baselines.load("git:kept/base", MACHINE).seed == 3
+    assert sorted(one.name for one in baselines.stored("git:kept/base")) == ["main", "release-1"]
+    assert git(tmp_path, "rev-list", "--count", "kept/base") == "3"
+    assert (git(tmp_path, "rev-parse", "HEAD"), git(tmp_path, "status", "--porcelain")) == (head, status)
+    assert "code.py" not in git(tmp_path, "ls-tree", "-r", "--name-only", "kept/base")
+
+
+def test_a_branch_outside_a_repository_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where git knows no repository, or no branch is named, the message says what to do."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    with pytest.raises(UserError, match=r"inside a git repository .* or give a folder"):
+        baselines.save(measured(), "git:kept")
+    with pytest.raises(UserError, match="names no branch"):
+        baselines.save(measured(), "git:")
+
+
+def test_joined_intervals_by_hand() -> None:
+    """MOVER: 5 (4 to 7) less 3 (2 to 3.5): 2, from 2 - sqrt(1 + 0.25) to 2 + sqrt(4 + 1)."""
+    found = regression.mover(5, Interval(low=4, high=7), 3, Interval(low=2, high=3.5))
+    assert found is not None
+    assert found.low == pytest.approx(2 - math.sqrt(1.25))
+    assert found.high == pytest.approx(2 + math.sqrt(5))
+    assert regression.mover(5, None, 3, None) is None
+
+
+@pytest.mark.parametrize(
+    ("factor", "status"),
+    [(1.0, "pass"), (1.03, "pass"), (1.05, "inconclusive"), (1.2, "fail"), (0.9, "pass"), (0.4, "anomalous")],
+)
+def test_a_slower_candidate_is_found(place: Path, factor: float, status: str) -> None:
+    """Against the stored ratio to the same reference, with 1 % intervals and 5 % allowed."""
+    verdict = judged(scaled(narrow(measured()), "latency_p50_ms", factor), place)
+    assert verdict.status == status, verdict.reason
+    assert verdict.value == pytest.approx(factor)
+    assert "the ratios to the shared reference" in verdict.reason
+
+
+def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place: Path) -> None:
+    """Everything 20 % slower cancels; the reference at twice its time is anomalous."""
+    slower = scaled(scaled(narrow(measured()), "latency_p50_ms", 1.2, "before"), "latency_p50_ms", 1.2)
+    back = scaled(slower, "latency_p50_ms", 1.0)
+    ratios = tuple(
+        one.model_copy(update={"ratio": now.ratio, "ratio_interval": now.ratio_interval})
+        for one, now in zip(back.measurements, narrow(measured()).measurements, strict=True)
+    )
+    assert judged(back.model_copy(update={"measurements": ratios}), place).status == "pass"
+    moved = scaled(narrow(measured()), "latency_p50_ms", 2.0, "before")
+    verdict = judged(moved, place)
+    assert verdict.status == "anomalous"
+    assert "the reference 'before' itself went from 8 to 16 ms" in verdict.reason
+
+
+def test_accuracy_is_compared_in_points(place: Path) -> None:
+    """The change against the shared reference then and now; percent is the wrong unit for it."""
+    verdict = judged(measured(), place, metric="accuracy", worse_by_at_most="5pt")
+    assert verdict.status == "pass"
+    assert verdict.value == pytest.approx(0)
+    assert verdict.interval is not None
+    assert verdict.interval.high == pytest.approx(100 * math.hypot(0.01, 0.01))
+    with pytest.raises(UserError, match=r"accuracy is judged in points, such as 0.5pt; got '5%'"):
+        judged(measured(), place, metric="accuracy")
+    with pytest.raises(UserError, match=r"latency_p50_ms is judged in percent, such as 5%; got '1pt'"):
+        judged(measured(), place, worse_by_at_most="1pt")
+
+
+def test_rows_that_both_reports_know_are_compared_row_by_row(tmp_path: Path) -> None:
+    """Of 100 rows, the new model loses two that the old one had: -2 points, with that pair's interval."""
+    right = np.ones(100, dtype=bool)
+    right[:9] = False
+
+    def knowing(report: Report, right: np.ndarray) -> Report:
+        changed = tuple(
+            one.model_copy(update={"right": paired.pack(right), "value": right.mean()})
+            if (one.candidate, one.metric) == ("after", "accuracy")
+            else one
+            for one in report.measurements
+        )
+        return report.model_copy(update={"measurements": changed})
+
+    baselines.save(knowing(measured(), right), str(tmp_path))
+    same = judged(knowing(measured(), right), tmp_path, metric="accuracy", worse_by_at_most="4pt")
+    assert same.status == "pass"
+    right[50:52] = False
+    verdict = judged(knowing(measured(), right), tmp_path, metric="accuracy", worse_by_at_most="4pt")
+    wanted = paired.tango(2, 0, 100)
+    assert verdict.value == pytest.approx(2)
+    assert verdict.interval is not None
+    assert verdict.interval.high == pytest.approx(-100 * wanted.low)
+    assert "row by row" in verdict.reason
+
+
+def test_exact_figures_are_compared_exactly(place: Path) -> None:
+    """A size has no interval: 5 % more passes, more than that fails, half is another model."""
+    for factor, status in ((1.05, "pass"), (1.06, "fail"), (0.45, "anomalous")):
+        assert judged(scaled(measured(), "size_bytes", factor), place, metric="size_bytes").status == status
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (
+            {"data": {**DATA, "fingerprint": "e" * 64}},
+            "other evaluation rows .fingerprint ffffffffffff there, eeee",
+        ),
+        ({"data": {"source": "given rows", "rows": 100}}, "other evaluation rows .*none here"),
+        (
+            {"task": "token-classification"},
+            "is of text-classification and this report of token-classification",
+        ),
+        (
+            {"candidates": (tiny_bench.candidate("before"), tiny_bench.candidate("later"))},
+            "the baseline has no candidate 'later'; it has: before, after",
+        ),
+        (
+            {
+                "candidates": (
+                    tiny_bench.candidate("before"),
+                    tiny_bench.candidate("after").model_copy(update={"threads": 4}),
+                )
+            },
+            "'after' ran in another setting .*1 threads; now pytorch on cpu, 4 threads",
+        ),
+    ],
+)
+def test_what_is_not_the_same_is_not_compared(place: Path, changes: dict[str, Any], said: str) -> None:
+    """Other rows, another task, another candidate or another setting are refused with what differs."""
+    with pytest.raises(UserError, match=said):
+        judged(measured(**changes), place)
+
+
+def test_units_that_do_not_match_are_refused(tmp_path: Path) -> None:
+    """The same metric in seconds then and milliseconds now is not compared."""
+    old = measured()
+    turned = tuple(
+        one.model_copy(update={"unit": "s"}) if one.metric == "latency_p50_ms" else one
+        for one in old.measurements
+    )
+    baselines.save(old.model_copy(update={"measurements": turned}), str(tmp_path))
+    with pytest.raises(UserError, match="latency_p50_ms is in s in the baseline and in ms here"):
+        judged(measured(), tmp_path)
+
+
+def test_a_metric_that_one_side_lacks_fails_with_a_list(place: Path) -> None:
+    """Missing here, or missing there: both fail closed and say which."""
+    verdict = judged(measured(), place, metric="latency_p99_ms")
+    assert (verdict.status, verdict.value) == ("fail", None)
+    assert "latency_p50_ms (batch_size 1, length data)" in verdict.reason
+    more = (*measured().measurements, tiny_bench.measurement("after", "macs", 5.0))
+    verdict = judged(measured(measurements=more), place, metric="macs")
+    assert "it is here, and the baseline lacks it" in verdict.reason
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
+    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    return result.exit_code, result.stdout
+
+
+def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
+    """Save, list and compare as a user does; exit 3 for a regression, and what is open counts as told."""
+    file, kept = tmp_path / "report.json", tmp_path / "kept"
+    reports.write(file, reports.to_json(narrow(measured())))
+    code, stdout = run("baseline", "save", file, "--to", kept)
+    assert code == 0
+    assert Path(stdout.strip()).is_file()
+    code, stdout = run("baseline", "list", "--from", kept, "--json")
+    assert [(one["name"], one["what"]["cpus"]) for one in json.loads(stdout)] == [("main", "2")]
+    assert run("baseline", "list", "--from", kept)[1].count("main") == 1
+    code, stdout = run("baseline", "compare", file, "--from", kept, "--lost", "2pt", "--json")
+    assert code == 0
+    assert [one["metric"] for one in json.loads(stdout)] == [
+        "latency_p50_ms", "accuracy", "size_bytes", "memory_peak_bytes",
+    ]  # fmt: skip
+    # One point is within the noise of two reports on a hundred rows.
+    for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
+        assert run("baseline", "compare", file, "--from", kept, *more)[0] == wanted
+    reports.write(file, reports.to_json(scaled(narrow(measured()), "latency_p50_ms", 1.3)))
+    assert run("baseline", "compare", file, "--from", kept, "--lost", "2pt")[0] == 3
+    assert "holds no baseline" in " ".join(run("baseline", "list", "--from", tmp_path / "none")[1].split())

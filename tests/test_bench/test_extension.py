@@ -1,0 +1,146 @@
+"""Measuring more while a verdict is open."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+import tiny_bench
+
+from bench import extension, judge
+from bench.feeds import Point
+from bench.lanes import Lane
+from bench.probes import latency
+from bench.record import Report
+from bench.session import CandidateSpec, measure
+from compress.artifact import Artifact
+from compress.recipe import BenchConfig, Named
+
+ROWS = tiny.sentences(24, 3)
+GATE = Named(name="latency", options={"p50_at_most": "1.05x"})
+
+
+@pytest.fixture(scope="module")
+def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
+    """A sealed folder that the fake runtime opens."""
+    return tiny_bench.fake_artifact(tmp_path_factory.mktemp("extension") / "artifact")
+
+
+def bench(artifact: Artifact, **more: Any) -> Report:
+    """A short bench of two equal candidates under a gate that one test keeps open."""
+    specs = [CandidateSpec(name, artifact.path, tiny_bench.FAKE) for name in ("one", "other")]
+    config = BenchConfig(probes=({"latency": {"warmup_runs": 8}},), threads=1, rounds=3, runs=2)
+    return measure(specs, ROWS, config, gates=[GATE], **more)
+
+
+@pytest.fixture
+def _always_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every verdict is inconclusive."""
+    real = judge.judge
+
+    def opened(report: Report, gates: Any) -> Report:
+        found = real(report, gates)
+        verdicts = tuple(one.model_copy(update={"status": "inconclusive"}) for one in found.verdicts)
+        return found.model_copy(update={"verdicts": verdicts})
+
+    monkeypatch.setattr(judge, "judge", opened)
+
+
+@pytest.mark.usefixtures("_always_open")
+def test_an_open_verdict_gets_three_times_the_rounds_and_then_stays_open(artifact: Artifact) -> None:
+    """Rounds are added twice, all samples are kept, and the report says why there are more."""
+    report = bench(artifact)
+    for name in ("one", "other"):
+        found = report.find(name, "latency_p50_ms")
+        assert found is not None
+        assert (found.rounds, len(found.samples)) == (9, 18)
+        assert "9 rounds: 3 did not tell whether the budget holds" in found.notes
+    assert report.verdicts[0].status == "inconclusive"
+
+
+@pytest.mark.usefixtures("_always_open")
+def test_the_time_limit_ends_it(artifact: Artifact) -> None:
+    """With no minutes nothing is added."""
+    found = bench(artifact, more_minutes=0).find("one", "latency_p50_ms")
+    assert found is not None
+    assert found.rounds == 3
+
+
+def test_earlier_rounds_stay_and_later_ones_follow(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Samples of the first measurement are the first samples of the extended one."""
+    seen: list[tuple[float, ...]] = []
+    real = latency.extend
+
+    def extend(lanes: Any, subject: Any, config: Any, found: Any, at: Any) -> Any:
+        seen.append(found[0].samples)
+        extended = real(lanes, subject, config, found, at)
+        seen.append(extended[0].samples)
+        return extended
+
+    monkeypatch.setattr(latency, "extend", extend)
+    opened = iter([True, False])
+    monkeypatch.setattr(
+        extension, "open_points", lambda *_: [Point(1, "data")] if next(opened, False) else []
+    )
+    bench(artifact)
+    first, extended = seen
+    assert extended[: len(first)] == first
+    assert len(extended) == 2 * len(first)
+
+
+def test_only_the_points_of_open_latency_gates_are_measured_again() -> None:
+    """A closed gate, and an open one on another probe, ask for nothing."""
+    gates = judge.prepare(
+        [
+            GATE,
+            Named(name="latency", options={"at": {"batch_size": 8}, "p50_at_most": "1x"}),
+            Named(name="accuracy-drop", options={"at_most": "1.5pt"}),
+            Named(name="regression", options={"baseline": "kept", "worse_by_at_most": "5%"}),
+        ]
+    )
+    verdicts = tuple(
+        judge.judge(tiny_bench.report(), [GATE]).verdicts[0].model_copy(update={"status": status})
+        for status in ("pass", "inconclusive", "inconclusive", "inconclusive")
+    )
+    report = tiny_bench.report(verdicts=verdicts)
+    assert extension.open_points(gates, report, "latency") == [Point(8, "data"), Point(1, "data")]
+    assert extension.open_points(gates, report, "accuracy") == []
+
+
+def test_the_cost_of_measuring_is_stated(artifact: Artifact) -> None:
+    """What the timer and the runner's checks take is measured in the lane, and does not stay in its way."""
+    with Lane(tiny_lane(artifact)) as lane:
+        feed = tiny_feed()
+        lane.keep("k", [feed])
+        found = lane.overhead("k")
+        assert 0 < found.timer < found.dispatch
+        assert "us of paredown's own checks" in found.note()
+        assert lane.infer([feed])[0]["logits"].shape == (1, 2)
+    report = bench(artifact)
+    timed = report.find("one", "latency_p50_ms")
+    assert timed is not None
+    assert any("us of the timer" in note for note in timed.notes)
+    assert report.conditions["before"].keys() == report.conditions["after"].keys()
+
+
+def tiny_lane(artifact: Artifact) -> Any:
+    """A lane of the fake runtime."""
+    from bench.lanes import LaneSpec
+
+    return LaneSpec("one", artifact, tiny_bench.FAKE, threads=1)
+
+
+def tiny_feed() -> dict[str, Any]:
+    """One short row."""
+    import numpy as np
+
+    return {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), dtype=np.int64)}
+
+
+def test_a_fixture_leaves_no_file(tmp_path: Path) -> None:
+    """Measuring writes nowhere but where it is told."""
+    assert list(tmp_path.iterdir()) == []

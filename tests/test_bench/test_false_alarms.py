@@ -1,0 +1,138 @@
+"""The study of wrong verdicts: resumable, counted apart, with the product's own lanes and rule."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench import false_alarms
+from bench.record import Report
+from compress.pipeline import Built
+from compress.store import Store
+
+
+def row(busy: int, percent: int, number: int, status: str, ratio: float = 1.0) -> dict[str, Any]:
+    """A line of the state file."""
+    return {
+        "busy": busy,
+        "percent": percent,
+        "number": number,
+        "seed": 0,
+        "status": status,
+        "ratio": ratio,
+        "low": ratio - 0.01,
+        "high": ratio + 0.01,
+        "p50_ms": 1.0,
+        "rounds": 20,
+        "disturbed": 0.0,
+        "seconds": 0.5,
+    }
+
+
+def test_verdicts_are_counted_apart() -> None:
+    """Of four A/A comparisons: two passes, one failure, one open; shares carry Wilson's intervals."""
+    rows = [row(0, 0, i, status) for i, status in enumerate(("pass", "pass", "fail", "inconclusive"))]
+    (line,) = false_alarms.summarize(rows)
+    assert line["condition"] == "quiet"
+    assert [line[status]["count"] for status in false_alarms.STATUSES] == [2, 1, 1, 0]
+    assert line["fail"]["share"] == 0.25
+    # Wilson 1 of 4 at 95 %: 0.0456 to 0.6994.
+    assert line["fail"]["low"] == pytest.approx(0.0456, abs=1e-4)
+    assert line["fail"]["high"] == pytest.approx(0.6994, abs=1e-4)
+
+
+def test_goals_are_those_of_the_issue() -> None:
+    """False failures anywhere, power when quiet, and passes under load each miss their own goal alone."""
+    good = [row(busy, 0, i, "pass") for busy in (0, 1, 2) for i in range(100)]
+    good += [row(0, 10, i, "fail") for i in range(100)]
+    good += [row(busy, 10, i, "inconclusive") for busy in (1, 2) for i in range(100)]
+
+    def met(rows: list[dict[str, Any]]) -> list[bool]:
+        return [one["met"] for one in false_alarms.goals(false_alarms.summarize(rows)).values()]
+
+    assert met(good) == [True, True, True]
+    alarms = [
+        one
+        if (one["busy"], one["percent"], one["number"]) not in {(2, 0, i) for i in range(3)}
+        else {**one, "status": "fail"}
+        for one in good
+    ]
+    assert met(alarms) == [False, True, True]
+    missed = [
+        {**one, "status": "pass"} if (one["busy"], one["percent"]) == (0, 10) and one["number"] < 6 else one
+        for one in good
+    ]
+    assert met(missed) == [True, False, True]
+    passed = [
+        {**one, "status": "pass"} if (one["busy"], one["percent"], one["number"]) == (1, 10, 0) else one
+        for one in good
+    ]
+    assert met(passed) == [True, True, False]
+    assert [one["met"] for one in false_alarms.goals([]).values()] == [None, None, None]
+
+
+def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
+    """The state file is read back, a line that a kill cut short apart; the order is the seed's."""
+    state = tmp_path / "x.state.jsonl"
+    state.write_text(json.dumps(row(0, 5, 1, "pass")) + "\n" + '{"busy": 0, "per')
+    done = false_alarms.read_state(state)
+    assert [(one["percent"], one["number"]) for one in done] == [(5, 1)]
+    left = false_alarms.todo(2, done, 7)
+    assert len(left) == 3 * 5 * 2 - 1
+    assert (0, 5, 1) not in left
+    assert left == false_alarms.todo(2, done, 7)
+    assert [one[0] for one in left] == sorted(one[0] for one in left)
+    assert [one[1] for one in left if one[0] == 1] != sorted(one[1] for one in left if one[0] == 1)
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
+    """The study's model."""
+    return false_alarms.model(Store(tmp_path_factory.mktemp("store")))
+
+
+def test_planted_work_is_the_share_that_was_asked(built: Built, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that took 200 ns of CPU is followed by 100 ns more where 50 % is planted, by the CPU's clock."""
+    feed = {"pixel_values": np.zeros((1, 1, 8, 8), dtype=np.float32)}
+    with false_alarms.Slowed(built.artifact, threads=1, percent=50) as runner:
+        clock = iter([1000, 1200, 1250, 1299, 1300])
+        monkeypatch.setattr(false_alarms.time, "thread_time_ns", lambda: next(clock))
+        runner.infer(feed)
+        assert next(clock, None) is None
+    with false_alarms.Slowed(built.artifact, threads=1, percent=0) as runner:
+        clock = iter([1000, 1200, 1200])
+        runner.infer(feed)
+        assert next(clock, None) is None
+
+
+@pytest.mark.timeout(200)
+def test_a_short_study_runs_resumes_and_draws(
+    built: Built, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two comparisons on real lanes leave a result and a curve; the same command then measures nothing."""
+    monkeypatch.setattr(false_alarms, "model", lambda: built)
+    monkeypatch.setattr(false_alarms, "SLOWDOWNS", (0, 20))
+    monkeypatch.setattr(false_alarms, "BUSY", (0,))
+    out = tmp_path / "false_alarms.json"
+    assert false_alarms.main(["--out", str(out), "--count", "1"]) in (0, 3)
+    result = json.loads(out.read_text())
+    assert [(one["planted_percent"], one["comparisons"]) for one in result["results"]] == [(0, 1), (20, 1)]
+    assert out.with_suffix(".svg").read_text().count("<svg") == 1
+    assert set(result["conditions"]) == {"before", "after"}
+    slow = next(
+        one for one in false_alarms.read_state(out.with_suffix(".state.jsonl")) if one["percent"] == 20
+    )
+    assert slow["rounds"] in (20, 40, 60)
+    assert 0 < slow["low"] <= slow["ratio"] <= slow["high"]
+
+    def nothing(*_: object) -> Report:
+        raise AssertionError("measured again")
+
+    monkeypatch.setattr(false_alarms, "compare", nothing)
+    monkeypatch.setattr(false_alarms, "model", nothing)
+    again = false_alarms.run(out, 1, 0)
+    assert again["results"] == result["results"]

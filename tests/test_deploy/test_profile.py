@@ -1,0 +1,147 @@
+"""What really ran, from ONNX Runtime's own profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny_bench
+import tiny_deploy
+
+from bench.gates import execution as gate
+from bench.probes import execution
+from bench.record import Report
+from bench.session import CandidateSpec, measure
+from compress.artifact import Artifact
+from compress.recipe import BenchConfig, validate
+from deploy import profile
+from deploy.graph import facts as graph_facts
+from deploy.runtimes import NodeTime
+from deploy.runtimes.ort import Runner
+
+ROWS = tiny_deploy.text_rows(32)
+
+
+def event(
+    name: str, op: str, dur: int, *types: str, provider: str = "CPUExecutionProvider"
+) -> dict[str, Any]:
+    """A node's event, as ONNX Runtime writes it."""
+    shapes = [{kind: [1, 4]} for kind in types]
+    return {
+        "cat": "Node",
+        "name": f"{name}_kernel_time",
+        "dur": dur,
+        "args": {"op_name": op, "provider": provider, "input_type_shape": shapes},
+    }
+
+
+def test_a_node_s_time_is_its_median_over_the_runs() -> None:
+    """A slow first run does not count for more than one of three; other events are left out."""
+    events = [
+        {"cat": "Session", "name": "model_run", "dur": 999},
+        event("a", "MatMul", 900, "float", "float"),
+        event("a", "MatMul", 10, "float", "float"),
+        event("a", "MatMul", 12, "float", "float"),
+        event("b", "Softmax", 5, "float"),
+    ]
+    assert [(one.name, one.microseconds, one.product) for one in profile.nodes(events)] == [
+        ("a", 36.0, True),
+        ("b", 5.0, False),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("op", "types", "precision"),
+    [
+        ("MatMul", ("float", "float"), "fp32"),
+        ("FusedMatMul", ("float16",), "fp16"),
+        ("DynamicQuantizeMatMul", ("float", "int8"), "int8"),
+        ("MatMulIntegerToFloat", ("uint8", "int8"), "int8"),
+        ("QLinearMatMul", ("uint8",), "int8"),
+        ("DynamicQuantizeLinear", ("float",), "int8"),
+        ("Softmax", ("float",), "fp32"),
+        ("Shape", ("int64",), "other"),
+        ("Gather", ("float", "int64"), "fp32"),
+    ],
+)
+def test_precision_is_that_of_the_kernel(op: str, types: tuple[str, ...], precision: str) -> None:
+    """By the operator's name where it tells, by its inputs otherwise."""
+    assert profile.precision(op, types) == precision
+
+
+def test_shares_by_hand() -> None:
+    """Products: 60 of 80 in INT8; all: 60 of 100; 90 of 100 on the provider."""
+    nodes = [
+        NodeTime("a", "MatMulInteger", "P", "int8", True, 60.0),
+        NodeTime("b", "MatMul", "P", "fp32", True, 20.0),
+        NodeTime("c", "LayerNormalization", "P", "fp32", False, 10.0),
+        NodeTime("d", "Softmax", "Q", "fp32", False, 10.0),
+    ]
+    found = execution.shares(nodes, "P")
+    assert found["int8_product_share"] == 0.75
+    assert found["fp32_product_share"] == 0.25
+    assert found["int8_time_share"] == 0.6
+    assert found["placed_share"] == 0.9
+    assert execution.listing(nodes)[0] == "1 x MatMulInteger in int8 on P: 60.0 % of the time"
+
+
+@pytest.fixture(scope="module")
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+    """A tiny BERT in FP32, in INT8, and one that claims INT8 and is FP32."""
+    folder = tmp_path_factory.mktemp("profile")
+    source = tiny_deploy.text_artifact(folder / "source")
+    fp32 = tiny_deploy.run("export_onnx", source, folder / "fp32", ROWS).artifact
+    int8 = tiny_deploy.run("quantize_onnx", fp32, folder / "int8", ROWS, mode="dynamic").artifact
+    liar = folder / "liar"
+    liar.mkdir()
+    for file in fp32.path.iterdir():
+        if file.name != "manifest.json":
+            (liar / file.name).write_bytes(file.read_bytes())
+    claimed = graph_facts.read(fp32).model_copy(update={"precision": "int8"})
+    graph_facts.write(liar, claimed)
+    return {"fp32": fp32, "int8": int8, "liar": tiny_deploy.seal(liar, "onnx", "quantize-onnx")}
+
+
+def test_onnx_runtime_says_what_it_ran(artifacts: dict[str, Artifact]) -> None:
+    """The INT8 graph multiplies in INT8, the FP32 graph does not, and no profile is left behind."""
+    import numpy as np
+
+    feed = {
+        name: np.ones((1, 6), dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")
+    }
+    for name, wanted in (("int8", "int8"), ("fp32", "fp32")):
+        with Runner(artifacts[name], threads=1) as runner:
+            nodes = runner.nodes([{one.name: feed[one.name] for one in runner.inputs}] * 3)
+        products = {one.precision for one in nodes if one.product}
+        assert wanted in products
+        assert ("int8" in products) is (wanted == "int8")
+        assert {one.provider for one in nodes} == {"CPUExecutionProvider"}
+    assert not list(Path.cwd().glob("ort_*.json"))
+
+
+@pytest.fixture(scope="module")
+def report(artifacts: dict[str, Artifact]) -> Report:
+    """The three side by side, and a torch model, which cannot say what it runs."""
+    specs = [CandidateSpec(name, artifact.path) for name, artifact in artifacts.items()]
+    config = BenchConfig(probes=({"execution": {"runs": 3}},), threads=1)
+    return measure(specs, ROWS[:8], config)
+
+
+def test_int8_that_ran_in_fp32_is_a_failure(report: Report) -> None:
+    """The honest INT8 artifact passes; the one that claims INT8 and runs FP32 fails, and it is said."""
+    config = validate(gate.Config, {}, "execution")
+    assert gate.check(report, "int8", config).status == "pass"
+    verdict = gate.check(report, "liar", config)
+    assert verdict.status == "fail"
+    assert (
+        "int8 was asked for, and 0.0 % of the time of matrix products ran in it (fp32 100 %" in verdict.reason
+    )
+    assert gate.check(report, "fp32", config).status == "pass"
+
+
+def test_a_runtime_that_cannot_say_fails_closed() -> None:
+    """Without a profile there is no proof, and no proof is no pass."""
+    empty = tiny_bench.report(measurements=())
+    verdict = gate.check(empty, "after", validate(gate.Config, {"precision": "int8"}, "execution"))
+    assert (verdict.status, verdict.value) == ("fail", None)
