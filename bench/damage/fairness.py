@@ -252,6 +252,12 @@ def _spreads(answers: Answers, frames: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return high - low, turned, p
 
 
+def _deviations(p: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Each probability less the mean of its sentence: groups do not all occur in the same sentences."""
+    means = np.bincount(frames, weights=p) / np.bincount(frames)
+    return np.asarray(p - means[frames])
+
+
 def by_swaps(
     swaps: Swaps, answer: Callable[[Sequence[dict[str, Any]]], Pair], generator: np.random.Generator
 ) -> Gap:
@@ -271,12 +277,13 @@ def by_swaps(
     weights = stats.resample_weights(len(old), generator).astype(np.float64)
     drawn = weights @ (new[:, at] - old[:, at]) / len(old)
     names = np.array(swaps.groups, dtype=object)
+    own, other = (_deviations(p[:, at], swaps.frames) for p in (new_p, old_p))
     groups = [
         Group(
             name=str(name),
             rows=int((names == name).sum()),
-            before=float(old_p[names == name, at].mean()),
-            after=float(new_p[names == name, at].mean()),
+            before=float(other[names == name].mean()),
+            after=float(own[names == name].mean()),
         )
         for name in sorted(set(swaps.groups))
     ]

@@ -180,5 +180,9 @@ def groups(one: Gap) -> str:
         shown = [*shown[: _MOST // 2], *shown[-_MOST // 2 :]]
     factor, unit = (100, "%") if one.unit == "share" else (1, one.unit)
     rows = [(_label(each.name), factor * each.before, factor * each.after) for each in shown]
-    label = f"mean probability of '{one.answer}', %" if one.of == "score" else f"{one.answer}, {unit}"
+    label = (
+        f"'{one.answer}' against the mean of the same sentence, points"
+        if one.of == "score"
+        else f"{one.answer}, {unit}"
+    )
     return _dumbbells(rows, label, ("original", "candidate"), f"Groups of {one.source}")

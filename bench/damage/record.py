@@ -399,7 +399,8 @@ class Group(_Frozen):
     Attributes:
         name: of the group.
         rows: of it.
-        before: the original's figure: the metric, or the mean probability of ``Gap.answer``.
+        before: the original's figure: the metric, the rate, or for ``score`` how far the probability of
+            ``Gap.answer`` lies from the mean of the same sentence over all groups.
         after: the candidate's.
     """
 

@@ -73,8 +73,9 @@ def passed_cells(tests: Sequence[Passed]) -> list[list[str]]:
 
 def group_cells(one: Gap) -> list[list[str]]:
     """The table of groups; header: ``GROUP_HEADER``."""
+    show = change if one.of == "score" else figure
     return [
-        [each.name, str(each.rows), figure(each.before, one.unit), figure(each.after, one.unit)]
+        [each.name, str(each.rows), show(each.before, one.unit), show(each.after, one.unit)]
         for each in one.groups
     ]
 
