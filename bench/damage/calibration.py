@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench import stats
-from bench.damage import answers, paired, reliability
+from bench.damage import answers, reliability, resampling
 from bench.damage.flips import needs_labels
 from bench.damage.record import Calibration, Interval
 from compress.errors import UserError
@@ -39,7 +39,7 @@ def _changes(before: Sums, after: Sums, weights: np.ndarray) -> dict[str, Interv
     everything = np.ones(weights.shape[1])
     plain_own, plain_other = after.figures(everything), before.figures(everything)
     found = {
-        name: paired.centered(float(plain_own[name] - plain_other[name]), own[name] - other[name])
+        name: resampling.centered(float(plain_own[name] - plain_other[name]), own[name] - other[name])
         for name in own
     }
     return {name: one for name, one in found.items() if one is not None}

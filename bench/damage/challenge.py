@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.damage import answers, paired, shown
+from bench import paired
+from bench.damage import answers, shown
 from bench.damage.record import ChallengeSet, Passed, Row
 
 if TYPE_CHECKING:

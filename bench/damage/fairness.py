@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import stats
-from bench.damage import challenges, paired, scoring, slices, slicing
+from bench.damage import challenges, resampling, scoring, slices, slicing
 from bench.damage.flips import needs_labels
 from bench.damage.record import Gap, Group, Small
 from compress.data.files import read_file
@@ -88,7 +88,7 @@ def _metric_gap(
         before=before,
         after=after,
         difference=after - before,
-        interval=paired.centered(after - before, drawn[1] - drawn[0]),
+        interval=resampling.centered(after - before, drawn[1] - drawn[0]),
         groups=tuple(
             Group(name=cut.name, rows=int(cut.mask.sum()), before=float(old), after=float(new))
             for cut, old, new in zip(cuts, *plain, strict=True)
@@ -137,7 +137,7 @@ def _odds_gap(pair: Pair, column: str, cuts: Sequence[slicing.Cut], weights: np.
         before=before,
         after=after,
         difference=after - before,
-        interval=paired.centered(after - before, drawn[1] - drawn[0]),
+        interval=resampling.centered(after - before, drawn[1] - drawn[0]),
         groups=tuple(
             Group(name=cut.name, rows=int(mask.sum()), before=float(old), after=float(new))
             for cut, mask, old, new in zip(

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench import stats
-from bench.damage import answers, paired, scoring, shown
+from bench import paired, stats
+from bench.damage import answers, resampling, scoring, shown
 from bench.damage.record import Flips, Matrix, Parts, Row
 from compress.errors import DataError
 
@@ -117,7 +117,7 @@ def find(pair: Pair, task: ModuleType, listed: int, within: float, generator: np
 def _errors(pair: Pair, task: ModuleType, generator: np.random.Generator) -> dict[str, object]:
     score = scoring.score(pair, task)
     weights = stats.resample_weights(len(score.before), generator)
-    _, drawn = paired.difference(score.before, score.after, score.of, weights)
+    _, drawn = resampling.difference(score.before, score.after, score.of, weights)
     before, after = score.values()
     return {"error_before": before, "error_after": after, "error_interval": stats.interval(drawn)}
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import stats
-from bench.damage import answers, paired, perturb, scoring, shown
+from bench.damage import answers, perturb, resampling, scoring, shown
 from bench.damage.perturb import Kind
 from bench.damage.record import Perturbation, Robustness
 from compress.errors import UserError
@@ -194,8 +194,8 @@ def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: ModuleType, se
     mask[list(there)] = True
     plain, now = scoring.score(clean, task).only(mask), scoring.score(moved, task)
     weights = stats.resample_weights(len(there), np.random.default_rng([seed, 12]))
-    own, own_drawn = paired.difference(plain.after, now.after, now.of, weights)
-    other, other_drawn = paired.difference(plain.before, now.before, now.of, weights)
+    own, own_drawn = resampling.difference(plain.after, now.after, now.of, weights)
+    other, other_drawn = resampling.difference(plain.before, now.before, now.of, weights)
     interval: Interval | None = stats.interval(own_drawn - other_drawn)
     (clean_before, clean_after), (before, after) = plain.values(), now.values()
     return {

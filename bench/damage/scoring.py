@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.damage.paired import Metric
+from bench.damage.resampling import Metric
 
 if TYPE_CHECKING:
     from types import ModuleType

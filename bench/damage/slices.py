@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench import stats
-from bench.damage import answers, paired, scoring, slicing
+from bench import paired, stats
+from bench.damage import answers, multiplicity, resampling, scoring, slicing
 from bench.damage.flips import needs_labels
 from bench.damage.record import Slice, Slices, Small
 from bench.damage.slicing import Cut
@@ -91,8 +91,8 @@ def compare(
         ]
         return after - before, intervals, paired.mcnemar(b, c)
     weights = stats.resample_weights(len(score.before), generator)
-    gap, drawn = paired.difference(score.before, score.after, score.of, weights)
-    p_value = paired.randomization(score.before, score.after, score.of, generator)
+    gap, drawn = resampling.difference(score.before, score.after, score.of, weights)
+    p_value = resampling.randomization(score.before, score.after, score.of, generator)
     return gap, [stats.interval(drawn, level) for level in levels], p_value
 
 
@@ -135,7 +135,7 @@ def find(
     levels = (LEVEL, 1 - (1 - LEVEL) / len(wanted))
     compared = [compare(own, generator, levels) for _, own in wanted]
     p_values = [p for _, _, p in compared]
-    corrected = zip(paired.holm(p_values), paired.benjamini_hochberg(p_values), strict=True)
+    corrected = zip(multiplicity.holm(p_values), multiplicity.benjamini_hochberg(p_values), strict=True)
     made = [
         Slice(
             family=cut.family,

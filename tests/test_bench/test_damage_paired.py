@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from bench.damage import paired
+from bench import paired
+from bench.damage import multiplicity, resampling
 
 
 def mean(totals: np.ndarray) -> float:
@@ -66,11 +67,11 @@ def test_tango_has_a_width_where_nothing_flipped() -> None:
 def test_holm_and_benjamini_hochberg_by_hand() -> None:
     """Four p-values, corrected on paper; the second also as scipy does it; order is kept."""
     p = [0.01, 0.04, 0.03, 0.005]
-    assert paired.holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
-    assert paired.benjamini_hochberg(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
-    assert paired.benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
-    assert paired.holm([0.9]) == [0.9]
-    assert paired.holm([0.6, 0.7]) == [1.0, 1.0]
+    assert multiplicity.holm(p) == pytest.approx([0.03, 0.06, 0.06, 0.02])
+    assert multiplicity.benjamini_hochberg(p) == pytest.approx([0.02, 0.04, 0.04, 0.02])
+    assert multiplicity.benjamini_hochberg(p) == pytest.approx(stats.false_discovery_control(p))
+    assert multiplicity.holm([0.9]) == [0.9]
+    assert multiplicity.holm([0.6, 0.7]) == [1.0, 1.0]
 
 
 def test_randomization_nears_the_exact_test() -> None:
@@ -81,9 +82,9 @@ def test_randomization_nears_the_exact_test() -> None:
     exact = np.mean(
         [abs(np.dot(signs, gaps)) / 6 >= found - 1e-12 for signs in itertools.product((1, -1), repeat=6)]
     )
-    p = paired.randomization(before, after, mean, np.random.default_rng(0), draws=20000)
+    p = resampling.randomization(before, after, mean, np.random.default_rng(0), draws=20000)
     assert p == pytest.approx(exact, abs=0.01)
-    assert paired.randomization(before, before, mean, np.random.default_rng(0)) == 1.0
+    assert resampling.randomization(before, before, mean, np.random.default_rng(0)) == 1.0
 
 
 def test_a_difference_of_resamples_is_paired() -> None:
@@ -91,15 +92,15 @@ def test_a_difference_of_resamples_is_paired() -> None:
     before = with_ones([1, 5, 9])
     after = with_ones([2, 6, 10])
     weights = np.array([[1, 1, 1], [3, 0, 0], [0, 1, 2]])
-    value, drawn = paired.difference(before, after, mean, weights)
+    value, drawn = resampling.difference(before, after, mean, weights)
     assert value == 1
     assert drawn == pytest.approx(1)
 
 
 def test_a_centered_interval_holds_its_figure() -> None:
     """Resamples that are all too large are shifted back; without any figure there is no interval."""
-    found = paired.centered(0.1, np.linspace(0.3, 0.5, 101))
+    found = resampling.centered(0.1, np.linspace(0.3, 0.5, 101))
     assert found is not None
     assert found.low < 0.1 < found.high
     assert found.high - found.low == pytest.approx(0.19)
-    assert paired.centered(0.1, np.full(3, np.nan)) is None
+    assert resampling.centered(0.1, np.full(3, np.nan)) is None

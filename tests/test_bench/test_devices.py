@@ -187,8 +187,8 @@ def test_the_option_reaches_the_configuration() -> None:
     """``--shared`` is the configuration's ``shared``; without it a GPU in use is refused."""
     from bench.cli import _config
 
-    assert _config(None, None, None, shared=True).shared is True
-    assert _config(None, None, None).shared is False
+    assert _config(None, [], None, None, shared=True).shared is True
+    assert _config(None, [], None, None).shared is False
 
 
 def test_too_little_memory_is_found_before_anything_is_opened(
