@@ -7,17 +7,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
-import yaml
 
 from bench import baseline_verbs
+from bench.candidates import specs as candidate_specs
+from bench.candidates import split
 from bench.damage import cli as damage_cli
 from compress import options
 from compress.errors import RecipeError
 
 if TYPE_CHECKING:
     from bench.record import Report
-    from bench.session import CandidateSpec
-    from compress.recipe import BenchConfig, DataConfig, Named
+    from compress.recipe import BenchConfig, Named
 
 _STDOUT = "-"
 
@@ -46,20 +46,6 @@ def register(app: typer.Typer) -> None:
     app.add_typer(baseline_verbs.app, name="baseline")
 
 
-def split(text: str | None, what: str) -> list[str]:
-    """The parts of a comma-separated option.
-
-    Raises:
-        RecipeError: an empty part.
-    """
-    if text is None:
-        return []
-    parts = [part.strip() for part in text.split(",")]
-    if not all(parts):
-        raise RecipeError(f"{what} takes values with commas between them; got '{text}'")
-    return parts
-
-
 def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any]]:
     """The probes that ``--rate`` and ``--concurrency`` ask for."""
     asked: list[dict[str, Any]] = []
@@ -68,36 +54,6 @@ def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any
     if concurrency is not None:
         asked.append({"closed-loop": {"clients": concurrency}})
     return asked
-
-
-def parse_runtime(text: str) -> tuple[str, str, dict[str, Any]]:
-    """Candidate, runtime and options of ``NAME=runtime:option=value,option=value``.
-
-    Raises:
-        RecipeError: the text is not of that form.
-    """
-    name, equals, rest = text.partition("=")
-    runtime, colon, settings = rest.partition(":")
-    if not (name and equals and runtime) or (colon and not settings):
-        raise RecipeError(
-            f"--runtime takes NAME=runtime or NAME=runtime:option=value,option=value, such as "
-            f"teacher=pytorch:mode=compiled; got '{text}'"
-        )
-    found = {}
-    for setting in split(settings, "--runtime") if settings else []:
-        key, sign, value = setting.partition("=")
-        if not (key and sign and value):
-            raise RecipeError(f"--runtime {text}: '{setting}' is not option=value")
-        found[key] = yaml.safe_load(value)
-    return name, runtime, found
-
-
-def parse_candidate(text: str) -> tuple[str, str]:
-    """Name and place of ``NAME=PATH``, or of a path or hub id named by its last part."""
-    name, equals, place = text.partition("=")
-    if equals and name and place and not Path(text).exists():
-        return name, place
-    return Path(text).resolve().name if Path(text).exists() else text.rsplit("/", 1)[-1], text
 
 
 def _config(
@@ -118,26 +74,6 @@ def _config(
         tree["lengths"] = [int(part) if part.isdigit() else part for part in parts]
     config: BenchConfig = validate(BenchConfig, tree, "bench")
     return config
-
-
-def _specs(
-    candidates: list[str], runtimes: list[str], data: DataConfig, task: str | None, store: Path | None
-) -> list[CandidateSpec]:
-    from bench.session import CandidateSpec
-    from compress import pipeline
-
-    named = [parse_candidate(text) for text in candidates]
-    chosen = {name: (runtime, found) for name, runtime, found in map(parse_runtime, runtimes)}
-    unknown = sorted(chosen.keys() - {name for name, _ in named})
-    if unknown:
-        known = ", ".join(name for name, _ in named)
-        raise RecipeError(f"--runtime names {', '.join(unknown)}; the candidates are: {known}")
-    specs = []
-    for name, place in named:
-        artifact = pipeline.open_artifact(place, task=task, data_config=data, store=options.store(store))
-        runtime, found = chosen.get(name, (None, {}))
-        specs.append(CandidateSpec(name=name, path=artifact.path, runtime=runtime, options=found))
-    return specs
 
 
 def _leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
@@ -230,7 +166,7 @@ def bench(
     rows = options.data_config(data, column, plays="eval")
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
-    specs = _specs(candidates, runtime or [], rows, task, store)
+    specs = candidate_specs(candidates, runtime or [], rows, task, store)
     with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
         for spec in specs:
             trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))

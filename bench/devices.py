@@ -197,6 +197,13 @@ class Watch:
         self._device = device
         self._before = watched.gpu.state() if watched else None
 
+    def identity(self) -> dict[str, str]:
+        """What a report's environment says of the GPU; nothing on a CPU, or where no driver answers."""
+        if self._watched is None:
+            return {}
+        facts = self._watched.gpu.facts()
+        return {"gpu": facts.name, "gpu driver": facts.driver}
+
     def record(self) -> dict[str, Any] | None:
         """What the report keeps; None on a CPU."""
         if self._unknown is not None:

@@ -247,7 +247,7 @@ def measure(
                 measurements=tuple(measurements),
                 data=facts,
                 facts={spec.name: spec.artifact.manifest.facts for spec in specs},
-                environment=environment.describe(),
+                environment={**environment.describe(), **watch.identity()},
                 device=watch.record(),
                 conditions={name: state for name, state in states.items() if state},
                 config=bench.model_dump(mode="json"),

@@ -69,33 +69,20 @@ def damage(
 
     from bench import html, judge
     from bench import report as reports
-    from bench.cli import parse_candidate, parse_runtime
+    from bench.candidates import open_specs, parse_candidate
     from bench.damage import markdown, plan, terminal
-    from bench.session import CandidateSpec, measure
-    from compress import pipeline
+    from bench.session import measure
+    from compress.artifact import Artifact
     from compress.recipe import BenchConfig
 
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
-    evaluation = options.data_config(data, column)
+    evaluation = options.data_config(data, column, plays="eval")
     if evaluation is None:
         raise RecipeError("finding damage needs labeled evaluation rows: give --data")
     named = [parse_candidate(text) for text in (original, candidate)]
     if named[0][0] == named[1][0]:
         named = [(name, place) for name, (_, place) in zip(("original", "candidate"), named, strict=True)]
-    chosen = {name: (kind, found) for name, kind, found in map(parse_runtime, runtime or [])}
-    unknown = sorted(chosen.keys() - {name for name, _ in named})
-    if unknown:
-        known = ", ".join(name for name, _ in named)
-        raise RecipeError(f"--runtime names {', '.join(unknown)}; the models are: {known}")
-    specs = []
-    opened = []
-    for name, place in named:
-        artifact = pipeline.open_artifact(
-            place, task=task, data_config=evaluation, store=options.store(store)
-        )
-        kind, found = chosen.get(name, (None, {}))
-        opened.append(artifact)
-        specs.append(CandidateSpec(name=name, path=artifact.path, runtime=kind, options=found))
+    specs = open_specs(named, runtime or [], evaluation, task, store)
     wishes = plan.Wishes(
         rows=rows,
         cases=cases,
@@ -104,7 +91,7 @@ def damage(
         groups=groups,
         templates=tuple(templates or ()),
     )
-    probes = plan.probes(opened[0], wishes, evaluation)
+    probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
     config = BenchConfig(
         probes=probes, baseline=named[0][0], batch_sizes=(batch_size,), device=device, threads=threads
     )

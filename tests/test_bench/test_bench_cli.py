@@ -14,7 +14,7 @@ import tiny_bench
 import typer
 from typer.testing import CliRunner
 
-from bench import cli, report
+from bench import candidates, cli, report
 from bench.session import RUNTIMES
 from compress.errors import UserError
 
@@ -201,7 +201,7 @@ def test_an_edited_report_is_not_judged(written: Path, tmp_path: Path) -> None:
 )
 def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
     """Name, runtime and options, with values as YAML reads them."""
-    assert cli.parse_runtime(text) == wanted
+    assert candidates.parse_runtime(text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -210,17 +210,17 @@ def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
 def test_a_runtime_option_of_another_form_is_refused(text: str) -> None:
     """The message shows the form."""
     with pytest.raises(UserError, match="--runtime"):
-        cli.parse_runtime(text)
+        candidates.parse_runtime(text)
 
 
 def test_candidates_are_named_by_folder_or_by_hand(tmp_path: Path) -> None:
     """A folder's or hub id's last part, or NAME=PATH; a folder with a sign in its name is a folder."""
     (tmp_path / "int8").mkdir()
     (tmp_path / "a=b").mkdir()
-    assert cli.parse_candidate(f"{tmp_path}/int8/") == ("int8", f"{tmp_path}/int8/")
-    assert cli.parse_candidate("someone/model") == ("model", "someone/model")
-    assert cli.parse_candidate(f"mine={tmp_path}/int8") == ("mine", f"{tmp_path}/int8")
-    assert cli.parse_candidate(f"{tmp_path}/a=b") == ("a=b", f"{tmp_path}/a=b")
+    assert candidates.parse_candidate(f"{tmp_path}/int8/") == ("int8", f"{tmp_path}/int8/")
+    assert candidates.parse_candidate("someone/model") == ("model", "someone/model")
+    assert candidates.parse_candidate(f"mine={tmp_path}/int8") == ("mine", f"{tmp_path}/int8")
+    assert candidates.parse_candidate(f"{tmp_path}/a=b") == ("a=b", f"{tmp_path}/a=b")
 
 
 def test_mistakes_are_named_before_anything_runs(models: tuple[Path, Path], text_data: Path) -> None:
