@@ -150,6 +150,7 @@ class Report(_Frozen):
         device: the GPU, its state before and after, and who else used it; None on a CPU.
         conditions: state of the machine ``before`` and ``after`` measuring (load, governor, temperature), and
             under ``not measured`` what this machine cannot measure, with the reason.
+        choice: why the last candidate ships, where several could.
         config: the bench configuration.
         recipe: the recipe that was run, where there was one.
         created: ISO 8601, UTC.
@@ -167,6 +168,7 @@ class Report(_Frozen):
     environment: dict[str, str]
     device: dict[str, Any] | None = None
     conditions: dict[str, dict[str, str]] = {}
+    choice: str | None = None
     config: dict[str, Any]
     recipe: dict[str, Any] | None = None
     seed: int

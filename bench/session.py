@@ -11,7 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import conditions, devices, extension, feeds, judge
+from bench import choice, conditions, devices, extension, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
@@ -52,7 +52,12 @@ def check(bench: BenchConfig) -> None:
     Raises:
         UserError: an unknown name, or options that do not fit; the message lists what is allowed.
     """
-    _probes(bench)
+    probes = [name for name, _, _ in _probes(bench)]
+    if bench.ship and "latency" not in probes:
+        raise UserError(
+            f"bench.ship lets the fastest of {', '.join(bench.ship)} ship, and latency is not measured: add "
+            f"the probe latency to {', '.join(probes)}"
+        )
     for kind, runtime in bench.runtimes.items():
         if kind not in RUNTIMES:
             raise UserError(f"bench.runtimes: unknown kind '{kind}'. Known: {', '.join(RUNTIMES)}.")
@@ -239,7 +244,7 @@ def measure(
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
             states = {"before": before, "after": conditions.read(), "not measured": absent}
-            return Report(
+            made = Report(
                 title=title or f"{specs[-1].name} against {baseline}",
                 task=specs[0].artifact.task,
                 candidates=described,
@@ -255,6 +260,7 @@ def measure(
                 seed=seed,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
+            return choice.arrange(made, bench.ship)
 
         measurements: list[Measurement] = []
         for name, module, options in probes:

@@ -287,7 +287,7 @@ def explanation(report: Report) -> list[str]:
             "GPU memory is given as four figures that are not added up: file, weights, activations, and what "
             "the driver says that the process holds, less an empty CUDA context."
         )
-    return said
+    return [*said, f"{report.choice}."] if report.choice else said
 
 
 def answers(report: Report) -> list[str]:

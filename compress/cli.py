@@ -112,9 +112,9 @@ def _finish(outcome: Outcome, as_json: bool, inconclusive: Literal["pass", "fail
     }
 
     def render() -> None:
-        console = Console()
+        console = rendering.console()
         if outcome.report is not None:
-            terminal.show(outcome.report, console)
+            terminal.show(outcome.report, Console())
             console.print(f"Report: {outcome.out / 'report.html'}", soft_wrap=True)
         console.print(f"Model:  {outcome.out / 'model'}", soft_wrap=True)
 

@@ -123,6 +123,8 @@ class BenchConfig(_Strict):
         probes: entries of ``bench/probes``; the defaults when empty.
         candidates: stage names (as in the run) to measure; every artifact of the run when empty.
         baseline: the candidate that ratios refer to; the first one when absent.
+        ship: candidates of which the fastest at p50 ships, the first unless another is faster beyond chance;
+            the last stage's artifact when empty.
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads of each candidate; all CPUs when absent.
         batch_sizes: latency is measured at each.
@@ -136,6 +138,7 @@ class BenchConfig(_Strict):
     probes: tuple[NamedEntry, ...] = ()
     candidates: tuple[str, ...] = ()
     baseline: str | None = None
+    ship: tuple[str, ...] = ()
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1)
     batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1,)

@@ -25,6 +25,11 @@ def megabytes(value: int | None) -> str:
     return "unknown" if value is None else f"{value / 1e6:.1f} MB"
 
 
+def console() -> Console:
+    """Where results are printed: paths and texts as they are, brackets in them included."""
+    return Console(markup=False)
+
+
 def show_artifact(artifact: Artifact, as_json: bool) -> None:
     """Give an artifact: where it is, what it is, what the stage recorded."""
     manifest = artifact.manifest
@@ -43,13 +48,13 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
             if name not in tables:
                 text = "\n".join(value) if _is_list(value) else str(value)
                 table.add_row(name, text if len(text) <= 400 else text[:397] + "...")
-        Console().print(table)
+        console().print(table)
         for rows in tables.values():
             below = Table(*rows[0], box=None, pad_edge=False)
             for row in rows:
                 below.add_row(*(str(cell) for cell in row.values()))
-            Console().print()
-            Console().print(below)
+            console().print()
+            console().print(below)
 
     options.emit(payload, as_json, render)
 

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.table import Table
 
 from compress import catalog, options, rendering
@@ -30,7 +29,7 @@ def list_(as_json: options.Json = False) -> None:
         for shelf, entries in found.items():
             for name, text in entries.items():
                 table.add_row(shelf, name, text)
-        Console().print(table)
+        rendering.console().print(table)
 
     options.emit(found, as_json, render)
 
@@ -56,11 +55,11 @@ def show(
     payload = [_describe(shelf, name) for shelf in shelves]
 
     def render() -> None:
-        console = Console()
+        console = rendering.console()
         for item in payload:
             console.print(f"{item['what']} {item['name']}: {item['summary']}")
             if item.get("text"):
-                console.print(item["text"], markup=False, highlight=False)
+                console.print(item["text"], highlight=False)
             if item.get("options"):
                 table = Table("option", "default", "meaning", box=None, pad_edge=False)
                 for row in item["options"]:
@@ -100,7 +99,9 @@ def verify(
     options.emit(
         payload,
         as_json,
-        lambda: Console().print(f"{artifact}: {payload['files']} files unchanged, id {found.id}"),
+        lambda: rendering.console().print(
+            f"{artifact}: {payload['files']} files unchanged, id {found.id}", soft_wrap=True
+        ),
     )
 
 
@@ -130,9 +131,9 @@ def store_list(store: options.StoreRoot = None, as_json: options.Json = False) -
                 rendering.megabytes(int(str(item["bytes"]))),
                 str(item["used"]),
             )
-        Console().print(table)
+        rendering.console().print(table)
         total = sum(int(str(item["bytes"])) for item in payload)
-        Console().print(f"{len(payload)} artifacts, {rendering.megabytes(total)}")
+        rendering.console().print(f"{len(payload)} artifacts, {rendering.megabytes(total)}")
 
     options.emit(payload, as_json, render)
 
@@ -152,7 +153,9 @@ def store_prune(
         unused_for=timedelta(days=days) if days is not None else None, damaged=damaged, everything=everything
     )
     options.emit(
-        [str(path) for path in removed], as_json, lambda: Console().print(f"{len(removed)} folders removed")
+        [str(path) for path in removed],
+        as_json,
+        lambda: rendering.console().print(f"{len(removed)} folders removed"),
     )
 
 

@@ -153,9 +153,11 @@ def run(
         built = tuple(pipeline.run(recipe, store, sealed))
         _write_run(folder, built)
         report = _bench(recipe, recipe.data, built, folder) if recipe.data is not None else None
-        _ship(built[-1], folder / "model")
-        for other in ends(built)[:-1]:
-            _ship(other, folder / "branches" / other.label)
+        chosen = _chosen(built, recipe, report)
+        _ship(chosen, folder / "model")
+        for other in ends(built):
+            if other.label != chosen.label:
+                _ship(other, folder / "branches" / other.label)
         files = [folder / name for name in FILES] if report is not None else []
         trackers.finished(report, files, folder / "model")
     return Outcome(out=folder, built=built, report=report)
@@ -176,7 +178,8 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
 
     checked = pipeline.check(recipe, here=here)
     measured = recipe.bench.candidates or checked.labels
-    for key, named in (("candidates", measured), ("baseline", (recipe.bench.baseline,))):
+    asked = {"candidates": measured, "baseline": (recipe.bench.baseline,), "ship": recipe.bench.ship}
+    for key, named in asked.items():
         known = checked.labels if key == "candidates" else measured
         unknown = [name for name in named if name is not None and name not in known]
         if unknown:
@@ -253,6 +256,14 @@ def ends(built: Sequence[Built]) -> list[Built]:
     """The artifacts that nothing else was made from, in order; the last one of the run is the last."""
     taken = {each.source for each in built}
     return [each for each in built if each.label not in taken]
+
+
+def _chosen(built: Sequence[Built], recipe: Recipe, report: Report | None) -> Built:
+    """What ships: the last artifact, or the one that the bench chose."""
+    if report is None or not recipe.bench.ship:
+        return built[-1]
+    log.info("%s", report.choice)
+    return next(each for each in built if each.label == report.candidates[-1].name)
 
 
 def _ship(last: Built, folder: Path) -> None:

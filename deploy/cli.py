@@ -250,7 +250,6 @@ def recorded(artifact: Artifact) -> Any:
 
 
 def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
@@ -272,7 +271,7 @@ def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> N
     if result.layers:
         where = result.first_diverging
         table.add_row("first diverging", "none" if where is None else f"layer {where}")
-    Console().print(table)
+    rendering.console().print(table)
 
 
 def predict(

@@ -320,3 +320,17 @@ def test_two_processes_finetune_under_accelerate(tmp_path: Path, text_model: Pat
     payload = json.loads(done.stdout)
     assert payload["facts"]["training"]["processes"] == 2
     assert Artifact.open(out).id == payload["id"]
+
+
+def test_brackets_in_a_path_are_printed(
+    paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """A folder's name is no markup, and a line that is piped is not broken."""
+    out = tmp_path / "int8[x] [/x]"
+    code, _, stderr = paredown("export", text_model, "--data", text_data, "--out", out)
+    assert code == 0, stderr
+    code, stdout, _ = paredown("verify", out)
+    assert code == 0
+    assert stdout.startswith(f"{out}: ")
+    assert len(stdout.splitlines()) == 1
+    assert "int8[x] [/x]" in paredown("show", out)[1].replace("\n", "")

@@ -13,7 +13,7 @@ from compress import pipeline, workflow
 from compress.artifact import Artifact, is_sealed
 from compress.errors import UserError
 from compress.pipeline import Built
-from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry
+from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry, read
 from compress.store import Store, deliver
 
 
@@ -63,6 +63,7 @@ def test_a_folder_of_somebody_elses_keeps_what_it_holds(
     [
         ({"bench": BenchConfig(candidates=("nope",))}, r"bench\.candidates names nope; this run has: load"),
         ({"bench": BenchConfig(baseline="nope")}, r"bench\.baseline names nope; this run has: load"),
+        ({"bench": BenchConfig(ship=("load", "nope"))}, r"bench\.ship names nope; this run has: load"),
         ({"bench": BenchConfig(device="cuda:7")}, "cuda"),
         (
             {"gates": (Named(name="size", options={"at_most": "1MB", "candidate": "nope"}),)},
@@ -135,3 +136,26 @@ def test_shipping_what_is_there_already_touches_nothing(tmp_path: Path, built: l
     workflow._ship(built[-1], folder)
     assert is_sealed(folder)
     Artifact.open(folder)
+
+
+def test_the_bench_chooses_between_the_plain_and_the_fused_graph(
+    tmp_path: Path, text_model: Path, text_data: Path
+) -> None:
+    """The shipped recipe on a tiny model: the gates judge what ships, and the other is kept as a branch."""
+    shipped = read("text-onnx", [f"model={text_model}", f"data.source={text_data}"])
+    quick = shipped.model_copy(
+        update={
+            "bench": shipped.bench.model_copy(
+                update={"probes": (Named(name="latency"), Named(name="accuracy")), "threads": 1}
+            ),
+            "gates": (Named(name="accuracy-drop", options={"at_most": "50pt"}),),
+        }
+    )
+    outcome = workflow.run(quick, tmp_path / "out", Store(tmp_path / "store"))
+    assert outcome.report is not None
+    name = outcome.report.candidates[-1].name
+    other = {"export-onnx": "optimize-onnx", "optimize-onnx": "export-onnx"}[name]
+    assert str(outcome.report.choice).startswith(f"{name} ships (optimize-onnx takes ")
+    assert Artifact.open(outcome.out / "model").manifest.stage == name
+    assert (outcome.out / "branches" / "optimize-onnx").is_dir() == (other == "optimize-onnx")
+    assert outcome.report.verdicts[0].candidate == name

@@ -102,7 +102,5 @@ def damage(
     for path, render in ((html_file, html.page), (markdown_file, markdown.page)):
         if path is not None:
             reports.write(path, render(report))
-    options.emit(
-        report.model_dump(mode="json"), json_file == _STDOUT, lambda: terminal.show(report, Console())
-    )
+    options.emit(reports.sealed(report), json_file == _STDOUT, lambda: terminal.show(report, Console()))
     raise typer.Exit(judge.exit_code(report.verdicts))

@@ -335,7 +335,10 @@ def test_mistakes_are_one_sentence(
         ((first, second, "--data", data, "--groups", "gender"), "no column 'gender'; the columns are: shade"),
         ((first, second, "--data", data, "--challenge", odd), "which the model's head does not have"),
         ((first, second, "--data", data, "--templates", odd), "needs a text column and one with the group"),
-        ((first, second, "--data", data, "--runtime", "third=ort"), "--runtime names third; the models are"),
+        (
+            (first, second, "--data", data, "--runtime", "third=ort"),
+            "--runtime names third; the candidates are",
+        ),
     ):
         with pytest.raises(UserError, match=said):
             run("damage", *arguments, "--threads", 1)
