@@ -1,6 +1,6 @@
 """Keeps the README's tables of results equal to the recorded reports.
 
-``python -m bench.readme`` writes the table of ``bench/results/sst2.json`` and those of
+In a checkout, ``python -m bench.readme`` writes the table of ``bench/results/sst2.json`` and those of
 ``bench/results/gpu/*.json`` between the README's markers; ``python -m bench.readme --check`` only says
 whether they are there. Figures are never typed by hand; where no GPU run is recorded, a sentence says so.
 """
@@ -13,9 +13,8 @@ from pathlib import Path
 from bench import report
 from bench.acceptance import table as gpu
 
-ROOT = Path(__file__).resolve().parent.parent
-RESULTS = ROOT / "bench" / "results" / "sst2.json"
-GPU = ROOT / "bench" / "results" / "gpu"
+RESULTS = Path("bench", "results", "sst2.json")
+GPU = Path("bench", "results", "gpu")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 GPU_BEGIN, GPU_END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
 
@@ -33,17 +32,18 @@ def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
     return f"{before}{first}\n\n{table}\n\n{last}{after}"
 
 
-def whole(page: str) -> str:
-    """The page with every table as the recorded results give it."""
-    with_results = render(page, report.table(report.read(RESULTS)))
-    return render(with_results, gpu.render(gpu.read(GPU)), GPU_BEGIN, GPU_END)
+def whole(page: str, root: Path) -> str:
+    """The page with every table as the recorded results of a checkout give it."""
+    with_results = render(page, report.table(report.read(root / RESULTS)))
+    return render(with_results, gpu.render(gpu.read(root / GPU)), GPU_BEGIN, GPU_END)
 
 
 def main(arguments: list[str]) -> int:
-    """Write the README's tables, or check them."""
-    page = ROOT / "README.md"
+    """Write the tables of the README in the folder that we are in, or check them."""
+    root = Path()
+    page = root / "README.md"
     text = page.read_text(encoding="utf-8")
-    wanted = whole(text)
+    wanted = whole(text, root)
     if arguments == ["--check"]:
         return int(text != wanted)
     page.write_text(wanted, encoding="utf-8")

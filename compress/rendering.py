@@ -37,6 +37,8 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
 
     def render() -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
+        table.add_column()
+        table.add_column(overflow="fold")
         table.add_row("path", str(artifact.path))
         table.add_row("id", artifact.id)
         table.add_row("kind", manifest.kind)

@@ -40,7 +40,7 @@ def blocks() -> list[Block]:
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(400)
+@pytest.mark.timeout(900)
 def test_every_block_runs_in_order(tmp_path: Path) -> None:
     """Files are written, shell blocks and Python blocks run, in the order of the page, on a tiny model."""
     tiny.text_model(tmp_path / "teacher", layers=2)

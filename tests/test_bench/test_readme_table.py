@@ -16,7 +16,7 @@ def test_the_table_in_the_readme_is_generated_from_the_recorded_report() -> None
     """Writing the table again changes nothing."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
     assert report.table(report.read(RESULTS / "sst2.json")) in page
-    assert readme.whole(page) == page
+    assert readme.whole(page, ROOT) == page
 
 
 def test_every_recorded_result_is_a_report_of_this_version() -> None:
