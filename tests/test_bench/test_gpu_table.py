@@ -58,9 +58,9 @@ def made_up(**changes: Any) -> dict[str, Any]:
 def test_without_a_record_the_page_says_so() -> None:
     """The sentence, word for word, is on the page as long as the folder holds no record."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    if not list(readme.GPU.glob("*.json")):
+    if not list((ROOT / readme.GPU).glob("*.json")):
         assert table.NONE in page
-        assert table.read(readme.GPU) == []
+        assert table.read(ROOT / readme.GPU) == []
     assert table.render([]) == table.NONE
 
 
