@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import weakref
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -104,6 +105,13 @@ class Context8(Context):
     """TensorRT 8: scratch memory is an attribute."""
 
     set_device_memory = None  # type: ignore[assignment]
+    engine: Engine8
+
+    def set_optimization_profile_async(self, index: int, handle: int) -> bool:
+        taken = any(one is not self and one.profile == index for one in self.engine.live)
+        if taken and not self.engine.profile_sharing:
+            return False
+        return super().set_optimization_profile_async(index, handle)
 
     def __getattribute__(self, name: str) -> Any:
         if name == "set_device_memory":
@@ -183,10 +191,15 @@ class Engine:
 
 
 class Engine8(Engine):
-    """TensorRT 8: the names of its time, INT32 for token ids."""
+    """TensorRT 8: the names of its time, INT32 for token ids.
 
-    def __init__(self, compute: Compute, **given: Any) -> None:
+    Contexts may share a profile only if the engine was built with ``PROFILE_SHARING_0806``.
+    """
+
+    def __init__(self, compute: Compute, *, profile_sharing: bool, **given: Any) -> None:
         super().__init__(compute, integers="INT32", **given)
+        self.profile_sharing = profile_sharing
+        self.live: weakref.WeakSet[Context] = weakref.WeakSet()
         self.device_memory_size = self.scratch
         del self.device_memory_size_v2
 
@@ -197,8 +210,9 @@ class Engine8(Engine):
 
     def create_execution_context_without_device_memory(self) -> Context:
         assert fake_cuda.Device.now[-1:] == [self.device]
-        self.contexts.append(Context8(self))
-        return self.contexts[-1]
+        made = Context8(self)
+        self.live.add(made)
+        return made
 
 
 class Library:

@@ -44,10 +44,12 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
     creation = {"EXPLICIT_BATCH": 0} if major < 11 else {}
     creation |= {"STRONGLY_TYPED": 1} if major >= 10 else {}
     flags = {"TF32": 7, "REFIT": 4} | ({"FP16": 0, "INT8": 1} if major < 11 else {})
-    seen: dict[str, Any] = {"profiles": [], "flags": set(), "cleared": set(), "timings": []}
+    seen: dict[str, Any] = {"profiles": [], "flags": set(), "cleared": set(), "timings": [], "preview": set()}
     trt = SimpleNamespace(__version__=version, seen=seen)
     trt.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)
     trt.BuilderFlag = enum.IntEnum("BuilderFlag", flags)
+    previews = {"PROFILE_SHARING_0806": 2} if major < 11 else {"ALIASED_PLUGIN_IO_10_03": 0}
+    trt.PreviewFeature = enum.IntEnum("PreviewFeature", previews)
     trt.MemoryPoolType = enum.IntEnum("MemoryPoolType", {"WORKSPACE": 0})
     trt.ProfilingVerbosity = enum.IntEnum("ProfilingVerbosity", {"DETAILED": 2})
     trt.LayerInformationFormat = enum.IntEnum("LayerInformationFormat", {"JSON": 1})
@@ -76,6 +78,10 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
 
         def clear_flag(self, flag: Any) -> None:
             seen["cleared"].add(trt.BuilderFlag(flag).name)
+
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
+            if enable:
+                seen["preview"].add(trt.PreviewFeature(feature).name)
 
         def set_memory_pool_limit(self, pool: Any, size: int) -> None:
             seen["pool"] = (pool.name, size)

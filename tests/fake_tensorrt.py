@@ -52,6 +52,8 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
     BuilderFlag = enum.Enum("BuilderFlag", flags)  # type: ignore[misc]
     creation = (["EXPLICIT_BATCH"] if major < 11 else []) + (["STRONGLY_TYPED"] if major >= 10 else [])
     Creation = enum.IntEnum("Creation", [(name, i) for i, name in enumerate(creation)])  # type: ignore[misc]
+    previews = ["PROFILE_SHARING_0806"] if major < 11 else ["ALIASED_PLUGIN_IO_10_03"]
+    Preview = enum.Enum("Preview", previews)  # type: ignore[misc]
     levels = ["NONE", "AMPERE_PLUS", *(["SAME_COMPUTE_CAPABILITY"] if major >= 10 else [])]
 
     class Tensor:
@@ -131,6 +133,11 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
             self.builder_optimization_level = 3
             self.hardware_compatibility_level: Any = None
             self.profiling_verbosity: Any = None
+            self.preview: list[str] = []
+
+        def set_preview_feature(self, feature: Any, enable: bool) -> None:
+            if enable:
+                self.preview.append(feature.name)
 
         def set_flag(self, flag: Any) -> None:
             self.flags.add(flag.name)
@@ -185,6 +192,7 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
             what = {
                 "network": network.flags,
                 "flags": sorted(config.flags),
+                "preview": config.preview,
                 "profiles": [one.shapes for one in config.profiles],
                 "workspace": config.workspace,
                 "level": config.builder_optimization_level,
@@ -227,6 +235,7 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
         "ITimingCache": Cache,
         "BuilderFlag": BuilderFlag,
         "HardwareCompatibilityLevel": enum.Enum("HardwareCompatibilityLevel", levels),
+        "PreviewFeature": Preview,
         "MemoryPoolType": enum.Enum("MemoryPoolType", ["WORKSPACE"]),
         "ProfilingVerbosity": enum.Enum("ProfilingVerbosity", ["DETAILED"]),
         "LayerInformationFormat": enum.Enum("LayerInformationFormat", ["JSON"]),

@@ -179,6 +179,9 @@ def compile_engine(
         said = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
         raise Refused("TensorRT does not take the graph: " + "; ".join(said))
     config = builder.create_builder_config()
+    if has(trt, "PreviewFeature", "PROFILE_SHARING_0806"):
+        # The runtime has a context for every shape; TensorRT 8.6 lets them share a profile only if asked.
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     config.profiling_verbosity = trt.ProfilingVerbosity.DETAILED
     config.builder_optimization_level = options.optimization_level
     if options.workspace is not None:

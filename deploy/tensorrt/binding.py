@@ -177,6 +177,9 @@ class Binding:
 
     def _configure(self, settings: Any, request: Request) -> None:
         trt, options = self.trt, request.options
+        if hasattr(trt, "PreviewFeature") and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+            # A context for every shape and stream: TensorRT 8.6 lets contexts share a profile only if asked.
+            settings.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
         settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector's layer types
         settings.builder_optimization_level = options.builder_optimization_level
         if options.workspace_bytes is not None:

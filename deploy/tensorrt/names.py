@@ -38,6 +38,7 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
     "IBuilderConfig": {
         "set_flag": ("flag",),
         "clear_flag": ("flag",),
+        "set_preview_feature": ("feature", "enable"),
         "set_memory_pool_limit": ("pool", "pool_size"),
         "add_optimization_profile": ("profile",),
         "builder_optimization_level": None,
@@ -64,6 +65,7 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
     },
     "HardwareCompatibilityLevel": {"NONE": None, "AMPERE_PLUS": None, "SAME_COMPUTE_CAPABILITY": None},
     "MemoryPoolType": {"WORKSPACE": None},
+    "PreviewFeature": {"PROFILE_SHARING_0806": None},
     "ProfilingVerbosity": {"DETAILED": None},
     "ComputeCapability": {
         "SM75": None,
@@ -131,6 +133,7 @@ OPTIONAL = frozenset(
         "BuilderFlag.STRIP_PLAN",
         "BuilderFlag.WEIGHT_STREAMING",
         "HardwareCompatibilityLevel.SAME_COMPUTE_CAPABILITY",
+        "PreviewFeature.PROFILE_SHARING_0806",
         "ICudaEngine.get_device_memory_size_for_profile_v2",
         "ICudaEngine.device_memory_size_v2",
         "ICudaEngine.device_memory_size",

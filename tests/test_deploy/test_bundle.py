@@ -264,6 +264,7 @@ def test_the_script_builds_a_typed_engine(
     assert seen["network"] == 1 << 1
     assert seen["flags"] == set()
     assert seen["cleared"] == {"TF32"}
+    assert seen["preview"] == ({"PROFILE_SHARING_0806"} if version.startswith("10.") else set())
     assert seen["pool"] == ("WORKSPACE", 512 << 20)
     assert Path(seen["parsed"]) == folder / "artifact" / "model.onnx"
     assert seen["config"].given == {"profiling_verbosity": 2, "builder_optimization_level": 3}
@@ -322,6 +323,7 @@ def test_the_script_knows_tensorrt_8(
     code, trt = _build(folder, "8.6.0", tmp_path / "engine", monkeypatch, *words)
     assert code == 0
     assert trt.seen["network"] == 1 << 0
+    assert trt.seen["preview"] == {"PROFILE_SHARING_0806"}
     assert trt.seen["flags"] == flags
     written = passport.read(Artifact.open(tmp_path / "engine"))
     assert (written.typing, written.precision) == ("flags", precision)

@@ -118,7 +118,15 @@ def test_it_computes_what_the_engine_computes(
     artifact: Artifact, compute: fake_engine.Compute, install: Install, kind: Any, graph: bool
 ) -> None:
     """int64 in, float32 out, whatever the engine's own types are; with and without a graph; in both APIs."""
-    made = kind(compute, inputs=NAMES, outputs={"logits": ("B", 2)}, profiles=[SMALL, LARGE], floats="HALF")
+    shared = {"profile_sharing": True} if kind is fake_engine.Engine8 else {}
+    made = kind(
+        compute,
+        inputs=NAMES,
+        outputs={"logits": ("B", 2)},
+        profiles=[SMALL, LARGE],
+        floats="HALF",
+        **shared,
+    )
     install(made)
     with trt.Runner(artifact, "cuda", 1, graph=graph) as opened:
         assert [(one.name, one.dtype, one.shape) for one in opened.inputs] == [
@@ -131,6 +139,30 @@ def test_it_computes_what_the_engine_computes(
             found = opened.infer(given)["logits"]
             assert found.dtype == np.float32
             np.testing.assert_allclose(found, compute(given)["logits"], atol=2e-3)
+
+
+def test_tensorrt_8_shares_a_profile_only_if_built_so(
+    artifact: Artifact, compute: fake_engine.Compute, install: Install
+) -> None:
+    """The second shape of a profile needs a second context: what the build's preview feature is for."""
+    for sharing in (True, False):
+        install(
+            fake_engine.Engine8(
+                compute,
+                profile_sharing=sharing,
+                inputs=NAMES,
+                outputs={"logits": ("B", 2)},
+                profiles=[SMALL, LARGE],
+            )
+        )
+        with trt.Runner(artifact, "cuda", 1) as opened:
+            opened.infer(feed(2, 5))
+            opened.infer(feed(2, 40))
+            if sharing:
+                opened.infer(feed(3, 5))
+            else:
+                with pytest.raises(RuntimeError, match="TensorRT refused profile 0"):
+                    opened.infer(feed(3, 5))
 
 
 def test_a_graph_is_captured_once_for_each_profile_and_shape(
