@@ -25,6 +25,7 @@ from bench.probes import Subject
 from bench.record import Interval, Measurement
 from compress import log
 
+PROBE = "latency"
 UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
@@ -180,7 +181,7 @@ def figures(
             ratio, ratio_interval = stats.ratio_of_percentiles(own.samples, other.samples, q, draws)
         found.append(
             Measurement(
-                probe="latency",
+                probe=PROBE,
                 candidate=name,
                 metric=_metric(q),
                 value=stats.percentile(own.samples, q),
@@ -232,4 +233,5 @@ def extend(
             lane.memo["latency", point] = timed[lane.name]
             fresh += figures(lane.name, timed, subject, point, config)
     replaced = [point.conditions for point in at]
-    return [one for one in found if one.conditions not in replaced] + fresh
+    kept = [one for one in found if one.probe != PROBE or one.conditions not in replaced]
+    return kept + fresh
