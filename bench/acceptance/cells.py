@@ -172,6 +172,7 @@ def kernel_counts(params: Params, around: Around) -> Result:
     if find_spec("torch") is None:
         raise Skip("torch is not installed: its profiler counts the kernels")
     opened = _open(around, params["model"], params["backend"], params["precision"], around.device)
+    _build(opened, [(shape, shape) for shape in shapes_of(params)])
     layers = around.plan.models[params["model"]].layers
     found = {}
     for shape in shapes_of(params):

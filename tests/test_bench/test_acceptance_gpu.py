@@ -19,10 +19,11 @@ import onnxruntime
 import pytest
 import torch
 
-from bench.acceptance import backends, driver, machine, nvml, timing
+from bench.acceptance import backends, cells, driver, expectations, machine, nvml, timing
+from bench.acceptance.around import Around, Skip
 from bench.acceptance.backends import _torch, ort
 from bench.acceptance.backends import trt as backend
-from bench.acceptance.plan import Shape
+from bench.acceptance.plan import TINY, Shape
 from compress.errors import UserError
 
 SHAPES = [Shape(1, 8), Shape(2, 8)]
@@ -145,6 +146,23 @@ def test_memory_and_layers_are_told_by_name(monkeypatch: pytest.MonkeyPatch) -> 
         assert made.memory() == {"file_bytes": 77, "weights_bytes": None, "activations_bytes": 4096}
         facts = made.facts()
         assert (facts["layers"], facts["attention_layers"], facts["strongly_typed"]) == (3, 1, typed)
+
+
+def test_kernels_of_an_engine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is built for the shapes before they are opened; without torch the cell says what it lacks."""
+    made = opened(monkeypatch, True, "fp16")
+    monkeypatch.setattr(cells, "_open", lambda *given: made)
+    counted = {"kernels": 4.0, "copies": 0.0, "busy_ms": 1.0, "fused_attention": 2.0, "top": []}
+    monkeypatch.setattr(cells.kernels, "profile", lambda session, device: counted)
+    params = {"model": "deep", "backend": "trt", "precision": "fp16", "shapes": [[1, 8], [2, 8]]}
+    found = cells.kernel_counts(params, Around(TINY, "cuda", None, {}))["shapes"]
+    assert list(found) == ["1x8", "2x8"]
+    assert (found["2x8"]["kernels_a_layer"], found["2x8"]["gap_ms"]) == (2.0, 0.5)
+    results = {"kernels/deep/trt-fp16": {"shapes": found}}
+    assert expectations.why(results, "deep", "trt-fp16", SHAPES[0])["kernels_a_layer"] == 2.0
+    monkeypatch.setattr(cells, "find_spec", lambda name: None)
+    with pytest.raises(Skip, match="torch is not installed"):
+        cells.kernel_counts(params, Around(TINY, "cuda", None, {}))
 
 
 def test_what_the_parser_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
