@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 BUSY = 0.05
 # gpu.md, section 5: a run whose clock moved more than this is not one run.
 CLOCK_TOLERANCE = 0.03
+# How the note of a run begins that counts for nothing (gpu.md, 5.6: drop it).
+SPOILED = "spoiled:"
 _HALF = ("fp16", "bf16")
 
 
@@ -79,15 +81,20 @@ def refuse_memory(asked: Mapping[str, int], free: int, total: int) -> str | None
 
 
 def disturbances(before: State, after: State) -> list[str]:
-    """What makes figures between two moments doubtful: lowered clocks, or clocks that moved."""
+    """What spoils figures between two moments: lowered clocks, or clocks that moved."""
     found = []
     reasons = sorted({*before.slowdowns, *after.slowdowns})
     if reasons:
-        found.append(f"unstable: the GPU lowered its clocks ({', '.join(reasons)})")
+        found.append(f"{SPOILED} the GPU lowered its clocks ({', '.join(reasons)})")
     was, now = before.sm_clock_mhz, after.sm_clock_mhz
     if was and now and abs(now - was) > CLOCK_TOLERANCE * was:
-        found.append(f"unstable: the SM clock moved from {was} to {now} MHz")
+        found.append(f"{SPOILED} the SM clock moved from {was} to {now} MHz")
     return found
+
+
+def spoiled(notes: Sequence[str]) -> str | None:
+    """Why a figure with these notes counts for nothing, in words; None where it counts."""
+    return next((note.removeprefix(SPOILED).strip() for note in notes if note.startswith(SPOILED)), None)
 
 
 def weights_needed(file_bytes: int, options: Mapping[str, Any]) -> int:

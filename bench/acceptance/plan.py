@@ -175,7 +175,7 @@ class Plan:
                 60 if group == "tensorrt" else 25,
             )
         for model in whole:
-            # Every lane of the hypotheses, so that a missed one can be explained, and what they are held against.
+            # Every lane of the hypotheses, so that a missed one can be explained, and their reference.
             for lane in (SDPA16, EAGER32, ORT16, TRT16):
                 yield Cell(
                     f"kernels/{model}/{lane.name}",

@@ -213,6 +213,31 @@ def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place
     assert "the reference 'before' itself went from 8 to 16 ms" in verdict.reason
 
 
+def test_gpu_times_are_compared_unless_the_clocks_spoiled_them(tmp_path: Path) -> None:
+    """A GPU time is looked for at its point of the grid; a run to be dropped, then or now, settles nothing."""
+    where: dict[str, int | str] = {"batch_size": 1, "length": "data", "graph": "yes"}
+
+    def timed(value: float, *notes: str) -> Report:
+        close = Interval(low=value * 0.999, high=value * 1.001)
+        made = tiny_bench.measurement(
+            "after", "gpu_p50_ms", value, probe="device_time", unit="ms", interval=close, conditions=where,
+            notes=notes,
+        )  # fmt: skip
+        old = measured()
+        return old.model_copy(update={"measurements": (*old.measurements, made)})
+
+    moved = "spoiled: the SM clock moved from 1980 to 1500 MHz"
+    for then, now, status in (
+        (timed(1.0), timed(1.2), "fail"),
+        (timed(1.0), timed(1.2, moved), "inconclusive"),
+        (timed(1.0, moved), timed(1.0), "inconclusive"),
+    ):
+        baselines.save(then, str(tmp_path))
+        verdict = judged(now, tmp_path, metric="gpu_p50_ms")
+        assert verdict.status == status, verdict.reason
+        assert ("the run was spoiled" in verdict.reason) == (status == "inconclusive")
+
+
 def test_accuracy_is_compared_in_points(place: Path) -> None:
     """The change against the shared reference then and now; percent is the wrong unit for it."""
     verdict = judged(measured(), place, metric="accuracy", worse_by_at_most="5pt")

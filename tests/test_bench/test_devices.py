@@ -122,10 +122,10 @@ def test_what_disturbed_a_run() -> None:
     at = dataclasses.replace(QUIET, sm_clock_mhz=1000)
     assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=970)) == []
     assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=969)) == [
-        "unstable: the SM clock moved from 1000 to 969 MHz"
+        "spoiled: the SM clock moved from 1000 to 969 MHz"
     ]
     hot = dataclasses.replace(QUIET, slowdowns=("power cap",))
-    assert devices.disturbances(QUIET, hot) == ["unstable: the GPU lowered its clocks (power cap)"]
+    assert devices.disturbances(QUIET, hot) == ["spoiled: the GPU lowered its clocks (power cap)"]
     assert devices.disturbances(dataclasses.replace(QUIET, sm_clock_mhz=None), at) == []
 
 
@@ -240,7 +240,16 @@ def test_a_whole_run_carries_the_gpu(
             rounds=4,
             runs=2,
             probes=(  # type: ignore[arg-type]
-                {"device-time": {"warmup_ms": 0.1, "warmup_runs": 2}},
+                {
+                    "device-time": {
+                        "warmup_ms": 0.1,
+                        "warmup_runs": 2,
+                        "rounds": 50,
+                        "runs": 10,
+                        "min_seconds": 1.65,
+                        "max_rounds": 52,
+                    }
+                },
                 {"device-energy": {"windows": 2, "seconds": 0.01}},
                 "device-memory",
             ),
@@ -255,6 +264,10 @@ def test_a_whole_run_carries_the_gpu(
     assert without is not None
     assert (with_graph.value, with_graph.ratio) == (0.5, None), "the baseline has no graph to compare with"
     assert (without.value, without.ratio) == (1.0, 1.0)
+    # A run of the fake takes 1 ms and 2 ms end to end (0.5 and 2 with a graph): 55 and 66 rounds for 1.65 s.
+    assert (with_graph.rounds, without.rounds, len(without.samples)) == (52, 52, 520)
+    assert "52 rounds (max_rounds) took 1.56 s, less than min_seconds 1.65" in without.notes
+    assert found.find("engine", "gpu_p99_ms", graph="no", **point) is not None
     assert found.find("plain", "gpu_p50_ms", graph="yes") is None
     assert found.find("engine", "device_memory_weights_bytes").value == 600  # type: ignore[union-attr]
     assert found.find("engine", "device_memory_context_bytes").value == 400 * 2**20  # type: ignore[union-attr]

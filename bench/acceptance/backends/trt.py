@@ -107,8 +107,9 @@ class Session:
         self._driver, self._stream = opened.driver, opened.stream
         self._addresses: dict[str, Any] = {}
         self._host: list[dict[str, np.ndarray]] = []
-        self._landing: np.ndarray | None = None
-        self._context = self._graph = None
+        self._landing: Any = None
+        self._context: Any = None
+        self._graph: Any = None
         try:
             self._open(opened, profile, shape, feeds, graph)
         except BaseException:
