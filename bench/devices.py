@@ -14,6 +14,7 @@ from bench import context, nvml
 from bench.nvml import State
 from compress import log
 from compress.errors import MissingPiece, UserError
+from deploy.tensorrt import gpu
 
 if TYPE_CHECKING:
     from bench.lanes import LaneSpec
@@ -205,11 +206,18 @@ class Watch:
         self._before = watched.gpu.state() if watched else None
 
     def identity(self) -> dict[str, str]:
-        """What a report's environment says of the GPU; nothing on a CPU, or where no driver answers."""
-        if self._watched is None:
+        """What a report's environment says of the GPU; nothing on a CPU.
+
+        Where NVML cannot be asked, the driver is: two GPUs must not pass for one machine.
+        """
+        facts: nvml.Facts | gpu.Gpu | None
+        if self._watched is not None:
+            facts = self._watched.gpu.facts()
+        else:
+            facts = gpu.describe(gpu.index_of(self._device)) if self._device.startswith("cuda") else None
+        if facts is None:
             return {}
-        facts = self._watched.gpu.facts()
-        return {"gpu": facts.name, "gpu driver": facts.driver}
+        return {"gpu": facts.name, "gpu driver": facts.driver or "unknown", "cuda": facts.cuda}
 
     def record(self) -> dict[str, Any] | None:
         """What the report keeps; None on a CPU."""
@@ -217,14 +225,14 @@ class Watch:
             return {"device": self._device, "unknown": self._unknown}
         if self._watched is None or self._before is None:
             return None
-        gpu = self._watched.gpu
+        asked = self._watched.gpu
         return {
             "device": self._device,
-            "facts": gpu.facts().as_json(),
+            "facts": asked.facts().as_json(),
             "before": self._before.as_json(),
-            "after": gpu.state().as_json(),
+            "after": asked.state().as_json(),
             "context_bytes": self._watched.context_bytes,
-            "energy_counter": gpu.energy_mj() is not None,
+            "energy_counter": asked.energy_mj() is not None,
             "shared_with": self._who,
         }
 

@@ -14,14 +14,15 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import context, devices, nvml
+from bench import baselines, context, devices, nvml
 from bench.devices import Watched
 from bench.lanes import LaneSpec
-from bench.nvml import Gpu, Process, State
+from bench.nvml import Process, State
 from bench.session import CandidateSpec, measure
 from compress import environment
 from compress.errors import MissingPiece, UserError
 from compress.recipe import BenchConfig
+from deploy.tensorrt.gpu import Gpu
 
 GIB = 2**30
 QUIET = State(
@@ -39,7 +40,7 @@ QUIET = State(
 
 def test_what_the_driver_says_is_read_with_its_units() -> None:
     """Megahertz, degrees, watts, bytes, shares; the CUDA version from its number."""
-    gpu = Gpu("GPU-1", fake_nvml.Library())
+    gpu = nvml.Gpu("GPU-1", fake_nvml.Library())
     assert gpu.facts() == nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * GIB)
     assert gpu.state() == dataclasses.replace(
         QUIET, used_bytes=5 * GIB, free_bytes=11 * GIB, processes=(Process(4321, 3 * GIB),)
@@ -58,7 +59,7 @@ def test_what_a_gpu_does_not_tell_is_none() -> None:
         "nvmlDeviceGetClockInfo",
         "nvmlDeviceGetUtilizationRates",
     )
-    gpu = Gpu("GPU-1", fake_nvml.Library(lacks=lacks))
+    gpu = nvml.Gpu("GPU-1", fake_nvml.Library(lacks=lacks))
     state = gpu.state()
     assert (state.power_w, state.sm_clock_mhz, state.utilization, state.processes) == (None, None, None, ())
     assert gpu.energy_mj() is None
@@ -69,23 +70,23 @@ def test_reasons_for_lower_clocks_are_named() -> None:
     """Being idle and chosen clocks are no slowdown; power and heat are. Older drivers have another name."""
     library = fake_nvml.Library()
     library.reasons = 0x1 | 0x2 | 0x4 | 0x40
-    assert Gpu("GPU-1", library).state().slowdowns == ("power cap", "hardware thermal slowdown")
+    assert nvml.Gpu("GPU-1", library).state().slowdowns == ("power cap", "hardware thermal slowdown")
     old = fake_nvml.Library(lacks=("nvmlDeviceGetCurrentClocksEventReasons",))
     old.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x8  # type: ignore[attr-defined]
-    assert Gpu("GPU-1", old).state().slowdowns == ("hardware slowdown",)
+    assert nvml.Gpu("GPU-1", old).state().slowdowns == ("hardware slowdown",)
 
 
 def test_without_its_library_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """nvidia-ml-py belongs to the extra of GPUs."""
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     with pytest.raises(MissingPiece, match=r"'pynvml' is needed here .* pip install 'paredown\[gpu\]'"):
-        Gpu("GPU-1")
+        nvml.Gpu("GPU-1")
 
 
 def test_a_driver_that_does_not_answer_is_a_missing_piece() -> None:
     """The run goes on without it, and the reason is recorded."""
     with pytest.raises(MissingPiece, match=r"does not answer NVML here \(nvmlInit\)"):
-        Gpu("GPU-1", fake_nvml.Library(lacks=("nvmlInit",)))
+        nvml.Gpu("GPU-1", fake_nvml.Library(lacks=("nvmlInit",)))
 
 
 @pytest.mark.parametrize(
@@ -217,6 +218,33 @@ def test_without_nvml_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert record == {"device": "cuda", "unknown": "'pynvml' is needed here"}
     assert devices.lines(record) == [("gpu", "not recorded: 'pynvml' is needed here")]
     assert devices.find("cuda") is None
+
+
+def test_a_gpu_is_known_by_its_driver_where_nvml_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of two GPUs share no baseline then either; the one that is measured is asked for."""
+
+    def at(device: str) -> Watched | None:
+        raise MissingPiece("'pynvml' is needed here")
+
+    def describe(index: int) -> Gpu | None:
+        return Gpu(
+            name=f"Card {index}", compute_capability="9.0", memory_bytes=GIB, driver="590.44", cuda="13.2"
+        )
+
+    monkeypatch.setattr(devices, "at", at)
+    monkeypatch.setattr(devices.gpu, "describe", describe)
+    first, second = (devices.watch([], {}, name, shared=False).identity() for name in ("cuda", "cuda:1"))
+    assert first == {"gpu": "Card 0", "gpu driver": "590.44", "cuda": "13.2"}
+    assert baselines.fingerprint(first) != baselines.fingerprint(second)
+    monkeypatch.setattr(devices.gpu, "describe", lambda index: None)
+    assert devices.watch([], {}, "cuda", shared=False).identity() == {}
+
+
+def test_nvml_and_the_driver_tell_the_same_of_a_gpu(machine: fake_nvml.Library) -> None:
+    """Name, driver and CUDA; nothing on a CPU."""
+    found = devices.watch([], {}, "cuda", shared=True).identity()
+    assert found == {"gpu": "Fake H200", "gpu driver": "590.44", "cuda": "13.2"}
+    assert devices.watch([], {}, "cpu", shared=False).identity() == {}
 
 
 def test_a_whole_run_carries_the_gpu(
