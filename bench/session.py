@@ -217,7 +217,6 @@ def measure(
     specs = _specs(candidates, bench, device)
     baseline = bench.baseline or specs[0].name
     judge.check_candidates(prepared, [spec.name for spec in specs])
-    judge.ready(prepared)
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
@@ -235,6 +234,8 @@ def measure(
     probes = _probes(bench)
     weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
     watch = devices.watch(specs, weights, device, shared=bench.shared)
+    machine = {**environment.describe(), **watch.identity()}
+    judge.ready(prepared, machine)
     with open_lanes(specs) as lanes:
         by_name = {lane.name: lane for lane in lanes}
         share = feeds.truncated_share(by_name[baseline], subject)
@@ -252,7 +253,7 @@ def measure(
                 measurements=tuple(measurements),
                 data=facts,
                 facts={spec.name: spec.artifact.manifest.facts for spec in specs},
-                environment={**environment.describe(), **watch.identity()},
+                environment=machine,
                 device=watch.record(),
                 conditions={name: state for name, state in states.items() if state},
                 config=bench.model_dump(mode="json"),

@@ -44,8 +44,8 @@ class IntervalGateConfig(GateConfig):
 class Gate(Protocol):
     """The names that a gate module defines.
 
-    It may also define ``ready(config)``, which refuses before anything is measured; a ``Config`` may have a
-    property ``probe`` where its options choose the probe.
+    It may also define ``ready(config, environment)``, which refuses before anything is measured; a ``Config``
+    may have a property ``probe`` where its options choose the probe.
 
     Attributes:
         Config: its limit (with its unit) and what it looks at.

@@ -6,6 +6,7 @@ are refused, not compared. Judged by the interval, with "unchanged" as what a re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import model_validator
@@ -15,7 +16,6 @@ from bench.gates import IntervalGateConfig, decide, missing
 from bench.gates.latency import At
 from bench.limits import Limit, Worse
 from bench.record import Interval, Report, Verdict
-from compress import environment
 from compress.errors import RecipeError
 
 PROBE = None
@@ -73,13 +73,17 @@ class Config(IntervalGateConfig):
         return next((probe for start, probe in _PROBES.items() if self.metric.startswith(start)), "accuracy")
 
 
-def ready(config: Config) -> None:
+def ready(config: Config, environment: Mapping[str, str]) -> None:
     """Refuse, before anything is measured, where there is no baseline for this machine.
+
+    Args:
+        config: names the baseline.
+        environment: of the machine, its GPU included, as the report will have it.
 
     Raises:
         UserError: there is none, or it was edited.
     """
-    baselines.load(config.baseline, environment.describe(), config.name)
+    baselines.load(config.baseline, environment, config.name)
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:

@@ -14,14 +14,14 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import baselines, context, devices, nvml
+from bench import baselines, context, devices, nvml, session
 from bench.devices import Watched
 from bench.lanes import LaneSpec
 from bench.nvml import Process, State
 from bench.session import CandidateSpec, measure
 from compress import environment
 from compress.errors import MissingPiece, UserError
-from compress.recipe import BenchConfig
+from compress.recipe import BenchConfig, Named
 from deploy.tensorrt.gpu import Gpu
 
 GIB = 2**30
@@ -315,6 +315,25 @@ def test_a_whole_run_carries_the_gpu(
     page = html.page(found)
     assert "Memory on the GPU" in page
     assert "end to end p50" in page
+
+
+def test_a_baseline_of_this_gpu_is_found_before_anything_is_measured(
+    machine: fake_nvml.Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The regression gate looks for it under the GPU too, as the report is filed."""
+    monkeypatch.setattr(environment, "resolve_device", lambda device: device)
+    machine_there = {**environment.describe(), **devices.watch([], {}, "cuda", shared=True).identity()}
+    baselines.save(tiny_bench.report(environment=machine_there), str(tmp_path / "kept"))
+    artifact = tiny_bench.fake_artifact(tmp_path / "engine")
+    spec = CandidateSpec("engine", artifact.path, tiny_bench.FAKE, {"graphs": [False]})
+    gate = Named(name="regression", options={"baseline": str(tmp_path / "kept"), "worse_by_at_most": "5%"})
+
+    def opens(specs: Any) -> None:
+        raise ZeroDivisionError("it came as far as opening candidates")
+
+    monkeypatch.setattr(session, "open_lanes", opens)
+    with pytest.raises(ZeroDivisionError, match="as far as opening"):
+        measure([spec], tiny.sentences(16, 3), BenchConfig(device="cuda"), gates=[gate])
 
 
 def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:
