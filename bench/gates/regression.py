@@ -26,6 +26,9 @@ _PROBES = {
     "size_": "size",
     "weights_": "size",
     "memory_": "memory",
+    "gpu_": "device-time",
+    "enqueue_": "device-time",
+    "e2e_": "device-time",
     "device_memory_": "memory",
     "load_": "load-time",
     "import_": "load-time",
@@ -34,7 +37,7 @@ _PROBES = {
     "macs": "macs",
     "parameters": "macs",
 }
-_GRID = ("latency_", "throughput_")
+_GRID = ("latency_", "throughput_", "gpu_", "enqueue_", "e2e_")
 # Better than the stored figure by this much is no improvement but another model, or another measurement.
 _LEAP_RATIO, _LEAP_POINTS = 0.5, -5.0
 
@@ -117,6 +120,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         said=said,
         judge=config.judge,
         unchanged=found.unchanged,
+        spoiled=found.spoiled,
         advice="measure both with more rounds or rows on a machine at rest",
         anomaly=anomaly,
     )

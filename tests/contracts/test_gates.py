@@ -432,6 +432,18 @@ def test_a_baseline_that_changed_half_way_is_anomalous() -> None:
     assert check("latency", {"p50_at_most": "5ms"}, report).status == "pass"
 
 
+def test_a_run_that_the_clocks_spoiled_is_dropped() -> None:
+    """It neither passes nor fails, and the reason says why; what only varied is judged."""
+    notes = ("spoiled: the SM clock moved from 1980 to 1500 MHz",)
+    report = altered("latency_p50_ms", notes=notes)
+    for limit in ("1x", "0.1x", "5ms", "1ms"):
+        verdict = check("latency", {"p50_at_most": limit}, report)
+        assert verdict.status == "inconclusive", limit
+        assert "the run was spoiled and does not count: the SM clock moved from 1980" in verdict.reason
+    varied = altered("latency_p50_ms", notes=("unstable: the GPU's time varies by 3.0 %",))
+    assert check("latency", {"p50_at_most": "1x"}, varied).status == "pass"
+
+
 def test_a_narrow_pass_on_a_disturbed_machine_is_not_believed() -> None:
     """Others took 30 % of the time: 0.32x stays open, 1x, which twice the interval holds too, passes."""
     report = altered("latency_p50_ms", disturbed=0.3)
