@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import choice, conditions, devices, extension, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
+from bench.portable import portable
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
 from bench.record import Candidate, Measurement, Report
@@ -233,6 +234,7 @@ def measure(
         seed=seed,
         selection=_selection(data, task, seed, head),
     )
+    here = Path.cwd()
     before = conditions.read()
     absent: dict[str, str] = {}
     probes = _probes(bench)
@@ -251,13 +253,13 @@ def measure(
                 candidates=described,
                 baseline=baseline,
                 measurements=tuple(measurements),
-                data=facts,
-                facts={spec.name: spec.artifact.manifest.facts for spec in specs},
+                data=portable(facts, here),
+                facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,
                 device=watch.record(),
                 conditions={name: state for name, state in states.items() if state},
                 config=bench.model_dump(mode="json"),
-                recipe=recipe,
+                recipe=portable(recipe, here),
                 seed=seed,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
