@@ -1,4 +1,4 @@
-"""Paths in a report, relative to the folder that the command ran in: reports are passed on, machines are not."""
+"""Paths in a report, relative to the folder that the command ran in: the report is passed on."""
 
 from __future__ import annotations
 
