@@ -1,7 +1,7 @@
 """Stored reports to compare with later, kept apart by machine: in a folder, or on a git branch.
 
 A figure of another machine is no baseline. So each report is filed under the fingerprint of the machine
-that measured it (processor, number of CPUs, GPU and driver, versions of the runtimes), and a lookup on
+that measured it (processor, number of CPUs, GPU, driver and CUDA, versions of the runtimes), and a lookup on
 another machine finds nothing and says so. A branch is written without touching the working tree or the
 index, and nothing is pushed: that is the user's.
 """
@@ -26,9 +26,7 @@ from compress.errors import UserError
 GIT = "git:"
 MAIN = "main"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
-_MACHINE = re.compile(
-    r"cpu|cpus|(gpu|cuda|driver|nvidia).*|torch|onnxruntime(-gpu)?|tensorrt(_rtx)?|openvino"
-)
+_MACHINE = re.compile(r"cpu|cpus|(gpu|cuda|driver|nvidia).*|torch|onnxruntime(-gpu)?|tensorrt.*|openvino")
 
 
 def machine(environment: Mapping[str, str]) -> dict[str, str]:

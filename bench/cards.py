@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench import summary
+from bench import devices, summary
 from bench.record import Interval, Report
 
 
@@ -80,4 +80,6 @@ def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], n
         said = f"clearly {words[0]}"
     else:
         said = f"clearly {words[1]}" if interval.low > same else words[2]
+    if devices.spoiled(notes):
+        return f"{said}, but a spoiled run"
     return f"{said}, but an unstable run" if any(note.startswith("unstable") for note in notes) else said

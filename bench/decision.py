@@ -43,6 +43,7 @@ def settle(
     unchanged: float | None = None,
     judge: Judge = "interval",
     trusted: bool = True,
+    spoiled: bool = False,
 ) -> Status:
     """Pass, fail or inconclusive.
 
@@ -54,7 +55,10 @@ def settle(
         unchanged: the figure of "no change", where the limit is a tolerance around it.
         judge: by the interval or by the point.
         trusted: whether the measurement was undisturbed enough to carry a pass.
+        spoiled: whether the measurement counts for nothing, so that it carries a fail no more than a pass.
     """
+    if spoiled:
+        return "inconclusive"
     if not at_most:
         turned = None if interval is None else Interval(low=-interval.high, high=-interval.low)
         other = None if unchanged is None else -unchanged

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench import summary
+from bench import devices, summary
 from bench.record import Measurement, Report
 
 _PARTS = ("file", "weights", "activations", "reserved", "process", "context")
@@ -45,7 +45,9 @@ def times(report: Report) -> Table:
         point = {name: value for name, value in one.conditions.items() if name != "graph"}
         energy = report.find(one.candidate, "device_energy_per_row_mj", **point)
         raised = [
-            note.split(":", 1)[0] for note in one.notes if note.startswith(("host_bound:", "unstable:"))
+            note.split(":", 1)[0]
+            for note in one.notes
+            if note.startswith(("host_bound:", "unstable:", devices.SPOILED))
         ]
         rows.append(
             [

@@ -14,6 +14,7 @@ from bench import context, nvml
 from bench.nvml import State
 from compress import log
 from compress.errors import MissingPiece, UserError
+from deploy.tensorrt import gpu
 
 if TYPE_CHECKING:
     from bench.lanes import LaneSpec
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 BUSY = 0.05
 # gpu.md, section 5: a run whose clock moved more than this is not one run.
 CLOCK_TOLERANCE = 0.03
+# How the note of a run begins that counts for nothing (gpu.md, 5.6: drop it).
+SPOILED = "spoiled:"
 _HALF = ("fp16", "bf16")
 
 
@@ -79,15 +82,20 @@ def refuse_memory(asked: Mapping[str, int], free: int, total: int) -> str | None
 
 
 def disturbances(before: State, after: State) -> list[str]:
-    """What makes figures between two moments doubtful: lowered clocks, or clocks that moved."""
+    """What spoils figures between two moments: lowered clocks, or clocks that moved."""
     found = []
     reasons = sorted({*before.slowdowns, *after.slowdowns})
     if reasons:
-        found.append(f"unstable: the GPU lowered its clocks ({', '.join(reasons)})")
+        found.append(f"{SPOILED} the GPU lowered its clocks ({', '.join(reasons)})")
     was, now = before.sm_clock_mhz, after.sm_clock_mhz
     if was and now and abs(now - was) > CLOCK_TOLERANCE * was:
-        found.append(f"unstable: the SM clock moved from {was} to {now} MHz")
+        found.append(f"{SPOILED} the SM clock moved from {was} to {now} MHz")
     return found
+
+
+def spoiled(notes: Sequence[str]) -> str | None:
+    """Why a figure with these notes counts for nothing, in words; None where it counts."""
+    return next((note.removeprefix(SPOILED).strip() for note in notes if note.startswith(SPOILED)), None)
 
 
 def weights_needed(file_bytes: int, options: Mapping[str, Any]) -> int:
@@ -198,11 +206,18 @@ class Watch:
         self._before = watched.gpu.state() if watched else None
 
     def identity(self) -> dict[str, str]:
-        """What a report's environment says of the GPU; nothing on a CPU, or where no driver answers."""
-        if self._watched is None:
+        """What a report's environment says of the GPU; nothing on a CPU.
+
+        Where NVML cannot be asked, the driver is: two GPUs must not pass for one machine.
+        """
+        facts: nvml.Facts | gpu.Gpu | None
+        if self._watched is not None:
+            facts = self._watched.gpu.facts()
+        else:
+            facts = gpu.describe(gpu.index_of(self._device)) if self._device.startswith("cuda") else None
+        if facts is None:
             return {}
-        facts = self._watched.gpu.facts()
-        return {"gpu": facts.name, "gpu driver": facts.driver}
+        return {"gpu": facts.name, "gpu driver": facts.driver or "unknown", "cuda": facts.cuda}
 
     def record(self) -> dict[str, Any] | None:
         """What the report keeps; None on a CPU."""
@@ -210,14 +225,14 @@ class Watch:
             return {"device": self._device, "unknown": self._unknown}
         if self._watched is None or self._before is None:
             return None
-        gpu = self._watched.gpu
+        asked = self._watched.gpu
         return {
             "device": self._device,
-            "facts": gpu.facts().as_json(),
+            "facts": asked.facts().as_json(),
             "before": self._before.as_json(),
-            "after": gpu.state().as_json(),
+            "after": asked.state().as_json(),
             "context_bytes": self._watched.context_bytes,
-            "energy_counter": gpu.energy_mj() is not None,
+            "energy_counter": asked.energy_mj() is not None,
             "shared_with": self._who,
         }
 

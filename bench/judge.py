@@ -5,7 +5,7 @@ A recipe's ``gates:`` and a ``budget.yaml`` are the same list of ``name: {option
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -84,15 +84,19 @@ def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
             )
 
 
-def ready(gates: Iterable[Prepared]) -> None:
+def ready(gates: Iterable[Prepared], environment: Mapping[str, str]) -> None:
     """Let gates that need more than the report refuse before anything is measured.
+
+    Args:
+        gates: that will judge.
+        environment: that the report will record.
 
     Raises:
         UserError: what such a gate needs is not there.
     """
     for gate in gates:
         if hasattr(gate.module, "ready"):
-            gate.module.ready(gate.config)
+            gate.module.ready(gate.config, environment)
 
 
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:

@@ -14,7 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from bench import paired
+from bench import devices, paired
 from bench.baselines import differences
 from bench.record import Candidate, Interval, Measurement, Report
 from compress.errors import UserError
@@ -37,6 +37,7 @@ class Change:
         points: whether ``worse`` is in percentage points.
         how: what was compared, in words.
         moved: why the comparison cannot be believed, where it cannot.
+        spoiled: why one of the two runs counts for nothing, where it does not.
     """
 
     old: float
@@ -48,6 +49,7 @@ class Change:
     points: bool
     how: str
     moved: str | None = None
+    spoiled: str | None = None
 
 
 def _named(report: Report, name: str) -> Candidate | None:
@@ -201,4 +203,5 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         return _points(now, then, shared=shared)
     found = _ratio(now, then, shared=shared)
     moved = _moved(new, old, now) if shared else None
-    return Change(**{**vars(found), "moved": moved})
+    spoiled = devices.spoiled((*now.notes, *then.notes))
+    return Change(**{**vars(found), "moved": moved, "spoiled": spoiled})

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import choice, conditions, devices, extension, feeds, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
+from bench.portable import portable
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
 from bench.record import Candidate, Measurement, Report
@@ -217,7 +218,10 @@ def measure(
     specs = _specs(candidates, bench, device)
     baseline = bench.baseline or specs[0].name
     judge.check_candidates(prepared, [spec.name for spec in specs])
-    judge.ready(prepared)
+    weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
+    watch = devices.watch(specs, weights, device, shared=bench.shared)
+    machine = {**environment.describe(), **watch.identity()}
+    judge.ready(prepared, machine)
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
@@ -230,11 +234,10 @@ def measure(
         seed=seed,
         selection=_selection(data, task, seed, head),
     )
+    here = Path.cwd()
     before = conditions.read()
     absent: dict[str, str] = {}
     probes = _probes(bench)
-    weights = {spec.name: weights_bytes(spec.artifact) for spec in specs}
-    watch = devices.watch(specs, weights, device, shared=bench.shared)
     with open_lanes(specs) as lanes:
         by_name = {lane.name: lane for lane in lanes}
         share = feeds.truncated_share(by_name[baseline], subject)
@@ -250,13 +253,13 @@ def measure(
                 candidates=described,
                 baseline=baseline,
                 measurements=tuple(measurements),
-                data=facts,
-                facts={spec.name: spec.artifact.manifest.facts for spec in specs},
-                environment={**environment.describe(), **watch.identity()},
+                data=portable(facts, here),
+                facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
+                environment=machine,
                 device=watch.record(),
                 conditions={name: state for name, state in states.items() if state},
                 config=bench.model_dump(mode="json"),
-                recipe=recipe,
+                recipe=portable(recipe, here),
                 seed=seed,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench import stats
+from bench import devices, stats
 from bench.record import Candidate, Interval, Measurement, Report
 
 _INT8 = ("int8",)
@@ -32,6 +32,7 @@ class Worth:
         ratio: time of INT8 over that of half precision.
         interval: of the ratio.
         accuracy: metric of INT8 less that of half precision on the same rows, where both were measured.
+        spoiled: why one of the two runs counts for nothing, where it does not.
     """
 
     int8: str
@@ -42,11 +43,12 @@ class Worth:
     ratio: float
     interval: Interval | None
     accuracy: float | None
+    spoiled: str | None = None
 
     @property
     def answer(self) -> str:
-        """``yes`` where the whole interval is below 1, ``no`` where it is above, ``not shown`` between."""
-        if self.interval is None:
+        """``yes`` where the whole interval is below 1, ``no`` above; else, or spoiled, ``not shown``."""
+        if self.interval is None or self.spoiled is not None:
             return "not shown"
         if self.interval.high < 1:
             return "yes"
@@ -66,6 +68,8 @@ class Worth:
             "no": "no, it is slower",
             "not shown": "no difference is shown",
         }[self.answer]
+        if self.spoiled is not None:
+            words = f"not shown, the run was spoiled ({self.spoiled})"
         time = "GPU time" if self.metric.startswith("gpu") else "latency"
         cost = "" if self.accuracy is None else f"; the score changes by {100 * self.accuracy:+.2f} pt"
         return (
@@ -80,15 +84,12 @@ def answers(report: Report) -> list[Worth]:
     Returns:
         Nothing where the report has no such pair or kept no samples.
     """
-    runs = int(report.config.get("runs", 0))
-    if runs < 1:
-        return []
     found = []
     for int8 in _of(report, _INT8):
         for half in _of(report, _HALF):
             if int8.runtime != half.runtime or int8.device != half.device:
                 continue
-            found += _pair(report, int8, half, runs)
+            found += _pair(report, int8, half)
     return found
 
 
@@ -96,7 +97,7 @@ def _of(report: Report, precisions: tuple[str, ...]) -> list[Candidate]:
     return [one for one in report.candidates if one.provenance.get("precision") in precisions]
 
 
-def _pair(report: Report, int8: Candidate, half: Candidate, runs: int) -> list[Worth]:
+def _pair(report: Report, int8: Candidate, half: Candidate) -> list[Worth]:
     found = []
     for metric in _TIMES:
         mine = {
@@ -114,7 +115,7 @@ def _pair(report: Report, int8: Candidate, half: Candidate, runs: int) -> list[W
         for key in both:
             if "yes" in graphs and dict(key).get("graph") == "no":
                 continue
-            a, b = _rounds(mine[key], runs), _rounds(theirs[key], runs)
+            a, b = _rounds(mine[key]), _rounds(theirs[key])
             if a is None or b is None or a.shape != b.shape:
                 continue
             draws = stats.resample_rounds(len(a), np.random.default_rng([report.seed, 11]))
@@ -129,6 +130,7 @@ def _pair(report: Report, int8: Candidate, half: Candidate, runs: int) -> list[W
                     ratio=ratio,
                     interval=interval,
                     accuracy=_accuracy(report, int8.name, half.name),
+                    spoiled=devices.spoiled((*mine[key].notes, *theirs[key].notes)),
                 )
             )
         if found:
@@ -140,11 +142,11 @@ def _key(one: Measurement) -> tuple[tuple[str, int | str], ...]:
     return tuple(sorted(one.conditions.items()))
 
 
-def _rounds(one: Measurement, runs: int) -> np.ndarray | None:
-    """Samples as [rounds, runs]; None where they are not whole rounds, or fewer than two."""
-    if len(one.samples) < 2 * runs or len(one.samples) % runs:
+def _rounds(one: Measurement) -> np.ndarray | None:
+    """Samples as [rounds, runs]; None where they did not come in whole rounds, or in fewer than two."""
+    if not one.samples or one.rounds is None or one.rounds < 2 or len(one.samples) % one.rounds:
         return None
-    return np.array(one.samples).reshape(-1, runs)
+    return np.array(one.samples).reshape(one.rounds, -1)
 
 
 def _accuracy(report: Report, int8: str, half: str) -> float | None:

@@ -245,6 +245,8 @@ _RECORDED = (
     "torch-pruning",
     "safetensors",
 )
+# Recorded where they are installed, and only there: a machine without them stays the machine that it was.
+_RECORDED_IF_THERE = ("tensorrt", "tensorrt-cu12", "tensorrt-cu13", "tensorrt-rtx")
 
 
 def describe() -> dict[str, str]:
@@ -255,8 +257,9 @@ def describe() -> dict[str, str]:
         "cpu": cpu_model(),
         "cpus": str(cpu_count()),
         **versions(_RECORDED),
+        **{name: found for name in _RECORDED_IF_THERE if (found := version(name)) is not None},
     }
-    found = commit()
-    if found:
-        facts["commit"] = found
+    checkout = commit()
+    if checkout:
+        facts["commit"] = checkout
     return facts

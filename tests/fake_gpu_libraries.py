@@ -10,6 +10,7 @@ from __future__ import annotations
 import ctypes
 import enum
 import types
+import weakref
 from typing import Any
 
 import numpy as np
@@ -47,16 +48,24 @@ class Cuda:
 
 
 class Context:
-    def __init__(self, log: list[Any], shapes: dict[str, Any]) -> None:
-        self.log, self.shapes = log, shapes
+    """Refuses a profile that another living context has, unless the engine shares them, as 8.6 does."""
+
+    def __init__(self, trt: Any, living: weakref.WeakSet[Context], shares: bool) -> None:
+        self.trt, self.log, self.shapes = trt, trt.log, {}  # type: ignore[var-annotated]
+        self.profile: int | None = None
+        self._living, self._shares = living, shares
+        living.add(self)
 
     def set_optimization_profile_async(self, profile: int, stream: int) -> bool:
+        if not self._shares and any(one.profile == profile for one in self._living if one is not self):
+            return False
+        self.profile = profile
         self.log.append(("profile", profile))
-        return True
+        return "set_optimization_profile_async" not in self.trt.refused
 
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         self.shapes[name] = shape
-        return True
+        return "set_input_shape" not in self.trt.refused
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         return self.shapes["input_ids"][0], 2
@@ -64,7 +73,7 @@ class Context:
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert isinstance(address, int)
         self.log.append(("address", name))
-        return True
+        return "set_tensor_address" not in self.trt.refused
 
     def execute_async_v3(self, stream: int) -> bool:
         self.log.append("execute")
@@ -75,8 +84,9 @@ class Engine:
     num_io_tensors = 4
     NAMES = ("input_ids", "attention_mask", "token_type_ids", "logits")
 
-    def __init__(self, trt: Any, log: list[Any]) -> None:
-        self._trt, self._log = trt, log
+    def __init__(self, trt: Any) -> None:
+        self._trt = trt
+        self._living: weakref.WeakSet[Context] = weakref.WeakSet()
         setattr(self, "device_memory_size_v2" if trt.typed else "device_memory_size", 4096)
 
     def get_tensor_name(self, index: int) -> str:
@@ -91,7 +101,9 @@ class Engine:
         return self._trt.DataType.INT64 if self._trt.typed else self._trt.DataType.INT32
 
     def create_execution_context(self) -> Context:
-        return Context(self._log, {})
+        return Context(
+            self._trt, self._living, self._trt.typed or ("preview", "PROFILE_SHARING_0806") in self._trt.log
+        )
 
     def create_engine_inspector(self) -> Any:
         layers = '{"Layers": [{"Name": "a"}, {"Name": "layer_0/_mha_v2"}, {"Name": "b"}]}'
@@ -99,10 +111,11 @@ class Engine:
 
 
 def make(typed: bool, parses: bool = True) -> Any:
-    """A module; ``log`` holds what was called."""
+    """A module; ``log`` holds what was called, ``refused`` names of methods that answer False."""
     log: list[Any] = []
     trt: Any = types.ModuleType("tensorrt")
     trt.__version__, trt.typed, trt.log = ("10.16.1" if typed else "8.6.0"), typed, log
+    trt.refused = set()
     kinds = ["EXPLICIT_BATCH", *(["STRONGLY_TYPED"] if typed else [])]
     trt.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", kinds, start=0)
     trt.TensorIOMode = enum.Enum("TensorIOMode", ["NONE", "INPUT", "OUTPUT"])
@@ -112,6 +125,7 @@ def make(typed: bool, parses: bool = True) -> Any:
     trt.LayerInformationFormat = enum.Enum("LayerInformationFormat", ["JSON"])
     if not typed:
         trt.BuilderFlag = enum.IntEnum("BuilderFlag", ["FP16", "INT8"])
+        trt.PreviewFeature = enum.Enum("PreviewFeature", ["PROFILE_SHARING_0806"])
         trt.TacticSource = enum.IntEnum("TacticSource", ["CUBLAS", "CUBLAS_LT", "CUDNN", "EDGE"], start=0)
 
     class Logger:
@@ -129,6 +143,9 @@ def make(typed: bool, parses: bool = True) -> Any:
         def add_optimization_profile(self, profile: Any) -> int:
             log.append(("add profile", tuple(profile.ranges["input_ids"])))
             return 0
+
+        def set_preview_feature(self, feature: Any, on: bool) -> None:
+            log.append(("preview", feature.name))
 
         if not typed:
 
@@ -181,7 +198,7 @@ def make(typed: bool, parses: bool = True) -> Any:
             return "In node 3 (Attention): not supported"
 
     trt.Logger, trt.Builder, trt.OnnxParser = Logger, Builder, OnnxParser
-    trt.Runtime = lambda logger: types.SimpleNamespace(deserialize_cuda_engine=lambda plan: Engine(trt, log))
+    trt.Runtime = lambda logger: types.SimpleNamespace(deserialize_cuda_engine=lambda plan: Engine(trt))
     return trt
 
 

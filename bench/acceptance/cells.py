@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Callable
+from contextlib import closing
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from bench.acceptance import agreement, artifacts, backends, kernels, machine, m
 from bench.acceptance.around import Around, Params, Result, Skip, shapes_of
 from bench.acceptance.measure import Bench
 from bench.acceptance.plan import Shape
+from compress.errors import UserError
 
 _ROWS_A_BATCH = 32
 # Rows of an evaluation set are padded to these: one session each, instead of one a length.
@@ -70,33 +72,37 @@ def shapes(params: Params, around: Around) -> Result:
     bench, wanted = around.bench(), shapes_of(params)
     _build(opened, [(shape, shape) for shape in wanted])
     vocabulary = around.plan.models[params["model"]].vocabulary
-    figures, memory, failures = [], {}, []
+    figures: list[Result] = []
+    memory: Result = {}
+    failures: list[Result] = []
     for shape in wanted:
         feeds = backends.feeds(shape, vocabulary)
         for graph in opened.graphs:
             try:
-                session = opened.session(shape, feeds, graph)
-                figures.append(measure.figure(opened, session, shape, graph, around.sampling(params), bench))
+                with closing(opened.session(shape, feeds, graph)) as session:
+                    figures.append(
+                        measure.figure(opened, session, shape, graph, around.sampling(params), bench)
+                    )
+                    memory[f"{shape}{' graph' if graph else ''}"] = opened.memory()
             except Exception as cause:
                 # Too little memory for one shape, or no graph where there is one without: the others count.
-                failures.append((shape, graph, cause))
-                continue
-            memory[f"{shape}{' graph' if graph else ''}"] = opened.memory()
-            del session
+                # Only the words are kept: the error's frames hold the session, and so the memory that the
+                # next shape needs.
+                failures.append(
+                    {
+                        "batch": shape.batch,
+                        "length": shape.length,
+                        "cuda_graph": graph,
+                        "reason": f"{type(cause).__name__}: {cause}",
+                    }
+                )
+            session = None
     if not figures:
-        raise failures[0][2]
+        raise UserError(f"no shape could be measured; the first one: {failures[0]['reason']}")
     return {
         "facts": opened.facts(),
         "figures": figures,
-        "failures": [
-            {
-                "batch": shape.batch,
-                "length": shape.length,
-                "cuda_graph": graph,
-                "reason": f"{type(cause).__name__}: {cause}",
-            }
-            for shape, graph, cause in failures
-        ],
+        "failures": failures,
         "padding_share": 0.0,
         "memory": {"by_shape": memory, "process": measure.process_memory(bench)},
     }
@@ -129,23 +135,22 @@ def accuracy(params: Params, around: Around) -> Result:
     logits = np.full(rows["reference"].shape, np.nan, np.float32)
     for length, indices in buckets.items():
         picked = agreement.batches(indices, _ROWS_A_BATCH)
-        session = opened.session(
-            Shape(_ROWS_A_BATCH, length), [_feed(rows, batch, length) for batch in picked], opened.graphs[-1]
-        )
-        for number, batch in enumerate(picked):
-            session.load(number)
-            session.enqueue()
-            session.fetch()
-            session.synchronize()
-            logits[batch] = session.outputs()
-        del session
+        fed = [_feed(rows, batch, length) for batch in picked]
+        with closing(opened.session(Shape(_ROWS_A_BATCH, length), fed, opened.graphs[-1])) as session:
+            for number, batch in enumerate(picked):
+                session.load(number)
+                session.enqueue()
+                session.fetch()
+                session.synchronize()
+                logits[batch] = session.outputs()
     bench = Bench(device, around.bench().watch if device == "cuda" else None)
     figures = []
     for shape in headline if device == around.device else []:
         feeds = backends.feeds(shape, around.manifest["rows"]["vocabulary"])
-        session = opened.session(shape, feeds, opened.graphs[-1])
-        figures.append(measure.figure(opened, session, shape, opened.graphs[-1], around.plan.short, bench))
-        del session
+        with closing(opened.session(shape, feeds, opened.graphs[-1])) as session:
+            figures.append(
+                measure.figure(opened, session, shape, opened.graphs[-1], around.plan.short, bench)
+            )
     return {
         "device": device,
         "facts": opened.facts(),
@@ -172,21 +177,21 @@ def kernel_counts(params: Params, around: Around) -> Result:
     if find_spec("torch") is None:
         raise Skip("torch is not installed: its profiler counts the kernels")
     opened = _open(around, params["model"], params["backend"], params["precision"], around.device)
+    _build(opened, [(shape, shape) for shape in shapes_of(params)])
     layers = around.plan.models[params["model"]].layers
     found = {}
     for shape in shapes_of(params):
         feeds = backends.feeds(shape, around.plan.models[params["model"]].vocabulary)
-        session = opened.session(shape, feeds, False)
-        timing.warm_up(session, around.plan.short)
-        elapsed = timing.summarize(timing.sample_device(session, opened.clock, around.plan.short).device)
-        one = kernels.profile(session, around.device)
+        with closing(opened.session(shape, feeds, False)) as session:
+            timing.warm_up(session, around.plan.short)
+            elapsed = timing.summarize(timing.sample_device(session, opened.clock, around.plan.short).device)
+            one = kernels.profile(session, around.device)
         found[str(shape)] = {
             **one,
             "kernels_a_layer": one["kernels"] / layers,
             opened.clock.name: elapsed,
             "gap_ms": max(0.0, elapsed["p50"] - one["busy_ms"]) if one["kernels"] else None,
         }
-        del session
         if params["backend"] == "ort":
             found[str(shape)]["onnxruntime"] = _ort_nodes(opened, shape, feeds)
     return {"facts": opened.facts(), "shapes": found}

@@ -78,7 +78,7 @@ class Driver:
         self.call("cuMemFree_v2", address)
 
     def pinned(self, shape: tuple[int, ...], dtype: np.dtype[Any]) -> np.ndarray:
-        """A host array in page-locked memory, which lives as long as the process."""
+        """A host array in page-locked memory, which lives until ``free_pinned``."""
         size = max(1, int(np.prod(shape)) * dtype.itemsize)
         made = c.c_void_p()
         self.call("cuMemHostAlloc", c.byref(made), c.c_size_t(size), c.c_uint(0))
@@ -86,6 +86,10 @@ class Driver:
             raise RuntimeError("cuMemHostAlloc returned no memory")
         raw = (c.c_byte * size).from_address(made.value)
         return np.ctypeslib.as_array(raw).view(dtype)[: int(np.prod(shape))].reshape(shape)
+
+    def free_pinned(self, array: np.ndarray) -> None:
+        """Give the page-locked memory of an array from ``pinned`` back; nothing may look at it any more."""
+        self.call("cuMemFreeHost", c.c_void_p(array.ctypes.data))
 
     def to_device(self, address: c.c_uint64, array: np.ndarray, stream: c.c_void_p) -> None:
         """Queue a copy from a (pinned) host array."""
@@ -111,8 +115,15 @@ class Driver:
                 self.call("cuStreamEndCapture", stream, c.byref(graph))
             raise
         self.call("cuStreamEndCapture", stream, c.byref(graph))
-        self.call("cuGraphInstantiateWithFlags", c.byref(made), graph, c.c_uint64(0))
+        try:
+            self.call("cuGraphInstantiateWithFlags", c.byref(made), graph, c.c_uint64(0))
+        finally:
+            self.call("cuGraphDestroy", graph)
         return made
+
+    def destroy(self, graph: c.c_void_p) -> None:
+        """Give an executable graph back."""
+        self.call("cuGraphExecDestroy", graph)
 
     def launch(self, graph: c.c_void_p, stream: c.c_void_p) -> None:
         """Queue an executable graph."""

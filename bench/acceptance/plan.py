@@ -175,7 +175,8 @@ class Plan:
                 60 if group == "tensorrt" else 25,
             )
         for model in whole:
-            for lane in (SDPA16, EAGER32, ORT16):
+            # Every lane of the hypotheses, so that a missed one can be explained, and their reference.
+            for lane in (SDPA16, EAGER32, ORT16, TRT16):
                 yield Cell(
                     f"kernels/{model}/{lane.name}",
                     "kernels",
@@ -186,7 +187,7 @@ class Plan:
                         "precision": lane.precision,
                         "shapes": _pairs(self.headline),
                     },
-                    25,
+                    60 if lane.group == "tensorrt" else 25,
                 )
         for model in whole:
             for kind in ("depth", "widths"):

@@ -5,6 +5,7 @@ With a CUDA graph and in FP16 on a GPU, so that what is left is the kernels' own
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import numpy as np
@@ -54,10 +55,11 @@ def _whole_times(params: Params, around: Around, sizes: Any, width: Any, note: P
         variants.narrow(opened.model, width)
     watch, found = around.bench(), []
     for shape in shapes_of(params):
-        session = opened.session(shape, backends.feeds(shape, sizes.vocabulary), opened.graphs[-1])
-        timing.warm_up(session, around.plan.short)
-        before = watch.snapshot()
-        taken = timing.sample_device(session, opened.clock, around.plan.short).device
+        feeds = backends.feeds(shape, sizes.vocabulary)
+        with closing(opened.session(shape, feeds, opened.graphs[-1])) as session:
+            timing.warm_up(session, around.plan.short)
+            before = watch.snapshot()
+            taken = timing.sample_device(session, opened.clock, around.plan.short).device
         figures = timing.summarize(taken)
         found.append(
             {
@@ -71,5 +73,4 @@ def _whole_times(params: Params, around: Around, sizes: Any, width: Any, note: P
                 "flags": figures["flags"] + nvml.flags(before, watch.snapshot()),
             }
         )
-        del session
     return found

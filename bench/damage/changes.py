@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from bench.decision import Judge
 from bench.gates import decide, missing
 from bench.limits import Limit
 from bench.record import Interval, Measurement, Report, Verdict
+
+MORE_ROWS = "more evaluation rows would tell"
+# From the best to the worst.
+_WORSE = ("pass", "anomalous", "inconclusive", "fail")
 
 
 def losses(found: Measurement) -> tuple[float, Interval | None]:
@@ -29,8 +34,9 @@ def judge(
     wanted: str,
     named: str | None = None,
     only: Mapping[str, str | None] | None = None,
+    how: Judge = "interval",
 ) -> Verdict:
-    """The verdict on the worst change of a metric.
+    """The worst verdict on the changes of a metric: no sure loss hides behind a larger one that is not.
 
     Args:
         report: that holds it.
@@ -41,6 +47,7 @@ def judge(
         wanted: what is looked for, in words.
         named: the condition that says where the change is, for the reason.
         only: conditions that a figure must have; None for any.
+        how: by the interval or by the point.
     """
     conditions = {key: value for key, value in (only or {}).items() if value is not None}
     there = [
@@ -54,7 +61,21 @@ def judge(
     if not there:
         at = f" ({', '.join(conditions.values())})" if conditions else ""
         return missing(report, gate, candidate, metric, limit.text, f"{wanted}{at}, as points,")
-    found = max(there, key=lambda one: losses(one)[0])
+    verdicts = [_settle(report, gate, candidate, metric, limit, one, named, how) for one in there]
+    return max(verdicts, key=lambda one: (_WORSE.index(one.status), one.value))
+
+
+def _settle(
+    report: Report,
+    gate: str,
+    candidate: str,
+    metric: str,
+    limit: Limit,
+    found: Measurement,
+    named: str | None,
+    how: Judge,
+) -> Verdict:
+    """The verdict on one change."""
     loss, interval = losses(found)
     where = f" ({found.conditions.get(named)})" if named else ""
     signed = loss if found.better == "lower" else -loss
@@ -62,4 +83,16 @@ def judge(
     if interval is not None:
         ends = (interval.low, interval.high) if found.better == "lower" else (-interval.high, -interval.low)
         said += f" ({100 * interval.level:.4g} % interval {ends[0]:+.2f} to {ends[1]:+.2f})"
-    return decide(gate, candidate, metric, loss, interval, limit, at_most=True, said=said)
+    return decide(
+        gate,
+        candidate,
+        metric,
+        loss,
+        interval,
+        limit,
+        at_most=True,
+        said=said,
+        judge=how,
+        unchanged=0.0,
+        advice=MORE_ROWS,
+    )

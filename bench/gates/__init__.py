@@ -44,8 +44,8 @@ class IntervalGateConfig(GateConfig):
 class Gate(Protocol):
     """The names that a gate module defines.
 
-    It may also define ``ready(config)``, which refuses before anything is measured; a ``Config`` may have a
-    property ``probe`` where its options choose the probe.
+    It may also define ``ready(config, environment)``, which refuses before anything is measured; a ``Config``
+    may have a property ``probe`` where its options choose the probe.
 
     Attributes:
         Config: its limit (with its unit) and what it looks at.
@@ -100,9 +100,10 @@ def decide(
     *,
     at_most: bool,
     said: str,
-    judge: Judge = "point",
+    judge: Judge = "interval",
     unchanged: float | None = None,
     distrust: str | None = None,
+    spoiled: str | None = None,
     advice: str = "",
     anomaly: str | None = None,
 ) -> Verdict:
@@ -120,6 +121,7 @@ def decide(
         judge: by the interval or by the point.
         unchanged: the figure of "no change", where the limit is a tolerance around it.
         distrust: why the measurement cannot carry a pass, where it cannot.
+        spoiled: why it counts for nothing, where it does not.
         advice: what would settle it, said where it is inconclusive.
         anomaly: why the figure cannot be believed, whatever the limit says.
     """
@@ -131,6 +133,7 @@ def decide(
         unchanged=unchanged,
         judge=judge,
         trusted=distrust is None,
+        spoiled=spoiled is not None,
     )
     side = "at most" if at_most else "at least"
     reason = f"{said}; allowed: {side} {limit.text}"
@@ -139,6 +142,8 @@ def decide(
     elif status == "inconclusive":
         held = decision.settle(value, interval, limit.value, at_most=at_most, unchanged=unchanged) == "pass"
         why = distrust if held and distrust else "the interval does not tell"
+        if spoiled is not None:
+            why = f"the run was spoiled and does not count: {spoiled}"
         reason = f"{reason}; {why}" + (f"; {advice}" if advice else "")
     return Verdict(
         gate=gate,

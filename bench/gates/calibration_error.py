@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.damage.changes import judge
-from bench.gates import GateConfig
+from bench.gates import IntervalGateConfig
 from bench.limits import Points
 from bench.record import Report, Verdict
 
 PROBE = "calibration-error"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -36,4 +36,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         metric,
         config.rise_at_most,
         wanted=f"the change in {metric}",
+        how=config.judge,
     )

@@ -6,14 +6,15 @@ from typing import Any
 
 from pydantic import model_validator
 
-from bench.gates import GateConfig, decide, missing
+from bench.damage.changes import MORE_ROWS
+from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Number
 from bench.record import Report, Verdict
 
 PROBE = "divergence"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options, one of the two.
 
     Attributes:
@@ -45,5 +46,14 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         said += f" ({100 * found.interval.level:.0f} % interval {found.interval.low:.3g} to "
         said += f"{found.interval.high:.3g})"
     return decide(
-        "divergence", candidate, metric, found.value, found.interval, limit, at_most=True, said=said
+        "divergence",
+        candidate,
+        metric,
+        found.value,
+        found.interval,
+        limit,
+        at_most=True,
+        judge=config.judge,
+        advice=MORE_ROWS,
+        said=said,
     )

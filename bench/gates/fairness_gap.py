@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.damage.changes import judge
-from bench.gates import GateConfig
+from bench.gates import IntervalGateConfig
 from bench.limits import Points
 from bench.record import Report, Verdict
 
 PROBE = "fairness"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -37,4 +37,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         wanted="the gap between groups",
         named="of",
         only={"of": config.of, "source": config.source},
+        how=config.judge,
     )

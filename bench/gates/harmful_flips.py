@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from bench.gates import GateConfig, decide, missing
+from bench.damage.changes import MORE_ROWS
+from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Share
 from bench.record import Report, Verdict
 
 PROBE = "flips"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -43,5 +44,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         found.interval,
         config.at_most,
         at_most=True,
+        judge=config.judge,
+        advice=MORE_ROWS,
         said=said,
     )

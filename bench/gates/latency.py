@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench import decision, stats
+from bench import decision, devices, stats
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Duration, Limit, Times
 from bench.record import Interval, Measurement, Report, Verdict
@@ -162,6 +162,7 @@ def _one(
         judge=config.judge,
         unchanged=unchanged,
         distrust=_distrust(found, interval, limit, at_most=not speedup),
+        spoiled=devices.spoiled(found.notes),
         advice="more rounds on a machine at rest would narrow it",
         anomaly=anomaly,
     )

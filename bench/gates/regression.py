@@ -6,6 +6,7 @@ are refused, not compared. Judged by the interval, with "unchanged" as what a re
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import model_validator
@@ -15,7 +16,6 @@ from bench.gates import IntervalGateConfig, decide, missing
 from bench.gates.latency import At
 from bench.limits import Limit, Worse
 from bench.record import Interval, Report, Verdict
-from compress import environment
 from compress.errors import RecipeError
 
 PROBE = None
@@ -26,6 +26,9 @@ _PROBES = {
     "size_": "size",
     "weights_": "size",
     "memory_": "memory",
+    "gpu_": "device-time",
+    "enqueue_": "device-time",
+    "e2e_": "device-time",
     "device_memory_": "memory",
     "load_": "load-time",
     "import_": "load-time",
@@ -34,7 +37,7 @@ _PROBES = {
     "macs": "macs",
     "parameters": "macs",
 }
-_GRID = ("latency_", "throughput_")
+_GRID = ("latency_", "throughput_", "gpu_", "enqueue_", "e2e_")
 # Better than the stored figure by this much is no improvement but another model, or another measurement.
 _LEAP_RATIO, _LEAP_POINTS = 0.5, -5.0
 
@@ -70,13 +73,17 @@ class Config(IntervalGateConfig):
         return next((probe for start, probe in _PROBES.items() if self.metric.startswith(start)), "accuracy")
 
 
-def ready(config: Config) -> None:
+def ready(config: Config, environment: Mapping[str, str]) -> None:
     """Refuse, before anything is measured, where there is no baseline for this machine.
+
+    Args:
+        config: of the gate.
+        environment: that the report will record.
 
     Raises:
         UserError: there is none, or it was edited.
     """
-    baselines.load(config.baseline, environment.describe(), config.name)
+    baselines.load(config.baseline, environment, config.name)
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
@@ -113,6 +120,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         said=said,
         judge=config.judge,
         unchanged=found.unchanged,
+        spoiled=found.spoiled,
         advice="measure both with more rounds or rows on a machine at rest",
         anomaly=anomaly,
     )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from bench.damage.changes import judge
-from bench.gates import GateConfig
+from bench.gates import IntervalGateConfig
 from bench.limits import Points
 from bench.record import Report, Verdict
 
 PROBE = "robustness"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -33,4 +33,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         wanted="the loss on changed texts",
         named="change",
         only={"change": config.change},
+        how=config.judge,
     )

@@ -6,14 +6,14 @@ The interval is wide enough to hold for all slices at once: the worst of many lo
 from __future__ import annotations
 
 from bench.damage.changes import judge
-from bench.gates import GateConfig
+from bench.gates import IntervalGateConfig
 from bench.limits import Points
 from bench.record import Report, Verdict
 
 PROBE = "slices"
 
 
-class Config(GateConfig):
+class Config(IntervalGateConfig):
     """Options.
 
     Attributes:
@@ -33,4 +33,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         config.drop_at_most,
         wanted="the change in the worst slice",
         named="slice",
+        how=config.judge,
     )

@@ -44,15 +44,25 @@ _WINDOW = 10
 class Config(BaseModel):
     """Options.
 
+    The defaults are at least 3 seconds and 500 runs: so many carry a p99 (``gpu.md``, 5.1, asks for 300).
+
     Attributes:
         warmup_ms: of GPU time before anything is counted.
         warmup_runs: and at least this many runs.
+        rounds: in which the candidates take turns, at least.
+        runs: of each candidate in a round.
+        min_seconds: of timed runs of each candidate; there are more rounds until they are reached.
+        max_rounds: that there may be for it; a note says where they were not enough.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     warmup_ms: float = Field(default=200.0, gt=0)
     warmup_runs: int = Field(default=20, ge=1)
+    rounds: int = Field(default=25, ge=2)
+    runs: int = Field(default=20, ge=1)
+    min_seconds: float = Field(default=3.0, ge=0)
+    max_rounds: int = Field(default=400, ge=2)
 
 
 @dataclass(frozen=True)
@@ -114,6 +124,7 @@ def figures(
         draws: resamples of rounds.
     """
     own, base = timed[name], timed.get(baseline)
+    spoiled = tuple(note for note in own.notes if note.startswith(devices.SPOILED))
     found = []
     for part in PARTS:
         samples = own.samples[part]
@@ -142,7 +153,8 @@ def figures(
                     ratio_interval=ratio_interval,
                     conditions=conditions,
                     samples=tuple(float(x) for x in samples.ravel()) if q == 50 else (),
-                    notes=(*own.notes, counted) if q == 50 else (),
+                    rounds=len(samples),
+                    notes=(*own.notes, counted) if q == 50 else spoiled,
                 )
             )
         for figure, take in (("mean", np.mean), ("min", np.min)):
@@ -157,6 +169,7 @@ def figures(
                     better=BETTER,
                     ratio=None if other is None else value / float(take(other)),
                     conditions=conditions,
+                    notes=spoiled,
                 )
             )
     return found
@@ -171,16 +184,27 @@ def warm_up(lane: Lane, key: str, count: int, config: Config, *, graph: bool) ->
         runs += _WINDOW
 
 
+def wants_more(rounds: int, seconds: float, config: Config) -> bool:
+    """Whether there is another round.
+
+    Args:
+        rounds: done.
+        seconds: of timed runs of the candidate that has the fewest.
+        config: least and most.
+    """
+    return rounds < config.rounds or (seconds < config.min_seconds and rounds < config.max_rounds)
+
+
 def time_point(
     lanes: Sequence[Lane], subject: Subject, point: Point, config: Config, *, graph: bool
 ) -> dict[str, Timed]:
     """Interleaved timings, in one way, of all candidates that have it."""
-    rounds, runs = subject.bench.rounds, subject.bench.runs
+    runs = config.runs
     key = f"device time {point}"
     counts: dict[str, int] = {}
     notes: dict[str, list[str]] = {}
     for lane in lanes:
-        made = feeds.at(lane, subject, point, rounds * runs)
+        made = feeds.at(lane, subject, point, config.rounds * runs)
         lane.keep(key, made.arrays)
         counts[lane.name] = len(made.arrays)
         said = made.note()
@@ -194,8 +218,10 @@ def time_point(
     }
     waits: dict[str, bool] = {}
     title = f"GPU time{' with graph' if graph else ''}: {point}"
-    with log.progress(title, rounds) as bar:
-        for number in range(rounds):
+    spent = dict.fromkeys(taken, 0.0)
+    number = 0
+    with log.progress(title, config.rounds) as bar:
+        while wants_more(number, min(spent.values()), config):
             for which in generator.permutation(len(lanes)):
                 lane = lanes[int(which)]
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
@@ -203,12 +229,17 @@ def time_point(
                 waits[lane.name] = turn.waits
                 for part in PARTS:
                     taken[lane.name][part].append(getattr(turn, part))
+                spent[lane.name] += float(turn.gpu.sum() + turn.e2e.sum()) / 1000
+            number += 1
             bar.advance()
     moved = devices.disturbances(before, watched.gpu.state()) if watched and before else []
     done = {}
     for lane in lanes:
         lane.drop(key)
         samples = {part: np.stack(rows) for part, rows in taken[lane.name].items()}
+        if spent[lane.name] < config.min_seconds:
+            short = f"{number} rounds (max_rounds) took {spent[lane.name]:.2f} s, less than min_seconds"
+            notes[lane.name].append(f"{short} {config.min_seconds:g}")
         said_all = (*notes[lane.name], *flags(samples, waits=waits[lane.name]), *moved)
         done[lane.name] = Timed(samples, said_all)
     return done
@@ -219,7 +250,6 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
 
     Candidates whose runtime cannot be timed by device events (on a CPU: all) have none.
     """
-    draws = stats.resample_rounds(subject.bench.rounds, np.random.default_rng([subject.seed, 9]))
     found = []
     for point in feeds.points(subject):
         for graph in (False, True):
@@ -227,6 +257,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             if not able:
                 continue
             timed = time_point(able, subject, point, config, graph=graph)
+            rounds = len(timed[able[0].name].samples["gpu"])
+            draws = stats.resample_rounds(rounds, np.random.default_rng([subject.seed, 9]))
             conditions: dict[str, int | str] = {**point.conditions, "graph": "yes" if graph else "no"}
             for lane in able:
                 found += figures(lane.name, timed, subject.baseline, conditions, draws)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats
+from bench import devices, feeds, stats
 from bench.feeds import Point
 from bench.lanes import Lane
 from bench.noise import Disturbance
@@ -25,6 +25,7 @@ from bench.probes import Subject
 from bench.record import Interval, Measurement
 from compress import log
 
+PROBE = "latency"
 UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
@@ -69,7 +70,9 @@ class Timed:
     notes: tuple[str, ...]
 
     def with_earlier(self, earlier: Timed) -> Timed:
-        """The rounds measured before, and then these."""
+        """The rounds measured before, and then these; those that were spoiled are dropped."""
+        if devices.spoiled(earlier.notes):
+            return self
         parts = (earlier.samples, self.samples)
         spent = [float(one.sum()) for one in parts]
         kept = [note for note in earlier.notes if note not in self.notes]
@@ -124,6 +127,8 @@ def time_point(
         said = (made.note(), warm_up(lane, key, len(made.arrays), config), lane.overhead(key).note())
         notes[lane.name] = [note for note in said if note]
         lane.disturbance = Disturbance()
+    watched = devices.find(lanes[0].spec.device)
+    before = watched.gpu.state() if watched else None
     generator = np.random.default_rng([subject.seed, 3, point.batch_size, done])
     taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     with log.progress(f"latency: {point}", rounds) as bar:
@@ -133,6 +138,7 @@ def time_point(
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
                 taken[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
             bar.advance()
+    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else []
     found = {}
     for lane in lanes:
         lane.drop(key)
@@ -140,7 +146,7 @@ def time_point(
         found[lane.name] = Timed(
             samples=np.stack(taken[lane.name]) / 1e6,
             disturbed=lane.disturbance.share(),
-            notes=(*notes[lane.name], *((noisy,) if noisy else ())),
+            notes=(*notes[lane.name], *((noisy,) if noisy else ()), *moved),
         )
     return found
 
@@ -180,7 +186,7 @@ def figures(
             ratio, ratio_interval = stats.ratio_of_percentiles(own.samples, other.samples, q, draws)
         found.append(
             Measurement(
-                probe="latency",
+                probe=PROBE,
                 candidate=name,
                 metric=_metric(q),
                 value=stats.percentile(own.samples, q),
@@ -232,4 +238,5 @@ def extend(
             lane.memo["latency", point] = timed[lane.name]
             fresh += figures(lane.name, timed, subject, point, config)
     replaced = [point.conditions for point in at]
-    return [one for one in found if one.conditions not in replaced] + fresh
+    kept = [one for one in found if one.probe != PROBE or one.conditions not in replaced]
+    return kept + fresh

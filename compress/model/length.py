@@ -6,18 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 from compress import data
 from compress.errors import ModelError
+from compress.model.positions import OFFSET_POSITIONS
 
 if TYPE_CHECKING:
     import numpy as np
     from transformers import PretrainedConfig
-
-# Position tables that begin after the padding index, so that they are longer than the longest text.
-OFFSET_POSITIONS = frozenset(
-    {
-        *("roberta", "xlm-roberta", "xlm-roberta-xl", "camembert", "roberta-prelayernorm", "longformer"),
-        *("mpnet", "data2vec-text", "xmod", "ibert", "esm"),
-    }
-)
 
 
 def positions(config: PretrainedConfig) -> int | None:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from compress.model.length import OFFSET_POSITIONS
+from compress.model.positions import OFFSET_POSITIONS
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact

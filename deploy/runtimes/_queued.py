@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from deploy.queue import Queue
 from deploy.runtimes import DeviceTimes
 from deploy.runtimes import Runner as Base
+
+if TYPE_CHECKING:
+    # PyTorch is behind it, which a session on the CPU must not pay for with 200 MiB.
+    from deploy.queue import Queue
 
 
 class Queued(Base):

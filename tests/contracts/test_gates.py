@@ -139,12 +139,18 @@ CASES: dict[str, list[Case]] = {
     # -5 pt, calibration error +1 pt (Brier +2), divergence 0.01 (p99 0.1), typos -2 pt, a challenge set
     # -2 pt, a gap between groups +1 pt.
     "harmful-flips": [
-        Case({"at_most": "1%"}, {"at_most": 0.02}, {"at_most": "0.9%"}, {"at_most": "1pt"}, "harmful_flips")
+        Case(
+            {"at_most": "1%", "judge": "point"},
+            {"at_most": 0.06},
+            {"at_most": "0.9%", "judge": "point"},
+            {"at_most": "1pt"},
+            "harmful_flips",
+        )
     ],
     "worst-slice": [
         Case(
-            {"drop_at_most": "5pt"},
-            {"drop_at_most": "6pt"},
+            {"drop_at_most": "5pt", "judge": "point"},
+            {"drop_at_most": "9.5pt"},
             {"drop_at_most": "4.9pt"},
             {"drop_at_most": "5%"},
             "worst_slice",
@@ -253,14 +259,40 @@ def test_a_gate_passes_up_to_its_limit(name: str, case: Case, where: str, status
         ("latency", {"p50_at_most": "0.24x"}),
         ("latency", {"speedup_at_least": "4x"}),
         ("agreement", {"at_least": "98%"}),
+        ("harmful-flips", {"at_most": "2%"}),
+        ("worst-slice", {"drop_at_most": "6pt"}),
     ],
 )
 def test_a_limit_inside_the_interval_is_inconclusive(name: str, options: dict[str, Any]) -> None:
     """Where the interval straddles the limit, neither side is claimed, and what would help is said."""
-    verdict = check(name, options, tiny_bench.report())
+    verdict = check(name, options, tiny_damage.report())
     assert verdict.status == "inconclusive"
     assert "the interval does not tell; " in verdict.reason
-    assert check(name, {**options, "judge": "point"}, tiny_bench.report()).status in {"pass", "fail"}
+    assert check(name, {**options, "judge": "point"}, tiny_damage.report()).status in {"pass", "fail"}
+
+
+def test_no_sure_loss_hides_behind_a_larger_one_that_is_not() -> None:
+    """Of two slices, one 8 points down give or take 10 and one surely 6 down, the sure one decides at 5."""
+    report = tiny_damage.report()
+    worst = report.find("after", "worst_slice")
+    assert worst is not None
+    changes = {"wide": (-0.08, -0.18, 0.02), "sure": (-0.06, -0.07, -0.05)}
+    slices = tuple(
+        worst.model_copy(
+            update={
+                "difference": value,
+                "difference_interval": Interval(low=low, high=high),
+                "conditions": {"slice": name, "rows": 50},
+            }
+        )
+        for name, (value, low, high) in changes.items()
+    )
+    others = tuple(one for one in report.measurements if one.metric != "worst_slice")
+    verdict = check(
+        "worst-slice", {"drop_at_most": "5pt"}, report.model_copy(update={"measurements": (*others, *slices)})
+    )
+    assert verdict.status == "fail"
+    assert "(sure)" in verdict.reason
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
@@ -398,6 +430,18 @@ def test_a_baseline_that_changed_half_way_is_anomalous() -> None:
     assert verdict.status == "anomalous"
     assert "the baseline itself changed by +100 % half way through" in verdict.reason
     assert check("latency", {"p50_at_most": "5ms"}, report).status == "pass"
+
+
+def test_a_run_that_the_clocks_spoiled_is_dropped() -> None:
+    """It neither passes nor fails, and the reason says why; what only varied is judged."""
+    notes = ("spoiled: the SM clock moved from 1980 to 1500 MHz",)
+    report = altered("latency_p50_ms", notes=notes)
+    for limit in ("1x", "0.1x", "5ms", "1ms"):
+        verdict = check("latency", {"p50_at_most": limit}, report)
+        assert verdict.status == "inconclusive", limit
+        assert "the run was spoiled and does not count: the SM clock moved from 1980" in verdict.reason
+    varied = altered("latency_p50_ms", notes=("unstable: the GPU's time varies by 3.0 %",))
+    assert check("latency", {"p50_at_most": "1x"}, varied).status == "pass"
 
 
 def test_a_narrow_pass_on_a_disturbed_machine_is_not_believed() -> None:

@@ -74,7 +74,7 @@ AGAINST = {
 OPTIONAL = {"closed_loop_p95_ms", "closed_loop_p99_ms"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "device-energy": {"windows": 2, "seconds": 0.01},
-    "device-time": {"warmup_ms": 0.1, "warmup_runs": 2},
+    "device-time": {"warmup_ms": 0.1, "warmup_runs": 2, "rounds": 3, "runs": 2, "min_seconds": 0},
     "closed-loop": {"windows": 2, "seconds": 0.005},
     "energy": {"windows": 2, "seconds": 0.005},
     "open-loop": {"rate": "2000/s", "windows": 2, "requests": 5},

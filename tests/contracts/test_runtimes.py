@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -161,3 +163,10 @@ def test_a_changed_artifact_is_not_opened(make: Any, tmp_path: Path) -> None:
     (folder / name).write_bytes(content)
     with pytest.raises(ArtifactError, match=f"changed {name}"):
         Artifact.open(folder)
+
+
+def test_a_session_on_the_cpu_does_not_load_pytorch() -> None:
+    """What serves an ONNX graph in production pays for ONNX Runtime alone."""
+    code = "import sys, deploy.runtimes.ort; print('torch' in sys.modules, 'transformers' in sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "False"]

@@ -7,6 +7,7 @@ import json
 import shutil
 import subprocess
 import sys
+import weakref
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -108,8 +109,45 @@ def test_one_shape_that_fails_leaves_the_others(monkeypatch: pytest.MonkeyPatch)
     assert failure["reason"] == "RuntimeError: out of memory"
     assert (failure["batch"], failure["length"], failure["cuda_graph"]) == (2, 8, False)
     least = 1
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(UserError, match="no shape could be measured; the first one: RuntimeError: out of"):
         cells.shapes(ask(), around())
+
+
+def test_a_session_that_failed_is_gone_before_the_next_shape(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error while measuring closes the session, and nothing keeps it: the next shape needs its memory."""
+    opened = backends.load("sdpa").Opened
+    real, before = opened.session, []
+
+    def session(self: Any, shape: Shape, feeds: Any, graph: bool) -> Any:
+        assert not [one for one in before if one() is not None]
+        made = real(self, shape, feeds, graph)
+        before.append(weakref.ref(made))
+        if shape.batch == 1:
+            made.enqueue = fail
+        return made
+
+    def fail() -> None:
+        raise RuntimeError("out of memory")
+
+    monkeypatch.setattr(opened, "session", session)
+    found = cells.shapes(ask(), around())
+    assert [one["batch"] for one in found["figures"]] == [2]
+    assert [one["batch"] for one in found["failures"]] == [1]
+    assert len(before) == 2
+
+
+@pytest.mark.parametrize("backend", ["sdpa", "ort"])
+def test_a_closed_session_holds_no_buffers(folder: Path, backend: str) -> None:
+    """Twice does no harm."""
+    opened = backends.load(backend).Opened(around(folder).subject("deep"), "fp32", "cpu")
+    session = opened.session(Shape(1, 8), backends.feeds(Shape(1, 8), 64), False)
+    session.enqueue()
+    session.fetch()
+    held = weakref.ref(session.on_device["input_ids"])
+    session.close()
+    session.close()
+    assert held() is None
+    assert session.result is None
 
 
 def test_the_torch_backends_agree() -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from bench.acceptance import expectations, record
 from bench.acceptance.expectations import HELD, MISSED, UNMEASURED
-from bench.acceptance.plan import TINY
+from bench.acceptance.plan import FULL, TINY
 from bench.acceptance.state import Entry, State
 
 
@@ -86,6 +86,15 @@ def test_a_miss_is_explained_from_the_numbers() -> None:
         "fused_attention": 12.0,
         "gpu_ms_without_graph": 5.0,
     }
+
+
+def test_every_hypothesis_has_a_cell_that_explains_it() -> None:
+    """The plan counts the kernels of each lane and model that the hypotheses are about, at their shapes."""
+    cells = {cell.id: cell for cell in FULL.cells()}
+    for lane in (*expectations.LANES, "eager-fp32"):
+        for one in expectations.LATENCIES:
+            shapes = cells[f"kernels/{one.model}/{lane}"].params["shapes"]
+            assert [one.shape.batch, one.shape.length] in shapes, (one, lane)
 
 
 def test_memory_is_split_in_four_and_less_the_context() -> None:

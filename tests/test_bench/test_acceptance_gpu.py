@@ -19,10 +19,11 @@ import onnxruntime
 import pytest
 import torch
 
-from bench.acceptance import backends, driver, machine, nvml, timing
+from bench.acceptance import backends, cells, driver, expectations, machine, nvml, timing
+from bench.acceptance.around import Around, Skip
 from bench.acceptance.backends import _torch, ort
 from bench.acceptance.backends import trt as backend
-from bench.acceptance.plan import Shape
+from bench.acceptance.plan import TINY, Shape
 from compress.errors import UserError
 
 SHAPES = [Shape(1, 8), Shape(2, 8)]
@@ -108,6 +109,79 @@ def test_a_graph_is_captured_after_a_first_run_and_then_replayed(monkeypatch: py
     assert log[-2:] == ["execute", "execute"]
 
 
+def test_closing_gives_back_all_that_was_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As many buffers, pinned arrays and graphs are freed as were made, once, and the context goes first."""
+    made = opened(monkeypatch, False, "fp16")
+    made.build([(SHAPES[0], SHAPES[0])])
+    session = made.session(SHAPES[0], backends.feeds(SHAPES[0], 64), True)
+    session.close()
+    session.close()
+    for taken, given in PAIRS.items():
+        assert made.cuda.calls.count(taken) == made.cuda.calls.count(given) > 0, taken
+    assert not list(made.engine._living)
+
+
+PAIRS = {
+    "cuMemAlloc_v2": "cuMemFree_v2",
+    "cuMemHostAlloc": "cuMemFreeHost",
+    "cuGraphInstantiateWithFlags": "cuGraphExecDestroy",
+    "cuStreamEndCapture": "cuGraphDestroy",
+}
+
+
+@pytest.mark.parametrize("broken", ["cuMemAlloc_v2", "cuGraphInstantiateWithFlags"])
+def test_a_shape_that_does_not_fit_leaves_nothing_behind(
+    monkeypatch: pytest.MonkeyPatch, broken: str
+) -> None:
+    """What was made before the error is freed, and its own error told; the next shape finds it all free."""
+    made = opened(monkeypatch, False, "fp16")
+    made.build([(SHAPES[0], SHAPES[0])])
+    made.cuda.broken[broken] = 2
+    with pytest.raises(RuntimeError, match=f"{broken} returned CUDA error 2"):
+        made.session(SHAPES[0], backends.feeds(SHAPES[0], 64), True)
+    calls = made.cuda.calls
+    made_here = calls.count("cuMemAlloc_v2") - (broken == "cuMemAlloc_v2")
+    assert calls.count("cuMemFree_v2") == made_here
+    assert calls.count("cuMemHostAlloc") == calls.count("cuMemFreeHost") > 0
+    assert not list(made.engine._living)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("set_optimization_profile_async", "profile 0 for 1x8"),
+        ("set_input_shape", "shape 1x8 of 'input_ids'"),
+        ("set_tensor_address", "the address of 'input_ids'"),
+    ],
+)
+def test_what_tensorrt_refuses_is_an_error(monkeypatch: pytest.MonkeyPatch, name: str, words: str) -> None:
+    """It answers False and would work on with what was there before: nothing is timed then."""
+    made = opened(monkeypatch, True, "fp16")
+    made.build([(SHAPES[0], SHAPES[0])])
+    made.trt.refused.add(name)
+    with pytest.raises(RuntimeError, match=f"TensorRT refused {words}"):
+        made.session(SHAPES[0], backends.feeds(SHAPES[0], 64), False)
+
+
+def test_two_contexts_share_a_profile_where_the_engine_was_built_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """8.6 refuses the second one otherwise; the feature is asked for where the library has its name."""
+    made = opened(monkeypatch, False, "fp16")
+    made.build([(SHAPES[0], SHAPES[0])])
+    feeds = backends.feeds(SHAPES[0], 64)
+    both = [made.session(SHAPES[0], feeds, graph) for graph in (False, True)]
+    assert [one._context.profile for one in both] == [0, 0]
+    del made.trt.PreviewFeature
+    made.trt.log.clear()
+    made.build([(SHAPES[0], SHAPES[0])])
+    one = made.session(SHAPES[0], feeds, False)
+    with pytest.raises(RuntimeError, match="refused profile 0"):
+        made.session(SHAPES[0], feeds, False)
+    one.close()
+    made.session(SHAPES[0], feeds, False)
+
+
 def test_times_come_from_driver_events_on_the_stream(monkeypatch: pytest.MonkeyPatch) -> None:
     """Record, launch, record, wait for the event, read."""
     made = opened(monkeypatch, True, "fp16")
@@ -147,6 +221,23 @@ def test_memory_and_layers_are_told_by_name(monkeypatch: pytest.MonkeyPatch) -> 
         assert (facts["layers"], facts["attention_layers"], facts["strongly_typed"]) == (3, 1, typed)
 
 
+def test_kernels_of_an_engine_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The engine is built before its shapes are opened; without torch the cell says what it lacks."""
+    made = opened(monkeypatch, True, "fp16")
+    monkeypatch.setattr(cells, "_open", lambda *given: made)
+    counted = {"kernels": 4.0, "copies": 0.0, "busy_ms": 1.0, "fused_attention": 2.0, "top": []}
+    monkeypatch.setattr(cells.kernels, "profile", lambda session, device: counted)
+    params = {"model": "deep", "backend": "trt", "precision": "fp16", "shapes": [[1, 8], [2, 8]]}
+    found = cells.kernel_counts(params, Around(TINY, "cuda", None, {}))["shapes"]
+    assert list(found) == ["1x8", "2x8"]
+    assert (found["2x8"]["kernels_a_layer"], found["2x8"]["gap_ms"]) == (2.0, 0.5)
+    results = {"kernels/deep/trt-fp16": {"shapes": found}}
+    assert expectations.why(results, "deep", "trt-fp16", SHAPES[0])["kernels_a_layer"] == 2.0
+    monkeypatch.setattr(cells, "find_spec", lambda name: None)
+    with pytest.raises(Skip, match="torch is not installed"):
+        cells.kernel_counts(params, Around(TINY, "cuda", None, {}))
+
+
 def test_what_the_parser_refuses_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """The node's own message is in the sentence."""
     made = opened(monkeypatch, True, "fp16", parses=False)
@@ -178,7 +269,8 @@ _CALLED = {
     "Builder": ("create_network", "create_builder_config", "create_optimization_profile",
                 "build_serialized_network"),
     "OnnxParser": ("parse_from_file", "get_error", "num_errors"),
-    "IBuilderConfig": ("set_memory_pool_limit", "profiling_verbosity", "add_optimization_profile"),
+    "IBuilderConfig": ("set_memory_pool_limit", "profiling_verbosity", "add_optimization_profile",
+                       "set_preview_feature"),
     "IOptimizationProfile": ("set_shape",),
     "INetworkDefinition": ("num_inputs", "get_input"),
     "Runtime": ("deserialize_cuda_engine",),
@@ -189,8 +281,8 @@ _CALLED = {
     "EngineInspector": ("get_engine_information",),
 }  # fmt: skip
 # Asked for only where the version has them (``hasattr``, or weak typing).
-_PROBED = {("BuilderFlag", "FP16"), ("BuilderFlag", "INT8"), ("EngineStat", ""),
-           ("EngineStat", "TOTAL_WEIGHTS_SIZE")}  # fmt: skip
+_PROBED = {("PreviewFeature", "PROFILE_SHARING_0806"), ("BuilderFlag", "FP16"), ("BuilderFlag", "INT8"),
+           ("EngineStat", ""), ("EngineStat", "TOTAL_WEIGHTS_SIZE")}  # fmt: skip
 
 
 @pytest.mark.parametrize("version", ["api86", "api10", "api11"])

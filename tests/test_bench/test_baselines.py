@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from bench import baselines, cli, judge, paired, regression
 from bench import report as reports
 from bench.record import Interval, Report, Verdict
+from compress import environment
 from compress.errors import UserError
 from compress.recipe import Named
 
@@ -98,12 +99,31 @@ def test_a_baseline_is_filed_under_its_machine(place: Path) -> None:
         ({"cpu": "another"}, False),
         ({"cpus": "8"}, False),
         ({"gpu": "a card"}, False),
+        ({"cuda": "13.0"}, False),
+        ({"tensorrt": "10.16.1"}, False),
+        ({"tensorrt-rtx": "1.7.1"}, False),
         ({"onnxruntime": "1.33"}, False),
     ],
 )
 def test_what_makes_a_machine_the_same(change: dict[str, str], same: bool) -> None:
     """Processor, CPUs, GPU and runtimes count; Python, commit and kernel do not."""
     assert (baselines.fingerprint({**MACHINE, **change}) == baselines.fingerprint(MACHINE)) is same
+
+
+def test_versions_of_tensorrt_are_kept_apart(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two reports that differ in it alone share no baseline; without it nothing is said, as before."""
+    real = environment.version
+
+    def prints(version: str | None) -> str:
+        monkeypatch.setattr(
+            environment, "version", lambda name: version if name.startswith("tensorrt") else real(name)
+        )
+        found = environment.describe()
+        assert ("tensorrt" in found) == (version is not None)
+        return baselines.fingerprint(found)
+
+    assert len({prints("10.16.1"), prints("11.4.0"), prints(None)}) == 3
+    assert not [name for name in environment.describe() if name.startswith("tensorrt")]
 
 
 def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
@@ -211,6 +231,31 @@ def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place
     verdict = judged(moved, place)
     assert verdict.status == "anomalous"
     assert "the reference 'before' itself went from 8 to 16 ms" in verdict.reason
+
+
+def test_gpu_times_are_compared_unless_the_clocks_spoiled_them(tmp_path: Path) -> None:
+    """A GPU time is looked for at its point of the grid; a run to be dropped settles nothing."""
+    where: dict[str, int | str] = {"batch_size": 1, "length": "data", "graph": "yes"}
+
+    def timed(value: float, *notes: str) -> Report:
+        close = Interval(low=value * 0.999, high=value * 1.001)
+        made = tiny_bench.measurement(
+            "after", "gpu_p50_ms", value, probe="device_time", unit="ms", interval=close, conditions=where,
+            notes=notes,
+        )  # fmt: skip
+        old = measured()
+        return old.model_copy(update={"measurements": (*old.measurements, made)})
+
+    moved = "spoiled: the SM clock moved from 1980 to 1500 MHz"
+    for then, now, status in (
+        (timed(1.0), timed(1.2), "fail"),
+        (timed(1.0), timed(1.2, moved), "inconclusive"),
+        (timed(1.0, moved), timed(1.0), "inconclusive"),
+    ):
+        baselines.save(then, str(tmp_path))
+        verdict = judged(now, tmp_path, metric="gpu_p50_ms")
+        assert verdict.status == status, verdict.reason
+        assert ("the run was spoiled" in verdict.reason) == (status == "inconclusive")
 
 
 def test_accuracy_is_compared_in_points(place: Path) -> None:

@@ -59,6 +59,13 @@ def test_a_pass_that_is_not_trusted_stays_open() -> None:
     assert decision.settle(1.25, slow, 1.05, unchanged=1.0, trusted=False) == "fail"
 
 
+def test_a_spoiled_measurement_settles_nothing() -> None:
+    """Neither pass nor fail, however clear, and also where the figure alone would decide."""
+    for value, judge in ((0.5, "interval"), (2.0, "interval"), (0.5, "point")):
+        narrow = Interval(low=value - 0.01, high=value + 0.01)
+        assert decision.settle(value, narrow, 1.0, judge=judge, spoiled=True) == "inconclusive"  # type: ignore[arg-type]
+
+
 def test_a_figure_at_the_limit_holds_despite_rounding() -> None:
     """0.1 + 0.2 is at most 0.3, although not in binary; more is too much."""
     assert decision.within(0.1 + 0.2, 0.3)

@@ -14,14 +14,15 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import context, devices, nvml
+from bench import baselines, context, devices, nvml, session
 from bench.devices import Watched
 from bench.lanes import LaneSpec
-from bench.nvml import Gpu, Process, State
+from bench.nvml import Process, State
 from bench.session import CandidateSpec, measure
 from compress import environment
 from compress.errors import MissingPiece, UserError
-from compress.recipe import BenchConfig
+from compress.recipe import BenchConfig, Named
+from deploy.tensorrt.gpu import Gpu
 
 GIB = 2**30
 QUIET = State(
@@ -39,7 +40,7 @@ QUIET = State(
 
 def test_what_the_driver_says_is_read_with_its_units() -> None:
     """Megahertz, degrees, watts, bytes, shares; the CUDA version from its number."""
-    gpu = Gpu("GPU-1", fake_nvml.Library())
+    gpu = nvml.Gpu("GPU-1", fake_nvml.Library())
     assert gpu.facts() == nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * GIB)
     assert gpu.state() == dataclasses.replace(
         QUIET, used_bytes=5 * GIB, free_bytes=11 * GIB, processes=(Process(4321, 3 * GIB),)
@@ -58,7 +59,7 @@ def test_what_a_gpu_does_not_tell_is_none() -> None:
         "nvmlDeviceGetClockInfo",
         "nvmlDeviceGetUtilizationRates",
     )
-    gpu = Gpu("GPU-1", fake_nvml.Library(lacks=lacks))
+    gpu = nvml.Gpu("GPU-1", fake_nvml.Library(lacks=lacks))
     state = gpu.state()
     assert (state.power_w, state.sm_clock_mhz, state.utilization, state.processes) == (None, None, None, ())
     assert gpu.energy_mj() is None
@@ -69,23 +70,23 @@ def test_reasons_for_lower_clocks_are_named() -> None:
     """Being idle and chosen clocks are no slowdown; power and heat are. Older drivers have another name."""
     library = fake_nvml.Library()
     library.reasons = 0x1 | 0x2 | 0x4 | 0x40
-    assert Gpu("GPU-1", library).state().slowdowns == ("power cap", "hardware thermal slowdown")
+    assert nvml.Gpu("GPU-1", library).state().slowdowns == ("power cap", "hardware thermal slowdown")
     old = fake_nvml.Library(lacks=("nvmlDeviceGetCurrentClocksEventReasons",))
     old.nvmlDeviceGetCurrentClocksThrottleReasons = lambda handle: 0x8  # type: ignore[attr-defined]
-    assert Gpu("GPU-1", old).state().slowdowns == ("hardware slowdown",)
+    assert nvml.Gpu("GPU-1", old).state().slowdowns == ("hardware slowdown",)
 
 
 def test_without_its_library_the_command_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """nvidia-ml-py belongs to the extra of GPUs."""
     monkeypatch.setitem(__import__("sys").modules, "pynvml", None)
     with pytest.raises(MissingPiece, match=r"'pynvml' is needed here .* pip install 'paredown\[gpu\]'"):
-        Gpu("GPU-1")
+        nvml.Gpu("GPU-1")
 
 
 def test_a_driver_that_does_not_answer_is_a_missing_piece() -> None:
     """The run goes on without it, and the reason is recorded."""
     with pytest.raises(MissingPiece, match=r"does not answer NVML here \(nvmlInit\)"):
-        Gpu("GPU-1", fake_nvml.Library(lacks=("nvmlInit",)))
+        nvml.Gpu("GPU-1", fake_nvml.Library(lacks=("nvmlInit",)))
 
 
 @pytest.mark.parametrize(
@@ -122,10 +123,10 @@ def test_what_disturbed_a_run() -> None:
     at = dataclasses.replace(QUIET, sm_clock_mhz=1000)
     assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=970)) == []
     assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=969)) == [
-        "unstable: the SM clock moved from 1000 to 969 MHz"
+        "spoiled: the SM clock moved from 1000 to 969 MHz"
     ]
     hot = dataclasses.replace(QUIET, slowdowns=("power cap",))
-    assert devices.disturbances(QUIET, hot) == ["unstable: the GPU lowered its clocks (power cap)"]
+    assert devices.disturbances(QUIET, hot) == ["spoiled: the GPU lowered its clocks (power cap)"]
     assert devices.disturbances(dataclasses.replace(QUIET, sm_clock_mhz=None), at) == []
 
 
@@ -219,6 +220,33 @@ def test_without_nvml_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
     assert devices.find("cuda") is None
 
 
+def test_a_gpu_is_known_by_its_driver_where_nvml_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of two GPUs share no baseline then either; the one that is measured is asked for."""
+
+    def at(device: str) -> Watched | None:
+        raise MissingPiece("'pynvml' is needed here")
+
+    def describe(index: int) -> Gpu | None:
+        return Gpu(
+            name=f"Card {index}", compute_capability="9.0", memory_bytes=GIB, driver="590.44", cuda="13.2"
+        )
+
+    monkeypatch.setattr(devices, "at", at)
+    monkeypatch.setattr(devices.gpu, "describe", describe)
+    first, second = (devices.watch([], {}, name, shared=False).identity() for name in ("cuda", "cuda:1"))
+    assert first == {"gpu": "Card 0", "gpu driver": "590.44", "cuda": "13.2"}
+    assert baselines.fingerprint(first) != baselines.fingerprint(second)
+    monkeypatch.setattr(devices.gpu, "describe", lambda index: None)
+    assert devices.watch([], {}, "cuda", shared=False).identity() == {}
+
+
+def test_nvml_and_the_driver_tell_the_same_of_a_gpu(machine: fake_nvml.Library) -> None:
+    """Name, driver and CUDA; nothing on a CPU."""
+    found = devices.watch([], {}, "cuda", shared=True).identity()
+    assert found == {"gpu": "Fake H200", "gpu driver": "590.44", "cuda": "13.2"}
+    assert devices.watch([], {}, "cpu", shared=False).identity() == {}
+
+
 def test_a_whole_run_carries_the_gpu(
     machine: fake_nvml.Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -240,7 +268,16 @@ def test_a_whole_run_carries_the_gpu(
             rounds=4,
             runs=2,
             probes=(  # type: ignore[arg-type]
-                {"device-time": {"warmup_ms": 0.1, "warmup_runs": 2}},
+                {
+                    "device-time": {
+                        "warmup_ms": 0.1,
+                        "warmup_runs": 2,
+                        "rounds": 50,
+                        "runs": 10,
+                        "min_seconds": 1.65,
+                        "max_rounds": 52,
+                    }
+                },
                 {"device-energy": {"windows": 2, "seconds": 0.01}},
                 "device-memory",
             ),
@@ -255,6 +292,10 @@ def test_a_whole_run_carries_the_gpu(
     assert without is not None
     assert (with_graph.value, with_graph.ratio) == (0.5, None), "the baseline has no graph to compare with"
     assert (without.value, without.ratio) == (1.0, 1.0)
+    # A run of the fake takes 1 ms and 2 ms end to end (0.5 and 2 with a graph): 55 and 66 rounds for 1.65 s.
+    assert (with_graph.rounds, without.rounds, len(without.samples)) == (52, 52, 520)
+    assert "52 rounds (max_rounds) took 1.56 s, less than min_seconds 1.65" in without.notes
+    assert found.find("engine", "gpu_p99_ms", graph="no", **point) is not None
     assert found.find("plain", "gpu_p50_ms", graph="yes") is None
     assert found.find("engine", "device_memory_weights_bytes").value == 600  # type: ignore[union-attr]
     assert found.find("engine", "device_memory_context_bytes").value == 400 * 2**20  # type: ignore[union-attr]
@@ -274,6 +315,25 @@ def test_a_whole_run_carries_the_gpu(
     page = html.page(found)
     assert "Memory on the GPU" in page
     assert "end to end p50" in page
+
+
+def test_a_baseline_of_this_gpu_is_found_before_anything_is_measured(
+    machine: fake_nvml.Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The regression gate looks for it under the GPU too, as the report is filed."""
+    monkeypatch.setattr(environment, "resolve_device", lambda device: device)
+    machine_there = {**environment.describe(), **devices.watch([], {}, "cuda", shared=True).identity()}
+    baselines.save(tiny_bench.report(environment=machine_there), str(tmp_path / "kept"))
+    artifact = tiny_bench.fake_artifact(tmp_path / "engine")
+    spec = CandidateSpec("engine", artifact.path, tiny_bench.FAKE, {"graphs": [False]})
+    gate = Named(name="regression", options={"baseline": str(tmp_path / "kept"), "worse_by_at_most": "5%"})
+
+    def opens(specs: Any) -> None:
+        raise ZeroDivisionError("it came as far as opening candidates")
+
+    monkeypatch.setattr(session, "open_lanes", opens)
+    with pytest.raises(ZeroDivisionError, match="as far as opening"):
+        measure([spec], tiny.sentences(16, 3), BenchConfig(device="cuda"), gates=[gate])
 
 
 def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:

@@ -28,10 +28,10 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return tiny_bench.fake_artifact(tmp_path_factory.mktemp("extension") / "artifact")
 
 
-def bench(artifact: Artifact, **more: Any) -> Report:
+def bench(artifact: Artifact, *beside: dict[str, Any], **more: Any) -> Report:
     """A short bench of two equal candidates under a gate that one test keeps open."""
     specs = [CandidateSpec(name, artifact.path, tiny_bench.FAKE) for name in ("one", "other")]
-    config = BenchConfig(probes=({"latency": {"warmup_runs": 8}},), threads=1, rounds=3, runs=2)
+    config = BenchConfig(probes=({"latency": {"warmup_runs": 8}}, *beside), threads=1, rounds=3, runs=2)
     return measure(specs, ROWS, config, gates=[GATE], **more)
 
 
@@ -58,6 +58,19 @@ def test_an_open_verdict_gets_three_times_the_rounds_and_then_stays_open(artifac
         assert (found.rounds, len(found.samples)) == (9, 18)
         assert "9 rounds: 3 did not tell whether the budget holds" in found.notes
     assert report.verdicts[0].status == "inconclusive"
+
+
+@pytest.mark.usefixtures("_always_open")
+def test_measuring_latency_again_leaves_other_figures_of_the_same_point(artifact: Artifact) -> None:
+    """Throughput and execution at the same batch size and length are still in the report."""
+    report = bench(artifact, {"throughput": {"windows": 2, "seconds": 0.01}}, {"execution": {}})
+    for name in ("one", "other"):
+        assert report.find(name, "throughput_rows_per_s") is not None
+        assert report.find(name, "int8_product_share") is not None
+        latency_figures = [
+            one for one in report.measurements if (one.probe, one.candidate) == ("latency", name)
+        ]
+        assert {one.rounds for one in latency_figures} == {9}
 
 
 @pytest.mark.usefixtures("_always_open")

@@ -26,13 +26,23 @@ def report(
     *,
     metric: str = "gpu_p50_ms",
     runtime: str = "trt",
+    rounds: int | None = 2,
+    notes: tuple[str, ...] = (),
     **conditions: Any,
 ) -> Report:
-    """Two candidates with samples of two rounds of two runs."""
+    """Two candidates with samples of two rounds of two runs; the bench's own runs a round are others."""
     where = {**POINT, **conditions}
     measured = [
         tiny_bench.measurement(
-            name, metric, samples[0], probe="device_time", unit="ms", conditions=where, samples=tuple(samples)
+            name,
+            metric,
+            samples[0],
+            probe="device_time",
+            unit="ms",
+            conditions=where,
+            samples=tuple(samples),
+            rounds=rounds,
+            notes=notes,
         )
         for name, samples in (("half", theirs), ("int8", ours))
     ]
@@ -44,7 +54,7 @@ def report(
         candidates=(candidate("half", "fp16"), candidate("int8", "int8", runtime)),
         baseline="half",
         measurements=tuple(measured),
-        config={"runs": 2},
+        config={"runs": 8},
     )
 
 
@@ -99,11 +109,11 @@ def test_there_is_no_answer_without_a_pair() -> None:
     other = (candidate("half", "fp32"), candidate("int8", "int8"))
     assert worth.answers(good.model_copy(update={"candidates": other})) == []
     assert worth.answers(report([2.0] * 3, [4.0] * 3)) == []
-    assert worth.answers(report([2.0] * 2, [4.0] * 2)) == []
+    assert worth.answers(report([2.0] * 2, [4.0] * 2, rounds=1)) == []
     assert worth.answers(report([2.0] * 6, [4.0] * 4)) == []
+    assert worth.answers(report([2.0] * 4, [4.0] * 4, rounds=None)) == []
     bare = tuple(one.model_copy(update={"samples": ()}) for one in good.measurements)
     assert worth.answers(good.model_copy(update={"measurements": bare})) == []
-    assert worth.answers(good.model_copy(update={"config": {}})) == []
     assert worth.answers(tiny_bench.report()) == []
 
 
@@ -129,6 +139,15 @@ def test_reports_say_it() -> None:
     assert device_tables.tables(tiny_bench.report()) == []
 
 
+def test_a_spoiled_run_shows_nothing() -> None:
+    """Clocks that moved or were lowered: however clear the ratio, there is no answer from that run."""
+    notes = ("spoiled: the SM clock moved from 1980 to 1500 MHz",)
+    for ours in (2.0, 8.0):
+        (found,) = worth.answers(report([ours] * 4, [4.0] * 4, graph="yes", notes=notes))
+        assert found.answer == "not shown"
+        assert "not shown, the run was spoiled (the SM clock moved from 1980" in found.sentence()
+
+
 def test_flags_are_those_of_the_limits() -> None:
     """More than 0.8 of the GPU's time is host-bound, more than 2.5 % variation unstable; at them, neither."""
     import numpy as np
@@ -145,6 +164,20 @@ def test_flags_are_those_of_the_limits() -> None:
     (loose,) = device_time.flags({"gpu": wide, "enqueue": wide * 0.1}, waits=False)
     assert loose == "unstable: the GPU's time varies by 2.6 % (coefficient of variation)"
     assert device_time.variation(np.array([0.975, 1.025])) == pytest.approx(0.025)
+
+
+def test_the_default_carries_a_p99_and_lasts_three_seconds() -> None:
+    """500 runs at least; more rounds while a candidate has less than 3 seconds of them, up to the bound."""
+    from bench import stats
+    from bench.probes import device_time
+
+    config = device_time.Config()
+    assert config.rounds * config.runs >= 300
+    assert stats.supported(config.rounds * config.runs, 99)
+    assert device_time.wants_more(24, 10.0, config)
+    assert not device_time.wants_more(25, 3.0, config)
+    assert device_time.wants_more(25, 2.99, config)
+    assert not device_time.wants_more(config.max_rounds, 0.1, config)
 
 
 def test_parts_of_memory_are_not_added_up() -> None:

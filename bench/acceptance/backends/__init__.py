@@ -56,6 +56,10 @@ class Run(timing.Session, Protocol):
         """Logits, [batch, labels] as float32."""
         ...
 
+    def close(self) -> None:
+        """Give buffers and graph back, so that the next shape finds the memory; twice does no harm."""
+        ...
+
 
 class Opened(Protocol):
     """A model in a backend.

@@ -109,6 +109,11 @@ class Buffers:
             raise RuntimeError("outputs before fetch")
         return self._landing.float().numpy()
 
+    def close(self) -> None:
+        """Let go of the buffers: torch's allocator has them for the next session."""
+        self._host, self.on_device = [], {}
+        self.result = self._landing = None
+
 
 class Session(Buffers):
     """One shape of a torch model."""
@@ -150,6 +155,11 @@ class Session(Buffers):
             self._graph.replay()
         else:
             self._forward()
+
+    def close(self) -> None:
+        """Let go of the graph with its memory, and of the buffers."""
+        self._graph = self._mask = None
+        super().close()
 
 
 class Opened:

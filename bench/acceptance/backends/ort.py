@@ -95,6 +95,11 @@ class Session(_torch.Buffers):
         if self._stream is not None:
             self._stream.synchronize()
 
+    def close(self) -> None:
+        """Let go of the session with its arena and graph, and of the buffers that it was bound to."""
+        self._binding = self._session = None
+        super().close()
+
 
 class _StreamEvent(_torch.TorchEvent):
     """An event on the stream that computes, whatever stream is current."""

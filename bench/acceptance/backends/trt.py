@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -80,7 +81,21 @@ def configure(trt: Any, builder: Any, precision: str) -> Any:
             config.set_flag(trt.BuilderFlag.FP16)
         if precision == "int8":
             config.set_flag(trt.BuilderFlag.INT8)
+    # 8.6 lets one context at a time use a profile unless it is asked for more; 10 does so anyway, and 11
+    # has no name for it.
+    if hasattr(trt, "PreviewFeature") and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+        config.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
     return config
+
+
+def _accepted(done: bool, what: str) -> None:
+    """TensorRT answers with a boolean, and works on with what was there before.
+
+    Raises:
+        RuntimeError: it refused.
+    """
+    if not done:
+        raise RuntimeError(f"TensorRT refused {what} (its log says why)")
 
 
 class Session:
@@ -89,33 +104,53 @@ class Session:
     def __init__(
         self, opened: Opened, profile: int, shape: Shape, feeds: Sequence[Feed], graph: bool
     ) -> None:
+        self._driver, self._stream = opened.driver, opened.stream
+        self._addresses: dict[str, Any] = {}
+        self._host: list[dict[str, np.ndarray]] = []
+        self._landing: Any = None
+        self._context: Any = None
+        self._graph: Any = None
+        try:
+            self._open(opened, profile, shape, feeds, graph)
+        except BaseException:
+            # What was made so far must not stay; the error that stopped it is the one to tell.
+            with suppress(RuntimeError):
+                self.close()
+            raise
+
+    def _open(self, opened: Opened, profile: int, shape: Shape, feeds: Sequence[Feed], graph: bool) -> None:
         trt, engine, driver = opened.trt, opened.engine, opened.driver
-        self._driver, self._stream = driver, opened.stream
-        self._context = engine.create_execution_context()
-        self._context.set_optimization_profile_async(profile, self._stream.value)
+        context = self._context = engine.create_execution_context()
+        if context is None:
+            raise RuntimeError(f"TensorRT made no context for {shape} (its log says why): out of memory?")
+        _accepted(
+            context.set_optimization_profile_async(profile, self._stream.value),
+            f"profile {profile} for {shape}",
+        )
         names = [engine.get_tensor_name(i) for i in range(engine.num_io_tensors)]
         inputs = [name for name in names if engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT]
         (output,) = [name for name in names if name not in inputs]
         for name in inputs:
-            self._context.set_input_shape(name, (shape.batch, shape.length))
+            _accepted(
+                context.set_input_shape(name, (shape.batch, shape.length)), f"shape {shape} of '{name}'"
+            )
         self.sets = len(feeds)
-        self._addresses: dict[str, Any] = {}
-        self._host: list[dict[str, np.ndarray]] = []
         for feed in feeds:
-            pinned = {}
+            pinned: dict[str, np.ndarray] = {}
+            self._host.append(pinned)
             for name in inputs:
                 dtype = numpy_type(engine.get_tensor_dtype(name))
                 pinned[name] = driver.pinned((shape.batch, shape.length), dtype)
                 pinned[name][...] = feed[name]
-            self._host.append(pinned)
         dtype = numpy_type(engine.get_tensor_dtype(output))
-        self._landing = driver.pinned(tuple(self._context.get_tensor_shape(output)), dtype)
-        sizes = {name: array.nbytes for name, array in (*self._host[0].items(), (output, self._landing))}
+        landing = self._landing = driver.pinned(tuple(context.get_tensor_shape(output)), dtype)
+        sizes = {name: array.nbytes for name, array in (*self._host[0].items(), (output, landing))}
         for name, size in sizes.items():
             self._addresses[name] = driver.allocate(size)
-            self._context.set_tensor_address(name, self._addresses[name].value)
+            _accepted(
+                context.set_tensor_address(name, self._addresses[name].value), f"the address of '{name}'"
+            )
         self._output = output
-        self._graph = None
         self.load(0)
         self._execute()  # before a capture: the first run of a context may allocate
         self.synchronize()
@@ -123,8 +158,7 @@ class Session:
             self._graph = driver.capture(self._stream, self._execute)
 
     def _execute(self) -> None:
-        if not self._context.execute_async_v3(self._stream.value):
-            raise RuntimeError("TensorRT refused to enqueue (its log says why)")
+        _accepted(self._context.execute_async_v3(self._stream.value), "to enqueue")
 
     def load(self, index: int) -> None:
         """Queue the copy of an input set."""
@@ -149,6 +183,23 @@ class Session:
     def outputs(self) -> np.ndarray:
         """Logits as float32."""
         return self._landing.astype(np.float32)
+
+    def close(self) -> None:
+        """Wait for the stream, then give back graph, context and buffers, on the device and pinned."""
+        try:
+            self.synchronize()
+        finally:
+            graph, self._graph, self._context = self._graph, None, None
+            addresses, self._addresses = self._addresses, {}
+            arrays = [array for pinned in self._host for array in pinned.values()]
+            arrays += [self._landing] if self._landing is not None else []
+            self._host, self._landing = [], None
+            if graph is not None:
+                self._driver.destroy(graph)
+            for address in addresses.values():
+                self._driver.free(address)
+            for array in arrays:
+                self._driver.free_pinned(array)
 
 
 class Opened:

@@ -1,0 +1,22 @@
+"""Paths in a report, relative to the folder that the command ran in: the report is passed on."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+
+def portable(value: Any, here: Path) -> Any:
+    """A JSON value whose texts are relative where they name a place below a folder.
+
+    Args:
+        value: texts, numbers, lists and mappings of them.
+        here: absolute.
+    """
+    if isinstance(value, dict):
+        return {key: portable(one, here) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [portable(one, here) for one in value]
+    if isinstance(value, str) and value.startswith("/") and Path(value).is_relative_to(here):
+        return Path(value).relative_to(here).as_posix()
+    return value
