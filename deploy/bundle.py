@@ -226,6 +226,8 @@ class _Writer:
                 for one in derived
             ]
         profiles.check_limits(given, axes.limits(self.encoder, self.facts))
+        if lengths is not None:
+            profiles.check_lengths(given, lengths)
         return tuple(profiles.shape(one, inputs) for one in given)
 
     def build(self, chosen: Sequence[profiles.Profile], timings: Sequence[Path]) -> None:

@@ -52,7 +52,7 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
     BuilderFlag = enum.Enum("BuilderFlag", flags)  # type: ignore[misc]
     creation = (["EXPLICIT_BATCH"] if major < 11 else []) + (["STRONGLY_TYPED"] if major >= 10 else [])
     Creation = enum.IntEnum("Creation", [(name, i) for i, name in enumerate(creation)])  # type: ignore[misc]
-    previews = ["PROFILE_SHARING_0806"] if major < 11 else ["ALIASED_PLUGIN_IO_10_03"]
+    previews = ["PROFILE_SHARING_0806"] if major < 11 else []
     Preview = enum.Enum("Preview", previews)  # type: ignore[misc]
     levels = ["NONE", "AMPERE_PLUS", *(["SAME_COMPUTE_CAPABILITY"] if major >= 10 else [])]
 

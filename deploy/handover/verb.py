@@ -55,7 +55,7 @@ def bundle(
         if config is None and written is not None:
             config = DataConfig.model_validate(written)
         rows: Any = ()
-        if config is not None and not profile:
+        if config is not None:
             task = catalog.load("task", opened.task)
             rows = sources.load(config, task, opened.manifest.seed).training.calibration
         timings = sorted(options.store(store).cache("build-tensorrt").glob("*.timing"))

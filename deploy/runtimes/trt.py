@@ -85,9 +85,13 @@ class Runner(Queued):
 
     def _deserialize(self, content: bytes) -> None:
         free, total = self._device.memory()
-        self._runtime, engine = self._library.deserialize(
-            content, host_code=self._passport.options.version_compatible
-        )
+        options = self._passport.options
+        if not options.weight_streaming:
+            # Before TensorRT tries, and says of a full GPU only that it cannot open the engine.
+            reason = reading.memory_refusal(len(content), [0], [], contexts=1, free=free, total=total)
+            if reason:
+                raise UserError(f"{self.artifact.path}: {reason}")
+        self._runtime, engine = self._library.deserialize(content, host_code=options.version_compatible)
         if engine is None:
             said = self._library.said[-1] if self._library.said else "it gave no reason"
             raise UserError(

@@ -39,14 +39,14 @@ def memory_refusal(
     asked = weights + contexts * max(scratch)
     if asked <= free:
         return None
-    said = (
-        f"too little GPU memory: asked are {_mib(asked)} ({_mib(weights)} of weights, {contexts} x "
-        f"{_mib(max(scratch))} of scratch memory), free are {_mib(free)} of {_mib(total)}"
-    )
+    parts = f"{_mib(weights)} of weights"
+    if max(scratch):
+        parts += f", {contexts} x {_mib(max(scratch))} of scratch memory"
+    said = f"too little GPU memory: asked are {_mib(asked)} ({parts}), free are {_mib(free)} of {_mib(total)}"
     fewer = math.floor((free - weights) / max(max(scratch), 1))
-    if fewer >= 1:
+    if fewer >= 1 and max(scratch):
         return f"{said}; contexts={fewer} would fit"
-    smaller = [name for name, one in zip(names, scratch, strict=True) if weights + one <= free]
+    smaller = [name for name, one in zip(names, scratch, strict=False) if weights + one <= free]
     if smaller:
         return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
     return f"{said}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"

@@ -7,7 +7,18 @@ from typing import TYPE_CHECKING, Any
 from deploy.tensorrt import layers
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from deploy.tensorrt.layers import Layer
     from deploy.tensorrt.passport import Passport
+
+
+def _fused(found: int, blocks: int, shown: Sequence[Layer]) -> str:
+    """How many attention blocks were fused, as far as the layers show their inside."""
+    hidden = sum(one.opaque for one in shown)
+    if hidden and found < blocks:
+        return f"at least {found} of {blocks} blocks (layers that do not show their inside: {hidden})"
+    return f"{found} of {blocks} blocks"
 
 
 def facts(made: Passport, blocks: int) -> dict[str, Any]:
@@ -33,7 +44,7 @@ def facts(made: Passport, blocks: int) -> dict[str, Any]:
         return {**found, "layers": f"not known: {made.layers_missing}"}
     return {
         **found,
-        "fused_attention": f"{made.fused_attention} of {blocks} blocks",
+        "fused_attention": _fused(made.fused_attention or 0, blocks, made.layers),
         "layer_precisions": layers.precisions(made.layers),
         "layers": [
             {

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from deploy.tensorrt import layers
+from deploy.tensorrt import layers, summary
 from deploy.tensorrt.layers import Layer
 
 QUERY, DENSE, HEAD = "/layer.0/query/MatMul", "/layer.0/dense/MatMul", "/classifier/Gemm"
@@ -147,3 +147,15 @@ def test_what_is_no_report_is_refused() -> None:
     """A JSON without layers is an error, not an engine without layers."""
     with pytest.raises(ValueError, match="no list 'Layers'"):
         layers.read('{"layers": []}')
+
+
+def test_a_count_is_a_lower_bound_where_layers_hide_their_inside() -> None:
+    """One block is seen fused and one layer is opaque: at least 1 of 2; all seen is all."""
+    seen = Layer(name="a", type="x", precision="FP16", fused_attention=True)
+    opaque = Layer(name="b", type="Myelin", precision="unknown", opaque=True)
+    assert (
+        summary._fused(1, 2, (seen, opaque))
+        == "at least 1 of 2 blocks (layers that do not show their inside: 1)"
+    )
+    assert summary._fused(1, 2, (seen,)) == "1 of 2 blocks"
+    assert summary._fused(1, 1, (seen, opaque)) == "1 of 1 blocks"

@@ -444,3 +444,17 @@ def test_too_little_memory_is_found_before_the_first_run(
     monkeypatch.setattr(fake_cuda.Device, "free", 100)
     with pytest.raises(UserError, match="too little GPU memory: asked are"), trt.Runner(artifact, "cuda", 1):
         pass
+
+
+def test_weights_that_do_not_fit_are_never_deserialized(
+    artifact: Artifact, engine: fake_engine.Engine, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file alone is larger than what is free: asked and free are said before TensorRT tries."""
+    library = install(engine)
+    monkeypatch.setattr(fake_cuda.Device, "free", 1)
+    with (
+        pytest.raises(UserError, match=r"of weights\), free are 0 MiB.*nothing of it would fit"),
+        trt.Runner(artifact, "cuda", 1),
+    ):
+        pass
+    assert library.deserialized == 0
