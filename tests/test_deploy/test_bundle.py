@@ -422,7 +422,7 @@ def test_profiles_come_from_the_rows(made: SimpleNamespace, tmp_path: Path) -> N
         bundle(made.half, tmp_path / "none", target=Target())
     with pytest.raises(UserError, match="goes up to length 64, and the graph takes at most 32"):
         bundle(made.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:64:64",)))
-    with pytest.raises(UserError, match="leave out .* rows"):
+    with pytest.raises(UserError, match=r"leave out .* rows"):
         bundle(made.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:3:3",), rows=ROWS))
     for source, reason in ((made.torch, "from an ONNX artifact"), (made.cpu, "is INT8 for CPUs")):
         with pytest.raises(UserError, match=reason):
