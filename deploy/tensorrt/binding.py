@@ -177,7 +177,7 @@ class Binding:
 
     def _configure(self, settings: Any, request: Request) -> None:
         trt, options = self.trt, request.options
-        if hasattr(trt, "PreviewFeature") and hasattr(trt.PreviewFeature, "PROFILE_SHARING_0806"):
+        if capabilities.has(trt, "PreviewFeature.PROFILE_SHARING_0806"):
             # A context for every shape and stream: TensorRT 8.6 lets contexts share a profile only if asked.
             settings.set_preview_feature(trt.PreviewFeature.PROFILE_SHARING_0806, True)
         settings.profiling_verbosity = trt.ProfilingVerbosity.DETAILED  # the inspector's layer types
