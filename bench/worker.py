@@ -248,9 +248,7 @@ class Worker:
         """Serve clients that wait for their answers; see ``bench.load``."""
         serve = self._serve(header["key"])
         serve(0)
-        together = (
-            bool(getattr(self._runner, "CONCURRENT", False)) and self._device == "cpu"
-        )  # a queue has one thread
+        together = self._runner.concurrent
         latencies, taken = load.closed_loop(serve, header["clients"], header["seconds"], together=together)
         return {"latency_ns": latencies, "ns": taken, "together": together}
 

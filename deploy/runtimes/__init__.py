@@ -94,8 +94,6 @@ class Runner(abc.ABC):
     """
 
     ACCEPTS: ClassVar[frozenset[Kind]]
-    # Whether several threads may be in ``infer`` at once.
-    CONCURRENT: ClassVar[bool] = False
 
     def __init__(
         self, artifact: Artifact, device: str = "cpu", threads: int | None = None, **options: Any
@@ -121,6 +119,11 @@ class Runner(abc.ABC):
         self.threads = threads
         self.configure(**options)
         self._open = False
+
+    @property
+    def concurrent(self) -> bool:
+        """Whether several threads may be in ``infer`` at once."""
+        return False
 
     @classmethod
     def name(cls) -> str:

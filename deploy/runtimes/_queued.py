@@ -21,6 +21,11 @@ class Queued(Base):
     _queue: Queue | None = None
     _graph = False
 
+    @property
+    def concurrent(self) -> bool:
+        """Without a queue: its buffers serve one run at a time."""
+        return self.device == "cpu"
+
     def fitted(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """A checked feed in the shapes that really run."""
         return feed

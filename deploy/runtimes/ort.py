@@ -80,7 +80,6 @@ class Runner(Queued):
     """
 
     ACCEPTS = frozenset({"onnx"})
-    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:

@@ -41,7 +41,6 @@ class Runner(Queued):
 
     ACCEPTS = frozenset({"torch"})
     _gpu: Device | None = None
-    CONCURRENT = True
 
     @classmethod
     def unavailable(cls, device: str = "cpu") -> str | None:

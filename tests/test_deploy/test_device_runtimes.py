@@ -168,6 +168,14 @@ def test_onnx_runtime_computes_on_our_stream_in_fixed_buffers(
     assert device.released == 1
 
 
+def test_several_threads_are_served_on_the_cpu_alone(source: Artifact, exported: Artifact) -> None:
+    """On a device all runs go through one queue, whose buffers hold one run."""
+    for kind, artifact in ((pytorch.Runner, source), (ort.Runner, exported)):
+        assert kind(artifact, "cpu", 1).concurrent is True
+        for device in ("cuda", "cuda:1"):
+            assert kind(artifact, device, 1).concurrent is False
+
+
 def test_onnx_runtime_keeps_one_graph_a_shape(
     exported: Artifact, sessions: list[Session], wanted: np.ndarray
 ) -> None:
