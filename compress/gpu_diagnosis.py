@@ -9,7 +9,7 @@ from compress import shared_libraries
 from compress.diagnosis import Proof
 
 _TENSORRT = "ONNX Runtime's TensorRT provider"
-_CUDA = "ONNX Runtime's CUDA provider"
+_CUDA = shared_libraries.CUDA_PROVIDER
 # Start of a library's name -> the command that brings it.
 _REMEDIES = (
     ("libcuda.", "install NVIDIA's driver (nvidia-smi shows whether it is there)"),
@@ -76,7 +76,7 @@ def judge_shared(
     """Notes and problems about the shared libraries that GPU packages want.
 
     Args:
-        facts: ``wanted`` (owner -> names) and ``found`` (name -> file, or None), from
+        facts: ``wanted`` and ``optional`` (owner -> names) and ``found`` (name -> file, or None), from
             ``compress.shared_libraries``.
         proofs: of the libraries, where they loaded.
         versions: distribution -> installed version.
@@ -102,6 +102,13 @@ def judge_shared(
         here = [f"{name} ({found[name]})" for name in names if found.get(name)]
         if here:
             notes.append(f"{owner} finds {', '.join(here)}")
+    for owner, names in facts.get("optional", {}).items():
+        for name in names:
+            where = f"found ({found[name]})" if found.get(name) else f"not found ({remedy(name)})"
+            notes.append(
+                f"{owner} does not link {name} and opens it where an operator, such as a convolution, "
+                f"needs it: {where}"
+            )
     notes += _fights(wanted, proofs, versions)
     builder = proofs.get("tensorrt", Proof()).facts.get("builder")
     if builder and has_gpu:

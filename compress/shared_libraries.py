@@ -12,13 +12,16 @@ import importlib
 import importlib.util
 import io
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+CUDA_PROVIDER = "ONNX Runtime's CUDA provider"
+# Owner -> libraries that it may open by itself while it runs: ONNX Runtime links cuDNN up to 1.30 alone.
+_OPENED_LATER: dict[str, tuple[str, ...]] = {CUDA_PROVIDER: ("libcudnn.so.9",)}
 # Owner, as messages call it -> package, and the files in it whose wishes count.
 _FILES: dict[str, tuple[str, str]] = {
-    "ONNX Runtime's CUDA provider": ("onnxruntime", "capi/libonnxruntime_providers_cuda.so"),
+    CUDA_PROVIDER: ("onnxruntime", "capi/libonnxruntime_providers_cuda.so"),
     "ONNX Runtime's TensorRT provider": ("onnxruntime", "capi/libonnxruntime_providers_tensorrt.so"),
     "tensorrt": ("tensorrt_bindings", "*.so"),
     "tensorrt 8": ("tensorrt", "*.so"),
@@ -71,6 +74,20 @@ def wanted() -> dict[str, list[str]]:
     return found
 
 
+def optional(asked: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+    """Owner -> libraries that it does not link and may open while it runs.
+
+    Args:
+        asked: owner -> what it links, of any major version.
+    """
+    found = {}
+    for owner, names in _OPENED_LATER.items():
+        if owner in asked:
+            linked = {name.split(".so")[0] for name in asked[owner]}
+            found[owner] = [name for name in names if name.split(".so")[0] not in linked]
+    return {owner: names for owner, names in found.items() if names}
+
+
 def load(names: Iterable[str]) -> dict[str, str | None]:
     """Name -> the file that the loader took for it; None where it does not load."""
     found: dict[str, str | None] = {}
@@ -107,7 +124,7 @@ def examine() -> dict[str, Any]:
     """What is wanted and what loads, after the packages have brought in what they carry themselves.
 
     Returns:
-        ``{"wanted": owner -> names, "found": name -> file or None}``.
+        ``{"wanted": owner -> names, "optional": owner -> names, "found": name -> file or None}``.
     """
     asked = wanted()
     if asked:
@@ -117,5 +134,6 @@ def examine() -> dict[str, Any]:
                 loaded = importlib.import_module(module)
                 if hasattr(loaded, "preload_dlls"):
                     loaded.preload_dlls()
-    names = dict.fromkeys(name for each in asked.values() for name in each)
-    return {"wanted": asked, "found": load(names)}
+    later = optional(asked)
+    names = dict.fromkeys(name for each in (*asked.values(), *later.values()) for name in each)
+    return {"wanted": asked, "optional": later, "found": load(names)}

@@ -105,9 +105,10 @@ def test_this_environment_is_examined() -> None:
     """In a proof, as doctor does it: with the CPU build of ONNX Runtime nothing is wanted."""
     found = proving.prove("compress.shared_libraries")
     assert found["error"] is None
-    assert set(found["facts"]) == {"wanted", "found"}
-    assert set(found["facts"]["found"]) == {
-        name for each in found["facts"]["wanted"].values() for name in each
+    facts = found["facts"]
+    assert set(facts) == {"wanted", "optional", "found"}
+    assert set(facts["found"]) == {
+        name for kind in ("wanted", "optional") for each in facts[kind].values() for name in each
     }
 
 
@@ -156,6 +157,28 @@ def test_a_lost_library_is_a_problem_where_there_is_a_gpu(lost: str, command: st
     notes, problems = judge(_facts(**{lost: None}), has_gpu=False)
     assert problems == []
     assert command in notes[0]
+
+
+def test_what_is_opened_later_is_optional() -> None:
+    """cuDNN where the CUDA provider is installed and links none, of whatever major; else nothing."""
+    assert shared_libraries.optional({CUDA: ["libcudart.so.13"]}) == {CUDA: ["libcudnn.so.9"]}
+    for linked in ("libcudnn.so.9", "libcudnn.so.8"):
+        assert shared_libraries.optional({CUDA: ["libcudart.so.12", linked]}) == {}
+    assert shared_libraries.optional({TENSORRT: ["libnvinfer.so.10"]}) == {}
+
+
+def test_cudnn_is_named_though_nothing_links_it() -> None:
+    """Found with its file, or not found with the command; never a problem."""
+    facts = {**_facts(), "optional": {CUDA: ["libcudnn.so.9"]}}
+    for file, words in (
+        ("/lib/libcudnn.so.9", "found (/lib/libcudnn.so.9)"),
+        (None, "not found (pip install 'onnxruntime-gpu[cuda,cudnn]')"),
+    ):
+        notes, problems = judge({**facts, "found": {**facts["found"], "libcudnn.so.9": file}})
+        assert problems == []
+        (said,) = [note for note in notes if "libcudnn" in note]
+        assert said.startswith(f"{CUDA} does not link libcudnn.so.9")
+        assert said.endswith(words)
 
 
 def test_another_tensorrt_than_the_provider_wants() -> None:
