@@ -15,6 +15,9 @@ Compute = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 NUMPY = {"INT64": np.int64, "INT32": np.int32, "FLOAT": np.float32, "HALF": np.float16}
 
 
+STREAMING_BUFFERS = 512
+
+
 class Mode(enum.Enum):
     INPUT = 1
     OUTPUT = 2
@@ -142,6 +145,7 @@ class Engine:
         floats: str = "FLOAT",
         scratch: int = 4096,
         scratch_by_profile: list[int] | None = None,
+        streamable: int = 0,
     ) -> None:
         self.compute = compute
         self.inputs, self.outputs = inputs, outputs
@@ -154,6 +158,21 @@ class Engine:
         self.num_io_tensors = len(self.types)
         self.num_optimization_profiles = len(profiles)
         self.device_memory_size_v2 = scratch
+        self.streamable_weights_size = self._budget = streamable
+
+    @property
+    def weight_streaming_budget_v2(self) -> int:
+        return self._budget
+
+    @weight_streaming_budget_v2.setter
+    def weight_streaming_budget_v2(self, budget: int) -> None:
+        assert self.streamable_weights_size, "the engine was built without weight streaming"
+        assert not self.contexts, "the budget was set after a context was made"
+        assert 0 <= budget <= self.streamable_weights_size
+        self._budget = budget
+        # Streaming takes buffers of its own.
+        self.scratch += STREAMING_BUFFERS * (budget < self.streamable_weights_size)
+        self.device_memory_size_v2, self._by_profile = self.scratch, [self.scratch] * len(self.profiles)
 
     def numpy(self, name: str) -> Any:
         return NUMPY[self.types[name]]
@@ -204,7 +223,13 @@ class Engine8(Engine):
         del self.device_memory_size_v2
 
     def __getattribute__(self, name: str) -> Any:
-        if name in ("create_execution_context", "get_device_memory_size_for_profile_v2", "get_engine_stat"):
+        if name in (
+            "create_execution_context",
+            "get_device_memory_size_for_profile_v2",
+            "get_engine_stat",
+            "streamable_weights_size",
+            "weight_streaming_budget_v2",
+        ):
             raise AttributeError(name)
         return super().__getattribute__(name)
 

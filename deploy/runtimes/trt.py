@@ -35,6 +35,8 @@ class Runner(Queued):
     Options:
         graph: replay a CUDA graph for each set of shapes (default), or enqueue every kernel anew.
         contexts: streams, with contexts and scratch memory of their own, that ``submit`` takes in turns.
+        weights_budget: most memory for the weights of an engine that was built with weight streaming, such
+            as ``512MiB``; the others stay in host memory. Without it all are on the device.
     """
 
     ACCEPTS = frozenset({"tensorrt"})
@@ -50,22 +52,34 @@ class Runner(Queued):
             return str(reason)
         return None
 
-    def configure(self, *, graph: bool = True, contexts: int = 1, **options: object) -> None:
-        """Take graph and contexts.
+    def configure(
+        self,
+        *,
+        graph: bool = True,
+        contexts: int = 1,
+        weights_budget: str | int | None = None,
+        **options: object,
+    ) -> None:
+        """Take graph, contexts and the budget of the weights.
 
         Raises:
-            UserError: not a number of contexts.
+            UserError: not a number of contexts, or not a size.
         """
         super().configure(**options)
         if not isinstance(contexts, int) or contexts < 1:
             raise UserError(f"runtime 'trt': contexts={contexts}; give a number of 1 or more")
         self._graph, self._contexts = bool(graph), contexts
+        try:
+            self._budget = None if weights_budget is None else reading.bytes_of(weights_budget)
+        except ValueError as cause:
+            raise UserError(f"runtime 'trt': weights_budget={weights_budget}: {cause}") from cause
 
     def open(self) -> None:
         """Check the passport, deserialize, and read what the engine takes.
 
         Raises:
-            UserError: it was built for another GPU or TensorRT, or there is too little memory.
+            UserError: it was built for another GPU or TensorRT, or without weight streaming where a budget
+                is given; or there is too little memory.
             ArtifactError: it was changed.
         """
         self._passport = passports.read(self.artifact)
@@ -73,6 +87,12 @@ class Runner(Queued):
         reason = passports.check(self._passport, binding.here(self._passport.flavor, self._device.name))
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
+        if self._budget is not None and not self._passport.options.weight_streaming:
+            raise UserError(
+                f"{self.artifact.path}: weights_budget was given and the engine was built without weight "
+                f"streaming: leave it out, or build the engine again: {self._passport.command()} "
+                "--set weight_streaming=true"
+            )
         self._library = binding.load(self._passport.flavor)
         content = passports.engine(self.artifact, self._passport)
         gpu.claim(self._device.name)
@@ -99,6 +119,8 @@ class Runner(Queued):
                 f"again: {self._passport.command()}"
             )
         self._engine = engine
+        streams = options.weight_streaming
+        self._streaming = reading.stream(engine, self._budget) if streams else reading.Streaming()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
         inputs = [one for one in names if engine.get_tensor_mode(one).name == "INPUT"]
         self._types = {one: reading.dtype(engine, one) for one in names}
@@ -109,12 +131,13 @@ class Runner(Queued):
         self._outputs = tuple(self._output(one) for one in names if one not in inputs)
         self._scratch_bytes = reading.scratch(engine)
         reason = reading.memory_refusal(
-            self._passport.engine_bytes,
+            self._passport.engine_bytes - self._streaming.streamed,
             [reading.scratch(engine, index) for index in range(len(self._profiles))],
             [str(one) for one in self._passport.profiles],
             contexts=self._contexts,
             free=free,
             total=total,
+            resident=self._streaming.resident,
         )
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
@@ -259,16 +282,20 @@ class Runner(Queued):
         return TensorSpec(name, reading.border(self._types[name]), shape)
 
     def device_memory(self) -> DeviceMemory:
-        """Weights as the engine states them (else its file's size), and the scratch memory of all streams."""
+        """Weights on the device, as the engine (else its file's size) states them, and all scratch memory."""
         weights = self._passport.engine_bytes
         engine, trt = self._engine, self._library.trt
         if hasattr(trt, "EngineStat"):
             weights = int(engine.get_engine_stat(trt.EngineStat.TOTAL_WEIGHTS_SIZE))
+        weights -= self._streaming.streamed
         return DeviceMemory(weights=weights, activations=self._scratch_bytes * self._contexts)
 
     def provenance(self) -> dict[str, str]:
-        """Precision, graph, contexts and versions that really run."""
+        """Precision, graph, contexts, versions, and resident weights, as they really are."""
+        streaming = self._streaming
+        found = {"weights_budget": str(streaming.resident)} if streaming.streamable else {}
         return {
+            **found,
             "provider": self._passport.flavor,
             "precision": self._passport.precision,
             "graph": "on" if self._graph else "off",

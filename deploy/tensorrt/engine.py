@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -23,18 +25,75 @@ _TORCH = {
 }
 
 
+_UNITS = {"": 0, "B": 0, "KiB": 10, "MiB": 20, "GiB": 30}
+_SIZE = re.compile(r"(\d+) ?(|B|KiB|MiB|GiB)")
+
+
+@dataclass(frozen=True)
+class Streaming:
+    """How the weights of an engine are spread.
+
+    Attributes:
+        streamable: bytes that can stay in host memory; 0 where nothing can.
+        resident: bytes of these that stay on the device.
+    """
+
+    streamable: int = 0
+    resident: int = 0
+
+    @property
+    def streamed(self) -> int:
+        """Bytes that stay in host memory."""
+        return self.streamable - self.resident
+
+
+def bytes_of(given: object) -> int:
+    """A size such as ``512MiB``, or a number of bytes.
+
+    Raises:
+        ValueError: it is neither.
+    """
+    found = None if isinstance(given, bool) else _SIZE.fullmatch(str(given))
+    if found is None:
+        raise ValueError(f"{given!r} is no size: give one such as 512MiB, 2GiB, or a number of bytes")
+    return int(found[1]) << _UNITS[found[2]]
+
+
+def stream(engine: Any, budget: int | None) -> Streaming:
+    """Set how much of its weights an engine keeps on the device, and say what it then keeps.
+
+    Must come before the first context, and before scratch memory is asked for, which depends on it.
+
+    Args:
+        engine: built with weight streaming.
+        budget: bytes; None: as the engine has it, which is everything on the device.
+    """
+    streamable = int(engine.streamable_weights_size)
+    if budget is not None:
+        engine.weight_streaming_budget_v2 = min(budget, streamable)
+    return Streaming(streamable, min(int(engine.weight_streaming_budget_v2), streamable))
+
+
 def memory_refusal(
-    weights: int, scratch: Sequence[int], names: Sequence[str], *, contexts: int, free: int, total: int
+    weights: int,
+    scratch: Sequence[int],
+    names: Sequence[str],
+    *,
+    contexts: int,
+    free: int,
+    total: int,
+    resident: int = 0,
 ) -> str | None:
     """Why an engine does not fit into the free memory of its device, and what would fit; None if it fits.
 
     Args:
-        weights: bytes.
+        weights: bytes on the device.
         scratch: bytes that a context needs for each profile.
         names: of the profiles.
         contexts: that were asked for.
         free: bytes on the device.
         total: bytes of the device.
+        resident: bytes of the weights that could stay in host memory instead.
     """
     asked = weights + contexts * max(scratch)
     if asked <= free:
@@ -43,6 +102,9 @@ def memory_refusal(
     if max(scratch):
         parts += f", {contexts} x {_mib(max(scratch))} of scratch memory"
     said = f"too little GPU memory: asked are {_mib(asked)} ({parts}), free are {_mib(free)} of {_mib(total)}"
+    room = free - (asked - resident)
+    if 0 <= room < resident:
+        return f"{said}; weights_budget={room >> 20}MiB or less streams the others from host memory"
     fewer = math.floor((free - weights) / max(max(scratch), 1))
     if fewer >= 1 and max(scratch):
         return f"{said}; contexts={fewer} would fit"

@@ -93,6 +93,8 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
         "device_memory_size_v2": None,
         "device_memory_size": None,
         "get_engine_stat": ("stat",),
+        "streamable_weights_size": None,
+        "weight_streaming_budget_v2": None,
         "create_execution_context": ("strategy",),
         "create_execution_context_without_device_memory": (),
     },
@@ -138,6 +140,8 @@ OPTIONAL = frozenset(
         "ICudaEngine.device_memory_size_v2",
         "ICudaEngine.device_memory_size",
         "ICudaEngine.get_engine_stat",
+        "ICudaEngine.streamable_weights_size",
+        "ICudaEngine.weight_streaming_budget_v2",
         "ICudaEngine.create_execution_context",  # with a strategy from TensorRT 10 on
         "ICudaEngine.create_execution_context_without_device_memory",
         "IExecutionContext.set_device_memory",

@@ -160,7 +160,7 @@ def test_a_lost_library_is_a_problem_where_there_is_a_gpu(lost: str, command: st
 
 
 def test_what_is_opened_later_is_optional() -> None:
-    """cuDNN where the CUDA provider is installed and links none, of whatever major; else nothing."""
+    """It is cuDNN where the CUDA provider is installed and links none, of whatever major; else nothing."""
     assert shared_libraries.optional({CUDA: ["libcudart.so.13"]}) == {CUDA: ["libcudnn.so.9"]}
     for linked in ("libcudnn.so.9", "libcudnn.so.8"):
         assert shared_libraries.optional({CUDA: ["libcudart.so.12", linked]}) == {}

@@ -207,7 +207,11 @@ def test_every_name_is_known_of_8_6() -> None:
     assert {name for name in LISTED if told(name)} == HAS_8_6.keys(), "say of a new name whether 8.6 has it"
     missing = [name for name, there in HAS_8_6.items() if not there and name not in names.OPTIONAL]
     assert missing == []
-    for name in ("NetworkDefinitionCreationFlag.STRONGLY_TYPED", "BuilderFlag.STRIP_PLAN", "BuilderFlag.BF16"):
+    for name in (
+        "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
+        "BuilderFlag.STRIP_PLAN",
+        "BuilderFlag.BF16",
+    ):
         assert not HAS_8_6[name]
     assert HAS_8_6["PreviewFeature.PROFILE_SHARING_0806"]
 

@@ -458,3 +458,100 @@ def test_weights_that_do_not_fit_are_never_deserialized(
     ):
         pass
     assert library.deserialized == 0
+
+
+@pytest.fixture
+def streaming(artifact: Artifact, tmp_path: Path) -> Artifact:
+    """The engine artifact, built with weight streaming."""
+    folder = tmp_path / "streaming"
+    shutil.copytree(artifact.path, folder)
+    (folder / "manifest.json").unlink()
+    found = passports.read(artifact)
+    options = found.options.model_copy(update={"weight_streaming": True})
+    passports.write(folder, found.model_copy(update={"options": options, "engine_bytes": len(PLAN)}))
+    return tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
+
+
+def _streamed(compute: fake_engine.Compute, streamable: int = 1000) -> fake_engine.Engine:
+    return fake_engine.Engine(
+        compute,
+        inputs=NAMES,
+        outputs={"logits": ("B", 2)},
+        profiles=[SMALL, LARGE],
+        streamable=streamable,
+    )
+
+
+@pytest.mark.parametrize(
+    ("given", "resident"), [(None, 1000), ("0", 0), (600, 600), ("600B", 600), ("1KiB", 1000), ("2GiB", 1000)]
+)
+def test_a_budget_keeps_weights_in_host_memory(
+    streaming: Artifact,
+    compute: fake_engine.Compute,
+    install: Install,
+    given: str | int | None,
+    resident: int,
+) -> None:
+    """Set before the first context, at most all; the memory stated is what really is on the device."""
+    made = _streamed(compute)
+    install(made)
+    with trt.Runner(streaming, "cuda", 1, weights_budget=given) as opened:
+        np.testing.assert_allclose(
+            opened.infer(feed(2, 5))["logits"], compute(feed(2, 5))["logits"], atol=2e-5
+        )
+        assert made.weight_streaming_budget_v2 == resident
+        memory = opened.device_memory()
+        buffers = fake_engine.STREAMING_BUFFERS if resident < 1000 else 0
+        assert (memory.weights, memory.activations) == (1234 - 1000 + resident, 4096 + buffers)
+        assert opened.provenance()["weights_budget"] == str(resident)
+
+
+def test_a_budget_without_weight_streaming_is_refused(
+    artifact: Artifact, engine: fake_engine.Engine, install: Install
+) -> None:
+    """With the command that builds such an engine, before it is deserialized; and what is no size."""
+    library = install(engine)
+    with (
+        pytest.raises(
+            UserError, match=r"built without weight streaming: .*paredown build.* --set weight_streaming=true"
+        ),
+        trt.Runner(artifact, "cuda", 1, weights_budget="512MiB"),
+    ):
+        pass
+    assert library.deserialized == 0
+    for wrong in ("512MB", "-1", "much", True):
+        with pytest.raises(UserError, match="is no size: give one such as 512MiB"):
+            trt.Runner(artifact, "cuda", 1, weights_budget=wrong)
+
+
+def test_a_budget_lets_weights_fit_that_would_not(
+    streaming: Artifact, compute: fake_engine.Compute, install: Install, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What stays in host memory does not count; without the option the refusal names it."""
+    # The file holds 1000 bytes, of which 900 can stay outside; streaming takes buffers of its own.
+    folder = streaming.path
+    content = b"p" * 1000
+    (folder / passports.ENGINE).write_bytes(content)
+    (folder / "manifest.json").unlink()
+    found = passports.read(streaming)
+    sums = {"engine_sha256": hashlib.sha256(content).hexdigest(), "engine_bytes": len(content)}
+    passports.write(folder, found.model_copy(update=sums))
+    sealed = tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
+    monkeypatch.setattr(fake_cuda.Device, "free", 4096 + fake_engine.STREAMING_BUFFERS + 100)
+    install(_streamed(compute, streamable=900))
+    with trt.Runner(sealed, "cuda", 1, weights_budget=0) as opened:
+        assert opened.infer(feed(1, 4))["logits"].shape == (1, 2)
+    install(_streamed(compute, streamable=900))
+    with (
+        pytest.raises(UserError, match="weights_budget=0MiB or less streams the others from host memory"),
+        trt.Runner(sealed, "cuda", 1),
+    ):
+        pass
+
+
+def test_the_budget_that_a_refusal_names_is_what_is_left() -> None:
+    """600 MiB free, 100 of scratch, 50 of weights that must be there: 450 MiB are left for the others."""
+    given = {"contexts": 1, "free": 600 * MIB, "total": 2000 * MIB}
+    found = engines.memory_refusal(1050 * MIB, [100 * MIB], ["all"], resident=1000 * MIB, **given)
+    assert found is not None
+    assert found.endswith("weights_budget=450MiB or less streams the others from host memory")
