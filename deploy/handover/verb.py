@@ -7,8 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
-from compress import options
-from compress.errors import RecipeError
+from compress import log, options
+from compress.errors import RecipeError, UserError
 from compress.recipe import DataConfig
 
 
@@ -57,7 +57,13 @@ def bundle(
         rows: Any = ()
         if config is not None:
             task = catalog.load("task", opened.task)
-            rows = sources.load(config, task, opened.manifest.seed).training.calibration
+            try:
+                rows = sources.load(config, task, opened.manifest.seed).training.calibration
+            except UserError as reason:
+                if data is not None or not profile:
+                    raise
+                # The artifact names data that need not be on this machine, and profiles were given.
+                log.warning("the profiles are not compared with the lengths of any rows: %s", reason)
         timings = sorted(options.store(store).cache("build-tensorrt").glob("*.timing"))
         target = handover.Target(tuple(profile or ()), rows, tuple(timings))
     made = handover.bundle(opened, out, name=name, report=report, target=target, max_batch=max_batch)

@@ -447,6 +447,40 @@ def test_the_script_runs_on_an_old_python_with_nothing_else() -> None:
     assert not [k for n in ast.walk(tree) if isinstance(n, ast.Call) for k in n.keywords if k.arg == "strict"]
 
 
+def test_given_profiles_are_compared_with_the_data(
+    made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --data, and with the data that the artifact names; where only that is gone, it is said."""
+
+    def call(artifact: Path, out: str, *words: object) -> tuple[int, str]:
+        given = ("--build-on-target", "--profile", "batch=1:1:1,length=1:3:3", *words)
+        try:
+            main(["bundle", str(artifact), "--out", str(tmp_path / out), *map(str, given)])
+        except SystemExit as left:
+            code = int(left.code or 0)
+        else:
+            code = 0
+        return code, " ".join(capsys.readouterr().err.split())
+
+    data = tmp_path / "data"
+    data.mkdir()
+    lines = [f"{'good film ' * 5}{number},positive\n" for number in range(40)]
+    (data / "train.csv").write_text("text,label\n" + "".join(lines) + "bad film,negative\n" * 5)
+    code, said = call(made.onnx.path, "given", "--data", data)
+    assert (code, "leave out" in said) == (2, True), said
+    named = tmp_path / "named"
+    shutil.copytree(made.onnx.path, named)
+    manifest = json.loads((named / "manifest.json").read_text())
+    manifest["origin"]["data"] = {"source": str(data)}
+    (named / "manifest.json").write_text(json.dumps(manifest))
+    code, said = call(named, "recorded")
+    assert (code, "leave out" in said) == (2, True), said
+    shutil.rmtree(data)
+    code, said = call(named, "gone")
+    assert (code, "the profiles are not compared with the lengths of any rows" in said) == (0, True), said
+    assert (tmp_path / "gone" / "build" / "plan.json").is_file()
+
+
 def test_the_verb(made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the command line: made, verified, predicted with; options that do not go together are refused."""
 
