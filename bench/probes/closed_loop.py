@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats
+from bench import feeds, stats, windows
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Interval, Measurement
@@ -46,10 +46,10 @@ class Config(BaseModel):
     seconds: float = Field(default=0.4, gt=0)
 
 
-def window_interval(windows: Sequence[np.ndarray], q: float, draws: np.ndarray) -> Interval | None:
+def window_interval(seen: Sequence[np.ndarray], q: float, draws: np.ndarray) -> Interval | None:
     """Interval of a percentile by resampling whole windows, which may hold different numbers of requests."""
     return stats.interval(
-        np.array([np.percentile(np.concatenate([windows[i] for i in draw]), q) for draw in draws])
+        np.array([np.percentile(np.concatenate([seen[i] for i in draw]), q) for draw in draws])
     )
 
 
@@ -75,26 +75,22 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 seen[lane.name].append(latencies / 1e6)
             bar.advance()
     found = []
+    by_name = {name: np.array(values) for name, values in rates.items()}
     conditions = {**point.conditions, "clients": config.clients}
     for lane in lanes:
         lane.drop(key)
-        own, other = (np.array(rates[name])[:, None] for name in (lane.name, subject.baseline))
-        ratio, ratio_interval = stats.ratio_of_medians(own, other, draws)
         notes = () if together[lane.name] else ("this runtime takes one request at a time: clients queue",)
         found.append(
-            Measurement(
-                probe="closed_loop",
-                candidate=lane.name,
-                metric="closed_loop_rows_per_s",
-                value=float(np.median(own)),
-                unit=UNIT,
-                better=BETTER,
-                interval=stats.percentile_interval(own, 50, draws),
-                ratio=ratio,
-                ratio_interval=ratio_interval,
-                conditions=conditions,
-                samples=tuple(float(one) for one in own.ravel()),
-                rounds=config.windows,
+            windows.figure(
+                "closed_loop",
+                "closed_loop_rows_per_s",
+                UNIT,
+                BETTER,
+                lane.name,
+                by_name,
+                subject.baseline,
+                conditions,
+                draws,
                 notes=notes,
             )
         )

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import devices, feeds, stats
+from bench import devices, feeds, stats, windows
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -43,42 +43,6 @@ class Config(BaseModel):
     seconds: float = Field(default=2.0, gt=0)
 
 
-def summarize(
-    name: str,
-    spent: dict[str, np.ndarray],
-    baseline: str,
-    conditions: dict[str, int | str],
-    draws: np.ndarray,
-) -> Measurement:
-    """The figure of one candidate: median over windows, ratio by window.
-
-    Args:
-        name: of the candidate.
-        spent: candidate -> millijoules a row, [windows].
-        baseline: of the ratio; there may be none of it.
-        conditions: stated with the figure.
-        draws: resamples of windows.
-    """
-    own = spent[name][:, None]
-    ratio = ratio_interval = None
-    if baseline in spent and (spent[baseline] > 0).all():
-        ratio, ratio_interval = stats.ratio_of_medians(own, spent[baseline][:, None], draws)
-    return Measurement(
-        probe="device_energy",
-        candidate=name,
-        metric="device_energy_per_row_mj",
-        value=float(np.median(own)),
-        unit=UNIT,
-        better=BETTER,
-        interval=stats.percentile_interval(own, 50, draws),
-        ratio=ratio,
-        ratio_interval=ratio_interval,
-        conditions=conditions,
-        samples=tuple(float(x) for x in own.ravel()),
-        notes=("of the whole board, idle power included",),
-    )
-
-
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Millijoules a row of every candidate that runs on a GPU with an energy counter."""
     able = [lane for lane in lanes if lane.opened.graph_choices]
@@ -104,5 +68,18 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         spent = {name: np.array(values) for name, values in taken.items()}
         for lane in able:
             lane.drop(key)
-            found.append(summarize(lane.name, spent, subject.baseline, point.conditions, draws))
+            found.append(
+                windows.figure(
+                    "device_energy",
+                    "device_energy_per_row_mj",
+                    UNIT,
+                    BETTER,
+                    lane.name,
+                    spent,
+                    subject.baseline,
+                    point.conditions,
+                    draws,
+                    notes=("of the whole board, idle power included",),
+                )
+            )
     return found

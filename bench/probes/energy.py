@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import energy, feeds, stats
+from bench import energy, feeds, stats, windows
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Measurement
@@ -74,27 +74,22 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 below[lane.name] += own <= 0
                 taken[lane.name].append(max(own, 0.0) * 1e3 / rows)
             bar.advance()
+    spent = {name: np.array(values) for name, values in taken.items()}
     made = []
     for lane in lanes:
         lane.drop("energy")
-        own_, other = (np.array(taken[name])[:, None] for name in (lane.name, subject.baseline))
-        valid = bool((other > 0).all())
-        ratio, ratio_interval = stats.ratio_of_medians(own_, other, draws) if valid else (None, None)
         lost = below[lane.name]
         made.append(
-            Measurement(
-                probe="energy",
-                candidate=lane.name,
-                metric="energy_mj_per_row",
-                value=float(np.median(own_)),
-                unit=UNIT,
-                better=BETTER,
-                interval=stats.percentile_interval(own_, 50, draws),
-                ratio=ratio,
-                ratio_interval=ratio_interval,
-                conditions=point.conditions,
-                samples=tuple(float(one) for one in own_.ravel()),
-                rounds=config.windows,
+            windows.figure(
+                "energy",
+                "energy_mj_per_row",
+                UNIT,
+                BETTER,
+                lane.name,
+                spent,
+                subject.baseline,
+                point.conditions,
+                draws,
                 notes=(f"{lost} windows took no more than the idle machine",) if lost else (),
             )
         )

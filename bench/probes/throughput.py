@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats
+from bench import feeds, stats, windows
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -42,39 +42,6 @@ class Config(BaseModel):
     seconds: float = Field(default=0.4, gt=0)
 
 
-def summarize(
-    name: str,
-    rates: dict[str, np.ndarray],
-    baseline: str,
-    conditions: dict[str, int | str],
-    draws: np.ndarray,
-) -> Measurement:
-    """The figure of one candidate: median rate over windows, ratio by window.
-
-    Args:
-        name: of the candidate.
-        rates: candidate -> rows a second, [windows].
-        baseline: of the ratio.
-        conditions: stated with the figure.
-        draws: resamples of windows.
-    """
-    own, other = rates[name][:, None], rates[baseline][:, None]
-    ratio, ratio_interval = stats.ratio_of_medians(own, other, draws)
-    return Measurement(
-        probe="throughput",
-        candidate=name,
-        metric="throughput_rows_per_s",
-        value=float(np.median(own)),
-        unit=UNIT,
-        better=BETTER,
-        interval=stats.percentile_interval(own, 50, draws),
-        ratio=ratio,
-        ratio_interval=ratio_interval,
-        conditions=conditions,
-        samples=tuple(float(x) for x in own.ravel()),
-    )
-
-
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Rows a second of every candidate at every point of the grid."""
     generator = np.random.default_rng([subject.seed, 6])
@@ -94,5 +61,17 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         rates = {name: np.array(values) for name, values in taken.items()}
         for lane in lanes:
             lane.drop(key)
-            found.append(summarize(lane.name, rates, subject.baseline, point.conditions, draws))
+            found.append(
+                windows.figure(
+                    "throughput",
+                    "throughput_rows_per_s",
+                    UNIT,
+                    BETTER,
+                    lane.name,
+                    rates,
+                    subject.baseline,
+                    point.conditions,
+                    draws,
+                )
+            )
     return found

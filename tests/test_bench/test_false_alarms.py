@@ -73,6 +73,18 @@ def test_goals_are_those_of_the_issue() -> None:
     ]
     assert met(passed) == [True, True, False]
     assert [one["met"] for one in false_alarms.goals([]).values()] == [None, None, None]
+    assert met([one for one in good if one["busy"] == 0]) == [None, True, None]
+    assert met([one for one in good if one["busy"] != 2]) == [None, True, None]
+
+
+def test_rows_of_another_seed_or_beyond_the_count_are_not_counted() -> None:
+    """A state file that another study left behind adds nothing to this one."""
+    rows = [
+        {**row(0, 0, number, "pass"), "seed": seed * 1_000_000 + number}
+        for seed in (0, 3)
+        for number in (0, 9)
+    ]
+    assert [(one["seed"], one["number"]) for one in false_alarms.of_study(rows, 5, 3)] == [(3_000_000, 0)]
 
 
 def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
