@@ -3,22 +3,29 @@
 ``python -m bench.false_alarms --out bench/results/false_alarms.json`` compares a small ONNX model with itself
 (A/A) and with itself made slower by 5, 10, 15 and 20 % (A/B), many times each: on the machine as it is, and
 with one and two busy processes beside. Every comparison is what a user gets: lanes, interleaved rounds, the
-gate ``latency: {p50_at_most: 1.05x}`` and measuring more while that is inconclusive. Passes, fails,
-inconclusive and anomalous verdicts are counted apart, with Wilson's intervals, and the power curve is drawn.
+gate ``latency: {p50_at_most: 1.05x}`` and measuring more while that is inconclusive, here for a minute at
+most. Passes, fails, inconclusive and anomalous verdicts are counted apart, with Wilson's intervals, and the
+power curve is drawn.
+
+Two processes of the same program are not equally fast, by where their memory happens to lie; that is a bias
+of the pair, which no number of rounds removes. So a pair of processes serves ``PAIR`` comparisons only, and
+how many pairs a figure rests on is stated.
 
 It can be stopped at any time: what was compared lies in a state file beside the output, and the same command
-goes on. Use a machine at rest; the load beside is recorded with every comparison.
+goes on, unless the code that measures and judges has changed. Use a machine at rest; its load is recorded
+with every comparison.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,6 +40,7 @@ from bench.lanes import Lane, LaneSpec, open_lanes
 from bench.probes import Subject, latency
 from bench.record import Candidate, Measurement, Report
 from compress import catalog, data, environment, log, pipeline, recipe
+from compress.errors import ExitCode, UserError
 from compress.model import checkpoint
 from compress.recipe import BenchConfig, DataConfig, Named, StageEntry
 from compress.store import Store
@@ -42,11 +50,13 @@ SLOWDOWNS = (0, 5, 10, 15, 20)
 BUSY = (0, 1, 2)
 CONDITIONS = {0: "quiet", 1: "one busy process", 2: "two busy processes"}
 TOLERANCE = "1.05x"
+PAIR = 10
 STATUSES = ("pass", "fail", "inconclusive", "anomalous")
 _DATA = DataConfig(source="sklearn:digits")
 _ROWS = 64
 _MINUTES = 1.0
 _SPIN = "while True: pass"
+_MEASURES = ("bench/*.py", "bench/probes/*.py", "bench/gates/*.py", "deploy/runtimes/*.py", "deploy/*.py")
 
 
 class Slowed(Plain):
@@ -105,19 +115,29 @@ def model(store: Store | None = None) -> pipeline.Built:
     return pipeline.run(chain, store)[-1]
 
 
-def specs(built: pipeline.Built) -> list[LaneSpec]:
-    """The baseline and every slowed candidate, one thread each, all in the same runner."""
-    names = {"A": 0, **{candidate_name(percent): percent for percent in SLOWDOWNS}}
+def specs(built: pipeline.Built, percent: int) -> list[LaneSpec]:
+    """The baseline and the slowed candidate, one thread each, both in the same runner."""
     return [
         LaneSpec(
             name=name,
             artifact=built.artifact,
             runtime="bench.false_alarms:Slowed",
             threads=1,
-            options={"percent": percent},
+            options={"percent": slowed},
         )
-        for name, percent in names.items()
+        for name, slowed in (("A", 0), (candidate_name(percent), percent))
     ]
+
+
+def code() -> str:
+    """Digest of what verdicts depend on: sources that measure and judge, machine and versions."""
+    root = Path(__file__).resolve().parent.parent
+    described = environment.describe()
+    runs = {name: described.get(name) for name in ("cpu", "python", "numpy", "onnxruntime")}
+    digest = hashlib.sha256(json.dumps(runs, sort_keys=True).encode())
+    for path in sorted({path for pattern in _MEASURES for path in root.glob(pattern)}):
+        digest.update(path.read_bytes())
+    return digest.hexdigest()[:16]
 
 
 def described(lane: Lane) -> Candidate:
@@ -179,7 +199,9 @@ def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
     return judge.judge(assemble(found), gates)
 
 
-def row(report: Report, busy_processes: int, percent: int, number: int, seconds: float) -> dict[str, Any]:
+def row(
+    report: Report, busy_processes: int, percent: int, number: int, seconds: float, digest: str
+) -> dict[str, Any]:
     """One line of the state file."""
     (verdict,) = report.verdicts
     found = report.find(verdict.candidate, "latency_p50_ms")
@@ -189,7 +211,9 @@ def row(report: Report, busy_processes: int, percent: int, number: int, seconds:
         "busy": busy_processes,
         "percent": percent,
         "number": number,
+        "pair": number // PAIR,
         "seed": report.seed,
+        "code": digest,
         "status": verdict.status,
         "ratio": found.ratio,
         "low": found.ratio_interval.low,
@@ -198,17 +222,25 @@ def row(report: Report, busy_processes: int, percent: int, number: int, seconds:
         "rounds": found.rounds,
         "disturbed": found.disturbed,
         "seconds": round(seconds, 3),
+        "load": round(os.getloadavg()[0], 2),
     }
 
 
-def todo(count: int, done: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[int, int, int]]:
-    """What is still to be compared, (busy, percent, number); slowdowns shuffled within a condition."""
+def todo(count: int, done: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[int, int, tuple[int, ...]]]:
+    """What is still to be compared by one pair of processes: (busy, percent, numbers).
+
+    Condition after condition; the pairs of a condition in shuffled order.
+    """
     have = {(one["busy"], one["percent"], one["number"]) for one in done}
     left = []
     for processes in BUSY:
-        block = [(processes, percent, number) for percent in SLOWDOWNS for number in range(count)]
-        order = np.random.default_rng([seed, processes]).permutation(len(block))
-        left += [block[int(i)] for i in order if block[int(i)] not in have]
+        pairs = [(percent, first) for percent in SLOWDOWNS for first in range(0, count, PAIR)]
+        order = np.random.default_rng([seed, processes]).permutation(len(pairs))
+        for percent, first in (pairs[int(i)] for i in order):
+            numbers = range(first, min(first + PAIR, count))
+            missing = tuple(number for number in numbers if (processes, percent, number) not in have)
+            if missing:
+                left.append((processes, percent, missing))
     return left
 
 
@@ -224,9 +256,11 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                 "condition": CONDITIONS[processes],
                 "planted_percent": percent,
                 "comparisons": len(mine),
+                "pairs_of_processes": len({one["pair"] for one in mine}),
                 "median_ratio": float(np.median([one["ratio"] for one in mine])),
                 "median_rounds": float(np.median([one["rounds"] for one in mine])),
                 "median_disturbed": float(np.median([one["disturbed"] for one in mine])),
+                "median_load": float(np.median([one["load"] for one in mine])),
                 "seconds": round(sum(one["seconds"] for one in mine), 1),
             }
             for status in STATUSES:
@@ -237,6 +271,7 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
                     "share": count / len(mine),
                     "low": interval.low,
                     "high": interval.high,
+                    "pairs": len({one["pair"] for one in mine if one["status"] == status}),
                 }
             found.append(line)
     return found
@@ -306,9 +341,20 @@ def read_state(path: Path) -> list[dict[str, Any]]:
     return found
 
 
-def of_study(rows: Sequence[dict[str, Any]], count: int, seed: int) -> list[dict[str, Any]]:
-    """The rows of this study: of its seed, and no more of each cell than it counts."""
-    return [one for one in rows if one["number"] < count and one["seed"] == subject_seed(seed, one["number"])]
+def of_study(rows: Sequence[dict[str, Any]], count: int, seed: int, digest: str) -> list[dict[str, Any]]:
+    """The rows of this study: of its seed, and no more of each cell than it counts.
+
+    Raises:
+        UserError: some of them were compared by other code, so that the shares would mix two rules.
+    """
+    mine = [one for one in rows if one["number"] < count and one["seed"] == subject_seed(seed, one["number"])]
+    others = sum(one.get("code") != digest for one in mine)
+    if others:
+        raise UserError(
+            f"{others} of {len(mine)} comparisons in the state file were measured by other code or versions "
+            "than today's: remove the state file to start anew, or give another --out"
+        )
+    return mine
 
 
 def subject_seed(seed: int, number: int) -> int:
@@ -316,41 +362,60 @@ def subject_seed(seed: int, number: int) -> int:
     return seed * 1_000_000 + number
 
 
+def comparisons(left: Sequence[tuple[int, int, tuple[int, ...]]], seed: int) -> Iterator[dict[str, Any]]:
+    """Compare what is left, each pair in processes of its own; a line for the state file from each."""
+    built, digest = model(), code()
+    task = remembering(catalog.load("task", built.artifact.task))
+    head = task.head_of(checkpoint.read_config(built.artifact.path))
+    rows = list(data.evaluation(_DATA, task, 0, head))[:_ROWS]
+    setting = BenchConfig(threads=1)
+    for processes in BUSY:
+        pairs = [one for one in left if one[0] == processes]
+        total = sum(len(numbers) for _, _, numbers in pairs)
+        with busy(processes), log.progress(CONDITIONS[processes], total) as bar:
+            for _, percent, numbers in pairs:
+                with open_lanes(specs(built, percent)) as lanes:
+                    for number in numbers:
+                        subject = Subject(task, rows, head, setting, "A", subject_seed(seed, number))
+                        started = time.perf_counter()
+                        report = compare(lanes, subject)
+                        yield row(report, processes, percent, number, time.perf_counter() - started, digest)
+                        bar.advance()
+
+
+def write_down(found: Iterable[dict[str, Any]], state: Path) -> list[dict[str, Any]]:
+    """Add each line to the state file as it comes; all of them."""
+    kept = []
+    with state.open("a", encoding="utf-8") as file:
+        for one in found:
+            file.write(json.dumps(one) + "\n")
+            file.flush()
+            kept.append(one)
+    return kept
+
+
 def run(out: Path, count: int, seed: int) -> dict[str, Any]:
-    """Compare what is left, then write the result and the curve."""
+    """Compare what is left, then write the result and the curve.
+
+    Raises:
+        UserError: the state file beside the output is of other code.
+    """
     state = out.with_suffix(".state.jsonl")
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = of_study(read_state(state), count, seed)
+    done = of_study(read_state(state), count, seed, code())
     left = todo(count, done, seed)
     before = conditions.read()
     if left:
-        built = model()
-        task = remembering(catalog.load("task", built.artifact.task))
-        head = task.head_of(checkpoint.read_config(built.artifact.path))
-        rows = list(data.evaluation(_DATA, task, 0, head))[:_ROWS]
-        setting = BenchConfig(threads=1)
-        with open_lanes(specs(built)) as lanes, state.open("a", encoding="utf-8") as file:
-            by_name = {lane.name: lane for lane in lanes}
-            for processes in BUSY:
-                block = [one for one in left if one[0] == processes]
-                with busy(processes), log.progress(CONDITIONS[processes], len(block)) as bar:
-                    for _, percent, number in block:
-                        subject = Subject(task, rows, head, setting, "A", subject_seed(seed, number))
-                        pair = [by_name["A"], by_name[candidate_name(percent)]]
-                        started = time.perf_counter()
-                        report = compare(pair, subject)
-                        found = row(report, processes, percent, number, time.perf_counter() - started)
-                        done.append(found)
-                        file.write(json.dumps(found) + "\n")
-                        file.flush()
-                        bar.advance()
+        done += write_down(comparisons(left, seed), state)
     lines = summarize(done)
     curve = out.with_suffix(".svg")
     power_curve(lines, curve)
     result = {
-        "what": f"latency gate {TOLERANCE} on a model against itself, slowed by planted work; "
-        f"{count} comparisons each",
+        "what": f"latency gate {TOLERANCE} on a model against itself, slowed by planted work; {count} "
+        f"comparisons each, {PAIR} by a pair of processes; inconclusive ones measured more for "
+        f"{_MINUTES:g} min at most",
         "command": f"python -m bench.false_alarms --out {out.name} --count {count} --seed {seed}",
+        "code": code(),
         "rounds_and_runs": [BenchConfig().rounds, BenchConfig().runs],
         "goals": goals(lines),
         "results": lines,
@@ -372,7 +437,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=0)
     given = parser.parse_args(arguments)
     log.configure(0 if os.isatty(2) else -1)
-    result = run(given.out, given.count, given.seed)
+    try:
+        result = run(given.out, given.count, given.seed)
+    except UserError as error:
+        sys.stderr.write(f"{error}\n")
+        return ExitCode.INPUT
     for goal, found in result["goals"].items():
         sys.stdout.write(f"{goal}: {json.dumps(found)}\n")
     return 0 if all(found["met"] for found in result["goals"].values()) else 3

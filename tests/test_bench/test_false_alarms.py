@@ -11,6 +11,7 @@ import pytest
 
 from bench import false_alarms
 from bench.record import Report
+from compress.errors import UserError
 from compress.pipeline import Built
 from compress.store import Store
 
@@ -21,7 +22,9 @@ def row(busy: int, percent: int, number: int, status: str, ratio: float = 1.0) -
         "busy": busy,
         "percent": percent,
         "number": number,
+        "pair": number // false_alarms.PAIR,
         "seed": 0,
+        "code": "x",
         "status": status,
         "ratio": ratio,
         "low": ratio - 0.01,
@@ -30,6 +33,7 @@ def row(busy: int, percent: int, number: int, status: str, ratio: float = 1.0) -
         "rounds": 20,
         "disturbed": 0.0,
         "seconds": 0.5,
+        "load": 0.1,
     }
 
 
@@ -40,6 +44,7 @@ def test_verdicts_are_counted_apart() -> None:
     assert line["condition"] == "quiet"
     assert [line[status]["count"] for status in false_alarms.STATUSES] == [2, 1, 1, 0]
     assert line["fail"]["share"] == 0.25
+    assert (line["pairs_of_processes"], line["fail"]["pairs"]) == (1, 1)
     # Wilson 1 of 4 at 95 %: 0.0456 to 0.6994.
     assert line["fail"]["low"] == pytest.approx(0.0456, abs=1e-4)
     assert line["fail"]["high"] == pytest.approx(0.6994, abs=1e-4)
@@ -84,7 +89,28 @@ def test_rows_of_another_seed_or_beyond_the_count_are_not_counted() -> None:
         for seed in (0, 3)
         for number in (0, 9)
     ]
-    assert [(one["seed"], one["number"]) for one in false_alarms.of_study(rows, 5, 3)] == [(3_000_000, 0)]
+    assert [(one["seed"], one["number"]) for one in false_alarms.of_study(rows, 5, 3, "x")] == [
+        (3_000_000, 0)
+    ]
+
+
+def test_comparisons_of_other_code_are_not_mixed_in() -> None:
+    """A resume after a change of the rule is refused, with what to do."""
+    rows = [row(0, 0, 0, "pass"), {**row(0, 0, 1, "fail"), "seed": 1, "code": "y"}]
+    with pytest.raises(UserError, match=r"^1 of 2 comparisons .* other code .* remove the state file"):
+        false_alarms.of_study(rows, 5, 0, "x")
+    assert len(false_alarms.of_study(rows, 1, 0, "x")) == 1
+
+
+def test_a_refused_resume_leaves_everything_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Exit 2 and a sentence; neither result nor curve is written, and the state stays."""
+    state = tmp_path / "study.state.jsonl"
+    state.write_text(json.dumps(row(0, 0, 0, "pass")) + "\n")
+    assert false_alarms.main(["--out", str(tmp_path / "study.json"), "--count", "1"]) == 2
+    assert "other code" in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [state.name]
 
 
 def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
@@ -93,10 +119,12 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     state.write_text(json.dumps(row(0, 5, 1, "pass")) + "\n" + '{"busy": 0, "per')
     done = false_alarms.read_state(state)
     assert [(one["percent"], one["number"]) for one in done] == [(5, 1)]
-    left = false_alarms.todo(2, done, 7)
-    assert len(left) == 3 * 5 * 2 - 1
-    assert (0, 5, 1) not in left
-    assert left == false_alarms.todo(2, done, 7)
+    left = false_alarms.todo(12, done, 7)
+    assert left == false_alarms.todo(12, done, 7)
+    cells = [(busy, percent, number) for busy, percent, numbers in left for number in numbers]
+    assert len(cells) == len(set(cells)) == 3 * 5 * 12 - 1
+    assert (0, 5, 1) not in cells
+    assert {len(numbers) for _, _, numbers in left} == {10, 9, 2}  # a pair of processes takes ten at most
     assert [one[0] for one in left] == sorted(one[0] for one in left)
     assert [one[1] for one in left if one[0] == 1] != sorted(one[1] for one in left if one[0] == 1)
 
@@ -139,6 +167,7 @@ def test_a_short_study_runs_resumes_and_draws(
         one for one in false_alarms.read_state(out.with_suffix(".state.jsonl")) if one["percent"] == 20
     )
     assert slow["rounds"] in (20, 40, 60)
+    assert (slow["pair"], slow["code"]) == (0, false_alarms.code())
     assert 0 < slow["low"] <= slow["ratio"] <= slow["high"]
 
     def nothing(*_: object) -> Report:
