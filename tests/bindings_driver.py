@@ -21,7 +21,7 @@ def main(folder: str, module: str) -> dict[str, Any]:
     sys.path[:0] = [folder, str(ROOT)]
     trt = importlib.import_module(module)
     from compress.errors import UserError
-    from deploy.tensorrt import binding, monitor, names
+    from deploy.tensorrt import binding, layer_times, monitor, names
 
     documents: dict[str, str | None] = {}
     for owner, members in names.USED.items():
@@ -38,8 +38,12 @@ def main(folder: str, module: str) -> dict[str, Any]:
     except UserError as cause:
         said = str(cause)
     watch = type(monitor.create(trt, None)).__mro__[1].__name__ if record["progress_monitor"] else None
+    times = layer_times.create(trt)
+    for _ in range(2):
+        times.report_layer_time("layer", 0.5)
     return {
         "documents": documents,
+        "layer_times": times.milliseconds,
         "can": {name: sorted(v) if isinstance(v, frozenset) else v for name, v in record.items()},
         "without_libraries": said,
         "monitor": watch,

@@ -11,6 +11,8 @@ from typing import Any
 import fake_cuda
 import numpy as np
 
+from deploy.tensorrt import layer_times
+
 Compute = Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]]
 NUMPY = {"INT64": np.int64, "INT32": np.int32, "FLOAT": np.float32, "HALF": np.float16}
 
@@ -26,6 +28,13 @@ class Mode(enum.Enum):
 class Strategy(enum.Enum):
     STATIC = 0
     USER_MANAGED = 2
+
+
+class IProfiler:
+    """What a profiler is made of; TensorRT's own must be initialized too."""
+
+    def __init__(self) -> None:
+        self.initialized = True
 
 
 class EngineStat(enum.Enum):
@@ -45,6 +54,7 @@ class Context:
         self.addresses: dict[str, int] = {}
         self.memory: tuple[int, int] | None = None
         self.executed = 0
+        self.profiler: Any = None
 
     def _check_device(self) -> None:
         assert fake_cuda.Device.now[-1:] == [self.engine.device], "another device is current"
@@ -101,6 +111,11 @@ class Context:
                 arrays[name][...] = array
 
         fake_cuda.Stream.by_handle[handle].enqueue(kernel)
+        if self.profiler is not None:
+            assert fake_cuda.Stream.by_handle[handle].recording is None, "a profiled run cannot be captured"
+            first = self.executed == 1
+            for layer, milliseconds in self.engine.layers.items():
+                self.profiler.report_layer_time(layer, milliseconds * (100 if first else 1))
         return True
 
 
@@ -155,6 +170,7 @@ class Engine:
         self._by_profile = scratch_by_profile or [scratch] * len(profiles)
         self.contexts: list[Context] = []
         self.device = -1
+        self.layers: dict[str, float] = {}
         self.num_io_tensors = len(self.types)
         self.num_optimization_profiles = len(profiles)
         self.device_memory_size_v2 = scratch
@@ -249,8 +265,11 @@ class Library:
         self.can = SimpleNamespace(name=f"TensorRT {version}", version=version)
         new = isinstance(engine, Engine) and not isinstance(engine, Engine8)
         extra = {"ExecutionContextAllocationStrategy": Strategy, "EngineStat": EngineStat} if new else {}
-        self.trt = SimpleNamespace(**extra)
+        self.trt = SimpleNamespace(IProfiler=IProfiler, **extra)
         self.deserialized = 0
+
+    def layer_times(self) -> Any:
+        return layer_times.create(self.trt)
 
     def deserialize(self, content: bytes, *, host_code: bool) -> tuple[object, Engine | None]:
         assert fake_cuda.Device.now, "an engine was deserialized with no device made current"

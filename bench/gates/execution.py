@@ -1,7 +1,8 @@
 """Whether the precision that was asked for is the one that ran: "INT8 asked for, FP32 ran" is a failure.
 
 What was asked for is what the artifact says of itself, unless ``precision`` names another. What ran comes
-from the runtime's own profile; see the probe ``execution``.
+from the runtime's own profile; see the probe ``execution``. Time in layers whose inside the runtime does not
+show may or may not have run in it: where that decides, the verdict is inconclusive.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from typing import Literal
 
 from bench.gates import GateConfig, decide, missing
 from bench.limits import Limit, Share
-from bench.record import Report, Verdict
+from bench.record import Interval, Report, Verdict
 
 PROBE = "execution"
 _METRICS = {"products": "product_share", "all": "time_share"}
@@ -25,7 +26,7 @@ class Config(GateConfig):
         of: the time of matrix ``products``, or ``all`` of it.
     """
 
-    precision: Literal["int8", "fp16", "bf16", "fp32"] | None = None
+    precision: Literal["int8", "fp8", "fp16", "bf16", "fp32"] | None = None
     at_least: Share = Limit("50%", 0.5, "share")
     of: Literal["products", "all"] = "products"
 
@@ -46,6 +47,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         if (one.probe, one.candidate) == (PROBE, candidate) and one.metric.endswith(_METRICS[config.of])
     }
     ran = ", ".join(f"{name} {100 * share:.0f} %" for name, share in others.items() if share)
+    unknown = others.get("unknown", 0.0)
     what = "the time of matrix products" if config.of == "products" else "the time"
     placed = report.find(candidate, "placed_share")
     where = f"; {100 * placed.value:.0f} % on the provider asked for" if placed else ""
@@ -54,8 +56,9 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         candidate,
         metric,
         found.value,
-        None,
+        Interval(low=found.value, high=min(1.0, found.value + unknown)) if unknown else None,
         config.at_least,
         at_most=False,
         said=f"{asked} was asked for, and {100 * found.value:.1f} % of {what} ran in it ({ran}{where})",
+        advice="the runtime does not show what is inside the layers that count as unknown" if unknown else "",
     )

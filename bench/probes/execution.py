@@ -3,7 +3,8 @@
 From the runtime's own profile of a separate pass, which is in no other figure. ``PRECISION_product_share`` is
 the share of the time of matrix products (what precision is for) in that precision, ``PRECISION_time_share``
 of all the time; ``placed_share`` is the share of the time on the provider that was asked for. Which operators
-ran where is in the notes. A runtime that cannot say gives no figures.
+ran where is in the notes. Time in layers whose inside the runtime does not show is ``unknown``. A runtime
+that cannot say anything gives no figures.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ DEFAULT = True
 FRESH = False
 
 PRECISIONS = ("int8", "fp16", "bf16", "fp32")
+UNKNOWN = "unknown"
+_WHERE_THERE = ("fp8", "tf32", UNKNOWN)
 _LISTED = 12
 
 
@@ -55,7 +58,8 @@ def shares(nodes: Sequence[NodeTime], provider: str) -> dict[str, float]:
     products = [one for one in nodes if one.product]
     multiplied = sum(one.microseconds for one in products)
     found = {}
-    for precision in PRECISIONS:
+    there = {one.precision for one in nodes}
+    for precision in (*PRECISIONS, *(one for one in _WHERE_THERE if one in there)):
         if multiplied:
             own = sum(one.microseconds for one in products if one.precision == precision)
             found[f"{precision}_product_share"] = own / multiplied
@@ -104,7 +108,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                         metric=metric,
                         value=value,
                         unit=UNIT,
-                        better="lower" if metric.startswith("fp32") else BETTER,
+                        better="lower" if metric.startswith(("fp32", UNKNOWN)) else BETTER,
                         conditions=point.conditions,
                         notes=said if metric == "placed_share" else (),
                     )

@@ -74,7 +74,8 @@ class NodeTime:
         name: of the node or layer.
         op: its kind, such as ``MatMulInteger``.
         provider: that ran it.
-        precision: of its products or data: ``int8``, ``fp16``, ``bf16``, ``fp32`` or ``other``.
+        precision: of its products or data: ``int8``, ``fp16``, ``bf16``, ``fp32``, ``other``, or ``unknown``
+            where the runtime does not show what is inside.
         product: whether it multiplies matrices, which is what precision is for.
         microseconds: over all runs.
     """

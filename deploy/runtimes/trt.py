@@ -8,7 +8,8 @@ profiles) is read from the engine; its passport and checksum are compared before
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,9 +20,9 @@ from compress.errors import UserError
 from compress.model import checkpoint
 from deploy.device import Device, Stream, Tensors
 from deploy.queue import Queue, Shapes, Work
-from deploy.runtimes import DeviceMemory, TensorSpec
+from deploy.runtimes import DeviceMemory, NodeTime, TensorSpec
 from deploy.runtimes._queued import Queued
-from deploy.tensorrt import binding, gpu, profiles
+from deploy.tensorrt import binding, gpu, layer_times, profiles
 from deploy.tensorrt import engine as reading
 from deploy.tensorrt import passport as passports
 
@@ -204,10 +205,15 @@ class Runner(Queued):
             for name, array in found.items()
         }
 
-    def _work(self, shapes: Shapes, number: int, stream: Stream) -> Work:
-        """A context with its profile, shapes and addresses, and, where wanted, the graph of one run."""
+    def _work(self, shapes: Shapes, number: int, stream: Stream, profiler: Any = None) -> Work:
+        """A context with its profile, shapes and addresses, and, where wanted, the graph of one run.
+
+        With a profiler, which times between the layers, there is no graph.
+        """
         handle = stream.cuda_stream
         context = self._context(number)
+        if profiler is not None:
+            context.profiler = profiler
         index = profiles.select(self._profiles, shapes).index
         self._must(context.set_optimization_profile_async(index, handle), f"profile {index}")
         stream.synchronize()
@@ -230,7 +236,7 @@ class Runner(Queued):
             self._must(context.execute_async_v3(handle), "execution")
             return outputs
 
-        replay = self._device.capture(stream, launch) if self._graph else None
+        replay = self._device.capture(stream, launch) if self._graph and profiler is None else None
         return Work(inputs=inputs, launch=launch, replay=replay, held=context)
 
     def _context(self, number: int) -> Any:
@@ -289,6 +295,30 @@ class Runner(Queued):
             weights = int(engine.get_engine_stat(trt.EngineStat.TOTAL_WEIGHTS_SIZE))
         weights -= self._streaming.streamed
         return DeviceMemory(weights=weights, activations=self._scratch_bytes * self._contexts)
+
+    def nodes(self, feeds: Sequence[Mapping[str, np.ndarray]]) -> list[NodeTime] | None:
+        """Layers with their times, from contexts of their own with TensorRT's profiler.
+
+        Returns:
+            None where the passport does not hold the engine's layers: names and times alone do not say
+            what a layer computes in.
+        """
+        if self._passport.layers is None:
+            return None
+        fitted = [self.fitted(self.checked(feed)) for feed in feeds]
+        times = self._library.layer_times()
+        self.sync()  # the profiled contexts take the same scratch memory
+        queue = Queue(self._device, partial(self._work, profiler=times))
+        try:
+            for feed in fitted:
+                queue.prepare(feed)
+            queue.synchronize()
+            times.milliseconds.clear()  # first runs load kernels
+            for feed in fitted:
+                queue.run(feed)
+        finally:
+            queue.close()
+        return layer_times.nodes(times.milliseconds, self._passport)
 
     def provenance(self) -> dict[str, str]:
         """Precision, graph, contexts, versions, and resident weights, as they really are."""

@@ -148,7 +148,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         inside, missing = _inside(found, compiled, options, device)
 
     (ctx.out / passport.ENGINE).write_bytes(compiled)
-    blocks = asked.attention_blocks(model)
+    blocks, wanted = asked.attention_blocks(model), _wanted(model, flags)
     made = Passport(
         flavor=config.flavor,
         tensorrt=can.version,
@@ -159,8 +159,9 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         profiles=chosen,
         layers=inside,
         layers_missing=missing,
+        products=tuple(wanted),
         fused_attention=None if inside is None else layers.count_fused_attention(inside),
-        findings=() if inside is None else layers.findings(inside, _wanted(model, flags), blocks),
+        findings=() if inside is None else layers.findings(inside, wanted, blocks),
         onnx_sha256=artifacts.digest_file(folder / graph_facts.MODEL),
         source_id=source.id,
         timing_cache=timings,

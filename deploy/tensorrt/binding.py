@@ -14,7 +14,7 @@ from typing import Any
 
 from compress import log
 from compress.errors import MissingPiece, UserError
-from deploy.tensorrt import capabilities, gpu, monitor, names
+from deploy.tensorrt import capabilities, gpu, layer_times, monitor, names
 from deploy.tensorrt.passport import BuildOptions, Flavor, Here
 from deploy.tensorrt.profiles import Profile
 
@@ -155,6 +155,10 @@ class Binding:
         inspector = engine.create_engine_inspector()
         text: str = inspector.get_engine_information(trt.LayerInformationFormat.JSON)
         return text
+
+    def layer_times(self) -> Any:
+        """A profiler for execution contexts; see ``deploy.tensorrt.layer_times``."""
+        return layer_times.create(self.trt)
 
     def _builder(self) -> Any:
         trt = self.trt

@@ -16,6 +16,7 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
         "ERROR": None,
         "VERBOSE": None,
     },
+    "IProfiler": {"__init__": (), "report_layer_time": None},
     "IProgressMonitor": {"__init__": (), "phase_start": None, "step_complete": None, "phase_finish": None},
     "Builder": {
         "__init__": ("logger",),
@@ -106,6 +107,7 @@ USED: dict[str, dict[str, tuple[str, ...] | None]] = {
         "infer_shapes": (),
         "get_tensor_shape": ("name",),
         "set_tensor_address": ("name", "memory"),
+        "profiler": None,
         "execute_async_v3": ("stream_handle",),
     },
     "ExecutionContextAllocationStrategy": {"USER_MANAGED": None},
@@ -166,4 +168,5 @@ VARIABLES = {
     "engine": "ICudaEngine",
     "context": "IExecutionContext",
     "inspector": "EngineInspector",
+    "profiler": "IProfiler",
 }

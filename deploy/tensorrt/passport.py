@@ -73,6 +73,7 @@ class Passport(_Frozen):
         profiles: in the engine's order.
         layers: what the engine runs, where the inspector could look; else None.
         layers_missing: why there are none.
+        products: names of the graph's weight products; a layer that holds one multiplies matrices.
         fused_attention: how many fused attention kernels there are; None without ``layers``.
         findings: what differs from what was asked for, a sentence each.
         onnx_sha256: of the graph that was compiled.
@@ -93,6 +94,7 @@ class Passport(_Frozen):
     profiles: tuple[Profile, ...] = Field(min_length=1)
     layers: tuple[Layer, ...] | None = None
     layers_missing: str | None = None
+    products: tuple[str, ...] = ()
     fused_attention: int | None = None
     findings: tuple[str, ...] = ()
     onnx_sha256: str

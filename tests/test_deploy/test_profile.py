@@ -86,6 +86,39 @@ def test_shares_by_hand() -> None:
     assert execution.listing(nodes)[0] == "1 x MatMulInteger in int8 on P: 60.0 % of the time"
 
 
+def test_time_that_is_not_shown_is_unknown() -> None:
+    """It counts in the whole, and for no precision."""
+    nodes = [
+        NodeTime("a", "gemm", "P", "fp8", True, 30.0),
+        NodeTime("b", "Myelin", "P", "unknown", True, 70.0),
+    ]
+    found = execution.shares(nodes, "P")
+    assert (found["fp8_product_share"], found["unknown_product_share"]) == (0.3, 0.7)
+    assert "fp8_product_share" not in execution.shares(nodes[1:], "P")
+
+
+@pytest.mark.parametrize(
+    ("ran", "hidden", "status"),
+    [(0.8, 0.2, "pass"), (0.3, 0.7, "inconclusive"), (0.3, 0.1, "fail"), (0.0, 0.0, "fail")],
+)
+def test_the_gate_does_not_guess_what_is_not_shown(ran: float, hidden: float, status: str) -> None:
+    """Half of the time must be in INT8: what is hidden may be, and may not."""
+    shown = {"int8": ran, "fp32": 1 - ran - hidden, "unknown": hidden}
+    report = tiny_bench.report()
+    kept = [one for one in report.measurements if one.probe != "execution"]
+    shares = [
+        tiny_bench.measurement(
+            "after", f"{name}_product_share", value, probe="execution", unit="share", better="higher"
+        )
+        for name, value in shown.items()
+    ]
+    verdict = gate.check(
+        report.model_copy(update={"measurements": (*kept, *shares)}), "after", gate.Config(precision="int8")
+    )
+    assert verdict.status == status
+    assert ("does not show what is inside" in verdict.reason) == (status == "inconclusive")
+
+
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """A tiny BERT in FP32, in INT8, and one that claims INT8 and is FP32."""

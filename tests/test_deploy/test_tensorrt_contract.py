@@ -182,6 +182,7 @@ def test_the_probe_sees_what_is_there(real: tuple[str, dict[str, Any]]) -> None:
     assert can["hardware_levels"] == ALL_LEVELS
     assert can["version"].split(".")[0] == {"10": "10", "11": "11", "rtx": "1"}[version]
     assert said["monitor"] == "IProgressMonitor"
+    assert said["layer_times"] == {"layer": 1.0}
     if version == "rtx":
         assert can["compute_capabilities"] == ["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 

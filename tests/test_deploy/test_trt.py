@@ -20,10 +20,11 @@ from compress.artifact import Artifact
 from compress.errors import ArtifactError, UserError
 from compress.model import checkpoint
 from deploy.runtimes import trt
-from deploy.tensorrt import binding, gpu, profiles
+from deploy.tensorrt import binding, gpu, layer_times, profiles
 from deploy.tensorrt import engine as engines
 from deploy.tensorrt import passport as passports
 from deploy.tensorrt.gpu import Gpu
+from deploy.tensorrt.layers import Layer
 from deploy.tensorrt.passport import BuildOptions, Here, Passport
 
 NAMES = ["input_ids", "attention_mask", "token_type_ids"]
@@ -555,3 +556,81 @@ def test_the_budget_that_a_refusal_names_is_what_is_left() -> None:
     found = engines.memory_refusal(1050 * MIB, [100 * MIB], ["all"], resident=1000 * MIB, **given)
     assert found is not None
     assert found.endswith("weights_budget=450MiB or less streams the others from host memory")
+
+
+# --- What ran, layer by layer ----------------------------------------------------------------------
+
+
+@pytest.fixture
+def inspected(artifact: Artifact, tmp_path: Path) -> Artifact:
+    """The engine artifact, whose passport holds layers."""
+    folder = tmp_path / "inspected"
+    shutil.copytree(artifact.path, folder)
+    (folder / "manifest.json").unlink()
+    named = {"name": "fc1_myl3", "type": "gemm", "precision": "fp16", "nodes": ("/dense/MatMul",)}
+    layers = (Layer(**named), Layer(name="ln", type="kgen", precision="fp32", nodes=("/norm/Add",)))
+    passports.write(
+        folder,
+        passports.read(artifact).model_copy(update={"layers": layers, "products": ("/dense/MatMul",)}),
+    )
+    return tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
+
+
+@pytest.mark.parametrize("graph", [True, False])
+def test_layers_are_timed_in_contexts_of_their_own(
+    inspected: Artifact,
+    engine: fake_engine.Engine,
+    install: Install,
+    graph: bool,
+) -> None:
+    """Never captured; the first run, which loads kernels, is in no figure; other runs stay unprofiled."""
+    engine.layers = {"fc1_myl3": 3.0, "ln": 1.0}
+    install(engine)
+    with trt.Runner(inspected, "cuda", 1, graph=graph) as opened:
+        before = opened.infer(feed(2, 5))["logits"].copy()
+        found = opened.nodes([feed(2, 5), feed(1, 40), feed(2, 5)])
+        assert found is not None
+        assert [(one.name, one.precision, one.product, one.microseconds) for one in found] == [
+            ("fc1_myl3", "fp16", True, 9000.0),
+            ("ln", "fp32", False, 3000.0),
+        ]
+        assert {one.provider for one in found} == {"tensorrt"}
+        assert [one.profiler is not None for one in engine.contexts] == [False, True, True]
+        np.testing.assert_array_equal(opened.infer(feed(2, 5))["logits"], before)
+
+
+def test_without_the_engines_layers_nothing_is_said(
+    artifact: Artifact, engine: fake_engine.Engine, install: Install
+) -> None:
+    """Times alone do not say what a layer computes in."""
+    install(engine)
+    with trt.Runner(artifact, "cuda", 1) as opened:
+        assert opened.nodes([feed(1, 4)]) is None
+
+
+@pytest.mark.parametrize(
+    ("layer", "precision", "product"),
+    [
+        ({"type": "kgen", "precision": "int8", "nodes": ("/dense/MatMul",)}, "int8", True),
+        ({"type": "kgen", "precision": "fp16", "nodes": ("/norm/Add",)}, "fp16", False),
+        ({"type": "MatrixMultiply", "precision": "fp16"}, "fp16", True),
+        ({"type": "kgen", "precision": "fp16", "fused_attention": True}, "fp16", True),
+        ({"type": "Reformat", "precision": "fp32", "nodes": ("/dense/MatMul",)}, "fp32", False),
+        (
+            {"type": "Myelin", "precision": "fp16", "opaque": True, "nodes": ("/dense/MatMul",)},
+            "unknown",
+            True,
+        ),
+        (None, "unknown", True),
+    ],
+)
+def test_what_a_layer_counts_as(
+    artifact: Artifact, layer: dict[str, Any] | None, precision: str, product: bool
+) -> None:
+    """What is not shown counts against the precision asked for, not for it; moving data is no product."""
+    layers = () if layer is None else (Layer(**{"name": "x", "type": "Myelin", **layer}),)
+    whole = passports.read(artifact).model_copy(update={"layers": layers, "products": ("/dense/MatMul",)})
+    (found,) = layer_times.nodes({"x": 0.5}, whole)
+    assert (found.precision, found.product, found.microseconds) == (precision, product, 500.0)
+    (moved,) = layer_times.nodes({"Reformatting CopyNode for Input Tensor 0 to x": 0.5}, whole)
+    assert not moved.product
