@@ -1,4 +1,8 @@
-"""Which damage probes to run on two models, and what can be refused before anything runs."""
+"""Which probes to run on two models, and what can be refused before anything runs.
+
+Beside what got worse the page of ``damage`` says what was won for it: latency at one row at a time and the
+rows' own lengths, memory and size. That costs seconds where the rest takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -28,6 +32,8 @@ class Wishes:
         sets: challenge sets.
         groups: column with groups of people.
         templates: sets of sentences that differ in the group.
+        speed: whether to measure latency and memory.
+        batch_size: rows at once where answers are compared; speed is measured one row at a time.
     """
 
     rows: int = 100
@@ -36,6 +42,11 @@ class Wishes:
     sets: tuple[str, ...] = ()
     groups: str | None = None
     templates: tuple[str, ...] = ()
+    speed: bool = True
+    batch_size: int = 16
+
+
+_SPEED = ("memory", "latency")
 
 
 def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[Named, ...]:
@@ -73,7 +84,10 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     if wishes.groups is not None or wishes.templates:
         options = {"groups": wishes.groups, "templates": wishes.templates, "rows": wishes.cases}
         found.append(Named(name="fairness", options=options))
-    return tuple(found)
+    asking = [Named(name=one.name, options={**one.options, "batch_size": wishes.batch_size}) for one in found]
+    # Speed first, as 'bench' measures it: on processes that have answered nothing else yet.
+    timing = [Named(name=name) for name in _SPEED] if wishes.speed else []
+    return (*timing, Named(name="size"), *asking)
 
 
 def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig) -> None:

@@ -73,6 +73,12 @@ def collect(report: Report, candidate: str | None = None) -> Damage | None:
     return Damage(original=report.baseline, candidate=name, score=score, **found)  # type: ignore[arg-type]
 
 
+def steps(report: Report) -> list[Damage]:
+    """The findings about every candidate that was compared with the original, in the order of the report."""
+    found = [collect(report, candidate.name) for candidate in report.candidates]
+    return [one for one in found if one is not None]
+
+
 def highlights(
     report: Report, candidate: str | None = None, slices: int = 3, rows: int = 5
 ) -> Highlights | None:

@@ -1,0 +1,171 @@
+"""What the verb damage shares with bench: speed on the page, options, the step summary; its short form."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny_bench
+import tiny_damage
+import typer
+from typer.testing import CliRunner
+
+from bench import cli, html, report, step_summary
+from bench.damage import brief, markdown, view
+from bench.record import Report
+from bench.session import RUNTIMES
+from compress.errors import UserError
+
+app = typer.Typer()
+cli.register(app)
+
+
+@pytest.fixture
+def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
+    """A model, and a smaller one that is wrong at times; no job's summary to write to."""
+    monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
+    monkeypatch.setitem(RUNTIMES, "onnx", "fake_runtime:Wrong")
+    monkeypatch.delenv(step_summary.VARIABLE, raising=False)
+    big = tiny_bench.fake_artifact(tmp_path / "big", bytes_=5000)
+    small = tiny_bench.seal(tiny_bench.fake_artifact(tmp_path / "small").path, "onnx")
+    return f"big={big.path}", f"small={small.path}"
+
+
+def run(models: tuple[str, str], data: Path, *arguments: object) -> tuple[int, str]:
+    """Exit code and stdout of ``damage``; a ``UserError`` is raised as it is."""
+    words = ("damage", *models, "--data", data, "--threads", 1, "--cases", 20, *arguments)
+    result = CliRunner().invoke(app, [str(one) for one in words])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
+
+
+def test_one_command_says_what_was_won_and_what_was_lost(
+    models: tuple[str, str], text_data: Path, tmp_path: Path
+) -> None:
+    """Speed-up, accuracy, memory and size, worst slices and flipped rows: on the page and beside it."""
+    file, page, text = (tmp_path / name for name in ("d.json", "d.html", "d.md"))
+    code, shown = run(models, text_data, "--json", file, "--html", page, "--markdown", text)
+    assert code == 0
+    found = report.read(file)
+    (point,) = {tuple(sorted(one.conditions.items())) for one in found.measurements if one.probe == "latency"}
+    assert dict(point) == {"batch_size": 1, "length": "data"}
+    flips = found.find("small", "harmful_flips")
+    accuracy = found.find("small", "accuracy")
+    assert flips is not None
+    assert accuracy is not None
+    assert flips.conditions["batch_size"] == accuracy.conditions["batch_size"] == 16
+    for said in ("Speed-up", "95 % interval", "Change in accuracy", "Peak memory", "Size on disk"):
+        assert said in page.read_text()
+    for title in ("Speed-up", "Change in accuracy", "Peak memory", "Size on disk"):
+        assert f"- {title}: **" in text.read_text()
+        assert f"{title}. " in shown
+    assert page.read_text().count('<p class="said">') == 5
+
+
+def test_a_quick_look_leaves_the_timing_out(models: tuple[str, str], text_data: Path, tmp_path: Path) -> None:
+    """``--no-speed``: size stays, which costs nothing; a gate on latency is measured all the same."""
+    file = tmp_path / "d.json"
+    assert run(models, text_data, "--no-speed", "--json", file)[0] == 0
+    probes = {one.probe for one in report.read(file).measurements}
+    assert "size" in probes
+    assert not probes & {"latency", "memory"}
+    budget = tmp_path / "budget.yaml"
+    budget.write_text("- latency: {p50_at_most: 1000x}\n")
+    run(models, text_data, "--no-speed", "--json", file, "--budget", budget)
+    assert "latency" in {one.probe for one in report.read(file).measurements}
+
+
+def test_options_of_bench_are_options_of_damage(
+    models: tuple[str, str], text_data: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``--junit``, ``--inconclusive``, ``--budget-minutes``, ``--shared``, ``--track`` and the summary."""
+    budget, file, junit = (tmp_path / name for name in ("budget.yaml", "d.json", "junit.xml"))
+    # 60 rows tell neither way: no number of flips bears so wide a limit out.
+    budget.write_text("- calibration-error: {rise_at_most: 1000pt}\n- harmful-flips: {at_most: 0.01%}\n")
+    summary = tmp_path / "summary.md"
+    monkeypatch.setenv(step_summary.VARIABLE, str(summary))
+    given = ("--no-speed", "--budget", budget, "--budget-minutes", 0, "--shared")
+    same = (models[0], models[0].replace("big=", "again="))
+    code, _ = run(same, text_data, *given, "--junit", junit, "--json", file)
+    assert code == 4
+    assert junit.read_text().count("<testcase") == 2
+    assert report.read(file).config["shared"] is True
+    assert "## What got worse" in summary.read_text()
+    assert run(same, text_data, *given, "--inconclusive", "pass", "--no-summary")[0] == 0
+    assert run(same, text_data, *given, "--inconclusive", "fail", "--no-summary")[0] == 3
+    assert summary.read_text().count("## What got worse") == 1
+    with pytest.raises(UserError, match=r"Unknown tracker 'wandbb'\. Did you mean 'wandb'"):
+        run(same, text_data, "--track", "wandbb")
+
+
+def test_a_dash_is_a_file_where_a_verb_has_no_stdout_for_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """``gate --report -`` writes a file of that name."""
+    monkeypatch.chdir(tmp_path)
+    Path("r.json").write_text(report.to_json(tiny_bench.report()))
+    Path("b.yaml").write_text("- size: {at_most: 1GB}\n")
+    done = CliRunner().invoke(app, ["gate", "r.json", "--budget", "b.yaml", "--report", "-", "--no-summary"])
+    assert done.exit_code == 0
+    assert Path("-").is_file()
+
+
+def two_steps() -> Report:
+    """``tiny_damage.report`` with a step between, which lost other answers."""
+    found = tiny_damage.report()
+    flips, slices = tiny_damage.finding()
+    worse = slices.model_copy(update={"slices": slices.slices[1:]})
+    other = [
+        tiny_bench.measurement(
+            "between",
+            "harmful_flips",
+            0.02,
+            probe="flips",
+            finding=flips.model_copy(
+                update={"harmful": 2, "worst": (tiny_damage.row(77, cells={"text": "of the step between"}),)}
+            ),
+        ),
+        tiny_bench.measurement("between", "worst_slice", 0.9, probe="slices", finding=worse),
+    ]
+    before, after = found.candidates
+    return found.model_copy(
+        update={
+            "candidates": (before, before.model_copy(update={"name": "between"}), after),
+            "measurements": (*found.measurements, *other),
+        }
+    )
+
+
+def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
+    """Sentences, three slices, flips in numbers; no text of a row; nothing without damage."""
+    text = report.markdown(tiny_damage.report())
+    assert "## What got worse" in text
+    assert "7 of 100 answers changed. 6 were right and are wrong now" in text
+    assert "| slice | rows | before | now | change | 95 % |" in text
+    assert "| label: class 0 | 50 | 90.0 % | 85.0 % | -5.0 pt |  |" in text
+    assert "class 2 |" in text
+    assert "class 3 |" not in text
+    assert "text of row" not in text
+    assert "Step by step" not in text
+    assert "What got worse" not in report.markdown(tiny_bench.report())
+    assert brief.of(tiny_bench.report()) is None
+
+
+def test_a_report_of_several_steps_leads_with_what_ships() -> None:
+    """First screen and sections are about the last candidate; the steps are a table of a line each."""
+    found = two_steps()
+    damage = view.collect(found)
+    assert damage is not None
+    assert damage.candidate == "after"
+    page = html.page(found)
+    assert "of the step between" not in page
+    assert "text of row 1" in page
+    first = page[: page.index("<h2>Plots</h2>")]
+    assert "after against before: 6 of 100 answers went from right to wrong" in first
+    steps = page[page.index('id="steps"') : page.index('id="slices"')]
+    assert steps.index("between") < steps.index(">after<")
+    assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in report.markdown(found)
+    assert 'id="steps"' not in html.page(tiny_damage.report())
+    assert "Speed-up" in markdown.page(found)
