@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.damage import challenges, fairness, robustness, slices
 from compress import catalog, data, log
-from compress.errors import DataError, UserError
+from compress.errors import DataError, NothingToMeasure
 from compress.model import checkpoint
 from compress.recipe import DataConfig, Named
 
@@ -47,6 +47,8 @@ class Wishes:
 
 
 _SPEED = ("memory", "latency")
+# A slice needs as many, unless a recipe says otherwise: with fewer there is none to show.
+_ROWS = 20
 
 
 def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[Named, ...]:
@@ -76,7 +78,7 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     try:
         robustness.readable(task)
         found.append(Named(name="robustness", options={"rows": wishes.cases, "listed": min(wishes.rows, 5)}))
-    except UserError:
+    except NothingToMeasure:
         log.info("robustness is left out: the rows of this task have no text to change")
     if wishes.sets:
         challenge = {"sets": wishes.sets, "cases": wishes.cases, "listed": min(wishes.rows, 10)}
@@ -100,6 +102,11 @@ def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig)
     if task.LABEL not in rows[0]:
         raise DataError(
             "the evaluation rows have no labels, without which nothing says what is right: give labeled rows"
+        )
+    if len(rows) < _ROWS:
+        raise DataError(
+            f"there are {len(rows)} rows and no slice of them has {_ROWS}: give more rows (what so few rows "
+            "say is little)"
         )
     for column in [*wishes.columns, *([wishes.groups] if wishes.groups else [])]:
         slices.cells(rows, column)

@@ -326,6 +326,7 @@ def notes(damage: Damage) -> list[str]:
     if fair is not None and fair.small:
         listed = ", ".join(f"{one.name} ({one.rows})" for one in fair.small[:12])
         found.append(f"groups with too few rows to judge: {listed}")
+    found += [f"{probe} is not measured: {reason}" for probe, reason in damage.refused]
     if damage.missing:
         found.append(f"not looked at: {', '.join(damage.missing)}")
     return found

@@ -5,16 +5,22 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import tiny
 import tiny_bench
 import tiny_damage
 import typer
+import yaml
+from conftest import ROOT
 from typer.testing import CliRunner
 
 from bench import cli, html, report, step_summary
-from bench.damage import brief, markdown, view
+from bench.damage import asking, brief, markdown, view
+from bench.judge import judge, prepare
 from bench.record import Report
-from bench.session import RUNTIMES
+from bench.session import RUNTIMES, CandidateSpec, measure
+from compress import recipe
 from compress.errors import UserError
+from compress.recipe import BenchConfig, Named
 
 app = typer.Typer()
 cli.register(app)
@@ -169,3 +175,62 @@ def test_a_report_of_several_steps_leads_with_what_ships() -> None:
     assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in report.markdown(found)
     assert 'id="steps"' not in html.page(tiny_damage.report())
     assert "Speed-up" in markdown.page(found)
+
+
+def test_what_has_nothing_to_say_stands_in_the_report(tmp_path: Path) -> None:
+    """Too few rows for any slice: the other figures stand, the page says why, and a gate fails closed."""
+    made = tiny_bench.fake_artifact(tmp_path / "model").path
+    specs = [CandidateSpec(name, made, tiny_bench.FAKE) for name in ("one", "two")]
+    both = BenchConfig(probes=(Named(name="flips"), Named(name="slices")), threads=1)
+    found = measure(specs, tiny.sentences(10, 1), both)
+    reason = "there are 10 rows and no slice of them has 20"
+    assert reason in found.conditions["not measured"]["slices"]
+    assert found.find("two", "harmful_flips") is not None
+    assert f"slices is not measured: {reason}" in html.page(found)
+    (verdict,) = judge(found, [Named(name="worst-slice", options={"drop_at_most": "50pt"})]).verdicts
+    assert verdict.status == "fail"
+    alone = both.model_copy(update={"probes": both.probes[1:]})
+    with pytest.raises(UserError, match=reason):
+        measure(specs, tiny.sentences(10, 1), alone)
+
+
+def test_the_original_answers_changed_texts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many steps are compared with it, and with the same figures as for one alone."""
+    asked: list[str] = []
+    ask = asking.answers.answer
+
+    def counted(lane: object, *given: object, **more: object) -> object:
+        key = ("answers", given[-1], given[2])
+        if key not in lane.memo:  # type: ignore[attr-defined]
+            asked.append(lane.name)  # type: ignore[attr-defined]
+        return ask(lane, *given, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(asking.answers, "answer", counted)
+    made = tiny_bench.fake_artifact(tmp_path / "model").path
+    specs = [CandidateSpec(name, made, tiny_bench.FAKE) for name in ("one", "two")]
+    specs.append(CandidateSpec("wrong", made, "fake_runtime:Wrong"))
+    probes = (Named(name="robustness", options={"rows": 12}),)
+    rows = tiny.sentences(30, 1)
+    found = measure(specs, rows, BenchConfig(probes=probes, threads=1))
+    assert asked.count("one") == asked.count("two") == asked.count("wrong")
+    alone = measure([specs[0], specs[2]], rows, BenchConfig(probes=probes, threads=1))
+    assert view.collect(alone, "wrong") == view.collect(found, "wrong")
+
+
+@pytest.mark.parametrize("name", ["text-int8", "text-small"])
+def test_shipped_text_recipes_look_for_damage_within_bounds(name: str) -> None:
+    """Flips, slices, calibration and robustness are in the one page; rows that are listed are bounded."""
+    probes = {entry.name: entry.options for entry in recipe.read(name).bench.probes}
+    assert {"flips", "slices", "calibration-error", "robustness", "latency", "memory", "size"} <= set(probes)
+    assert 5 <= probes["flips"]["rows"] <= 100
+    assert probes["robustness"]["rows"] <= 300
+
+
+def test_the_gates_that_the_readme_shows_for_damage_exist() -> None:
+    """Names and options of the block hold together."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    section = text[text.index("### What compression broke") :]
+    block = section[section.index("```yaml\n") + 8 :]
+    gates = yaml.safe_load(block[: block.index("```")])
+    prepared = prepare([Named(name=name, options=given) for one in gates for name, given in one.items()])
+    assert len(prepared) == 7
