@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.damage import words
 from bench.damage.figures import between, chance, change, figure, share, slice_name
 from bench.damage.record import Challenge, Gap, Passed, Perturbation, Robustness, Slices
 from bench.damage.view import Damage
@@ -96,13 +97,8 @@ def step_cells(found: Sequence[Damage]) -> list[list[str]]:
             one.candidate,
             str(one.flips.harmful) if one.flips else "-",
             str(one.flips.beneficial) if one.flips else "-",
-            _worst(one.slices) if one.slices else "-",
+            words.worst_slice(one.slices) if one.slices else "-",
             share(one.calibration.after.ece) if one.calibration else "-",
         ]
         for one in found
     ]
-
-
-def _worst(found: Slices) -> str:
-    worst = found.slices[0]
-    return f"{change(worst.difference, found.unit)} ({slice_name(worst)})"

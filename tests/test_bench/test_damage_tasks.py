@@ -80,6 +80,7 @@ def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: lis
         [
             *("damage", f"before={source.path}", f"after={noisy(source, root / 'noisy', 0.5)}"),
             *("--data", str(root / "data"), "--threads", "1", "--json", str(root / "d.json"), *more),
+            "--no-speed",  # these lanes have no processes that could be timed
         ],
     )
     assert result.exit_code == 0, result.exception

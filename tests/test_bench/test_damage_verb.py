@@ -14,7 +14,8 @@ from conftest import ROOT
 from typer.testing import CliRunner
 
 from bench import cli, html, report, step_summary
-from bench.damage import asking, brief, markdown, view
+from bench.damage import asking, brief, markdown, view, words
+from bench.damage.record import Perturbation, Robustness, Slices
 from bench.judge import judge, prepare
 from bench.record import Report
 from bench.session import RUNTIMES, CandidateSpec, measure
@@ -173,6 +174,13 @@ def test_a_report_of_several_steps_leads_with_what_ships() -> None:
     steps = page[page.index('id="steps"') : page.index('id="slices"')]
     assert steps.index("between") < steps.index(">after<")
     assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in report.markdown(found)
+    fine = found.measurements[-1].finding
+    assert isinstance(fine, Slices)
+    fine = fine.model_copy(update={"slices": fine.slices[-1:]})
+    whole = (*found.measurements[:-1], found.measurements[-1].model_copy(update={"finding": fine}))
+    assert "| between | 2 | 1 | none lost | - |" in report.markdown(
+        found.model_copy(update={"measurements": whole})
+    )
     assert 'id="steps"' not in html.page(tiny_damage.report())
     assert "Speed-up" in markdown.page(found)
 
@@ -234,3 +242,27 @@ def test_the_gates_that_the_readme_shows_for_damage_exist() -> None:
     gates = yaml.safe_load(block[: block.index("```")])
     prepared = prepare([Named(name=name, options=given) for one in gates for name, given in one.items()])
     assert len(prepared) == 7
+
+
+@pytest.mark.parametrize(
+    ("extra", "said"),
+    [(-0.02, "The worst is 'typos'"), (0.0, "None of the 1 that keep the label costs the candidate more")],
+)
+def test_changed_texts_that_cost_nothing_are_not_called_the_worst(extra: float, said: str) -> None:
+    """A loss is named; where there is none, that is what is said."""
+    typos = Perturbation(
+        name="typos",
+        what="one word in ten is misspelled",
+        rows=100,
+        keeps_label=True,
+        clean_before=0.9,
+        clean_after=0.9,
+        before=0.8,
+        after=0.8 + extra,
+        extra=extra,
+        agreement=0.97,
+        reacted_before=0.1,
+        reacted_after=0.1,
+    )
+    found = Robustness(metric="accuracy", unit="share", better="higher", rows=100, changes=(typos,))
+    assert said in words.robustness(found)
