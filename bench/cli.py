@@ -4,37 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from bench import baseline_verbs
+from bench import baseline_verbs, outlet
 from bench.candidates import specs as candidate_specs
 from bench.candidates import split
 from bench.damage import cli as damage_cli
+from bench.options import Budget, BudgetMinutes, HtmlFile, JsonFile, JunitFile, MarkdownFile, Shared, Summary
+from bench.outlet import Files
 from compress import options
 from compress.errors import RecipeError
 
 if TYPE_CHECKING:
-    from bench.record import Report
     from compress.recipe import BenchConfig, Named
-
-_STDOUT = "-"
-
-Budget = Annotated[
-    Path | None, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
-]
-HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML file with plots.")]
-MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
-JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
-Summary = Annotated[
-    bool | None,
-    typer.Option(
-        "--summary/--no-summary",
-        help="Append Markdown to $GITHUB_STEP_SUMMARY; done where that is set, unless --no-summary.",
-        show_default=False,
-    ),
-]
 
 
 def register(app: typer.Typer) -> None:
@@ -76,24 +60,13 @@ def _config(
     return config
 
 
-def _leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
-    from bench import judge
-
-    raise typer.Exit(judge.exit_code(report.verdicts, inconclusive))
-
-
 def bench(
     candidates: Annotated[
         list[str],
         typer.Argument(help="Artifacts or model folders, or NAME=PATH; the last one is what ships."),
     ],
     data: Annotated[str, typer.Option("--data", help="Folder, file or hub id of the evaluation rows.")],
-    json_file: Annotated[
-        str | None,
-        typer.Option(
-            "--json", metavar="FILE", help="Write the report as JSON; '-' is stdout, and nothing else."
-        ),
-    ] = None,
+    json_file: JsonFile = None,
     html_file: HtmlFile = None,
     markdown_file: MarkdownFile = None,
     junit_file: JunitFile = None,
@@ -124,19 +97,14 @@ def bench(
     concurrency: Annotated[
         int | None, typer.Option("--concurrency", min=1, help="Closed-loop load by so many clients.")
     ] = None,
-    budget_minutes: Annotated[
-        float,
-        typer.Option("--budget-minutes", min=0, help="To measure more in, while a verdict is inconclusive."),
-    ] = 10.0,
+    budget_minutes: BudgetMinutes = 10.0,
     inconclusive: options.Inconclusive = None,
     summary: Summary = None,
     column: options.Columns = None,
     task: options.Task = None,
     seed: options.Seed = None,
     device: options.Device = "cpu",
-    shared: Annotated[
-        bool, typer.Option("--shared", help="Measure on a GPU that others use; the report says so.")
-    ] = False,
+    shared: Shared = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
     track: options.Track = None,
@@ -144,10 +112,9 @@ def bench(
     """Measure models side by side: latency, accuracy, memory, size; judge them with --budget."""
     from rich.console import Console
 
-    from bench import judge, step_summary, terminal, tracking
+    from bench import judge, terminal
     from bench import report as reports
-    from bench.session import check, measure
-    from compress.artifact import Artifact
+    from bench.session import check
 
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
@@ -167,42 +134,20 @@ def bench(
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = candidate_specs(candidates, runtime or [], rows, task, store)
-    with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
-        for spec in specs:
-            trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
-        found = measure(specs, rows, config, seed=seed or 0, gates=gates, more_minutes=budget_minutes)
-        files = _write(
-            found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file
-        )
-        trackers.finished(found, files, None)
-    step_summary.append(found, summary)
-    options.emit(reports.sealed(found), json_file == _STDOUT, lambda: terminal.show(found, Console()))
-    _leave(found, inconclusive)
-
-
-def _write(
-    found: Report,
-    json_file: str | None,
-    html_file: Path | None,
-    markdown_file: Path | None,
-    junit_file: Path | None,
-) -> list[Path]:
-    from bench import report as reports
-
-    written = []
-    if json_file is not None:
-        written.append(Path(json_file))
-        reports.write(written[-1], reports.to_json(found))
-    if html_file is not None:
-        from bench import html
-
-        written.append(html_file)
-        reports.write(html_file, html.page(found))
-    for path, render in ((markdown_file, reports.markdown), (junit_file, reports.junit)):
-        if path is not None:
-            written.append(path)
-            reports.write(path, render(found))
-    return written
+    files = Files(json_file, html_file, markdown_file, junit_file)
+    found = outlet.measured(
+        specs,
+        rows,
+        config,
+        files,
+        gates=gates,
+        seed=seed,
+        more_minutes=budget_minutes,
+        track=track,
+        summary=summary,
+    )
+    options.emit(reports.sealed(found), files.stdout, lambda: terminal.show(found, Console()))
+    outlet.leave(found, inconclusive)
 
 
 def gate(
@@ -229,14 +174,15 @@ def gate(
     from bench import report as reports
 
     judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
-    _write(judged, str(json_file) if json_file else None, html_file, markdown_file, junit_file)
+    json = str(json_file.absolute()) if json_file else None  # "-" is a file here
+    Files(json, html_file, markdown_file, junit_file).write(judged)
     step_summary.append(judged, summary)
     options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    _leave(judged, inconclusive)
+    outlet.leave(judged, inconclusive)
 
 
 def report(
@@ -255,7 +201,7 @@ def report(
     from bench import terminal
 
     found = reports.read(report_file)
-    written = _write(found, None, html_file, markdown_file, junit_file)
+    written = Files(None, html_file, markdown_file, junit_file).write(found)
 
     def render() -> None:
         for path in written:

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from pydantic import ValidationError
 
 from bench import cards, device_tables, html, summary
+from bench.damage import brief, tables
 from bench.record import SCHEMA, Report, Verdict
 from compress import log
 from compress.errors import UserError
@@ -177,18 +178,35 @@ def _verdict_row(verdict: Verdict) -> list[str]:
     return [verdict.status, verdict.gate, verdict.candidate, verdict.limit, verdict.reason]
 
 
+def _cards(report: Report) -> str:
+    """The deciding figures as a list."""
+    return "\n".join(
+        f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in cards.cards(report)
+    )
+
+
+def _damage(report: Report) -> list[str]:
+    """What became worse, in sentences and two small tables; rows are in the page and in the JSON."""
+    found = brief.of(report)
+    if found is None:
+        return []
+    parts = ["## What got worse"]
+    parts.append("\n".join(f"- {_cell(title)}: {_cell(said)}" for title, said in found.sentences))
+    if found.slices:
+        parts += ["The worst slices:", _rows(found.header, found.slices, right=1)]
+    if found.steps:
+        parts += ["Step by step:", _rows(tables.STEP_HEADER, found.steps, right=1)]
+    return parts
+
+
 def markdown(report: Report) -> str:
     """The report as Markdown, the verdict first."""
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
-    parts.append(
-        "\n".join(
-            f"- {_cell(card.title)}: **{card.value}** ({_cell(card.words)})" for card in cards.cards(report)
-        )
-    )
-    parts.append(table(report))
+    parts += [_cards(report), table(report)]
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
+    parts += _damage(report)
     if summary.grid(report):
         parts += ["## Latency", _latencies(report)]
     others = summary.others(report)

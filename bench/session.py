@@ -19,7 +19,7 @@ from bench.probes.size import weights_bytes
 from bench.record import Candidate, Measurement, Report
 from compress import catalog, environment, log
 from compress.artifact import Artifact
-from compress.errors import DataError, UserError
+from compress.errors import DataError, NothingToMeasure, UserError
 from compress.model import checkpoint
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 
@@ -266,6 +266,7 @@ def measure(
             return choice.arrange(made, bench.ship)
 
         measurements: list[Measurement] = []
+        refusals: list[NothingToMeasure] = []
         for name, module, options in probes:
             reason = module.unavailable() if hasattr(module, "unavailable") else None
             if reason is not None:
@@ -273,7 +274,15 @@ def measure(
                 absent[name] = reason
                 continue
             log.detail("probe: %s", name)
-            measurements += _checked(name, module.measure(lanes, subject, options))
+            try:
+                measurements += _checked(name, module.measure(lanes, subject, options))
+            except NothingToMeasure as refusal:
+                # The figures of the other probes may be the fruit of an hour: they stand, this one is missed.
+                log.warning("%s is not measured: %s", name, refusal)
+                absent[name] = str(refusal)
+                refusals.append(refusal)
+        if refusals and not measurements:
+            raise refusals[0]
         if prepared:
             measurements = extension.settle(
                 lanes, subject, probes, prepared, assemble, measurements, more_minutes

@@ -200,6 +200,9 @@ def plan(
             f"{len(todo)} of {len(steps)} stages to do, about {rendering.seconds(seconds)} "
             f"and {rendering.megabytes(size)}{more}"
         )
+        if chosen.data is not None:
+            measured = chosen.bench.candidates or [step.label for step in steps]
+            console.print(f"Then {len(measured)} candidates are measured, whose time is not in the estimate")
 
     options.emit([vars(step) for step in steps], as_json, render)
 

@@ -32,6 +32,10 @@ class DataError(UserError):
     """Rows or columns that cannot be used as they are."""
 
 
+class NothingToMeasure(DataError):  # noqa: N818 - reads as the sentence that it is
+    """What a probe can say nothing of, though others can: numbers have no confidence, for one."""
+
+
 class ModelError(UserError):
     """A model folder that cannot be used as it is."""
 

@@ -10,7 +10,7 @@ from bench import stats
 from bench.damage import answers, reliability, resampling
 from bench.damage.flips import needs_labels
 from bench.damage.record import Calibration, Interval
-from compress.errors import UserError
+from compress.errors import NothingToMeasure, UserError
 from compress.model import temperature
 
 if TYPE_CHECKING:
@@ -23,14 +23,17 @@ def _prepared(pair: Pair) -> tuple[Link, np.ndarray, np.ndarray, np.ndarray]:
     """Link, truth and both models' outputs.
 
     Raises:
-        UserError: the task's answers have no probabilities.
+        DataError: no labels.
+        NothingToMeasure: the task's answers have no probabilities.
     """
     needs_labels(pair, "calibration")
     link, before, after = answers.decided(pair, "calibration")
     if link == "identity":
-        raise UserError("calibration is about probabilities, and this model gives numbers: look at flips")
+        raise NothingToMeasure(
+            "calibration is about probabilities, and this model gives numbers: look at flips"
+        )
     if pair.before.truth is None:
-        raise UserError("calibration needs a true class for each decision, and this task gives none")
+        raise NothingToMeasure("calibration needs a true class for each decision, and this task gives none")
     return link, pair.before.truth, before, after
 
 

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from bench import outlet
+from bench.options import Budget, BudgetMinutes, HtmlFile, JsonFile, JunitFile, MarkdownFile, Shared, Summary
+from bench.outlet import Files
 from compress import options
 from compress.errors import RecipeError
 
 if TYPE_CHECKING:
     from compress.recipe import Named
-
-_STDOUT = "-"
 
 
 def damage(
@@ -40,38 +40,42 @@ def damage(
     cases: Annotated[
         int, typer.Option("--cases", min=2, help="Cases of each set, and rows to change, at most.")
     ] = 2000,
-    json_file: Annotated[
-        str | None,
+    json_file: JsonFile = None,
+    html_file: HtmlFile = None,
+    markdown_file: MarkdownFile = None,
+    junit_file: JunitFile = None,
+    budget: Budget = None,
+    speed: Annotated[
+        bool,
         typer.Option(
-            "--json", metavar="FILE", help="Write the report as JSON; '-' is stdout, and nothing else."
+            "--speed/--no-speed", help="Measure latency and memory, too; leave them out for a quick look."
         ),
-    ] = None,
-    html_file: Annotated[
-        Path | None, typer.Option("--html", help="Write one HTML file with plots and the rows.")
-    ] = None,
-    markdown_file: Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")] = None,
-    budget: Annotated[
-        Path | None, typer.Option("--budget", help="YAML list of gates, such as '- harmful-flips: ...'.")
-    ] = None,
+    ] = True,
     runtime: Annotated[
         list[str] | None, typer.Option("--runtime", help="NAME=runtime:option=value; see 'bench'.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
+    batch_size: Annotated[
+        int, typer.Option("--batch-size", min=1, help="Rows at once while answers are compared.")
+    ] = 16,
+    budget_minutes: BudgetMinutes = 10.0,
+    inconclusive: options.Inconclusive = None,
+    summary: Summary = None,
     column: options.Columns = None,
     task: options.Task = None,
     seed: options.Seed = None,
     device: options.Device = "cpu",
+    shared: Shared = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
+    track: options.Track = None,
 ) -> None:
-    """Say what compression broke: flipped answers, worst slices, confidence, robustness, fairness."""
+    """Say what compression won and broke: speed, flipped answers, worst slices, confidence, robustness."""
     from rich.console import Console
 
-    from bench import html, judge
+    from bench import judge
     from bench import report as reports
     from bench.candidates import open_specs, parse_candidate
     from bench.damage import markdown, plan, terminal
-    from bench.session import measure
     from compress.artifact import Artifact
     from compress.recipe import BenchConfig
 
@@ -90,17 +94,23 @@ def damage(
         sets=tuple(challenge or ()),
         groups=groups,
         templates=tuple(templates or ()),
+        speed=speed,
+        batch_size=batch_size,
     )
     probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
-    config = BenchConfig(
-        probes=probes, baseline=named[0][0], batch_sizes=(batch_size,), device=device, threads=threads
+    config = BenchConfig(probes=probes, baseline=named[0][0], device=device, threads=threads, shared=shared)
+    files = Files(json_file, html_file, markdown_file, junit_file, render=markdown.page)
+    report = outlet.measured(
+        specs,
+        evaluation,
+        config,
+        files,
+        gates=gates,
+        seed=seed,
+        title=f"What changed from {named[0][0]} to {named[1][0]}",
+        more_minutes=budget_minutes,
+        track=track,
+        summary=summary,
     )
-    title = f"What changed from {named[0][0]} to {named[1][0]}"
-    report = measure(specs, evaluation, config, seed=seed or 0, gates=gates, title=title)
-    if json_file is not None and json_file != _STDOUT:
-        reports.write(Path(json_file), reports.to_json(report))
-    for path, render in ((html_file, html.page), (markdown_file, markdown.page)):
-        if path is not None:
-            reports.write(path, render(report))
-    options.emit(reports.sealed(report), json_file == _STDOUT, lambda: terminal.show(report, Console()))
-    raise typer.Exit(judge.exit_code(report.verdicts))
+    options.emit(reports.sealed(report), files.stdout, lambda: terminal.show(report, Console()))
+    outlet.leave(report, inconclusive)

@@ -1,4 +1,4 @@
-"""Damage as Markdown: the sentences, then tables, then the rows."""
+"""Damage as Markdown: what was won, the sentences, then tables, then the rows."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from bench import summary
 from bench.damage import tables, view, words
 from bench.damage.record import Row
 from bench.record import Report
-from bench.report import _cell, _rows, _verdict_row
+from bench.report import _cards, _cell, _rows, _verdict_row
 
 _LISTED = 20
 
@@ -27,7 +27,7 @@ def page(report: Report) -> str:
     damage = view.collect(report)
     if damage is None:
         return ""
-    parts = [f"# {_cell(report.title)}", f"**{_cell(words.headline(damage))}**"]
+    parts = [f"# {_cell(report.title)}", f"**{_cell(words.headline(damage))}**", _cards(report)]
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

@@ -55,4 +55,5 @@ def sections(report: Report, candidate: str | None = None) -> Markup:
     if damage is None:
         return Markup()
     template = _environment().get_template("sections.html.jinja")
-    return Markup(template.render(d=damage, w=words, t=tables, f=figures, drawn=_drawn(damage)))
+    steps = tables.step_cells(view.steps(report)) if candidate is None else []
+    return Markup(template.render(d=damage, w=words, t=tables, f=figures, drawn=_drawn(damage), steps=steps))

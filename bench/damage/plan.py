@@ -1,4 +1,8 @@
-"""Which damage probes to run on two models, and what can be refused before anything runs."""
+"""Which probes to run on two models, and what can be refused before anything runs.
+
+Beside what got worse the page of ``damage`` says what was won for it: latency at one row at a time and the
+rows' own lengths, memory and size. That costs seconds where the rest takes minutes.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.damage import challenges, fairness, robustness, slices
 from compress import catalog, data, log
-from compress.errors import DataError, UserError
+from compress.errors import DataError, NothingToMeasure
 from compress.model import checkpoint
 from compress.recipe import DataConfig, Named
 
@@ -28,6 +32,8 @@ class Wishes:
         sets: challenge sets.
         groups: column with groups of people.
         templates: sets of sentences that differ in the group.
+        speed: whether to measure latency and memory.
+        batch_size: rows at once where answers are compared; speed is measured one row at a time.
     """
 
     rows: int = 100
@@ -36,6 +42,13 @@ class Wishes:
     sets: tuple[str, ...] = ()
     groups: str | None = None
     templates: tuple[str, ...] = ()
+    speed: bool = True
+    batch_size: int = 16
+
+
+_SPEED = ("memory", "latency")
+# A slice needs as many, unless a recipe says otherwise: with fewer there is none to show.
+_ROWS = 20
 
 
 def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[Named, ...]:
@@ -65,7 +78,7 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     try:
         robustness.readable(task)
         found.append(Named(name="robustness", options={"rows": wishes.cases, "listed": min(wishes.rows, 5)}))
-    except UserError:
+    except NothingToMeasure:
         log.info("robustness is left out: the rows of this task have no text to change")
     if wishes.sets:
         challenge = {"sets": wishes.sets, "cases": wishes.cases, "listed": min(wishes.rows, 10)}
@@ -73,7 +86,10 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     if wishes.groups is not None or wishes.templates:
         options = {"groups": wishes.groups, "templates": wishes.templates, "rows": wishes.cases}
         found.append(Named(name="fairness", options=options))
-    return tuple(found)
+    asking = [Named(name=one.name, options={**one.options, "batch_size": wishes.batch_size}) for one in found]
+    # Speed first, as 'bench' measures it: on processes that have answered nothing else yet.
+    timing = [Named(name=name) for name in _SPEED] if wishes.speed else []
+    return (*timing, Named(name="size"), *asking)
 
 
 def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig) -> None:
@@ -86,6 +102,11 @@ def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig)
     if task.LABEL not in rows[0]:
         raise DataError(
             "the evaluation rows have no labels, without which nothing says what is right: give labeled rows"
+        )
+    if len(rows) < _ROWS:
+        raise DataError(
+            f"there are {len(rows)} rows and no slice of them has {_ROWS}: give more rows (what so few rows "
+            "say is little)"
         )
     for column in [*wishes.columns, *([wishes.groups] if wishes.groups else [])]:
         slices.cells(rows, column)

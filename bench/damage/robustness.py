@@ -13,7 +13,7 @@ from bench import stats
 from bench.damage import answers, perturb, resampling, scoring, shown
 from bench.damage.perturb import Kind
 from bench.damage.record import Perturbation, Robustness
-from compress.errors import UserError
+from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.damage.answers import Pair
@@ -27,11 +27,13 @@ def readable(task: ModuleType) -> tuple[list[str], bool]:
     """The roles that hold text, and whether they hold words with a tag each.
 
     Raises:
-        UserError: none does.
+        NothingToMeasure: none does.
     """
     roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
     if not roles:
-        raise UserError("robustness changes texts, and the rows of this task have none: leave this probe out")
+        raise NothingToMeasure(
+            "robustness changes texts, and the rows of this task have none: leave this probe out"
+        )
     return roles, any(task.COLUMNS[role].holds == "tokens" for role in roles)
 
 
@@ -87,7 +89,7 @@ def find(
         listed: rows to list for each change, at most.
 
     Raises:
-        UserError: the task's rows have no text.
+        NothingToMeasure: the task's rows have no text.
     """
     roles, tagged = readable(task)
     picks = np.sort(np.random.default_rng([seed, 11]).permutation(len(rows))[:count])

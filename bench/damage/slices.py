@@ -14,7 +14,7 @@ from bench.damage.flips import needs_labels
 from bench.damage.record import Slice, Slices, Small
 from bench.damage.slicing import Cut
 from compress.data import BESIDE
-from compress.errors import DataError
+from compress.errors import DataError, NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.damage.answers import Pair
@@ -115,7 +115,8 @@ def find(
         generator: of resamples.
 
     Raises:
-        DataError: no labels, a column that is not there, or no slice that is large enough.
+        DataError: no labels, or a column that is not there.
+        NothingToMeasure: no slice is large enough.
     """
     needs_labels(pair, "comparing slices")
     score = scoring.score(pair, task)
@@ -127,7 +128,7 @@ def find(
         if cut.mask.sum() < min_rows
     ]
     if not wanted:
-        raise DataError(
+        raise NothingToMeasure(
             f"there are {len(pair.rows)} rows and no slice of them has {min_rows}: give more rows, or lower "
             "min_rows (what so few rows say is little)"
         )

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.damage import words
 from bench.damage.figures import between, chance, change, figure, share, slice_name
 from bench.damage.record import Challenge, Gap, Passed, Perturbation, Robustness, Slices
+from bench.damage.view import Damage
 
 SLICE_HEADER = ["slice", "rows", "before", "now", "change", "95 %", "p", "p (Holm)", "p (BH)"]
 CHANGE_HEADER = ["change", "rows", "original", "candidate", "beyond the original", "95 %", "same answer"]
 PASSED_HEADER = ["test", "cases", "before", "now", "change", "95 %", "lost", "won", "p"]
 GROUP_HEADER = ["group", "rows", "before", "now"]
+STEP_HEADER = ["against the original", "lost", "won", "worst slice", "calibration error"]
 
 
 def slice_cells(found: Slices) -> list[list[str]]:
@@ -83,3 +86,19 @@ def group_cells(one: Gap) -> list[list[str]]:
 def all_sets(found: Challenge) -> list[Passed]:
     """Every set as a whole."""
     return [one.whole for one in found.sets]
+
+
+def step_cells(found: Sequence[Damage]) -> list[list[str]]:
+    """A row a candidate; header: ``STEP_HEADER``. Empty for one alone, of which all else speaks."""
+    if len(found) < 2:
+        return []
+    return [
+        [
+            one.candidate,
+            str(one.flips.harmful) if one.flips else "-",
+            str(one.flips.beneficial) if one.flips else "-",
+            words.worst_slice(one.slices) if one.slices else "-",
+            share(one.calibration.after.ece) if one.calibration else "-",
+        ]
+        for one in found
+    ]

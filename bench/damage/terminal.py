@@ -1,4 +1,4 @@
-"""Damage in the terminal: sentences, the worst slices, the first flipped rows, the verdicts."""
+"""Damage in the terminal: what was won, sentences, the worst slices, the first flipped rows, the verdicts."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import terminal
+from bench import cards, terminal
 from bench.damage import tables, view, words
 from bench.record import Report
 
@@ -23,6 +23,9 @@ def show(report: Report, console: Console) -> None:
         console.print("nothing was looked at")
         return
     console.print(f"[bold]{escape(words.headline(damage))}[/]", highlight=False, soft_wrap=True)
+    for card in cards.cards(report):
+        line = f"[bold]{escape(card.title)}.[/] {escape(card.value)} ({escape(card.words)})"
+        console.print(line, highlight=False, soft_wrap=True)
     for title, sentence in words.sentences(damage):
         console.print(f"[bold]{title}.[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     if damage.slices is not None:

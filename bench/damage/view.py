@@ -28,6 +28,7 @@ class Damage:
         original: name of the baseline.
         candidate: name of what is compared with it.
         score: the task's main metric, where the accuracy probe ran.
+        refused: probe and reason, of those that had nothing to say to these rows.
     """
 
     original: str
@@ -40,6 +41,7 @@ class Damage:
     robustness: Robustness | None = None
     challenge: Challenge | None = None
     fairness: Fairness | None = None
+    refused: tuple[tuple[str, str], ...] = ()
 
     @property
     def missing(self) -> tuple[str, ...]:
@@ -70,7 +72,20 @@ def collect(report: Report, candidate: str | None = None) -> Damage | None:
     if not found:
         return None
     score = next((one for one in own if one.probe == "accuracy"), None)
-    return Damage(original=report.baseline, candidate=name, score=score, **found)  # type: ignore[arg-type]
+    refused = tuple(sorted(report.conditions.get("not measured", {}).items()))
+    return Damage(
+        original=report.baseline,
+        candidate=name,
+        score=score,
+        refused=refused,
+        **found,  # type: ignore[arg-type]
+    )
+
+
+def steps(report: Report) -> list[Damage]:
+    """The findings about every candidate that was compared with the original, in the order of the report."""
+    found = [collect(report, candidate.name) for candidate in report.candidates]
+    return [one for one in found if one is not None]
 
 
 def highlights(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 from bench.damage.figures import between, chance, change, figure, share, slice_name
 from bench.damage.record import (
@@ -76,8 +77,7 @@ def answers(row: Row) -> str:
 
 def certain(found: Slices) -> list[Slice]:
     """Slices that changed for the worse beyond chance, after Holm's correction."""
-    sign = 1 if found.better == "higher" else -1
-    return [one for one in found.slices if one.holm < LEVEL and sign * one.difference < 0]
+    return [one for one in found.slices if one.holm < LEVEL and _worse(one.difference, found.better)]
 
 
 def slices(found: Slices) -> str:
@@ -135,6 +135,19 @@ def divergence(found: Divergence) -> str:
     )
 
 
+def _worse(difference: float, better: Literal["lower", "higher"]) -> bool:
+    """Whether a difference, candidate less original, is a loss."""
+    return difference < 0 if better == "higher" else difference > 0
+
+
+def worst_slice(found: Slices) -> str:
+    """The slice that lost most, in a few words; that none did, where none did."""
+    worst = found.slices[0]
+    if not _worse(worst.difference, found.better):
+        return "none lost"
+    return f"{change(worst.difference, found.unit)} ({slice_name(worst)})"
+
+
 def robustness(found: Robustness) -> str:
     """What changed texts do."""
     labeled = [one for one in found.changes if one.extra is not None]
@@ -144,6 +157,11 @@ def robustness(found: Robustness) -> str:
         )
     worst = labeled[0]
     unit = found.unit
+    if not _worse(worst.extra or 0.0, found.better):
+        return (
+            f"{found.rows} rows were changed in {len(found.changes)} ways. None of the {len(labeled)} that "
+            "keep the label costs the candidate more than it costs the original."
+        )
     return (
         f"{found.rows} rows were changed in {len(found.changes)} ways. The worst is '{worst.name}' "
         f"({worst.what}): the original goes from {figure(worst.clean_before, unit)} to "
@@ -326,6 +344,7 @@ def notes(damage: Damage) -> list[str]:
     if fair is not None and fair.small:
         listed = ", ".join(f"{one.name} ({one.rows})" for one in fair.small[:12])
         found.append(f"groups with too few rows to judge: {listed}")
+    found += [f"{probe} is not measured: {reason}" for probe, reason in damage.refused]
     if damage.missing:
         found.append(f"not looked at: {', '.join(damage.missing)}")
     return found

@@ -50,7 +50,8 @@ class Probe(Protocol):
 
     It may also define ``unavailable() -> str | None``, why this machine cannot measure it, which the report
     then says; and ``extend(lanes, subject, config, found, at)``, which measures more at some points while a
-    verdict is open (see ``bench.extension``).
+    verdict is open (see ``bench.extension``). Rows or answers of which it can say nothing it refuses with
+    ``NothingToMeasure``: the report then has the reason in place of figures.
 
     Attributes:
         Config: its options (frozen pydantic, unknown keys refused).

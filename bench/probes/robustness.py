@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from itertools import count
+from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
 from bench.damage import asking, robustness
-from bench.damage.asking import DamageConfig
+from bench.damage.asking import Asker, DamageConfig
 from bench.probes import Subject
 from bench.record import Measurement
 
 if TYPE_CHECKING:
+    from bench.damage.answers import Pair
     from bench.lanes import Lane
 
 UNIT = "share"
@@ -43,10 +45,15 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         UserError: the task's rows have no text.
     """
     made = []
+    several = len(lanes) > 2
     for ask in asking.candidates(lanes, subject, config, "robustness"):
-        found = robustness.find(
-            subject.rows, subject.task, ask.rows, config.rows, subject.seed, config.listed
-        )
+        # The n-th rows that are asked for are the same for every candidate: the original answers them once.
+        number = count()
+
+        def answer(rows: Sequence[dict[str, Any]], ask: Asker = ask, number: count[int] = number) -> Pair:
+            return ask.rows(rows, f"robustness {config.rows} {next(number)}" if several else None)
+
+        found = robustness.find(subject.rows, subject.task, answer, config.rows, subject.seed, config.listed)
         for place, one in enumerate(found.changes):
             labeled = one.after is not None
             made.append(

@@ -21,7 +21,9 @@ from bench import cli, html, report, session
 from bench.damage import view
 from bench.damage.view import Damage
 from bench.lanes import Lane, LaneSpec, Opened
+from compress import recipe
 from compress.artifact import Artifact
+from compress.recipe import DataConfig
 from deploy.opening import runner
 
 app = typer.Typer()
@@ -80,6 +82,7 @@ def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: lis
         [
             *("damage", f"before={source.path}", f"after={noisy(source, root / 'noisy', 0.5)}"),
             *("--data", str(root / "data"), "--threads", "1", "--json", str(root / "d.json"), *more),
+            "--no-speed",  # these lanes have no processes that could be timed
         ],
     )
     assert result.exit_code == 0, result.exception
@@ -184,6 +187,36 @@ def test_numbers(tmp_path: Path) -> None:
     assert found.calibration is None
     assert found.robustness is not None
     assert found.robustness.unit == "error"
+
+
+@pytest.mark.parametrize(("problem", "labels"), [("regression", []), ("multi_label", ["a", "b"])])
+def test_the_probes_of_the_shipped_recipes_suit_every_head(
+    tmp_path: Path, problem: str, labels: list[str]
+) -> None:
+    """Numbers have no confidence: the report says so, and the rest of a long run's figures stand."""
+    source = head(tmp_path / "model", problem, labels)
+    specs = [
+        session.CandidateSpec("before", source.path),
+        session.CandidateSpec("after", noisy(source, tmp_path / "noisy", 0.5)),
+    ]
+    rows = [
+        {**row, "label": [labels[int(row["label"])]] if labels else len(str(row["text"])) / 20}
+        for row in tiny.sentences(60, 4)
+    ]
+    shipped = recipe.read("text-small").bench
+    # These lanes have no processes that could be timed.
+    kept = {"flips", "slices", "calibration-error", "robustness", "accuracy", "agreement", "size"}
+    bench = shipped.model_copy(update={"probes": tuple(one for one in shipped.probes if one.name in kept)})
+    data = DataConfig(eval=str(tiny.write_jsonl(tmp_path / "eval.jsonl", rows)))
+    found = session.measure(specs, data, bench)
+    seen = view.collect(found)
+    assert seen is not None
+    assert seen.robustness is not None
+    assert (seen.calibration is None) == (problem == "regression")
+    missing = found.conditions.get("not measured", {})
+    assert missing.keys() == ({"calibration-error"} if problem == "regression" else set())
+    assert "What got worse" in report.markdown(found)
+    assert "<h2" in html.page(found)
 
 
 @pytest.mark.parametrize("unit", ["error", "share"])

@@ -1,0 +1,120 @@
+"""What a verb does with a report: files, the step summary, trackers, the exit code."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import typer
+
+from bench.options import STDOUT
+
+if TYPE_CHECKING:
+    from bench.record import Report
+    from bench.session import CandidateSpec
+    from compress.recipe import BenchConfig, DataConfig, Named
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a report is written; None where a form was not asked for.
+
+    Attributes:
+        json: file, or ``-`` for stdout, which is no file.
+        html: file.
+        markdown: file.
+        junit: file.
+        render: the Markdown; ``bench.report.markdown`` when None.
+    """
+
+    json: str | None = None
+    html: Path | None = None
+    markdown: Path | None = None
+    junit: Path | None = None
+    render: Callable[[Report], str] | None = None
+
+    @property
+    def stdout(self) -> bool:
+        """Whether stdout is for the JSON alone."""
+        return self.json == STDOUT
+
+    def write(self, report: Report) -> list[Path]:
+        """Write every form that was asked for; the files.
+
+        Raises:
+            UserError: there is no place to write one.
+        """
+        from bench import html
+        from bench import report as reports
+
+        json = Path(self.json) if self.json is not None and not self.stdout else None
+        forms = (
+            (json, reports.to_json),
+            (self.html, html.page),
+            (self.markdown, self.render or reports.markdown),
+            (self.junit, reports.junit),
+        )
+        written = []
+        for path, render in forms:
+            if path is not None:
+                reports.write(path, render(report))
+                written.append(path)
+        return written
+
+
+def measured(
+    specs: Sequence[CandidateSpec],
+    rows: DataConfig,
+    config: BenchConfig,
+    files: Files,
+    *,
+    gates: Sequence[Named],
+    seed: int | None,
+    title: str | None = None,
+    more_minutes: float,
+    track: Sequence[str] | None,
+    summary: bool | None,
+) -> Report:
+    """Measure and judge candidates, write the files and the step summary, and tell the trackers.
+
+    Args:
+        specs: the candidates; the last one is what ships.
+        rows: where the evaluation rows are.
+        config: what to measure.
+        files: where the report goes.
+        gates: what it is held to.
+        seed: of shuffles and resamples; 0 when None.
+        title: of the report.
+        more_minutes: for measuring more while a verdict is inconclusive.
+        track: trackers, each ``NAME`` or ``NAME:LOCATION``.
+        summary: True asks for the step summary, False forbids it, None writes where there is one.
+
+    Raises:
+        UserError: anything that the user can mend.
+    """
+    from bench import step_summary, tracking
+    from bench.session import measure
+    from compress.artifact import Artifact
+
+    with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
+        for spec in specs:
+            trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
+        found = measure(
+            specs, rows, config, seed=seed or 0, gates=gates, title=title, more_minutes=more_minutes
+        )
+        trackers.finished(found, files.write(found), None)
+    step_summary.append(found, summary)
+    return found
+
+
+def leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
+    """End the command with the exit code of the verdicts.
+
+    Raises:
+        typer.Exit: always.
+    """
+    from bench import judge
+
+    raise typer.Exit(judge.exit_code(report.verdicts, inconclusive))

@@ -1,0 +1,23 @@
+"""What ``plan`` says of the measuring that follows the stages."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import tiny
+from typer.testing import CliRunner
+
+from compress.cli import app
+
+
+def test_plan_says_that_measuring_comes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The estimate is of the stages; how many candidates are measured after them is said beside it."""
+    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
+    model = tiny.text_model(tmp_path / "teacher", layers=2)
+    data = tiny.text_data(tmp_path / "data")
+    done = CliRunner().invoke(app, ["plan", "text-int8", "--model", str(model), "--data", str(data)])
+    assert done.exit_code == 0, done.output
+    said = " ".join(done.stdout.split())
+    assert "3 of 3 stages to do" in said
+    assert "Then 3 candidates are measured, whose time is not in the estimate" in said
