@@ -43,7 +43,7 @@ def save(
     from bench import baselines
     from bench import report as reports
 
-    path = baselines.save(reports.read(report_file), to, name)
+    path = baselines.save(reports.read(report_file, must_be_sealed=True), to, name)
     options.emit({"path": path}, as_json, lambda: print_line(f"{to}/{path}"))
 
 
@@ -88,7 +88,7 @@ def compare(
     from bench import judge, terminal
     from bench import report as reports
 
-    found = reports.read(report_file)
+    found = reports.read(report_file, must_be_sealed=True)
     judged = judge.judge(found, _gates(found, where, name, worse_by, lost))
     options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],

@@ -228,7 +228,7 @@ def gate(
     from bench import judge, step_summary, terminal
     from bench import report as reports
 
-    judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
+    judged = judge.judge(reports.read(report_file, must_be_sealed=True), judge.load_budget(budget))
     _write(judged, str(json_file) if json_file else None, html_file, markdown_file, junit_file)
     step_summary.append(judged, summary)
     options.emit(

@@ -49,15 +49,17 @@ def to_json(report: Report) -> str:
     return json.dumps(sealed(report), indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(text: str, where: str) -> Report:
+def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
     """A report from its JSON text; the seal is checked, and its absence said.
 
     Args:
         text: the JSON.
         where: it comes from, for messages.
+        must_be_sealed: refuse a report without a seal, as whoever judges by it or keeps it must: without
+            that, taking the checksum out would be all that an edit needs.
 
     Raises:
-        UserError: it is no report, edited, damaged, or of another version.
+        UserError: it is no report, edited, damaged, of another version, or without the seal that it must have.
     """
     try:
         tree = json.loads(text)
@@ -78,6 +80,11 @@ def from_json(text: str, where: str) -> Report:
         raise UserError(
             f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
+    if seal is None and must_be_sealed:
+        raise UserError(
+            f"{where} has no checksum, so that nothing shows whether its figures are those that were measured: "
+            "measure again with this version's 'paredown bench --json', and give the file that it writes"
+        )
     if seal is None:
         log.warning(
             "%s has no checksum: nothing shows whether its figures are those that were measured", where
@@ -90,11 +97,15 @@ def from_json(text: str, where: str) -> Report:
     return found
 
 
-def read(path: Path) -> Report:
+def read(path: Path, *, must_be_sealed: bool = False) -> Report:
     """A report from a JSON file.
 
+    Args:
+        path: of the file.
+        must_be_sealed: as for ``from_json``.
+
     Raises:
-        UserError: the file cannot be read or is no report of this version.
+        UserError: the file cannot be read, is no report of this version, or lacks the seal that it must have.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -102,7 +113,7 @@ def read(path: Path) -> Report:
         raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
         raise UserError(f"{path} is not a paredown report: it is no text") from cause
-    return from_json(text, str(path))
+    return from_json(text, str(path), must_be_sealed=must_be_sealed)
 
 
 def _cell(text: str) -> str:

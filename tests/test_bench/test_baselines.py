@@ -157,6 +157,32 @@ def test_an_edited_baseline_is_refused(place: Path) -> None:
         judged(measured(), place)
 
 
+def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_path: Path) -> None:
+    """Gate, save and compare refuse it, as a report and as the baseline, with what to do; report shows it."""
+    (stored,) = place.rglob("*.json")
+    good, bare, budget = tmp_path / "good.json", tmp_path / "bare.json", tmp_path / "budget.yaml"
+    good.write_text(stored.read_text())
+    tree = json.loads(stored.read_text())
+    del tree["checksum"]
+    bare.write_text(json.dumps(tree))
+    budget.write_text("- size: {at_most: 1GB}\n")
+    kept = tmp_path / "new"
+    for arguments in (
+        ("gate", bare, "--budget", budget),
+        ("baseline", "save", bare, "--to", kept),
+        ("baseline", "compare", bare, "--from", place),
+        ("baseline", "compare", good, "--from", bare),
+    ):
+        with pytest.raises(UserError, match=r"bare\.json has no checksum, .*: measure again with this version's"):
+            run(*arguments)
+    assert not kept.exists()
+    stored.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=r"main\.json has no checksum"):
+        run("baseline", "compare", good, "--from", place)
+    assert run("report", bare)[0] == 0
+    assert run("gate", good, "--budget", budget)[0] == 0
+
+
 def git(folder: Path, *arguments: str) -> str:
     """A git command's output."""
     done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
