@@ -89,7 +89,9 @@ def compare(
     from bench import report as reports
 
     found = reports.read(report_file, must_be_sealed=True)
-    judged = judge.judge(found, _gates(found, where, name, worse_by, lost))
+    judged = judge.judge(
+        found.model_copy(update={"inconclusive": inconclusive}), _gates(found, where, name, worse_by, lost)
+    )
     options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],
         as_json,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -76,10 +76,10 @@ def _config(
     return config
 
 
-def _leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
+def _leave(report: Report) -> None:
     from bench import judge
 
-    raise typer.Exit(judge.exit_code(report.verdicts, inconclusive))
+    raise typer.Exit(judge.exit_code(report.verdicts, report.inconclusive))
 
 
 def bench(
@@ -170,14 +170,22 @@ def bench(
     with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
         for spec in specs:
             trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
-        found = measure(specs, rows, config, seed=seed or 0, gates=gates, more_minutes=budget_minutes)
+        found = measure(
+            specs,
+            rows,
+            config,
+            seed=seed or 0,
+            gates=gates,
+            more_minutes=budget_minutes,
+            inconclusive=inconclusive,
+        )
         files = _write(
             found, None if json_file == _STDOUT else json_file, html_file, markdown_file, junit_file
         )
         trackers.finished(found, files, None)
     step_summary.append(found, summary)
     options.emit(reports.sealed(found), json_file == _STDOUT, lambda: terminal.show(found, Console()))
-    _leave(found, inconclusive)
+    _leave(found)
 
 
 def _write(
@@ -228,7 +236,8 @@ def gate(
     from bench import judge, step_summary, terminal
     from bench import report as reports
 
-    judged = judge.judge(reports.read(report_file, must_be_sealed=True), judge.load_budget(budget))
+    found = reports.read(report_file, must_be_sealed=True)
+    judged = judge.judge(found.model_copy(update={"inconclusive": inconclusive}), judge.load_budget(budget))
     _write(judged, str(json_file) if json_file else None, html_file, markdown_file, junit_file)
     step_summary.append(judged, summary)
     options.emit(
@@ -236,7 +245,7 @@ def gate(
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    _leave(judged, inconclusive)
+    _leave(judged)
 
 
 def report(

@@ -59,7 +59,7 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
             that, taking the checksum out would be all that an edit needs.
 
     Raises:
-        UserError: it is no report, edited, damaged, of another version, or without the seal that it must have.
+        UserError: it is no report, edited, damaged, of another version, or lacks the seal that it must have.
     """
     try:
         tree = json.loads(text)
@@ -82,7 +82,7 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
         ) from cause
     if seal is None and must_be_sealed:
         raise UserError(
-            f"{where} has no checksum, so that nothing shows whether its figures are those that were measured: "
+            f"{where} has no checksum, and nothing shows whether its figures are those that were measured: "
             "measure again with this version's 'paredown bench --json', and give the file that it writes"
         )
     if seal is None:
@@ -223,35 +223,44 @@ def markdown(report: Report) -> str:
 
 
 def junit(report: Report) -> str:
-    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason."""
+    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason.
+
+    An inconclusive one is skipped, and a failure where it was told to count as one; the message says so.
+    """
 
     def clean(text: str) -> str:
         return _NOT_XML.sub("?", text)
 
-    statuses = [verdict.status for verdict in report.verdicts]
+    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
+    if report.inconclusive == "fail":
+        kinds["inconclusive"] = "failure"
+    shown = [kinds.get(verdict.status) for verdict in report.verdicts]
+    told = summary.counts_as(report.inconclusive)
     suites = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         suites,
         "testsuite",
         name=clean(f"paredown gates: {report.title}"),
-        tests=str(len(statuses)),
-        failures=str(statuses.count("fail")),
-        errors=str(statuses.count("anomalous")),
-        skipped=str(statuses.count("inconclusive")),
+        tests=str(len(shown)),
+        failures=str(shown.count("failure")),
+        errors=str(shown.count("error")),
+        skipped=str(shown.count("skipped")),
         timestamp=report.created,
     )
-    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
-    for verdict in report.verdicts:
+    for verdict, kind in zip(report.verdicts, shown, strict=True):
         case = ElementTree.SubElement(
             suite,
             "testcase",
             classname=clean(verdict.candidate),
             name=clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
         )
-        if verdict.status in kinds:
-            ElementTree.SubElement(case, kinds[verdict.status], message=clean(verdict.reason))
+        reason = verdict.reason
+        if verdict.status == "inconclusive":
+            reason = f"inconclusive{', ' if told else ''}{told}: {reason}"
+        if kind is not None:
+            ElementTree.SubElement(case, kind, message=clean(reason))
         else:
-            ElementTree.SubElement(case, "system-out").text = clean(verdict.reason)
+            ElementTree.SubElement(case, "system-out").text = clean(reason)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 

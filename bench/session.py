@@ -16,7 +16,7 @@ from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.portable import portable
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
-from bench.record import Candidate, Measurement, Report
+from bench.record import Candidate, Counts, Measurement, Report
 from compress import catalog, environment, log
 from compress.artifact import Artifact
 from compress.errors import DataError, UserError
@@ -195,6 +195,7 @@ def measure(
     title: str | None = None,
     recipe: dict[str, Any] | None = None,
     more_minutes: float = extension.MINUTES,
+    inconclusive: Counts | None = None,
 ) -> Report:
     """Measure candidates side by side, and judge them where gates are given.
 
@@ -207,6 +208,7 @@ def measure(
         title: of the report.
         recipe: recorded in the report.
         more_minutes: for measuring more where a gate's verdict is inconclusive.
+        inconclusive: what such a verdict counts as in the end, for the report to say.
 
     Raises:
         UserError: a candidate that cannot be opened or compared, or a process that died; it is named.
@@ -253,6 +255,7 @@ def measure(
                 candidates=described,
                 baseline=baseline,
                 measurements=tuple(measurements),
+                inconclusive=inconclusive,
                 data=portable(facts, here),
                 facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,

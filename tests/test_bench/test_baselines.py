@@ -173,7 +173,9 @@ def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_pat
         ("baseline", "compare", bare, "--from", place),
         ("baseline", "compare", good, "--from", bare),
     ):
-        with pytest.raises(UserError, match=r"bare\.json has no checksum, .*: measure again with this version's"):
+        with pytest.raises(
+            UserError, match=r"bare\.json has no checksum, .*: measure again with this version's"
+        ):
             run(*arguments)
     assert not kept.exists()
     stored.write_text(json.dumps(tree))

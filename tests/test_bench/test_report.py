@@ -234,7 +234,7 @@ def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
     assert first[0].tag == "failure"
     assert first[0].get("message") == "20.00 MB on disk; allowed: at most 10MB"
     assert [child.tag for child in second] == ["system-out"]
-    assert suite[3][0].get("message") == "inconclusive ?? <&>"
+    assert suite[3][0].get("message") == "inconclusive: inconclusive ?? <&>"
 
 
 def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None:
