@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -269,6 +270,7 @@ def measure(
             return choice.arrange(made, bench.ship)
 
         measurements: list[Measurement] = []
+        took: dict[str, float] = {}
         for name, module, options in probes:
             reason = module.unavailable() if hasattr(module, "unavailable") else None
             if reason is not None:
@@ -276,10 +278,12 @@ def measure(
                 absent[name] = reason
                 continue
             log.detail("probe: %s", name)
+            started = time.perf_counter()
             measurements += _checked(name, module.measure(lanes, subject, options))
+            took[name] = time.perf_counter() - started
         if prepared:
             measurements = extension.settle(
-                lanes, subject, probes, prepared, assemble, measurements, more_minutes
+                lanes, subject, probes, prepared, assemble, measurements, more_minutes, took
             )
         report = assemble(measurements)
     return judge.judge(report, prepared) if prepared else report
