@@ -4,10 +4,10 @@ A probe that can go on has ``extend(lanes, subject, config, found, at)``. Whole 
 that early looks are few: at most twice, for three times the rounds. What stays open after that is said
 to be open.
 
-Looking three times is not free. Each look judges by a 95 % interval, and where the truth lies on the line, the
-chance that one of the three looks errs is 5.4 % on the side that counts in place of 2.5 % (10.7 % in place of
-5 % for both sides: Armitage, McPherson and Rowe 1969). That holds for a pass of what is exactly at the
-limit, and bounds a fail of what is unchanged, which must also be beyond the limit. The intervals are not
+Looking three times is not free. Each look judges by a 95 % interval, and where the truth lies on the line,
+the chance that one of the three looks errs is 5.4 % on the side that counts in place of 2.5 % (10.7 % in
+place of 5 % for both sides: Armitage, McPherson and Rowe 1969). That holds for a pass of what is exactly at
+the limit, and bounds a fail of what is unchanged, which must also be beyond the limit. The intervals are not
 widened for it: ``bench.false_alarms`` counts wrong verdicts with the looks in them.
 """
 

@@ -5,11 +5,11 @@ heaviest feeds of the grid: the longest rows, or the largest fixed length, at th
 ``memory_empty_bytes`` is what the same process held when it had closed the model again: interpreter, runtime
 and libraries. ``memory_model_bytes`` is the difference.
 
-On a GPU, ``device_memory_peak_bytes`` is what the driver says that the process holds after those feeds, its CUDA
-context included: no peak that is watched for, but allocators keep what they once took. Where the driver shows
-no processes, it is all that is in use on the device, other candidates and other users included; a note says
-so, and such a figure has no ratio (``device_memory`` gives the growth there). ``device_memory_allocated_bytes``
-is the most that PyTorch's own allocator had given out.
+On a GPU, ``device_memory_peak_bytes`` is what the driver says that the process holds after those feeds, its
+CUDA context included: no peak that is watched for, but allocators keep what they once took. Where the driver
+shows no processes, it is all that is in use on the device, other candidates and other users included; a note
+says so, and such a figure has no ratio (``device_memory`` gives the growth there).
+``device_memory_allocated_bytes`` is the most that PyTorch's own allocator had given out.
 """
 
 from __future__ import annotations

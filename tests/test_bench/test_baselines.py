@@ -332,6 +332,136 @@ def test_exact_figures_are_compared_exactly(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("factor", "limit", "status"),
+    [
+        (1.0, "5%", "pass"),
+        (1.01, "1%", "inconclusive"),
+        (1.015, "1%", "inconclusive"),
+        (1.04, "5%", "inconclusive"),
+        (1.04, "1%", "fail"),
+        (1.08, "5%", "fail"),
+    ],
+)
+def test_memory_may_differ_a_little_without_a_reason(
+    place: Path, factor: float, limit: str, status: str
+) -> None:
+    """What two runs of one artifact differ by fails nothing, and carries no pass either; 8 % is more."""
+    new = scaled(measured(), "memory_peak_bytes", factor)
+    verdict = judged(new, place, metric="memory_peak_bytes", worse_by_at_most=limit)
+    assert verdict.status == status, verdict.reason
+    assert "may differ by 2 % without a reason" in verdict.reason
+    exact = judged(new, place, metric="memory_peak_bytes", worse_by_at_most=limit, judge="point")
+    assert exact.status == ("fail" if factor - 1 > float(limit[:-1]) / 100 + 1e-9 else "pass")
+
+
+def started(*samples: float, reference: tuple[float, ...] = (4.0, 4.1, 3.9, 4.0)) -> Report:
+    """A report with seconds to start of both candidates."""
+    old = measured()
+    base = float(np.median(reference))
+    made = tuple(
+        tiny_bench.measurement(
+            name, "cold_start_s", float(np.median(each)), probe="load_time", unit="s",
+            ratio=float(np.median(each)) / base, samples=each,
+        )
+        for name, each in (("before", reference), ("after", samples))
+    )  # fmt: skip
+    return old.model_copy(update={"measurements": (*old.measurements, *made)})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "status"),
+    [
+        ((1.0, 1.02, 0.98, 1.0), (1.0, 1.01, 0.99, 1.0), "pass"),
+        ((1.0, 1.02, 0.98, 1.0), (1.5, 1.52, 1.48, 1.5), "fail"),
+        ((1.0, 1.5, 0.7, 1.0), (1.3, 1.0, 1.6, 1.3), "inconclusive"),
+        ((1.0, 1.4), (1.3, 1.0), "inconclusive"),
+    ],
+)
+def test_seconds_to_start_are_judged_by_what_the_starts_differ_by(
+    tmp_path: Path, then: tuple[float, ...], now: tuple[float, ...], status: str
+) -> None:
+    """Starts that differ among themselves fail nothing; starts that are alike show a change."""
+    baselines.save(started(*then), str(tmp_path))
+    verdict = judged(started(*now), tmp_path, metric="cold_start_s", worse_by_at_most="20%")
+    assert verdict.status == status, verdict.reason
+    assert verdict.interval is not None
+
+
+def test_a_single_figure_cannot_be_told_from_noise(tmp_path: Path) -> None:
+    """One start a run is inconclusive, with what to do, unless it is asked to be taken as exact."""
+    baselines.save(started(1.0, reference=(4.0,)), str(tmp_path))
+    new = started(1.5, reference=(4.0,))
+    verdict = judged(new, tmp_path, metric="cold_start_s", worse_by_at_most="20%")
+    assert (verdict.status, verdict.value) == ("inconclusive", 1.5)
+    assert "measure both with the probe 'load-time: {processes: 5}'" in verdict.reason
+    exact = judged(new, tmp_path, metric="cold_start_s", worse_by_at_most="20%", judge="point")
+    assert exact.status == "fail"
+    share = tiny_bench.measurement(
+        "after", "placed_share", 0.9, probe="execution", unit="share", better="higher"
+    )
+    old = measured(measurements=(*measured().measurements, share))
+    baselines.save(old, str(tmp_path))
+    verdict = judged(old, tmp_path, metric="placed_share", worse_by_at_most="1pt")
+    assert verdict.status == "inconclusive"
+    assert "take a metric that has an interval" in verdict.reason
+
+
+def test_an_interval_of_starts_by_hand() -> None:
+    """Student's on logarithms: of 1 and e, 12.706 standard errors of a half; one sample has none."""
+    found = regression.around(2.0, (1.0, math.e))
+    assert found is not None
+    assert math.log(found.high / 2) == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert math.log(found.low / 2) == pytest.approx(-12.7062 * 0.5, rel=1e-4)
+    assert regression.around(2.0, (1.0, math.e), (1.0,)) is None
+
+
+def test_the_worst_slice_may_be_another_one(tmp_path: Path) -> None:
+    """Which slice is the worst is a finding: the worst then is compared with the worst now."""
+
+    def cut(name: str, value: float) -> Report:
+        close = Interval(low=value - 0.9 - 0.001, high=value - 0.9 + 0.001)
+        made = tiny_bench.measurement(
+            "after", "worst_slice", value, probe="slices", unit="share", better="higher",
+            difference=value - 0.9, difference_interval=close,
+            conditions={"slice": name, "rows": 40, "batch_size": 1},
+        )  # fmt: skip
+        return measured(measurements=(*measured().measurements, made))
+
+    baselines.save(cut("label: a", 0.85), str(tmp_path))
+    verdict = judged(cut("label: b", 0.75), tmp_path, metric="worst_slice", worse_by_at_most="5pt")
+    assert (verdict.status, verdict.value) == ("fail", pytest.approx(10))
+
+
+def test_a_metric_of_several_figures_is_refused_for_its_own_gate() -> None:
+    """A regression of the first of them would say nothing of the others."""
+    with pytest.raises(UserError, match=r"'fairness_gap' has several figures .* use the gate 'fairness-gap'"):
+        judge.prepare(
+            [
+                Named(
+                    name="regression",
+                    options={"baseline": "kept", "worse_by_at_most": "1pt", "metric": "fairness_gap"},
+                )
+            ]
+        )
+
+
+def test_a_metric_that_the_baseline_lacks_is_refused_before_measuring(place: Path) -> None:
+    """A name that was mistyped is said at once, with what there is."""
+    gates = judge.prepare(
+        [
+            Named(
+                name="regression",
+                options={"baseline": str(place), "worse_by_at_most": "5%", "metric": "latency_p55_ms"},
+            )
+        ]
+    )
+    with pytest.raises(
+        UserError, match=r"has no figure 'latency_p55_ms'; it has: accuracy, .*latency_p50_ms"
+    ):
+        judge.ready(gates, MACHINE)
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         (
