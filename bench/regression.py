@@ -11,7 +11,8 @@ shares. Where both know which rows were right, the two are paired row by row ins
 A figure without an interval is one of four things. Bytes on disk and counted operations are exact. Memory of
 a process differs a little each time: ``MEMORY`` is taken for its spread (recorded reports of one artifact on
 one machine differ by up to 0.5 %). Seconds to start have as many samples as there were starts: their interval
-is Student's, on logarithms, and wide with two. Anything else cannot be told from noise and stays inconclusive.
+is Student's, on logarithms, and wide with two. Anything else cannot be told from noise, and stays
+inconclusive.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tiny_bench
 import typer
 from typer.testing import CliRunner
 
-from bench import baselines, cli, judge, paired, regression
+from bench import baselines, cli, devices, judge, nvml, paired, regression
 from bench import report as reports
 from bench.record import Interval, Report, Verdict
 from compress import environment
@@ -522,6 +523,32 @@ def run(*arguments: object) -> tuple[int, str]:
     if isinstance(result.exception, UserError):
         raise result.exception
     return result.exit_code, result.stdout
+
+
+def test_the_list_knows_the_reports_of_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of this machine are its own with and without its GPU; those of another GPU are not."""
+    facts = nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * 2**30)
+    asked: list[str] = []
+
+    def find(device: str) -> Any:
+        asked.append(device)
+        return SimpleNamespace(gpu=SimpleNamespace(facts=lambda: facts))
+
+    monkeypatch.setattr(devices, "find", find)
+    monkeypatch.setattr(devices.gpu, "count", lambda: 1)
+    described = environment.describe()
+    baselines.save(measured(environment=described), str(tmp_path), "cpu")
+    assert json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])[0]["here"] is True
+    assert asked == []
+    assert devices.Watch(None, None, None, "cpu").identity() == {}
+    on_gpu = {**described, **devices.identity(find("cuda"), "cuda")}
+    baselines.save(measured(environment=on_gpu), str(tmp_path), "gpu")
+    baselines.save(measured(environment={**on_gpu, "gpu": "another"}), str(tmp_path), "other")
+    rows = json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])
+    assert {one["name"]: one["here"] for one in rows} == {"cpu": True, "gpu": True, "other": False}
+    assert rows[-1]["name"] == "other"
+    shown = " ".join(run("baseline", "list", "--from", tmp_path)[1].split())
+    assert "this one (Fake H200)" in shown
 
 
 def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
