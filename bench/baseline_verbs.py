@@ -11,6 +11,9 @@ import typer
 from compress import options
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from bench.baselines import Listed
     from bench.record import Report
 
 _MAIN = "main"
@@ -43,7 +46,7 @@ def save(
     from bench import baselines
     from bench import report as reports
 
-    path = baselines.save(reports.read(report_file), to, name)
+    path = baselines.save(reports.read(report_file, must_be_sealed=True), to, name)
     options.emit({"path": path}, as_json, lambda: print_line(f"{to}/{path}"))
 
 
@@ -88,14 +91,31 @@ def compare(
     from bench import judge, terminal
     from bench import report as reports
 
-    found = reports.read(report_file)
-    judged = judge.judge(found, _gates(found, where, name, worse_by, lost))
+    found = reports.read(report_file, must_be_sealed=True)
+    judged = judge.judge(
+        found.model_copy(update={"inconclusive": inconclusive}), _gates(found, where, name, worse_by, lost)
+    )
     options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
     raise typer.Exit(judge.exit_code(judged.verdicts, inconclusive))
+
+
+def _here(found: Sequence[Listed]) -> set[str]:
+    """The fingerprints under which reports of this machine are filed: with no GPU, and with each of its own.
+
+    GPUs are asked only where a baseline was measured on one: that takes a context on each.
+    """
+    from bench import baselines, devices
+    from compress import environment
+
+    described = environment.describe()
+    machines = [described]
+    if any("gpu" in one.report.environment for one in found):
+        machines += [{**described, **one} for one in devices.identities()]
+    return {baselines.fingerprint(one)[:16] for one in machines}
 
 
 @app.command("list")
@@ -108,17 +128,15 @@ def list_(
     from rich.table import Table
 
     from bench import baselines, summary
-    from compress import environment
 
-    here = baselines.fingerprint(environment.describe())[:16]
-    found = sorted(
-        baselines.stored(where), key=lambda one: (one.fingerprint != here, one.fingerprint, one.name)
-    )
+    stored = baselines.stored(where)
+    here = _here(stored)
+    found = sorted(stored, key=lambda one: (one.fingerprint not in here, one.fingerprint, one.name))
     rows = [
         {
             "name": one.name,
             "machine": one.fingerprint,
-            "here": one.fingerprint == here,
+            "here": one.fingerprint in here,
             "what": baselines.machine(one.report.environment),
             "title": one.report.title,
             "created": one.report.created,
@@ -129,9 +147,13 @@ def list_(
     def render() -> None:
         table = Table("name", "machine", "measured", "title", box=None, pad_edge=False)
         for one in found:
-            cpu = one.report.environment.get("cpu", "an unnamed processor")
-            mine = "this one" if one.fingerprint == here else f"{one.fingerprint} ({cpu})"
-            table.add_row(one.name, mine, summary.when(one.report), one.report.title)
+            known = one.report.environment
+            mine = "this one" if one.fingerprint in here else one.fingerprint
+            parts = [known.get("cpu", "an unnamed processor")] if one.fingerprint not in here else []
+            said = ", ".join([*parts, *([known["gpu"]] if "gpu" in known else [])])
+            table.add_row(
+                one.name, f"{mine} ({said})" if said else mine, summary.when(one.report), one.report.title
+            )
         Console().print(table if found else f"{where} holds no baseline.")
 
     options.emit(rows, as_json, render)

@@ -230,10 +230,10 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
         name: of the baseline.
 
     Raises:
-        UserError: there is none for this machine; those of other machines are named.
+        UserError: there is none for this machine (those of other machines are named), or it has no seal.
     """
     if not where.startswith(GIT) and Path(where).is_file():
-        found = reports.read(Path(where))
+        found = reports.read(Path(where), must_be_sealed=True)
         other = differences(found.environment, environment)
         if other:
             raise UserError(
@@ -244,7 +244,7 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
     path = _path(environment, name)
     text = place(where).read(path)
     if text is not None:
-        return reports.from_json(text, f"{where}/{path}")
+        return reports.from_json(text, f"{where}/{path}", must_be_sealed=True)
     listed = stored(where)
     here = fingerprint(environment)[:16]
     mine = sorted(one.name for one in listed if one.fingerprint == here)

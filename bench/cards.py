@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import devices, summary
-from bench.record import Interval, Report
+from bench.gates.latency import DISTURBED
+from bench.record import Interval, Measurement, Report
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def cards(report: Report) -> list[Card]:
                 title="Speed-up",
                 value=summary.times(faster),
                 interval=summary.times_interval(faster),
-                sure=_sure(faster[1], 1, ("slower", "faster", "no clear difference"), after.p50.notes),
+                sure=_sure(faster[1], 1, ("slower", "faster", "no clear difference"), after.p50, before.p50),
                 detail=f"p50 {summary.time(before.p50)} to {summary.time(after.p50)}, {where}",
             )
         )
@@ -58,7 +58,7 @@ def cards(report: Report) -> list[Card]:
                 title=f"Change in {after.score.metric}",
                 value=summary.change(after.score),
                 interval=summary.change_interval(after.score),
-                sure=_sure(after.score.difference_interval, 0, words, after.score.notes),
+                sure=_sure(after.score.difference_interval, 0, words, after.score, before.score),
                 detail=f"{summary.score(before.score)} to {summary.score(after.score)}",
             )
         )
@@ -72,14 +72,25 @@ def cards(report: Report) -> list[Card]:
     return found
 
 
-def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], notes: Sequence[str]) -> str:
-    """What an interval allows to say: below, above, or neither; and whether the run was a steady one."""
+def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], *both: Measurement) -> str:
+    """What an interval allows to say: below, above, or neither; and whether both runs were steady ones.
+
+    Args:
+        interval: of the comparison.
+        same: its figure of "no difference".
+        words: for below, above and neither.
+        both: what was compared, of the candidate and of the baseline: either can spoil it.
+    """
     if interval is None:
         return ""
     if interval.high < same:
         said = f"clearly {words[0]}"
     else:
         said = f"clearly {words[1]}" if interval.low > same else words[2]
+    notes = [note for one in both for note in one.notes]
     if devices.spoiled(notes):
         return f"{said}, but a spoiled run"
-    return f"{said}, but an unstable run" if any(note.startswith("unstable") for note in notes) else said
+    if any(note.startswith("unstable") for note in notes):
+        return f"{said}, but an unstable run"
+    # As the gate on latency sees it: what others took of the timed seconds.
+    return f"{said}, but a disturbed run" if any((one.disturbed or 0) > DISTURBED for one in both) else said

@@ -143,11 +143,12 @@ def bench(
         gates=gates,
         seed=seed,
         more_minutes=budget_minutes,
+        inconclusive=inconclusive,
         track=track,
         summary=summary,
     )
     options.emit(reports.sealed(found), files.stdout, lambda: terminal.show(found, Console()))
-    outlet.leave(found, inconclusive)
+    outlet.leave(found)
 
 
 def gate(
@@ -173,7 +174,8 @@ def gate(
     from bench import judge, step_summary, terminal
     from bench import report as reports
 
-    judged = judge.judge(reports.read(report_file), judge.load_budget(budget))
+    found = reports.read(report_file, must_be_sealed=True)
+    judged = judge.judge(found.model_copy(update={"inconclusive": inconclusive}), judge.load_budget(budget))
     json = str(json_file.absolute()) if json_file else None  # "-" is a file here
     Files(json, html_file, markdown_file, junit_file).write(judged)
     step_summary.append(judged, summary)
@@ -182,7 +184,7 @@ def gate(
         as_json,
         lambda: terminal.show_verdicts(judged, Console()),
     )
-    outlet.leave(judged, inconclusive)
+    outlet.leave(judged)
 
 
 def report(

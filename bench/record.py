@@ -12,11 +12,22 @@ from pydantic import BaseModel, ConfigDict
 from bench.damage.record import Finding
 from bench.interval import Interval
 
-__all__ = ["SCHEMA", "Better", "Candidate", "Interval", "Measurement", "Report", "Status", "Verdict"]
+__all__ = [
+    "SCHEMA",
+    "Better",
+    "Candidate",
+    "Counts",
+    "Interval",
+    "Measurement",
+    "Report",
+    "Status",
+    "Verdict",
+]
 
 SCHEMA: Literal[1] = 1
 Better = Literal["lower", "higher"]
 Status = Literal["pass", "fail", "inconclusive", "anomalous"]
+Counts = Literal["pass", "fail"]
 
 
 class _Frozen(BaseModel):
@@ -144,6 +155,7 @@ class Report(_Frozen):
         baseline: name of the candidate that ratios refer to.
         measurements: of all probes.
         verdicts: of the gates, empty when none were asked.
+        inconclusive: what an inconclusive verdict was told to count as; nothing was said when None.
         data: evaluation rows: source, fingerprint, rows, share truncated.
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
@@ -163,6 +175,7 @@ class Report(_Frozen):
     baseline: str
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()
+    inconclusive: Counts | None = None
     data: dict[str, Any]
     facts: dict[str, dict[str, Any]] = {}
     environment: dict[str, str]

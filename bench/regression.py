@@ -7,12 +7,21 @@ two runs are joined by the MOVER rule (Zou and Donner 2008, eq. 3): on logarithm
 shares. Where both know which rows were right, the two are paired row by row instead::
 
     low = d - sqrt((new - new_low)^2 + (old_high - old)^2),  high likewise
+
+A figure without an interval is one of four things. Bytes on disk and counted operations are exact. Memory of
+a process differs a little each time: ``MEMORY`` is taken for its spread (recorded reports of one artifact on
+one machine differ by up to 0.5 %). Seconds to start have as many samples as there were starts: their interval
+is Student's, on logarithms, and wide with two. Anything else cannot be told from noise, and stays
+inconclusive.
 """
 
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from bench import devices, paired
 from bench.baselines import differences
@@ -21,6 +30,15 @@ from compress.errors import UserError
 
 # A reference that takes this much more or less time than it did: the machine is not the one it was.
 MOVED = 1.33
+# What memory of two runs may differ by without a reason, as a share; several times what was seen.
+MEMORY = 0.02
+_LEVEL = 0.95
+# Nothing of these is measured: they are counted.
+_EXACT = frozenset({"size", "macs"})
+_EXACT_METRICS = frozenset({"device_memory_file_bytes"})
+_OF_MEMORY = frozenset({"memory", "device_memory"})
+# Conditions that say what was found and not where it was looked for.
+_FOUND = {"worst_slice": frozenset({"slice", "rows"})}
 
 
 @dataclass(frozen=True)
@@ -38,6 +56,7 @@ class Change:
         how: what was compared, in words.
         moved: why the comparison cannot be believed, where it cannot.
         spoiled: why one of the two runs counts for nothing, where it does not.
+        unknown: why the figures cannot be told from noise, where they cannot.
     """
 
     old: float
@@ -50,6 +69,7 @@ class Change:
     how: str
     moved: str | None = None
     spoiled: str | None = None
+    unknown: str | None = None
 
 
 def _named(report: Report, name: str) -> Candidate | None:
@@ -127,6 +147,36 @@ def _log(interval: Interval | None) -> Interval | None:
     return interval.model_copy(update={"low": math.log(interval.low), "high": math.log(interval.high)})
 
 
+def around(value: float, *samples: Sequence[float]) -> Interval | None:
+    """The interval of a figure by what its repeated samples, and those of what divides it, differ by.
+
+    Args:
+        value: the figure, or the ratio of two.
+        samples: of each figure in it, all above 0.
+
+    Returns:
+        Student's interval on logarithms around the value; None where one has fewer than two samples.
+    """
+    from scipy.stats import t
+
+    half = 0.0
+    for each in samples:
+        if len(each) < 2:
+            return None
+        error = float(np.std(np.log(each), ddof=1)) / math.sqrt(len(each))
+        half = math.hypot(half, float(t.ppf(0.5 + _LEVEL / 2, len(each) - 1)) * error)
+    return Interval(low=value * math.exp(-half), high=value * math.exp(half), level=_LEVEL)
+
+
+def _unknown(one: Measurement) -> str:
+    advice = (
+        "measure both with the probe 'load-time: {processes: 5}'"
+        if one.probe == "load_time"
+        else "take a metric that has an interval, or 'judge: point' to take it as exact"
+    )
+    return f"one of the runs has a single figure, whose spread is not known: {advice}"
+
+
 def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
     sign = 100 if new.better == "lower" else -100
     rows = new.conditions.get("rows")
@@ -149,12 +199,24 @@ def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
     return Change(old.value, new.value, new.unit, sign * value + 0.0, 0.0, interval, True, how)
 
 
-def _ratio(new: Measurement, old: Measurement, *, shared: bool) -> Change:
-    if shared and new.ratio and old.ratio:
-        now, then = (new.ratio, new.ratio_interval), (old.ratio, old.ratio_interval)
+def _ratio(
+    new: Measurement, old: Measurement, bases: tuple[Measurement | None, Measurement | None]
+) -> Change:
+    """How a cost changed.
+
+    Args:
+        new: the figure now.
+        old: the figure then.
+        bases: those of the shared reference, now and then; None where there is none.
+    """
+    base_now, base_then = bases
+    if base_now is not None and base_then is not None and new.ratio and old.ratio:
+        now = (new.ratio, new.ratio_interval or around(new.ratio, new.samples, base_now.samples))
+        then = (old.ratio, old.ratio_interval or around(old.ratio, old.samples, base_then.samples))
         how = "the ratios to the shared reference"
     else:
-        now, then = (new.value, new.interval), (old.value, old.interval)
+        now = (new.value, new.interval or around(new.value, new.samples))
+        then = (old.value, old.interval or around(old.value, old.samples))
         how = "the figures of the two runs"
     if now[0] <= 0 or then[0] <= 0:
         raise UserError(f"{new.metric} is {old.value:g} there and {new.value:g} here: zero has no ratio")
@@ -162,6 +224,9 @@ def _ratio(new: Measurement, old: Measurement, *, shared: bool) -> Change:
     worse, interval = now[0] / then[0], None
     if gap is not None:
         interval = Interval(low=math.exp(gap.low), high=math.exp(gap.high), level=gap.level)
+    elif new.probe in _OF_MEMORY and new.metric not in _EXACT_METRICS:
+        interval = Interval(low=worse / (1 + MEMORY), high=worse * (1 + MEMORY), level=_LEVEL)
+        how = f"{how}, which may differ by {100 * MEMORY:g} % without a reason"
     if new.better == "higher":
         worse = 1 / worse
         if interval is not None:
@@ -190,7 +255,9 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     Raises:
         UserError: the two are in different units.
     """
-    then = old.find(now.candidate, now.metric, **now.conditions)
+    found_out = _FOUND.get(now.metric, frozenset())
+    asked = {key: value for key, value in now.conditions.items() if key not in found_out}
+    then = old.find(now.candidate, now.metric, **asked)
     if then is None:
         return None
     if (then.unit, then.better) != (now.unit, now.better):
@@ -199,9 +266,19 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
             "measure the baseline again"
         )
     shared = shared_reference(new, old, now.candidate)
+    exact = now.probe in _EXACT or now.metric in _EXACT_METRICS
     if now.unit in {"share", "correlation"}:
-        return _points(now, then, shared=shared)
-    found = _ratio(now, then, shared=shared)
-    moved = _moved(new, old, now) if shared else None
-    spoiled = devices.spoiled((*now.notes, *then.notes))
-    return Change(**{**vars(found), "moved": moved, "spoiled": spoiled})
+        found = _points(now, then, shared=shared)
+        return replace(found, unknown=_unknown(now) if found.interval is None else None)
+    bases = (
+        (new.find(new.baseline, now.metric, **asked), old.find(old.baseline, now.metric, **asked))
+        if shared
+        else (None, None)
+    )
+    found = _ratio(now, then, bases)
+    return replace(
+        found,
+        moved=_moved(new, old, now) if shared else None,
+        spoiled=devices.spoiled((*now.notes, *then.notes)),
+        unknown=_unknown(now) if found.interval is None and not exact else None,
+    )

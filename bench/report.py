@@ -50,15 +50,17 @@ def to_json(report: Report) -> str:
     return json.dumps(sealed(report), indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(text: str, where: str) -> Report:
+def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
     """A report from its JSON text; the seal is checked, and its absence said.
 
     Args:
         text: the JSON.
         where: it comes from, for messages.
+        must_be_sealed: refuse a report without a seal, as whoever judges by it or keeps it must: without
+            that, taking the checksum out would be all that an edit needs.
 
     Raises:
-        UserError: it is no report, edited, damaged, or of another version.
+        UserError: it is no report, edited, damaged, of another version, or lacks the seal that it must have.
     """
     try:
         tree = json.loads(text)
@@ -79,6 +81,11 @@ def from_json(text: str, where: str) -> Report:
         raise UserError(
             f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
+    if seal is None and must_be_sealed:
+        raise UserError(
+            f"{where} has no checksum, and nothing shows whether its figures are those that were measured: "
+            "measure again with this version's 'paredown bench --json', and give the file that it writes"
+        )
     if seal is None:
         log.warning(
             "%s has no checksum: nothing shows whether its figures are those that were measured", where
@@ -91,11 +98,15 @@ def from_json(text: str, where: str) -> Report:
     return found
 
 
-def read(path: Path) -> Report:
+def read(path: Path, *, must_be_sealed: bool = False) -> Report:
     """A report from a JSON file.
 
+    Args:
+        path: of the file.
+        must_be_sealed: as for ``from_json``.
+
     Raises:
-        UserError: the file cannot be read or is no report of this version.
+        UserError: the file cannot be read, is no report of this version, or lacks the seal that it must have.
     """
     try:
         text = path.read_text(encoding="utf-8")
@@ -103,7 +114,7 @@ def read(path: Path) -> Report:
         raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
     except UnicodeDecodeError as cause:
         raise UserError(f"{path} is not a paredown report: it is no text") from cause
-    return from_json(text, str(path))
+    return from_json(text, str(path), must_be_sealed=must_be_sealed)
 
 
 def _cell(text: str) -> str:
@@ -230,35 +241,44 @@ def markdown(report: Report) -> str:
 
 
 def junit(report: Report) -> str:
-    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason."""
+    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason.
+
+    An inconclusive one is skipped, and a failure where it was told to count as one; the message says so.
+    """
 
     def clean(text: str) -> str:
         return _NOT_XML.sub("?", text)
 
-    statuses = [verdict.status for verdict in report.verdicts]
+    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
+    if report.inconclusive == "fail":
+        kinds["inconclusive"] = "failure"
+    shown = [kinds.get(verdict.status) for verdict in report.verdicts]
+    told = summary.counts_as(report.inconclusive)
     suites = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         suites,
         "testsuite",
         name=clean(f"paredown gates: {report.title}"),
-        tests=str(len(statuses)),
-        failures=str(statuses.count("fail")),
-        errors=str(statuses.count("anomalous")),
-        skipped=str(statuses.count("inconclusive")),
+        tests=str(len(shown)),
+        failures=str(shown.count("failure")),
+        errors=str(shown.count("error")),
+        skipped=str(shown.count("skipped")),
         timestamp=report.created,
     )
-    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
-    for verdict in report.verdicts:
+    for verdict, kind in zip(report.verdicts, shown, strict=True):
         case = ElementTree.SubElement(
             suite,
             "testcase",
             classname=clean(verdict.candidate),
             name=clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
         )
-        if verdict.status in kinds:
-            ElementTree.SubElement(case, kinds[verdict.status], message=clean(verdict.reason))
+        reason = verdict.reason
+        if verdict.status == "inconclusive":
+            reason = f"inconclusive{', ' if told else ''}{told}: {reason}"
+        if kind is not None:
+            ElementTree.SubElement(case, kind, message=clean(reason))
         else:
-            ElementTree.SubElement(case, "system-out").text = clean(verdict.reason)
+            ElementTree.SubElement(case, "system-out").text = clean(reason)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -16,7 +17,7 @@ from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.portable import portable
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
-from bench.record import Candidate, Measurement, Report
+from bench.record import Candidate, Counts, Measurement, Report
 from compress import catalog, environment, log
 from compress.artifact import Artifact
 from compress.errors import DataError, NothingToMeasure, UserError
@@ -195,6 +196,7 @@ def measure(
     title: str | None = None,
     recipe: dict[str, Any] | None = None,
     more_minutes: float = extension.MINUTES,
+    inconclusive: Counts | None = None,
 ) -> Report:
     """Measure candidates side by side, and judge them where gates are given.
 
@@ -207,6 +209,7 @@ def measure(
         title: of the report.
         recipe: recorded in the report.
         more_minutes: for measuring more where a gate's verdict is inconclusive.
+        inconclusive: what such a verdict counts as in the end, for the report to say.
 
     Raises:
         UserError: a candidate that cannot be opened or compared, or a process that died; it is named.
@@ -253,6 +256,7 @@ def measure(
                 candidates=described,
                 baseline=baseline,
                 measurements=tuple(measurements),
+                inconclusive=inconclusive,
                 data=portable(facts, here),
                 facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,
@@ -267,6 +271,7 @@ def measure(
 
         measurements: list[Measurement] = []
         refusals: list[NothingToMeasure] = []
+        took: dict[str, float] = {}
         for name, module, options in probes:
             reason = module.unavailable() if hasattr(module, "unavailable") else None
             if reason is not None:
@@ -274,6 +279,7 @@ def measure(
                 absent[name] = reason
                 continue
             log.detail("probe: %s", name)
+            started = time.perf_counter()
             try:
                 measurements += _checked(name, module.measure(lanes, subject, options))
             except NothingToMeasure as refusal:
@@ -281,11 +287,12 @@ def measure(
                 log.warning("%s is not measured: %s", name, refusal)
                 absent[name] = str(refusal)
                 refusals.append(refusal)
+            took[name] = time.perf_counter() - started
         if refusals and not measurements:
             raise refusals[0]
         if prepared:
             measurements = extension.settle(
-                lanes, subject, probes, prepared, assemble, measurements, more_minutes
+                lanes, subject, probes, prepared, assemble, measurements, more_minutes, took
             )
         report = assemble(measurements)
     return judge.judge(report, prepared) if prepared else report

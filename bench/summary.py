@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from bench import devices, worth
-from bench.record import Interval, Measurement, Report, Status
+from bench.record import Counts, Interval, Measurement, Report, Status
 
 NONE = "-"
 STATUS_WORDS: dict[Status | None, str] = {
@@ -100,8 +100,13 @@ def shipped(report: Report) -> str:
 
 
 def overall(report: Report) -> Status | None:
-    """The worst status of all verdicts; None where nothing was judged."""
+    """The worst status of all verdicts; None where nothing was judged.
+
+    An inconclusive one that counts as failed has failed; one that counts as passed is still shown as open.
+    """
     seen = {verdict.status for verdict in report.verdicts}
+    if report.inconclusive == "fail" and "inconclusive" in seen:
+        seen.add("fail")
     order: tuple[Status, ...] = ("fail", "anomalous", "inconclusive", "pass")
     return next((status for status in order if status in seen), None)
 
@@ -190,21 +195,35 @@ def where(conditions: dict[str, int | str]) -> str:
     return f"{rows}, real rows" if length == "data" else f"{rows}, {length} tokens"
 
 
+def counts_as(told: Counts | None) -> str:
+    """What an inconclusive verdict counts as, in words; empty where nothing was said."""
+    return {
+        "pass": "counted as passed (--inconclusive pass)",
+        "fail": "counted as failed (--inconclusive fail)",
+    }.get(told or "", "")
+
+
 def headline(report: Report) -> str:
     """The verdict in one line."""
     status = overall(report)
-    failed = [verdict.gate for verdict in report.verdicts if verdict.status == "fail"]
+    told = report.inconclusive
+    opened = sum(verdict.status == "inconclusive" for verdict in report.verdicts)
+    failing = {"fail", "inconclusive"} if told == "fail" else {"fail"}
+    failed = [verdict.gate for verdict in report.verdicts if verdict.status in failing]
     if status is None:
         return f"{shipped(report)}: measured, not judged (no gates)"
     if status == "fail":
         listed = ", ".join(failed)
-        return f"{shipped(report)}: FAILED {len(failed)} of {len(report.verdicts)} gates ({listed})"
+        counted = f"; {opened} inconclusive, {counts_as(told)}" if told == "fail" and opened else ""
+        return f"{shipped(report)}: FAILED {len(failed)} of {len(report.verdicts)} gates ({listed}){counted}"
     if status == "pass":
         gates = "the gate" if len(report.verdicts) == 1 else f"all {len(report.verdicts)} gates"
         return f"{shipped(report)}: passed {gates}"
     listed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.status == status)
     count = sum(verdict.status == status for verdict in report.verdicts)
-    return f"{shipped(report)}: {STATUS_WORDS[status]} in {count} of {len(report.verdicts)} gates ({listed})"
+    counted = f", {counts_as(told)}" if told and status == "inconclusive" else ""
+    gates = f"{count} of {len(report.verdicts)} gates ({listed})"
+    return f"{shipped(report)}: {STATUS_WORDS[status]} in {gates}{counted}"
 
 
 def notes(report: Report) -> list[str]:

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from bench import stats
 from bench.record import Better, Measurement
+
+
+def resampled(of: Callable[[np.ndarray], float], draws: np.ndarray) -> np.ndarray:
+    """A figure of whole windows, in resamples of them, [resamples].
+
+    Args:
+        of: from indices of windows to the figure; candidates that it compares are drawn together.
+        draws: resamples of windows, from ``stats.resample_rounds``.
+    """
+    return np.array([of(draw) for draw in draws])
 
 
 def figure(

@@ -12,7 +12,7 @@ import os
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -98,7 +98,7 @@ def _recipe(
     return found.model_copy(update=changes)
 
 
-def _finish(outcome: Outcome, as_json: bool, inconclusive: Literal["pass", "fail"] | None = None) -> None:
+def _finish(outcome: Outcome, as_json: bool) -> None:
     """Show a run's result and leave with the gates' exit code."""
     from bench import judge, report, step_summary, terminal
 
@@ -121,7 +121,7 @@ def _finish(outcome: Outcome, as_json: bool, inconclusive: Literal["pass", "fail
     options.emit(payload, as_json, render)
     if outcome.report is not None:
         step_summary.append(outcome.report)
-        raise typer.Exit(judge.exit_code(outcome.report.verdicts, inconclusive))
+        raise typer.Exit(judge.exit_code(outcome.report.verdicts, outcome.report.inconclusive))
 
 
 @app.command()
@@ -144,7 +144,8 @@ def run(
     from compress import workflow
 
     chosen = _recipe(recipe, model, data, column, set_, seed, task, limit)
-    _finish(workflow.run(chosen, out, options.store(store), track or ()), as_json, inconclusive)
+    outcome = workflow.run(chosen, out, options.store(store), track or (), inconclusive)
+    _finish(outcome, as_json)
 
 
 @app.command()

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import yaml
 from filelock import FileLock, Timeout
@@ -122,6 +122,7 @@ def run(
     out: str | Path | None = None,
     store: Store | None = None,
     track: Sequence[str] = (),
+    inconclusive: Literal["pass", "fail"] | None = None,
 ) -> Outcome:
     """Run a recipe whole: build, bench, judge, report.
 
@@ -130,6 +131,7 @@ def run(
         out: the run folder; the same command on the same folder goes on where it stopped.
         store: where artifacts are kept.
         track: experiment trackers to send the run to, each ``NAME`` or ``NAME:LOCATION``.
+        inconclusive: what an inconclusive verdict counts as, for the report to say.
 
     Returns:
         The outcome; ``report.verdicts`` says whether the gates passed.
@@ -152,7 +154,9 @@ def run(
 
         built = tuple(pipeline.run(recipe, store, sealed))
         _write_run(folder, built)
-        report = _bench(recipe, recipe.data, built, folder) if recipe.data is not None else None
+        report = None
+        if recipe.data is not None:
+            report = _bench(recipe, recipe.data, built, folder, inconclusive)
         chosen = _chosen(built, recipe, report)
         _ship(chosen, folder / "model")
         for other in ends(built):
@@ -211,7 +215,13 @@ def _makes_head(recipe: Recipe) -> bool:
     return any(stage.options.get("head") == "new" for stage in recipe.stages)
 
 
-def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: Path) -> Report:
+def _bench(
+    recipe: Recipe,
+    rows: DataConfig,
+    built: tuple[Built, ...],
+    folder: Path,
+    inconclusive: Literal["pass", "fail"] | None,
+) -> Report:
     from bench import report
     from bench.session import CandidateSpec, measure
 
@@ -231,6 +241,7 @@ def _bench(recipe: Recipe, rows: DataConfig, built: tuple[Built, ...], folder: P
         seed=recipe.seed,
         gates=recipe.gates,
         recipe=recipe.model_dump(mode="json"),
+        inconclusive=inconclusive,
     )
     report.write_all(judged, folder)
     return judged

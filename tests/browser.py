@@ -72,6 +72,18 @@ def missing() -> str | None:
     return None
 
 
+def skip_reason() -> str | None:
+    """Why tests in a browser are skipped; None where they run.
+
+    Raises:
+        RuntimeError: there is no browser, and ``PAREDOWN_BROWSER=required`` says that there must be one.
+    """
+    reason = missing()
+    if reason is not None and os.environ.get("PAREDOWN_BROWSER") == "required":
+        raise RuntimeError(f"PAREDOWN_BROWSER=required, and {reason}")
+    return reason
+
+
 class Browser:
     """One browser tab."""
 

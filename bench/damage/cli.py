@@ -109,8 +109,9 @@ def damage(
         seed=seed,
         title=f"What changed from {named[0][0]} to {named[1][0]}",
         more_minutes=budget_minutes,
+        inconclusive=inconclusive,
         track=track,
         summary=summary,
     )
     options.emit(reports.sealed(report), files.stdout, lambda: terminal.show(report, Console()))
-    outlet.leave(report, inconclusive)
+    outlet.leave(report)

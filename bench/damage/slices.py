@@ -76,12 +76,18 @@ def _confidence(pair: Pair) -> np.ndarray | None:
 
 
 def compare(
-    score: Score, generator: np.random.Generator, levels: tuple[float, float]
+    score: Score, generator: np.random.Generator, levels: tuple[float, float], draws: int = resampling.DRAWS
 ) -> tuple[float, list[stats.Interval | None], float]:
     """Difference, its intervals at two levels, and the p-value of no difference.
 
     Rows that are right or wrong: Tango's interval and McNemar's exact test. Any other metric: paired
     bootstrap and approximate randomization.
+
+    Args:
+        score: of the slice.
+        generator: of resamples.
+        levels: of the two intervals.
+        draws: resamples; a correction for many slices needs many (``resampling.draws_for``).
     """
     before, after = score.values()
     if score.binary:
@@ -90,10 +96,15 @@ def compare(
             paired.tango(b, c, len(score.before), level) for level in levels
         ]
         return after - before, intervals, paired.mcnemar(b, c)
-    weights = stats.resample_weights(len(score.before), generator)
-    gap, drawn = resampling.difference(score.before, score.after, score.of, weights)
-    p_value = resampling.randomization(score.before, score.after, score.of, generator)
-    return gap, [stats.interval(drawn, level) for level in levels], p_value
+    parts = [
+        resampling.difference(
+            score.before, score.after, score.of, stats.resample_weights(len(score.before), generator, size)
+        )[1]
+        for size in resampling.blocks(draws)
+    ]
+    drawn = np.concatenate(parts)
+    p_value = resampling.randomization(score.before, score.after, score.of, generator, draws)
+    return after - before, [stats.interval(drawn, level) for level in levels], p_value
 
 
 def find(
@@ -134,7 +145,8 @@ def find(
         )
     wanted += _classes(pair, score, min_rows)
     levels = (LEVEL, 1 - (1 - LEVEL) / len(wanted))
-    compared = [compare(own, generator, levels) for _, own in wanted]
+    draws = resampling.draws_for(len(wanted))
+    compared = [compare(own, generator, levels, draws) for _, own in wanted]
     p_values = [p for _, _, p in compared]
     corrected = zip(multiplicity.holm(p_values), multiplicity.benjamini_hochberg(p_values), strict=True)
     made = [

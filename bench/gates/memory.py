@@ -34,7 +34,8 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     metric, limit = _METRICS[config.of], config.at_most
     found = report.find(candidate, metric)
     if found is None or (limit.relative and found.ratio is None):
-        return missing(report, "memory", candidate, metric, limit.text, metric)
+        wanted = metric if found is None else f"{metric} as a multiple of the baseline's"
+        return missing(report, "memory", candidate, metric, limit.text, wanted)
     said = f"peak of the {config.of}: {found.value / 2**20:.1f} MiB"
     value = found.value
     if limit.relative:

@@ -9,35 +9,62 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from pydantic import model_validator
+from pydantic import field_validator, model_validator
 
 from bench import baselines, regression
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.gates.latency import At
 from bench.limits import Limit, Worse
 from bench.record import Interval, Report, Verdict
-from compress.errors import RecipeError
+from compress.errors import RecipeError, UserError
 
 PROBE = None
-# What a metric's name begins with -> the probe that yields it; any other is a metric of the task.
+# What a metric's name begins with -> the probe that yields it; any other is a metric of the task. Where two
+# fit, the longer one says it.
 _PROBES = {
     "latency_": "latency",
     "throughput_": "throughput",
+    "open_loop_": "open-loop",
+    "closed_loop_": "closed-loop",
+    "energy_": "energy",
     "size_": "size",
     "weights_": "size",
     "memory_": "memory",
     "gpu_": "device-time",
     "enqueue_": "device-time",
     "e2e_": "device-time",
-    "device_memory_": "memory",
-    "load_": "load-time",
-    "import_": "load-time",
-    "cold_start": "load-time",
+    "device_energy_": "device-energy",
+    "device_memory_": "device-memory",
+    "device_memory_peak_": "memory",
+    "device_memory_allocated_": "memory",
+    "load_time_": "load-time",
+    "import_time_": "load-time",
+    "cold_start_": "load-time",
+    "int8_": "execution",
+    "fp16_": "execution",
+    "bf16_": "execution",
+    "fp32_": "execution",
+    "placed_": "execution",
     "agreement": "agreement",
+    "flips": "flips",
+    "harmful_flips": "flips",
+    "beneficial_flips": "flips",
+    "worst_slice": "slices",
+    "ece": "calibration-error",
+    "brier": "calibration-error",
+    "nll": "calibration-error",
+    "divergence_": "divergence",
     "macs": "macs",
     "parameters": "macs",
 }
-_GRID = ("latency_", "throughput_", "gpu_", "enqueue_", "e2e_")
+_GRID = ("latency_", "throughput_", "gpu_", "enqueue_", "e2e_", "device_energy_")
+# Several figures of one name in a report, one a set, group or kind of change -> the gate that looks at all.
+_SEVERAL = {
+    "robustness": "robustness",
+    "agreement_changed": "robustness",
+    "challenge": "challenge",
+    "fairness_gap": "fairness-gap",
+}
 # Better than the stored figure by this much is no improvement but another model, or another measurement.
 _LEAP_RATIO, _LEAP_POINTS = 0.5, -5.0
 
@@ -67,23 +94,40 @@ class Config(IntervalGateConfig):
             return {"at": {}, **tree}
         return tree
 
+    @field_validator("metric")
+    @classmethod
+    def _one(cls, metric: str) -> str:
+        if metric in _SEVERAL:
+            raise ValueError(
+                f"'{metric}' has several figures in a report, and a regression is of one: use the gate "
+                f"'{_SEVERAL[metric]}', which looks at all of them"
+            )
+        return metric
+
     @property
     def probe(self) -> str:
         """The probe that yields the metric."""
-        return next((probe for start, probe in _PROBES.items() if self.metric.startswith(start)), "accuracy")
+        fitting = [start for start in _PROBES if self.metric.startswith(start)]
+        return _PROBES[max(fitting, key=len)] if fitting else "accuracy"
 
 
 def ready(config: Config, environment: Mapping[str, str]) -> None:
-    """Refuse, before anything is measured, where there is no baseline for this machine.
+    """Refuse, before anything is measured, where there is no baseline for this machine or for the metric.
 
     Args:
         config: of the gate.
         environment: that the report will record.
 
     Raises:
-        UserError: there is none, or it was edited.
+        UserError: there is none, it was edited, or it has no such figure.
     """
-    baselines.load(config.baseline, environment, config.name)
+    old = baselines.load(config.baseline, environment, config.name)
+    there = dict.fromkeys(one.metric for one in old.measurements)
+    if config.metric not in there:
+        raise UserError(
+            f"gate 'regression': the baseline '{config.name}' in {config.baseline} has no figure "
+            f"'{config.metric}'; it has: {', '.join(there)}. Name one of them, or save a baseline that has it"
+        )
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
@@ -109,6 +153,17 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     leaps = found.worse < _LEAP_POINTS if found.points else found.worse < _LEAP_RATIO
     anomaly = "so much better is another model or another measurement" if leaps else found.moved
     allowed = limit if found.points else Limit(limit.text, 1 + limit.value, "x")
+    if found.unknown is not None and anomaly is None and found.spoiled is None and config.judge != "point":
+        return Verdict(
+            gate="regression",
+            candidate=candidate,
+            status="inconclusive",
+            metric=metric,
+            value=found.worse,
+            interval=None,
+            limit=limit.text,
+            reason=f"{said}; allowed: at most {limit.text}; {found.unknown}",
+        )
     return decide(
         "regression",
         candidate,

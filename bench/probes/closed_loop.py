@@ -46,11 +46,25 @@ class Config(BaseModel):
     seconds: float = Field(default=0.4, gt=0)
 
 
-def window_interval(seen: Sequence[np.ndarray], q: float, draws: np.ndarray) -> Interval | None:
-    """Interval of a percentile by resampling whole windows, which may hold different numbers of requests."""
-    return stats.interval(
-        np.array([np.percentile(np.concatenate([seen[i] for i in draw]), q) for draw in draws])
-    )
+def window_intervals(
+    seen: Sequence[np.ndarray], base: Sequence[np.ndarray], q: float, draws: np.ndarray
+) -> tuple[Interval | None, Interval | None]:
+    """Intervals of a percentile and of its ratio to the baseline's, by resampling whole windows.
+
+    Args:
+        seen: latencies of each window, which may hold different numbers of requests.
+        base: the baseline's, of windows that lay beside them in time; both are drawn together.
+        q: 0 to 100.
+        draws: resamples of windows.
+    """
+
+    def drawn(of: Sequence[np.ndarray]) -> np.ndarray:
+        return windows.resampled(
+            lambda draw: float(np.percentile(np.concatenate([of[i] for i in draw]), q)), draws
+        )
+
+    own = drawn(seen)
+    return stats.interval(own), stats.interval(own / drawn(base))
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -95,20 +109,24 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             )
         )
         pooled, base = (np.concatenate(seen[name]) for name in (lane.name, subject.baseline))
-        found += [
-            Measurement(
-                probe="closed_loop",
-                candidate=lane.name,
-                metric=f"closed_loop_p{q:g}_ms",
-                value=stats.percentile(pooled, q),
-                unit="ms",
-                better="lower",
-                interval=window_interval(seen[lane.name], q, draws),
-                ratio=stats.percentile(pooled, q) / stats.percentile(base, q),
-                conditions=conditions,
-                notes=notes,
+        for q in _PERCENTILES:
+            if not stats.supported(len(pooled), q):
+                continue
+            interval, ratio_interval = window_intervals(seen[lane.name], seen[subject.baseline], q, draws)
+            found.append(
+                Measurement(
+                    probe="closed_loop",
+                    candidate=lane.name,
+                    metric=f"closed_loop_p{q:g}_ms",
+                    value=stats.percentile(pooled, q),
+                    unit="ms",
+                    better="lower",
+                    interval=interval,
+                    ratio=stats.percentile(pooled, q) / stats.percentile(base, q),
+                    ratio_interval=ratio_interval,
+                    conditions=conditions,
+                    rounds=config.windows,
+                    notes=notes,
+                )
             )
-            for q in _PERCENTILES
-            if stats.supported(len(pooled), q)
-        ]
     return found

@@ -3,8 +3,13 @@
 ``memory_peak_bytes`` is the peak resident memory of a fresh process that opened the artifact and ran the
 heaviest feeds of the grid: the longest rows, or the largest fixed length, at the largest batch size.
 ``memory_empty_bytes`` is what the same process held when it had closed the model again: interpreter, runtime
-and libraries. ``memory_model_bytes`` is the difference. On a GPU, ``device_memory_peak_bytes`` is what the
-driver says that the process holds; where it cannot see processes, the growth of the whole device.
+and libraries. ``memory_model_bytes`` is the difference.
+
+On a GPU, ``device_memory_peak_bytes`` is what the driver says that the process holds after those feeds, its
+CUDA context included: no peak that is watched for, but allocators keep what they once took. Where the driver
+shows no processes, it is all that is in use on the device, other candidates and other users included; a note
+says so, and such a figure has no ratio (``device_memory`` gives the growth there).
+``device_memory_allocated_bytes`` is the most that PyTorch's own allocator had given out.
 """
 
 from __future__ import annotations
@@ -29,6 +34,7 @@ DEFAULT = True
 FRESH = True
 
 _RUNS = 4
+_WHOLE = "the whole device, other processes included: its driver shows no processes here"
 
 
 class Config(BaseModel):
@@ -52,6 +58,11 @@ def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
     if numbers:
         made += feeds.fixed(lane, subject, Point(size, max(numbers)), 1).arrays
     return made
+
+
+def _comparable(base: tuple[float, tuple[str, ...]] | None, notes: tuple[str, ...]) -> float | None:
+    """The baseline's figure where a ratio to it says something about the two processes."""
+    return None if base is None or _WHOLE in (*base[1], *notes) else base[0]
 
 
 def _record(name: str, metric: str, value: float, base: float | None, notes: tuple[str, ...]) -> Measurement:
@@ -88,7 +99,7 @@ def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[
         }
         if device is not None:
             held, own = device
-            notes = (note,) if own else (note, "the whole device: its driver shows no processes here")
+            notes = (note,) if own else (note, _WHOLE)
             found["device_memory_peak_bytes"] = (held, notes)
         if said.device_allocated:
             found["device_memory_allocated_bytes"] = (said.device_allocated, (note, "PyTorch's allocator"))
@@ -105,7 +116,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             bar.advance(1, lane.name)
     base = taken[subject.baseline]
     return [
-        _record(name, metric, value, base[metric][0] if metric in base else None, notes)
+        _record(name, metric, value, _comparable(base.get(metric), notes), notes)
         for name, figures in taken.items()
         for metric, (value, notes) in figures.items()
     ]

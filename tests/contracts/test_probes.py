@@ -153,6 +153,19 @@ def test_every_probe_is_held_to_this_contract() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
+def test_a_regression_of_a_figure_measures_it(name: str) -> None:
+    """The gate knows the probe of every figure, or says which gate judges it."""
+    module = catalog.load("gate", "regression")
+    for metric in METRICS[name] | {one for one in OPTIONAL if one.startswith(name.replace("-", "_"))}:
+        options = {"baseline": "kept", "worse_by_at_most": "5%", "metric": metric}
+        if name in {"robustness", "challenge", "fairness"}:
+            with pytest.raises(UserError, match="has several figures in a report"):
+                validate(module.Config, options, "gate")
+        else:
+            assert validate(module.Config, options, "gate").probe == name, metric
+
+
+@pytest.mark.parametrize("name", sorted(METRICS))
 def test_a_probe_says_what_it_is(name: str) -> None:
     """Unit, direction, whether it runs by default and whether it wants fresh processes."""
     module, _ = probe(name)
@@ -201,7 +214,9 @@ def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Mea
         if one.candidate == "two":
             assert one.ratio in {None, 1.0}
             assert one.difference in {None, 0.0}
-            assert one.ratio is not None or one.difference is not None
+            # What is in use on a whole device is no figure of one candidate.
+            whole = any(note.startswith("the whole device") for note in one.notes)
+            assert (one.ratio is not None or one.difference is not None) is not whole
 
 
 def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measurement]]) -> None:

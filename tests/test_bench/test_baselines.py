@@ -6,6 +6,7 @@ import json
 import math
 import subprocess
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ import tiny_bench
 import typer
 from typer.testing import CliRunner
 
-from bench import baselines, cli, judge, paired, regression
+from bench import baselines, cli, devices, judge, nvml, paired, regression
 from bench import report as reports
 from bench.record import Interval, Report, Verdict
 from compress import environment
@@ -155,6 +156,34 @@ def test_an_edited_baseline_is_refused(place: Path) -> None:
     file.write_text(file.read_text().replace('"value": 2.0', '"value": 9.0'))
     with pytest.raises(UserError, match="was changed after it was written"):
         judged(measured(), place)
+
+
+def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_path: Path) -> None:
+    """Gate, save and compare refuse it, as a report and as the baseline, with what to do; report shows it."""
+    (stored,) = place.rglob("*.json")
+    good, bare, budget = tmp_path / "good.json", tmp_path / "bare.json", tmp_path / "budget.yaml"
+    good.write_text(stored.read_text())
+    tree = json.loads(stored.read_text())
+    del tree["checksum"]
+    bare.write_text(json.dumps(tree))
+    budget.write_text("- size: {at_most: 1GB}\n")
+    kept = tmp_path / "new"
+    for arguments in (
+        ("gate", bare, "--budget", budget),
+        ("baseline", "save", bare, "--to", kept),
+        ("baseline", "compare", bare, "--from", place),
+        ("baseline", "compare", good, "--from", bare),
+    ):
+        with pytest.raises(
+            UserError, match=r"bare\.json has no checksum, .*: measure again with this version's"
+        ):
+            run(*arguments)
+    assert not kept.exists()
+    stored.write_text(json.dumps(tree))
+    with pytest.raises(UserError, match=r"main\.json has no checksum"):
+        run("baseline", "compare", good, "--from", place)
+    assert run("report", bare)[0] == 0
+    assert run("gate", good, "--budget", budget)[0] == 0
 
 
 def git(folder: Path, *arguments: str) -> str:
@@ -304,6 +333,136 @@ def test_exact_figures_are_compared_exactly(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    ("factor", "limit", "status"),
+    [
+        (1.0, "5%", "pass"),
+        (1.01, "1%", "inconclusive"),
+        (1.015, "1%", "inconclusive"),
+        (1.04, "5%", "inconclusive"),
+        (1.04, "1%", "fail"),
+        (1.08, "5%", "fail"),
+    ],
+)
+def test_memory_may_differ_a_little_without_a_reason(
+    place: Path, factor: float, limit: str, status: str
+) -> None:
+    """What two runs of one artifact differ by fails nothing, and carries no pass either; 8 % is more."""
+    new = scaled(measured(), "memory_peak_bytes", factor)
+    verdict = judged(new, place, metric="memory_peak_bytes", worse_by_at_most=limit)
+    assert verdict.status == status, verdict.reason
+    assert "may differ by 2 % without a reason" in verdict.reason
+    exact = judged(new, place, metric="memory_peak_bytes", worse_by_at_most=limit, judge="point")
+    assert exact.status == ("fail" if factor - 1 > float(limit[:-1]) / 100 + 1e-9 else "pass")
+
+
+def started(*samples: float, reference: tuple[float, ...] = (4.0, 4.1, 3.9, 4.0)) -> Report:
+    """A report with seconds to start of both candidates."""
+    old = measured()
+    base = float(np.median(reference))
+    made = tuple(
+        tiny_bench.measurement(
+            name, "cold_start_s", float(np.median(each)), probe="load_time", unit="s",
+            ratio=float(np.median(each)) / base, samples=each,
+        )
+        for name, each in (("before", reference), ("after", samples))
+    )  # fmt: skip
+    return old.model_copy(update={"measurements": (*old.measurements, *made)})
+
+
+@pytest.mark.parametrize(
+    ("then", "now", "status"),
+    [
+        ((1.0, 1.02, 0.98, 1.0), (1.0, 1.01, 0.99, 1.0), "pass"),
+        ((1.0, 1.02, 0.98, 1.0), (1.5, 1.52, 1.48, 1.5), "fail"),
+        ((1.0, 1.5, 0.7, 1.0), (1.3, 1.0, 1.6, 1.3), "inconclusive"),
+        ((1.0, 1.4), (1.3, 1.0), "inconclusive"),
+    ],
+)
+def test_seconds_to_start_are_judged_by_what_the_starts_differ_by(
+    tmp_path: Path, then: tuple[float, ...], now: tuple[float, ...], status: str
+) -> None:
+    """Starts that differ among themselves fail nothing; starts that are alike show a change."""
+    baselines.save(started(*then), str(tmp_path))
+    verdict = judged(started(*now), tmp_path, metric="cold_start_s", worse_by_at_most="20%")
+    assert verdict.status == status, verdict.reason
+    assert verdict.interval is not None
+
+
+def test_a_single_figure_cannot_be_told_from_noise(tmp_path: Path) -> None:
+    """One start a run is inconclusive, with what to do, unless it is asked to be taken as exact."""
+    baselines.save(started(1.0, reference=(4.0,)), str(tmp_path))
+    new = started(1.5, reference=(4.0,))
+    verdict = judged(new, tmp_path, metric="cold_start_s", worse_by_at_most="20%")
+    assert (verdict.status, verdict.value) == ("inconclusive", 1.5)
+    assert "measure both with the probe 'load-time: {processes: 5}'" in verdict.reason
+    exact = judged(new, tmp_path, metric="cold_start_s", worse_by_at_most="20%", judge="point")
+    assert exact.status == "fail"
+    share = tiny_bench.measurement(
+        "after", "placed_share", 0.9, probe="execution", unit="share", better="higher"
+    )
+    old = measured(measurements=(*measured().measurements, share))
+    baselines.save(old, str(tmp_path))
+    verdict = judged(old, tmp_path, metric="placed_share", worse_by_at_most="1pt")
+    assert verdict.status == "inconclusive"
+    assert "take a metric that has an interval" in verdict.reason
+
+
+def test_an_interval_of_starts_by_hand() -> None:
+    """Student's on logarithms: of 1 and e, 12.706 standard errors of a half; one sample has none."""
+    found = regression.around(2.0, (1.0, math.e))
+    assert found is not None
+    assert math.log(found.high / 2) == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert math.log(found.low / 2) == pytest.approx(-12.7062 * 0.5, rel=1e-4)
+    assert regression.around(2.0, (1.0, math.e), (1.0,)) is None
+
+
+def test_the_worst_slice_may_be_another_one(tmp_path: Path) -> None:
+    """Which slice is the worst is a finding: the worst then is compared with the worst now."""
+
+    def cut(name: str, value: float) -> Report:
+        close = Interval(low=value - 0.9 - 0.001, high=value - 0.9 + 0.001)
+        made = tiny_bench.measurement(
+            "after", "worst_slice", value, probe="slices", unit="share", better="higher",
+            difference=value - 0.9, difference_interval=close,
+            conditions={"slice": name, "rows": 40, "batch_size": 1},
+        )  # fmt: skip
+        return measured(measurements=(*measured().measurements, made))
+
+    baselines.save(cut("label: a", 0.85), str(tmp_path))
+    verdict = judged(cut("label: b", 0.75), tmp_path, metric="worst_slice", worse_by_at_most="5pt")
+    assert (verdict.status, verdict.value) == ("fail", pytest.approx(10))
+
+
+def test_a_metric_of_several_figures_is_refused_for_its_own_gate() -> None:
+    """A regression of the first of them would say nothing of the others."""
+    with pytest.raises(UserError, match=r"'fairness_gap' has several figures .* use the gate 'fairness-gap'"):
+        judge.prepare(
+            [
+                Named(
+                    name="regression",
+                    options={"baseline": "kept", "worse_by_at_most": "1pt", "metric": "fairness_gap"},
+                )
+            ]
+        )
+
+
+def test_a_metric_that_the_baseline_lacks_is_refused_before_measuring(place: Path) -> None:
+    """A name that was mistyped is said at once, with what there is."""
+    gates = judge.prepare(
+        [
+            Named(
+                name="regression",
+                options={"baseline": str(place), "worse_by_at_most": "5%", "metric": "latency_p55_ms"},
+            )
+        ]
+    )
+    with pytest.raises(
+        UserError, match=r"has no figure 'latency_p55_ms'; it has: accuracy, .*latency_p50_ms"
+    ):
+        judge.ready(gates, MACHINE)
+
+
+@pytest.mark.parametrize(
     ("changes", "said"),
     [
         (
@@ -364,6 +523,32 @@ def run(*arguments: object) -> tuple[int, str]:
     if isinstance(result.exception, UserError):
         raise result.exception
     return result.exit_code, result.stdout
+
+
+def test_the_list_knows_the_reports_of_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports of this machine are its own with and without its GPU; those of another GPU are not."""
+    facts = nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * 2**30)
+    asked: list[str] = []
+
+    def find(device: str) -> Any:
+        asked.append(device)
+        return SimpleNamespace(gpu=SimpleNamespace(facts=lambda: facts))
+
+    monkeypatch.setattr(devices, "find", find)
+    monkeypatch.setattr(devices.gpu, "count", lambda: 1)
+    described = environment.describe()
+    baselines.save(measured(environment=described), str(tmp_path), "cpu")
+    assert json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])[0]["here"] is True
+    assert asked == []
+    assert devices.Watch(None, None, None, "cpu").identity() == {}
+    on_gpu = {**described, **devices.identity(find("cuda"), "cuda")}
+    baselines.save(measured(environment=on_gpu), str(tmp_path), "gpu")
+    baselines.save(measured(environment={**on_gpu, "gpu": "another"}), str(tmp_path), "other")
+    rows = json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])
+    assert {one["name"]: one["here"] for one in rows} == {"cpu": True, "gpu": True, "other": False}
+    assert rows[-1]["name"] == "other"
+    shown = " ".join(run("baseline", "list", "--from", tmp_path)[1].split())
+    assert "this one (Fake H200)" in shown
 
 
 def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from xml.etree import ElementTree
 
 import pytest
 import tiny
@@ -165,6 +166,46 @@ def test_an_open_verdict_exits_4_or_as_told(written: Path, tmp_path: Path) -> No
     for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
         assert run("gate", written, "--budget", gates, *more)[0] == wanted
     assert run("gate", written, "--budget", gates, "--inconclusive", "maybe")[0] == 2
+
+
+@pytest.mark.parametrize(
+    ("told", "kind", "message", "headline"),
+    [
+        (None, "skipped", "inconclusive: ", "after: inconclusive in 1 of 2 gates (accuracy-drop)"),
+        (
+            "pass",
+            "skipped",
+            "inconclusive, counted as passed (--inconclusive pass): ",
+            "after: inconclusive in 1 of 2 gates (accuracy-drop), counted as passed (--inconclusive pass)",
+        ),
+        (
+            "fail",
+            "failure",
+            "inconclusive, counted as failed (--inconclusive fail): ",
+            "after: FAILED 1 of 2 gates (accuracy-drop); 1 inconclusive, counted as failed "
+            "(--inconclusive fail)",
+        ),
+    ],
+)
+def test_what_an_open_verdict_was_told_to_count_as_is_shown(
+    written: Path, tmp_path: Path, told: str | None, kind: str, message: str, headline: str
+) -> None:
+    """JUnit, Markdown, page, terminal and the sealed report agree with the exit code."""
+    gates = budget(tmp_path, "- accuracy-drop: {at_most: 1pt}\n- size: {at_most: 25MB}")
+    paths = [tmp_path / name for name in ("j.xml", "r.md", "r.html", "r.json")]
+    options = ("--junit", "--markdown", "--html", "--report")
+    more = [one for pair in zip(options, paths, strict=True) for one in pair]
+    more += ["--inconclusive", told] if told else []
+    _, stdout = run("gate", written, "--budget", gates, *more)
+    (suite,) = ElementTree.fromstring(paths[0].read_bytes())
+    assert (suite.get("failures"), suite.get("skipped")) == (("1", "0") if kind == "failure" else ("0", "1"))
+    assert suite[0][0].tag == kind
+    assert str(suite[0][0].get("message")).startswith(message)
+    assert headline in stdout
+    assert all(headline.split(": ", 1)[1] in path.read_text() for path in paths[1:3])
+    # The stored report is shown later as it was judged.
+    assert headline in run("report", paths[3])[1]
+    assert report.read(paths[3]).inconclusive == told
 
 
 def test_gate_writes_the_judged_report_sealed(written: Path, tmp_path: Path) -> None:

@@ -139,28 +139,117 @@ def test_an_input_is_never_run(judged: Path, runner: dict[str, str]) -> None:
     assert not (judged / "owned").exists()
 
 
+@pytest.mark.parametrize(("extra", "versions"), [("cpu", "constraints.txt"), ("gpu", "constraints-gpu.txt")])
+def test_the_action_installs_the_versions_that_go_with_the_extra(
+    judged: Path, runner: dict[str, str], extra: str, versions: str
+) -> None:
+    """As the README's install says it."""
+    assert act(judged, runner, report="given.json", budget="budget.yaml", extra=extra) == 0
+    assert f"-c {ROOT}/{versions} {ROOT}[{extra}]" in (judged / "pip.log").read_text()
+
+
+def work(folder: Path, environment: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
+    """Run the GitLab job's script with some variables in place of its own."""
+    given = {
+        **GITLAB["variables"],
+        **{f"PAREDOWN_{name.upper()}": value for name, value in variables.items()},
+    }
+    assert given.keys() == GITLAB["variables"].keys()
+    own = {name: value for name, value in environment.items() if not name.startswith("GITHUB_")}
+    return subprocess.run(
+        ["bash", "-eo", "pipefail", "-c", "\n".join(GITLAB["script"])],
+        cwd=folder,
+        env={**own, **given},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=False,
+    )
+
+
+@pytest.fixture
+def noted(tmp_path: Path, runner: dict[str, str]) -> dict[str, str]:
+    """A runner whose paredown only notes what it was asked for, a word a line."""
+    (tmp_path / "bin" / "paredown").write_text(f'#!/bin/sh\nprintf "%s\\n" "$@" > "{tmp_path}/asked"\n')
+    return runner
+
+
+def checkout(folder: Path) -> Path:
+    """What the job needs to see of a checkout of paredown."""
+    folder.mkdir()
+    for name in ("pyproject.toml", "constraints.txt", "constraints-gpu.txt"):
+        (folder / name).write_bytes((ROOT / name).read_bytes())
+    return folder
+
+
+@pytest.mark.parametrize(("extra", "versions"), [("cpu", "constraints.txt"), ("gpu", "constraints-gpu.txt")])
+def test_the_gitlab_job_installs_a_checkout(
+    tmp_path: Path, noted: dict[str, str], extra: str, versions: str
+) -> None:
+    """A folder beside the model, with the versions that go with the extra; never a name in a registry."""
+    place = checkout(tmp_path / "paredown")
+    done = work(tmp_path, noted, source="paredown", extra=extra)
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "pip.log").read_text()
+    assert log == f"-m pip install --quiet -c {place}/{versions} {place}[{extra}]\n"
+
+
+def test_the_gitlab_job_clones_a_url(tmp_path: Path, noted: dict[str, str]) -> None:
+    """A repository is fetched at the branch or tag that was asked for."""
+    place = checkout(tmp_path / "paredown")
+    for arguments in (
+        ("init", "-q", "-b", "main"),
+        ("add", "."),
+        ("-c", "user.name=a", "-c", "user.email=a@b", "commit", "-q", "-m", "Start"),
+        ("tag", "v1"),
+    ):
+        subprocess.run(["git", "-C", str(place), *arguments], check=True)
+    done = work(tmp_path, noted, source=place.as_uri(), ref="v1")
+    assert done.returncode == 0, done.stderr
+    log = (tmp_path / "pip.log").read_text()
+    assert log.endswith("[cpu]\n")
+    assert str(place) not in log
+    assert work(tmp_path, noted, source=place.as_uri(), ref="v2").returncode != 0
+
+
+def test_the_gitlab_job_says_where_paredown_is_missing(tmp_path: Path, noted: dict[str, str]) -> None:
+    """The user's own project is not installed in its place: one sentence, and nothing runs."""
+    (tmp_path / "pyproject.toml").write_text('[project]\nname = "theirs"\n')
+    (tmp_path / "constraints.txt").write_text("")
+    done = work(tmp_path, noted)
+    assert done.returncode == 2
+    assert "PAREDOWN_SOURCE is '.', and there is no checkout of paredown: name the folder" in done.stderr
+    assert not (tmp_path / "pip.log").exists()
+    assert not (tmp_path / "asked").exists()
+
+
+@pytest.mark.parametrize("told", ["", "pass", "fail"])
+def test_the_gitlab_job_hands_on_what_is_inconclusive(
+    tmp_path: Path, noted: dict[str, str], told: str
+) -> None:
+    """Nothing where nothing was said, so that exit code 4 stays the allowed failure."""
+    checkout(tmp_path / "paredown")
+    done = work(tmp_path, noted, source="paredown", inconclusive=told, candidates="a b", options="--rounds 3")
+    assert done.returncode == 0, done.stderr
+    asked = (tmp_path / "asked").read_text().split("\n")[:-1]
+    assert asked[:3] == ["bench", "a", "b"]
+    more = ["--inconclusive", told] if told else []
+    assert asked[-2 - len(more) :] == [*more, "--rounds", "3"]
+    assert ("--inconclusive" in asked) is bool(told)
+
+
 @pytest.mark.slow
 def test_the_gitlab_job_measures_and_judges(tmp_path: Path, runner: dict[str, str]) -> None:
     """The script's lines run in a shell with the job's variables; inconclusive is the allowed failure."""
     tiny.text_model(tmp_path / "teacher", layers=1)
     tiny.text_data(tmp_path / "data")
     (tmp_path / "budget.yaml").write_text("- size: {at_most: 1x}\n")
-    variables = {**GITLAB["variables"], "PAREDOWN_CANDIDATES": "teacher", "PAREDOWN_OPTIONS": "--probes size"}
-    environment = {name: value for name, value in runner.items() if not name.startswith("GITHUB_")}
-    done = subprocess.run(
-        ["bash", "-eo", "pipefail", "-c", "\n".join(GITLAB["script"])],
-        cwd=tmp_path,
-        env={**environment, **variables},
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+    done = work(tmp_path, runner, source=str(ROOT), candidates="teacher", options="--probes size")
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "paredown-report" / "junit.xml").is_file()
     assert GITLAB["allow_failure"] == {"exit_codes": [4]}
     assert GITLAB["artifacts"]["reports"]["junit"] == "$PAREDOWN_OUT/junit.xml"
-    assert "paredown[cpu]" in (tmp_path / "pip.log").read_text()
+    assert f"{ROOT}[cpu]" in (tmp_path / "pip.log").read_text()
 
 
 def test_the_summary_is_appended_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -139,6 +139,22 @@ def test_slices_name_where_it_broke() -> None:
     assert any("same confidence" in note for note in found.notes)
 
 
+def test_a_clear_change_stays_clear_among_many_slices() -> None:
+    """An error that grows in one of thirty groups alone: corrected for all, still below 1 %."""
+    groups, each = 30, 20
+    truth = [float(i % 7) for i in range(groups * each)]
+    after = [value + (3.0 if i < each else 0.0) for i, value in enumerate(truth)]
+    rows = [{"text": "x", BESIDE: {"group": str(i // each)}} for i in range(groups * each)]
+    pair = tiny_damage.decided(Head("regression", ()), truth, after, truth, rows)
+    found = slices.find(pair, TEXT, None, ["group"], 20, RNG(0))
+    assert len(found.slices) > 30
+    worst = found.slices[0]
+    assert (worst.name, worst.rows) == ("0", 20)
+    assert worst.holm < 0.01
+    assert worst.simultaneous is not None
+    assert worst.simultaneous.low == pytest.approx(3)
+
+
 def test_small_slices_are_said_and_not_judged() -> None:
     """With fewer rows than asked for, a slice is in the list of small ones only."""
     pair = sliced(44)

@@ -87,6 +87,17 @@ def test_randomization_nears_the_exact_test() -> None:
     assert resampling.randomization(before, before, mean, np.random.default_rng(0)) == 1.0
 
 
+def test_draws_grow_with_the_questions() -> None:
+    """As before for few; for many, what the correction multiplies stays small; blocks add up."""
+    assert [resampling.draws_for(n) for n in (1, 5, 20, 50, 500)] == [2000, 2000, 8000, 20000, 20000]
+    for count in (1, 5, 20, 50):
+        assert count / (resampling.draws_for(count) + 1) <= 1 / 400
+    for draws in (1, 1999, 2000, 2001, 8000):
+        sizes = resampling.blocks(draws)
+        assert sum(sizes) == draws
+        assert max(sizes) <= resampling.DRAWS
+
+
 def test_a_difference_of_resamples_is_paired() -> None:
     """A candidate that is always one better has the same difference in each resample."""
     before = with_ones([1, 5, 9])

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import tiny
 import tiny_bench
@@ -81,6 +83,57 @@ def test_the_time_limit_ends_it(artifact: Artifact) -> None:
     assert found.rounds == 3
 
 
+@pytest.mark.usefixtures("_always_open")
+@pytest.mark.parametrize(("minutes", "sets"), [(1.0, 0), (1.9, 0), (2.1, 2)])
+def test_the_first_set_is_not_begun_where_it_would_not_fit(minutes: float, sets: int) -> None:
+    """Two minutes of measuring are expected to take two minutes again, before there is anything to go by."""
+    begun: list[Any] = []
+
+    def extend(lanes: Any, subject: Any, options: Any, found: Any, points: Any) -> Any:
+        begun.append(points)
+        return found
+
+    module: Any = SimpleNamespace(extend=extend)
+    subject: Any = None
+    found = extension.settle(
+        [],
+        subject,
+        [("latency", module, None)],
+        judge.prepare([GATE]),
+        lambda _: tiny_bench.report(),
+        [],
+        minutes,
+        {"latency": 120.0, "accuracy": 6000.0},
+    )
+    assert (len(begun), found) == (sets, [])
+
+
+def test_what_a_run_took_reaches_the_limit(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The seconds of every probe are handed on."""
+    seen: dict[str, float] = {}
+    real = extension.settle
+
+    def settle(*given: Any) -> Any:
+        seen.update(given[-1])
+        return real(*given)
+
+    monkeypatch.setattr(extension, "settle", settle)
+    bench(artifact)
+    assert seen.keys() == {"latency"}
+    assert seen["latency"] > 0
+
+
+def test_looking_three_times_errs_as_often_as_is_said() -> None:
+    """A quantity on the line of an error, judged after one, two and three times as many samples."""
+    steps = np.random.default_rng(0).standard_normal((100_000, 3))
+    looks = np.cumsum(steps, axis=1) / np.sqrt([1, 2, 3])
+    assert (looks > 1.96).any(axis=1).mean() == pytest.approx(0.054, abs=0.001)
+    assert (np.abs(looks) > 1.96).any(axis=1).mean() == pytest.approx(0.107, abs=0.001)
+    assert extension.TIMES == 3
+    said = " ".join(str(extension.__doc__).split())
+    assert "5.4 % on the side that counts in place of 2.5 % (10.7 % in place of 5 % for both sides" in said
+
+
 def test_earlier_rounds_stay_and_later_ones_follow(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -149,8 +202,6 @@ def tiny_lane(artifact: Artifact) -> Any:
 
 def tiny_feed() -> dict[str, Any]:
     """One short row."""
-    import numpy as np
-
     return {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), dtype=np.int64)}
 
 

@@ -7,7 +7,8 @@ import time
 import numpy as np
 import pytest
 
-from bench import load
+from bench import load, stats
+from bench.probes import closed_loop, open_loop
 
 
 def test_a_queue_charges_a_stall_to_everyone_who_waits() -> None:
@@ -66,3 +67,65 @@ def test_a_client_s_error_is_not_swallowed() -> None:
 
     with pytest.raises(ZeroDivisionError):
         load.closed_loop(serve, 2, 0.01, together=True)
+
+
+def windows(
+    busy: float, count: int, requests: int, seed: int = 0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Latencies of a simulated queue with even service of 1 ms, time at work and length of each window."""
+    generator = np.random.default_rng(seed)
+    service = np.full(requests, 1_000_000)
+    taken, spans = [], []
+    for _ in range(count):
+        arrived = load.arrivals(busy * 1000, requests, generator, poisson=True)
+        taken.append(load.queue(arrived, service))
+        spans.append(arrived[-1] + taken[-1][-1])
+    return np.array(taken) / 1e6, np.full(count, service.sum()), np.array(spans)
+
+
+@pytest.mark.parametrize("busy", [0.7, 0.85])
+def test_a_queue_settles_after_so_many_requests(busy: float) -> None:
+    """The mean latency of windows that long is within some 10 % of the lasting one, and below it."""
+    lasting = 1 + busy / (2 * (1 - busy))  # of random arrivals and even service (Pollaczek and Khinchine)
+    latencies, _, _ = windows(busy, 600, round(load.settling(busy)))
+    assert 0.85 * lasting < latencies.mean() < 0.97 * lasting
+
+
+@pytest.mark.parametrize(
+    ("busy", "random", "said"),
+    [(0.5, True, False), (0.9, True, True), (0.9, False, False)],
+)
+def test_latency_near_saturation_is_said_to_depend_on_the_window(
+    busy: float, random: bool, said: bool
+) -> None:
+    """With how many requests would be enough; not where arrivals are even, which make no such queue."""
+    latencies, service, spans = windows(busy, 5, 100)
+    draws = stats.resample_rounds(5, np.random.default_rng(1), 200)
+    found = open_loop.figures(
+        "a", {"a": latencies}, {"a": service}, {"a": spans}, "a", {}, draws, random=random
+    )
+    by_metric = {one.metric: one for one in found}
+    notes = by_metric["open_loop_p50_ms"].notes
+    assert any("near saturation: each window begins with an empty queue" in note for note in notes) is said
+    share = by_metric["open_loop_busy"]
+    assert share.interval is not None
+    assert share.interval.low <= share.value <= share.interval.high
+    assert share.value == pytest.approx(service.sum() / spans.sum())
+    assert (share.ratio_interval and share.ratio_interval.low, share.rounds) == (1.0, 5)
+
+
+def test_a_ratio_of_clients_latencies_has_an_interval() -> None:
+    """Twice as slow in every window is twice as slow in every resample; noise makes it wide."""
+    generator = np.random.default_rng(0)
+    base = [generator.normal(10, 1, size=20 + window) for window in range(5)]
+    draws = stats.resample_rounds(5, generator, 200)
+    own, ratio = closed_loop.window_intervals([2 * one for one in base], base, 50, draws)
+    assert ratio is not None
+    assert (ratio.low, ratio.high) == (pytest.approx(2), pytest.approx(2))
+    assert own is not None
+    assert own.low < own.high
+    _, noisy = closed_loop.window_intervals(
+        [one[::-1] + 5 * i for i, one in enumerate(base)], base, 50, draws
+    )
+    assert noisy is not None
+    assert noisy.high - noisy.low > 0.3

@@ -24,7 +24,7 @@ GATES = [
 ]
 LOOKS = [(size, theme) for size in (DESKTOP, PHONE) for theme in ("light", "dark")]
 
-pytestmark = pytest.mark.skipif(browser.missing() is not None, reason=f"no browser: {browser.missing()}")
+pytestmark = pytest.mark.skipif(browser.skip_reason() is not None, reason=f"no browser: {browser.missing()}")
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -234,7 +235,7 @@ def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
     assert first[0].tag == "failure"
     assert first[0].get("message") == "20.00 MB on disk; allowed: at most 10MB"
     assert [child.tag for child in second] == ["system-out"]
-    assert suite[3][0].get("message") == "inconclusive ?? <&>"
+    assert suite[3][0].get("message") == "inconclusive: inconclusive ?? <&>"
 
 
 def test_the_page_needs_no_network_and_follows_the_theme(judged: Report) -> None:
@@ -277,6 +278,28 @@ def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high
         made = tuple(changed(one, notes) for one in judged.measurements)
         shown = cards.cards(judged.model_copy(update={"measurements": made}))
         assert shown[0].sure == said + end
+
+
+@pytest.mark.parametrize("candidate", ["before", "after"])
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"notes": ("spoiled: the SM clock moved from 1980 to 1500 MHz",)}, "but a spoiled run"),
+        ({"notes": ("unstable: rounds drift",)}, "but an unstable run"),
+        ({"disturbed": 0.2}, "but a disturbed run"),
+        ({"disturbed": 0.01}, "clearly faster"),
+    ],
+)
+def test_either_side_can_take_a_figure_s_sureness(
+    judged: Report, candidate: str, change: dict[str, Any], said: str
+) -> None:
+    """What spoiled the baseline's run, or took its CPU, is in the comparison as much."""
+    made = tuple(
+        one.model_copy(update=change) if (one.candidate, one.metric) == (candidate, "latency_p50_ms") else one
+        for one in judged.measurements
+    )
+    shown = cards.cards(judged.model_copy(update={"measurements": made}))
+    assert shown[0].sure.endswith(said)
 
 
 def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report) -> None:

@@ -13,6 +13,7 @@ import tiny_bench
 
 import bench
 from bench import energy, paired, session
+from bench.probes import memory
 from bench.record import Report
 from bench.session import CandidateSpec, check, measure
 from compress import catalog
@@ -146,6 +147,25 @@ def test_the_real_runtime_is_chosen_by_kind(tmp_path: Path) -> None:
     assert peak is not None
     assert empty is not None
     assert peak.value > empty.value > 2**20
+
+
+@pytest.mark.parametrize(("own", "ratio"), [(True, 1.0), (False, None)])
+def test_memory_of_a_whole_device_has_no_ratio(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, own: bool, ratio: float | None
+) -> None:
+    """Where the driver shows no processes, the figure holds all candidates, and a note says so."""
+    monkeypatch.setattr(memory.devices, "held_bytes", lambda device, pid: (5 * 2**30, own))
+    gate = Named(name="memory", options={"at_most": "1x", "of": "device"})
+    found = measure(
+        [candidate("one", artifact), candidate("other", artifact)], ROWS[:4], config("memory"), gates=[gate]
+    )
+    held = found.find("other", "device_memory_peak_bytes")
+    assert held is not None
+    assert (held.value, held.ratio) == (5 * 2**30, ratio)
+    assert any("the whole device, other processes included" in note for note in held.notes) is not own
+    assert found.verdicts[0].status == ("pass" if own else "fail")
+    said = "device_memory_peak_bytes as a multiple of the baseline's was not measured"
+    assert (said in found.verdicts[0].reason) is not own
 
 
 def refused(message: str, *candidates: CandidateSpec, **more: Any) -> None:
