@@ -16,7 +16,7 @@ from types import ModuleType
 from typing import Any
 
 from compress import artifact as artifacts
-from compress import catalog, data, environment, estimate, log, processes
+from compress import catalog, data, environment, estimate, log, places, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
@@ -235,7 +235,9 @@ class _Run:
         if link.module.DATA and self.recipe.data is not None and self.rows is not None:
             origin = origin.model_copy(
                 update={
-                    "data": resolve(self.recipe.data).model_dump(mode="json", exclude_defaults=True),
+                    "data": places.settle_data(self.recipe.data).model_dump(
+                        mode="json", exclude_defaults=True
+                    ),
                     "data_fingerprint": self.fingerprint,
                     "data_license": self.rows.facts.get("license"),
                 }
@@ -305,23 +307,6 @@ def _digest_tree(path: Path) -> str:
         if file.is_file() and ".git" not in file.parts
     }
     return artifacts.digest_text(artifacts.canonical_json(names))
-
-
-def resolve(config: DataConfig) -> DataConfig:
-    """The data configuration with local paths made absolute, so that it holds from any folder."""
-
-    def absolute(value: str | None, base: Path | None = None) -> str | None:
-        if value is None:
-            return None
-        path = (base / value) if base else Path(value).expanduser()
-        return str(path.absolute()) if path.exists() else value
-
-    base = Path(config.source).expanduser() if config.source and Path(config.source).exists() else None
-    names = ("train", "selection", "eval", "unlabeled")
-    files = {name: getattr(config, name) for name in names}
-    if base is None:
-        files = {name: absolute(value) for name, value in files.items()}
-    return config.model_copy(update={"source": absolute(config.source), **files})
 
 
 def run(
@@ -403,7 +388,7 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
             guess = history.guess(
                 link.name,
                 link.config,
-                resolve(recipe.data).source if recipe.data else None,
+                places.settle_data(recipe.data).source if recipe.data else None,
                 trains=link.module.NEEDS_DATA and "train" in link.module.DATA,
                 workload=state.workload,
             )
