@@ -174,11 +174,11 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Say what 'run' would do and what the store already has; touches nothing."""
-    from compress import pipeline, workflow
+    from compress import planning, workflow
 
     chosen = _recipe(recipe, model, data, column, set_, seed, task, limit)
     workflow.check(chosen, here=False)
-    steps = pipeline.plan(chosen, options.store(store))
+    steps = planning.plan(chosen, options.store(store))
 
     def render() -> None:
         table = Table("stage", "from", "state", "time", "disk", "estimated from", box=None, pad_edge=False)

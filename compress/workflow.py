@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import yaml
 from filelock import FileLock, Timeout
 
-from compress import catalog, data, environment, log, pipeline, places
+from compress import catalog, data, environment, log, pipeline, places, planning
 from compress.artifact import MANIFEST, Artifact
 from compress.errors import RecipeError, UserError
 from compress.model import checkpoint
@@ -185,7 +185,7 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
     """
     from bench import judge, session
 
-    checked = pipeline.check(recipe, here=here)
+    checked = planning.check(recipe, here=here)
     measured = recipe.bench.candidates or checked.labels
     asked = {"candidates": measured, "baseline": (recipe.bench.baseline,), "ship": recipe.bench.ship}
     for key, named in asked.items():

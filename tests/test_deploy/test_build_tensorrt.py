@@ -17,7 +17,7 @@ import tiny
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
 
-from compress import pipeline
+from compress import pipeline, planning
 from compress.artifact import Artifact
 from compress.errors import MissingPiece, ModelError, UserError
 from compress.store import Store
@@ -534,7 +534,7 @@ def test_a_recipe_is_refused_before_an_hour_of_training(
         compress.run(compress.read(str(recipe)), out=tmp_path / "run", store=store)
     assert not store.root.exists()
     # What another machine shall run is planned all the same.
-    planned = pipeline.plan(compress.read(str(recipe)), store)
+    planned = planning.plan(compress.read(str(recipe)), store)
     assert [step.label for step in planned] == ["load", "export-onnx", "build-tensorrt"]
     assert not planned[-1].ready
 
