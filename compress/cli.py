@@ -20,7 +20,7 @@ from rich.table import Table
 
 import bench.cli
 import deploy.cli
-from compress import __version__, log, options, rendering, shelf_verbs, stage_verbs
+from compress import __version__, log, options, rendering, shelf_verbs, stage_verbs, usage
 from compress.errors import ExitCode, UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+_INTERRUPTED = 130
 
 
 def _show_version(asked: bool) -> None:
@@ -174,11 +175,11 @@ def plan(
     as_json: options.Json = False,
 ) -> None:
     """Say what 'run' would do and what the store already has; touches nothing."""
-    from compress import pipeline, workflow
+    from compress import planning, workflow
 
     chosen = _recipe(recipe, model, data, column, set_, seed, task, limit)
     workflow.check(chosen, here=False)
-    steps = pipeline.plan(chosen, options.store(store))
+    steps = planning.plan(chosen, options.store(store))
 
     def render() -> None:
         table = Table("stage", "from", "state", "time", "disk", "estimated from", box=None, pad_edge=False)
@@ -243,13 +244,16 @@ bench.cli.register(app)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; a user's mistake is one sentence."""
     try:
-        app(arguments)
+        code = app(arguments, standalone_mode=False) or ExitCode.OK
     except UserError as mistake:
         _say(str(mistake))
         sys.exit(ExitCode.INPUT)
-    except KeyboardInterrupt:
-        _say("interrupted: what was finished is kept, and the same command goes on from there")
-        sys.exit(130)
+    except usage.UsageError as error:
+        if usage.asks_for_help(error):
+            error.show()
+        else:
+            _say(str(usage.mistake(error)))
+        sys.exit(ExitCode.INPUT)
     except Exception as problem:
         refusal = _refused_by_the_disk(problem)
         if refusal:
@@ -261,6 +265,9 @@ def main(arguments: list[str] | None = None) -> None:
         traceback.print_exc()
         _say("this is a bug of paredown: please report it with the lines above")
         sys.exit(ExitCode.BUG)
+    if code == _INTERRUPTED:  # Typer catches Ctrl-C and gives this code
+        _say("interrupted: what was finished is kept, and the same command goes on from there")
+    sys.exit(code)
 
 
 def _refused_by_the_disk(problem: BaseException | None) -> str | None:

@@ -1,32 +1,28 @@
-"""Folds a recipe's stages over artifacts, reusing what the store already has.
+"""Runs a recipe: folds its stages over artifacts, reusing what the store already has.
 
-For each stage: check the chain, form the key from everything that could change the bytes, reuse or
-run, seal. Stages are reached by name through the catalog; the pipeline imports none of them.
+For each link of the checked chain: form the key, reuse or run, seal. Stages are reached by name through
+the catalog; the pipeline imports none of them. ``compress.planning`` says beforehand what would run.
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from compress import artifact as artifacts
-from compress import catalog, data, environment, estimate, log, processes
+from compress import catalog, data, environment, log, places, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
-from compress.chain import Link, chain, infer_task
-from compress.data import TrainingData
+from compress.chain import Link
 from compress.errors import UserError
+from compress.job import Job
 from compress.recipe import DataConfig, Recipe, StageEntry
 from compress.stage import Context
 from compress.store import Building, Store, deliver
-
-_BYTES_A_WEIGHT = 4  # a loaded model is FP32
-_SAMPLED_ROWS = 1000
 
 
 @dataclass(frozen=True)
@@ -46,110 +42,12 @@ class Built:
     source: str | None = None
 
 
-@dataclass(frozen=True)
-class Planned:
-    """What would happen to one link.
-
-    Attributes:
-        label: of the link.
-        source: label of what it takes; None for a stage that starts the chain.
-        config: canonical.
-        key: None where an earlier link is not built, so that its content is not known yet.
-        ready: whether the store has it.
-        seconds: estimate of its run time; 0 when ready.
-        bytes: estimate of its size on disk; 0 when ready.
-        basis: what the estimate rests on.
-    """
-
-    label: str
-    source: str | None
-    config: dict[str, Any]
-    key: str | None
-    ready: bool
-    seconds: float | None
-    bytes: int | None
-    basis: str
-
-
-# Label -> the artifact, and those that it came from, oldest first.
-_Made = dict[str, tuple[Artifact, tuple[Artifact, ...]]]
-
-
 class _Run:
-    """One fold: the recipe, the store, and the data loaded once when first needed."""
+    """One fold of a job into a store."""
 
-    def __init__(self, recipe: Recipe, store: Store) -> None:
-        self.recipe = recipe
+    def __init__(self, job: Job, store: Store) -> None:
+        self.job = job
         self.store = store
-        self.links, self.start = chain(recipe)
-        self.task_name = infer_task(recipe, self.start, self.links)
-        self.task = catalog.load("task", self.task_name)
-        self.threads = recipe.threads or environment.cpu_count()
-        self.device = environment.resolve_device(recipe.device)
-        self._fingerprint: str | None = None
-        self._data: TrainingData | None = None
-
-    @property
-    def fingerprint(self) -> str | None:
-        if self._fingerprint is None and self.recipe.data is not None:
-            self._fingerprint = data.fingerprint(self.recipe.data, self.recipe.seed, "training")
-        return self._fingerprint
-
-    @property
-    def rows(self) -> TrainingData | None:
-        if self._data is None and self.recipe.data is not None:
-            self._data = data.load(self.recipe.data, self.task, self.recipe.seed).training
-        return self._data
-
-    def key(self, link: Link, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> str:
-        module = link.module
-        return artifacts.digest_text(
-            artifacts.canonical_json(
-                {
-                    "schema": artifacts.SCHEMA,
-                    "source": source.id if source else None,
-                    "ancestors": [each.id for each in ancestors] if module.ANCESTORS else None,
-                    "stage": link.name,
-                    "version": module.VERSION,
-                    "config": link.config.model_dump(mode="json"),
-                    "task": self.task_name,
-                    "data": self.fingerprint if module.DATA else None,
-                    "reads": [_digest_tree(path) for path in module.reads(link.config)],
-                    "seed": self.recipe.seed,
-                    "device": self.device,
-                    "threads": self.threads,
-                    "tools": environment.versions(module.TOOLS),
-                    **self._machine(link),
-                }
-            )
-        )
-
-    def workload(self) -> estimate.Workload:
-        """What there is to compute: the weights of the model that comes in, and its training rows."""
-        given = self.start.path if self.start else self.recipe.model
-        size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
-        rows = self.rows.train if self.rows is not None else ()
-        return estimate.Workload(
-            parameters=size // _BYTES_A_WEIGHT or None,
-            rows=len(rows) or None,
-            tokens=_words_a_row(rows[:_SAMPLED_ROWS], self.task) if rows else None,
-            bytes=size or None,
-        )
-
-    @staticmethod
-    def _machine(link: Link) -> dict[str, Any]:
-        """What of this machine a result is cut to: instruction sets (INT8 without VNNI), or a GPU."""
-        found: dict[str, Any] = {}
-        if "onnxruntime" in link.module.TOOLS:
-            found["cpu"] = sorted(environment.cpu_flags())
-        if hasattr(link.module, "machine"):
-            try:
-                found["machine"] = link.module.machine(link.config)
-            except UserError:
-                # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
-                # key. What another machine shall run can be planned all the same.
-                found["machine"] = None
-        return found
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
         found = self.store.get(key)
@@ -188,17 +86,17 @@ class _Run:
         context = Context(
             out=building.out,
             scratch=building.scratch,
-            task=self.task,
-            data=self.rows if link.module.DATA else None,
-            seed=self.recipe.seed,
-            threads=self.threads,
-            device=self.device,
+            task=self.job.task,
+            data=self.job.rows if link.module.DATA else None,
+            seed=self.job.recipe.seed,
+            threads=self.job.threads,
+            device=self.job.device,
             record=record,
             ancestors=ancestors if link.module.ANCESTORS else (),
             cache=self.store.cache(link.name),
         )
         started = time.perf_counter()
-        with _torch_threads(self.threads):
+        with _torch_threads(self.job.threads):
             link.module.run(source, link.config, context)
         if context.data is not None:
             record("data", context.data.facts)
@@ -228,24 +126,26 @@ class _Run:
         step = Step(
             stage=link.name,
             config=config,
-            id=artifacts.content_id(kind, self.task_name, files),
-            seed=self.recipe.seed,
+            id=artifacts.content_id(kind, self.job.task_name, files),
+            seed=self.job.recipe.seed,
         )
         origin = source.manifest.origin if source else Origin(**facts.pop("origin", {}))
-        if link.module.DATA and self.recipe.data is not None and self.rows is not None:
+        if link.module.DATA and self.job.recipe.data is not None and self.job.rows is not None:
             origin = origin.model_copy(
                 update={
-                    "data": resolve(self.recipe.data).model_dump(mode="json", exclude_defaults=True),
-                    "data_fingerprint": self.fingerprint,
-                    "data_license": self.rows.facts.get("license"),
+                    "data": places.settle_data(self.job.recipe.data).model_dump(
+                        mode="json", exclude_defaults=True
+                    ),
+                    "data_fingerprint": self.job.fingerprint,
+                    "data_license": self.job.rows.facts.get("license"),
                 }
             )
         return Manifest(
             kind=kind,
-            task=self.task_name,
+            task=self.job.task_name,
             stage=link.name,
             config=config,
-            seed=self.recipe.seed,
+            seed=self.job.recipe.seed,
             key=key,
             parent=source.id if source else None,
             lineage=(*(source.manifest.lineage if source else ()), step),
@@ -257,27 +157,14 @@ class _Run:
         )
 
     def fold(self) -> Iterator[Built]:
-        made = self.begin()
+        made = self.job.begin()
         for label, (artifact, _) in made.items():
             yield Built(label=label, artifact=artifact, reused=True)
-        for link in self.links:
+        for link in self.job.links:
             source, ancestors = made[link.source] if link.source else (None, ())
-            built = self.build(link, self.key(link, source, ancestors), source, ancestors)
+            built = self.build(link, self.job.key(link, source, ancestors), source, ancestors)
             yield built
             made[link.label] = built.artifact, (*ancestors, source) if source else ancestors
-
-    def begin(self) -> _Made:
-        """What the run starts from, by label; empty where a stage makes the first artifact."""
-        return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
-
-
-def _words_a_row(rows: Sequence[Mapping[str, Any]], task: ModuleType) -> float | None:
-    """Words of a row on average, over all of its texts; None where rows hold none."""
-    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
-    if not roles:
-        return None
-    cells = [row[role] for row in rows for role in roles if row.get(role) is not None]
-    return sum(len(cell.split() if isinstance(cell, str) else cell) for cell in cells) / len(rows)
 
 
 @contextmanager
@@ -291,37 +178,6 @@ def _torch_threads(threads: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def _digest_tree(path: Path) -> str:
-    """SHA-256 over a file, or over every file of a folder with its name."""
-    if path.is_file():
-        return artifacts.digest_file(path)
-    if not path.is_dir():
-        raise UserError(f"{path} does not exist: check the path in the options")
-    names = {
-        file.relative_to(path).as_posix(): artifacts.digest_file(file)
-        for file in sorted(path.rglob("*"))
-        if file.is_file() and ".git" not in file.parts
-    }
-    return artifacts.digest_text(artifacts.canonical_json(names))
-
-
-def resolve(config: DataConfig) -> DataConfig:
-    """The data configuration with local paths made absolute, so that it holds from any folder."""
-
-    def absolute(value: str | None, base: Path | None = None) -> str | None:
-        if value is None:
-            return None
-        path = (base / value) if base else Path(value).expanduser()
-        return str(path.absolute()) if path.exists() else value
-
-    base = Path(config.source).expanduser() if config.source and Path(config.source).exists() else None
-    names = ("train", "selection", "eval", "unlabeled")
-    files = {name: getattr(config, name) for name in names}
-    if base is None:
-        files = {name: absolute(value) for name, value in files.items()}
-    return config.model_copy(update={"source": absolute(config.source), **files})
 
 
 def run(
@@ -338,91 +194,11 @@ def run(
         UserError: anything that the user can mend; nothing half-written is left.
     """
     built = []
-    for each in _Run(recipe, store or Store()).fold():
+    for each in _Run(Job(recipe), store or Store()).fold():
         built.append(each)
         if sealed is not None:
             sealed(each)
     return built
-
-
-@dataclass(frozen=True)
-class Checked:
-    """What a run will have.
-
-    Attributes:
-        task: its name.
-        labels: of the artifacts, in order.
-    """
-
-    task: str
-    labels: tuple[str, ...]
-
-
-def check(recipe: Recipe, *, here: bool = True) -> Checked:
-    """Refuse what does not hold together, before anything runs.
-
-    Args:
-        recipe: to check.
-        here: whether it shall run on this machine, so that its devices must be there.
-
-    Raises:
-        UserError: a stage, an option, an order, a task or a device that cannot be, or a stage that cannot
-            run on this machine.
-    """
-    links, start = chain(recipe)
-    task = infer_task(recipe, start, links)
-    if here:
-        for link in links:
-            if hasattr(link.module, "machine"):
-                link.module.machine(link.config)
-        environment.resolve_device(recipe.device)
-    return Checked(task, (*([start.manifest.stage] if start else []), *(link.label for link in links)))
-
-
-def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
-    """What ``run`` would do, with estimates of time and disk; nothing is written.
-
-    Raises:
-        UserError: the recipe does not hold together.
-    """
-    store = store or Store()
-    state = _Run(recipe, store)
-    history = estimate.History(store)
-    planned: list[Planned] = []
-    made = state.begin()
-    for link in state.links:
-        source: Artifact | None = None
-        ancestors: tuple[Artifact, ...] = ()
-        known = link.source is None or link.source in made
-        if link.source in made:
-            source, ancestors = made[link.source]
-        key = state.key(link, source, ancestors) if known else None
-        ready = key is not None and store.has(key)
-        guess = estimate.NOTHING
-        if not ready:
-            guess = history.guess(
-                link.name,
-                link.config,
-                resolve(recipe.data).source if recipe.data else None,
-                trains=link.module.NEEDS_DATA and "train" in link.module.DATA,
-                workload=state.workload,
-            )
-        planned.append(
-            Planned(
-                label=link.label,
-                source=link.source,
-                config=link.config.model_dump(mode="json"),
-                key=key,
-                ready=ready,
-                seconds=guess.seconds,
-                bytes=guess.bytes,
-                basis=guess.basis,
-            )
-        )
-        if ready and key is not None:
-            found = Artifact.open(store.path(key), verify=False)
-            made[link.label] = found, (*ancestors, source) if source else ancestors
-    return planned
 
 
 def open_artifact(

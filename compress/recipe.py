@@ -1,7 +1,7 @@
 """The recipe: which model, which data, which stages, how to bench and what to hold it to.
 
 Strict pydantic: an unknown key, a wrong type or a stage of two names is refused with its place. A
-recipe only validates; whether the named stages exist and chain is checked by ``pipeline.plan``.
+recipe only validates; whether the named stages exist and chain is checked by ``planning.plan``.
 """
 
 from __future__ import annotations

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from compress import catalog, data, environment, log, pipeline
+from compress import catalog, data, environment, log, pipeline, places, planning
 from compress.artifact import MANIFEST, Artifact
 from compress.errors import RecipeError, UserError
 from compress.model import checkpoint
 from compress.pipeline import Built
-from compress.recipe import DataConfig, Recipe, written
+from compress.recipe import DataConfig, Recipe, read, written
 from compress.store import Store, deliver, hidden, is_copy, write_whole
 
 if TYPE_CHECKING:
@@ -97,18 +97,27 @@ def _refuse_others(out: Path, text: str) -> None:
         raise UserError(
             f"the output folder {out} is in use (it holds something else): choose another --out or empty it"
         )
-    if (out / RECIPE).read_text(encoding="utf-8") != text:
+    if not _is_same(out / RECIPE, text):
         raise UserError(
             f"the output folder {out} is in use (it holds the run of another recipe): "
             "choose another --out, or remove it"
         )
 
 
+def _is_same(file: Path, text: str) -> bool:
+    """Whether a recorded recipe is this one, be it in another layout or with paths as they were given."""
+    if file.read_text(encoding="utf-8") == text:
+        return True
+    try:
+        return _dump(read(str(file))) == text
+    except UserError:
+        return False
+
+
 def _dump(recipe: Recipe) -> str:
-    resolved = recipe
-    if recipe.data is not None:
-        resolved = recipe.model_copy(update={"data": pipeline.resolve(recipe.data)})
-    tree = resolved.model_dump(mode="json", exclude_defaults=True)
+    """The recipe as it is recorded: it means the same from any folder."""
+    recipe = places.settle(recipe)
+    tree = recipe.model_dump(mode="json", exclude_defaults=True)
     for name, entries in (("stages", recipe.stages), ("gates", recipe.gates)):
         if name in tree:
             tree[name] = [written(entry) for entry in entries]
@@ -180,7 +189,7 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
     """
     from bench import judge, session
 
-    checked = pipeline.check(recipe, here=here)
+    checked = planning.check(recipe, here=here)
     measured = recipe.bench.candidates or checked.labels
     asked = {"candidates": measured, "baseline": (recipe.bench.baseline,), "ship": recipe.bench.ship}
     for key, named in asked.items():

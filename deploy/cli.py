@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compress import options, rendering
+from compress import log, options, rendering
 from compress.errors import RecipeError, UserError
 from deploy.calibrate_verb import calibrate
 from deploy.handover import verb
@@ -277,7 +277,8 @@ def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> N
 def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
-        list[str] | None, typer.Argument(help="A text, or two for a pair; an image file for images.")
+        list[str] | None,
+        typer.Argument(help="A text; two where the model takes pairs; an image file for images."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
@@ -293,7 +294,11 @@ def predict(
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """Predict one row, or every row of a file."""
+    """Predict one row, or every row of a file.
+
+    Two texts are one pair. A model that is known to take single texts refuses them, as one that takes pairs
+    refuses a single text.
+    """
     from compress import pipeline
     from compress.data import files
     from deploy.predictor import Predictor
@@ -309,6 +314,18 @@ def predict(
                 sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
             return
         given = tuple(texts or ())
+        if len(given) > len(predictor.may_have):
+            raise UserError(
+                f"{len(given)} arguments are given, and predict takes one row of at most "
+                f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
+                "for several rows give --file ROWS.jsonl"
+            )
+        if len(given) > 1 and predictor.roles is None:
+            log.warning(
+                "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
+                "For several rows give --file ROWS.jsonl.",
+                ", ".join(predictor.may_have),
+            )
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
         options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import islice
-from types import TracebackType
+from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -44,6 +44,7 @@ class Predictor:
         """
         self._runner = runner(artifact, runtime, device, threads, **options)
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
+        self._roles = made_with(artifact, self._encoder.task)
         self._runner.__enter__()
 
     def __enter__(self) -> Self:
@@ -65,6 +66,17 @@ class Predictor:
         """Label names by id; empty for a regression."""
         return self._encoder.head.labels
 
+    @property
+    def roles(self) -> tuple[str, ...] | None:
+        """What each row must have: the roles of the rows that the model was made with; None: not known."""
+        return self._roles
+
+    @property
+    def may_have(self) -> tuple[str, ...]:
+        """The roles that a row of the task may have, in the order in which texts are given."""
+        task = self._encoder.task
+        return tuple(role for role in task.COLUMNS if role != task.LABEL)
+
     def provenance(self) -> dict[str, str]:
         """What really runs."""
         return self._runner.provenance()
@@ -77,7 +89,8 @@ class Predictor:
             batch_size: rows at once.
 
         Raises:
-            DataError: a row that is none of it; the message names it.
+            DataError: a row that is none of it, or a pair for a model of single texts, or the other way
+                round; the message names it.
         """
         return list(self.stream(rows, batch_size))
 
@@ -85,11 +98,12 @@ class Predictor:
         """Predictions of rows as they come, so many at once."""
         count = 0
         source = iter(rows)
+        task = self._encoder.task
         while some := list(islice(source, batch_size)):
-            clean = [
-                as_row(row, self._encoder.task.COLUMNS, self._encoder.task.LABEL, count + i + 1)
-                for i, row in enumerate(some)
-            ]
+            clean = [as_row(row, task.COLUMNS, task.LABEL, count + i + 1) for i, row in enumerate(some)]
+            if self._roles is not None:
+                for i, row in enumerate(clean):
+                    check_roles(row, self._roles, count + i + 1)
             count += len(some)
             for group in _uniform(clean):
                 batch = self._encoder.batch(group)
@@ -100,6 +114,45 @@ class Predictor:
         outputs = {name: np.asarray(found[name], dtype=np.float32) for name in self._encoder.spec.outputs}
         made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
         return made
+
+
+def made_with(artifact: Artifact, task: ModuleType) -> tuple[str, ...] | None:
+    """The roles of the rows that an artifact was trained, pruned or calibrated with, without the label.
+
+    None where its manifest says nothing, as with a model that came from elsewhere and met no data here.
+    """
+    columns = artifact.manifest.facts.get("data", {}).get("columns")
+    if not columns:
+        return None
+    return tuple(role for role in task.COLUMNS if role in columns and role != task.LABEL)
+
+
+def check_roles(row: Mapping[str, Any], roles: Sequence[str], number: int) -> None:
+    """Refuse a pair for a model of single texts, and a single text for a model of pairs.
+
+    Args:
+        row: by role.
+        roles: that the model's own rows have.
+        number: of the row, for the message, from 1.
+
+    Raises:
+        DataError: the row has other roles; the message says which, and how several rows are given.
+    """
+    if set(row) == set(roles):
+        return
+    missing = [role for role in roles if role not in row]
+    if missing:
+        mend = f"give {' and '.join(missing)} too"
+    else:
+        extra = [role for role in row if role not in roles]
+        mend = (
+            f"leave {' and '.join(extra)} out; several texts are several rows "
+            '(on the command line: --file ROWS.jsonl, one {"text": ...} a line)'
+        )
+    raise DataError(
+        f"row {number} has {' and '.join(row)}, but the model was made with rows of "
+        f"{' and '.join(roles)}: {mend}"
+    )
 
 
 def _uniform(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:

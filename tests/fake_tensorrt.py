@@ -15,6 +15,7 @@ from typing import Any
 
 import onnx
 
+from deploy.tensorrt import capabilities
 from deploy.tensorrt.gpu import Gpu
 
 H200 = Gpu(name="NVIDIA H200", compute_capability="9.0", memory_bytes=150 << 30, driver="580.10", cuda="13.0")
@@ -248,6 +249,11 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
     for name, value in members.items():
         setattr(trt, name, value)
     return trt
+
+
+def can(version: str = "11.4.0") -> capabilities.Capabilities:
+    """What such a version can do, as the adapter finds out."""
+    return capabilities.probe(module(version))
 
 
 def install(monkeypatch: Any, trt: ModuleType, device: Gpu | None = H200) -> None:

@@ -14,16 +14,17 @@ import yaml
 
 DRIVER = Path(__file__).parent / "kill_driver.py"
 KILLS = 20
+STEPS = 8
 
 
-def drive(recipe: Path, store: Path, kills: int) -> dict[str, Any]:
+def drive(recipe: Path, folder: Path, kills: int, steps: int) -> dict[str, Any]:
     """Run the driver in a process of its own."""
     done = subprocess.run(
-        [sys.executable, str(DRIVER), str(recipe), str(store), str(kills), "7"],
+        [sys.executable, str(DRIVER), str(recipe), str(folder), str(kills), str(steps), "7"],
         capture_output=True,
         text=True,
         check=False,
-        timeout=280,
+        timeout=560,
         cwd=Path(__file__).parent.parent,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
@@ -33,10 +34,13 @@ def drive(recipe: Path, store: Path, kills: int) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_twenty_kills_at_random_moments_change_nothing(
-    tmp_path: Path, text_model: Path, text_data: Path
-) -> None:
-    """After 20 SIGKILLs the same command ends with the content ids of a run that nobody disturbed."""
+@pytest.mark.timeout(1200)
+def test_kills_at_random_moments_change_nothing(tmp_path: Path, text_model: Path, text_data: Path) -> None:
+    """After 28 SIGKILLs the same command ends as a run that nobody disturbed: content ids, what ships, files.
+
+    20 come at a random time, while stages are under way; 8 at a random step in the output folder, while
+    the recipe, the report and the models are put there.
+    """
     training = {"epochs": 3, "batch_size": 16, "precision": "fp32", "checkpoint_seconds": 0.1}
     stages: list[dict[str, Any]] = [
         {"load": {}},
@@ -52,6 +56,7 @@ def test_twenty_kills_at_random_moments_change_nothing(
         },
         {"export-onnx": {}},
         {"quantize-onnx": {"mode": "dynamic"}},
+        {"optimize-onnx": {}, "from": "export-onnx"},
     ]
     recipe = tmp_path / "recipe.yaml"
     content = {
@@ -60,11 +65,22 @@ def test_twenty_kills_at_random_moments_change_nothing(
         "data": {"source": str(text_data), "calibration": 16},
         "threads": 1,
         "stages": stages,
+        "bench": {
+            "probes": ["size"],
+            "candidates": ["quantize-onnx"],
+            "rounds": 2,
+            "runs": 2,
+            "threads": 1,
+        },
     }
     recipe.write_text(yaml.safe_dump(content))
-    undisturbed = drive(recipe, tmp_path / "quiet", 0)
-    killed = drive(recipe, tmp_path / "killed", KILLS)
+    undisturbed = drive(recipe, tmp_path / "quiet", 0, 0)
+    killed = drive(recipe, tmp_path / "killed", KILLS, STEPS)
     assert killed["killed"] == KILLS
     assert killed["under_way"] > 0, "no kill hit a stage under way: the test shows nothing"
+    assert any("model" in step for step in killed["steps"]), "no kill hit the shipping"
     assert killed["left"] == []
-    assert killed["ids"] == undisturbed["ids"]
+    assert {name: killed[name] for name in ("ids", "shipped", "out")} == {
+        name: undisturbed[name] for name in ("ids", "shipped", "out")
+    }
+    assert killed["shipped"]["model"] == killed["ids"]["optimize-onnx"]

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import chain, pipeline, recipe, workflow
+from compress import chain, planning, recipe, workflow
 from compress.artifact import Artifact
 from compress.errors import RecipeError, UserError
 from compress.recipe import Recipe
@@ -126,4 +126,4 @@ def test_the_same_branches_run_on_a_cpu(
     assert [(entry.source, entry.label) for entry in again.stages] == [
         (entry.source, entry.label) for entry in job.stages
     ]
-    assert all(step.ready for step in pipeline.plan(again, store))
+    assert all(step.ready for step in planning.plan(again, store))

@@ -17,6 +17,7 @@ from bench.gates.latency import At
 from bench.limits import Limit, Worse
 from bench.record import Interval, Report, Verdict
 from compress.errors import RecipeError, UserError
+from compress.places import Place
 
 PROBE = None
 # What a metric's name begins with -> the probe that yields it; any other is a metric of the task. Where two
@@ -81,7 +82,7 @@ class Config(IntervalGateConfig):
         worse_by_at_most: such as ``5%``; for metrics that are shares in points, such as ``0.5pt``.
     """
 
-    baseline: str
+    baseline: Place
     name: str = baselines.MAIN
     metric: str = "latency_p50_ms"
     at: At | None = None

@@ -13,6 +13,7 @@ from bench.damage.asking import DamageConfig
 from bench.damage.record import Challenge
 from bench.probes import Subject
 from bench.record import Measurement
+from compress.places import Place
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -32,7 +33,7 @@ class Config(DamageConfig):
         listed: cases of each set to list that the candidate alone fails, at most.
     """
 
-    sets: tuple[str, ...] = Field(min_length=1)
+    sets: tuple[Place, ...] = Field(min_length=1)
     cases: int = Field(default=5000, ge=2)
     listed: int = Field(default=10, ge=0)
 

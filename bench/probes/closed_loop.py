@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats, windows
+from bench import feeds, stats, turns, windows
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Interval, Measurement
@@ -80,8 +80,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     together: dict[str, bool] = {}
     with log.progress(f"closed loop: {config.clients} clients", config.windows) as bar:
         for _ in range(config.windows):
-            for which in generator.permutation(len(lanes)):
-                lane = lanes[int(which)]
+            for lane in turns.shuffled(lanes, generator):
                 latencies, seconds, together[lane.name] = lane.closed_loop(
                     key, config.clients, config.seconds
                 )

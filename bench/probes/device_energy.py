@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import devices, feeds, stats, windows
+from bench import devices, feeds, stats, turns, windows
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -59,8 +59,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         taken: dict[str, list[float]] = {lane.name: [] for lane in able}
         with log.progress(f"GPU energy: {point}", config.windows) as bar:
             for _ in range(config.windows):
-                for which in generator.permutation(len(able)):
-                    lane = able[int(which)]
+                for lane in turns.shuffled(able, generator):
                     before = watched.gpu.energy_mj() or 0
                     rows, _ = lane.flow(key, config.seconds)
                     taken[lane.name].append(((watched.gpu.energy_mj() or 0) - before) / rows)

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import devices, feeds, stats
+from bench import devices, feeds, stats, turns
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Measurement
@@ -222,8 +222,7 @@ def time_point(
     number = 0
     with log.progress(title, config.rounds) as bar:
         while wants_more(number, min(spent.values()), config):
-            for which in generator.permutation(len(lanes)):
-                lane = lanes[int(which)]
+            for lane in turns.shuffled(lanes, generator):
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
                 turn = lane.device_turn(key, order, settle=order[:1] * _SETTLE, graph=graph)
                 waits[lane.name] = turn.waits

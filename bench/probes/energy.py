@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import energy, feeds, stats, windows
+from bench import energy, feeds, stats, turns, windows
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Measurement
@@ -62,8 +62,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     below: dict[str, int] = dict.fromkeys(taken, 0)
     with log.progress("energy", config.windows) as bar:
         for _ in range(config.windows):
-            for which in generator.permutation(len(lanes)):
-                lane = lanes[int(which)]
+            for lane in turns.shuffled(lanes, generator):
                 rest = [one.read() for one in found]
                 time.sleep(config.seconds)
                 before = [one.read() for one in found]

@@ -12,6 +12,7 @@ from bench.damage.asking import DamageConfig
 from bench.damage.record import Fairness
 from bench.probes import Subject
 from bench.record import Measurement
+from compress.places import Place
 
 if TYPE_CHECKING:
     from bench.damage.record import Gap, Small
@@ -35,7 +36,7 @@ class Config(DamageConfig):
     """
 
     groups: str | None = None
-    templates: tuple[str, ...] = ()
+    templates: tuple[Place, ...] = ()
     column: str | None = None
     min_rows: int = Field(default=20, ge=2)
     rows: int = Field(default=5000, ge=2)

@@ -17,7 +17,7 @@ from typing import Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import devices, feeds, stats
+from bench import devices, feeds, stats, turns
 from bench.feeds import Point
 from bench.lanes import Lane
 from bench.noise import Disturbance
@@ -133,8 +133,7 @@ def time_point(
     taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     with log.progress(f"latency: {point}", rounds) as bar:
         for number in range(rounds):
-            for which in generator.permutation(len(lanes)):
-                lane = lanes[int(which)]
+            for lane in turns.shuffled(lanes, generator):
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
                 taken[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
             bar.advance()

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, load, stats, windows
+from bench import feeds, load, stats, turns, windows
 from bench.feeds import Point
 from bench.limits import Rate
 from bench.probes import Subject
@@ -153,8 +153,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             arrived = load.arrivals(
                 config.rate.value, config.requests, generator, poisson=config.arrivals == "poisson"
             )
-            for which in generator.permutation(len(lanes)):
-                lane = lanes[int(which)]
+            for lane in turns.shuffled(lanes, generator):
                 latencies, served = lane.open_loop(key, arrived)
                 taken[lane.name].append(latencies / 1e6)
                 service[lane.name].append(float(served.sum()))

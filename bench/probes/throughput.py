@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, stats, windows
+from bench import feeds, stats, turns, windows
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -54,9 +54,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         taken: dict[str, list[float]] = {lane.name: [] for lane in lanes}
         with log.progress(f"throughput: {point}", config.windows) as bar:
             for _ in range(config.windows):
-                for which in generator.permutation(len(lanes)):
-                    rows, seconds = lanes[int(which)].flow(key, config.seconds)
-                    taken[lanes[int(which)].name].append(rows / seconds)
+                for lane in turns.shuffled(lanes, generator):
+                    rows, seconds = lane.flow(key, config.seconds)
+                    taken[lane.name].append(rows / seconds)
                 bar.advance()
         rates = {name: np.array(values) for name, values in taken.items()}
         for lane in lanes:

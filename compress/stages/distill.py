@@ -24,6 +24,7 @@ from compress.distillation.student import Rule, cut, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, pretrained
 from compress.model.layers import find_stack
+from compress.places import Teacher
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
 from compress.training.history import History
@@ -63,7 +64,7 @@ class Config(DistillationConfig, TrainingConfig):
     layers: int | tuple[int, ...] | None = None
     rule: Rule = "auto"
     student: Path | None = None
-    teacher: str = "source"
+    teacher: Teacher = "source"
     control: bool = False
 
     @model_validator(mode="after")

@@ -23,6 +23,7 @@ from compress.errors import DataError, ModelError
 from compress.model import adapters, architecture, checkpoint, hub, length, pretrained
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
+from compress.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
@@ -52,9 +53,9 @@ class Config(StageConfig):
         trust_remote_code: always off; there to say so.
     """
 
-    model: str | None = None
+    model: Place | None = None
     revision: str | None = None
-    adapter: str | None = None
+    adapter: Place | None = None
     architecture: dict[str, Any] | None = None
     ignore_remote_code: bool = False
     trust_remote_code: bool = False

@@ -23,6 +23,7 @@ from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint
+from compress.places import Teacher
 from compress.pruning import surgery
 from compress.pruning import targets as pruning
 from compress.pruning.anatomy import parts_of
@@ -123,7 +124,7 @@ class Config(StageConfig):
     ridge: float = Field(default=1e-2, gt=0)
     rounds: int = Field(default=1, ge=1)
     recover: Recovery = Recovery()
-    teacher: str = "source"
+    teacher: Teacher = "source"
 
     @field_validator("criterion")
     @classmethod

@@ -1,10 +1,10 @@
-"""Distillation: its losses by hand, the student's layers, the teacher's answers on disk, the training."""
+"""Distillation: the search for layers, the teacher's answers on disk, the objective, the training."""
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -13,7 +13,6 @@ import numpy as np
 import pytest
 import tiny
 import torch
-import transformers
 
 from compress import catalog, data
 from compress.distillation.distill import (
@@ -23,32 +22,22 @@ from compress.distillation.distill import (
     labelled_first,
     plan_match,
 )
-from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.distillation.losses import kl_loss
 from compress.distillation.student import (
-    block_influence,
-    by_influence,
-    check_choice,
     cut,
-    drop_top,
-    every_other,
-    first_is_fixed,
-    keeping_first,
     search,
     subsets,
-    uniform_map,
 )
 from compress.distillation.taps import Want, flatten, real_tokens, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
-from compress.errors import ModelError, RecipeError, TrainingError
+from compress.errors import ModelError, TrainingError
 from compress.model import checkpoint
-from compress.model.layers import attention_linears, find_stack
 from compress.recipe import DataConfig
 from compress.tasks import Head
 from compress.training.batching import EncodedRows, TorchBatch, plan_epoch, plan_sorted, to_torch
 from compress.training.loop import TrainingConfig
 
 HEAD = Head("single_label", ("negative", "positive"))
-KL_HALF = 0.75 * math.log(1.5) + 0.25 * math.log(0.5)  # KL((3/4, 1/4) || (1/2, 1/2))
 
 
 @pytest.fixture
@@ -79,276 +68,6 @@ def batch_of(task: ModuleType, folder: Path, some: Sequence[Any], labelled: bool
     """Some rows as one batch on the CPU."""
     arrays = task.encode(some, task.load_processor(folder), HEAD, None, labelled=labelled)
     return to_torch(arrays, np.arange(len(some)), "cpu")
-
-
-# --- losses ------------------------------------------------------------------------------------
-
-
-def test_kl_of_a_softmax_by_hand() -> None:
-    """Teacher (3/4, 1/4), student (1/2, 1/2): 3/4 ln 3/2 + 1/4 ln 1/2; mean over rows."""
-    teacher = torch.tensor([[math.log(3.0), 0.0], [1.0, 1.0]])
-    student = torch.zeros(2, 2)
-    assert float(kl_loss(student, teacher, "softmax")) == pytest.approx(KL_HALF / 2)
-    assert float(kl_loss(teacher, teacher, "softmax")) == pytest.approx(0, abs=1e-7)
-
-
-def test_the_temperature_softens_and_keeps_the_size_of_gradients() -> None:
-    """At temperature 2 the teacher's odds 9 become 3, and the KL is multiplied by 4."""
-    teacher = torch.tensor([[math.log(9.0), 0.0]])
-    assert float(kl_loss(torch.zeros(1, 2), teacher, "softmax", 2.0)) == pytest.approx(4 * KL_HALF)
-
-
-def test_kl_of_sigmoids_by_hand() -> None:
-    """Each label is a coin: 3/4 against 1/2 as above, 0 where both agree, also far out."""
-    teacher = torch.tensor([[math.log(3.0), 60.0, -60.0]])
-    student = torch.tensor([[0.0, 60.0, -60.0]])
-    assert float(kl_loss(student, teacher, "sigmoid")) == pytest.approx(KL_HALF / 3, abs=1e-6)
-
-
-def test_numbers_are_compared_by_squared_error() -> None:
-    """Regression: (1 - 3)^2, whatever the temperature."""
-    assert float(kl_loss(torch.tensor([[1.0]]), torch.tensor([[3.0]]), "identity", 5.0)) == 4.0
-
-
-def test_only_positions_that_count_enter_the_kl() -> None:
-    """Padding may hold anything."""
-    teacher = torch.tensor([[[math.log(3.0), 0.0], [1e4, 0.0]]])
-    student = torch.tensor([[[0.0, 0.0], [0.0, 1e4]]])
-    counts = torch.tensor([[True, False]])
-    assert float(kl_loss(student, teacher, "softmax", 1.0, counts)) == pytest.approx(KL_HALF)
-
-
-def test_no_gradient_reaches_the_teacher() -> None:
-    """Every loss takes the teacher's side as a constant."""
-    mask = torch.ones(1, 3, dtype=torch.bool)
-    losses: list[Callable[[torch.Tensor, torch.Tensor], torch.Tensor]] = [
-        lambda s, t: kl_loss(s, t, "softmax"),
-        lambda s, t: kl_loss(s, t, "sigmoid"),
-        lambda s, t: kl_loss(s, t, "identity"),
-        lambda s, t: hidden_mse(s, t, mask),
-        lambda s, t: relation_loss(s, t, mask, 2),
-    ]
-    for loss in losses:
-        student = torch.randn(1, 3, 4, requires_grad=True)
-        teacher = torch.randn(1, 3, 4, requires_grad=True)
-        loss(student, teacher).backward()
-        assert teacher.grad is None
-        assert student.grad is not None
-        assert student.grad.abs().sum() > 0
-
-
-def test_hidden_states_are_compared_over_real_tokens() -> None:
-    """Two real tokens with differences (1, 0) and (2, 2): 9/4; padding does not count."""
-    student = torch.tensor([[[1.0, 0.0], [2.0, 2.0], [99.0, 99.0]]])
-    mask = torch.tensor([[True, True, False]])
-    assert float(hidden_mse(student, torch.zeros(1, 3, 2), mask)) == pytest.approx(9 / 4)
-
-
-def test_relations_by_hand() -> None:
-    """One head of size 1: teacher states 1, 0 give rows (e, 1)/(e + 1) and (1, 1)/2, student rows are even.
-
-    A third, padded token changes nothing.
-    """
-    teacher = torch.tensor([[[1.0], [0.0], [7.0]]])
-    student = torch.tensor([[[0.0], [0.0], [-3.0]]])
-    mask = torch.tensor([[True, True, False]])
-    high, low = math.e / (math.e + 1), 1 / (math.e + 1)
-    wanted = (high * math.log(2 * high) + low * math.log(2 * low)) / 2
-    assert float(relation_loss(student, teacher, mask, 1)) == pytest.approx(wanted)
-
-
-def test_relations_need_no_equal_widths() -> None:
-    """Widths 4 and 8 with two heads: scores are divided by the root of the head size of each side."""
-    student = torch.randn(1, 3, 4, generator=torch.Generator().manual_seed(0))
-    # Each head of the wide side holds the narrow one's twice: the same products times 2 / sqrt(2).
-    wide = torch.cat([student[..., :2]] * 2 + [student[..., 2:]] * 2, dim=-1)
-    mask = torch.ones(1, 3, dtype=torch.bool)
-    scaled = student * 2**0.25
-    assert float(relation_loss(scaled, wide, mask, 2)) == pytest.approx(0, abs=1e-6)
-    assert float(relation_loss(student, wide, mask, 2)) > 1e-4
-
-
-def test_relation_heads_divide_both_widths() -> None:
-    """The largest common divisor up to what is wanted."""
-    assert relation_heads(384, 768, 48) == 48
-    assert relation_heads(312, 768, 48) == 24
-    assert relation_heads(30, 7, 48) == 1
-
-
-# --- which layers ------------------------------------------------------------------------------
-
-
-def test_rules_by_hand() -> None:
-    """Every other layer keeps the last one; dropping the top keeps the lowest."""
-    assert every_other(6, 3) == (1, 3, 5)
-    assert every_other(12, 6) == (1, 3, 5, 7, 9, 11)
-    assert every_other(4, 3) == (0, 2, 3)
-    assert drop_top(3) == (0, 1, 2)
-    assert by_influence([0.2, 0.9, 0.2, 0.5], 3) == (0, 1, 3)
-    assert uniform_map(3, 6) == (2, 4, 6)
-    assert len(subsets(6, 3)) == 20
-
-
-@pytest.mark.parametrize("layers", range(2, 25))
-def test_every_other_is_a_choice_of_layers(layers: int) -> None:
-    """For every depth the indices rise, lie inside and end at the last layer."""
-    for keep in range(1, layers):
-        found = every_other(layers, keep)
-        assert check_choice(layers, found) == found
-        assert found[-1] == layers - 1
-
-
-def test_block_influence_by_hand() -> None:
-    """A right angle is an influence of 1, no turn 0; padding does not count."""
-    first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
-    second = torch.tensor([[[0.0, 2.0], [1.0, 0.0]]])
-    third = second * 3
-    mask = torch.tensor([[True, False]])
-    assert block_influence([first, second, third], mask) == pytest.approx([1.0, 0.0])
-    assert block_influence([first, second], None) == pytest.approx([0.5])
-
-
-@pytest.mark.parametrize(("chosen", "wrong"), [((0, 0), "rising"), ((3, 1), "rising"), ((0, 4), "0 to 3")])
-def test_a_wrong_choice_of_layers_is_refused(chosen: tuple[int, ...], wrong: str) -> None:
-    """The message says what is allowed and gives an example."""
-    with pytest.raises(RecipeError, match=wrong):
-        check_choice(4, chosen)
-
-
-def test_as_many_layers_as_the_teacher_are_refused() -> None:
-    """A student is shallower."""
-    with pytest.raises(RecipeError, match="allowed are 1 to 3"):
-        check_choice(4, (0, 1, 2, 3))
-
-
-FAMILIES = {
-    "bert": lambda: transformers.BertForSequenceClassification(
-        transformers.BertConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
-        )
-    ),
-    "roberta": lambda: transformers.RobertaForSequenceClassification(
-        transformers.RobertaConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
-        )
-    ),
-    "electra": lambda: transformers.ElectraForSequenceClassification(
-        transformers.ElectraConfig(
-            vocab_size=30,
-            embedding_size=8,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
-        )
-    ),
-    "distilbert": lambda: transformers.DistilBertForSequenceClassification(
-        transformers.DistilBertConfig(vocab_size=30, dim=16, n_layers=4, n_heads=2, hidden_dim=32)
-    ),
-    "deberta-v2": lambda: transformers.DebertaV2ForSequenceClassification(
-        transformers.DebertaV2Config(
-            vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
-            relative_attention=True,
-            pos_att_type=["p2c", "c2p"],
-            max_position_embeddings=64,
-        )
-    ),
-    "modernbert": lambda: transformers.ModernBertForSequenceClassification(
-        transformers.ModernBertConfig(
-            vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
-            global_attn_every_n_layers=2,
-            pad_token_id=0,
-            bos_token_id=1,
-            cls_token_id=1,
-            eos_token_id=2,
-            sep_token_id=2,
-        )
-    ),
-    "vit": lambda: transformers.ViTForImageClassification(
-        transformers.ViTConfig(
-            image_size=8,
-            patch_size=2,
-            num_channels=1,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
-        )
-    ),
-}
-
-
-def family_inputs(name: str) -> dict[str, torch.Tensor]:
-    """Two rows of an architecture's own inputs."""
-    generator = torch.Generator().manual_seed(0)
-    if name == "vit":
-        return {"pixel_values": torch.rand(2, 1, 8, 8, generator=generator)}
-    ids = torch.randint(5, 30, (2, 7), generator=generator)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
-
-
-@pytest.mark.parametrize("name", sorted(FAMILIES))
-def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None:
-    """The cut model computes with its own layers alone and loads with plain ``from_pretrained``."""
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        whole = FAMILIES[name]().eval()
-    inputs = family_inputs(name)
-    kept = (0, 3) if name == "modernbert" else (1, 3)
-    student = cut(whole, kept)
-    assert len(find_stack(whole)) == 4
-    assert len(find_stack(student)) == 2
-    for ours, theirs in zip(find_stack(student).layers, kept, strict=True):
-        pairs = zip(ours.parameters(), find_stack(whole).layers[theirs].parameters(), strict=True)
-        assert all(torch.equal(a, b) for a, b in pairs)
-    student.save_pretrained(tmp_path)
-    again, info = type(whole).from_pretrained(tmp_path, output_loading_info=True)
-    assert not info["missing_keys"]
-    assert not info["unexpected_keys"]
-    with torch.no_grad():
-        left, right = student(**inputs).logits, again.eval()(**inputs).logits
-        assert torch.allclose(left, right, atol=1e-6)
-        states = student(**inputs, output_hidden_states=True).hidden_states
-    assert len(states) == 3
-    if name == "modernbert":
-        with pytest.raises(ModelError, match="no separate query, key and value"):
-            attention_linears(find_stack(student).layers[0])
-    else:
-        assert {linear.out_features for linear in attention_linears(find_stack(student).layers[0])} == {16}
-
-
-def test_a_first_layer_unlike_the_others_stays() -> None:
-    """ModernBERT's first layer has no norm of its own: rules keep it, a choice without it is refused."""
-    whole = FAMILIES["modernbert"]().eval()
-    assert first_is_fixed(find_stack(whole))
-    assert not first_is_fixed(find_stack(FAMILIES["bert"]()))
-    assert keeping_first(every_other, 4, 2) == (0, 3)
-    assert keeping_first(every_other, 4, 1) == (0,)
-    assert all(chosen[0] == 0 for chosen, _ in search(whole, 2, lambda model: 0.0))
-    with pytest.raises(ModelError, match="must stay"):
-        cut(whole, (1, 3))
-
-
-def test_a_model_that_shares_its_layers_is_refused() -> None:
-    """ALBERT has one layer for all: its depth cannot be cut."""
-    config = transformers.AlbertConfig(
-        vocab_size=30,
-        embedding_size=8,
-        hidden_size=16,
-        num_hidden_layers=4,
-        num_attention_heads=2,
-        intermediate_size=32,
-    )
-    with pytest.raises(ModelError, match="share or split their layers"):
-        find_stack(transformers.AlbertForSequenceClassification(config))
 
 
 def test_search_ranks_every_subset_by_its_distance(

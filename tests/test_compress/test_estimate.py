@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from compress import estimate, pipeline
+from compress import estimate, pipeline, planning
 from compress.estimate import Workload, effort, training_seconds
 from compress.recipe import DataConfig, Named, Recipe
 from compress.store import Store
@@ -52,7 +52,7 @@ def test_an_earlier_run_is_scaled_by_passes_and_rows(
         )
 
     built = pipeline.run(recipe(64, 1), store)[-1].artifact.manifest
-    planned = pipeline.plan(recipe(None, 4), store)[-1]
+    planned = planning.plan(recipe(None, 4), store)[-1]
     rows = pipeline.run(recipe(None, 1), Store(tmp_path / "other"))[-1].artifact.manifest.facts["data"][
         "rows"
     ]
@@ -77,7 +77,7 @@ def test_a_plan_before_any_run_has_a_time_for_training(
             data=DataConfig(source=str(text_data), calibration=16),
             stages=(Named(name="finetune", options={"epochs": epochs}), Named(name="export-onnx")),
         )
-        steps = pipeline.plan(recipe, Store(tmp_path / "store"))
+        steps = planning.plan(recipe, Store(tmp_path / "store"))
         assert steps[1].seconds is not None
         assert "rows" in steps[1].basis
         assert steps[2].seconds is None

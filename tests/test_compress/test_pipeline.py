@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from compress import catalog, pipeline
+from compress import catalog, pipeline, planning
 from compress.artifact import Artifact
 from compress.errors import RecipeError, UserError
 from compress.recipe import Named, Recipe
@@ -157,12 +157,12 @@ def test_plan_touches_nothing_and_knows_the_store(tmp_path: Path, model: Path, c
     """Before a run everything is to do, after it everything is ready; estimates rest on earlier runs."""
     store = Store(tmp_path / "store")
     job = recipe(model, Named(name="grow"))
-    before = pipeline.plan(job, store)
+    before = planning.plan(job, store)
     assert [step.ready for step in before] == [False, False]
     assert not (tmp_path / "store").exists()
     pipeline.run(job, store)
-    assert [step.ready for step in pipeline.plan(job, store)] == [True, True]
-    other = pipeline.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
+    assert [step.ready for step in planning.plan(job, store)] == [True, True]
+    other = planning.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
     assert [step.ready for step in other] == [True, False]
     assert other[1].seconds is not None
     assert "1 earlier run" in other[1].basis
@@ -248,7 +248,7 @@ def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) ->
     """A branch whose start is built has a key, whatever became of the other one."""
     store = Store(tmp_path / "store")
     pipeline.run(recipe(model, Named(name="grow", options={"text": "y"})), store)
-    planned = pipeline.plan(branched(model), store)
+    planned = planning.plan(branched(model), store)
     assert [(step.label, step.source, step.ready) for step in planned] == [
         ("load", None, True),
         ("grow", "load", True),
@@ -258,7 +258,7 @@ def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) ->
     ]
     assert [step.key is not None for step in planned] == [True, True, True, True, False]
     pipeline.run(branched(model), store)
-    assert all(step.ready for step in pipeline.plan(branched(model), store))
+    assert all(step.ready for step in planning.plan(branched(model), store))
 
 
 def test_a_sealed_start_bears_its_stages_name(tmp_path: Path, model: Path, calls: list[str]) -> None:

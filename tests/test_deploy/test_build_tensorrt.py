@@ -10,18 +10,15 @@ from types import ModuleType
 from typing import Any
 
 import fake_tensorrt
-import numpy as np
-import onnx
 import pytest
 import tiny
 import tiny_deploy
-from onnx import TensorProto, helper, numpy_helper
 
-from compress import pipeline
+from compress import pipeline, planning
 from compress.artifact import Artifact
 from compress.errors import MissingPiece, ModelError, UserError
 from compress.store import Store
-from deploy.tensorrt import binding, capabilities, gpu, monitor, parsing, passport, precision, timing
+from deploy.tensorrt import binding, gpu, passport, precision, timing
 from deploy.tensorrt.passport import BuildOptions
 
 PROFILE = "batch=1:2:4,length=1:16:32"
@@ -204,10 +201,10 @@ def test_a_gpu_that_lacks_a_precision_is_named(
         tiny_deploy.run(
             "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="bf16"
         )
-    assert precision.refuse(None, "fp8", "tensorrt", _can(), {"an L4": "8.9"}) is None
-    assert precision.refuse(None, "fp8", "tensorrt", _can(), {}) is None
+    assert precision.refuse(None, "fp8", "tensorrt", fake_tensorrt.can(), {"an L4": "8.9"}) is None
+    assert precision.refuse(None, "fp8", "tensorrt", fake_tensorrt.can(), {}) is None
     assert "FP8 needs compute capability 8.9 or later" in str(
-        precision.refuse(None, "fp8", "tensorrt", _can(), {"an L4": "8.9", "an A10": "8.6"})
+        precision.refuse(None, "fp8", "tensorrt", fake_tensorrt.can(), {"an L4": "8.9", "an A10": "8.6"})
     )
 
 
@@ -228,13 +225,13 @@ def test_which_precision_comes_from_which_graph(
     wanted: Any, held: str, version: str, sentence: str | None
 ) -> None:
     """What can be had, and for the rest the command that helps."""
-    said = precision.refuse(wanted, held, "tensorrt", _can(version), {})
+    said = precision.refuse(wanted, held, "tensorrt", fake_tensorrt.can(version), {})
     assert said is None if sentence is None else sentence in str(said)
 
 
 def test_flags_are_for_tensorrt_8_alone() -> None:
     """INT8 comes with FP16 around it; typed networks take none."""
-    old, new = _can("8.6.0"), _can("10.16.1")
+    old, new = fake_tensorrt.can("8.6.0"), fake_tensorrt.can("10.16.1")
     assert precision.flags("fp16", "fp32", old) == {"fp16"}
     assert precision.flags(None, "fp32", old) == set()
     assert precision.flags("int8", "int8", old) == precision.flags(None, "int8", old) == {"fp16", "int8"}
@@ -289,146 +286,7 @@ def test_a_build_that_fails_tells_what_tensorrt_said(
         tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,))
 
 
-# --- The parser's refusals -----------------------------------------------------------------------------
-
-
-def _graph(*nodes: onnx.NodeProto, opset: int = 17, **constants: Any) -> onnx.ModelProto:
-    info = helper.make_tensor_value_info
-    made = helper.make_graph(
-        list(nodes),
-        "g",
-        [info("x", TensorProto.FLOAT, ["b", 4])],
-        [info("y", TensorProto.FLOAT, ["b", 4])],
-        [numpy_helper.from_array(array, name) for name, array in constants.items()],
-    )
-    return helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
-    )
-
-
-def _can(version: str = "11.4.0") -> capabilities.Capabilities:
-    return capabilities.probe(fake_tensorrt.module(version))
-
-
-def test_operators_of_onnx_runtime_are_named() -> None:
-    """With the stage that made them and the option that avoids them."""
-    model = _graph(helper.make_node("FastGelu", ["x"], ["y"], "gelu", domain="com.microsoft"))
-    (found,) = parsing.problems(model, _can())
-    assert str(found) == (
-        "com.microsoft.FastGelu 'gelu': an operator of ONNX Runtime's own, which optimize-onnx made; "
-        "build the graph that export-onnx made (export without --fuse)"
-    )
-
-
-def test_zero_points_must_be_zero() -> None:
-    """A symmetric pair passes; others are named, with the zero point or what made it so."""
-
-    def pair(zero: Any) -> onnx.ModelProto:
-        return _graph(
-            helper.make_node("QuantizeLinear", ["x", "s", "z"], ["q"], "q0"),
-            helper.make_node("DequantizeLinear", ["q", "s", "z"], ["y"], "d0"),
-            s=np.float32(0.1),
-            z=zero,
-        )
-
-    assert parsing.problems(pair(np.int8(0)), _can()) == []
-    found = parsing.problems(pair(np.int8(3)), _can())
-    assert [(one.node, one.operator) for one in found] == [
-        ("q0", "QuantizeLinear"),
-        ("d0", "DequantizeLinear"),
-    ]
-    assert "asymmetric: a zero point of 3; TensorRT takes zero points of 0 alone: paredown quantize" in str(
-        found[0]
-    )
-    assert "unsigned integers (quantize-onnx with target cpu)" in str(
-        parsing.problems(pair(np.uint8(0)), _can())[0]
-    )
-    with pytest.raises(
-        ModelError, match=r"TensorRT 11.4.0 does not take this graph. QuantizeLinear 'q0'.*1 more"
-    ):
-        parsing.refuse(found, "TensorRT 11.4.0")
-
-
-def test_the_attention_operator_needs_halves() -> None:
-    """In FP32 it is refused with the option of the export, as FP16 it passes."""
-    plain = _graph(
-        helper.make_node("Unsqueeze", ["x", "a"], ["x3"], "up"),
-        helper.make_node("Attention", ["x3", "x3", "x3"], ["y3"], "att", q_num_heads=1, kv_num_heads=1),
-        helper.make_node("Squeeze", ["y3", "a"], ["y"], "down"),
-        opset=23,
-        a=np.array([0], dtype=np.int64),
-    )
-    (found,) = parsing.problems(plain, _can())
-    assert (found.node, found.operator) == ("att", "Attention")
-    assert "--opset 17 to 20" in str(found)
-    plain.graph.node.insert(0, helper.make_node("Cast", ["x"], ["h"], "half", to=TensorProto.FLOAT16))
-    plain.graph.node[1].input[0] = "h"
-    plain.graph.node.append(helper.make_node("Cast", ["yh"], ["y"], "back", to=TensorProto.FLOAT))
-    plain.graph.node[3].output[0] = "yh"
-    assert parsing.problems(plain, _can()) == []
-
-
-def test_tensorrt_8_reads_older_opsets_only() -> None:
-    """Opset 18 is refused with the export's option; 17 passes, and newer versions take both."""
-    node = helper.make_node("Identity", ["x"], ["y"], "i")
-    (found,) = parsing.problems(_graph(node, opset=18), _can("8.6.0"))
-    assert "opset 18" in str(found)
-    assert "paredown export MODEL --opset 17" in str(found)
-    assert parsing.problems(_graph(node), _can("8.6.0")) == []
-    assert parsing.problems(_graph(node, opset=20), _can("10.16.1")) == []
-
-
-@pytest.mark.parametrize(("version", "node"), [("10.16.1", "named"), ("8.6.0", "einsum")])
-def test_what_only_the_parser_knows_is_told_with_the_node(version: str, node: str, tmp_path: Path) -> None:
-    """By its own name for it, or by looking the number up in the graph (TensorRT 8)."""
-    model = _graph(helper.make_node("Einsum", ["x"], ["y"], "einsum", equation="ij->ij"))
-    file = tmp_path / "model.onnx"
-    onnx.save(model, str(file))
-    found = binding.Binding(fake_tensorrt.module(version))
-    with pytest.raises(binding.ParserRefusal) as refusal:
-        found.compile(file, binding.Request(BuildOptions(), ()))
-    said = parsing.explain(refusal.value.problems, model, found.can.name)
-    assert said == (
-        f"TensorRT {version} does not take Einsum '{node}': 'no importer'; export with another --exporter "
-        "(torchscript or dynamo) or --opset (17 to 20): both write other nodes"
-    )
-    assert "gives no reason" in parsing.explain((), model, "TensorRT")
-
-
-# --- Progress and timings ------------------------------------------------------------------------------
-
-
-def test_progress_follows_nested_phases() -> None:
-    """Two of four steps, and half of the third, are 5/8; an early finish counts whole; it never falls."""
-    phases = monitor.Phases()
-    phases.start("build", None, 4)
-    phases.step("build", 0)
-    phases.step("build", 1)
-    phases.start("tactics", "build", 10)
-    for i in range(5):
-        phases.step("tactics", i)
-    assert phases.share == pytest.approx(5 / 8)
-    phases.finish("tactics")
-    assert phases.share == pytest.approx(3 / 4)
-    phases.step("build", 2)
-    assert phases.share == pytest.approx(3 / 4)
-    phases.finish("build")
-    assert phases.share == 1.0
-    phases.finish("never started")
-    phases.step("never started", 3)
-
-
-def test_ctrl_c_stops_the_build_and_is_raised_after_it() -> None:
-    """The exception does not pass through the builder; its next step answers 'stop'."""
-
-    class Bar:
-        def advance(self, steps: float = 1, note: str = "") -> None:
-            raise KeyboardInterrupt
-
-    watch = monitor.create(fake_tensorrt.module("10.16.1"), Bar())  # type: ignore[arg-type]
-    watch.phase_start("build", None, 2)
-    assert watch.step_complete("build", 0) is False
-    assert watch.interrupted
+# --- Timings -------------------------------------------------------------------------------------------
 
 
 def test_timings_are_kept_between_builds(
@@ -534,7 +392,7 @@ def test_a_recipe_is_refused_before_an_hour_of_training(
         compress.run(compress.read(str(recipe)), out=tmp_path / "run", store=store)
     assert not store.root.exists()
     # What another machine shall run is planned all the same.
-    planned = pipeline.plan(compress.read(str(recipe)), store)
+    planned = planning.plan(compress.read(str(recipe)), store)
     assert [step.label for step in planned] == ["load", "export-onnx", "build-tensorrt"]
     assert not planned[-1].ready
 

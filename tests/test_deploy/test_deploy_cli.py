@@ -146,6 +146,40 @@ def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path
     assert lines[1]["probabilities"] == pytest.approx(alone["probabilities"], abs=1e-6)
 
 
+def test_two_texts_are_a_pair_only_where_the_model_takes_pairs(
+    made: dict[str, Path], call: Call, tmp_path: Path
+) -> None:
+    """A model of single texts refuses two, one of pairs refuses one; where none is known, stderr says so."""
+    code, text, err = call("predict", made["int8"], "a good film", "a bad film")
+    assert (code, text) == (2, "")
+    assert "row 1 has text and text_pair, but the model was made with rows of text: leave text_pair" in err
+    assert "--file ROWS.jsonl" in err
+    both = tmp_path / "both.jsonl"
+    tiny.write_jsonl(both, [{"text": "a"}, {"text": "a", "text_pair": "b"}])
+    code, _, err = call("predict", made["int8"], "--file", both)
+    assert code == 2
+    assert "row 2 has text and text_pair" in err
+
+    pairs = tmp_path / "pairs"
+    for split in ("train", "validation"):
+        rows = [json.loads(line) for line in (made["data"] / f"{split}.jsonl").read_text().splitlines()]
+        tiny.write_jsonl(pairs / f"{split}.jsonl", [{**row, "hypothesis": "a film"} for row in rows])
+    code, _, err = call("export", made["model"], "--data", pairs, "--out", tmp_path / "onnx")
+    assert code == 0, err
+    code, _, err = call("predict", tmp_path / "onnx", "a good film")
+    assert code == 2
+    assert "row 1 has text, but the model was made with rows of text and text_pair: give text_pair too" in err
+    code, text, err = call("predict", tmp_path / "onnx", "a good film", "a bad film")
+    assert code == 0, err
+    assert "pair" not in err
+
+    code, text, err = call("predict", made["model"], "a good film", "a bad film", "--json")
+    assert code == 0, err
+    assert "label" in json.loads(text)
+    assert "The model does not say whether it takes pairs: the texts are read as one pair" in err
+    assert "pair" not in call("predict", made["model"], "a good film")[2]
+
+
 def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """Each says what is wrong and what is allowed; no traceback, nothing delivered."""
     broken = tmp_path / "broken.jsonl"
@@ -172,7 +206,7 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
         (("predict", made["int8"], "--file", listed), "line 1: a row must be an object"),
         (("predict", made["int8"], "--file", tmp_path / "no.jsonl"), "cannot be read"),
         (("predict", made["int8"], "x", "--runtime", "pytorch"), "opens torch artifacts"),
-        (("predict", made["int8"], "x", "y", "z"), "at most 2 cells"),
+        (("predict", made["int8"], "x", "y", "z"), "3 arguments are given, and predict takes one row"),
     ]
     for words, sentence in wrong:
         code, _, err = call(*words, *(("--out", tmp_path / "never") if words[0] == "quantize" else ()))

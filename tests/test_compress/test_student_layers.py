@@ -1,0 +1,198 @@
+"""Which layers a student keeps, and that it is cut out of every family."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+import torch
+import transformers
+
+from compress.distillation.student import (
+    block_influence,
+    by_influence,
+    check_choice,
+    cut,
+    drop_top,
+    every_other,
+    first_is_fixed,
+    keeping_first,
+    search,
+    subsets,
+    uniform_map,
+)
+from compress.errors import ModelError, RecipeError
+from compress.model.layers import attention_linears, find_stack
+
+
+def test_rules_by_hand() -> None:
+    """Every other layer keeps the last one; dropping the top keeps the lowest."""
+    assert every_other(6, 3) == (1, 3, 5)
+    assert every_other(12, 6) == (1, 3, 5, 7, 9, 11)
+    assert every_other(4, 3) == (0, 2, 3)
+    assert drop_top(3) == (0, 1, 2)
+    assert by_influence([0.2, 0.9, 0.2, 0.5], 3) == (0, 1, 3)
+    assert uniform_map(3, 6) == (2, 4, 6)
+    assert len(subsets(6, 3)) == 20
+
+
+@pytest.mark.parametrize("layers", range(2, 25))
+def test_every_other_is_a_choice_of_layers(layers: int) -> None:
+    """For every depth the indices rise, lie inside and end at the last layer."""
+    for keep in range(1, layers):
+        found = every_other(layers, keep)
+        assert check_choice(layers, found) == found
+        assert found[-1] == layers - 1
+
+
+def test_block_influence_by_hand() -> None:
+    """A right angle is an influence of 1, no turn 0; padding does not count."""
+    first = torch.tensor([[[1.0, 0.0], [1.0, 0.0]]])
+    second = torch.tensor([[[0.0, 2.0], [1.0, 0.0]]])
+    third = second * 3
+    mask = torch.tensor([[True, False]])
+    assert block_influence([first, second, third], mask) == pytest.approx([1.0, 0.0])
+    assert block_influence([first, second], None) == pytest.approx([0.5])
+
+
+@pytest.mark.parametrize(("chosen", "wrong"), [((0, 0), "rising"), ((3, 1), "rising"), ((0, 4), "0 to 3")])
+def test_a_wrong_choice_of_layers_is_refused(chosen: tuple[int, ...], wrong: str) -> None:
+    """The message says what is allowed and gives an example."""
+    with pytest.raises(RecipeError, match=wrong):
+        check_choice(4, chosen)
+
+
+def test_as_many_layers_as_the_teacher_are_refused() -> None:
+    """A student is shallower."""
+    with pytest.raises(RecipeError, match="allowed are 1 to 3"):
+        check_choice(4, (0, 1, 2, 3))
+
+
+FAMILIES = {
+    "bert": lambda: transformers.BertForSequenceClassification(
+        transformers.BertConfig(
+            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+        )
+    ),
+    "roberta": lambda: transformers.RobertaForSequenceClassification(
+        transformers.RobertaConfig(
+            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+        )
+    ),
+    "electra": lambda: transformers.ElectraForSequenceClassification(
+        transformers.ElectraConfig(
+            vocab_size=30,
+            embedding_size=8,
+            hidden_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=32,
+        )
+    ),
+    "distilbert": lambda: transformers.DistilBertForSequenceClassification(
+        transformers.DistilBertConfig(vocab_size=30, dim=16, n_layers=4, n_heads=2, hidden_dim=32)
+    ),
+    "deberta-v2": lambda: transformers.DebertaV2ForSequenceClassification(
+        transformers.DebertaV2Config(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=32,
+            relative_attention=True,
+            pos_att_type=["p2c", "c2p"],
+            max_position_embeddings=64,
+        )
+    ),
+    "modernbert": lambda: transformers.ModernBertForSequenceClassification(
+        transformers.ModernBertConfig(
+            vocab_size=30,
+            hidden_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=32,
+            global_attn_every_n_layers=2,
+            pad_token_id=0,
+            bos_token_id=1,
+            cls_token_id=1,
+            eos_token_id=2,
+            sep_token_id=2,
+        )
+    ),
+    "vit": lambda: transformers.ViTForImageClassification(
+        transformers.ViTConfig(
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
+            hidden_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            intermediate_size=32,
+        )
+    ),
+}
+
+
+def family_inputs(name: str) -> dict[str, torch.Tensor]:
+    """Two rows of an architecture's own inputs."""
+    generator = torch.Generator().manual_seed(0)
+    if name == "vit":
+        return {"pixel_values": torch.rand(2, 1, 8, 8, generator=generator)}
+    ids = torch.randint(5, 30, (2, 7), generator=generator)
+    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+
+
+@pytest.mark.parametrize("name", sorted(FAMILIES))
+def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None:
+    """The cut model computes with its own layers alone and loads with plain ``from_pretrained``."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        whole = FAMILIES[name]().eval()
+    inputs = family_inputs(name)
+    kept = (0, 3) if name == "modernbert" else (1, 3)
+    student = cut(whole, kept)
+    assert len(find_stack(whole)) == 4
+    assert len(find_stack(student)) == 2
+    for ours, theirs in zip(find_stack(student).layers, kept, strict=True):
+        pairs = zip(ours.parameters(), find_stack(whole).layers[theirs].parameters(), strict=True)
+        assert all(torch.equal(a, b) for a, b in pairs)
+    student.save_pretrained(tmp_path)
+    again, info = type(whole).from_pretrained(tmp_path, output_loading_info=True)
+    assert not info["missing_keys"]
+    assert not info["unexpected_keys"]
+    with torch.no_grad():
+        left, right = student(**inputs).logits, again.eval()(**inputs).logits
+        assert torch.allclose(left, right, atol=1e-6)
+        states = student(**inputs, output_hidden_states=True).hidden_states
+    assert len(states) == 3
+    if name == "modernbert":
+        with pytest.raises(ModelError, match="no separate query, key and value"):
+            attention_linears(find_stack(student).layers[0])
+    else:
+        assert {linear.out_features for linear in attention_linears(find_stack(student).layers[0])} == {16}
+
+
+def test_a_first_layer_unlike_the_others_stays() -> None:
+    """ModernBERT's first layer has no norm of its own: rules keep it, a choice without it is refused."""
+    whole = FAMILIES["modernbert"]().eval()
+    assert first_is_fixed(find_stack(whole))
+    assert not first_is_fixed(find_stack(FAMILIES["bert"]()))
+    assert keeping_first(every_other, 4, 2) == (0, 3)
+    assert keeping_first(every_other, 4, 1) == (0,)
+    assert all(chosen[0] == 0 for chosen, _ in search(whole, 2, lambda model: 0.0))
+    with pytest.raises(ModelError, match="must stay"):
+        cut(whole, (1, 3))
+
+
+def test_a_model_that_shares_its_layers_is_refused() -> None:
+    """ALBERT has one layer for all: its depth cannot be cut."""
+    config = transformers.AlbertConfig(
+        vocab_size=30,
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=4,
+        num_attention_heads=2,
+        intermediate_size=32,
+    )
+    with pytest.raises(ModelError, match="share or split their layers"):
+        find_stack(transformers.AlbertForSequenceClassification(config))
