@@ -57,6 +57,8 @@ class TrainingConfig(StageConfig):
         precision: ``auto`` is bfloat16 where the device multiplies it in hardware, else FP32.
         freeze_embeddings: leave the input embeddings as they are.
         evaluations_per_epoch: how often the selection rows are scored.
+        keep: which weights: the ``best`` by the selection rows, or the ``last``, whatever those say. Where
+            they are few, the best of several scores is partly luck, and a rate that decayed to 0 is not.
         checkpoint_seconds: at most this much work is lost to a kill.
     """
 
@@ -72,6 +74,7 @@ class TrainingConfig(StageConfig):
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     freeze_embeddings: bool = False
     evaluations_per_epoch: int = Field(default=1, ge=1)
+    keep: Literal["best", "last"] = "best"
     checkpoint_seconds: float = Field(default=60.0, ge=0)
 
 
@@ -267,7 +270,7 @@ class _Run:
         return shown
 
     def _judge(self, progress: Progress, per_epoch: int) -> Progress:
-        """Score the selection rows; keep the weights where they are the best so far."""
+        """Score the selection rows; keep the weights where they are the best so far, or the last anyhow."""
         if self.evaluate is None:
             return progress
         figures: dict[str, float] | None = None
@@ -286,7 +289,7 @@ class _Run:
             ", ".join(f"{name} {value:.4f}" for name, value in figures.items()),
         )
         progress = replace(progress, evaluations=(*progress.evaluations, now))
-        if better(figures, best):
+        if self.config.keep == "last" or better(figures, best):
             progress = replace(progress, best_step=progress.step)
             if self.team.main:
                 resume.write(self._best(progress.step), self._weights(), {"step": progress.step})

@@ -128,6 +128,24 @@ def test_weights_of_the_best_evaluation_come_back(tmp_path: Path) -> None:
     assert not model.training
 
 
+def test_the_last_weights_stay_where_they_are_asked_for(tmp_path: Path) -> None:
+    """Scored all the same, in the history as they were, and the worst of all scores if that is the last."""
+    figures = iter([0.1, 0.9, 0.2])
+    seen: list[dict[str, torch.Tensor]] = []
+
+    def evaluate(model: torch.nn.Module) -> dict[str, float]:
+        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        return {"accuracy": next(figures)}
+
+    model = driver.build()
+    config = driver.CONFIG.model_copy(update={"epochs": 3, "evaluations_per_epoch": 1, "keep": "last"})
+    history = run(model, tmp_path, evaluate=evaluate, config=config)
+    assert history.best_step == 3 * 13
+    assert [one.metrics["accuracy"] for one in history.evaluations] == [0.1, 0.9, 0.2]
+    assert same(model.state_dict(), seen[2])
+    assert not same(model.state_dict(), seen[1])
+
+
 def test_training_learns_and_says_what_happened(tmp_path: Path) -> None:
     """The loss falls, the selection metric rises, and the history is JSON."""
     history = run(driver.build(), tmp_path)
