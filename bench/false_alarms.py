@@ -193,9 +193,11 @@ def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
         )
 
     options = latency.Config()
+    started = time.perf_counter()
     found = latency.measure(lanes, subject, options)
+    took = {"latency": time.perf_counter() - started}
     probes = [("latency", sys.modules[latency.__name__], options)]
-    found = extension.settle(lanes, subject, probes, gates, assemble, found, _MINUTES)
+    found = extension.settle(lanes, subject, probes, gates, assemble, found, _MINUTES, took)
     return judge.judge(assemble(found), gates)
 
 

@@ -1,12 +1,10 @@
 """A report on disk: sealed JSON that can be read back, Markdown, JUnit; the HTML is in ``bench.html``.
 
-The seal is a checksum over everything else in the file. It shows that a file was edited by hand or damaged;
-it is no signature, since whoever can write the file can also compute it.
+The seal is that of ``compress.seal``.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from contextlib import suppress
@@ -19,30 +17,21 @@ from pydantic import ValidationError
 from bench import cards, device_tables, html, summary
 from bench.damage import brief, tables
 from bench.record import SCHEMA, Report, Verdict
-from compress import log
+from compress import seal
 from compress.errors import UserError
 
 JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
 FILES = (JSON, HTML, MARKDOWN, JUNIT)
 
-SEAL = "checksum"
 _GIVE = "give a file that 'paredown bench --json' wrote"
 
 # Characters that XML 1.0 cannot hold, escaped or not.
 _NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
-def _checksum(tree: dict[str, Any]) -> str:
-    """SHA-256 of a JSON tree without its seal, in the one form that its content has."""
-    content = {key: value for key, value in tree.items() if key != SEAL}
-    text = json.dumps(content, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
-    return hashlib.sha256(text.encode("ascii")).hexdigest()
-
-
 def sealed(report: Report) -> dict[str, Any]:
     """The report as a JSON tree with its seal."""
-    tree: dict[str, Any] = json.loads(report.model_dump_json())
-    return {**tree, SEAL: _checksum(tree)}
+    return seal.sealed(json.loads(report.model_dump_json()))
 
 
 def to_json(report: Report) -> str:
@@ -66,9 +55,8 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
         tree = json.loads(text)
     except ValueError as cause:
         raise UserError(f"{where} is not a paredown report, or it is damaged ({cause}): {_GIVE}") from cause
-    seal = tree.pop(SEAL, None) if isinstance(tree, dict) else None
     try:
-        found = Report.model_validate(tree)
+        found = Report.model_validate(seal.broken(tree) if isinstance(tree, dict) else tree)
     except ValidationError as cause:
         first = cause.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
@@ -81,20 +69,7 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
         raise UserError(
             f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
-    if seal is None and must_be_sealed:
-        raise UserError(
-            f"{where} has no checksum, and nothing shows whether its figures are those that were measured: "
-            "measure again with this version's 'paredown bench --json', and give the file that it writes"
-        )
-    if seal is None:
-        log.warning(
-            "%s has no checksum: nothing shows whether its figures are those that were measured", where
-        )
-    elif seal != _checksum(tree):
-        raise UserError(
-            f"{where} was changed after it was written (its checksum does not fit): measure again with "
-            "'paredown bench', and judge the file that it writes"
-        )
+    seal.check(tree, where, must_be_sealed=must_be_sealed)
     return found
 
 

@@ -5,11 +5,13 @@ The report is a file that ``paredown bench --json`` wrote; only what a card show
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compress import seal
 from compress.errors import UserError
 
 
@@ -75,10 +77,11 @@ def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
     """A report, and the candidates in it that are this artifact.
 
     Raises:
-        UserError: it cannot be read, is no report, or measured other artifacts only.
+        UserError: it cannot be read, is no report, has no seal that fits, or measured other artifacts only.
     """
     try:
-        found = Figures.model_validate_json(path.read_bytes())
+        content = path.read_bytes()
+        found = Figures.model_validate_json(content)
     except OSError as cause:
         raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
     except ValidationError as cause:
@@ -86,6 +89,7 @@ def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
             f"{path} is not a paredown report ({cause.errors()[0]['msg']}): give a file that "
             "'paredown bench --json' wrote"
         ) from cause
+    seal.check(json.loads(content), str(path), must_be_sealed=True)
     own = tuple(one for one in found.candidates if one.artifact == artifact_id)
     if not own:
         names = ", ".join(f"{one.name} ({one.artifact[:12]})" for one in found.candidates)

@@ -19,6 +19,7 @@ import tiny_deploy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 import deploy
+from compress import seal
 from compress.artifact import Artifact
 from compress.cli import main
 from compress.errors import ArtifactError, UserError
@@ -166,7 +167,7 @@ def _report(path: Path, artifact: str) -> Path:
         "environment": {"cpu": "A Processor"},
         "created": "2026-01-02T03:04:05+00:00",
     }  # fmt: skip
-    path.write_text(json.dumps(report))
+    path.write_text(json.dumps(seal.sealed(report)))
     return path
 
 
@@ -188,6 +189,14 @@ def test_figures_come_from_a_report_of_this_artifact(made: SimpleNamespace, tmp_
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(UserError, match="is not a paredown report"):
         bundle(made.half, tmp_path / "other", report=tmp_path / "bad.json")
+    tree = json.loads(report.read_text())
+    for edited, words in (
+        ({**tree, "created": "2026-02-02"}, "was changed after it was written"),
+        (seal.broken(tree), "has no checksum"),
+    ):
+        report.write_text(json.dumps(edited))
+        with pytest.raises(UserError, match=words):
+            bundle(made.int8, tmp_path / "other", report=report)
     assert not (tmp_path / "other").exists()
 
 
