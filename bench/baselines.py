@@ -182,9 +182,15 @@ def _path(environment: Mapping[str, str], name: str) -> str:
 
 
 def save(report: Report, where: str, name: str = MAIN) -> str:
-    """File a report as a baseline of its machine, in place of an earlier one of that name; its path."""
+    """File a report as a baseline of its machine, in place of an earlier one of that name; its path.
+
+    What stands behind the damage figures, which may quote rows of the evaluation data, is left out: a
+    regression reads figures only, and a baseline may lie on a branch that is pushed.
+    """
     path = _path(report.environment, name)
-    place(where).write(path, reports.to_json(report), f"Baseline {name}: {report.title}")
+    figures = tuple(one.model_copy(update={"finding": None}) for one in report.measurements)
+    kept = report.model_copy(update={"measurements": figures})
+    place(where).write(path, reports.to_json(kept), f"Baseline {name}: {report.title}")
     return path
 
 

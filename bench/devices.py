@@ -28,6 +28,10 @@ SPOILED = "spoiled:"
 _HALF = ("fp16", "bf16")
 
 
+WHOLE = "the whole device, other processes included: its driver shows no processes here"
+"""Note of a figure of memory that is not the process's own; it has no ratio and judges nothing."""
+
+
 def others(state: State) -> str | None:
     """Who uses a GPU before we do, in words; None where nobody does."""
     if state.processes:

@@ -52,6 +52,21 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
     return list(points)
 
 
+def measured_points(measurements: Sequence[Measurement], probe: str) -> int:
+    """At how many points of the grid a probe measured; at least 1.
+
+    Args:
+        measurements: all of a report.
+        probe: canonical name.
+    """
+    points = {
+        (one.conditions.get("batch_size"), one.conditions.get("length"))
+        for one in measurements
+        if one.probe == probe
+    }
+    return max(1, len(points))
+
+
 def settle(
     lanes: Sequence[Lane],
     subject: Subject,
@@ -72,8 +87,8 @@ def settle(
         assemble: a report from measurements.
         measurements: so far.
         minutes: that all of the additional measuring may take; a set that would not fit is not begun.
-        took: probe -> seconds that its first measurement took, which more rounds at some of its points take
-            at most; the first set is begun without an estimate where they are not known.
+        took: probe -> seconds that its first measurement took, of which each point is thought to have had the
+            same share; the first set is begun without an estimate where they are not known.
 
     Returns:
         All measurements, with those of the extended points replaced.
@@ -90,8 +105,12 @@ def settle(
         if not todo:
             return found
         spent = (time.perf_counter() - started) / 60
-        # The next set takes about as long as the last ones; the first at most as long as all was measured in.
-        first = sum((took or {}).get(name, 0.0) for name, *_ in todo) / 60
+        # The next set takes about as long as the last ones, the first as long as its points did before.
+        first = sum(
+            (took or {}).get(name, 0.0) * min(1.0, len(points) / measured_points(found, name))
+            for name, _, _, points in todo
+        )
+        first /= 60
         ahead = spent / attempt if attempt else first
         if minutes <= 0 or spent + ahead > minutes:
             log.info(

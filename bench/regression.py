@@ -276,6 +276,8 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         else (None, None)
     )
     found = _ratio(now, then, bases)
+    if devices.WHOLE in (*now.notes, *then.notes):
+        return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,

@@ -79,6 +79,8 @@ def _probes(bench: BenchConfig) -> list[tuple[str, ModuleType, Any]]:
     for entry in wanted:
         module = catalog.load("probe", entry.name)
         options = validate(module.Config, entry.options, f"probe '{entry.name}'")
+        if not bench.texts:
+            options = options.model_copy(update=dict.fromkeys(getattr(module, "LISTS", ()), 0))
         found.append((catalog.canonical(entry.name), module, options))
     return sorted(found, key=lambda one: not one[1].FRESH)
 
@@ -262,7 +264,7 @@ def measure(
                 environment=machine,
                 device=watch.record(),
                 conditions={name: state for name, state in states.items() if state},
-                config=bench.model_dump(mode="json"),
+                config=portable(bench.model_dump(mode="json"), here),
                 recipe=portable(recipe, here),
                 seed=seed,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),

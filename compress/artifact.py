@@ -50,6 +50,7 @@ class Origin(_Frozen):
     model_license: str | None = None
     data: dict[str, Any] | None = None
     data_fingerprint: str | None = None
+    data_columns: dict[str, str] | None = None
     data_license: str | None = None
 
 

@@ -203,7 +203,7 @@ def plan(
             f"and {rendering.megabytes(size)}{more}"
         )
         if chosen.data is not None:
-            measured = chosen.bench.candidates or [step.label for step in steps]
+            measured = chosen.bench.candidates or planning.check(chosen, here=False).labels
             console.print(f"Then {len(measured)} candidates are measured, whose time is not in the estimate")
 
     options.emit([vars(step) for step in steps], as_json, render)

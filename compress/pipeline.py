@@ -137,6 +137,7 @@ class _Run:
                         mode="json", exclude_defaults=True
                     ),
                     "data_fingerprint": self.job.fingerprint,
+                    "data_columns": self.job.rows.facts.get("columns"),
                     "data_license": self.job.rows.facts.get("license"),
                 }
             )

@@ -133,6 +133,7 @@ class BenchConfig(_Strict):
         runs: runs a round and candidate.
         runtimes: kind of artifact -> runtime, where the default is not wanted.
         shared: whether a GPU that others use is measured all the same.
+        texts: whether the report may list rows of the evaluation data for a person to read.
     """
 
     probes: tuple[NamedEntry, ...] = ()
@@ -147,6 +148,7 @@ class BenchConfig(_Strict):
     runs: int = Field(default=8, ge=1)
     runtimes: dict[str, str] = {}
     shared: bool = False
+    texts: bool = True
 
     @field_validator("lengths")
     @classmethod

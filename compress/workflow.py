@@ -187,7 +187,7 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
         UserError: a probe, gate, runtime, candidate or device that does not exist, options that do not fit,
             or evaluation rows that cannot be read.
     """
-    from bench import judge, session
+    from bench import devices, judge, session
 
     checked = planning.check(recipe, here=here)
     measured = recipe.bench.candidates or checked.labels
@@ -198,9 +198,11 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
         if unknown:
             raise RecipeError(f"bench.{key} names {', '.join(unknown)}; this run has: {', '.join(known)}")
     session.check(recipe.bench)
+    gates = judge.prepare(recipe.gates)
+    judge.check_candidates(gates, measured)
     if here:
-        environment.resolve_device(recipe.bench.device)
-    judge.check_candidates(judge.prepare(recipe.gates), measured)
+        device = environment.resolve_device(recipe.bench.device)
+        judge.ready(gates, {**environment.describe(), **devices.identity(devices.find(device), device)})
     if recipe.gates and recipe.data is None:
         raise RecipeError("the recipe has gates and no data to measure on: give --data DIR or 'data:'")
     if recipe.data is not None:

@@ -117,11 +117,12 @@ class Predictor:
 
 
 def made_with(artifact: Artifact, task: ModuleType) -> tuple[str, ...] | None:
-    """The roles of the rows that an artifact was trained, pruned or calibrated with, without the label.
+    """The roles of the rows that an artifact, or one that it comes from, was made with, without the label.
 
     None where its manifest says nothing, as with a model that came from elsewhere and met no data here.
     """
-    columns = artifact.manifest.facts.get("data", {}).get("columns")
+    manifest = artifact.manifest
+    columns = manifest.facts.get("data", {}).get("columns") or manifest.origin.data_columns
     if not columns:
         return None
     return tuple(role for role in task.COLUMNS if role in columns and role != task.LABEL)

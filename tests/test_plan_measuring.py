@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_deploy
 from typer.testing import CliRunner
 
 from compress.cli import app
@@ -21,3 +22,15 @@ def test_plan_says_that_measuring_comes_on_top(tmp_path: Path, monkeypatch: pyte
     said = " ".join(done.stdout.split())
     assert "3 of 3 stages to do" in said
     assert "Then 3 candidates are measured, whose time is not in the estimate" in said
+
+
+def test_a_sealed_model_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A recipe that starts from an artifact of the store measures that beside what it makes of it."""
+    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
+    model = tiny_deploy.text_artifact(tmp_path / "sealed").path
+    data = tiny.text_data(tmp_path / "data")
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("task: text-classification\nstages:\n  - export-onnx: {}\n")
+    done = CliRunner().invoke(app, ["plan", str(recipe), "--model", str(model), "--data", str(data)])
+    assert done.exit_code == 0, done.output
+    assert "Then 2 candidates are measured" in " ".join(done.stdout.split())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench import feeds
-from compress.errors import UserError
+from compress.errors import NothingToMeasure, UserError
 from deploy.checking import divergence
 
 if TYPE_CHECKING:
@@ -150,14 +150,16 @@ def decided(pair: Pair, purpose: str) -> tuple[Link, np.ndarray, np.ndarray]:
         purpose: that wants them, for the message.
 
     Raises:
-        UserError: the task has none, or the two models made different decisions.
+        NothingToMeasure: the task has none, or the two models made different decisions.
     """
     names = list(pair.before.outputs)
     if len(names) != 1 or names != list(pair.after.outputs):
-        raise UserError(f"{purpose} needs one distribution over the same classes a row; this task has none")
+        raise NothingToMeasure(
+            f"{purpose} needs one distribution over the same classes a row; this task has none"
+        )
     own, other = pair.after.outputs[names[0]], pair.before.outputs[names[0]]
     if own.shape != other.shape:
-        raise UserError(
+        raise NothingToMeasure(
             f"{purpose} needs both models to see the same words, and one of them cuts rows off earlier "
             f"({len(other)} and {len(own)} words): give them the same length limit"
         )

@@ -13,7 +13,7 @@ import numpy as np
 from bench import stats
 from bench.damage import answers
 from bench.damage.record import Divergence
-from compress.errors import UserError
+from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.damage.answers import Pair
@@ -23,12 +23,12 @@ def find(pair: Pair, generator: np.random.Generator) -> Divergence:
     """The finding.
 
     Raises:
-        UserError: the task's answers have no distribution.
+        NothingToMeasure: the task's answers have no distribution.
     """
     answers.decided(pair, "the divergence")
     each = answers.divergences(pair)
     if each is None:
-        raise UserError("the divergence needs one distribution a row, and this task has none")
+        raise NothingToMeasure("the divergence needs one distribution a row, and this task has none")
     weights = stats.resample_weights(len(each), generator)
     drawn = weights.astype(np.float64) @ each / len(each)
     return Divergence(

@@ -11,6 +11,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.damage import challenges, fairness, robustness, slices
+from bench.probes import slices as slices_probe
 from compress import catalog, data, log
 from compress.errors import DataError, NothingToMeasure
 from compress.model import checkpoint
@@ -47,8 +48,6 @@ class Wishes:
 
 
 _SPEED = ("memory", "latency")
-# A slice needs as many, unless a recipe says otherwise: with fewer there is none to show.
-_ROWS = 20
 
 
 def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[Named, ...]:
@@ -103,9 +102,10 @@ def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig)
         raise DataError(
             "the evaluation rows have no labels, without which nothing says what is right: give labeled rows"
         )
-    if len(rows) < _ROWS:
+    least = slices_probe.Config().min_rows
+    if len(rows) < least:
         raise DataError(
-            f"there are {len(rows)} rows and no slice of them has {_ROWS}: give more rows (what so few rows "
+            f"there are {len(rows)} rows and no slice of them has {least}: give more rows (what so few rows "
             "say is little)"
         )
     for column in [*wishes.columns, *([wishes.groups] if wishes.groups else [])]:

@@ -169,7 +169,7 @@ class Slice(_Frozen):
 
 
 class Small(_Frozen):
-    """A slice that has too few rows to be judged."""
+    """A slice that has too few rows to be judged; or, where a family has many of them, how many it has."""
 
     family: str
     name: str

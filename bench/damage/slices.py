@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from bench.damage.scoring import Score
 
 LEVEL = 0.95
+_LISTED = 12
 
 
 def cells(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
@@ -107,6 +108,20 @@ def compare(
     return after - before, [stats.interval(drawn, level) for level in levels], p_value
 
 
+def _small(found: Sequence[tuple[Cut, int]]) -> list[Small]:
+    """Slices with too few rows; of a family that has many of them only how many.
+
+    A column of names or addresses has a value a row: a list of them would be the rows themselves.
+    """
+    named = []
+    for family in dict.fromkeys(cut.family for cut, _ in found):
+        mine = [(cut.name, count) for cut, count in found if cut.family == family]
+        if len(mine) > _LISTED:
+            mine = [(f"{len(mine)} values", sum(count for _, count in mine))]
+        named += [Small(family=family, name=name, rows=count) for name, count in mine]
+    return named
+
+
 def find(
     pair: Pair,
     task: ModuleType,
@@ -133,11 +148,7 @@ def find(
     score = scoring.score(pair, task)
     parted, notes = cuts(pair, lengths, columns)
     wanted = [(cut, score.only(cut.mask)) for cut in parted if cut.mask.sum() >= min_rows]
-    small = [
-        Small(family=cut.family, name=cut.name, rows=int(cut.mask.sum()))
-        for cut in parted
-        if cut.mask.sum() < min_rows
-    ]
+    small = _small([(cut, int(cut.mask.sum())) for cut in parted if cut.mask.sum() < min_rows])
     if not wanted:
         raise NothingToMeasure(
             f"there are {len(pair.rows)} rows and no slice of them has {min_rows}: give more rows, or lower "

@@ -36,17 +36,17 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     named = next((one for one in report.candidates if one.name == candidate), None)
     asked = config.precision or (named.provenance.get("precision") if named else None)
     metric = f"{asked}_{_METRICS[config.of]}"
-    found = report.find(candidate, metric)
-    if found is None or asked is None:
-        return missing(
-            report, "execution", candidate, metric, config.at_least.text, "which precision really ran"
-        )
     others = {
         one.metric.split("_")[0]: one.value
         for one in report.measurements
         if (one.probe, one.candidate) == (PROBE, candidate) and one.metric.endswith(_METRICS[config.of])
     }
-    ran = ", ".join(f"{name} {100 * share:.0f} %" for name, share in others.items() if share)
+    if asked is None or not others:
+        return missing(
+            report, "execution", candidate, metric, config.at_least.text, "which precision really ran"
+        )
+    share = others.get(asked, 0.0)  # a precision that nothing ran in may have no figure
+    ran = ", ".join(f"{name} {100 * part:.0f} %" for name, part in others.items() if part)
     unknown = others.get("unknown", 0.0)
     what = "the time of matrix products" if config.of == "products" else "the time"
     placed = report.find(candidate, "placed_share")
@@ -55,10 +55,10 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         "execution",
         candidate,
         metric,
-        found.value,
-        Interval(low=found.value, high=min(1.0, found.value + unknown)) if unknown else None,
+        share,
+        Interval(low=share, high=min(1.0, share + unknown)) if unknown else None,
         config.at_least,
         at_most=False,
-        said=f"{asked} was asked for, and {100 * found.value:.1f} % of {what} ran in it ({ran}{where})",
+        said=f"{asked} was asked for, and {100 * share:.1f} % of {what} ran in it ({ran}{where})",
         advice="the runtime does not show what is inside the layers that count as unknown" if unknown else "",
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from bench import devices
 from bench.gates import GateConfig, decide, missing
 from bench.limits import Bytes
 from bench.record import Report, Verdict
@@ -36,9 +37,20 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     if found is None or (limit.relative and found.ratio is None):
         wanted = metric if found is None else f"{metric} as a multiple of the baseline's"
         return missing(report, "memory", candidate, metric, limit.text, wanted)
+    whole = devices.WHOLE in found.notes
     said = f"peak of the {config.of}: {found.value / 2**20:.1f} MiB"
     value = found.value
     if limit.relative:
         value = found.ratio or 0.0
         said += f", {value:.3g}x of '{report.baseline}'"
-    return decide("memory", candidate, metric, value, None, limit, at_most=True, said=said)
+    return decide(
+        "memory",
+        candidate,
+        metric,
+        value,
+        None,
+        limit,
+        at_most=True,
+        said=said,
+        spoiled=f"it is of {devices.WHOLE}" if whole else None,
+    )

@@ -25,6 +25,7 @@ UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+LISTS = ("rows", "explained")
 
 
 class Config(DamageConfig):

@@ -34,7 +34,6 @@ DEFAULT = True
 FRESH = True
 
 _RUNS = 4
-_WHOLE = "the whole device, other processes included: its driver shows no processes here"
 
 
 class Config(BaseModel):
@@ -62,7 +61,7 @@ def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
 
 def _comparable(base: tuple[float, tuple[str, ...]] | None, notes: tuple[str, ...]) -> float | None:
     """The baseline's figure where a ratio to it says something about the two processes."""
-    return None if base is None or _WHOLE in (*base[1], *notes) else base[0]
+    return None if base is None or devices.WHOLE in (*base[1], *notes) else base[0]
 
 
 def _record(name: str, metric: str, value: float, base: float | None, notes: tuple[str, ...]) -> Measurement:
@@ -99,7 +98,7 @@ def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[
         }
         if device is not None:
             held, own = device
-            notes = (note,) if own else (note, _WHOLE)
+            notes = (note,) if own else (note, devices.WHOLE)
             found["device_memory_peak_bytes"] = (held, notes)
         if said.device_allocated:
             found["device_memory_allocated_bytes"] = (said.device_allocated, (note, "PyTorch's allocator"))

@@ -21,6 +21,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+LISTS = ("listed",)
 
 
 class Config(DamageConfig):

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny_bench
+import tiny_damage
 import typer
 from typer.testing import CliRunner
 
@@ -148,6 +149,36 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> No
     """A baseline cannot be written outside its place."""
     with pytest.raises(UserError, match="is no name for a baseline"):
         baselines.save(measured(), str(tmp_path), name)
+
+
+def test_a_baseline_keeps_figures_and_no_rows(tmp_path: Path) -> None:
+    """What quotes evaluation rows stays out of what may be pushed; the figures are all there."""
+    report = tiny_damage.report()
+    assert any(one.finding for one in report.measurements)
+    baselines.save(report, str(tmp_path))
+    (kept,) = baselines.stored(str(tmp_path))
+    assert [one.finding for one in kept.report.measurements] == [None] * len(report.measurements)
+    assert [one.value for one in kept.report.measurements] == [one.value for one in report.measurements]
+
+
+def test_memory_of_a_whole_device_is_no_regression(tmp_path: Path) -> None:
+    """Another process may have taken it: inconclusive, with the reason, however much it grew."""
+
+    def held(mib: int) -> Report:
+        one = tiny_bench.measurement(
+            "after", "device_memory_peak_bytes", mib * 2.0**20, probe="memory", notes=(devices.WHOLE,)
+        )
+        return measured(measurements=(one,))
+
+    baselines.save(held(1000), str(tmp_path))
+    for now in (1000, 9000):
+        verdict = judged(held(now), tmp_path, metric="device_memory_peak_bytes")
+        assert verdict.status == "inconclusive"
+        assert "other processes included" in verdict.reason
+    (absolute,) = judge.judge(
+        held(9000), [Named(name="memory", options={"of": "device", "at_most": "4GiB"})]
+    ).verdicts
+    assert (absolute.status, "other processes included" in absolute.reason) == ("inconclusive", True)
 
 
 def test_an_edited_baseline_is_refused(place: Path) -> None:

@@ -23,9 +23,10 @@ from bench import cli, html, report
 from bench.damage import markdown, page, view
 from bench.damage.asking import Asker
 from bench.record import Report
-from bench.session import RUNTIMES
+from bench.session import RUNTIMES, CandidateSpec, measure
 from compress import catalog
 from compress.errors import UserError
+from compress.recipe import BenchConfig, DataConfig, Named
 
 app = typer.Typer()
 cli.register(app)
@@ -365,3 +366,28 @@ def test_the_verb_imports_nothing_heavy() -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
     assert finished.stdout.strip() == "[]"
+
+
+def test_a_recipe_can_keep_texts_out_of_its_report(
+    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With ``texts: false`` no probe lists a row, whatever its own options say; figures are the same.
+
+    Nor is there a place of this machine in it, where sets and models lie below the folder that it ran in.
+    """
+    monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
+    monkeypatch.setitem(RUNTIMES, "onnx", "fake_runtime:Wrong")
+    monkeypatch.chdir(made["root"])
+    probes = (
+        *(Named(name=name) for name in ("flips", "robustness")),
+        Named(name="challenge", options={"sets": [str(made["suite"])]}),
+    )
+    specs = [CandidateSpec(name, Path(made[name])) for name in ("first", "wrong")]
+    rows = DataConfig(source=str(made["data"]))
+    whole, bare = (
+        measure(specs, rows, BenchConfig(probes=probes, texts=texts), seed=0) for texts in (True, False)
+    )
+    assert '"cells"' in report.to_json(whole)
+    assert '"cells"' not in report.to_json(bare)
+    assert str(made["root"]) not in report.to_json(whole)
+    assert [one.value for one in bare.measurements] == [one.value for one in whole.measurements]

@@ -163,6 +163,19 @@ def test_small_slices_are_said_and_not_judged() -> None:
     assert all(one.name != "y" for one in found.slices)
 
 
+def test_a_column_of_names_is_not_listed() -> None:
+    """A value a row: how many they are is said, and no value of them stands in the finding."""
+    pair = sliced(44)
+    for i, row in enumerate(pair.rows):
+        row[BESIDE]["author"] = f"author{i}@example.org"
+    found = slices.find(pair, TEXT, None, ["genre", "author"], 20, RNG(0))
+    assert [(one.family, one.name, one.rows) for one in found.small] == [
+        ("genre", "y", 4),
+        ("author", "44 values", 44),
+    ]
+    assert "@example.org" not in found.model_dump_json()
+
+
 def test_two_rows_have_no_slice() -> None:
     """Nothing is large enough: one sentence."""
     pair = tiny_damage.pair([0.9, 0.1], [0.9, 0.1], [1, 0])

@@ -108,6 +108,34 @@ def test_the_first_set_is_not_begun_where_it_would_not_fit(minutes: float, sets:
     assert (len(begun), found) == (sets, [])
 
 
+@pytest.mark.usefixtures("_always_open")
+def test_the_first_set_is_expected_to_take_the_share_of_its_points() -> None:
+    """One open point of the four that 16 minutes went into fits into ten."""
+    begun: list[Any] = []
+
+    def extend(lanes: Any, subject: Any, options: Any, found: Any, points: Any) -> Any:
+        begun.append(points)
+        return found
+
+    grid = [
+        tiny_bench.measurement(
+            "after", "latency_p50_ms", 1.0, probe="latency", conditions={"batch_size": size, "length": "data"}
+        )
+        for size in (1, 2, 4, 8)
+    ]
+    assert extension.measured_points(grid, "latency") == 4
+    assert extension.measured_points(grid, "throughput") == 1
+    subject: Any = None
+    module: Any = SimpleNamespace(extend=extend)
+    took = {"latency": 16 * 60.0}
+    probes = [("latency", module, None)]
+    gates = judge.prepare([GATE])
+    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 10, took)
+    assert len(begun) == 2
+    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 3, took)
+    assert len(begun) == 2
+
+
 def test_what_a_run_took_reaches_the_limit(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """The seconds of every probe are handed on."""
     seen: dict[str, float] = {}

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,10 +14,10 @@ import torch
 
 import deploy
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifact import Artifact, Origin
 from compress.errors import ArtifactError, DataError, UserError
 from compress.model import checkpoint
-from deploy import opening
+from deploy import opening, predictor
 from deploy.predictor import Predictor, as_row
 
 ROWS = tiny_deploy.text_rows(24)
@@ -148,3 +150,22 @@ def test_importing_deploy_imports_nothing_heavy() -> None:
     code = "import sys, deploy; print(sorted({'torch', 'onnxruntime', 'onnx', 'numpy'} & set(sys.modules)))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("facts", "columns", "roles"),
+    [
+        ({}, {"text": "sentence", "label": "label"}, ("text",)),
+        ({}, {"text": "premise", "text_pair": "hypothesis", "label": "y"}, ("text", "text_pair")),
+        ({"data": {"columns": {"text": "a"}}}, {"text": "b", "text_pair": "c"}, ("text",)),
+        ({}, None, None),
+    ],
+)
+def test_what_rows_have_is_known_from_the_ancestors(
+    facts: dict[str, Any], columns: dict[str, str] | None, roles: tuple[str, ...] | None
+) -> None:
+    """A stage that read no rows passes on what the ones before it read; its own come first."""
+    artifact: Any = SimpleNamespace(
+        manifest=SimpleNamespace(facts=facts, origin=Origin(data_columns=columns))
+    )
+    assert predictor.made_with(artifact, catalog.load("task", "text-classification")) == roles

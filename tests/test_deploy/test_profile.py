@@ -119,6 +119,19 @@ def test_the_gate_does_not_guess_what_is_not_shown(ran: float, hidden: float, st
     assert ("does not show what is inside" in verdict.reason) == (status == "inconclusive")
 
 
+def test_a_precision_that_nothing_ran_in_is_no_missing_figure() -> None:
+    """FP8 asked for and FP16 run: the reason says what ran."""
+    shown = tiny_bench.measurement(
+        "after", "fp16_product_share", 1.0, probe="execution", unit="share", better="higher"
+    )
+    report = tiny_bench.report(measurements=(shown,))
+    verdict = gate.check(report, "after", gate.Config(precision="fp8"))
+    assert verdict.status == "fail"
+    assert (
+        "fp8 was asked for, and 0.0 % of the time of matrix products ran in it (fp16 100 %)" in verdict.reason
+    )
+
+
 @pytest.fixture(scope="module")
 def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """A tiny BERT in FP32, in INT8, and one that claims INT8 and is FP32."""
