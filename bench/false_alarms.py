@@ -303,6 +303,34 @@ def goals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     }
 
 
+def markdown(result: Mapping[str, Any]) -> str:
+    """The goals and the shares of verdicts as Markdown.
+
+    Args:
+        result: what ``run`` wrote.
+    """
+    lines = {(one["condition"], one["planted_percent"]): one for one in result["results"]}
+    planted = sorted({percent for _, percent in lines})
+    rows = [
+        "| condition | " + " | ".join(f"+{percent} %" if percent else "equal" for percent in planted) + " |",
+        "| --- |" + " ---: |" * len(planted),
+    ]
+    for condition in dict.fromkeys(condition for condition, _ in lines):
+        cells = []
+        for percent in planted:
+            one = lines.get((condition, percent))
+            shares = [one[status]["share"] for status in ("fail", "pass")] if one else []
+            cells.append(" / ".join(f"{100 * share:.3g} %" for share in shares) or "not measured")
+        rows.append(f"| {condition} | " + " | ".join(cells) + " |")
+    words = {True: "met", False: "missed", None: "not measured"}
+    said = []
+    for goal, found in result["goals"].items():
+        name, figure = next(pair for pair in found.items() if pair[0] != "met")
+        shown = [] if figure is None else [f"({figure})" if name == "passes" else f"({100 * figure:.3g} %)"]
+        said.append(" ".join([f"- {goal}: {words[found['met']]}", *shown]))
+    return "\n".join([*said, "", "Failed / passed, the rest inconclusive:", "", *rows])
+
+
 def power_curve(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     """Draw the share of failing and of passing verdicts over the planted slowdown, with intervals."""
     from matplotlib.backends.backend_svg import FigureCanvasSVG

@@ -80,7 +80,9 @@ def test_help_and_results_leave_with_zero(capsys: pytest.CaptureFixture[str]) ->
 def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path) -> None:
     """Ctrl-C: one sentence and exit 130."""
     code = (
-        "import compress.catalog, time\n"
+        "import compress.catalog, signal, time\n"
+        # A shell that runs the tests in the background lets its children ignore Ctrl-C.
+        "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*_, **__):\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "compress.catalog.names = wait\n"
         "from compress.cli import main\nmain(['list'])\n"

@@ -344,10 +344,12 @@ def test_agreement_of_sets_and_numbers() -> None:
 
 
 def test_load_time_starts_as_many_processes_as_asked(lanes: list[Lane], subject: Subject) -> None:
-    """Two fresh processes give two cold starts and, with the lane's own first, three samples of opening."""
+    """Two fresh processes give two samples of each; one gives one, and the lane's own opening beside it."""
     module = catalog.load("probe", "load-time")
     found = module.measure(lanes[:1], subject, module.Config(processes=2))
-    assert [len(one.samples) for one in found] == [3, 3, 2]
+    assert [len(one.samples) for one in found] == [2, 2, 2]
     opening, importing, cold = (min(one.samples) for one in found)
     assert cold > opening + importing
-    assert found[0].samples[0] == lanes[0].opened.open_seconds
+    single = module.measure(lanes[:1], subject, module.Config(processes=1))
+    assert [len(one.samples) for one in single] == [2, 2, 1]
+    assert single[0].samples[0] == lanes[0].opened.open_seconds

@@ -177,3 +177,21 @@ def test_a_short_study_runs_resumes_and_draws(
     monkeypatch.setattr(false_alarms, "model", nothing)
     again = false_alarms.run(out, 1, 0)
     assert again["results"] == result["results"]
+
+
+def test_the_study_as_a_table() -> None:
+    """Goals in words with their figure, then what failed and passed, by condition and slowdown."""
+    rows = [row(0, 0, i, "fail" if i < 1 else "pass") for i in range(100)]
+    rows += [row(0, 10, i, "fail" if i < 97 else "inconclusive") for i in range(100)]
+    lines = false_alarms.summarize(rows)
+    said = false_alarms.markdown({"results": lines, "goals": false_alarms.goals(lines)}).splitlines()
+    assert said[:3] == [
+        "- false failures at most 2 % in every condition: not measured (1 %)",
+        "- at +10 % at least 95 % found when quiet: met (97 %)",
+        "- at +10 % never a pass under load: not measured",
+    ]
+    assert said[-3:] == [
+        "| condition | equal | +10 % |",
+        "| --- | ---: | ---: |",
+        "| quiet | 1 % / 99 % | 97 % / 0 % |",
+    ]
