@@ -282,6 +282,8 @@ def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 def goals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each goal with what was found and whether it is met; None until all of it was measured."""
     quiet = CONDITIONS[0]
+    most = max((one["comparisons"] for one in lines), default=0)
+    lines = [one for one in lines if one["comparisons"] == most]
     at = {(one["condition"], one["planted_percent"]): one for one in lines}
     same = [one["fail"]["share"] for one in lines if one["planted_percent"] == 0]
     found = at.get((quiet, 10))
@@ -311,6 +313,7 @@ def markdown(result: Mapping[str, Any]) -> str:
     """
     lines = {(one["condition"], one["planted_percent"]): one for one in result["results"]}
     planted = sorted({percent for _, percent in lines})
+    most = max((one["comparisons"] for one in lines.values()), default=0)
     rows = [
         "| condition | " + " | ".join(f"+{percent} %" if percent else "equal" for percent in planted) + " |",
         "| --- |" + " ---: |" * len(planted),
@@ -320,7 +323,8 @@ def markdown(result: Mapping[str, Any]) -> str:
         for percent in planted:
             one = lines.get((condition, percent))
             shares = [one[status]["share"] for status in ("fail", "pass")] if one else []
-            cells.append(" / ".join(f"{100 * share:.3g} %" for share in shares) or "not measured")
+            few = f" (of {one['comparisons']})" if one and one["comparisons"] < most else ""
+            cells.append((" / ".join(f"{100 * share:.3g} %" for share in shares) or "not measured") + few)
         rows.append(f"| {condition} | " + " | ".join(cells) + " |")
     words = {True: "met", False: "missed", None: "not measured"}
     said = []

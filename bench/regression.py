@@ -23,7 +23,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from bench import devices, paired
+from bench import devices, noise, paired
 from bench.baselines import differences
 from bench.record import Candidate, Interval, Measurement, Report
 from compress.errors import UserError
@@ -278,6 +278,9 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     found = _ratio(now, then, bases)
     if devices.WHOLE in (*now.notes, *then.notes):
         return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
+    if now.unit in {"ms", "s", "per_s"} and found.interval is not None:
+        share = max((one.disturbed or 0.0 for one in (now, then)), default=0.0)
+        found = replace(found, interval=noise.widened(found.interval, share))
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,

@@ -12,7 +12,7 @@ from typing import Self
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
-from bench import decision, devices, stats
+from bench import decision, devices, noise, stats
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.limits import Duration, Limit, Times
 from bench.record import Interval, Measurement, Report, Verdict
@@ -150,6 +150,14 @@ def _one(
         said += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
     if interval is not None:
         said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
+        counted = noise.widened(interval, found.disturbed)
+        if counted != interval:
+            taken = f"{100 * (found.disturbed or 0):.0f} %"
+            said += (
+                f"; others had the CPU for {taken} of the timed seconds, all of which may have been one side's: "
+                f"it counts as {counted.low:.3g} to {counted.high:.3g}"
+            )
+            interval = counted
     return decide(
         "latency",
         candidate,

@@ -80,6 +80,8 @@ def test_goals_are_those_of_the_issue() -> None:
     assert [one["met"] for one in false_alarms.goals([]).values()] == [None, None, None]
     assert met([one for one in good if one["busy"] == 0]) == [None, True, None]
     assert met([one for one in good if one["busy"] != 2]) == [None, True, None]
+    begun = [one for one in good if one["busy"] != 2 or one["number"] < 50]
+    assert met(begun) == [None, True, None]
 
 
 def test_rows_of_another_seed_or_beyond_the_count_are_not_counted() -> None:

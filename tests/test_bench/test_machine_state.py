@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from bench import conditions, energy, noise
+from bench.record import Interval
 
 
 def put(root: Path, path: str, text: str) -> None:
@@ -124,3 +125,11 @@ def test_energy_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     said = energy.unavailable(tmp_path)
     assert said is not None
     assert "readable by root alone" in said
+
+
+def test_an_interval_widens_by_what_others_took() -> None:
+    """Half of the time lost: half as low and twice as high; below a quarter, and unknown, nothing changes."""
+    found = Interval(low=0.9, high=1.1)
+    assert noise.widened(found, 0.5) == Interval(low=0.45, high=2.2)
+    assert noise.widened(found, 0.25) == noise.widened(found, None) == found
+    assert noise.widened(found, 1.0).high < 12
