@@ -154,8 +154,8 @@ def _one(
         if counted != interval:
             taken = f"{100 * (found.disturbed or 0):.0f} %"
             said += (
-                f"; others had the CPU for {taken} of the timed seconds, all of which may have been one side's: "
-                f"it counts as {counted.low:.3g} to {counted.high:.3g}"
+                f"; others had the CPU for {taken} of the timed seconds, all of which may have been one "
+                f"side's: it counts as {counted.low:.3g} to {counted.high:.3g}"
             )
             interval = counted
     return decide(
