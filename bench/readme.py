@@ -1,22 +1,26 @@
 """Keeps the README's tables of results equal to the recorded reports.
 
-In a checkout, ``python -m bench.readme`` writes the table of ``bench/results/sst2.json`` and those of
-``bench/results/gpu/*.json`` between the README's markers; ``python -m bench.readme --check`` only says
-whether they are there. Figures are never typed by hand; where no GPU run is recorded, a sentence says so.
+In a checkout, ``python -m bench.readme`` writes the table of ``bench/results/sst2.json``, those of
+``bench/results/gpu/*.json`` and what the false-alarm study found between the README's markers;
+``python -m bench.readme --check`` only says whether they are there. Figures are never typed by hand; where no
+GPU run is recorded, a sentence says so.
 """
 
 from __future__ import annotations
 
+import json
 import sys
 from pathlib import Path
 
-from bench import report
+from bench import false_alarms, report
 from bench.acceptance import table as gpu
 
 RESULTS = Path("bench", "results", "sst2.json")
 GPU = Path("bench", "results", "gpu")
 BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
+ALARMS = Path("bench", "results", "false-alarms", "study.json")
 GPU_BEGIN, GPU_END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
+ALARMS_BEGIN, ALARMS_END = "<!-- alarms:begin -->", "<!-- alarms:end -->"
 
 
 def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
@@ -34,8 +38,10 @@ def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
 
 def whole(page: str, root: Path) -> str:
     """The page with every table as the recorded results of a checkout give it."""
-    with_results = render(page, report.table(report.read(root / RESULTS)))
-    return render(with_results, gpu.render(gpu.read(root / GPU)), GPU_BEGIN, GPU_END)
+    study = json.loads((root / ALARMS).read_text(encoding="utf-8"))
+    page = render(page, report.table(report.read(root / RESULTS)))
+    page = render(page, gpu.render(gpu.read(root / GPU)), GPU_BEGIN, GPU_END)
+    return render(page, false_alarms.markdown(study), ALARMS_BEGIN, ALARMS_END)
 
 
 def main(arguments: list[str]) -> int:

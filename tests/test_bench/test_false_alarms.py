@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from conftest import ROOT
 
 from bench import false_alarms
 from bench.record import Report
@@ -197,3 +203,29 @@ def test_the_study_as_a_table() -> None:
         "| --- | ---: | ---: |",
         "| quiet | 1 % / 99 % | 97 % / 0 % |",
     ]
+
+
+def test_busy_processes_end_with_a_study_that_is_killed() -> None:
+    """Killed without a chance to clean up, it leaves nothing that runs on."""
+    code = (
+        "import subprocess, sys, time\n"
+        "from bench.false_alarms import _SPIN\n"
+        "print(subprocess.Popen([sys.executable, '-c', _SPIN]).pid, flush=True)\n"
+        "time.sleep(60)\n"
+    )
+    study = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, cwd=ROOT)
+    assert study.stdout is not None
+    pid = int(study.stdout.readline())
+    time.sleep(0.5)
+    os.kill(pid, 0)  # it is there
+    study.kill()
+    study.communicate(timeout=30)
+    for _ in range(200):
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            break
+        time.sleep(0.1)
+    else:
+        os.kill(pid, signal.SIGKILL)
+        pytest.fail("the busy process outlived the study")

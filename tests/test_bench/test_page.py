@@ -181,9 +181,23 @@ def test_structure_and_names_are_there_for_assistive_technology(tab: Browser, pa
     assert tab.run("return document.documentElement.lang") == "en"
 
 
-def test_without_damage_the_page_says_how_to_find_it(tab: Browser, recorded: Path) -> None:
-    """A report of a plain bench shows one line with the command, on the first screen."""
+def test_a_recorded_run_shows_what_decides(tab: Browser, recorded: Path) -> None:
+    """The recipe's own report: verdict, figures and slices on the first screen, and no row of the data."""
     tab.show(recorded, DESKTOP)
+    for selector, count in {"#verdict": 1, ".card": 4, "#worst-slices li": 3}.items():
+        boxes = tab.boxes(selector)
+        assert len(boxes) == count, selector
+        assert inside(boxes, DESKTOP), selector
+    assert tab.boxes("#worst-rows li") == []
+    assert tab.boxes("#hint") == []
+
+
+def test_without_damage_the_page_says_how_to_find_it(tab: Browser, tmp_path: Path) -> None:
+    """A report of a plain bench shows one line with the command, on the first screen."""
+    file = tmp_path / "plain.html"
+    plain = report.read(ROOT / "bench" / "results" / "sst2.json")
+    file.write_text(html.page(plain), encoding="utf-8")
+    tab.show(file, DESKTOP)
     (hint,) = tab.boxes("#hint")
     assert inside([hint], DESKTOP)
     assert "paredown damage ORIGINAL CANDIDATE --data DIR" in hint["text"]

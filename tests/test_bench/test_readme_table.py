@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import math
+import re
 from pathlib import Path
 
 import pytest
 
-from bench import readme, report
+from bench import false_alarms, readme, report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -24,9 +27,29 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
     found = sorted(RESULTS.glob("*.json"))
     assert found
     for path in found:
-        recorded = report.read(path)
+        recorded = report.read(path, must_be_sealed=True)
         assert recorded.data["rows"] == 872, path
         assert recorded.environment["cpu"]
+        text = path.read_text(encoding="utf-8")
+        assert '"cells"' not in text, f"{path} quotes rows of the data"
+        assert not re.search(r'"/(home|root|tmp|work|mnt|usr)/', text), f"{path} holds a place of a machine"
+
+
+def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
+    """Verdicts add up in every cell, each pair of processes serves ten, and no goal is judged on a part."""
+    study = json.loads((ROOT / readme.ALARMS).read_text(encoding="utf-8"))
+    cells = {(one["condition"], one["planted_percent"]): one for one in study["results"]}
+    assert cells.keys() == {
+        (condition, percent)
+        for condition in false_alarms.CONDITIONS.values()
+        for percent in false_alarms.SLOWDOWNS
+    }
+    for one in cells.values():
+        counts = [one[status]["count"] for status in false_alarms.STATUSES]
+        assert one["comparisons"] == sum(counts) <= 200
+        assert one["pairs_of_processes"] == math.ceil(one["comparisons"] / false_alarms.PAIR)
+    assert false_alarms.goals(study["results"]) == study["goals"]
+    assert "<svg" in (ROOT / readme.ALARMS).with_suffix(".svg").read_text(encoding="utf-8")
 
 
 def test_a_changed_figure_is_noticed() -> None:
