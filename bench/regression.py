@@ -279,8 +279,12 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     if devices.WHOLE in (*now.notes, *then.notes):
         return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
     if now.unit in {"ms", "s", "per_s"} and found.interval is not None:
-        share = max((one.disturbed or 0.0 for one in (now, then)), default=0.0)
-        found = replace(found, interval=noise.widened(found.interval, share))
+        share = max(one.disturbed or 0.0 for one in (now, then))
+        counted = noise.widened(found.interval, share)
+        if counted != found.interval:
+            taken = f"{100 * share:.0f} %"
+            how = f"{found.how}, widened since others had the CPU for {taken} of the timed seconds"
+            found = replace(found, interval=counted, how=how)
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,

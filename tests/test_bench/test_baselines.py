@@ -278,6 +278,25 @@ def test_a_slower_candidate_is_found(place: Path, factor: float, status: str) ->
     assert "the ratios to the shared reference" in verdict.reason
 
 
+@pytest.mark.parametrize("disturbed", ["then", "now"])
+def test_a_run_that_others_took_half_of_shows_no_small_regression(tmp_path: Path, disturbed: str) -> None:
+    """20 % slower fails at rest; where half of the timed seconds of either run were lost, it stays open."""
+
+    def lost(report: Report, share: float) -> Report:
+        changed = tuple(
+            one.model_copy(update={"disturbed": share}) if one.probe == "latency" else one
+            for one in report.measurements
+        )
+        return report.model_copy(update={"measurements": changed})
+
+    then, now = narrow(measured()), scaled(narrow(measured()), "latency_p50_ms", 1.2)
+    baselines.save(lost(then, 0.5 if disturbed == "then" else 0.0), str(tmp_path))
+    assert judged(now, tmp_path).status == ("inconclusive" if disturbed == "then" else "fail")
+    verdict = judged(lost(now, 0.5 if disturbed == "now" else 0.0), tmp_path)
+    assert verdict.status == "inconclusive"
+    assert "widened since others had the CPU for 50 % of the timed seconds" in verdict.reason
+
+
 def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place: Path) -> None:
     """Everything 20 % slower cancels; the reference at twice its time is anomalous."""
     slower = scaled(scaled(narrow(measured()), "latency_p50_ms", 1.2, "before"), "latency_p50_ms", 1.2)
