@@ -339,7 +339,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         name, figure = next(pair for pair in found.items() if pair[0] != "met")
         shown = [] if figure is None else [f"({figure})" if name == "passes" else f"({100 * figure:.3g} %)"]
         said.append(" ".join([f"- {goal}: {words[found['met']]}", *shown]))
-    return "\n".join([*said, "", "Failed / passed, the rest inconclusive:", "", *rows])
+    return "\n".join([*said, "", "Failed / passed, the rest inconclusive or anomalous:", "", *rows])
 
 
 def power_curve(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
