@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import false_alarms, readme, report
+from bench import false_alarms, held_out, readme, report
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 RESULTS = ROOT / "bench" / "results"
@@ -22,16 +22,29 @@ def test_the_table_in_the_readme_is_generated_from_the_recorded_report() -> None
 
 
 def test_every_recorded_result_is_a_report_of_this_version() -> None:
-    """Each JSON under bench/results can be read back, and compares real rows."""
-    found = sorted(RESULTS.glob("*.json"))
-    assert found
-    for path in found:
+    """Each JSON under bench/results can be read back, and compares real rows: settings, those held out."""
+    judged, settings = sorted(RESULTS.glob("*.json")), sorted((RESULTS / "held-out").glob("*.json"))
+    assert judged
+    assert settings
+    for path in judged + settings:
         recorded = report.read(path, must_be_sealed=True)
-        assert recorded.data["rows"] == 872, path
+        assert recorded.data["rows"] == (872 if path in judged else held_out.SENTENCES), path
         assert recorded.environment["cpu"]
         text = path.read_text(encoding="utf-8")
         assert '"cells"' not in text, f"{path} quotes rows of the data"
         assert not re.search(r'"/(home|root|tmp|work|mnt|usr)/', text), f"{path} holds a place of a machine"
+
+
+def test_settings_are_stated_as_they_were_measured() -> None:
+    """Each line of the table of settings gives the accuracy that the report beside it holds."""
+    recorded = report.read(RESULTS / "held-out" / "finetune-settings.json", must_be_sealed=True)
+    measured = {
+        one.candidate: f"{100 * one.value:.2f} %"
+        for one in recorded.measurements
+        if one.metric == "accuracy"
+    }
+    page = (RESULTS / "README.md").read_text(encoding="utf-8")
+    assert dict(re.findall(r"^\| `([^`]+)` \|.*\| ([0-9.]+ %) \|$", page, re.MULTILINE)) == measured
 
 
 def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
