@@ -39,9 +39,7 @@ def test_settings_are_stated_as_they_were_measured() -> None:
     """Each line of the table of settings gives the accuracy that the report beside it holds."""
     recorded = report.read(RESULTS / "held-out" / "finetune-settings.json", must_be_sealed=True)
     measured = {
-        one.candidate: f"{100 * one.value:.2f} %"
-        for one in recorded.measurements
-        if one.metric == "accuracy"
+        one.candidate: f"{100 * one.value:.2f} %" for one in recorded.measurements if one.metric == "accuracy"
     }
     page = (RESULTS / "README.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `([^`]+)` \|.*\| ([0-9.]+ %) \|$", page, re.MULTILINE)) == measured
