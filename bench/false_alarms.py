@@ -329,7 +329,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         cells = []
         for percent in planted:
             one = lines.get((condition, percent))
-            shares = [one[status]["share"] for status in ("fail", "pass")] if one else []
+            shares = [one[status]["share"] for status in ("fail", "pass", "anomalous")] if one else []
             few = f" (of {one['comparisons']})" if one and one["comparisons"] < most else ""
             cells.append((" / ".join(f"{100 * share:.3g} %" for share in shares) or "not measured") + few)
         rows.append(f"| {condition} | " + " | ".join(cells) + " |")
@@ -339,7 +339,7 @@ def markdown(result: Mapping[str, Any]) -> str:
         name, figure = next(pair for pair in found.items() if pair[0] != "met")
         shown = [] if figure is None else [f"({figure})" if name == "passes" else f"({100 * figure:.3g} %)"]
         said.append(" ".join([f"- {goal}: {words[found['met']]}", *shown]))
-    return "\n".join([*said, "", "Failed / passed, the rest inconclusive or anomalous:", "", *rows])
+    return "\n".join([*said, "", "Failed / passed / anomalous, the rest inconclusive:", "", *rows])
 
 
 def power_curve(lines: Sequence[Mapping[str, Any]], path: Path) -> None:

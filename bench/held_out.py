@@ -46,7 +46,7 @@ def _read(path: Path) -> list[dict[str, Any]]:
 
 
 def _write(folder: Path, labels: str, **splits: Sequence[dict[str, Any]]) -> None:
-    folder.mkdir(parents=True)
+    folder.mkdir()
     (folder / "labels.json").write_text(labels, encoding="utf-8")
     for name, rows in splits.items():
         text = "".join(json.dumps(row) + "\n" for row in rows)
@@ -61,7 +61,7 @@ def divide(source: Path, out: Path) -> None:
         out: folder to make.
 
     Raises:
-        OSError: a file is missing, or the folders are there already.
+        OSError: a file is missing, or the folder is there already; then nothing is written.
     """
     phrases, sentences = _read(source / "train.jsonl.gz"), _read(source / "train_sentences.jsonl.gz")
     labels = (source / "labels.json").read_text(encoding="utf-8")
@@ -69,6 +69,7 @@ def divide(source: Path, out: Path) -> None:
     of_phrases, of_sentences = groups[: len(phrases)], groups[len(phrases) :]
     held = held_groups(of_phrases, of_sentences, SENTENCES, SEED)
     out_phrases, out_sentences = np.isin(of_phrases, held), np.isin(of_sentences, held)
+    out.mkdir(parents=True)
     _write(
         out / "sentences",
         labels,

@@ -188,9 +188,12 @@ def test_a_short_study_runs_resumes_and_draws(
 
 
 def test_the_study_as_a_table() -> None:
-    """Goals in words with their figure, then what failed and passed, by condition and slowdown."""
+    """Goals in words with their figure, then shares of verdicts by condition and slowdown."""
     rows = [row(0, 0, i, "fail" if i < 1 else "pass") for i in range(100)]
-    rows += [row(0, 10, i, "fail" if i < 97 else "inconclusive") for i in range(100)]
+    rows += [row(0, 10, i, "fail") for i in range(97)]
+    rows += [
+        row(0, 10, 97 + i, status) for i, status in enumerate(("inconclusive", "inconclusive", "anomalous"))
+    ]
     lines = false_alarms.summarize(rows)
     said = false_alarms.markdown({"results": lines, "goals": false_alarms.goals(lines)}).splitlines()
     assert said[:3] == [
@@ -201,7 +204,7 @@ def test_the_study_as_a_table() -> None:
     assert said[-3:] == [
         "| condition | equal | +10 % |",
         "| --- | ---: | ---: |",
-        "| quiet | 1 % / 99 % | 97 % / 0 % |",
+        "| quiet | 1 % / 99 % / 0 % | 97 % / 0 % / 1 % |",
     ]
 
 

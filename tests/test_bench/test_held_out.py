@@ -63,9 +63,9 @@ def test_no_held_out_sentence_shares_a_phrase_with_training(
 def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Exit 2 with a sentence, for that as for a folder without rows."""
     _write(tmp_path, 4)
-    (tmp_path / "out" / "sentences").mkdir(parents=True)
+    (tmp_path / "out" / "phrases").mkdir(parents=True)
     for source in (tmp_path, tmp_path / "nowhere"):
         with pytest.raises(SystemExit, match="2"):
             held_out.main([str(source), str(tmp_path / "out")])
         assert "a new folder to make" in capsys.readouterr().err
-    assert not list((tmp_path / "out" / "sentences").iterdir())
+    assert [one.name for one in (tmp_path / "out").rglob("*")] == ["phrases"]

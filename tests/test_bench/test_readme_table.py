@@ -36,10 +36,12 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
 
 
 def test_settings_are_stated_as_they_were_measured() -> None:
-    """Each line of the table of settings gives the accuracy that the report beside it holds."""
-    recorded = report.read(RESULTS / "held-out" / "finetune-settings.json", must_be_sealed=True)
+    """Each line of the tables of settings gives the accuracy that the report beside it holds."""
     measured = {
-        one.candidate: f"{100 * one.value:.2f} %" for one in recorded.measurements if one.metric == "accuracy"
+        one.candidate: f"{100 * one.value:.2f} %"
+        for path in (RESULTS / "held-out").glob("*.json")
+        for one in report.read(path, must_be_sealed=True).measurements
+        if one.metric == "accuracy"
     }
     page = (RESULTS / "README.md").read_text(encoding="utf-8")
     assert dict(re.findall(r"^\| `([^`]+)` \|.*\| ([0-9.]+ %) \|$", page, re.MULTILINE)) == measured
@@ -61,6 +63,23 @@ def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
     assert false_alarms.goals(study["results"]) == study["goals"]
     assert all(goal["met"] is not None for goal in study["goals"].values())
     assert "<svg" in (ROOT / readme.ALARMS).with_suffix(".svg").read_text(encoding="utf-8")
+
+
+def test_the_first_study_is_stated_as_it_was_recorded() -> None:
+    """What made the rule of widening is still there to be read: counts of its last condition."""
+    first = json.loads((ROOT / readme.ALARMS).with_name("first.json").read_text(encoding="utf-8"))
+    busiest = list(false_alarms.CONDITIONS.values())[-1]
+    equal, slower = (
+        next(
+            one
+            for one in first["results"]
+            if (one["condition"], one["planted_percent"]) == (busiest, percent)
+        )
+        for percent in (0, 10)
+    )
+    page = " ".join((RESULTS / "README.md").read_text(encoding="utf-8").split())
+    assert f"{equal['fail']['count']} of {equal['comparisons']} comparisons of equal models failed" in page
+    assert f"{slower['pass']['count']} of {slower['comparisons']} at +10 % passed" in page
 
 
 def test_a_changed_figure_is_noticed() -> None:
