@@ -1,6 +1,6 @@
 """Trains a tiny model in a process of its own, for tests that kill it or launch several of it.
 
-    python training_driver.py SCRATCH OUT [SECONDS_A_STEP]
+    python training_driver.py SCRATCH OUT [SECONDS_A_STEP [LENGTH_OF_ADVERSARIAL_PUSH]]
 
 Writes the final weights and the history to OUT (``weights-RANK.safetensors``, ``history-RANK.json``)
 and says ``step N`` on stdout after each step, so that a test can choose the moment to kill.
@@ -19,6 +19,7 @@ from safetensors.torch import save_file
 
 from compress import processes
 from compress.tasks import Batch
+from compress.training.adversarial import AdversarialObjective
 from compress.training.loop import TrainingConfig, train
 
 
@@ -88,16 +89,17 @@ CONFIG = TrainingConfig(
 )
 
 
-def main(scratch: Path, out: Path, pause: float) -> None:
+def main(scratch: Path, out: Path, pause: float, push: float) -> None:
     """Train and write what came out."""
     model = build()
     data = rows()
+    loss = AdversarialObjective(objective, model.table, push) if push else objective
 
     def slow(wrapped: torch.nn.Module, batch) -> torch.Tensor:
         time.sleep(pause)
         sys.stdout.write("step\n")
         sys.stdout.flush()
-        return objective(wrapped, batch)
+        return loss(wrapped, batch)
 
     history = train(
         model,
@@ -119,4 +121,4 @@ def main(scratch: Path, out: Path, pause: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), float(sys.argv[3]) if len(sys.argv) > 3 else 0.0)
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *(float(given) for given in [*sys.argv[3:5], 0, 0][:2]))

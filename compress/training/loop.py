@@ -24,7 +24,8 @@ from pydantic import Field
 from torch import nn
 
 from compress import environment, log, processes
-from compress.errors import ModelError, TrainingError
+from compress.errors import TrainingError
+from compress.model.embeddings import input_embeddings
 from compress.model.layers import find_stack
 from compress.stage import StageConfig
 from compress.tasks import Row
@@ -32,9 +33,9 @@ from compress.training import resume
 from compress.training.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
 from compress.training.dropout import DropoutSource, own_dropout
 from compress.training.history import Evaluation, History, Progress, noted
+from compress.training.objectives import Objective
 from compress.training.schedule import Group, multiplier, parameter_groups
 
-Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
 _LATEST = "training.safetensors"
@@ -430,12 +431,7 @@ def _frozen(model: nn.Module, embeddings: bool) -> Iterator[None]:
     if not embeddings:
         yield
         return
-    try:
-        found = model.get_input_embeddings()  # type: ignore[operator]
-    except (AttributeError, NotImplementedError) as cause:
-        raise ModelError(
-            f"a {type(model).__name__} has no input embeddings to freeze: leave freeze_embeddings off"
-        ) from cause
+    found = input_embeddings(model, "freeze_embeddings")
     parameters = [p for p in found.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)

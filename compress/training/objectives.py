@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import ModuleType
 
 import torch
@@ -9,6 +10,8 @@ from torch import nn
 
 from compress.tasks import Head
 from compress.training.batching import TorchBatch
+
+Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
 
 
 class TaskObjective:

@@ -277,7 +277,7 @@ def test_frozen_embeddings_do_not_move(text_model: Path, tmp_path: Path) -> None
     assert torch.equal(before[table], after[table])
     assert not torch.equal(before["classifier.weight"], after["classifier.weight"])
     assert model.get_input_embeddings().weight.requires_grad
-    with pytest.raises(ModelError, match="no input embeddings to freeze"):
+    with pytest.raises(ModelError, match="names no input embeddings: leave freeze_embeddings off"):
         run(driver.build(), tmp_path / "x", config=TrainingConfig(freeze_embeddings=True))
 
 
@@ -415,13 +415,17 @@ def test_a_run_that_was_killed_goes_on_to_the_same_weights(tmp_path: Path) -> No
     assert same(resumed.state_dict(), straight.state_dict())
 
 
-def test_two_processes_train_one_model(tmp_path: Path) -> None:
-    """Under ``accelerate launch`` both ranks end with equal weights, and only the main one writes."""
+@pytest.mark.parametrize("push", [0.0, 0.1])
+def test_two_processes_train_one_model(tmp_path: Path, push: float) -> None:
+    """Under ``accelerate launch`` both ranks end with equal weights, and only the main one writes.
+
+    Also where each step passes through the model twice, to learn adversarially.
+    """
     scratch, out = tmp_path / "scratch", tmp_path / "out"
     out.mkdir()
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
-    launch += ["--main_process_port", "0", str(DRIVER), str(scratch), str(out)]
+    launch += ["--main_process_port", "0", str(DRIVER), str(scratch), str(out), "0", str(push)]
     done = subprocess.run(launch, env=_environment(), capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr[-2000:]
     weights = [load_file(out / f"weights-{rank}.safetensors") for rank in (0, 1)]

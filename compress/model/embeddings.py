@@ -1,0 +1,24 @@
+"""Where a model's inputs become vectors."""
+
+from __future__ import annotations
+
+from torch import nn
+
+from compress.errors import ModelError
+
+
+def input_embeddings(model: nn.Module, option: str) -> nn.Module:
+    """The module that turns tokens or patches into vectors [batch, length, width].
+
+    Args:
+        model: a transformers model.
+        option: what needs it, for the refusal.
+
+    Raises:
+        ModelError: the model names none.
+    """
+    try:
+        found: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+    except (AttributeError, NotImplementedError) as cause:
+        raise ModelError(f"a {type(model).__name__} names no input embeddings: leave {option} off") from cause
+    return found

@@ -1,0 +1,282 @@
+"""What fine-tuning minimizes beside the task's loss: R-Drop and adversarial training, by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import tiny
+import torch
+from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
+
+from compress import catalog, pipeline
+from compress.errors import ModelError, UserError
+from compress.model.embeddings import input_embeddings
+from compress.recipe import DataConfig
+from compress.store import Store
+from compress.tasks import Batch, Head
+from compress.training.adversarial import AdversarialObjective, perturbation
+from compress.training.batching import TorchBatch
+from compress.training.consistency import ConsistencyObjective, symmetric_kl, twice
+
+_HEAD = Head("single_label", ("negative", "positive"))
+
+
+def batch_of(inputs: dict[str, np.ndarray], labels: np.ndarray, **extras: np.ndarray) -> TorchBatch:
+    """Arrays as a training batch."""
+    return TorchBatch(
+        inputs={name: torch.from_numpy(values) for name, values in inputs.items()},
+        labels=torch.from_numpy(labels),
+        rows=np.arange(len(labels)),
+        arrays=Batch(inputs=inputs, labels=labels, extras=extras),
+    )
+
+
+# --- R-Drop ------------------------------------------------------------------------------------
+
+
+def test_symmetric_kl_of_two_distributions_by_hand() -> None:
+    """(1/2, 1/2) and (1/4, 3/4): 1/4 ln 2 + 1/4 ln 3/2 = 1/4 ln 3; a row that is equal halves the mean."""
+    even, odd = torch.tensor([[0.0, 0.0]]), torch.tensor([[0.0, math.log(3)]])
+    assert symmetric_kl(even, odd, "softmax").item() == pytest.approx(math.log(3) / 4)
+    assert symmetric_kl(torch.cat([even, odd]), torch.cat([odd, odd]), "softmax").item() == pytest.approx(
+        math.log(3) / 8
+    )
+    # One label with outputs 0 and ln 3 is the same pair of distributions.
+    assert symmetric_kl(even[:, :1], odd[:, 1:], "sigmoid").item() == pytest.approx(math.log(3) / 4)
+    assert symmetric_kl(torch.tensor([[1.0]]), torch.tensor([[4.0]]), "identity").item() == 9.0
+
+
+def test_symmetric_kl_is_pytorchs_divergence_both_ways_and_moves_both_sides() -> None:
+    """Against ``kl_div`` on random outputs of tokens, of which some count."""
+    source = torch.Generator().manual_seed(0)
+    first, second = (torch.randn(3, 5, 4, generator=source, requires_grad=True) for _ in range(2))
+    counts = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 0, 1, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
+    log_p, log_q = log_softmax(first, -1)[counts], log_softmax(second, -1)[counts]
+    wanted = kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+    wanted = wanted + kl_div(log_p, log_q, log_target=True, reduction="batchmean")
+    found = symmetric_kl(first, second, "softmax", counts)
+    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
+    mine = torch.autograd.grad(found, (first, second), retain_graph=True)
+    theirs = torch.autograd.grad(wanted, (first, second))
+    for one, other in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(one, other)
+        assert one.abs().sum() > 0
+        assert not one[~counts].any()
+    assert symmetric_kl(first, second, "softmax", torch.zeros_like(counts)).item() == 0.0
+
+
+class TwoPasses(torch.nn.Module):
+    """Says its input in the first half of the batch, and with ln 3 on the second class in the other."""
+
+    def __init__(self, rate: float = 0.1) -> None:
+        super().__init__()
+        self.dropout = torch.nn.Dropout(rate)
+
+    def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
+        half = len(x) // 2
+        shift = torch.zeros_like(x)
+        shift[half:, 1] = math.log(3)
+        return {"logits": x + shift}
+
+
+def test_the_consistency_loss_is_the_mean_of_two_passes_and_their_distance() -> None:
+    """Two rows whose passes say (1/2, 1/2) and (1/4, 3/4), labels 0 and 1, alpha 2."""
+    task = catalog.load("task", "text-classification")
+    batch = batch_of({"x": np.zeros((2, 2), dtype=np.float32)}, np.array([0, 1]))
+    model = TwoPasses()
+    found = ConsistencyObjective(model, task, _HEAD, 2.0)(model, batch)
+    supervised = (2 * math.log(2) + math.log(4) + math.log(4 / 3)) / 4
+    assert found.item() == pytest.approx(supervised + 2.0 / 2 * math.log(3) / 4)
+
+
+def test_a_batch_twice_over_holds_its_rows_again() -> None:
+    """Tensors, arrays, labels and row numbers alike; unlabelled rows stay so."""
+    batch = batch_of({"x": np.array([[1.0], [2.0]])}, np.array([0, 1]), first=np.array([[7], [8]]))
+    both = twice(batch)
+    assert both.inputs["x"].tolist() == both.arrays.inputs["x"].tolist() == [[1.0], [2.0], [1.0], [2.0]]
+    assert both.labels is not None
+    assert both.labels.tolist() == both.rows.tolist() == [0, 1, 0, 1]
+    assert both.arrays.labels is not None
+    assert both.arrays.labels.tolist() == [0, 1, 0, 1]
+    assert both.arrays.extras["first"].tolist() == [[7], [8], [7], [8]]
+    bare = TorchBatch(batch.inputs, None, batch.rows, Batch(inputs=batch.arrays.inputs, labels=None))
+    assert twice(bare).labels is None
+
+
+def test_a_model_that_drops_nothing_is_refused() -> None:
+    """Both passes would be one: a silent nothing at twice the time."""
+    task = catalog.load("task", "text-classification")
+    with pytest.raises(ModelError, match=r"no dropout.*leave rdrop at 0"):
+        ConsistencyObjective(TwoPasses(0.0), task, _HEAD, 1.0)
+
+    class SwinDropPath(torch.nn.Module):
+        drop_prob = 0.1
+
+    branches = torch.nn.Sequential(SwinDropPath())
+    ConsistencyObjective(branches, task, _HEAD, 1.0)  # drops whole branches: allowed
+
+
+# --- adversarial training ----------------------------------------------------------------------
+
+
+def test_the_push_is_a_share_of_the_row_along_its_gradient() -> None:
+    """Embeddings of length 10 and gradient (3, 4) over both tokens: epsilon 10 (0.6, 0.8).
+
+    A row without a gradient is not pushed, and a position without one does not lengthen its row.
+    """
+    gradient = torch.tensor([[[3.0], [4.0], [0.0]], [[0.0], [0.0], [0.0]]])
+    embedded = torch.tensor([[[6.0], [-8.0], [100.0]], [[1.0], [1.0], [1.0]]])
+    found = perturbation(embedded, gradient, 0.05).flatten(1)
+    assert found[0].tolist() == pytest.approx([0.3, 0.4, 0.0])
+    assert found[1].tolist() == [0.0, 0.0, 0.0]
+
+
+class Scorer(torch.nn.Module):
+    """The score w . e(x) of an embedded number."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.table = torch.nn.Embedding.from_pretrained(torch.tensor([[4.0, 3.0], [-3.0, 4.0]]), freeze=False)
+        self.weight = torch.nn.Parameter(torch.tensor([0.6, -0.8]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        embedded: torch.Tensor = self.table(x)  # [batch, 1, 2]
+        return (embedded @ self.weight).sum(dim=1)
+
+
+def _logistic(model: torch.nn.Module, batch: TorchBatch) -> torch.Tensor:
+    """Mean of softplus(-score): every row's label is 1."""
+    return softplus(-model(**batch.inputs)).mean()
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_the_adversarial_loss_of_a_linear_score_by_hand(frozen: bool) -> None:
+    """The loss falls with w . e, so the push is -epsilon ||e|| w/||w||: scores fall by epsilon ||e|| ||w||.
+
+    Both embeddings have length 5 and w has length 1; with epsilon 0.1 each score falls by 0.5.
+
+    The push is a constant: the gradient by w is that of the two losses with r held fast.
+    """
+    model = Scorer()
+    model.table.weight.requires_grad_(not frozen)
+    batch = batch_of({"x": np.array([[0], [1]])}, np.array([1, 1]))
+    objective = AdversarialObjective(_logistic, model.table, 0.1)
+    scores = np.array([4 * 0.6 - 3 * 0.8, -3 * 0.6 - 4 * 0.8])
+    found = objective(model, batch)
+    wanted = (np.log1p(np.exp(-scores)).mean() + np.log1p(np.exp(-(scores - 0.5))).mean()) / 2
+    assert found.item() == pytest.approx(wanted)
+    found.backward()
+    embedded = np.array([[4.0, 3.0], [-3.0, 4.0]])
+    push = -0.5 * np.array([0.6, -0.8])
+    slope = -1 / (1 + np.exp(scores))
+    pushed_slope = -1 / (1 + np.exp(scores - 0.5))
+    by_weight = (slope[:, None] * embedded + pushed_slope[:, None] * (embedded + push)).mean(0) / 2
+    assert model.weight.grad is not None
+    assert model.weight.grad.tolist() == pytest.approx(by_weight.tolist())
+    assert (model.table.weight.grad is None) == frozen
+    assert not model.table._forward_hooks
+
+
+def test_a_model_without_input_embeddings_cannot_be_pushed() -> None:
+    """The refusal names the option."""
+    with pytest.raises(ModelError, match="a Scorer names no input embeddings: leave adversarial off"):
+        input_embeddings(Scorer(), "adversarial")
+
+
+# --- both in the stage -------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A tiny classifier and its data."""
+    root = tmp_path_factory.mktemp("objectives")
+    data = DataConfig(source=str(tiny.text_data(root / "data")))
+    return SimpleNamespace(folder=tiny.text_model(root / "model"), data=data)
+
+
+@pytest.mark.parametrize(
+    "options", [{"rdrop": 1.0}, {"adversarial": 0.1}, {"rdrop": 1.0, "adversarial": 0.1}]
+)
+def test_a_classifier_learns_with_it(made: SimpleNamespace, tmp_path: Path, options: dict[str, Any]) -> None:
+    """Selection accuracy reaches 90 %, and the weights are not those of plain training."""
+
+    def run(**changes: Any) -> Any:
+        settings = {"epochs": 8, "batch_size": 8, "learning_rate": 2e-3, "precision": "fp32", **changes}
+        return pipeline.run_stage(
+            "finetune",
+            made.folder,
+            options=settings,
+            data_config=made.data,
+            seed=0,
+            store=Store(tmp_path),
+            threads=1,
+        )
+
+    trained = run(**options)
+    accuracies = [e["metrics"]["accuracy"] for e in trained.manifest.facts["training"]["evaluations"]]
+    assert max(accuracies) >= 0.9
+    assert {name: trained.manifest.config[name] for name in options} == options
+    assert trained.id != run().id
+
+
+def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace, tmp_path: Path) -> None:
+    """After training with a large weight, outputs under dropout differ less than after plain training."""
+    from compress.model import checkpoint
+
+    task = catalog.load("task", "text-classification")
+    rows = tiny.sentences(64, 3)
+
+    def spread(rdrop: float) -> float:
+        artifact = pipeline.run_stage(
+            "finetune",
+            made.folder,
+            options={
+                "epochs": 4,
+                "batch_size": 16,
+                "learning_rate": 2e-3,
+                "precision": "fp32",
+                "keep": "last",
+                "rdrop": rdrop,
+            },
+            data_config=made.data,
+            seed=0,
+            store=Store(tmp_path),
+            threads=1,
+        )
+        model = checkpoint.load(artifact.path, task).train()
+        arrays = task.encode(rows, task.load_processor(artifact.path), _HEAD, None)
+        inputs = {name: torch.from_numpy(values) for name, values in arrays.inputs.items()}
+        with torch.random.fork_rng(), torch.no_grad():
+            torch.manual_seed(0)
+            first, second = (model(**inputs)["logits"] for _ in range(2))
+        return symmetric_kl(first, second, "softmax").item()
+
+    assert spread(5.0) < 0.7 * spread(0.0)
+
+
+@pytest.mark.parametrize("option", ["rdrop", "adversarial"])
+def test_a_negative_value_is_refused(made: SimpleNamespace, tmp_path: Path, option: str) -> None:
+    """One sentence that names the option."""
+    with pytest.raises(UserError, match=option):
+        pipeline.run_stage(
+            "finetune",
+            made.folder,
+            options={option: -1},
+            data_config=made.data,
+            seed=0,
+            store=Store(tmp_path),
+        )
+
+
+def test_the_plain_loss_is_what_both_start_from(made: SimpleNamespace) -> None:
+    """With a weight that tends to 0 R-Drop is the mean cross entropy of both passes."""
+    batch = batch_of({"x": np.zeros((2, 2), dtype=np.float32)}, np.array([0, 1]))
+    task, model = catalog.load("task", "text-classification"), TwoPasses()
+    found = ConsistencyObjective(model, task, _HEAD, 1e-12)(model, batch)
+    both = twice(batch)
+    assert found.item() == pytest.approx(cross_entropy(model(**both.inputs)["logits"], both.labels).item())
