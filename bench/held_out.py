@@ -1,8 +1,8 @@
 """A division of SST-2's training rows for comparing settings: none is chosen on the development rows.
 
 ``python -m bench.held_out ../shared/data/sst2 held-out`` writes two folders that every verb reads as data:
-``sentences`` (training phrases, and full sentences that were held out as evaluation rows) and ``phrases``
-(the phrases of those sentences as evaluation rows). Whatever ``compress.data.grouping`` holds for
+``sentences`` (training phrases, the full sentences among them in ``train_sentences.jsonl``, and full sentences
+that were held out as evaluation rows) and ``phrases`` (the phrases of those sentences as evaluation rows). Whatever ``compress.data.grouping`` holds for
 near-duplicates or parts of one sentence lies on one side.
 """
 
@@ -74,6 +74,7 @@ def divide(source: Path, out: Path) -> None:
         out / "sentences",
         labels,
         train=[phrases[i] for i in np.flatnonzero(~out_phrases)],
+        train_sentences=[sentences[i] for i in np.flatnonzero(~out_sentences)],
         validation=[sentences[i] for i in np.flatnonzero(out_sentences)],
     )
     _write(out / "phrases", labels, validation=[phrases[i] for i in np.flatnonzero(out_phrases)])

@@ -105,7 +105,7 @@ class Config(StageConfig):
         reconstruct: solve the cut layers anew on the calibration rows.
         ridge: penalty of that solution, in units of the features' mean square.
         rounds: in how many steps units go.
-        recover: training after each round.
+        recover: training after each round; null for none.
         teacher: for the recovery: ``source``, ``original`` (the first fine-tuned model of this run) or
             a folder.
     """
@@ -131,6 +131,11 @@ class Config(StageConfig):
     def _known(cls, value: str) -> str:
         catalog.path("criterion", value)
         return catalog.canonical(value)
+
+    @field_validator("recover", mode="before")
+    @classmethod
+    def _none_is_no_epoch(cls, value: object) -> object:
+        return {"epochs": 0} if value is None else value
 
     @model_validator(mode="after")
     def _one_budget(self) -> Config:

@@ -285,6 +285,13 @@ def test_keeping_everything_changes_nothing(made: SimpleNamespace) -> None:
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def test_no_recovery_may_be_said_either_way() -> None:
+    """``recover: null`` is no epoch of it, and hashes like that."""
+    silent = prune.Config.model_validate({"recover": None})
+    assert not silent.recover.wanted
+    assert silent == prune.Config.model_validate({"recover": {"epochs": 0}})
+
+
 def test_foreign_teachers_are_hashed_and_checked(made: SimpleNamespace) -> None:
     """A teacher's folder is part of what the result depends on, and must exist."""
     config = prune.Config(teacher="some/folder")
