@@ -8,6 +8,7 @@ it rests; without rows or weights to count there is none.
 
 from __future__ import annotations
 
+import math
 import statistics
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -83,6 +84,8 @@ def operations_per_s() -> float:
 def effort(config: dict[str, Any], rows: int | None = None) -> float:
     """How many passes over the training rows an option set asks for; at least one where it does not train.
 
+    A control run makes them again, and both R-Drop and adversarial training pass twice through each batch.
+
     Args:
         config: of a stage.
         rows: that it trains on, which turns ``steps`` into passes.
@@ -96,7 +99,7 @@ def effort(config: dict[str, Any], rows: int | None = None) -> float:
             break
     else:
         passes = 1.0
-    return passes * (2.0 if config.get("control") else 1.0)
+    return passes * math.prod(2.0 for option in ("control", "rdrop", "adversarial") if config.get(option))
 
 
 def _rows(manifest: Manifest) -> int | None:

@@ -33,6 +33,12 @@ def test_a_control_run_doubles_the_effort() -> None:
     assert effort({}) == 1
 
 
+def test_each_way_of_passing_twice_doubles_the_effort() -> None:
+    """R-Drop and adversarial training, alone and together; values of 0 are off."""
+    assert effort({"epochs": 3, "rdrop": 1.0, "adversarial": 0.0}) == 6
+    assert effort({"epochs": 3, "rdrop": 1.0, "adversarial": 0.1}) == 12
+
+
 def test_steps_are_passes_of_their_rows() -> None:
     """50 steps of 16 rows over 400 rows are two passes."""
     assert effort({"steps": 50, "batch_size": 16, "epochs": 3}, 400) == 2.0
