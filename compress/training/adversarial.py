@@ -12,10 +12,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import nn
 
+from compress.errors import ModelError
 from compress.training.batching import TorchBatch
 from compress.training.objectives import Objective
 
@@ -45,10 +47,18 @@ class AdversarialObjective:
         self._epsilon = epsilon
 
     def __call__(self, model: nn.Module, batch: TorchBatch) -> torch.Tensor:
-        """The mean of both losses, a scalar."""
+        """The mean of both losses, a scalar.
+
+        Raises:
+            ModelError: the embeddings are not one tensor, so that there is nothing to push.
+        """
         seen: list[torch.Tensor] = []
 
-        def watch(embedded: torch.Tensor) -> torch.Tensor:
+        def watch(embedded: object) -> object:
+            if not isinstance(embedded, torch.Tensor) or seen:
+                raise ModelError(
+                    f"a {type(model).__name__} does not embed its inputs as one tensor: leave adversarial off"
+                )
             seen.append(embedded.requires_grad_())  # those that are frozen give none by themselves
             return embedded
 
@@ -62,7 +72,7 @@ class AdversarialObjective:
 
 
 @contextmanager
-def _changed(module: nn.Module, change: Callable[[torch.Tensor], torch.Tensor]) -> Iterator[None]:
+def _changed(module: nn.Module, change: Callable[[Any], object]) -> Iterator[None]:
     """Let what a module gives pass through a function, for as long as this lasts."""
     handle = module.register_forward_hook(lambda _module, _inputs, output: change(output))
     try:

@@ -188,6 +188,16 @@ def test_a_model_without_input_embeddings_cannot_be_pushed() -> None:
         input_embeddings(Scorer(), "adversarial")
 
 
+def test_embeddings_that_are_not_one_tensor_are_refused() -> None:
+    """Some vision models give the size of the picture beside them; the hook is gone afterwards."""
+    model = Scorer()
+    model.table.forward = lambda x: (x, (2, 2))  # type: ignore[method-assign, assignment]
+    batch = batch_of({"x": np.array([[0]])}, np.array([1]))
+    with pytest.raises(ModelError, match="does not embed its inputs as one tensor: leave adversarial off"):
+        AdversarialObjective(_logistic, model.table, 0.1)(model, batch)
+    assert not model.table._forward_hooks
+
+
 # --- both in the stage -------------------------------------------------------------------------
 
 
