@@ -17,7 +17,14 @@ from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 STAGES = (
     Named(name="load"),
     Named(
-        name="finetune", options={"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"}
+        name="finetune",
+        options={
+            "epochs": 6,
+            "batch_size": 16,
+            "learning_rate": 3e-3,
+            "precision": "fp32",
+            "rdrop": 0.5,
+        },
     ),
     Named(
         name="distill",

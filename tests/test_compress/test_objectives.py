@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import families
 import numpy as np
 import pytest
 import tiny
@@ -196,6 +197,27 @@ def test_embeddings_that_are_not_one_tensor_are_refused() -> None:
     with pytest.raises(ModelError, match="does not embed its inputs as one tensor: leave adversarial off"):
         AdversarialObjective(_logistic, model.table, 0.1)(model, batch)
     assert not model.table._forward_hooks
+
+
+@pytest.mark.parametrize(
+    "case", [case for case in families.CASES if "conv_dim" not in families.CASES[case][1]]
+)
+def test_the_push_raises_the_loss_of_every_family(case: str) -> None:
+    """Text and image models embed their inputs in one place, and a small push there goes uphill."""
+    model = families.build(case)
+    inputs = families.feed(model)
+    batch = TorchBatch(
+        inputs=inputs, labels=torch.tensor([0, 1]), rows=np.arange(2), arrays=Batch(inputs={}, labels=None)
+    )
+
+    def objective(wrapped: torch.nn.Module, batch: TorchBatch) -> torch.Tensor:
+        return cross_entropy(wrapped(**batch.inputs).logits, batch.labels)
+
+    clean = objective(model, batch).item()
+    found = AdversarialObjective(objective, input_embeddings(model, "adversarial"), 1e-2)(model, batch)
+    assert found.item() > clean
+    found.backward()
+    assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
 # --- both in the stage -------------------------------------------------------------------------
