@@ -1,6 +1,6 @@
 """Trains a tiny model in a process of its own, for tests that kill it or launch several of it.
 
-    python training_driver.py SCRATCH OUT [SECONDS_A_STEP [LENGTH_OF_ADVERSARIAL_PUSH]]
+    python training_driver.py SCRATCH OUT [SECONDS_A_STEP [ADVERSARIAL_EPSILON]]
 
 Writes the final weights and the history to OUT (``weights-RANK.safetensors``, ``history-RANK.json``)
 and says ``step N`` on stdout after each step, so that a test can choose the moment to kill.
@@ -89,7 +89,7 @@ CONFIG = TrainingConfig(
 )
 
 
-def main(scratch: Path, out: Path, pause: float, push: float) -> None:
+def main(scratch: Path, out: Path, pause: float = 0.0, push: float = 0.0) -> None:
     """Train and write what came out."""
     model = build()
     data = rows()
@@ -121,4 +121,4 @@ def main(scratch: Path, out: Path, pause: float, push: float) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), Path(sys.argv[2]), *(float(given) for given in [*sys.argv[3:5], 0, 0][:2]))
+    main(Path(sys.argv[1]), Path(sys.argv[2]), *map(float, sys.argv[3:]))

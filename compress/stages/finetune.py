@@ -50,10 +50,9 @@ class Config(TrainingConfig):
     Attributes:
         head: ``auto`` keeps a trained one, ``new`` trains one for the labels of the data.
         rdrop: how much two passes through different dropout masks are held together; see
-            ``compress.training.consistency``. Usual values are 0.5 to 5; twice the time.
+            ``compress.training.consistency``. 0 for not at all; twice the time.
         adversarial: how far a row's embeddings are pushed to where its loss is higher, as a share of their
-            length; see ``compress.training.adversarial``. Usual values are 0.02 to 0.2; a little over twice
-            the time.
+            length; see ``compress.training.adversarial``. 0 for not at all; a little over twice the time.
     """
 
     head: Literal["auto", "new"] = "auto"

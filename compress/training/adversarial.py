@@ -1,11 +1,12 @@
 """Adversarial training: rows are learned as they are, and with embeddings pushed to where the loss is higher.
 
     r = epsilon ||e|| g / ||g||,  e: embeddings of a row, g = dL/de
-    L_total = 1/2 (L(e) + L(e + r))                        Miyato et al. 2017, eq. 3-5 (Fast Gradient Method)
+    L_total = 1/2 (L(e) + L(e + r))                        Miyato et al. 2017, section 3
 
-The push is of the row as a whole and a constant of the step: no gradient flows through it. It is relative
-to the embeddings for the reason that the paper normalizes them: a model could else grow out of its reach,
-and a value that suits one model would drown another. A step costs a little over two steps.
+Known as the Fast Gradient Method. The push is of the row as a whole and a constant of the step: no
+gradient flows through it. It is relative to the embeddings for the reason that the paper normalizes them:
+a model could else grow out of its reach, and a value that suits one model would drown another. A step
+costs a little over two steps.
 """
 
 from __future__ import annotations
@@ -31,10 +32,13 @@ def perturbation(embedded: torch.Tensor, gradient: torch.Tensor, epsilon: float)
         epsilon: L2 length of a row's push as a share of that of its embeddings.
     """
     embedded, gradient = embedded.detach().float(), gradient.float()
+    least = torch.finfo(torch.float32).tiny
+    one_a_row = (-1, *[1] * (gradient.dim() - 1))
+    # Squares of the gradient of a row that the model is sure of are 0 in FP32: only directions are squared.
+    direction = gradient / gradient.flatten(1).abs().amax(dim=1).clamp_min(least).view(one_a_row)
     counted = embedded * (gradient != 0).any(dim=-1, keepdim=True)
     length = counted.flatten(1).norm(dim=1)
-    slope = gradient.flatten(1).norm(dim=1).clamp_min(torch.finfo(torch.float32).tiny)
-    return gradient * (epsilon * length / slope).view(-1, *[1] * (gradient.dim() - 1))
+    return direction * (epsilon * length / direction.flatten(1).norm(dim=1).clamp_min(least)).view(one_a_row)
 
 
 class AdversarialObjective:
@@ -57,7 +61,7 @@ class AdversarialObjective:
         def watch(embedded: object) -> object:
             if not isinstance(embedded, torch.Tensor) or seen:
                 raise ModelError(
-                    f"a {type(model).__name__} does not embed its inputs as one tensor: leave adversarial off"
+                    f"{type(self._embeddings).__name__} gives not one tensor a pass: leave adversarial off"
                 )
             seen.append(embedded.requires_grad_())  # those that are frozen give none by themselves
             return embedded
