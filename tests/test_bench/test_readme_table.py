@@ -47,6 +47,19 @@ def test_settings_are_stated_as_they_were_measured() -> None:
     assert dict(re.findall(r"^\| `([^`]+)` \|.*\| ([0-9.]+ %) \|$", page, re.MULTILINE)) == measured
 
 
+def test_the_seeds_of_finetune_are_stated_as_they_were_measured() -> None:
+    """Three seeds, their mean, and that it reaches the goal."""
+    recorded = report.read(RESULTS / "finetune.json", must_be_sealed=True)
+    found = [recorded.find(f"seed{seed}", "accuracy") for seed in range(3)]
+    shares = [100 * one.value for one in found if one is not None]
+    assert len(shares) == len(recorded.candidates) == 3
+    mean = sum(shares) / 3
+    assert mean >= 89.5
+    page = " ".join((RESULTS / "README.md").read_text(encoding="utf-8").split())
+    first, second, third = (f"{share:.2f}" for share in shares)
+    assert f"run once: {first}, {second} and {third} %, in the mean {mean:.2f} %." in page
+
+
 def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
     """Verdicts add up to 200 in every cell, each pair of processes serves ten, and every goal is judged."""
     study = json.loads((ROOT / readme.ALARMS).read_text(encoding="utf-8"))
