@@ -40,10 +40,8 @@ def test_int8_of_a_real_classifier_says_the_same(shared: Path, tmp_path: Path) -
     int8 = tiny_deploy.run("quantize_onnx", exported.artifact, tmp_path / "int8", calibration)
     assert len(int8.facts["quantized"]["products"]) == 6 * 4 + 1
     assert len(int8.facts["quantized"]["tables"]) == 2
-    # Scaling channels down mends activations alone: more is left where weights take 7 bits, as without VNNI.
-    left = {127: 1 / 2, 64: 2 / 3}[int8.facts["weights"]["largest"]]
     assert int8.facts["tamed"]["used"]
-    assert int8.facts["tamed"]["divergence_with"] < left * int8.facts["tamed"]["divergence_without"]
+    assert int8.facts["tamed"]["divergence_with"] < int8.facts["tamed"]["divergence_without"] / 2
     assert int8.artifact.size_bytes < 0.27 * artifact.size_bytes
     found = compare(exported.artifact, int8.artifact, dev, threads=1)
     assert found.agreement is not None
