@@ -22,6 +22,9 @@ PROBE = "latency"
 DISTURBED = 0.02
 # Two halves of a run: the baseline's own speed changed by more than this, and the ratio with it.
 _MOVED, _RATIO_MOVED = 0.25, 0.15
+# From here on halves of rounds that are all alike lie wholly apart in less than 1 % of runs, 2 in
+# (10 choose 5); of four rounds that only vary they do in every third, and their medians say nothing.
+_ROUNDS_THAT_TELL = 10
 
 
 class At(BaseModel):
@@ -89,9 +92,9 @@ def baseline_moved(own: Measurement | None, base: Measurement | None) -> str | N
 
     Args:
         own: the candidate's median with its samples.
-        base: the baseline's, of the same rounds.
+        base: the baseline's, of the same rounds; fewer than ten do not tell a change from chance.
     """
-    if own is None or base is None or not (own.rounds and own.rounds == base.rounds and own.rounds >= 4):
+    if own is None or base is None or own.rounds != base.rounds or (own.rounds or 0) < _ROUNDS_THAT_TELL:
         return None
     mine, theirs = (np.array(one.samples).reshape(one.rounds or 1, -1) for one in (own, base))
     moved = stats.drift(theirs)

@@ -14,7 +14,7 @@ from deploy.session import infer_with, open_session
 if TYPE_CHECKING:
     from deploy.checking.parity import Infer
 
-Rewrite = Callable[[onnx.ModelProto, graph.Index], None]
+Rewrite = Callable[[onnx.ModelProto], None]
 
 
 class Base:
@@ -44,7 +44,7 @@ class Base:
         made = onnx.ModelProto()
         made.CopyFrom(self.model)
         if rewrite is not None:
-            rewrite(made, graph.Index(made, self.folder))
+            rewrite(made)
         path = self.folder / "variant.onnx"
         path.write_bytes(made.SerializeToString())
         return infer_with(open_session(path, threads=self._threads))

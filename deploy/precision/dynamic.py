@@ -14,25 +14,17 @@ from onnx import helper
 
 from deploy.graph import nodes as graph
 from deploy.graph import products
-from deploy.precision import qdq
-from deploy.precision.eight_bits import EightBits
+from deploy.precision.weights import Weights
 
 
-def quantize(
-    model: onnx.ModelProto,
-    names: Set[str],
-    numbers: EightBits,
-    index: graph.Index | None = None,
-) -> None:
+def quantize(model: onnx.ModelProto, names: Set[str], weights: Weights) -> None:
     """Rewrite the named weight products in place.
 
     Args:
         model: a float graph with named nodes.
         names: of weight products.
-        numbers: the eight-bit format of the weights.
-        index: of the model, where its weights lie in a folder.
+        weights: of the graph, in eight bits.
     """
-    index = index or graph.Index(model)
     chosen = {one.name: one for one in products.find(model) if one.name in names}
     rewritten: list[onnx.NodeProto] = []
     quantized: set[str] = set()
@@ -54,8 +46,7 @@ def quantize(
             )
         if product.weight not in stored:
             stored.add(product.weight)
-            array = index.array(product.weight)
-            qdq.store_weight(model, product.weight, array.T if product.transposed else array, numbers)
+            weights.add(model, product.weight)
         rewritten += _product(product, node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)

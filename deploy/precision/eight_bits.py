@@ -15,6 +15,8 @@ from typing import Literal
 import ml_dtypes
 import numpy as np
 
+from deploy.precision.rounding import compensated
+
 E4M3_LARGEST = 448.0
 FP16_LARGEST = 65504.0
 FP16_SMALLEST_NORMAL = 2.0**-14
@@ -38,22 +40,21 @@ def symmetric_scales(weight: np.ndarray, axis: int, largest: float = 127) -> np.
     return np.where(scales < _TINY, np.float32(1), scales).astype(np.float32)
 
 
-def quantize_symmetric(weight: np.ndarray, scales: np.ndarray, axis: int, largest: int = 127) -> np.ndarray:
-    """``round(weight / scale)`` as int8, half to even, within ``[-largest, largest]``."""
-    scaled = weight / _along(scales, weight.ndim, axis)
+def scaled_by(weight: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
+    """``weight / scale``, each index along ``axis`` by its own."""
+    shape = [1] * weight.ndim
+    shape[axis] = -1
+    return weight / scales.reshape(shape)
+
+
+def nearest_integer(scaled: np.ndarray, largest: int = 127) -> np.ndarray:
+    """The nearest int8, half to even, within ``[-largest, largest]``."""
     return np.clip(np.rint(scaled), -largest, largest).astype(np.int8)
 
 
-def quantize_e4m3(weight: np.ndarray, scales: np.ndarray, axis: int) -> np.ndarray:
-    """``weight / scale`` as the nearest FP8 E4M3, half to even, within ``[-448, 448]``."""
-    scaled = weight / _along(scales, weight.ndim, axis)
+def nearest_e4m3(scaled: np.ndarray) -> np.ndarray:
+    """The nearest FP8 E4M3, half to even, within ``[-448, 448]``."""
     return np.clip(scaled, -E4M3_LARGEST, E4M3_LARGEST).astype(ml_dtypes.float8_e4m3fn)
-
-
-def _along(scales: np.ndarray, axes: int, axis: int) -> np.ndarray:
-    shape = [1] * axes
-    shape[axis] = -1
-    return scales.reshape(shape)
 
 
 def asymmetric_u8(low: float, high: float) -> tuple[np.float32, np.uint8]:
@@ -114,15 +115,23 @@ class EightBits:
         chosen = np.asarray(symmetric_scale(low, high, E4M3_LARGEST if fp8 else 127))
         return self._held(chosen), np.zeros((), ml_dtypes.float8_e4m3fn if fp8 else np.int8)
 
-    def weight(self, array: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Values [in, out], scales [out] and zero points [out] of a weight [in, out]."""
-        if self.kind == "e4m3":
-            scales = self._held(symmetric_scales(array, 1, E4M3_LARGEST))
-            values = quantize_e4m3(array, scales, 1)
-        else:
-            scales = self._held(symmetric_scales(array, 1, self.largest))
-            values = quantize_symmetric(array, scales, 1, self.largest)
-        return np.ascontiguousarray(values), scales, np.zeros(scales.shape, values.dtype)
+    def weight(
+        self, array: np.ndarray, moments: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values [in, out], scales [out] and zero points [out] of a weight [in, out].
+
+        Args:
+            array: the weight.
+            moments: second moments of its inputs [in, in], by which roundings make up for each other
+                (see ``rounding``); None rounds each value to the nearest.
+        """
+        scales = self._held(symmetric_scales(array, 1, E4M3_LARGEST if self.kind == "e4m3" else self.largest))
+        scaled = scaled_by(array, scales, 1)
+        nearest = self._nearest(scaled) if moments is None else compensated(scaled, moments, self._nearest)
+        return np.ascontiguousarray(nearest), scales, np.zeros(scales.shape, nearest.dtype)
+
+    def _nearest(self, scaled: np.ndarray) -> np.ndarray:
+        return nearest_e4m3(scaled) if self.kind == "e4m3" else nearest_integer(scaled, self.largest)
 
     def _held(self, scales: np.ndarray) -> np.ndarray:
         return as_half(scales) if self.half_scales else scales

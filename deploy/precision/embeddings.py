@@ -47,7 +47,7 @@ def quantize(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> li
             stored.add(table)
             array = index.array(table)
             scales = eight_bits.symmetric_scales(array, axis=0)
-            whole = eight_bits.quantize_symmetric(array, scales, axis=0)
+            whole = eight_bits.nearest_integer(eight_bits.scaled_by(array, scales, axis=0))
             model.graph.initializer.append(numpy_helper.from_array(whole, f"{table}_q"))
             model.graph.initializer.append(
                 numpy_helper.from_array(np.ascontiguousarray(scales[:, None]), f"{table}_q_scale")

@@ -1,13 +1,14 @@
 """A graph prepared for eight bits: its weight products, the ranges of their inputs, how to quantize them.
 
-Every set of products can be quantized and run, so that what a set costs can be measured; the weights
-lie once on disk for all of them.
+Every set of products can be quantized and run, so that what a set costs can be measured; the float
+weights lie once on disk for all of them, and those in eight bits are rounded once.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +19,7 @@ from deploy.graph import nodes as graph
 from deploy.graph import products, variants
 from deploy.precision import dynamic, observe, qdq, ranges
 from deploy.precision.eight_bits import EightBits
+from deploy.precision.weights import Weights
 
 if TYPE_CHECKING:
     from compress.tasks import Batch
@@ -34,6 +36,7 @@ class Style:
         numbers: the eight-bit format.
         method: of static ranges.
         percent: of the values that a percentile holds.
+        rounding: of weights: each to the nearest, or so that errors make up for each other on real rows.
         attention: whether the products of attention take quantized inputs (static).
         residual: whether residual sums do (static).
     """
@@ -42,6 +45,7 @@ class Style:
     numbers: EightBits
     method: Method
     percent: float
+    rounding: Literal["nearest", "gptq"] = "nearest"
     attention: bool = False
     residual: bool = False
 
@@ -69,7 +73,7 @@ class Prepared:
             model: a float graph with named nodes and its weights.
             style: what is written where.
             encoder: of the artifact.
-            calibration: all rows that ranges are found on.
+            calibration: all rows that ranges and the rounding of weights are found on.
             folder: for the graph and its variants.
             threads: of the sessions.
         """
@@ -80,7 +84,8 @@ class Prepared:
         self._shares = _shares(model)
         self.base = variants.Base(model, folder, threads)
         self._style, self._encoder, self._threads = style, encoder, threads
-        self._spans = self._ranges(calibration) if style.mode == "static" else {}
+        self._calibration = calibration
+        self._spans = self._ranges() if style.mode == "static" else {}
 
     def watched(self, tensors: Sequence[str]) -> observe.Infer:
         """A session that gives inner tensors."""
@@ -91,12 +96,23 @@ class Prepared:
         """The input of every product, each once."""
         return list(dict.fromkeys(one.input for one in self.products))
 
-    def _ranges(self, batches: Sequence[Batch]) -> dict[str, qdq.Range]:
+    @cached_property
+    def _weights(self) -> Weights:
+        """Every weight in eight bits, as soon as one is asked for."""
+        moments = None
+        if self._style.rounding == "gptq":
+            moments = observe.second_moments(
+                self.watched(self.inputs), self._calibration, self.inputs, "second moments of activations"
+            )
+        index = graph.Index(self.base.model, self.base.folder)
+        return Weights(self.products, index, self._style.numbers, moments)
+
+    def _ranges(self) -> dict[str, qdq.Range]:
         """The range of each tensor that may get a pair, pads left out; shares span 0 to 1 as they are."""
         others = [name for one in (*self._attention, *self._residuals) for name in one.tensors]
         tensors = [name for name in dict.fromkeys((*self.inputs, *others)) if name not in self._shares]
         spans = {name: qdq.Range(0.0, 1.0) for name in others if name in self._shares}
-        style, infer = self._style, self.watched(tensors)
+        style, infer, batches = self._style, self.watched(tensors), self._calibration
         if style.method == "minmax":
             seen = observe.extremes(infer, batches, tensors, "ranges of activations")
             return spans | {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
@@ -106,22 +122,21 @@ class Prepared:
             for name, one in counted.items()
         }
 
-    def quantize(self, model: onnx.ModelProto, index: graph.Index, names: frozenset[str]) -> None:
+    def quantize(self, model: onnx.ModelProto, names: frozenset[str]) -> None:
         """Quantize the named products of a copy of the graph, in place."""
         style = self._style
         if style.mode == "dynamic":
-            dynamic.quantize(model, names, style.numbers, index)
+            dynamic.quantize(model, names, self._weights)
             return
         residuals = products.residuals(model, names) if style.residual else []
         operands = [*self._attention, *residuals]
-        qdq.quantize(model, names, self._spans, numbers=style.numbers, operands=operands, index=index)
+        qdq.quantize(
+            model, names, self._spans, numbers=style.numbers, weights=self._weights, operands=operands
+        )
 
     def outputs(self, batches: Sequence[Batch], names: frozenset[str] | None) -> Collected:
         """Outputs with the named products in INT8; of the float graph for None."""
-        if names is None:
-            infer = self.base.open()
-        else:
-            infer = self.base.open(lambda model, index: self.quantize(model, index, names))
+        infer = self.base.open(None if names is None else partial(self.quantize, names=names))
         return collect(infer, batches, self._encoder.task, self._encoder.head)
 
 

@@ -94,6 +94,18 @@ def channel_peaks(
     return peaks
 
 
+def second_moments(
+    infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
+) -> dict[str, np.ndarray]:
+    """Sum of ``x x.T`` over real positions of each tensor, x its last axis, float32 [channels, channels]."""
+    sums: dict[str, np.ndarray] = {}
+    for name, values in _pass(infer, batches, tensors, description, lambda _: True):
+        flat = values.reshape(-1, values.shape[-1])
+        found = flat.T @ flat
+        sums[name] = sums[name] + found if name in sums else found
+    return sums
+
+
 def histograms(
     infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
 ) -> dict[str, Histogram]:

@@ -13,13 +13,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass
 
-import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
 from deploy.graph import nodes as graph
 from deploy.graph import products
 from deploy.precision.eight_bits import EightBits
+from deploy.precision.weights import Weights
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,8 @@ def quantize(
     spans: Mapping[str, Range],
     *,
     numbers: EightBits,
+    weights: Weights,
     operands: Sequence[products.Operands] = (),
-    index: graph.Index | None = None,
 ) -> None:
     """Put Q/DQ pairs around the named weight products, in place.
 
@@ -50,11 +50,10 @@ def quantize(
         model: a float graph with named nodes.
         names: of weight products.
         spans: tensor that gets a pair -> its range.
-        numbers: the eight-bit format.
+        numbers: the eight-bit format of activations.
+        weights: of the graph, in eight bits.
         operands: further nodes that take quantized inputs.
-        index: of the model, where its weights lie in a folder.
     """
-    index = index or graph.Index(model)
     chosen = {one.name: one for one in products.find(model) if one.name in names}
     others = {one.name: one for one in operands}
     rewritten: list[onnx.NodeProto] = []
@@ -67,8 +66,7 @@ def quantize(
                 rewritten += _pair(model, product.input, product.name, spans[product.input], numbers)
             if product.weight not in made:
                 made.add(product.weight)
-                array = index.array(product.weight)
-                store_weight(model, product.weight, array.T if product.transposed else array, numbers)
+                weights.add(model, product.weight)
             rewritten += _product(product, node)
             continue
         if other is not None:
@@ -81,12 +79,6 @@ def quantize(
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
     graph.drop_unused(model)
-
-
-def store_weight(model: onnx.ModelProto, name: str, weight: np.ndarray, numbers: EightBits) -> None:
-    """Add eight-bit values, scales and zero points of a weight [in, out] as initializers."""
-    for suffix, array in zip(("_q", "_scale", "_zero"), numbers.weight(weight), strict=True):
-        model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
 
 
 def _pair(

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 2
+VERSION = 3
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -67,6 +67,8 @@ class Config(StageConfig):
         divergence: that ``auto`` goes for, in nats a row (KL from the float graph).
         most_float: products that ``auto`` may leave out at most.
         reduce_range: 7-bit weights, for CPUs without VNNI, whose 16-bit sums saturate; ``auto`` looks.
+        rounding: of weights: ``nearest``, or ``gptq``, by which the roundings of an output make up for each
+            other on calibration rows; ``auto`` does that where the weights have 7 bits.
         rows: calibration rows that sensitivity is measured on, at most.
     """
 
@@ -86,6 +88,7 @@ class Config(StageConfig):
     divergence: float = Field(default=0.001, gt=0)
     most_float: int = Field(default=8, ge=0)
     reduce_range: bool | Literal["auto"] = "auto"
+    rounding: Literal["auto", "nearest", "gptq"] = "auto"
     rows: int = Field(default=128, ge=8)
 
     @model_validator(mode="after")
@@ -166,7 +169,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         prepared, tamed = _tame(plain, names, style, encoder, calibration, batches, reference, config, ctx)
     chosen = _choose(prepared, names, batches, reference, config, ctx)
     quantized = prepared.base.whole()
-    prepared.quantize(quantized, graph.Index(quantized), frozenset(chosen))
+    prepared.quantize(quantized, frozenset(chosen))
     cpu = config.target == "cpu"
     tables = (
         embeddings.quantize(quantized) if (cpu if config.embeddings is None else config.embeddings) else []
@@ -176,7 +179,14 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     changes = {"precision": config.precision, "target": config.target, "opset": graph.opset(quantized)}
     graph_facts.write(ctx.out, facts.model_copy(update=changes))
     ctx.record("quantized", {"products": sorted(chosen), "tables": tables})
-    ctx.record("weights", {"largest": style.numbers.largest, "merged": [list(group) for group in merged]})
+    ctx.record(
+        "weights",
+        {
+            "largest": style.numbers.largest,
+            "rounding": style.rounding,
+            "merged": [list(group) for group in merged],
+        },
+    )
     ctx.record("masks", masks)
     ctx.record("tamed", tamed)
     found = collect(infer_with(open_session(path, threads=ctx.threads)), batches, ctx.task, encoder.head)
@@ -188,12 +198,16 @@ def _style(config: Config) -> Style:
     reduce = config.reduce_range
     if reduce == "auto":
         reduce = cpu and saturates(environment.cpu_flags(), platform.machine())
+    rounding = config.rounding
+    if rounding == "auto":
+        rounding = "gptq" if reduce else "nearest"
     kind: Literal["u8", "s8", "e4m3"] = "u8" if cpu else "s8" if config.precision == "int8" else "e4m3"
     return Style(
         mode="static" if config.static else "dynamic",
         numbers=EightBits(kind, 64 if reduce else 127, half_scales=not cpu),
         method=config.ranges,
         percent=config.percentile,
+        rounding=rounding,
         attention=config.attention,
         residual=config.residual,
     )

@@ -13,7 +13,7 @@ def test_weights_are_symmetric_with_one_scale_a_channel() -> None:
     weight = np.array([[1.27, -0.2], [-0.635, 0.1], [0.0, 0.05]], dtype=np.float32)
     scales = eight_bits.symmetric_scales(weight, axis=1)
     assert scales == pytest.approx([0.01, 0.2 / 127])
-    whole = eight_bits.quantize_symmetric(weight, scales, axis=1)
+    whole = eight_bits.nearest_integer(eight_bits.scaled_by(weight, scales, axis=1))
     assert whole.dtype == np.int8
     assert whole[:, 0].tolist() == [127, -64, 0]  # -63.5 rounds to even
     assert whole[:, 1].tolist() == [-127, 64, 32]
@@ -24,14 +24,14 @@ def test_an_empty_channel_has_a_scale_that_divides() -> None:
     weight = np.zeros((2, 3), dtype=np.float32)
     scales = eight_bits.symmetric_scales(weight, axis=1)
     assert scales.tolist() == [1.0, 1.0, 1.0]
-    assert not eight_bits.quantize_symmetric(weight, scales, axis=1).any()
+    assert not eight_bits.nearest_integer(eight_bits.scaled_by(weight, scales, axis=1)).any()
 
 
 def test_a_reduced_range_halves_the_integers() -> None:
     """Seven-bit weights stay within 64, so that two products of U8 and S8 fit 16 bits with sign."""
     weight = np.array([[2.0, -4.0]], dtype=np.float32)
     scales = eight_bits.symmetric_scales(weight, axis=1, largest=64)
-    whole = eight_bits.quantize_symmetric(weight, scales, axis=1, largest=64)
+    whole = eight_bits.nearest_integer(eight_bits.scaled_by(weight, scales, axis=1), largest=64)
     assert whole.tolist() == [[64, -64]]
     assert 2 * 255 * 64 <= 2**15 - 1
 
@@ -56,7 +56,7 @@ def test_signed_activations_are_symmetric() -> None:
 def test_fp8_rounds_to_three_bits_and_saturates() -> None:
     """E4M3: ties to even, nothing beyond 448, down to 2**-9, by hand."""
     values = np.array([[448.0], [500.0], [1.0625], [1.1875], [-1.3], [2.0**-9], [2.0**-10]], np.float32)
-    found = eight_bits.quantize_e4m3(values, np.ones(1, np.float32), axis=1).astype(np.float32)
+    found = eight_bits.nearest_e4m3(values).astype(np.float32)
     assert found[:, 0].tolist() == [448.0, 448.0, 1.0, 1.25, -1.25, 2.0**-9, 0.0]
     plain = eight_bits.EightBits("e4m3")
     whole, scales, zeros = plain.weight(np.array([[4.48, -0.5], [2.24, 0.25]], np.float32))

@@ -230,6 +230,10 @@ def test_padding_is_no_part_of_a_range(exported: Artifact, tmp_path: Path) -> No
         assert together[name].count == apart[name].count
     counted = observe.histograms(infer, mixed, tensors, "t")
     assert all(counted[name].counts.sum() == together[name].count for name in tensors)
+    squares = observe.second_moments(infer, mixed, tensors, "t")
+    for name, single in observe.second_moments(infer, alone, tensors, "t").items():
+        np.testing.assert_allclose(squares[name], single, rtol=1e-4, atol=1e-3 * np.abs(single).max())
+        np.testing.assert_array_equal(squares[name], squares[name].T)
 
 
 @pytest.mark.parametrize("method", ["minmax", "percentile", "entropy"])
@@ -336,6 +340,34 @@ def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "none", ROWS, keep_float=["model"])
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"reduce_range": True},
+        {"reduce_range": False},
+        {"mode": "static", "keep_float": "none"},
+        {"target": "tensorrt", "keep_float": "none"},
+        {"target": "tensorrt", "precision": "fp8", "keep_float": "none"},
+    ],
+)
+def test_roundings_make_up_for_each_other_in_every_style(
+    options: dict[str, Any], exported: Artifact, tmp_path: Path
+) -> None:
+    """The same scales, other values, and nothing else changes but the products' weights; twice the same."""
+    options = {"tame": False, **options}
+    plain, made, again = (
+        tiny_deploy.run("quantize_onnx", exported, tmp_path / name, ROWS, rounding=rounding, **options)
+        for name, rounding in (("nearest", "nearest"), ("gptq", "gptq"), ("again", "gptq"))
+    )
+    assert (plain.facts["weights"]["rounding"], made.facts["weights"]["rounding"]) == ("nearest", "gptq")
+    before, after = (graph.Index(_graph(one.artifact)) for one in (plain, made))
+    assert set(before.constants) == set(after.constants)
+    changed = {name for name in before.constants if not np.array_equal(before.array(name), after.array(name))}
+    assert changed == {name for name in before.constants if name.endswith("_q")}
+    assert made.facts["against_float"]["divergence_mean"] < 0.01
+    assert made.artifact.manifest.files["model.onnx"] == again.artifact.manifest.files["model.onnx"]
+
+
 def test_processors_that_saturate_get_seven_bits(
     exported: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -347,6 +379,7 @@ def test_processors_that_saturate_get_seven_bits(
     monkeypatch.setattr(quantize_onnx, "saturates", lambda *_: True)
     made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
     assert made.facts["weights"]["largest"] == 64
+    assert made.facts["weights"]["rounding"] == "gptq"
     index = graph.Index(_graph(made.artifact))
     stored = [name for name, one in index.constants.items() if one.data_type == onnx.TensorProto.INT8]
     assert max(int(np.abs(index.array(name).astype(int)).max(initial=0)) for name in stored) == 64
