@@ -114,9 +114,27 @@ def drift(samples: np.ndarray) -> float:
 
     The ratio of the two halves' medians of per-round medians, less one.
     """
+    early, late = _halves(samples)
+    return float(np.median(late) / np.median(early) - 1)
+
+
+def drift_by_chance(samples: np.ndarray) -> float:
+    """How likely a drift is where rounds only vary: the p-value of Student's test of the two halves, 0 to 1.
+
+    On logarithms of per-round medians, two-sided, both halves of one spread; at least two rounds a half.
+    """
+    from scipy.stats import ttest_ind_from_stats
+
+    logs = [np.log(half) for half in _halves(samples)]
+    described = [figure for one in logs for figure in (one.mean(), one.std(ddof=1), len(one))]
+    return float(ttest_ind_from_stats(*described).pvalue)
+
+
+def _halves(samples: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The per-round medians of the earlier and the later half, without the middle one of an odd number."""
     medians = np.median(samples, axis=1)
     half = len(medians) // 2
-    return float(np.median(medians[-half:]) / np.median(medians[:half]) - 1)
+    return medians[:half], medians[-half:]
 
 
 def resample_weights(rows: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:

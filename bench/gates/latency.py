@@ -22,9 +22,9 @@ PROBE = "latency"
 DISTURBED = 0.02
 # Two halves of a run: the baseline's own speed changed by more than this, and the ratio with it.
 _MOVED, _RATIO_MOVED = 0.25, 0.15
-# From here on halves of rounds that are all alike lie wholly apart in less than 1 % of runs, 2 in
-# (10 choose 5); of four rounds that only vary they do in every third, and their medians say nothing.
-_ROUNDS_THAT_TELL = 10
+# Of fewer rounds medians are not enough: where four only vary, one half lies wholly above the other in every
+# third run; where ten do, in 2 of (10 choose 5). There the spread of the rounds has to exclude chance too.
+_FEW_ROUNDS, _BY_CHANCE = 10, 0.01
 
 
 class At(BaseModel):
@@ -92,14 +92,16 @@ def baseline_moved(own: Measurement | None, base: Measurement | None) -> str | N
 
     Args:
         own: the candidate's median with its samples.
-        base: the baseline's, of the same rounds; fewer than ten do not tell a change from chance.
+        base: the baseline's, of the same rounds, of which it takes four.
     """
-    if own is None or base is None or own.rounds != base.rounds or (own.rounds or 0) < _ROUNDS_THAT_TELL:
+    if own is None or base is None or not (own.rounds and own.rounds == base.rounds and own.rounds >= 4):
         return None
     mine, theirs = (np.array(one.samples).reshape(one.rounds or 1, -1) for one in (own, base))
-    moved = stats.drift(theirs)
-    ratio = stats.drift(np.median(mine, axis=1, keepdims=True) / np.median(theirs, axis=1, keepdims=True))
+    ratios = np.median(mine, axis=1, keepdims=True) / np.median(theirs, axis=1, keepdims=True)
+    moved, ratio = stats.drift(theirs), stats.drift(ratios)
     if abs(moved) <= _MOVED or abs(ratio) <= _RATIO_MOVED:
+        return None
+    if own.rounds < _FEW_ROUNDS and max(map(stats.drift_by_chance, (theirs, ratios))) > _BY_CHANCE:
         return None
     return (
         f"the baseline itself changed by {100 * moved:+.0f} % half way through and the ratio by "

@@ -127,8 +127,8 @@ class EightBits:
         """
         scales = self._held(symmetric_scales(array, 1, E4M3_LARGEST if self.kind == "e4m3" else self.largest))
         scaled = scaled_by(array, scales, 1)
-        nearest = self._nearest(scaled) if moments is None else compensated(scaled, moments, self._nearest)
-        return np.ascontiguousarray(nearest), scales, np.zeros(scales.shape, nearest.dtype)
+        values = self._nearest(scaled) if moments is None else compensated(scaled, moments, self._nearest)
+        return np.ascontiguousarray(values), scales, np.zeros(scales.shape, values.dtype)
 
     def _nearest(self, scaled: np.ndarray) -> np.ndarray:
         return nearest_e4m3(scaled) if self.kind == "e4m3" else nearest_integer(scaled, self.largest)

@@ -15,6 +15,7 @@ import numpy as np
 import onnx
 
 from compress import log
+from compress.errors import UserError
 from deploy.checking.parity import MASK
 from deploy.precision.ranges import Extremes, Histogram
 from deploy.session import infer_with, open_session
@@ -97,12 +98,23 @@ def channel_peaks(
 def second_moments(
     infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
 ) -> dict[str, np.ndarray]:
-    """Sum of ``x x.T`` over real positions of each tensor, x its last axis, float32 [channels, channels]."""
+    """Sum of ``x x.T`` over real positions of each tensor, x its last axis, float32 [channels, channels].
+
+    Raises:
+        UserError: a tensor's values are not finite, or too large to be squared.
+    """
     sums: dict[str, np.ndarray] = {}
     for name, values in _pass(infer, batches, tensors, description, lambda _: True):
         flat = values.reshape(-1, values.shape[-1])
         found = flat.T @ flat
         sums[name] = sums[name] + found if name in sums else found
+    for name, total in sums.items():
+        if not np.isfinite(total).all():
+            raise UserError(
+                f"'{name}' has values on calibration rows that are not finite, or too large to be squared, "
+                "and rounding: gptq goes by their squares: look for the row or the layer that makes them, or "
+                "give rounding: nearest"
+            )
     return sums
 
 

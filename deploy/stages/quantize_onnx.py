@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
 VERSION = 3
-TOOLS = ("onnx", "onnxruntime", "numpy")
+TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
 DETERMINISTIC = True

@@ -1,11 +1,9 @@
-"""The cells for real, on a CPU and a tiny plan: torch, ONNX Runtime, artifacts, and what may be imported."""
+"""The cells for real, on a CPU and a tiny plan: torch, ONNX Runtime and artifacts."""
 
 from __future__ import annotations
 
-import ast
 import json
 import shutil
-import subprocess
 import sys
 import weakref
 from functools import partial
@@ -35,8 +33,6 @@ from bench.acceptance.plan import TINY, Shape, Sizes
 from bench.acceptance.prepare import prepare
 from compress.errors import ArtifactError, UserError
 
-ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGE = ROOT / "bench" / "acceptance"
 ONE = plan.replace(TINY, models={"deep": TINY.models["deep"]}, shallow="none")
 
 
@@ -429,81 +425,3 @@ def test_a_worker_answers_skips_and_failures_without_dying() -> None:
     assert told["reason"].startswith(("KeyError", "ValueError"))
     missing = {**request, "artifacts": "/nowhere"}
     assert "--prepare" in worker.answer(missing)["reason"]
-
-
-# --- what may be imported, where nothing but the runtimes is installed -------------------------------------
-
-_ON_CPU_MACHINE = {"prepare.py", "packing.py"}
-_ALLOWED = {"numpy", "torch", "transformers", "onnxruntime", "tensorrt"}
-_OWN = ("bench.acceptance", "compress.errors")
-
-
-def _modules() -> list[Path]:
-    return [path for path in sorted(PACKAGE.rglob("*.py")) if path.name not in _ON_CPU_MACHINE]
-
-
-def test_nothing_but_the_runtimes_is_imported() -> None:
-    """Every import of every module, wherever it stands; ``prepare`` is reached by its option alone."""
-    for path in _modules():
-        for node in ast.walk(ast.parse(path.read_text())):
-            if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
-            elif isinstance(node, ast.ImportFrom):
-                names = [node.module or ""]
-            else:
-                continue
-            for name in names:
-                if name == "bench.acceptance.prepare":
-                    assert path.name == "__main__.py"
-                    continue
-                root = name.split(".")[0]
-                own = any(name == each or name.startswith(f"{each}.") for each in _OWN)
-                assert own or root in _ALLOWED or root in sys.stdlib_module_names, (path.name, name)
-
-
-_BLOCKED = """
-import importlib.abc, sys
-allowed = set(sys.stdlib_module_names) | {"numpy", "bench", "compress"}
-class Block(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.split(".")[0] not in allowed:
-            raise ModuleNotFoundError(f"blocked: {name}", name=name.split(".")[0])
-sys.meta_path.insert(0, Block())
-from bench.acceptance import __main__, cells, worker
-from bench.acceptance.backends import trt
-assert __main__.main(["--out", "x", "--list"]) == 0
-request = {"plan": "tiny", "device": "cpu", "artifacts": None, "kind": "context", "params": {}}
-assert worker.answer(request)["status"] == "done", worker.answer(request)
-own = sorted(n for n in sys.modules if n.split(".")[0] in ("bench", "compress", "deploy"))
-foreign = [n for n in own if not n.startswith("bench.acceptance") and n not in
-           ("bench", "compress", "compress.errors")]
-assert not foreign, foreign
-"""
-
-
-def test_it_starts_where_there_is_only_numpy() -> None:
-    """With everything else blocked the command lists its cells and a worker answers, as for TensorRT 8.6."""
-    done = subprocess.run(
-        [sys.executable, "-c", _BLOCKED], cwd=ROOT, capture_output=True, text=True, check=False, timeout=60
-    )
-    assert done.returncode == 0, done.stderr
-    assert "headline/bert-base/trt-int8" in done.stdout
-
-
-def test_the_code_reads_as_python_3_10() -> None:
-    """TensorRT 8.6 has no newer Python: no newer syntax, and none of the names that came with 3.11."""
-    newer = {
-        "UTC",
-        "StrEnum",
-        "tomllib",
-        "Self",
-        "assert_never",
-        "ExceptionGroup",
-        "TaskGroup",
-        "file_digest",
-    }
-    for path in [*_modules(), ROOT / "compress" / "errors.py", ROOT / "compress" / "__init__.py"]:
-        tree = ast.parse(path.read_text(), feature_version=(3, 10))
-        names = {node.id for node in ast.walk(tree) if isinstance(node, ast.Name)}
-        names |= {node.attr for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
-        assert not names & newer, path

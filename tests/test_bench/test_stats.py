@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -151,6 +153,20 @@ def test_drift_compares_the_halves() -> None:
     """Ten rounds at 1 ms and ten at 1.2 ms drift by 20 %."""
     samples = np.repeat([1.0, 1.2], 10)[:, None] * np.ones((20, 4))
     assert stats.drift(samples) == pytest.approx(0.2)
+
+
+def test_drift_by_chance_is_students_p_value() -> None:
+    """By hand: logarithms 0, 1 and 3, 4 give t = 3 / sqrt(1/2), whose p with 2 degrees of freedom is 0.0513.
+
+    With 2 degrees of freedom p = 1 - t / sqrt(t * t + 2). Halves without spread are apart for sure.
+    """
+    t = 3 / math.sqrt(0.5)
+    samples = np.exp([0.0, 1.0, 3.0, 4.0])[:, None] * np.ones((4, 3))
+    assert stats.drift_by_chance(samples) == pytest.approx(1 - t / math.sqrt(t * t + 2))
+    # The middle round of an odd number is in neither half.
+    samples = np.exp([0.0, 1.0, 99.0, 3.0, 4.0])[:, None]
+    assert stats.drift_by_chance(samples) == pytest.approx(1 - t / math.sqrt(t * t + 2))
+    assert stats.drift_by_chance(np.array([[1.0], [1.0], [2.0], [2.0]])) == 0
 
 
 def test_pareto_keeps_what_no_other_beats() -> None:

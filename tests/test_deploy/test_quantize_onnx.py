@@ -415,6 +415,16 @@ def test_numbers_that_are_not_finite_fail_the_stage(
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", keep_float="none")
 
 
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e25])
+def test_inputs_that_have_no_squares_are_named(value: float, exported: Artifact) -> None:
+    """GPTQ says which tensor it is and what to give instead; the rows before it were in order."""
+    encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
+    batches = [encoder.batch(ROWS[:4]), encoder.batch(ROWS[4:8])]
+    values = iter([np.ones((4, 2), np.float32), np.full((4, 2), value, np.float32)])
+    with np.errstate(all="ignore"), pytest.raises(UserError, match="'inner' has values on cal"):
+        observe.second_moments(lambda _: {"inner": next(values)}, batches, ["inner"], "t")
+
+
 def test_the_same_input_gives_the_same_bytes(exported: Artifact, tmp_path: Path) -> None:
     """Both modes are deterministic."""
     for mode in ("dynamic", "static"):
