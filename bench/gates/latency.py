@@ -115,13 +115,21 @@ def _doubled(interval: Interval) -> Interval:
     return interval.model_copy(update={"low": interval.low - half, "high": interval.high + half})
 
 
-def _distrust(found: Measurement, interval: Interval | None, limit: Limit, *, at_most: bool) -> str | None:
-    """Why a pass is not believed: others took CPU time, and twice the interval straddles the limit."""
+def _inverse(interval: Interval) -> Interval:
+    """Of a speed-up where the interval is of the ratio of times, and the other way round."""
+    return interval.model_copy(update={"low": 1 / interval.high, "high": 1 / interval.low})
+
+
+def _distrust(found: Measurement, interval: Interval | None, limit: Limit, *, speedup: bool) -> str | None:
+    """Why a pass is not believed: others took CPU time, and twice the interval straddles the limit.
+
+    Twice as wide is meant of times: twice an interval of speed-ups would soon go below 0, and ``4x`` as fast
+    would not be judged as ``0.25x`` of the time.
+    """
     if found.disturbed is None or found.disturbed <= DISTURBED or interval is None:
         return None
-    wide = _doubled(interval)
-    value = (interval.low + interval.high) / 2
-    if decision.settle(value, wide, limit.value, at_most=at_most) == "pass":
+    times, allowed = (_inverse(interval), 1 / limit.value) if speedup else (interval, limit.value)
+    if decision.settle((times.low + times.high) / 2, _doubled(times), allowed, at_most=True) == "pass":
         return None
     taken = f"{100 * found.disturbed:.0f} %"
     return f"other processes took {taken} of the timed seconds, too much for so narrow a pass"
@@ -151,7 +159,7 @@ def _one(
         if speedup:
             value = 1 / value
             if interval is not None:
-                interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
+                interval = _inverse(interval)
         said += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
     if interval is not None:
         said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
@@ -174,7 +182,7 @@ def _one(
         said=said,
         judge=config.judge,
         unchanged=unchanged,
-        distrust=_distrust(found, interval, limit, at_most=not speedup),
+        distrust=_distrust(found, interval, limit, speedup=speedup),
         spoiled=devices.spoiled(found.notes),
         advice="more rounds on a machine at rest would narrow it",
         anomaly=anomaly,

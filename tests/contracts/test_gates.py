@@ -492,3 +492,13 @@ def test_what_others_took_may_have_been_one_sides(share: float, limit: str, stat
     found = check("latency", {"p50_at_most": limit}, altered("latency_p50_ms", disturbed=share))
     assert found.status == status, found.reason
     assert ("may have been one side's" in found.reason) == (share > 0.25)
+
+
+@pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.5, 1.0])
+def test_a_limit_in_time_and_its_speed_up_are_judged_alike(share: float) -> None:
+    """However much others took: 4x as fast is 0.25x of the time, also where a pass is not believed."""
+    report = altered("latency_p50_ms", disturbed=share)
+    for speed in (0.001, 0.01, 0.1, 0.25, 0.5, 1, 2, 2.5, 3, 3.125, 3.5, 4, 5, 8, 20):
+        by_time = check("latency", {"p50_at_most": f"{1 / speed}x"}, report)
+        by_speed = check("latency", {"speedup_at_least": f"{speed}x"}, report)
+        assert by_speed.status == by_time.status, (speed, by_speed.reason, by_time.reason)
