@@ -20,7 +20,7 @@ from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link
 from compress.errors import UserError
 from compress.job import Job
-from compress.recipe import DataConfig, Recipe, StageEntry
+from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import Context
 from compress.store import Building, Store, deliver
 
@@ -280,7 +280,7 @@ def _recorded_data(source: Artifact) -> DataConfig | None:
     origin = source.manifest.origin
     if origin.data is None:
         return None
-    config = DataConfig.model_validate(origin.data)
+    config: DataConfig = validate(DataConfig, origin.data, f"the data that {source.path} records")
     if data.fingerprint(config, source.manifest.seed, "training") != origin.data_fingerprint:
         raise UserError(
             f"the data that {source.path} was made with ({config.source or config.train}) has changed since: "

@@ -33,7 +33,12 @@ def console() -> Console:
 def show_artifact(artifact: Artifact, as_json: bool) -> None:
     """Give an artifact: where it is, what it is, what the stage recorded."""
     manifest = artifact.manifest
-    payload = {"path": str(artifact.path), "id": artifact.id, **manifest.model_dump(mode="json")}
+    payload = {
+        "path": str(artifact.path),
+        "id": artifact.id,
+        "seal": artifact.seal,
+        **manifest.model_dump(mode="json"),
+    }
 
     def render() -> None:
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -41,6 +46,7 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
         table.add_column(overflow="fold")
         table.add_row("path", str(artifact.path))
         table.add_row("id", artifact.id)
+        table.add_row("seal", artifact.seal)
         table.add_row("kind", manifest.kind)
         table.add_row("task", manifest.task)
         table.add_row("size", megabytes(artifact.size_bytes))

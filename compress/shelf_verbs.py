@@ -95,12 +95,19 @@ def verify(
     from deploy.handover import sums
 
     found = sums.verify(artifact) if sums.is_bundle(artifact) else Artifact.open(artifact)
-    payload = {"path": str(artifact), "id": found.id, "files": len(found.manifest.files), "verified": True}
+    payload = {
+        "path": str(artifact),
+        "id": found.id,
+        "seal": found.seal,
+        "files": len(found.manifest.files),
+        "verified": True,
+    }
     options.emit(
         payload,
         as_json,
         lambda: rendering.console().print(
-            f"{artifact}: {payload['files']} files unchanged, id {found.id}", soft_wrap=True
+            f"{artifact}: {payload['files']} files unchanged, id {found.id}, seal {found.seal}",
+            soft_wrap=True,
         ),
     )
 

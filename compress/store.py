@@ -166,18 +166,25 @@ class Store:
         return Artifact(path=final, manifest=manifest)
 
     def entries(self) -> list[Entry]:
-        """Every sealed artifact, the latest used first; damaged manifests are left out with a warning."""
-        found = []
+        """Every sealed artifact, the latest used first; unreadable ones are left out, with one warning."""
+        found, problems = [], []
         for folder in sorted((self.root / "artifacts").glob("*")):
             if not (folder / MANIFEST).is_file():
                 continue
             try:
                 artifact = Artifact.open(folder, verify=False)
             except ArtifactError as problem:
-                log.warning("%s", problem)
+                problems.append(problem)
                 continue
             used = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
             found.append(Entry(key=folder.name, artifact=artifact, used=used))
+        if problems:
+            log.warning(
+                "%d of the store's entries cannot be opened and are left out (paredown store prune --damaged "
+                "removes them). The first: %s",
+                len(problems),
+                problems[0],
+            )
         return sorted(found, key=lambda entry: entry.used, reverse=True)
 
     def prune(

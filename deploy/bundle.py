@@ -256,16 +256,16 @@ class _Writer:
     def describe(self, build: bool) -> None:
         """What the bundle is, for machines."""
         served = (self.version / triton.FILES["tensorrt"]).as_posix()
-        written = {
-            "schema_version": SCHEMA,
-            "name": self.name,
-            "artifact": self.artifact.id,
-            "kind": self.artifact.kind,
-            "task": self.artifact.task,
-            "built_on_target": served if build else None,
-            "paredown": __version__,
-        }
-        _write_json(self.folder / FACTS, written)
+        facts = sums.Facts(
+            name=self.name,
+            artifact=self.artifact.id,
+            seal=self.artifact.seal,
+            kind=self.artifact.kind,
+            task=self.artifact.task,
+            built_on_target=served if build else None,
+            paredown=__version__,
+        )
+        _write_json(self.folder / FACTS, facts.model_dump(mode="json"))
 
 
 def _write_json(path: Path, value: Any) -> None:

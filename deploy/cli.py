@@ -243,10 +243,12 @@ def compare(
 
 def recorded(artifact: Artifact) -> Any:
     """The data configuration in a manifest, or None."""
-    from compress.recipe import DataConfig
+    from compress.recipe import DataConfig, validate
 
     written = artifact.manifest.origin.data
-    return None if written is None else DataConfig.model_validate(written)
+    if written is None:
+        return None
+    return validate(DataConfig, written, f"the data that {artifact.path} records")
 
 
 def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> None:

@@ -242,7 +242,7 @@ def seal(folder: Path, plan: dict[str, Any], source: dict[str, Any], facts: dict
     made = hashlib.sha256(identity.encode()).hexdigest()
     stage, config = "build-tensorrt", {"profiles": [profile["axes"] for profile in plan["profiles"]]}
     manifest = {
-        "schema_version": 1,
+        "schema_version": 2,
         "kind": "tensorrt",
         "task": source["task"],
         "stage": stage,
@@ -264,7 +264,10 @@ def seal(folder: Path, plan: dict[str, Any], source: dict[str, Any], facts: dict
         "created": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "files": files,
     }
-    write_json(folder / "manifest.json", manifest)
+    # The manifest's last member is the checksum of every byte before it, which paredown compares on opening.
+    body = json.dumps(manifest, indent=1, allow_nan=False)[: -len("\n}")]
+    checksum = hashlib.sha256(body.encode()).hexdigest()
+    (folder / "manifest.json").write_text(f'{body},\n "seal": "{checksum}"\n}}\n', encoding="utf-8")
     return made
 
 

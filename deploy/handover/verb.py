@@ -9,7 +9,7 @@ import typer
 
 from compress import log, options
 from compress.errors import RecipeError, UserError
-from compress.recipe import DataConfig
+from compress.recipe import DataConfig, validate
 
 
 def bundle(
@@ -53,7 +53,7 @@ def bundle(
         written = opened.manifest.origin.data
         config = options.data_config(data, column)
         if config is None and written is not None:
-            config = DataConfig.model_validate(written)
+            config = validate(DataConfig, written, f"the data that {artifact} records")
         rows: Any = ()
         if config is not None:
             task = catalog.load("task", opened.task)

@@ -124,6 +124,91 @@ def test_every_single_byte_counts(folder: Path) -> None:
     Artifact.open(folder)
 
 
+@pytest.mark.parametrize("bit", [0x01, 0x20])
+def test_every_byte_of_the_manifest_counts(bit: int, folder: Path) -> None:
+    """Each flipped byte of a manifest is found, blanks and the seal itself included, checked or not."""
+    _seal(folder)
+    manifest = folder / "manifest.json"
+    whole = manifest.read_bytes()
+    for position in range(len(whole)):
+        manifest.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+        with pytest.raises(ArtifactError):
+            Artifact.open(folder, verify=False)
+    for position in range(len(whole) + 1):
+        manifest.write_bytes(whole[:position] + b" " + whole[position:])
+        with pytest.raises(ArtifactError):
+            Artifact.open(folder, verify=False)
+        manifest.write_bytes(whole[:position] + whole[position + 1 :])
+        if position < len(whole):
+            with pytest.raises(ArtifactError):
+                Artifact.open(folder, verify=False)
+    manifest.write_bytes(whole)
+    assert Artifact.open(folder).seal == hashlib.sha256(whole[: whole.rindex(b',\n "seal"')]).hexdigest()
+
+
+def test_the_seal_is_no_part_of_the_id(folder: Path) -> None:
+    """Another time or machine is another seal and the same id: what keys and parents name stays."""
+    first = _seal(folder)
+    before = first.seal
+    second = _seal(folder, created="2027-01-01", environment={"python": "3.12"})
+    assert second.id == first.id
+    assert second.seal != before
+
+
+def test_a_manifest_without_a_seal_is_refused_with_the_way_out(folder: Path) -> None:
+    """What an older version wrote had no seal: it is said, and what to do."""
+    _seal(folder)
+    content = json.loads((folder / "manifest.json").read_text())
+    del content["seal"]
+    (folder / "manifest.json").write_text(json.dumps({**content, "schema_version": 1}, indent=1) + "\n")
+    with pytest.raises(ArtifactError, match=r"older version of paredown, whose manifests had no seal.*Build"):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize(
+    "facts",
+    [{"data": []}, {"data": {"columns": ["text"]}}, {"seconds": "fast"}, {"layers": "all"}],
+)
+def test_facts_that_are_read_again_have_their_types(facts: Any, folder: Path) -> None:
+    """A manifest that was sealed anew with facts of wrong types is named by its field."""
+    manifest = _seal(folder).manifest.model_copy(update={"facts": facts})
+    artifact.write_manifest(folder, manifest)
+    with pytest.raises(ArtifactError, match=r"first: facts\.(data|seconds|layers).*build it again"):
+        Artifact.open(folder)
+
+
+@pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
+def test_a_manifest_or_file_that_is_replaced(kind: str, folder: Path, tmp_path: Path) -> None:
+    """A manifest or sealed file replaced by a link to its like, a pipe or a folder is refused."""
+    sealed = _seal(folder)
+    for name in ("manifest.json", "a.json"):
+        content = (folder / name).read_bytes()
+        (folder / name).unlink()
+        if kind == "link":
+            (tmp_path / name).write_bytes(content)
+            (folder / name).symlink_to(tmp_path / name)
+        elif kind == "pipe":
+            os.mkfifo(folder / name)
+        else:
+            (folder / name).mkdir()
+        with pytest.raises(ArtifactError):
+            Artifact.open(folder)
+        if name == "a.json":
+            with pytest.raises(ArtifactError, match="plain files only"):
+                sealed.file(name)
+        (folder / name).rmdir() if kind == "folder" else (folder / name).unlink()
+        (folder / name).write_bytes(content)
+    assert Artifact.open(folder).id == sealed.id
+
+
+def test_an_added_folder_is_found(folder: Path) -> None:
+    """An empty folder has no checksum, and is no part of an artifact all the same."""
+    _seal(folder)
+    (folder / "more").mkdir()
+    with pytest.raises(ArtifactError, match="more is an empty folder"):
+        Artifact.open(folder)
+
+
 def test_links_and_special_files_are_refused(folder: Path, tmp_path: Path) -> None:
     """A sealed folder holds plain files only: a link could change without being noticed."""
     outside = tmp_path / "outside"
@@ -142,11 +227,8 @@ def test_a_manifest_cannot_name_files_outside(folder: Path) -> None:
     """Names that leave the folder are refused before anything is read."""
     _seal(folder)
     for name in ("../outside", "/etc/passwd"):
-        content = json.loads((folder / "manifest.json").read_text())
-        content["files"] = {name: {"sha256": "0" * 64, "bytes": 1}}
-        (folder / "manifest.json").write_text(json.dumps(content))
         with pytest.raises(ArtifactError, match="names a path outside the folder"):
-            Artifact.open(folder)
+            _seal(folder, files={name: FileEntry(sha256="0" * 64, bytes=1)})
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json", '{"schema_version": 2}', "[]"])
@@ -170,8 +252,10 @@ def test_an_unknown_key_in_a_manifest(folder: Path) -> None:
     """Strict: what this version does not know is not ignored."""
     _seal(folder)
     content = json.loads((folder / "manifest.json").read_text())
-    (folder / "manifest.json").write_text(json.dumps({**content, "extra": 1}))
-    with pytest.raises(ArtifactError, match="is damaged or of another version"):
+    body = json.dumps({**content, "seal": 1, "extra": 1}, indent=1).removesuffix("\n}")
+    text = f'{body},\n "seal": "{artifact.digest_text(body)}"\n}}\n'
+    (folder / "manifest.json").write_text(text)
+    with pytest.raises(ArtifactError, match=r"another version of paredown \(2 errors.*(seal|extra): Extra"):
         Artifact.open(folder)
 
 

@@ -19,6 +19,7 @@ import tiny_deploy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 import deploy
+from compress import artifact as artifacts
 from compress import seal
 from compress.artifact import Artifact
 from compress.cli import main
@@ -479,9 +480,8 @@ def test_given_profiles_are_compared_with_the_data(
     assert (code, "leave out" in said) == (2, True), said
     named = tmp_path / "named"
     shutil.copytree(made.onnx.path, named)
-    manifest = json.loads((named / "manifest.json").read_text())
-    manifest["origin"]["data"] = {"source": str(data)}
-    (named / "manifest.json").write_text(json.dumps(manifest))
+    origin = made.onnx.manifest.origin.model_copy(update={"data": {"source": str(data)}})
+    artifacts.write_manifest(named, made.onnx.manifest.model_copy(update={"origin": origin}))
     code, said = call(named, "recorded")
     assert (code, "leave out" in said) == (2, True), said
     shutil.rmtree(data)
