@@ -23,6 +23,7 @@ from compress.artifact import Artifact
 from compress.errors import DataError, NothingToMeasure, UserError
 from compress.model import checkpoint
 from compress.recipe import BenchConfig, DataConfig, Named, validate
+from deploy.checking import content
 
 if TYPE_CHECKING:
     from compress.tasks import Head
@@ -97,6 +98,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
     found = []
     for candidate in candidates:
         artifact = Artifact.open(candidate.path)
+        content.check(artifact)
         runtime = candidate.runtime or bench.runtimes.get(artifact.kind) or RUNTIMES[artifact.kind]
         if ":" not in runtime:
             catalog.path("runtime", runtime)

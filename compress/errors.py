@@ -20,6 +20,12 @@ class ExitCode(enum.IntEnum):
     ANOMALOUS = 5
 
 
+def first_line(cause: BaseException) -> str:
+    """What a library said, on one line of bearable length."""
+    lines = str(cause).strip().splitlines() or [type(cause).__name__]
+    return " ".join(lines[0].split())[:300]
+
+
 class UserError(Exception):
     """A mistake in what was given: a file, an option, a recipe, a row."""
 

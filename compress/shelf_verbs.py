@@ -42,7 +42,11 @@ def show(
     from compress.artifact import Artifact, is_sealed
 
     if is_sealed(Path(name)):
-        rendering.show_artifact(Artifact.open(Path(name), verify=False), as_json)
+        from deploy.checking import content
+
+        opened = Artifact.open(Path(name), verify=False)
+        content.check(opened)
+        rendering.show_artifact(opened, as_json)
         return
     shelves = [shelf for shelf in SHELVES if catalog.canonical(name) in catalog.names(shelf)]  # type: ignore[arg-type]
     if not shelves:
@@ -90,11 +94,13 @@ def verify(
     artifact: Annotated[Path, typer.Argument(help="The folder of a sealed artifact or of a bundle.")],
     as_json: options.Json = False,
 ) -> None:
-    """Check every byte of an artifact, or of a bundle, against its checksums."""
+    """Check every byte of an artifact, or of a bundle, against its checksums, and what it holds."""
     from compress.artifact import Artifact
+    from deploy.checking import content
     from deploy.handover import sums
 
     found = sums.verify(artifact) if sums.is_bundle(artifact) else Artifact.open(artifact)
+    content.check(found)
     payload = {
         "path": str(artifact),
         "id": found.id,

@@ -26,6 +26,7 @@ import onnx
 from compress import __version__, catalog
 from compress.artifact import Artifact
 from compress.errors import UserError
+from deploy.checking import content
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.handover import build_engine, card, figures, sums, triton
@@ -91,6 +92,7 @@ def bundle(
             f"{artifact.path} is {artifact.kind}, and an engine is built on the target from an ONNX "
             "artifact: give that one (what 'paredown export' or 'quantize' made)"
         )
+    content.check(artifact)
     found, measured = figures.read(report, artifact.id) if report is not None else (None, ())
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"

@@ -12,6 +12,7 @@ import numpy as np
 
 from compress import catalog, log
 from compress.errors import UserError
+from deploy.checking import content
 from deploy.checking.layers import LayerError, compare_layers, first_diverging
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder
@@ -117,6 +118,8 @@ def compare(
             f"{reference.path} does {reference.task} and {candidate.path} does {candidate.task}: two "
             "artifacts of one task can be compared"
         )
+    for artifact in (reference, candidate):
+        content.check(artifact)
     task = catalog.load("task", reference.task)
     first, second = (Encoder.open(one.path, task) for one in (reference, candidate))
     if first.head != second.head:

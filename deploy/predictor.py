@@ -11,6 +11,7 @@ import numpy as np
 
 from compress import catalog
 from compress.errors import DataError
+from deploy.checking import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
 
@@ -43,6 +44,7 @@ class Predictor:
             options: of the runtime.
         """
         self._runner = runner(artifact, runtime, device, threads, **options)
+        content.check(artifact)
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
         self._roles = made_with(artifact, self._encoder.task)
         self._runner.__enter__()
@@ -112,6 +114,8 @@ class Predictor:
     def _decode(self, batch: Batch) -> list[Prediction]:
         found = self._runner.infer(batch.inputs)
         outputs = {name: np.asarray(found[name], dtype=np.float32) for name in self._encoder.spec.outputs}
+        rows = len(next(iter(batch.inputs.values())))
+        rehearsal.check_outputs(outputs, self._encoder, rows, self._runner.artifact.path)
         made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
         return made
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from compress import environment
-from compress.errors import UserError
+from compress.errors import ModelError, UserError, first_line
 
 if TYPE_CHECKING:
     from deploy.checking.parity import Infer
@@ -55,6 +55,45 @@ def options(threads: int | None) -> Any:
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "1")
     chosen.add_session_config_entry("session.force_spinning_stop", "1")
     return chosen
+
+
+_REFUSALS = (
+    *("Fail", "InvalidArgument", "NoSuchFile", "NoModel", "EngineError", "RuntimeException"),
+    *("InvalidProtobuf", "ModelLoaded", "NotImplemented", "InvalidGraph", "EPFail", "NotFound"),
+)
+
+
+def refusals() -> tuple[type[BaseException], ...]:
+    """What ONNX Runtime raises of a graph that it cannot open or run."""
+    state = onnxruntime().capi.onnxruntime_pybind11_state
+    own = tuple(getattr(state, name) for name in _REFUSALS if hasattr(state, name))
+    return (*own, RuntimeError, MemoryError)
+
+
+def refused(graph: Path, cause: BaseException) -> ModelError:
+    """The sentence for a graph that ONNX Runtime cannot open or run."""
+    return ModelError(
+        f"ONNX Runtime cannot open or run {graph} ({first_line(cause)}): export the model again"
+    )
+
+
+@contextlib.contextmanager
+def given(graph: Path) -> Iterator[None]:
+    """Around ONNX Runtime's work on a graph that was handed to us: what it refuses is one sentence.
+
+    Only for the files of artifacts. What it says of a graph that paredown made is a bug, and keeps its
+    traceback.
+
+    Args:
+        graph: the file, for the message.
+
+    Raises:
+        ModelError: ONNX Runtime cannot open or run it.
+    """
+    try:
+        yield
+    except refusals() as cause:
+        raise refused(graph, cause) from cause
 
 
 def preload(ort: Any) -> None:

@@ -2,7 +2,8 @@
 
 Outputs are always kept (FP32). States (hidden states, or queries, keys and values) are kept in FP16,
 memory-mapped, where they fit the byte budget; else the teacher computes them in every step. The
-folder can be filled in several tries: a killed one goes on after its last full chunk.
+folder can be filled in several tries: a killed one goes on after its last full chunk. What an earlier try
+left is held against its checksums first: a byte that changed on the disk costs the time to compute it again.
 """
 
 from __future__ import annotations
@@ -10,16 +11,17 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 from types import ModuleType
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress import log
 from compress.distillation.taps import Tap, Want, flatten, real_tokens
@@ -108,6 +110,24 @@ class _Ragged:
         return torch.from_numpy(np.concatenate(parts).astype(np.float32, copy=False))
 
 
+class _Noted(BaseModel):
+    """What ``teacher.json`` says.
+
+    Attributes:
+        identity: of teacher and rows.
+        done: chunks that are good.
+        sizes: bytes of each file up to there.
+        sums: SHA-256 of those bytes.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    identity: str
+    done: int = Field(ge=0)
+    sizes: dict[str, Annotated[int, Field(ge=0)]]
+    sums: dict[str, str]
+
+
 class TeacherCache:
     """The teacher's answers for all rows. Call it with a batch.
 
@@ -192,30 +212,35 @@ class TeacherCache:
     def _fill(self, source: EncodedRows, plan: Sequence[np.ndarray], description: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         identity = _identity(self._teacher, plan, self._widths)
-        done, sizes = self._good(identity)
         files = [_COUNTS, *self._widths]
+        done, sizes, digests = self._good(identity, files, len(plan))
         with ExitStack() as stack, log.progress(f"{description}: teacher", len(plan)) as bar:
             streams = {}
             for name in files:
+                if (self._folder / name).is_symlink():
+                    (self._folder / name).unlink()
                 stream = stack.enter_context((self._folder / name).open("ab"))
-                stream.truncate(sizes.get(name, 0))
+                stream.truncate(sizes[name])
                 streams[name] = stream
             bar.advance(done)
             noted = perf_counter()
             for number, rows in enumerate(plan[done:], start=done + 1):
-                self._append(streams, source, rows, description)
+                for name, chunk in self._chunk(source, rows, description).items():
+                    streams[name].write(chunk)
+                    digests[name].update(chunk)
                 bar.advance()
                 if number == len(plan) or perf_counter() - noted > _FLUSH_SECONDS:
                     for stream in streams.values():
                         stream.flush()
                         os.fsync(stream.fileno())
                     sizes = {name: stream.tell() for name, stream in streams.items()}
-                    self._note({"identity": identity, "done": number, "sizes": sizes})
+                    sums = {name: digest.hexdigest() for name, digest in digests.items()}
+                    self._note(_Noted(identity=identity, done=number, sizes=sizes, sums=sums))
                     noted = perf_counter()
 
-    def _append(
-        self, streams: Mapping[str, BinaryIO], source: EncodedRows, rows: np.ndarray, description: str
-    ) -> None:
+    def _chunk(self, source: EncodedRows, rows: np.ndarray, description: str) -> dict[str, bytes]:
+        """What is appended to each file for some rows."""
+        chunks: dict[str, bytes] = {}
         answer = self._teacher.answer(to_torch(source.gather(rows), rows, self._device))
         for name, tensor in answer.outputs.items():
             if not torch.isfinite(tensor).all():
@@ -223,31 +248,40 @@ class TeacherCache:
                     f"{description}: the teacher's {name} are not finite for some training rows (among rows "
                     f"{rows.min() + 1} to {rows.max() + 1}): check the teacher with 'paredown bench' first"
                 )
-            streams[f"outputs.{name}.f32"].write(tensor.float().cpu().numpy().tobytes())
+            chunks[f"outputs.{name}.f32"] = tensor.float().cpu().numpy().tobytes()
         if self.keeps_states and answer.states is not None:
             # FP16 ends at 65,504; the few channels that pass it in some networks are clipped.
             states = answer.states.clamp(-_FP16_MAX, _FP16_MAX).to(torch.float16)
-            streams[_STATES].write(states.cpu().numpy().tobytes())
+            chunks[_STATES] = states.cpu().numpy().tobytes()
         counts = np.stack([answer.positions_a_row, answer.tokens_a_row], axis=1)
-        streams[_COUNTS].write(counts.astype(np.int64).tobytes())
+        chunks[_COUNTS] = counts.astype(np.int64).tobytes()
+        return chunks
 
-    def _good(self, identity: str) -> tuple[int, dict[str, int]]:
-        """How many chunks of an earlier try are good, and how long its files then are."""
+    def _good(
+        self, identity: str, files: Sequence[str], chunks: int
+    ) -> tuple[int, dict[str, int], dict[str, hashlib._Hash]]:
+        """How many chunks of an earlier try are good, how long its files then are, and their checksums."""
+        nothing = 0, dict.fromkeys(files, 0), {name: hashlib.sha256() for name in files}
         file = self._folder / _META
         if not file.is_file():
-            return 0, {}
-        noted = json.loads(file.read_text(encoding="utf-8"))
-        if noted["identity"] != identity:
-            return 0, {}
-        whole = all(
-            (self._folder / name).is_file() and (self._folder / name).stat().st_size >= size
-            for name, size in noted["sizes"].items()
-        )
-        return (noted["done"], noted["sizes"]) if whole else (0, {})
+            return nothing
+        try:
+            noted = _Noted.model_validate_json(file.read_bytes())
+        except ValidationError:
+            log.warning("%s is damaged: the teacher's answers are computed again", file)
+            return nothing
+        if noted.identity != identity:
+            return nothing
+        digests = {name: _digest(self._folder / name, noted.sizes.get(name, 0)) for name in files}
+        sums = {name: digest.hexdigest() for name, digest in digests.items()}
+        if noted.done > chunks or noted.sizes.keys() != sums.keys() or noted.sums != sums:
+            log.warning("the files in %s are damaged: the teacher's answers are computed again", self._folder)
+            return nothing
+        return noted.done, noted.sizes, digests
 
-    def _note(self, content: dict[str, object]) -> None:
+    def _note(self, noted: _Noted) -> None:
         temporary = self._folder / f".{_META}.tmp"
-        temporary.write_text(json.dumps(content), encoding="utf-8")
+        temporary.write_text(noted.model_dump_json(), encoding="utf-8")
         temporary.replace(self._folder / _META)
 
     def _open(self) -> dict[str, _Ragged]:
@@ -261,6 +295,18 @@ class TeacherCache:
             )
             for name, width in self._widths.items()
         }
+
+
+def _digest(file: Path, size: int) -> hashlib._Hash:
+    """SHA-256 of a file's first bytes; of nothing where it is no plain file."""
+    digest = hashlib.sha256()
+    if file.is_symlink() or not file.is_file():
+        return digest
+    with file.open("rb") as stream:
+        while size > 0 and (block := stream.read(min(size, 2**20))):
+            digest.update(block)
+            size -= len(block)
+    return digest
 
 
 def _identity(teacher: Teacher, plan: Sequence[np.ndarray], widths: dict[str, int]) -> str:

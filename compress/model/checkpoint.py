@@ -167,10 +167,10 @@ def read_max_length(folder: Path) -> int | None:
         return None
     try:
         value = json.loads(file.read_text(encoding="utf-8"))["max_length"]
-    except (ValueError, KeyError, TypeError) as cause:
+    except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
         raise ModelError(f'{file} should read {{"max_length": NUMBER or null}}: build it again') from cause
-    if value is not None and (not isinstance(value, int) or isinstance(value, bool) or value < 1):
-        raise ModelError(f"{file}: max_length is {value!r}, allowed is a positive number or null")
+    if value is not None and (type(value) is not int or not 1 <= value < 2**31):
+        raise ModelError(f"{file}: max_length is {value!r:.80}, allowed is a positive number or null")
     return value
 
 

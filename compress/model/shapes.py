@@ -13,9 +13,11 @@ head count are all covered by one rule.
 
 from __future__ import annotations
 
-import json
+import math
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from compress.errors import ModelError
 
@@ -23,7 +25,33 @@ if TYPE_CHECKING:
     import torch
 
 SHAPES = "shapes.json"
-SCHEMA = 1
+SCHEMA: Literal[1] = 1
+_MOST_ELEMENTS = 2**33
+
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+
+
+class Shapes(BaseModel):
+    """What ``shapes.json`` says.
+
+    Attributes:
+        parameters: name -> shape.
+        attributes: module -> its integers, or tuples of them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+    schema_version: Literal[1]
+    parameters: dict[str, list[Size]]
+    attributes: dict[str, dict[str, Size | Annotated[list[Size], Field(min_length=1)]]]
+
+    @field_validator("parameters")
+    @classmethod
+    def _bounded(cls, parameters: dict[str, list[int]]) -> dict[str, list[int]]:
+        for name, shape in parameters.items():
+            if math.prod(shape) > _MOST_ELEMENTS:
+                raise ValueError(f"{name} has more than {_MOST_ELEMENTS} numbers")
+        return parameters
 
 
 def integers(module: torch.nn.Module) -> dict[str, Any]:
@@ -68,6 +96,21 @@ def deviations(model: torch.nn.Module, plain: torch.nn.Module) -> dict[str, Any]
     return {"schema_version": SCHEMA, "parameters": shapes, "attributes": attributes}
 
 
+def read(file: Path) -> Shapes:
+    """What a ``shapes.json`` says.
+
+    Raises:
+        ModelError: it is damaged or of another version; the message names the first field.
+    """
+    try:
+        return Shapes.model_validate_json(file.read_bytes())
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        field = ".".join(map(str, first["loc"])) or "the file"
+        what = "is of another version of paredown" if field == "schema_version" else "does not fit the model"
+        raise ModelError(f"{file} {what} ({field}: {first['msg']}): build it again") from cause
+
+
 def restore(model: torch.nn.Module, file: Path) -> None:
     """Give a plain build the shapes and attributes that ``shapes.json`` lists; values come later.
 
@@ -76,17 +119,17 @@ def restore(model: torch.nn.Module, file: Path) -> None:
     Raises:
         ModelError: the file is damaged, of another version, or names what the model does not have.
     """
+    content = read(file)
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-        if content["schema_version"] != SCHEMA:
-            raise ModelError(f"{file} is of another version of paredown: build it again")
-        for name, shape in content["parameters"].items():
+        for name, shape in content.parameters.items():
             _reshape(model, name, shape)
-        for name, changes in content["attributes"].items():
+        for name, changes in content.attributes.items():
             module = model.get_submodule(name)
             known = integers(module)
             for key, value in changes.items():
-                setattr(module, key, tuple(value) if isinstance(known[key], tuple) else int(value))
+                if isinstance(known[key], tuple) != isinstance(value, list):
+                    raise TypeError(f"{name}.{key} cannot be {value}")
+                setattr(module, key, tuple(value) if isinstance(value, list) else value)
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise ModelError(f"{file} does not fit the model ({cause}): build it again") from cause
 
@@ -97,7 +140,7 @@ def _reshape(model: torch.nn.Module, name: str, shape: list[int]) -> None:
     owner, _, leaf = name.rpartition(".")
     module = model.get_submodule(owner)
     old = module.state_dict(keep_vars=True)[leaf]
-    if old.dim() != len(shape) or not all(isinstance(size, int) and size > 0 for size in shape):
+    if old.dim() != len(shape):
         raise ValueError(f"{name} cannot have the shape {shape}")
     new = torch.empty(shape, dtype=old.dtype)
     is_parameter = isinstance(old, torch.nn.Parameter)

@@ -17,11 +17,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from compress import artifact, catalog, log, processes
+from compress import artifact, catalog, log, processes, seal
 from compress.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
-from compress.errors import DataError, ModelError, RecipeError
+from compress.errors import DataError, ModelError, RecipeError, UserError
 from compress.model import checkpoint
 from compress.places import Teacher
 from compress.pruning import surgery
@@ -55,6 +55,7 @@ ANCESTORS = True
 # Tensor cores multiply tiles of 64, and nothing narrower than 16 in INT8 (8 in FP16).
 _GPU_WIDTH, _GPU_LEAST = 64, 16
 _WIDTH = 32
+_STATE = "state.json"  # of a finished round
 
 _JUDGED = 512  # selection rows for the figures between the steps; the recovery uses all
 
@@ -366,8 +367,10 @@ class _Work:
             "rounds": self.notes,
             "ledger": self.ledger.state(),
             "generator": self.generator.get_state().tolist(),
+            "files": {name: entry.sha256 for name, entry in artifact.inventory(temporary).items()},
         }
-        (temporary / "state.json").write_text(json.dumps(state), encoding="utf-8")
+        (temporary / _STATE).write_text(json.dumps(seal.sealed(state)), encoding="utf-8")
+        shutil.rmtree(done, ignore_errors=True)  # of a round that was damaged
         temporary.rename(done)
         self.team.wait()
 
@@ -375,9 +378,9 @@ class _Work:
         """Go on after the last round that was kept; how many rounds that is."""
         for number in range(self.config.rounds - 1, 0, -1):
             done = self.ctx.scratch / f"done-{number}"
-            if not (done / "state.json").is_file():
+            state = _kept(done)
+            if state is None:
                 continue
-            state = json.loads((done / "state.json").read_text(encoding="utf-8"))
             self.model = checkpoint.load(done, self.ctx.task)
             self.notes = state["rounds"]
             self.ledger.restore(state["ledger"])
@@ -402,3 +405,21 @@ class _Work:
             log.warning("prune: nothing was removed; lower keep, heads, ffn or layers, or round_to")
         if self.team.main:
             checkpoint.save(self.model, self.ctx.out, source=self.source.path)
+
+
+def _kept(folder: Path) -> dict[str, Any] | None:
+    """The state of a finished round; None where there is none, or where a byte of its folder changed."""
+    if not (folder / _STATE).is_file():
+        return None
+    try:
+        state: dict[str, Any] = json.loads((folder / _STATE).read_text(encoding="utf-8"))
+        seal.check(state, str(folder / _STATE), must_be_sealed=True)
+        files = {name: entry.sha256 for name, entry in artifact.inventory(folder).items()}
+    except (OSError, ValueError, AttributeError, RecursionError, UserError) as cause:
+        log.warning("%s is damaged (%s): that round is pruned anew", folder, cause)
+        return None
+    files.pop(_STATE, None)
+    if files != state["files"]:
+        log.warning("%s is damaged (a file changed): that round is pruned anew", folder)
+        return None
+    return state

@@ -1,26 +1,36 @@
 """The state of a training run on disk, so that a killed run goes on where it was.
 
 One safetensors file holds every tensor (model, optimizer, random states), and its header the rest
-as JSON. It is written beside the old one, synced and renamed: whole or not at all. No pickle.
+as JSON, with the SHA-256 of both: a byte that changed on the disk is found before anything is trained from
+it. It is written beside the old one, synced and renamed: whole or not at all. No pickle.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from compress import log
 from compress.errors import TrainingError
 
-if TYPE_CHECKING:
-    import torch
+_STATE, _SUM = "state", "sha256"
 
-_STATE = "state"
+
+def _checksum(tensors: Mapping[str, torch.Tensor], state: str) -> str:
+    """SHA-256 of the state's text and of every tensor's name and bytes."""
+    digest = hashlib.sha256(state.encode())
+    for name in sorted(tensors):
+        digest.update(name.encode())
+        digest.update(tensors[name].contiguous().flatten().view(torch.uint8).numpy().data)
+    return digest.hexdigest()
 
 
 def write(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -> None:
@@ -37,8 +47,9 @@ def write(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -
         if tensor.data_ptr() in seen and tensor.numel():
             apart[name] = tensor.clone()  # safetensors refuses tensors that share memory (tied weights)
         seen.add(tensor.data_ptr())
+    text = json.dumps(state)
     try:
-        save_file(apart, temporary, metadata={_STATE: json.dumps(state)})
+        save_file(apart, temporary, metadata={_STATE: text, _SUM: _checksum(apart, text)})
         with temporary.open("rb") as stream:
             os.fsync(stream.fileno())
         temporary.replace(path)
@@ -56,8 +67,11 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
         return None
     try:
         with safe_open(path, framework="pt") as stream:
-            state = json.loads((stream.metadata() or {})[_STATE])
-            return {name: stream.get_tensor(name) for name in stream.keys()}, state  # noqa: SIM118 - no mapping
-    except (OSError, SafetensorError, KeyError, json.JSONDecodeError) as cause:
+            metadata = stream.metadata() or {}
+            tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
+            if _checksum(tensors, metadata[_STATE]) != metadata[_SUM]:
+                raise ValueError("its checksum does not fit")
+            return tensors, json.loads(metadata[_STATE])
+    except (OSError, SafetensorError, KeyError, ValueError) as cause:
         log.warning("the checkpoint %s is damaged (%s): training starts anew", path, cause)
         return None

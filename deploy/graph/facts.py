@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from compress.errors import ArtifactError
 from compress.model.positions import OFFSET_POSITIONS
 
 if TYPE_CHECKING:
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 FILE = "graph.json"
 MODEL = "model.onnx"
 
+Size = Annotated[int, Field(ge=1, lt=2**31)]
+Axis = Annotated[int, Field(ge=0, lt=8)]
 Precision = Literal["fp32", "fp16", "bf16", "int8", "fp8"]
 
 
@@ -37,7 +40,7 @@ class GraphFacts(BaseModel):
         limits: input -> {axis: largest size}.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
     precision: Precision
     rest: Literal["fp32", "fp16", "bf16"] = "fp32"
@@ -45,7 +48,7 @@ class GraphFacts(BaseModel):
     opset: int
     exporter: str
     fused: bool = False
-    limits: dict[str, dict[int, int]] = {}
+    limits: dict[str, dict[Axis, Size]] = {}
 
 
 def write(folder: Path, facts: GraphFacts) -> None:
@@ -57,9 +60,25 @@ def read(artifact: Artifact) -> GraphFacts:
     """The facts of an ONNX artifact.
 
     Raises:
-        ArtifactError: the artifact has no ``graph.json``.
+        ArtifactError: the artifact has no ``graph.json``, or one that says something else.
     """
-    return GraphFacts.model_validate_json(artifact.file(FILE).read_bytes())
+    return read_file(artifact.file(FILE))
+
+
+def read_file(path: Path) -> GraphFacts:
+    """The facts in a file.
+
+    Raises:
+        ArtifactError: it says something else; the message names the first field.
+    """
+    try:
+        return GraphFacts.model_validate_json(path.read_bytes())
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        raise ArtifactError(
+            f"{path} is damaged or of another version of paredown "
+            f"({'.'.join(map(str, first['loc'])) or 'the file'}: {first['msg']}): export the model again"
+        ) from cause
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

@@ -10,7 +10,7 @@ import numpy as np
 import onnx
 from onnx import numpy_helper
 
-from compress.errors import ModelError
+from compress.errors import ModelError, first_line
 from deploy.graph.facts import MODEL as MODEL
 
 # protobuf cannot hold 2 GiB; what is near it goes to a file of its own.
@@ -166,7 +166,8 @@ def set_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
     """The graph at a version of the default domain or a higher one, by ONNX's own converter.
 
     Raises:
-        ModelError: the weights are above protobuf's limit, which the converter cannot pass.
+        ModelError: the weights are above protobuf's limit, which the converter cannot pass, or it knows no
+            way for an operator.
     """
     if opset(model) >= version:
         return model
@@ -174,4 +175,10 @@ def set_opset(model: onnx.ModelProto, version: int) -> onnx.ModelProto:
         raise ModelError(
             f"a graph of more than 2 GB cannot be raised to opset {version}: export it with opset: {version}"
         )
-    return onnx.version_converter.convert_version(model, version)
+    try:
+        return onnx.version_converter.convert_version(model, version)
+    except (onnx.version_converter.ConvertError, RuntimeError) as cause:
+        raise ModelError(
+            f"ONNX's converter cannot raise this graph from opset {opset(model)} to {version} "
+            f"({first_line(cause)}): export it with opset: {version}"
+        ) from cause

@@ -129,11 +129,12 @@ class Runner(Queued):
         reason = refusal(facts, self.device, self._provider)
         if reason:
             raise UserError(f"{self.artifact.path}: {reason}")
-        self._facts = facts
+        self._facts, self._refusals = facts, session.refusals()
         model = self.artifact.file(graph_facts.MODEL)
         self._on_device: Any = None
         if self.device == "cpu":
-            self._session: Any = session.open_session(model, self.device, self.threads)
+            with session.given(model):
+                self._session: Any = session.open_session(model, self.device, self.threads)
         else:
             from deploy.runtimes._ort_device import OnDevice
 
@@ -167,7 +168,10 @@ class Runner(Queued):
         """Run on the CPU directly, on a device through bound buffers."""
         if self._queue is not None:
             return self._queue.run(feed)
-        return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        try:
+            return dict(zip(self._names, self._session.run(self._names, feed), strict=True))
+        except self._refusals as cause:
+            raise session.refused(self.artifact.path / graph_facts.MODEL, cause) from cause
 
     def enqueue_waits(self, *, graph: bool) -> bool:
         """ONNX Runtime waits for the device at the end of a graph's replay."""

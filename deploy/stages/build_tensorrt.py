@@ -16,6 +16,7 @@ from compress import artifact as artifacts
 from compress import log
 from compress.errors import ModelError, RecipeError, UserError
 from compress.stage import Context, StageConfig
+from deploy.checking import content
 from deploy.encoder import Encoder, carry
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
@@ -122,6 +123,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     can = found.can
     options = BuildOptions(**{name: getattr(config, name) for name in BuildOptions.model_fields})
     capabilities.check_options(can, options)
+    content.check(source)
     facts = graph_facts.read(source)
     where = {f"compute capability {one}": one for one in config.compute_capabilities}
     if device is not None:

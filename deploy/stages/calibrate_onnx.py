@@ -14,6 +14,7 @@ from pydantic import Field
 from compress.errors import DataError
 from compress.model import temperature
 from compress.stage import Context, StageConfig
+from deploy.checking import rehearsal
 from deploy.encoder import Encoder, carry
 from deploy.graph import ending
 from deploy.graph import facts as graph_facts
@@ -67,7 +68,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         encoder.batch([rows[i] for i in order[at : at + _BATCH]], labelled=True)
         for at in range(0, len(rows), _BATCH)
     ]
-    infer = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
+    infer = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     decisions = temperature.decide(infer, batches, ctx.task, encoder.head)
     chosen, record = temperature.choose(config.temperature, decisions)
     (output,) = ctx.task.link(encoder.head)

@@ -12,7 +12,7 @@ from pydantic import Field
 from compress import log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import parity
+from deploy.checking import parity, rehearsal
 from deploy.checking.outputs import collect
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
@@ -21,7 +21,7 @@ from deploy.graph import products, variants
 from deploy.graph.reference import reference_infer
 from deploy.precision import eight_bits, guard, half, observe, ranges
 from deploy.precision.eight_bits import HALF_SCALES
-from deploy.session import infer_with, open_session
+from deploy.session import open_session
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -93,6 +93,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         )
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
+    reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     step = max(1, len(rows) // config.rows)
     model = graph.load(source.file(graph_facts.MODEL))
     if config.opset is not None:
@@ -109,7 +110,6 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         log.info("kept in FP32: %s (%s)", name, reason)
     stayed = half.convert(model, config.precision, frozenset(kept))
     path = graph.save(model, ctx.out)
-    reference = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
     candidate = reference_infer(path)
     if config.precision == "fp16":
         open_session(path, threads=ctx.threads)  # it must load where people will try it first

@@ -16,7 +16,7 @@ from pydantic import Field
 from compress import environment, log
 from compress.errors import UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import parity
+from deploy.checking import parity, rehearsal
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
@@ -85,6 +85,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(f"{source.path} is {state} already: fuse the FP32 graph that export-onnx made")
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the parity check of a fused graph")
+    reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     plain = graph.load(source.file(graph_facts.MODEL))
     before = Counter(node.op_type for node in plain.graph.node)
     heads, hidden = _sizes(encoder.config)
@@ -103,7 +104,6 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     products.name_nodes(fused)
     graph.strip_notes(fused)
     path = graph.save(fused, ctx.out)
-    reference = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
     candidate = infer_with(open_session(path, threads=ctx.threads))
     found = parity.check(
         reference,

@@ -15,6 +15,7 @@ from pydantic import Field, model_validator
 from compress import environment, log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
+from deploy.checking import rehearsal
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
@@ -154,6 +155,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             "attention: true"
         )
     rows = real_rows(ctx, f"{config.precision.upper()} quantization", at_least=8)
+    rehearsal.rehearse(source, encoder, rows, ctx.threads)
     step = max(1, len(rows) // config.rows)
     batches = encoder.batches(rows[::step][: config.rows])
     style = _style(config)

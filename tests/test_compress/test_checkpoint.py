@@ -357,7 +357,7 @@ def test_lost_shapes_are_noticed(tmp_path: Path) -> None:
         ),
         (
             '{"schema_version": 1, "parameters": {"classifier.weight": [-1, 2]}, "attributes": {}}',
-            "cannot have",
+            "greater than or equal to 1",
         ),
         (
             '{"schema_version": 1, "parameters": {}, "attributes": {"classifier": {"forward": 1}}}',

@@ -155,6 +155,34 @@ def make_cache(
     return cache, counted, source
 
 
+@pytest.mark.parametrize("harm", ["flip", "cut", "meta", "types", "link"])
+def test_answers_that_changed_on_the_disk_are_computed_again(
+    teacher: Any, task: ModuleType, teacher_folder: Path, tmp_path: Path, harm: str
+) -> None:
+    """A flipped or missing byte in what an earlier try kept, and a damaged note of it, cost time alone."""
+    place = tmp_path / "c"
+    _, first, _ = make_cache(teacher, task, teacher_folder, place, Want())
+    file, meta = place / "outputs.logits.f32", place / "teacher.json"
+    whole = file.read_bytes()
+    if harm == "flip":
+        file.write_bytes(whole[:9] + bytes([whole[9] ^ 1]) + whole[10:])
+    elif harm == "cut":
+        file.write_bytes(whole[:-4])
+    elif harm == "meta":
+        meta.write_bytes(meta.read_bytes()[:20])
+    elif harm == "types":
+        meta.write_text('{"identity": 3, "done": [], "sizes": {}, "sums": {}}')
+    else:
+        (tmp_path / "other").write_bytes(whole)
+        file.unlink()
+        file.symlink_to(tmp_path / "other")
+    _, again, _ = make_cache(teacher, task, teacher_folder, place, Want())
+    assert again.passes == first.passes
+    assert file.read_bytes() == whole
+    _, kept, _ = make_cache(teacher, task, teacher_folder, place, Want())
+    assert kept.passes == 1, "the first batch says the widths; the rest is kept"
+
+
 @pytest.mark.parametrize("gib", [1.0, 0.0])
 @pytest.mark.parametrize("want", [Want(hidden=(2, 4)), Want(relations=4), Want()])
 def test_cached_answers_are_the_teachers(

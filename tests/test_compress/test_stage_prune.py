@@ -167,8 +167,11 @@ def test_rounds_with_recovery(made: SimpleNamespace) -> None:
     assert not torch.equal(ours, checkpoint.load(plain.path, task).state_dict()["classifier.weight"])
 
 
-def test_a_killed_run_goes_on_after_the_last_round(made: SimpleNamespace, tmp_path: Path) -> None:
-    """What a finished round left in the scratch folder is taken up, and the result is the same."""
+@pytest.mark.parametrize("harm", [None, "state.json", "model.safetensors"])
+def test_a_killed_run_goes_on_after_the_last_round(
+    made: SimpleNamespace, tmp_path: Path, harm: str | None
+) -> None:
+    """What a finished round left in the scratch is taken up where it is whole; the result is the same."""
     options = {**_FAST, "rounds": 3, "criterion": "random"}
     config = validate(prune.Config, options, "prune")
     expected = run(made, **options)
@@ -201,8 +204,13 @@ def test_a_killed_run_goes_on_after_the_last_round(made: SimpleNamespace, tmp_pa
         patch.setattr(prune._Work, "cut", cut)
         with pytest.raises(KeyboardInterrupt):
             prune.run(made.loaded, config, context("first"))
+        if harm is not None:
+            file = tmp_path / "scratch" / "done-1" / harm
+            content = bytearray(file.read_bytes())
+            content[-2] ^= 1
+            file.write_bytes(content)
         prune.run(made.loaded, config, context("second"))
-    assert calls == [1, 2, 2, 3]
+    assert calls == ([1, 2, 2, 3] if harm is None else [1, 2, 1, 2, 3])
     assert facts["kept"] == expected.manifest.facts["kept"]
     ours = (tmp_path / "second" / "model.safetensors").read_bytes()
     assert ours == (expected.path / "model.safetensors").read_bytes()

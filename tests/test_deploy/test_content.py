@@ -1,0 +1,228 @@
+"""Artifacts that somebody sealed anew: every verb refuses what their checksums cannot show.
+
+The kinds are those of the project's own hostile inputs (truncated, foreign or custom graphs, other inputs and
+outputs, external data outside the artifact, sidecar files of wrong types), of which 68 of 98 once ended in a
+traceback or were bundled as they were.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import tiny
+import tiny_deploy
+import tiny_hostile
+from tiny_hostile import GRAPHS, RUNS, SIDECARS, TORCH, sealed_anew
+
+from compress.artifact import Artifact
+from compress.cli import main
+from deploy.checking import content
+
+
+@pytest.fixture(scope="module")
+def good(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """A tiny classifier as weights and as a graph, with rows, and a store."""
+    root = tmp_path_factory.mktemp("content")
+    torch = tiny_deploy.text_artifact(root / "torch")
+    onnx = tiny_deploy.run("export_onnx", torch, root / "onnx", tiny_deploy.text_rows()).artifact
+    data = tiny.text_data(root / "data", train=48, evaluate=16)
+    return SimpleNamespace(root=root, torch=torch, onnx=onnx, data=data, store=root / "store")
+
+
+def verbs(good: SimpleNamespace, bad: Path, out: Path) -> dict[str, list[str]]:
+    """The command lines of every verb that opens an artifact."""
+    data = ["--data", str(good.data)]
+    writes = ["--out", str(out), "--store", str(good.store)]
+    kept = ["--store", str(good.store)]
+    whole = str(good.onnx.path)
+    return {
+        "verify": ["verify", str(bad)],
+        "show": ["show", str(bad)],
+        "predict": ["predict", str(bad), "a good film", "--threads", "1", *kept],
+        "bundle": ["bundle", str(bad), *writes],
+        "quantize": ["quantize", str(bad), *data, "--threads", "1", *writes],
+        "static": ["quantize", str(bad), "--mode", "static", *data, "--threads", "1", *writes],
+        "fp16": ["quantize", str(bad), "--precision", "fp16", *data, "--threads", "1", *writes],
+        "calibrate": ["calibrate", str(bad), *data, "--threads", "1", *writes],
+        "optimize": ["stage", "optimize-onnx", str(bad), *data, *writes],
+        "build": ["build", str(bad), *data, *writes],
+        "target": [
+            "bundle",
+            str(bad),
+            "--build-on-target",
+            "--profile",
+            "batch=1:4:8,length=1:16:32",
+            *writes,
+        ],
+        "compare": ["compare", whole, str(bad), *data, "--threads", "1", *kept],
+        "bench": ["bench", whole, str(bad), *data, *kept],
+        "damage": ["damage", whole, str(bad), *data, *kept],
+        "export": ["export", str(bad), *data, "--threads", "1", *writes],
+        "prune": ["prune", str(bad), *data, *writes],
+    }
+
+
+def call(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
+    """Exit code and what was said on stderr."""
+    capsys.readouterr()
+    try:
+        main(list(arguments))
+    except SystemExit as left:
+        return int(left.code or 0), capsys.readouterr().err
+    return 0, capsys.readouterr().err
+
+
+def refused(arguments: Sequence[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One sentence, exit code 2, and nothing left behind."""
+    beside = sorted(out.parent.iterdir())
+    code, said = call(arguments, capsys)
+    assert code == 2, said
+    assert "Traceback" not in said
+    assert len([line for line in said.splitlines() if line.startswith("paredown: ")]) == 1, said
+    assert sorted(out.parent.iterdir()) == beside
+    assert not out.exists()
+
+
+CHEAP = ("verify", "show", "predict", "bundle", "quantize")
+COSTLY = ("static", "fp16", "calibrate", "target", "compare", "bench", "damage", "export", "build")
+SOME = ("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device")
+
+
+@pytest.mark.parametrize("verb", CHEAP)
+@pytest.mark.parametrize("case", GRAPHS)
+def test_a_graph_that_was_sealed_anew(
+    case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Truncated, foreign, cyclic, absurd, or with data elsewhere: refused by the verbs used first."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", GRAPHS[case])
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("verb", COSTLY)
+@pytest.mark.parametrize("case", SOME)
+def test_every_other_verb_passes_through_the_same_check(
+    case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Conversions, comparisons and measurements refuse the same graphs, before anything is measured."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", GRAPHS[case])
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("verb", ["verify", "predict", "bundle", "quantize"])
+@pytest.mark.parametrize("case", SIDECARS)
+def test_sidecar_files_of_wrong_types(
+    case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """``graph.json`` and ``encoding.json`` are read through their models, in every verb."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", SIDECARS[case])
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("verb", ["predict", "quantize", "static", "fp16", "calibrate", "compare"])
+@pytest.mark.parametrize("case", RUNS)
+def test_what_only_a_run_shows(
+    case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A graph that ONNX Runtime cannot run, or whose outputs are not the task's, is named as the culprit."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", RUNS[case])
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("verb", ["verify", "predict", "bundle", "export", "compare", "prune"])
+@pytest.mark.parametrize("case", TORCH)
+def test_weights_that_were_sealed_anew(
+    case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Weights that are cut or none, and ``shapes.json`` of wrong types."""
+    bad = sealed_anew(good.torch, tmp_path / "bad", TORCH[case])
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+def test_what_is_whole_is_let_through(
+    good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The same copies without a change pass every check, with weights in a file of their own too."""
+    rows = tiny_deploy.text_rows()
+    beside = tiny_deploy.run(
+        "export_onnx", good.torch, tmp_path / "beside", rows, external_data=True
+    ).artifact
+    assert "model.onnx.data" in beside.manifest.files
+    for artifact in (good.torch, good.onnx, beside):
+        same = sealed_anew(artifact, tmp_path / f"same-{artifact.path.name}", lambda folder: None)
+        content.check(Artifact.open(same))
+        for verb in ("verify", "show", "predict", "bundle"):
+            code, said = call(verbs(good, same, tmp_path / f"{verb}-{same.name}")[verb], capsys)
+            assert code == 0, (verb, said)
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "predict", "bundle", "quantize", "compare", "bench"])
+def test_no_byte_of_a_manifest_changes_unseen(
+    verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """40 bytes all over a manifest, flipped: each is found in every verb (18 of 40 once were not)."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
+    manifest = bad / "manifest.json"
+    whole = manifest.read_bytes()
+    out = tmp_path / "out"
+    for number in range(40):
+        place = number * (len(whole) - 1) // 39
+        manifest.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "config.json", "manifest.json", "graph.json"])
+@pytest.mark.parametrize("verb", ["verify", "show", "predict", "bundle"])
+def test_a_sealed_file_that_became_a_link(
+    name: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A link to a copy, byte for byte the same, is no file of the artifact."""
+    bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
+    tiny_hostile.linked(bad, name)
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+def test_the_sentence_names_file_and_field(good: SimpleNamespace, tmp_path: Path) -> None:
+    """What a user reads: which file, what was found, what is allowed."""
+    for case, words in (
+        (GRAPHS["external device"], r"lies in '/dev/zero', which is no file of the artifact"),
+        (GRAPHS["opset 9999"], r"asks for opset 9999, and the installed onnx .* knows 1 to"),
+        (GRAPHS["custom domain"], r"of domain 'my\.own' .* custom operators are not run"),
+        (GRAPHS["renamed input"], r"takes ids, attention_mask, token_type_ids and gives logits; a model for"),
+        (
+            SIDECARS["graph.json opset='17'"],
+            r"graph\.json is damaged .*opset: Input should be a valid integer",
+        ),
+    ):
+        folder = tmp_path / str(abs(hash(words)))
+        bad = sealed_anew(good.onnx, folder, case)
+        with pytest.raises(content.ArtifactError, match=words):
+            content.check(Artifact.open(bad))
+
+
+def test_recorded_data_of_wrong_types(
+    good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Data that a manifest records is read through its model, in the verbs that take it from there."""
+    from compress import artifact as artifacts
+
+    bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
+    origin = good.onnx.manifest.origin.model_copy(update={"data": {"source": 5, "more": []}})
+    artifacts.write_manifest(bad, good.onnx.manifest.model_copy(update={"origin": origin}))
+    out = tmp_path / "out"
+    for arguments in (
+        ["quantize", str(bad), "--out", str(out), "--store", str(good.store)],
+        ["compare", str(bad), str(bad), "--store", str(good.store)],
+        ["bundle", str(bad), "--build-on-target", "--out", str(out), "--store", str(good.store)],
+    ):
+        refused(arguments, out, capsys)
+    assert json.loads((bad / "manifest.json").read_text())["origin"]["data"]["source"] == 5

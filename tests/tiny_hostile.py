@@ -1,0 +1,443 @@
+"""Artifacts whose checksums fit and whose content does not: a good one, changed, and sealed anew."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+from compress import artifact as artifacts
+from compress.artifact import Artifact
+
+Change = Callable[[Path], None]
+
+
+def sealed_anew(source: Artifact, folder: Path, change: Change) -> Path:
+    """A copy of an artifact, changed, with checksums and seal that fit again."""
+    shutil.copytree(source.path, folder)
+    change(folder)
+    files = artifacts.inventory(folder)
+    artifacts.write_manifest(folder, source.manifest.model_copy(update={"files": files}))
+    return folder
+
+
+def written(name: str, content: str | bytes) -> Change:
+    """A file with another content."""
+
+    def change(folder: Path) -> None:
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+
+    return change
+
+
+def field(name: str, **values: Any) -> Change:
+    """A JSON file with other fields."""
+
+    def change(folder: Path) -> None:
+        tree = json.loads((folder / name).read_text())
+        (folder / name).write_text(json.dumps({**tree, **values}))
+
+    return change
+
+
+def cut(name: str, share: float) -> Change:
+    """A file of which only the beginning is left."""
+
+    def change(folder: Path) -> None:
+        content = (folder / name).read_bytes()
+        (folder / name).write_bytes(content[: int(len(content) * share)])
+
+    return change
+
+
+def removed(name: str) -> Change:
+    """A file that is not there."""
+    return lambda folder: (folder / name).unlink()
+
+
+def graph(edit: Callable[[onnx.ModelProto], Any]) -> Change:
+    """A graph that was edited."""
+
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / "model.onnx")
+        edit(model)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+    return change
+
+
+def external(location: str, **entries: int | str) -> Change:
+    """The largest initializer lies in another file."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": location, **entries}.items():
+            tensor.external_data.add(key=key, value=str(value))
+
+    return graph(edit)
+
+
+def chained(*changes: Change) -> Change:
+    """Several changes, in order."""
+
+    def change(folder: Path) -> None:
+        for one in changes:
+            one(folder)
+
+    return change
+
+
+def small_graph(
+    nodes: list[onnx.NodeProto], initializers: list[TensorProto] | None = None, **ends: Any
+) -> Change:
+    """A graph of a few nodes with the ends of the tiny classifier, or others."""
+    names = ("input_ids", "token_type_ids", "attention_mask")
+    inputs = ends.get("inputs") or [
+        helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"]) for name in names
+    ]
+    outputs = ends.get("outputs") or [
+        helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", 2])
+    ]
+
+    def change(folder: Path) -> None:
+        made = helper.make_graph(nodes, "g", inputs, outputs, initializers or [])
+        model = helper.make_model(
+            made, opset_imports=[helper.make_opsetid("", 17), *ends.get("domains", [])], ir_version=8
+        )
+        model.functions.extend(ends.get("functions", []))
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+    return change
+
+
+def _constant(name: str, array: Any) -> TensorProto:
+    return numpy_helper.from_array(np.asarray(array), name)
+
+
+def _tail() -> list[onnx.NodeProto]:
+    """From ``x`` (float, batch x sequence) to logits of two numbers."""
+    return [
+        helper.make_node("ReduceSum", ["x", "one"], ["sum"], keepdims=1),
+        helper.make_node("Concat", ["sum", "sum"], ["logits"], axis=1),
+    ]
+
+
+ONE = _constant("one", np.array([1], dtype=np.int64))
+CAST = helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT)
+
+
+def _function(name: str, calls: str) -> onnx.FunctionProto:
+    return helper.make_function(
+        "own", name, ["a"], ["b"], [helper.make_node(calls, ["a"], ["b"], domain="own")],
+        [helper.make_opsetid("own", 1)],
+    )  # fmt: skip
+
+
+def _rename(old: str, new: str) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        for value in (*model.graph.input, *model.graph.output):
+            if value.name == old:
+                value.name = new
+        for node in model.graph.node:
+            for names in (node.input, node.output):
+                for place, name in enumerate(names):
+                    if name == old:
+                        names[place] = new
+
+    return edit
+
+
+def _elem_type(side: str, kind: int) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        getattr(model.graph, side)[0].type.tensor_type.elem_type = kind
+
+    return edit
+
+
+def _dims(*dims: int) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        del model.graph.initializer[0].dims[:]
+        model.graph.initializer[0].dims.extend(dims)
+
+    return edit
+
+
+def _opset(version: int) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        model.opset_import[0].version = version
+
+    return edit
+
+
+def _from_nowhere(model: onnx.ModelProto) -> None:
+    next(node for node in model.graph.node if node.input).input[0] = "nowhere"
+
+
+def _last_first(model: onnx.ModelProto) -> None:
+    nodes = [*model.graph.node][::-1]
+    del model.graph.node[:]
+    model.graph.node.extend(nodes)
+
+
+def _subgraph(location: str) -> Change:
+    """An If whose branch holds a tensor that lies in another file."""
+    far = helper.make_tensor("far", TensorProto.FLOAT, [1, 2], b"\0" * 8, raw=True)
+    far.ClearField("raw_data")
+    far.data_location = TensorProto.EXTERNAL
+    far.external_data.add(key="location", value=location)
+    out = helper.make_tensor_value_info("inner", TensorProto.FLOAT, [1, 2])
+    branch = helper.make_graph([helper.make_node("Constant", [], ["inner"], value=far)], "b", [], [out])
+    yes = _constant("yes", np.array(True))
+    node = helper.make_node("If", ["yes"], ["picked"], then_branch=branch, else_branch=branch)
+    nodes = [CAST, *_tail()[:1], node, helper.make_node("Add", ["picked", "sum"], ["logits"])]
+    return small_graph(nodes, [ONE, yes])
+
+
+def _beside(folder: Path) -> None:
+    (folder / "weights.data").write_bytes(b"\0" * 16)
+
+
+GRAPHS: dict[str, Change] = {
+    "empty": written("model.onnx", b""),
+    "text": written("model.onnx", "hello"),
+    "zeros": written("model.onnx", b"\0" * 512),
+    "safetensors": written("model.onnx", b"\x10\0\0\0\0\0\0\0{}              "),
+    "random": written("model.onnx", np.random.default_rng(0).bytes(4096)),
+    **{f"cut {share}": cut("model.onnx", share) for share in (0.01, 0.5, 0.9, 0.999)},
+    "missing": removed("model.onnx"),
+    "no graph": graph(lambda model: model.ClearField("graph")),
+    "no nodes": graph(lambda model: model.graph.ClearField("node")),
+    "no opset": graph(lambda model: model.ClearField("opset_import")),
+    "opset 9999": graph(_opset(9999)),
+    "opset 0": graph(_opset(0)),
+    "opset -1": graph(_opset(-1)),
+    "opset 1": chained(graph(_opset(1)), field("graph.json", opset=1)),
+    "opset 29": chained(graph(_opset(29)), field("graph.json", opset=29)),
+    "ir 9999": graph(lambda model: setattr(model, "ir_version", 9999)),
+    "ir 0": graph(lambda model: setattr(model, "ir_version", 0)),
+    "foreign operator": graph(lambda model: setattr(model.graph.node[3], "op_type", "Nonsense")),
+    "custom domain": graph(lambda model: setattr(model.graph.node[3], "domain", "my.own")),
+    "unknown in com.microsoft": graph(lambda model: setattr(model.graph.node[3], "domain", "com.microsoft")),
+    "custom with opset": small_graph(
+        [helper.make_node("Magic", ["input_ids"], ["logits"], domain="evil")],
+        domains=[helper.make_opsetid("evil", 1)],
+    ),
+    "functions in a circle": small_graph(
+        [helper.make_node("A", ["input_ids"], ["logits"], domain="own")],
+        domains=[helper.make_opsetid("own", 1)],
+        functions=[_function("A", "B"), _function("B", "A")],
+    ),
+    "a function of itself": small_graph(
+        [helper.make_node("A", ["input_ids"], ["logits"], domain="own")],
+        domains=[helper.make_opsetid("own", 1)],
+        functions=[_function("A", "A")],
+    ),
+    "cyclic": small_graph(
+        [
+            CAST,
+            helper.make_node("Add", ["x", "back"], ["forth"]),
+            helper.make_node("Neg", ["forth"], ["back"]),
+            helper.make_node("ReduceSum", ["forth", "one"], ["sum"], keepdims=1),
+            helper.make_node("Concat", ["sum", "sum"], ["logits"], axis=1),
+        ],
+        [ONE],
+    ),
+    "last first": graph(_last_first),
+    "an output made twice": graph(lambda model: model.graph.node.append(model.graph.node[-1])),
+    "an input of nothing": graph(_from_nowhere),
+    "renamed input": graph(_rename("input_ids", "ids")),
+    "renamed output": graph(_rename("logits", "scores")),
+    "an input more": graph(
+        lambda model: model.graph.input.append(
+            helper.make_tensor_value_info("more", TensorProto.INT64, ["batch", "sequence"])
+        )
+    ),
+    "an input less": small_graph(
+        [CAST, *_tail()],
+        [ONE],
+        inputs=[helper.make_tensor_value_info("input_ids", TensorProto.INT64, ["batch", "sequence"])],
+    ),
+    "string input": graph(_elem_type("input", TensorProto.STRING)),
+    "float input": graph(_elem_type("input", TensorProto.FLOAT)),
+    "undefined input": graph(_elem_type("input", 0)),
+    "type 99": graph(_elem_type("input", 99)),
+    "string output": graph(_elem_type("output", TensorProto.STRING)),
+    "int output": graph(_elem_type("output", TensorProto.INT64)),
+    "a sequence as input": small_graph(
+        [helper.make_node("ConcatFromSequence", ["input_ids"], ["logits"], axis=0)],
+        inputs=[
+            helper.make_tensor_sequence_value_info("input_ids", TensorProto.FLOAT, None),
+            *(
+                helper.make_tensor_value_info(name, TensorProto.INT64, ["batch", "sequence"])
+                for name in ("token_type_ids", "attention_mask")
+            ),
+        ],
+    ),
+    "input of one axis": graph(
+        lambda model: model.graph.input[0].type.tensor_type.shape.dim.pop()
+    ),
+    "input without a shape": graph(
+        lambda model: model.graph.input[0].type.tensor_type.ClearField("shape")
+    ),
+    "other number of labels": graph(
+        lambda model: setattr(model.graph.output[0].type.tensor_type.shape.dim[1], "dim_value", 5)
+    ),
+    "dims larger than the data": graph(_dims(1000, 1000)),
+    "dims of a planet": graph(_dims(2**40, 2**40)),
+    "negative dims": graph(_dims(-1, 32)),
+    "no dims": graph(_dims()),
+    "tensor of type 99": graph(lambda model: setattr(model.graph.initializer[0], "data_type", 99)),
+    "tensor without a type": graph(lambda model: setattr(model.graph.initializer[0], "data_type", 0)),
+    "tensor without data": graph(lambda model: model.graph.initializer[0].ClearField("raw_data")),
+    "filled with a terabyte": small_graph(
+        [
+            CAST,
+            helper.make_node("ConstantOfShape", ["vast"], ["bomb"]),
+            helper.make_node("ReduceSum", ["bomb"], ["scalar"], keepdims=0),
+            helper.make_node("Add", ["x", "scalar"], ["y"]),
+            helper.make_node("ReduceSum", ["y", "one"], ["sum"], keepdims=1),
+            helper.make_node("Concat", ["sum", "sum"], ["logits"], axis=1),
+        ],
+        [ONE, _constant("vast", np.array([2**20, 2**20], dtype=np.int64))],
+    ),
+    "external above": external("../outside.data"),
+    "external absolute": external("/etc/passwd"),
+    "external device": external("/dev/zero"),
+    "external missing": external("nowhere.data"),
+    "external without a place": external(""),
+    "external the folder": external("."),
+    "external around": external("sub/../../outside.data"),
+    "external the manifest": external("manifest.json"),
+    "external backslash": external("..\\outside.data"),
+    "external too short": chained(_beside, external("weights.data")),
+    "external beyond the end": chained(_beside, external("weights.data", offset=2**40)),
+    "external negative": chained(_beside, external("weights.data", offset=-8)),
+    "external of no number": chained(_beside, external("weights.data", length="many")),
+    "external in a subgraph": _subgraph("../outside.data"),
+    "external device in a subgraph": _subgraph("/dev/zero"),
+}  # fmt: skip
+
+# What only a run shows: sentences too where the graph is run, and whole for whoever only copies it.
+RUNS: dict[str, Change] = {
+    "a table too small": small_graph(
+        [
+            helper.make_node("Gather", ["table", "input_ids"], ["x"]),
+            *_tail(),
+        ],
+        [ONE, _constant("table", np.zeros(2, dtype=np.float32))],
+    ),
+    "shapes that do not meet": small_graph(
+        [
+            CAST,
+            helper.make_node("Reshape", ["x", "odd"], ["y"]),
+            helper.make_node("ReduceSum", ["y", "one"], ["sum"], keepdims=1),
+            helper.make_node("Concat", ["sum", "sum"], ["logits"], axis=1),
+        ],
+        [ONE, _constant("odd", np.array([977, -1], dtype=np.int64))],
+    ),
+    "three numbers a row": small_graph(
+        [
+            CAST,
+            helper.make_node("ReduceSum", ["x", "one"], ["sum"], keepdims=1),
+            helper.make_node("Concat", ["sum", "sum", "sum"], ["logits"], axis=1),
+        ],
+        [ONE],
+        outputs=[helper.make_tensor_value_info("logits", TensorProto.FLOAT, ["batch", "many"])],
+    ),
+    "types that do not meet": small_graph(
+        [helper.make_node("Add", ["input_ids", "number"], ["x"]), *_tail()],
+        [ONE, _constant("number", np.float32(1))],
+    ),
+}
+
+_JSON = ("", "{}", "[]", "null", "3", '"text"', "{", "[" * 100_000, "\xff\xfe", "NaN")
+
+SIDECARS: dict[str, Change] = {
+    **{f"graph.json {text[:8]!r}": written("graph.json", text) for text in _JSON},
+    "graph.json missing": removed("graph.json"),
+    "graph.json not UTF-8": written("graph.json", b"\xff\xfe{}"),
+    **{
+        f"graph.json {name}={value!r:.20}": field("graph.json", **{name: value})
+        for name, value in (
+            ("precision", "fp7"),
+            ("precision", None),
+            ("precision", 8),
+            ("opset", "17"),
+            ("opset", 9999),
+            ("opset", None),
+            ("exporter", 5),
+            ("limits", []),
+            ("limits", None),
+            ("limits", {"input_ids": 5}),
+            ("limits", {"input_ids": {"1": "long"}}),
+            ("limits", {"input_ids": {"1": -5}}),
+            ("limits", {"input_ids": {"1": 0}}),
+            ("limits", {"input_ids": {"7": 64}}),
+            ("limits", {"input_ids": {"1": 10**30}}),
+            ("limits", {"nothing": {"1": 64}}),
+            ("fused", "perhaps"),
+            ("target", "moon"),
+            ("extra", 1),
+        )
+    },
+    **{
+        f"encoding.json {text[:8]!r}": written("encoding.json", text)
+        for text in _JSON
+        if text
+    },
+    "encoding.json empty": written("encoding.json", ""),
+    "encoding.json not UTF-8": written("encoding.json", b"\xff\xfe{}"),
+    **{
+        f"encoding.json {value!r:.20}": written("encoding.json", json.dumps({"max_length": value}))
+        for value in ("64", -1, 0, 1.5, True, [64], {"a": 1}, 10**30)
+    },
+    "config.json empty": written("config.json", ""),
+    "config.json a list": written("config.json", "[]"),
+    "config.json missing": removed("config.json"),
+}  # fmt: skip
+
+TORCH: dict[str, Change] = {
+    "weights empty": written("model.safetensors", b""),
+    "weights text": written("model.safetensors", "hello, this is no tensor"),
+    "weights cut": cut("model.safetensors", 0.5),
+    "weights header only": cut("model.safetensors", 0.01),
+    "weights missing": removed("model.safetensors"),
+    "weights of nothing": written("model.safetensors", b"\x02\0\0\0\0\0\0\0{}"),
+    "weights of 2**60 bytes": written("model.safetensors", (2**60).to_bytes(8, "little") + b"{}"),
+    "config.json a list": written("config.json", "[]"),
+    **{
+        f"shapes.json {number}": written("shapes.json", text)
+        for number, text in enumerate(
+            (
+            "",
+            "[]",
+            "null",
+            "[" * 100_000,
+            '{"schema_version": 1}',
+            '{"schema_version": 1, "parameters": [], "attributes": {}}',
+            '{"schema_version": 1, "parameters": {"classifier.weight": 5}, "attributes": {}}',
+            '{"schema_version": 1, "parameters": {"classifier.weight": [1e9, 2]}, "attributes": {}}',
+            '{"schema_version": 1, "parameters": {"classifier.weight": [4000000000, 4000000000]}, '
+            '"attributes": {}}',
+            '{"schema_version": 1, "parameters": {}, "attributes": {"classifier": {"in_features": []}}}',
+            '{"schema_version": 1, "parameters": {}, "attributes": {"classifier": {"in_features": -1}}}',
+        ))
+    },
+    "encoding.json a list": written("encoding.json", "[]"),
+}  # fmt: skip
+
+
+def linked(folder: Path, name: str) -> None:
+    """Replace a file by a link to a copy of it outside."""
+    outside = folder.parent / f"{folder.name}-outside"
+    outside.mkdir(exist_ok=True)
+    (folder / name).replace(outside / Path(name).name)
+    (folder / name).symlink_to(outside / Path(name).name)
