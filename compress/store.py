@@ -120,7 +120,9 @@ class Store:
         scratch = self.root / "scratch" / key
         try:
             for leftover in (self.root / "building").glob(f"{key}.*"):
-                shutil.rmtree(leftover, ignore_errors=True)
+                _remove(leftover)
+            if scratch.is_symlink() or not scratch.is_dir():
+                _remove(scratch)  # a link would have checkpoints written where it leads
             out.mkdir()
             scratch.mkdir(exist_ok=True)
             yield Building(out=out, scratch=scratch)
@@ -159,8 +161,7 @@ class Store:
         """Write the manifest last, move the folder into place and drop the scratch."""
         write_manifest(building.out, manifest)
         final = self.path(key)
-        if final.exists():
-            shutil.rmtree(final)
+        _remove(final)
         building.out.rename(final)
         shutil.rmtree(building.scratch, ignore_errors=True)
         return Artifact(path=final, manifest=manifest)
@@ -217,7 +218,7 @@ class Store:
                 if self._is_doomed(key, unused_for=unused_for, damaged=damaged, everything=everything):
                     doomed.append(self.path(key))
                 for folder in doomed:
-                    shutil.rmtree(folder)
+                    _remove(folder)
                     removed.append(folder)
             finally:
                 lock.release()
@@ -243,6 +244,14 @@ class Store:
         except ArtifactError:
             return True
         return False
+
+
+def _remove(path: Path) -> None:
+    """Remove what has a name in the store, be it a folder, a file or a link; nothing where there is none."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
 
 
 def hidden(name: str) -> str:

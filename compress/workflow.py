@@ -106,11 +106,11 @@ def _refuse_others(out: Path, text: str) -> None:
 
 def _is_same(file: Path, text: str) -> bool:
     """Whether a recorded recipe is this one, be it in another layout or with paths as they were given."""
-    if file.read_text(encoding="utf-8") == text:
-        return True
+    if file.is_symlink() or not file.is_file():
+        return False
     try:
-        return _dump(read(str(file))) == text
-    except UserError:
+        return file.read_text(encoding="utf-8") == text or _dump(read(str(file))) == text
+    except (OSError, UnicodeDecodeError, UserError):
         return False
 
 

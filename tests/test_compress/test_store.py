@@ -76,6 +76,39 @@ def test_a_failed_builder_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert (tmp_path / "scratch" / ("a" * 64) / "checkpoint").read_text() == "y"
 
 
+@pytest.mark.parametrize("what", ["link", "file"])
+def test_what_took_a_folders_place_in_the_store_is_removed(tmp_path: Path, what: str) -> None:
+    """A link or file where a key's folders belong is taken away: nothing is written where a link leads."""
+    store, elsewhere = Store(tmp_path / "store"), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("x")
+    for name in ("artifacts", "scratch"):
+        (store.root / name).mkdir(parents=True)
+        place = store.root / name / ("a" * 64)
+        place.symlink_to(elsewhere) if what == "link" else place.write_text("x")
+    with store.building("a" * 64) as building:
+        (building.scratch / "checkpoint").write_text("y")
+        (building.out / "file.txt").write_text("x")
+        made = store.seal("a" * 64, building, manifest_for(building.out))
+    assert not made.path.is_symlink()
+    assert store.get("a" * 64) is not None
+    assert [path.name for path in elsewhere.iterdir()] == ["kept"]
+
+
+def test_entries_that_cannot_be_opened_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Entries of an older version or with a damaged manifest are left out, in one sentence for all."""
+    store = Store(tmp_path)
+    made = [build(store, letter * 64) for letter in "abc"]
+    for artifact in made[:2]:
+        manifest = artifact.path / "manifest.json"
+        manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 1'))
+    with caplog.at_level("WARNING"):
+        assert [entry.key for entry in store.entries()] == ["c" * 64]
+    assert len(caplog.records) == 1
+    assert "2 of the store's entries cannot be opened" in caplog.text
+    assert len(store.prune(damaged=True)) == 2
+
+
 def test_sealing_drops_the_scratch(tmp_path: Path) -> None:
     """A sealed stage needs no checkpoints any more."""
     store = Store(tmp_path)

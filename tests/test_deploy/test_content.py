@@ -7,7 +7,9 @@ traceback or were bundled as they were.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -20,7 +22,10 @@ from tiny_hostile import GRAPHS, RUNS, SIDECARS, TORCH, sealed_anew
 
 from compress.artifact import Artifact
 from compress.cli import main
+from compress.errors import UserError
 from deploy.checking import content
+from deploy.graph import facts as graph_facts
+from deploy.tensorrt import passport, profiles
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +53,6 @@ def verbs(good: SimpleNamespace, bad: Path, out: Path) -> dict[str, list[str]]:
         "static": ["quantize", str(bad), "--mode", "static", *data, "--threads", "1", *writes],
         "fp16": ["quantize", str(bad), "--precision", "fp16", *data, "--threads", "1", *writes],
         "calibrate": ["calibrate", str(bad), *data, "--threads", "1", *writes],
-        "optimize": ["stage", "optimize-onnx", str(bad), *data, *writes],
         "build": ["build", str(bad), *data, *writes],
         "target": [
             "bundle",
@@ -87,12 +91,25 @@ def refused(arguments: Sequence[str], out: Path, capsys: pytest.CaptureFixture[s
     assert not out.exists()
 
 
-CHEAP = ("verify", "show", "predict", "bundle", "quantize")
-COSTLY = ("static", "fp16", "calibrate", "target", "compare", "bench", "damage", "export", "build")
+FIRST = ("predict", "bundle")
+OTHERS = (
+    "verify",
+    "show",
+    "quantize",
+    "static",
+    "fp16",
+    "calibrate",
+    "target",
+    "compare",
+    "bench",
+    "damage",
+    "export",
+    "build",
+)
 SOME = ("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device")
 
 
-@pytest.mark.parametrize("verb", CHEAP)
+@pytest.mark.parametrize("verb", FIRST)
 @pytest.mark.parametrize("case", GRAPHS)
 def test_a_graph_that_was_sealed_anew(
     case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -103,7 +120,7 @@ def test_a_graph_that_was_sealed_anew(
     refused(verbs(good, bad, out)[verb], out, capsys)
 
 
-@pytest.mark.parametrize("verb", COSTLY)
+@pytest.mark.parametrize("verb", OTHERS)
 @pytest.mark.parametrize("case", SOME)
 def test_every_other_verb_passes_through_the_same_check(
     case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -114,7 +131,7 @@ def test_every_other_verb_passes_through_the_same_check(
     refused(verbs(good, bad, out)[verb], out, capsys)
 
 
-@pytest.mark.parametrize("verb", ["verify", "predict", "bundle", "quantize"])
+@pytest.mark.parametrize("verb", ["predict", "bundle"])
 @pytest.mark.parametrize("case", SIDECARS)
 def test_sidecar_files_of_wrong_types(
     case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -136,7 +153,7 @@ def test_what_only_a_run_shows(
     refused(verbs(good, bad, out)[verb], out, capsys)
 
 
-@pytest.mark.parametrize("verb", ["verify", "predict", "bundle", "export", "compare", "prune"])
+@pytest.mark.parametrize("verb", ["bundle", "predict", "export"])
 @pytest.mark.parametrize("case", TORCH)
 def test_weights_that_were_sealed_anew(
     case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
@@ -187,6 +204,77 @@ def test_a_sealed_file_that_became_a_link(
     """A link to a copy, byte for byte the same, is no file of the artifact."""
     bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
     tiny_hostile.linked(bad, name)
+    out = tmp_path / "out"
+    refused(verbs(good, bad, out)[verb], out, capsys)
+
+
+@pytest.mark.parametrize("case", [*SOME, *RUNS])
+def test_fusing_passes_through_it_too(case: str, good: SimpleNamespace, tmp_path: Path) -> None:
+    """The stage that no verb runs alone refuses the same graphs."""
+    change = GRAPHS.get(case) or RUNS[case]
+    bad = Artifact.open(sealed_anew(good.onnx, tmp_path / "bad", change))
+    with pytest.raises(UserError):
+        tiny_deploy.run("optimize_onnx", bad, tmp_path / "out", tiny_deploy.text_rows())
+
+
+def _engine(good: SimpleNamespace, folder: Path) -> Artifact:
+    """An engine as far as a machine without a GPU sees it: the model's sidecars, bytes, a passport."""
+    content_ = b"a serialized engine"
+    shutil.copytree(good.torch.path, folder)
+    (folder / "model.safetensors").unlink()
+    (folder / "manifest.json").unlink()
+    (folder / passport.ENGINE).write_bytes(content_)
+    shape = profiles.shape(profiles.parse("batch=1:8:32,length=1:16:32"), {"input_ids": ["batch", "length"]})
+    passport.write(
+        folder,
+        passport.Passport(
+            flavor="tensorrt",
+            tensorrt="10.16.1",
+            gpu=None,
+            precision="fp16",
+            typing="strong",
+            options=passport.BuildOptions(),
+            profiles=(shape,),
+            onnx_sha256="0" * 64,
+            source_id="1" * 64,
+            engine_sha256=hashlib.sha256(content_).hexdigest(),
+            engine_bytes=len(content_),
+            build_seconds=1.5,
+        ),
+    )
+    graph_facts.write(folder, graph_facts.GraphFacts(precision="fp16", opset=17, exporter="torchscript"))
+    return tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
+
+
+@pytest.mark.parametrize("verb", ["verify", "show", "predict", "bundle"])
+@pytest.mark.parametrize(
+    "change",
+    [
+        tiny_hostile.written("engine.json", ""),
+        tiny_hostile.written("engine.json", "[]"),
+        tiny_hostile.written("engine.json", "[" * 100_000),
+        tiny_hostile.removed("engine.json"),
+        tiny_hostile.removed("model.engine"),
+        tiny_hostile.written("model.engine", b""),
+        tiny_hostile.written("model.engine", b"another engine"),
+        tiny_hostile.field("engine.json", engine_bytes="many"),
+        tiny_hostile.field("engine.json", profiles=[]),
+        tiny_hostile.field("engine.json", profiles=[{"axes": 5}]),
+        tiny_hostile.field("engine.json", gpu="a GPU"),
+        tiny_hostile.field("engine.json", schema_version=9),
+    ],
+)
+def test_an_engine_that_was_sealed_anew(
+    change: tiny_hostile.Change,
+    verb: str,
+    good: SimpleNamespace,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """An engine's passport is read through its model, and is of the engine that lies beside it."""
+    whole = _engine(good, tmp_path / "whole")
+    content.check(whole)
+    bad = sealed_anew(whole, tmp_path / "bad", change)
     out = tmp_path / "out"
     refused(verbs(good, bad, out)[verb], out, capsys)
 
