@@ -266,6 +266,9 @@ class Artifact:
                 f"{manifest_file} is damaged or of another version of paredown "
                 f"({cause.error_count()} errors, first: {field}: {first['msg']}): build it again"
             ) from cause
+        for name in manifest.files:
+            if Path(name).is_absolute() or ".." in Path(name).parts or "\0" in name:
+                raise ArtifactError(f"{path}: the manifest names a path outside the folder: {name!r:.200}")
         artifact = cls(path=path, manifest=manifest)
         if verify:
             artifact.verify()
@@ -277,9 +280,6 @@ class Artifact:
         Raises:
             ArtifactError: a file was changed, is missing or was added; all of them are named.
         """
-        for name in self.manifest.files:
-            if Path(name).is_absolute() or ".." in Path(name).parts:
-                raise ArtifactError(f"{self.path}: the manifest names a path outside the folder: {name}")
         found = inventory(self.path)
         listed = self.manifest.files
         wrong = [f"missing {name}" for name in sorted(listed.keys() - found.keys())]

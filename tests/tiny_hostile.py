@@ -141,6 +141,41 @@ def _function(name: str, calls: str) -> onnx.FunctionProto:
     )  # fmt: skip
 
 
+def _doubling(levels: int) -> list[onnx.FunctionProto]:
+    """Functions each of which calls the next one twice."""
+    own, standard = helper.make_opsetid("own", 1), helper.make_opsetid("", 17)
+    made = []
+    for level in range(levels):
+        call = {"domain": "own"} if level + 1 < levels else {}
+        name = f"F{level + 1}" if call else "Neg"
+        nodes = [helper.make_node(name, [a], [b], **call) for a, b in (("a", "m"), ("m", "b"))]
+        made.append(helper.make_function("own", f"F{level}", ["a"], ["b"], nodes, [own, standard]))
+    return made
+
+
+def _many(count: int) -> Change:
+    """A chain of nodes that pass on what they get."""
+
+    def change(folder: Path) -> None:
+        model = onnx.load(folder / "model.onnx")
+        node = helper.make_node("Identity", ["logits"], ["out"]).SerializeToString()
+        # As bytes: the field of a graph's nodes is number 1, and the graph's in a model is number 7.
+        more = onnx.ModelProto()
+        more.graph.ParseFromString((b"\x0a" + bytes([len(node)]) + node) * count)
+        model.MergeFrom(more)
+        (folder / "model.onnx").write_bytes(model.SerializeToString())
+
+    return change
+
+
+def _placed_twice(model: onnx.ModelProto) -> None:
+    tensor = model.graph.initializer[0]
+    tensor.ClearField("raw_data")
+    tensor.data_location = TensorProto.EXTERNAL
+    for place in ("../outside.data", "config.json"):
+        tensor.external_data.add(key="location", value=place)
+
+
 def _rename(old: str, new: str) -> Callable[[onnx.ModelProto], None]:
     def edit(model: onnx.ModelProto) -> None:
         for value in (*model.graph.input, *model.graph.output):
@@ -240,6 +275,22 @@ GRAPHS: dict[str, Change] = {
         domains=[helper.make_opsetid("own", 1)],
         functions=[_function("A", "A")],
     ),
+    "functions that double": small_graph(
+        [helper.make_node("F0", ["input_ids"], ["logits"], domain="own")],
+        domains=[helper.make_opsetid("own", 1)],
+        functions=_doubling(40),
+    ),
+    "compiled elsewhere": small_graph(
+        [
+            helper.make_node(
+                "EPContext", ["input_ids"], ["logits"], domain="com.microsoft",
+                ep_cache_context="../engine.bin", embed_mode=0, main_context=1,
+            )
+        ],
+        domains=[helper.make_opsetid("com.microsoft", 1)],
+    ),
+    "a million nodes": _many(1_000_000),
+    "external twice": graph(_placed_twice),
     "cyclic": small_graph(
         [
             CAST,

@@ -90,6 +90,7 @@ def check_graph(artifact: Artifact, facts: GraphFacts) -> onnx.ModelProto:
     """
     path = artifact.file(graph_facts.MODEL)
     model = load_graph(artifact)
+    structure.check_count(model, path)
     tensors.check(artifact, model, str(path))
     structure.check(model, path)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))

@@ -7,10 +7,10 @@ of a domain that nobody implements, functions that call each other in a circle) 
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Any
 
 import onnx
 from onnx import numpy_helper
@@ -19,16 +19,36 @@ from compress import environment
 from compress.errors import ArtifactError, first_line
 from deploy.checking.tensors import LARGEST_ELEMENTS
 
-# Five thousand nodes are a large encoder; past this, loading alone takes minutes.
-_MOST_NODES = 200_000
+# Five thousand nodes are a large encoder; past this, loading alone takes minutes. Calls of functions count as
+# what is in them: each is put in its place when a graph is loaded.
+_MOST_NODES = 50_000
 # Of what an operator makes out of nothing but a shape: more is no mask and no table of positions.
 _MOST_FILLED = 2**33
 _FILLED_FROM = {"ConstantOfShape": 0, "Expand": 1}
 _STANDARD = ("", "ai.onnx")
 _ONNX = (*_STANDARD, "ai.onnx.ml")
 _RUNTIME = "com.microsoft"
+# Holds what another program compiled, or the name of a file with it.
+_COMPILED = "EPContext"
 
 Function = tuple[str, str]
+
+
+def check_count(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse a graph that is too large to be looked at node by node, or has none.
+
+    Raises:
+        ArtifactError: it is.
+    """
+    count = len(model.graph.node)
+    if not 0 < count + sum(len(one.node) for one in model.functions) <= _MOST_NODES or not count:
+        raise _miscounted(count, path)
+
+
+def _miscounted(count: int, path: Path) -> ArtifactError:
+    return ArtifactError(
+        f"{path} has {count or 'no'} nodes; a model has 1 to {_MOST_NODES}: export the model again"
+    )
 
 
 def check(model: onnx.ModelProto, path: Path) -> None:
@@ -42,18 +62,17 @@ def check(model: onnx.ModelProto, path: Path) -> None:
         ArtifactError: no library here knows it, or it is no graph that can be walked.
     """
     functions = {(one.domain, one.name): one for one in model.functions}
-    bodies = [list(_nodes(model.graph.node)), *(list(_nodes(one.node)) for one in model.functions)]
-    count = sum(map(len, bodies))
-    if not model.graph.node or count > _MOST_NODES:
-        raise ArtifactError(
-            f"{path} has {count or 'no'} nodes; a model has 1 to {_MOST_NODES}: export the model again"
-        )
+    bodies = {name: list(_nodes(body.node)) for name, body in functions.items()}
+    main = list(_nodes(model.graph.node))
+    inside = _expanded(bodies, path)
+    count = sum(inside.get((node.domain, node.op_type), 1) for node in main)
+    if count > _MOST_NODES:
+        raise _miscounted(count, path)
     versions = {entry.domain: entry.version for entry in model.opset_import}
     _check_versions(versions, path)
-    for nodes in bodies:
+    for nodes in (main, *bodies.values()):
         for node in nodes:
             _check_operator(node, functions.keys(), versions, path)
-    _check_calls(functions, path)
     _check_sizes(model, path)
     try:
         onnx.checker.check_model(str(path))
@@ -93,7 +112,11 @@ def _check_operator(
         version = next((versions[name] for name in names if name in versions), 1)
         known = onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=max(1, version))
     else:
-        known = domain == _RUNTIME and node.op_type in (_runtime_operators() or (node.op_type,))
+        known = (
+            domain == _RUNTIME
+            and node.op_type != _COMPILED
+            and node.op_type in (_runtime_operators() or (node.op_type,))
+        )
     if not known:
         raise ArtifactError(
             f"{path} has the operator '{node.op_type[:80]}' of domain '{domain[:80] or 'ai.onnx'}' (node "
@@ -113,18 +136,25 @@ def _runtime_operators() -> frozenset[str]:
     return frozenset(one.name for one in listed() if one.domain == _RUNTIME) if listed else frozenset()
 
 
-def _check_calls(functions: Mapping[Function, Any], path: Path) -> None:
-    """Refuse functions that call each other in a circle: taking them apart would never end."""
-    calls = {
-        name: {(node.domain, node.op_type) for node in _nodes(body.node)} & functions.keys()
-        for name, body in functions.items()
-    }
-    while calls:
-        ends = {name for name, called in calls.items() if not called & calls.keys()}
-        if not ends:
-            circle = ", ".join(sorted(name for _, name in calls))
+def _expanded(bodies: Mapping[Function, list[onnx.NodeProto]], path: Path) -> dict[Function, int]:
+    """How many nodes each function is when its own calls are put in their places.
+
+    Raises:
+        ArtifactError: functions call each other in a circle: putting them in their places would never end.
+    """
+    inside: dict[Function, int] = {}
+    while len(inside) < len(bodies):
+        ready = {
+            name: sum(inside.get((node.domain, node.op_type), 1) for node in nodes)
+            for name, nodes in bodies.items()
+            if name not in inside
+            and not {(node.domain, node.op_type) for node in nodes} & (bodies.keys() - inside.keys())
+        }
+        if not ready:
+            circle = ", ".join(sorted(name for _, name in bodies.keys() - inside.keys()))
             raise ArtifactError(f"{path} has functions that call each other in a circle: {circle[:200]}")
-        calls = {name: called for name, called in calls.items() if name not in ends}
+        inside |= ready
+    return inside
 
 
 def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
@@ -133,6 +163,9 @@ def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
         for size in value.type.tensor_type.shape.dim:
             if size.HasField("dim_value") and not 0 <= size.dim_value <= LARGEST_ELEMENTS:
                 raise ArtifactError(f"{path}: '{value.name[:80]}' has a size of {size.dim_value} on an axis")
+    for sparse in model.graph.sparse_initializer:
+        if math.prod(max(0, size) for size in sparse.dims) > _MOST_FILLED:
+            raise ArtifactError(f"{path}: '{sparse.values.name[:80]}' is sparse and has the size of a planet")
     shapes = {
         one.name: one
         for one in model.graph.initializer

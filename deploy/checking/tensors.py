@@ -117,6 +117,8 @@ def _check_internal(tensor: onnx.TensorProto, elements: int, wanted: int | None,
 
 def _check_external(artifact: Artifact, tensor: onnx.TensorProto, wanted: int | None, what: str) -> None:
     entries = {entry.key: entry.value for entry in tensor.external_data}
+    if len(entries) != len(tensor.external_data):
+        raise ArtifactError(f"{what} names its place twice: export the model again")
     location = entries.get("location", "")
     name = posixpath.normpath(location)
     outside = posixpath.isabs(location) or ".." in name.split("/") or "\\" in location

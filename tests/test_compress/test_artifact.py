@@ -226,9 +226,11 @@ def test_links_and_special_files_are_refused(folder: Path, tmp_path: Path) -> No
 def test_a_manifest_cannot_name_files_outside(folder: Path) -> None:
     """Names that leave the folder are refused before anything is read."""
     _seal(folder)
-    for name in ("../outside", "/etc/passwd"):
+    for name in ("../outside", "/etc/passwd", "a/../../b", "a\0b"):
         with pytest.raises(ArtifactError, match="names a path outside the folder"):
             _seal(folder, files={name: FileEntry(sha256="0" * 64, bytes=1)})
+        with pytest.raises(ArtifactError, match="names a path outside the folder"):
+            Artifact.open(folder, verify=False)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "not json", '{"schema_version": 2}', "[]"])
