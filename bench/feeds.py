@@ -13,6 +13,7 @@ import numpy as np
 
 from compress.errors import UserError
 from compress.model import checkpoint
+from deploy.checking import rehearsal
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -221,6 +222,9 @@ def stream(
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > _INFER_BYTES or len(waiting) >= 64 or start + batch_size >= len(rows):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
+            names = subject.task.link(subject.head)
+            for (members, _), output in zip(waiting, outputs, strict=True):
+                rehearsal.check_outputs(output, names, subject.head, len(members), lane.spec.artifact.path)
             yield from ((*one, output) for one, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 

@@ -113,9 +113,10 @@ class Predictor:
 
     def _decode(self, batch: Batch) -> list[Prediction]:
         found = self._runner.infer(batch.inputs)
-        outputs = {name: np.asarray(found[name], dtype=np.float32) for name in self._encoder.spec.outputs}
+        names, head = self._encoder.spec.outputs, self._encoder.head
         rows = len(next(iter(batch.inputs.values())))
-        rehearsal.check_outputs(outputs, self._encoder, rows, self._runner.artifact.path)
+        rehearsal.check_outputs(found, names, head, rows, self._runner.artifact.path)
+        outputs = {name: np.asarray(found[name], dtype=np.float32) for name in names}
         made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
         return made
 

@@ -56,8 +56,15 @@ def fake_artifact(
     }
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "encoding.json").write_text('{"max_length": 16}')
-    (folder / "model.safetensors").write_bytes(b"0" * bytes_)
+    (folder / "model.safetensors").write_bytes(_weights(bytes_))
     return seal(folder)
+
+
+def _weights(size: int) -> bytes:
+    """A safetensors file of a size, with one tensor that fills it."""
+    room = size - 8 - 80
+    table = {"w": {"dtype": "U8", "shape": [room], "data_offsets": [0, room]}}
+    return (80).to_bytes(8, "little") + json.dumps(table).ljust(80).encode() + b"0" * room
 
 
 def torch_artifact(folder: Path, **sizes: int) -> Artifact:

@@ -7,7 +7,7 @@ that do not meet). The first run shows it, and says so of the artifact and not o
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from deploy.session import given, infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
+    from compress.tasks import Head
     from deploy.checking.parity import Infer
     from deploy.encoder import Encoder
 
@@ -48,22 +49,30 @@ def rehearse(
     feed = encoder.feed(rows[:2])
     with given(path):
         outputs = infer(feed)
-    check_outputs(outputs, encoder, len(rows[:2]), path)
+    check_outputs(outputs, encoder.spec.outputs, encoder.head, len(rows[:2]), path)
     return infer
 
 
-def check_outputs(outputs: Mapping[str, np.ndarray], encoder: Encoder, rows: int, path: Path) -> None:
-    """Hold the shapes of outputs against the task's: one row a row, one number a label.
+def check_outputs(
+    outputs: Mapping[str, np.ndarray], names: Iterable[str], head: Head, rows: int, where: Path
+) -> None:
+    """Hold the shapes of outputs against the task's: one row a row, and one number a label at the end.
+
+    Args:
+        outputs: of one batch.
+        names: of those that the task reads.
+        head: what they mean.
+        rows: of the batch.
+        where: they come from, for the message.
 
     Raises:
         ModelError: they are others.
     """
-    width = max(1, len(encoder.head.labels))
-    for name, axes in encoder.spec.outputs.items():
-        shape = np.shape(outputs[name])
-        rank = max(axes, default=0) + 2
-        if len(shape) != rank or shape[0] != rows or shape[-1] != width:
+    width = max(1, len(head.labels))
+    for name in names:
+        shape = np.shape(outputs[name]) if name in outputs else ()
+        if len(shape) < 2 or shape[0] != rows or shape[-1] != width:
             raise ModelError(
-                f"{path}: output '{name}' has the shape {' x '.join(map(str, shape))} for {rows} rows; the "
-                f"task's has {rank} axes, {rows} rows and {width} numbers each: export the model again"
+                f"{where}: output '{name}' is {' x '.join(map(str, shape)) or 'missing'} for {rows} rows, "
+                f"and the model's head asks for {rows} with {width} numbers each: export the model again"
             )

@@ -142,7 +142,7 @@ def test_sidecar_files_of_wrong_types(
     refused(verbs(good, bad, out)[verb], out, capsys)
 
 
-@pytest.mark.parametrize("verb", ["predict", "quantize", "static", "fp16", "calibrate", "compare"])
+@pytest.mark.parametrize("verb", ["predict", "quantize", "static", "fp16", "calibrate", "compare", "bench"])
 @pytest.mark.parametrize("case", RUNS)
 def test_what_only_a_run_shows(
     case: str, verb: str, good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
