@@ -44,7 +44,8 @@ _LARGEST_MANIFEST = 64 * 2**20
 _SEAL = re.compile(rb',\n "seal": "([0-9a-f]{64})"\n\}\n\Z')
 _SEAL_BYTES = len(',\n "seal": ""\n}\n') + 64
 
-Seed = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+Seed = Annotated[int, Field(ge=0, lt=2**63)]
+StageName = Annotated[str, Field(min_length=1, max_length=200)]
 
 
 class _Frozen(BaseModel):
@@ -61,7 +62,7 @@ class FileEntry(_Frozen):
 class Step(_Frozen):
     """One stage of the lineage, oldest first."""
 
-    stage: str
+    stage: StageName
     config: dict[str, Any]
     id: str
     seed: Seed
@@ -99,7 +100,7 @@ class Manifest(_Frozen):
     schema_version: Literal[2] = SCHEMA
     kind: Kind
     task: str
-    stage: str
+    stage: StageName
     config: dict[str, Any]
     seed: Seed
     key: str | None

@@ -177,6 +177,20 @@ def test_facts_that_are_read_again_have_their_types(facts: Any, folder: Path) ->
         Artifact.open(folder)
 
 
+@pytest.mark.parametrize(
+    ("field", "value"), [("seed", -5), ("seed", 2**70), ("stage", ""), ("kind", "pickle"), ("lineage", [5])]
+)
+def test_fields_of_a_manifest_are_bounded(field: str, value: Any, folder: Path) -> None:
+    """What a stage would stumble over later is refused on opening, by its field."""
+    text = artifact.sealed_text(_seal(folder).manifest)
+    body = json.dumps({**json.loads(text), field: value}, indent=1).removesuffix("\n}")
+    tail = body.rindex(',\n "seal"')
+    body = body[:tail]
+    (folder / "manifest.json").write_text(f'{body},\n "seal": "{artifact.digest_text(body)}"\n}}\n')
+    with pytest.raises(ArtifactError, match=rf"first: {field}"):
+        Artifact.open(folder)
+
+
 @pytest.mark.parametrize("kind", ["link", "pipe", "folder"])
 def test_a_manifest_or_file_that_is_replaced(kind: str, folder: Path, tmp_path: Path) -> None:
     """A manifest or sealed file replaced by a link to its like, a pipe or a folder is refused."""
