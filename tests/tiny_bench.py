@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import tiny
+import tiny_hostile
 
 from bench.damage import record as damage
 from bench.record import Candidate, Interval, Measurement, Report
 from compress import artifact as artifacts
 from compress.artifact import Artifact, Manifest, Origin, Step
+from deploy.graph import facts as graph_facts
 
 FAKE = "fake_runtime:Runner"
 
@@ -58,6 +60,16 @@ def fake_artifact(
     (folder / "encoding.json").write_text('{"max_length": 16}')
     (folder / "model.safetensors").write_bytes(_weights(bytes_))
     return seal(folder)
+
+
+def fake_graph(folder: Path) -> Artifact:
+    """The same sealed as a graph: a small one that sums token ids, which the fake runtime does not run."""
+    fake_artifact(folder)
+    for name in ("model.safetensors", "manifest.json"):
+        (folder / name).unlink()
+    tiny_hostile.summing(folder)
+    graph_facts.write(folder, graph_facts.GraphFacts(precision="fp32", opset=17, exporter="torchscript"))
+    return seal(folder, "onnx")
 
 
 def _weights(size: int) -> bytes:

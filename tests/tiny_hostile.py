@@ -134,6 +134,10 @@ ONE = _constant("one", np.array([1], dtype=np.int64))
 CAST = helper.make_node("Cast", ["input_ids"], ["x"], to=TensorProto.FLOAT)
 
 
+summing = small_graph([CAST, *_tail()], [ONE])
+"""A good graph that gives the sum of a row's ids twice."""
+
+
 def _function(name: str, calls: str) -> onnx.FunctionProto:
     return helper.make_function(
         "own", name, ["a"], ["b"], [helper.make_node(calls, ["a"], ["b"], domain="own")],

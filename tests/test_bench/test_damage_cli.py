@@ -56,7 +56,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     root = tmp_path_factory.mktemp("damage")
     first = tiny_bench.fake_artifact(root / "a" / "model")
     second = tiny_bench.fake_artifact(root / "b" / "model")
-    wrong = tiny_bench.seal(tiny_bench.fake_artifact(root / "c" / "model").path, "onnx")
+    wrong = tiny_bench.fake_graph(root / "c" / "model")
     data = root / "data"
     rows = labeled(90, 2)
     rows[0] = {"text": "<script>alert(1)</script> good good film", "label": 1, "shade": "dark"}

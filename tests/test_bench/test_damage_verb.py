@@ -34,7 +34,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
     monkeypatch.setitem(RUNTIMES, "onnx", "fake_runtime:Wrong")
     monkeypatch.delenv(step_summary.VARIABLE, raising=False)
     big = tiny_bench.fake_artifact(tmp_path / "big", bytes_=5000)
-    small = tiny_bench.seal(tiny_bench.fake_artifact(tmp_path / "small").path, "onnx")
+    small = tiny_bench.fake_graph(tmp_path / "small")
     return f"big={big.path}", f"small={small.path}"
 
 
