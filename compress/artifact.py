@@ -17,6 +17,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compress.errors import ArtifactError
+from compress.reading import files, json_values
 
 Kind = Literal["torch", "onnx", "tensorrt"]
 MANIFEST = "manifest.json"
@@ -85,7 +86,7 @@ def digest_text(text: str) -> str:
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
+    with files.opened(path, error=ArtifactError) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -156,7 +157,7 @@ class Artifact:
 
     def read_json(self, name: str) -> Any:
         """The content of a listed JSON file."""
-        return json.loads(self.file(name).read_text(encoding="utf-8"))
+        return json_values.read(self.file(name), error=ArtifactError)
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = True) -> Artifact:
@@ -166,17 +167,18 @@ class Artifact:
             ArtifactError: there is no sealed artifact, or its content changed.
         """
         manifest_file = path / MANIFEST
-        if not manifest_file.is_file():
+        if not files.exists(manifest_file, error=ArtifactError):
             raise ArtifactError(
                 f"{path} is not a sealed artifact (no {MANIFEST}): give a folder that paredown wrote, "
                 "or a Hugging Face model folder where one is accepted"
             )
+        damaged = f"{manifest_file} is damaged or of another version of paredown"
+        tree = json_values.read(manifest_file, where=damaged, error=ArtifactError)
         try:
-            manifest = Manifest.model_validate_json(manifest_file.read_bytes())
+            manifest = Manifest.model_validate(tree)
         except ValidationError as cause:
             raise ArtifactError(
-                f"{manifest_file} is damaged or of another version of paredown "
-                f"({cause.error_count()} errors, first: {cause.errors()[0]['msg']}): build it again"
+                f"{damaged} ({cause.error_count()} errors, first: {cause.errors()[0]['msg']}): build it again"
             ) from cause
         artifact = cls(path=path, manifest=manifest)
         if verify:
@@ -208,7 +210,7 @@ class Artifact:
 
 def is_sealed(path: Path) -> bool:
     """Whether a folder claims to be an artifact."""
-    return (path / MANIFEST).is_file()
+    return files.is_file(path / MANIFEST, error=ArtifactError)
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:

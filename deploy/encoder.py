@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -59,9 +58,9 @@ class Encoder:
         bounds = [max_length, checkpoint.read_max_length(folder), graph_facts.positions(config)]
         facts = folder / graph_facts.FILE
         if facts.is_file():
-            limits = json.loads(facts.read_text(encoding="utf-8"))["limits"]
+            limits = graph_facts.of(facts).limits
             bounds += [
-                limits.get(name, {}).get(str(axis))
+                limits.get(name, {}).get(axis)
                 for name, axes in spec.inputs.items()
                 for axis, symbol in axes.items()
                 if symbol == spec.length_axis

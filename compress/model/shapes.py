@@ -13,11 +13,11 @@ head count are all covered by one rule.
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError
+from compress.reading import json_values
 
 if TYPE_CHECKING:
     import torch
@@ -77,7 +77,7 @@ def restore(model: torch.nn.Module, file: Path) -> None:
         ModelError: the file is damaged, of another version, or names what the model does not have.
     """
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_values.read(file, where=f"{file} does not fit the model", error=ModelError)
         if content["schema_version"] != SCHEMA:
             raise ModelError(f"{file} is of another version of paredown: build it again")
         for name, shape in content["parameters"].items():

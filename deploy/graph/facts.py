@@ -10,9 +10,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, ValidationError
 
+from compress.errors import ArtifactError
 from compress.model.positions import OFFSET_POSITIONS
+from compress.reading import json_values
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -53,13 +55,29 @@ def write(folder: Path, facts: GraphFacts) -> None:
     (folder / FILE).write_text(facts.model_dump_json(indent=1) + "\n", encoding="utf-8")
 
 
+def of(file: Path) -> GraphFacts:
+    """The facts that a ``graph.json`` holds.
+
+    Raises:
+        ArtifactError: it cannot be read, or does not fit.
+    """
+    try:
+        return GraphFacts.model_validate(json_values.read(file, error=ArtifactError))
+    except ValidationError as cause:
+        first = cause.errors()[0]
+        place = ".".join(str(step) for step in first["loc"]) or "the file"
+        raise ArtifactError(
+            f"{file} is damaged ({place}: {first['msg']}): build the artifact again"
+        ) from cause
+
+
 def read(artifact: Artifact) -> GraphFacts:
     """The facts of an ONNX artifact.
 
     Raises:
-        ArtifactError: the artifact has no ``graph.json``.
+        ArtifactError: the artifact has no ``graph.json``, or one that does not fit.
     """
-    return GraphFacts.model_validate_json(artifact.file(FILE).read_bytes())
+    return of(artifact.file(FILE))
 
 
 def positions(config: Mapping[str, Any]) -> int | None:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 from compress.artifact import Artifact, digest_file
 from compress.errors import ArtifactError
+from compress.reading import files, json_values, utf8
 from deploy.handover.build_engine import SUMS
 
 FACTS, ARTIFACT = "bundle.json", "artifact"
@@ -26,7 +26,23 @@ def seal(folder: Path) -> None:
 
 def is_bundle(folder: Path) -> bool:
     """Whether a folder claims to be a bundle."""
-    return (folder / FACTS).is_file() and (folder / SUMS).is_file()
+    return files.is_file(folder / FACTS) and files.is_file(folder / SUMS)
+
+
+def _built_on_target(file: Path) -> str | None:
+    """The one file that may come after sealing, as a bundle's facts name it.
+
+    Raises:
+        ArtifactError: the facts are no such facts.
+    """
+    facts = json_values.read(file, error=ArtifactError)
+    if not isinstance(facts, dict) or "built_on_target" not in facts:
+        raise ArtifactError(f"{file} does not say what is built on the target: hand the bundle over again")
+    name = facts["built_on_target"]
+    inside = isinstance(name, str) and not Path(name).is_absolute() and ".." not in Path(name).parts
+    if name is not None and not inside:
+        raise ArtifactError(f"{file}: 'built_on_target' is {name!r}, which names no file of the bundle")
+    return str(name) if inside else None
 
 
 def verify(folder: Path) -> Artifact:
@@ -40,7 +56,7 @@ def verify(folder: Path) -> Artifact:
     if not is_bundle(folder):
         raise ArtifactError(f"{folder} is no bundle of paredown: it has no {FACTS} and {SUMS}")
     listed: dict[str, str] = {}
-    for line in (folder / SUMS).read_text(encoding="utf-8").splitlines():
+    for line in utf8.read(folder / SUMS, error=ArtifactError).splitlines():
         checksum, _, name = line.partition("  ")
         if not name or Path(name).is_absolute() or ".." in Path(name).parts:
             raise ArtifactError(
@@ -50,7 +66,7 @@ def verify(folder: Path) -> Artifact:
     there = set(_files(folder))
     built = None
     if FACTS in listed and FACTS in there and digest_file(folder / FACTS) == listed[FACTS]:
-        built = json.loads((folder / FACTS).read_text(encoding="utf-8"))["built_on_target"]
+        built = _built_on_target(folder / FACTS)
     wrong = [f"missing {name}" for name in sorted(listed.keys() - there)]
     wrong += [f"added {name}" for name in sorted(there - listed.keys() - {built})]
     wrong += [
