@@ -22,6 +22,7 @@ from typing import Protocol
 from bench import report as reports
 from bench.record import Report
 from compress.errors import UserError
+from compress.reading import files, utf8
 
 GIT = "git:"
 MAIN = "main"
@@ -75,7 +76,7 @@ class Folder:
     def read(self, path: str) -> str | None:
         """The text of a file, or None where there is none."""
         file = self.root / path
-        return file.read_text(encoding="utf-8") if file.is_file() else None
+        return utf8.read(file) if files.exists(file) else None
 
     def write(self, path: str, text: str, message: str) -> None:
         """Write a file whole; a folder has no messages."""
@@ -83,6 +84,12 @@ class Folder:
 
     def paths(self) -> list[str]:
         """Every file of a baseline, relative."""
+        if not files.exists(self.root):
+            return []
+        if not files.is_folder(self.root):
+            raise UserError(
+                f"{files.shown(self.root)} is no folder: baselines are kept in one, or on a branch"
+            )
         return sorted(path.relative_to(self.root).as_posix() for path in self.root.glob("*/*.json"))
 
 
@@ -93,21 +100,26 @@ class Branch:
     name: str
 
     def _git(self, *arguments: str, text: str | None = None, index: str | None = None) -> str | None:
-        """The output of a git command; None where it fails."""
+        """The output of a git command as text; None where it fails.
+
+        Raises:
+            UserError: git is not there or does not answer, or what it gives is no text.
+        """
         environment = {**os.environ, **({"GIT_INDEX_FILE": index} if index else {})}
         try:
             done = subprocess.run(
                 ["git", *arguments],
-                input=text,
+                input=None if text is None else text.encode(),
                 capture_output=True,
-                text=True,
                 check=False,
                 env=environment,
                 timeout=60,
             )
         except OSError as cause:
             raise UserError(f"baselines on the branch '{self.name}' need git: {cause.strerror}") from cause
-        return done.stdout if done.returncode == 0 else None
+        except subprocess.TimeoutExpired as cause:
+            raise UserError(f"git {arguments[0]} does not answer for the branch '{self.name}'") from cause
+        return utf8.decode(done.stdout, f"git:{self.name}") if done.returncode == 0 else None
 
     def _must(self, *arguments: str, text: str | None = None, index: str | None = None) -> str:
         found = self._git(*arguments, text=text, index=index)
@@ -238,7 +250,7 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
     Raises:
         UserError: there is none for this machine (those of other machines are named), or it has no seal.
     """
-    if not where.startswith(GIT) and Path(where).is_file():
+    if not where.startswith(GIT) and files.is_file(Path(where)):
         found = reports.read(Path(where), must_be_sealed=True)
         other = differences(found.environment, environment)
         if other:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import yaml
-
 from compress import options
 from compress.errors import RecipeError
+from compress.reading import files, yaml_values
 
 if TYPE_CHECKING:
     from bench.session import CandidateSpec
@@ -48,16 +47,17 @@ def parse_runtime(text: str) -> tuple[str, str, dict[str, Any]]:
         key, sign, value = setting.partition("=")
         if not (key and sign and value):
             raise RecipeError(f"--runtime {text}: '{setting}' is not option=value")
-        found[key] = yaml.safe_load(value)
+        found[key] = yaml_values.parse(value, f"--runtime {files.shown(text)}", error=RecipeError)
     return name, runtime, found
 
 
 def parse_candidate(text: str) -> tuple[str, str]:
     """Name and place of ``NAME=PATH``, or of a path or hub id named by its last part."""
     name, equals, place = text.partition("=")
-    if equals and name and place and not Path(text).exists():
+    there = files.exists(Path(text))
+    if equals and name and place and not there:
         return name, place
-    return Path(text).resolve().name if Path(text).exists() else text.rsplit("/", 1)[-1], text
+    return Path(text).resolve().name if there else text.rsplit("/", 1)[-1], text
 
 
 def specs(

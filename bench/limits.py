@@ -5,13 +5,14 @@ A limit without its unit is refused: a bare ``0.5`` could be points or a share.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer
+
+from compress.reading import files
 
 # unit -> (what it is measured in, how many of those)
 _UNITS: dict[str, tuple[str, float]] = {
@@ -33,6 +34,7 @@ _UNITS: dict[str, tuple[str, float]] = {
     "": ("number", 1),
 }
 _WORDS = {"pt": "percentage points", "x": "times the baseline's", "%": "percent", "/s": "a second"}
+_MOST = 1e18  # in any unit: an exabyte, and more milliseconds than there were
 _PATTERN = re.compile(r"^\s*([0-9]+(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?|\.[0-9]+)\s*([A-Za-z%/]*)\s*$")
 
 
@@ -76,8 +78,9 @@ def parse(value: Any, units: Collection[str], example: str) -> Limit:
         return value
     text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
     found = _PATTERN.match(text) if isinstance(text, str) else None
-    if found is None or not math.isfinite(float(found[1])):
-        raise ValueError(f"'{value}' is not a limit. Allowed units: {_allowed(units)}; such as {example}")
+    if found is None or not float(found[1]) <= _MOST:
+        shown = files.shown(str(value))
+        raise ValueError(f"'{shown}' is not a limit. Allowed units: {_allowed(units)}; such as {example}")
     number, unit = found.groups()
     if unit not in units:
         missing = "has no unit" if not unit else f"has the unit '{unit}'"

@@ -6,7 +6,6 @@ The seal is that of ``compress.seal``.
 from __future__ import annotations
 
 import json
-import re
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -14,19 +13,17 @@ from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
-from bench import cards, device_tables, html, summary
+from bench import cards, coherence, device_tables, html, summary, xml_text
 from bench.damage import brief, tables
 from bench.record import SCHEMA, Report, Verdict
 from compress import seal
 from compress.errors import UserError
+from compress.reading import files, json_values, utf8
 
 JSON, HTML, MARKDOWN, JUNIT = "report.json", "report.html", "report.md", "junit.xml"
 FILES = (JSON, HTML, MARKDOWN, JUNIT)
 
 _GIVE = "give a file that 'paredown bench --json' wrote"
-
-# Characters that XML 1.0 cannot hold, escaped or not.
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 def sealed(report: Report) -> dict[str, Any]:
@@ -51,10 +48,7 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
     Raises:
         UserError: it is no report, edited, damaged, of another version, or lacks the seal that it must have.
     """
-    try:
-        tree = json.loads(text)
-    except ValueError as cause:
-        raise UserError(f"{where} is not a paredown report, or it is damaged ({cause}): {_GIVE}") from cause
+    tree = json_values.parse(text, f"{where} is not a paredown report, or it is damaged")
     try:
         found = Report.model_validate(seal.broken(tree) if isinstance(tree, dict) else tree)
     except ValidationError as cause:
@@ -70,6 +64,7 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
             f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
     seal.check(tree, where, must_be_sealed=must_be_sealed)
+    coherence.check(found, where)
     return found
 
 
@@ -83,13 +78,9 @@ def read(path: Path, *, must_be_sealed: bool = False) -> Report:
     Raises:
         UserError: the file cannot be read, is no report of this version, or lacks the seal that it must have.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as cause:
-        raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
-    except UnicodeDecodeError as cause:
-        raise UserError(f"{path} is not a paredown report: it is no text") from cause
-    return from_json(text, str(path), must_be_sealed=must_be_sealed)
+    content = files.read_bytes(path, limit=utf8.LIMIT)
+    text = utf8.decode(content, f"{files.shown(path)} is not a paredown report")
+    return from_json(text, files.shown(path), must_be_sealed=must_be_sealed)
 
 
 def _cell(text: str) -> str:
@@ -220,10 +211,6 @@ def junit(report: Report) -> str:
 
     An inconclusive one is skipped, and a failure where it was told to count as one; the message says so.
     """
-
-    def clean(text: str) -> str:
-        return _NOT_XML.sub("?", text)
-
     kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
     if report.inconclusive == "fail":
         kinds["inconclusive"] = "failure"
@@ -233,7 +220,7 @@ def junit(report: Report) -> str:
     suite = ElementTree.SubElement(
         suites,
         "testsuite",
-        name=clean(f"paredown gates: {report.title}"),
+        name=xml_text.clean(f"paredown gates: {report.title}"),
         tests=str(len(shown)),
         failures=str(shown.count("failure")),
         errors=str(shown.count("error")),
@@ -244,16 +231,16 @@ def junit(report: Report) -> str:
         case = ElementTree.SubElement(
             suite,
             "testcase",
-            classname=clean(verdict.candidate),
-            name=clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
+            classname=xml_text.clean(verdict.candidate),
+            name=xml_text.clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
         )
         reason = verdict.reason
         if verdict.status == "inconclusive":
             reason = f"inconclusive{', ' if told else ''}{told}: {reason}"
         if kind is not None:
-            ElementTree.SubElement(case, kind, message=clean(reason))
+            ElementTree.SubElement(case, kind, message=xml_text.clean(reason))
         else:
-            ElementTree.SubElement(case, "system-out").text = clean(reason)
+            ElementTree.SubElement(case, "system-out").text = xml_text.clean(reason)
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"
 

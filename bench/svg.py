@@ -22,6 +22,8 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
+from bench import xml_text
+
 # How many candidates have a color of their own; then the colors come again.
 COLORS = 8
 # Stand for the page's colors until the SVG is written; nobody draws in these by chance.
@@ -68,7 +70,7 @@ def render(draw: Callable[[Figure], None], height: float, label: str, name: str)
         stream = io.StringIO()
         figure.savefig(stream, format="svg", transparent=True, metadata={"Date": None, "Creator": None})
     text = stream.getvalue()
-    root = ElementTree.fromstring(text)
+    root = ElementTree.fromstring(xml_text.clean(text))
     _without_namespaces(root)
     _drop(root, {"style", "metadata"})
     _follow_the_page(root)

@@ -34,6 +34,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from compress.errors import ArtifactError
+from compress.reading import files, json_values
 
 Kind = Literal["torch", "onnx", "tensorrt"]
 MANIFEST = "manifest.json"
@@ -131,7 +132,7 @@ def digest_text(text: str) -> str:
 
 def digest_file(path: Path) -> str:
     """SHA-256 of a file's bytes, in hexadecimal."""
-    with path.open("rb") as stream:
+    with files.opened(path, error=ArtifactError) as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
 
@@ -242,7 +243,7 @@ class Artifact:
 
     def read_json(self, name: str) -> Any:
         """The content of a listed JSON file."""
-        return json.loads(self.file(name).read_text(encoding="utf-8"))
+        return json_values.read(self.file(name), error=ArtifactError)
 
     @classmethod
     def open(cls, path: Path, *, verify: bool = True) -> Artifact:

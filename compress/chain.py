@@ -81,6 +81,8 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
         if module.NEEDS_DATA and recipe.data is None:
             raise RecipeError(f"stage '{entry.name}' needs data: give --data DIR or 'data:' in the recipe")
         label = entry.label or _free(entry.name, kinds)
+        if label == LOAD != entry.name:
+            raise RecipeError(f"stage '{entry.name}' cannot be called '{LOAD}': that is where a run starts")
         if label in kinds:
             raise RecipeError(f"two stages are called '{label}': give one of them another label with 'as'")
         links.append(Link(label=label, source=source, name=entry.name, module=module, config=config))

@@ -22,6 +22,7 @@ import bench.cli
 import deploy.cli
 from compress import __version__, log, options, rendering, shelf_verbs, stage_verbs, usage
 from compress.errors import ExitCode, UserError
+from compress.reading import files, utf8
 
 if TYPE_CHECKING:
     from compress.recipe import Recipe
@@ -241,9 +242,23 @@ deploy.cli.register(app)
 bench.cli.register(app)
 
 
+def _check_words(words: list[str]) -> None:
+    """Refuse words that are not UTF-8: no report, manifest or recipe could hold them.
+
+    Raises:
+        UserError: the first such word.
+    """
+    for word in words:
+        if utf8.joined(word) is None:
+            raise UserError(
+                f"'{files.shown(word)}' is not UTF-8: rename the file, or write the word in UTF-8"
+            )
+
+
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; a user's mistake is one sentence."""
     try:
+        _check_words(sys.argv[1:] if arguments is None else arguments)
         code = app(arguments, standalone_mode=False) or ExitCode.OK
     except UserError as mistake:
         _say(str(mistake))
@@ -285,7 +300,8 @@ def _refused_by_the_disk(problem: BaseException | None) -> str | None:
 
 
 def _say(sentence: str) -> None:
-    sys.stderr.write(f"paredown: {sentence}\n")
+    lines = (files.printable(line.strip()) for line in sentence.splitlines())
+    sys.stderr.write(f"paredown: {' '.join(line for line in lines if line)}\n")
 
 
 if __name__ == "__main__":

@@ -8,6 +8,8 @@ import difflib
 import enum
 from collections.abc import Iterable
 
+_SHOWN = 120  # characters of a name; what was given may be a whole file
+
 
 class ExitCode(enum.IntEnum):
     """The process exit codes, the same for every command."""
@@ -70,4 +72,5 @@ class UnknownName(UserError):  # noqa: N818 - reads as the sentence that it is
         names = sorted(known)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        super().__init__(f"Unknown {kind} '{name}'.{hint} Known: {', '.join(names)}.")
+        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        super().__init__(f"Unknown {kind} '{shown}'.{hint} Known: {', '.join(names)}.")

@@ -12,6 +12,7 @@ import typer
 
 from compress import processes
 from compress.errors import RecipeError
+from compress.reading import files
 from compress.recipe import DataConfig, parse_value
 from compress.store import Store
 
@@ -87,7 +88,7 @@ def data_config(
         if roles or limit:
             raise RecipeError("--column and --limit describe the data: give --data as well")
         return None
-    if Path(source).expanduser().is_file():
+    if files.is_file(files.located(source)):
         alone = DataConfig(train=source) if plays == "train" else DataConfig(eval=source)
         return alone.model_copy(update={"columns": roles, "limit": limit})
     return DataConfig(source=source, columns=roles, limit=limit)

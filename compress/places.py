@@ -16,6 +16,7 @@ from pydantic.fields import FieldInfo
 
 from compress import catalog
 from compress.data.sources import Files
+from compress.reading import files
 from compress.recipe import DataConfig, Named, Recipe
 
 
@@ -41,8 +42,8 @@ _Entry = TypeVar("_Entry", bound=Named)
 
 def absolute(value: str) -> str:
     """The absolute path of a file or folder; any other name as it is."""
-    path = Path(value).expanduser()
-    return str(path.absolute()) if path.exists() else value
+    path = files.located(value)
+    return str(path.absolute()) if files.exists(path) else value
 
 
 def settle_data(config: DataConfig) -> DataConfig:
@@ -63,8 +64,8 @@ def _is_of_source(name: str, source: str | None) -> bool:
     """Whether a side's name is a split or file of the source; any other names a file from where we are."""
     if source is None:
         return False
-    folder = Path(source).expanduser()
-    return not folder.is_dir() or name in Files(folder).splits() or (folder / name).is_file()
+    folder = files.located(source)
+    return not files.is_folder(folder) or name in Files(folder).splits() or files.is_file(folder / name)
 
 
 def settle(recipe: Recipe) -> Recipe:

@@ -7,15 +7,16 @@ recipe only validates; whether the named stages exist and chain is checked by ``
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, get_args
 
-import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
 from compress import catalog
 from compress.errors import RecipeError
+from compress.reading import files, yaml_values
 
 
 class _Strict(BaseModel):
@@ -69,8 +70,8 @@ def _stage(value: Any) -> Any:
     places = {}
     for key, field in _PLACES.items():
         if key in value:
-            if not isinstance(value[key], str):
-                raise ValueError(f"'{key}' is the label of a stage")
+            if not isinstance(value[key], str) or value[key] != value[key].strip():
+                raise ValueError(f"'{key}' is the label of a stage, without blanks around it")
             places[field] = catalog.canonical(value[key])
     return {**_named({key: each for key, each in value.items() if key not in _PLACES}), **places}
 
@@ -109,10 +110,10 @@ class DataConfig(_Strict):
     unlabeled: str | None = None
     columns: dict[str, str] = {}
     labels: tuple[str, ...] | None = None
-    calibration: int = Field(default=256, ge=8)
+    calibration: int = Field(default=256, ge=8, le=10**6)
     selection_share: float = Field(default=0.1, gt=0, lt=0.5)
-    max_length: int | None = Field(default=None, ge=4)
-    limit: int | None = Field(default=None, ge=16)
+    max_length: int | None = Field(default=None, ge=4, le=10**6)
+    limit: int | None = Field(default=None, ge=16, le=10**9)
     revision: str | None = None
 
 
@@ -141,11 +142,11 @@ class BenchConfig(_Strict):
     baseline: str | None = None
     ship: tuple[str, ...] = ()
     device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
-    lengths: tuple[Annotated[int, Field(ge=1)] | str, ...] = ("data",)
-    rounds: int = Field(default=20, ge=2)
-    runs: int = Field(default=8, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = (1,)
+    lengths: tuple[Annotated[int, Field(ge=1, le=10**6)] | str, ...] = ("data",)
+    rounds: int = Field(default=20, ge=2, le=10_000)
+    runs: int = Field(default=8, ge=1, le=10_000)
     runtimes: dict[str, str] = {}
     shared: bool = False
     texts: bool = True
@@ -178,12 +179,19 @@ class Recipe(_Strict):
     model: str | None = None
     task: str | None = None
     data: DataConfig | None = None
-    seed: int = Field(default=0, ge=0)
+    seed: int = Field(default=0, ge=0, le=2**63 - 1)
     stages: tuple[StageField, ...] = ()
     bench: BenchConfig = BenchConfig()
     gates: tuple[NamedEntry, ...] = ()
     device: str = "cpu"
-    threads: int | None = Field(default=None, ge=1)
+    threads: int | None = Field(default=None, ge=1, le=1024)
+
+
+def _short(value: Any) -> str:
+    """A value for a message; Python refuses to write a number of some thousand digits."""
+    if isinstance(value, int) and abs(value) >= 10**40:
+        return "a number of more than 40 digits"
+    return files.shown(repr(value))
 
 
 def explain(error: ValidationError, where: str) -> str:
@@ -192,11 +200,12 @@ def explain(error: ValidationError, where: str) -> str:
     for item in error.errors():
         place = ".".join(str(step) for step in item["loc"])
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{place}'")
+            parts.append(f"unknown key '{files.shown(place)}'")
             continue
         reason = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         found = item["input"]
-        shown = f" (found {found!r})" if isinstance(found, str | int | float | bool | None) else ""
+        plain = isinstance(found, str | int | float | bool | None)
+        shown = f" (found {_short(found)})" if plain else ""
         parts.append(f"{place or 'value'}: {reason}{shown if item['loc'] else ''}")
     return f"{where}: {'; '.join(parts)}"
 
@@ -243,26 +252,27 @@ def parse_value(text: str, assignment: str) -> Any:
     Raises:
         RecipeError: it is no YAML.
     """
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as cause:
-        raise RecipeError(
-            f"--set {assignment}: '{text}' is no YAML value ({getattr(cause, 'problem', cause)}); quote it"
-        ) from cause
+    return yaml_values.parse(
+        text, f"--set {files.shown(assignment)}: '{files.shown(text)}'", error=RecipeError
+    )
+
+
+_INDEX = re.compile("[0-9]{1,6}")
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:
+    shown = files.shown(assignment)
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise RecipeError(
-            f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{assignment}'"
-        )
+        raise RecipeError(f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{shown}'")
     *parents, last = path.split(".")
     node: Any = tree
     for step in parents:
         if isinstance(node, list):
-            if not step.isdecimal() or int(step) >= len(node):
-                raise RecipeError(f"--set {assignment}: there is no entry '{step}' (0 to {len(node) - 1})")
+            if not _INDEX.fullmatch(step) or int(step) >= len(node):
+                raise RecipeError(
+                    f"--set {shown}: there is no entry '{files.shown(step)}' (0 to {len(node) - 1})"
+                )
             if isinstance(node[int(step)], str):
                 node[int(step)] = {node[int(step)]: {}}
             node = node[int(step)]
@@ -271,32 +281,14 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
                 node[step] = {}
             node = node[step]
         else:
-            raise RecipeError(f"--set {assignment}: '{step}' is a value, not a group of keys")
+            raise RecipeError(f"--set {shown}: '{files.shown(step)}' is a value, not a group of keys")
     value = parse_value(text, assignment)
-    if isinstance(node, list) and last.isdecimal() and int(last) < len(node):
+    if isinstance(node, list) and _INDEX.fullmatch(last) and int(last) < len(node):
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise RecipeError(f"--set {assignment}: there is no place '{last}'")
-
-
-class _OneOfEach(yaml.SafeLoader):
-    """Safe loading that refuses a key that stands twice, of which YAML would silently take the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        """A mapping whose keys differ."""
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = key_node.value
-            if key in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key '{key}' stands twice", key_node.start_mark
-                )
-            seen.add(key)
-        return super().construct_mapping(node, deep=deep)
+        raise RecipeError(f"--set {shown}: there is no place '{files.shown(last)}'")
 
 
 def load_yaml(path: Path) -> Any:
@@ -305,14 +297,7 @@ def load_yaml(path: Path) -> Any:
     Raises:
         RecipeError: it cannot be read or is no YAML; the message names the line.
     """
-    try:
-        return yaml.load(path.read_text(encoding="utf-8"), Loader=_OneOfEach)
-    except OSError as cause:
-        raise RecipeError(f"{path} cannot be read: {cause.strerror}") from cause
-    except (yaml.YAMLError, UnicodeDecodeError) as cause:
-        mark = getattr(cause, "problem_mark", None)
-        line = f" (line {mark.line + 1})" if mark else ""
-        raise RecipeError(f"{path} is not valid YAML{line}: {getattr(cause, 'problem', cause)}") from cause
+    return yaml_values.read(path, error=RecipeError)
 
 
 def read(reference: str, overrides: Sequence[str] = ()) -> Recipe:
@@ -323,10 +308,10 @@ def read(reference: str, overrides: Sequence[str] = ()) -> Recipe:
         UnknownName: no shipped recipe bears that name.
     """
     path = Path(reference)
-    if not path.is_file():
+    if files.is_folder(path, error=RecipeError) or not files.exists(path, error=RecipeError):
         if path.suffix in {".yaml", ".yml"} or len(path.parts) > 1:
             raise RecipeError(
-                f"There is no recipe file {reference}. Give a YAML file or a shipped recipe: "
+                f"There is no recipe file {files.shown(reference)}. Give a YAML file or a shipped recipe: "
                 f"{', '.join(catalog.names('recipe'))}."
             )
         path = catalog.path("recipe", reference)

@@ -11,6 +11,7 @@ import numpy as np
 
 from compress import catalog
 from compress.errors import DataError
+from compress.reading import utf8
 from deploy.checking import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
@@ -215,6 +216,9 @@ def as_row(given: Given, columns: Mapping[str, Column], label: str, number: int)
 def _cell(cell: Any, holds: str, role: str, number: int) -> Any:
     if holds == "text" and not isinstance(cell, str):
         raise DataError(f"row {number}: '{role}' is {type(cell).__name__} ({cell!r:.40}); it must be a text")
+    for text in (cell,) if isinstance(cell, str) else cell if holds == "tokens" and cell else ():
+        if isinstance(text, str) and utf8.joined(text) is None:
+            raise DataError(f"row {number}: '{role}' holds half of a surrogate pair, which is no character")
     if holds == "tokens":
         words = cell.split() if isinstance(cell, str) else cell
         if not isinstance(words, list | tuple) or not all(isinstance(word, str) for word in words):

@@ -11,7 +11,6 @@ Three layouts are told apart by their columns and files:
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,9 +20,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from compress import data
-from compress.data.files import Table, first_row, read_file
+from compress.data.files import first_row, read_file
 from compress.data.layout import open_source
+from compress.data.table import Table
 from compress.errors import DataError
+from compress.reading import files as reading
+from compress.reading import json_values
 from compress.recipe import DataConfig
 
 if TYPE_CHECKING:
@@ -121,9 +123,9 @@ def read(place: str, task: ModuleType, head: Head) -> Read:
     Raises:
         DataError: there is none, or it does not fit the models; the message names the set.
     """
-    path = Path(place).expanduser()
     try:
-        if not path.exists():
+        path = reading.located(place, error=DataError)
+        if not reading.exists(path, error=DataError):
             raise DataError("there is no such folder or file")
         return _read(path, task, head)
     except DataError as cause:
@@ -136,7 +138,7 @@ def files(path: Path) -> dict[str, Path]:
     Raises:
         DataError: there is no data file.
     """
-    if path.is_file():
+    if not reading.is_folder(path, error=DataError):
         return {path.name: path}
     source: Files = open_source(DataConfig(source=str(path)))  # type: ignore[assignment]
     found = {split: source.paths(split)[0] for split in source.splits()}
@@ -230,7 +232,12 @@ def _grouped(name: str, rows: list[dict[str, Any]], ids: Sequence[Any], task: Mo
 def _names(file: Path) -> tuple[str, ...]:
     """Names of the labels that ``expected`` counts: of a ``labels.json`` beside it, else CheckList's own."""
     written = file.parent / "labels.json"
-    return tuple(json.loads(written.read_text(encoding="utf-8"))) if written.is_file() else _SENTIMENT
+    if not reading.exists(written, error=DataError):
+        return _SENTIMENT
+    names = json_values.read(written, error=DataError)
+    if not isinstance(names, list) or not names or not all(isinstance(name, str) for name in names):
+        raise DataError(f"{written} must be a list of the names that 'expected' counts")
+    return tuple(names)
 
 
 def _checklist(name: str, table: Table, names: Sequence[str], task: ModuleType, head: Head) -> Read:

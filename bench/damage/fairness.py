@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +22,7 @@ from bench.damage.flips import needs_labels
 from bench.damage.record import Gap, Group, Small
 from compress.data.files import read_file
 from compress.errors import DataError
+from compress.reading import files as reading
 
 if TYPE_CHECKING:
     from bench.damage.answers import Answers, Pair
@@ -186,8 +186,8 @@ def read_swaps(place: str, task: ModuleType, column: str | None, most: int, seed
     role = next((role for role, one in task.COLUMNS.items() if one.holds == "text"), None)
     if role is None:
         raise DataError("templates swap words of a text, and the rows of this task have none")
-    path = Path(place).expanduser()
-    if not path.exists():
+    path = reading.located(place, error=DataError)
+    if not reading.exists(path, error=DataError):
         raise DataError(f"templates {place}: there is no such folder or file")
     table = read_file(challenges.only(challenges.files(path)))
     found: list[tuple[str, str, str]] = []

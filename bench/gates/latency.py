@@ -7,7 +7,7 @@ or a baseline that changed its own speed while it was measured, is anomalous.
 
 from __future__ import annotations
 
-from typing import Self
+from typing import Annotated, Self
 
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
@@ -37,13 +37,13 @@ class At(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch_size: int = Field(default=1, ge=1)
-    length: int | str = "data"
+    batch_size: int = Field(default=1, ge=1, le=65_536)
+    length: Annotated[int, Field(ge=1, le=10**6)] | str = "data"
 
     @field_validator("length")
     @classmethod
     def _length(cls, value: int | str) -> int | str:
-        if value != "data" and not (isinstance(value, int) and value >= 1):
+        if isinstance(value, str) and value != "data":
             raise ValueError("a length is a number of tokens or the word 'data'")
         return value
 

@@ -39,8 +39,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    batch_size: int | None = Field(default=None, ge=1)
-    within: float = Field(default=0.02, gt=0)
+    batch_size: int | None = Field(default=None, ge=1, le=65_536)
+    within: float = Field(default=0.02, gt=0, le=1e6)
 
 
 def equal_counts(

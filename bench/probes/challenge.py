@@ -35,8 +35,8 @@ class Config(DamageConfig):
     """
 
     sets: tuple[Place, ...] = Field(min_length=1)
-    cases: int = Field(default=5000, ge=2)
-    listed: int = Field(default=10, ge=0)
+    cases: int = Field(default=5000, ge=2, le=10**7)
+    listed: int = Field(default=10, ge=0, le=10**5)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

@@ -41,9 +41,9 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    clients: int = Field(default=2, ge=1)
-    windows: int = Field(default=5, ge=2)
-    seconds: float = Field(default=0.4, gt=0)
+    clients: int = Field(default=2, ge=1, le=1024)
+    windows: int = Field(default=5, ge=2, le=10_000)
+    seconds: float = Field(default=0.4, gt=0, le=3600)
 
 
 def window_intervals(

@@ -39,8 +39,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    windows: int = Field(default=3, ge=2)
-    seconds: float = Field(default=2.0, gt=0)
+    windows: int = Field(default=3, ge=2, le=10_000)
+    seconds: float = Field(default=2.0, gt=0, le=3600)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

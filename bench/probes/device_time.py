@@ -57,12 +57,12 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    warmup_ms: float = Field(default=200.0, gt=0)
-    warmup_runs: int = Field(default=20, ge=1)
-    rounds: int = Field(default=25, ge=2)
-    runs: int = Field(default=20, ge=1)
-    min_seconds: float = Field(default=3.0, ge=0)
-    max_rounds: int = Field(default=400, ge=2)
+    warmup_ms: float = Field(default=200.0, gt=0, le=3.6e6)
+    warmup_runs: int = Field(default=20, ge=1, le=10**6)
+    rounds: int = Field(default=25, ge=2, le=10_000)
+    runs: int = Field(default=20, ge=1, le=10_000)
+    min_seconds: float = Field(default=3.0, ge=0, le=86_400)
+    max_rounds: int = Field(default=400, ge=2, le=10**6)
 
 
 @dataclass(frozen=True)

@@ -40,8 +40,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    windows: int = Field(default=5, ge=2)
-    seconds: float = Field(default=1.0, gt=0)
+    windows: int = Field(default=5, ge=2, le=10_000)
+    seconds: float = Field(default=1.0, gt=0, le=3600)
 
 
 def unavailable() -> str | None:

@@ -44,7 +44,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    runs: int = Field(default=16, ge=3)
+    runs: int = Field(default=16, ge=3, le=10_000)
 
 
 def shares(nodes: Sequence[NodeTime], provider: str) -> dict[str, float]:

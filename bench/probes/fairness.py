@@ -38,8 +38,8 @@ class Config(DamageConfig):
     groups: str | None = None
     templates: tuple[Place, ...] = ()
     column: str | None = None
-    min_rows: int = Field(default=20, ge=2)
-    rows: int = Field(default=5000, ge=2)
+    min_rows: int = Field(default=20, ge=2, le=10**7)
+    rows: int = Field(default=5000, ge=2, le=10**7)
 
     @model_validator(mode="after")
     def _something(self) -> Config:

@@ -37,9 +37,9 @@ class Config(DamageConfig):
         within: for regression: the change of the error that does not count, as a share of the range.
     """
 
-    rows: int = Field(default=100, ge=0)
-    explained: int = Field(default=10, ge=0)
-    within: float = Field(default=0.02, gt=0)
+    rows: int = Field(default=100, ge=0, le=10**5)
+    explained: int = Field(default=10, ge=0, le=10**5)
+    within: float = Field(default=0.02, gt=0, le=1e6)
 
 
 def _explained(ask: Asker, found: Flips, count: int) -> Flips:

@@ -49,10 +49,10 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    warmup_seconds: float = Field(default=3.0, gt=0)
-    warmup_runs: int = Field(default=20, ge=1)
-    tolerance: float = Field(default=0.1, gt=0)
-    disturbance: float = Field(default=0.02, gt=0)
+    warmup_seconds: float = Field(default=3.0, gt=0, le=3600)
+    warmup_runs: int = Field(default=20, ge=1, le=10**6)
+    tolerance: float = Field(default=0.1, gt=0, le=1000)
+    disturbance: float = Field(default=0.02, gt=0, le=1000)
 
 
 @dataclass(frozen=True)

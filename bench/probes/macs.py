@@ -42,7 +42,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    length: int | None = Field(default=None, ge=1)
+    length: int | None = Field(default=None, ge=1, le=10**6)
 
 
 def torch_costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Costs:

@@ -52,8 +52,8 @@ class Config(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: Rate
-    requests: int = Field(default=100, ge=2)
-    windows: int = Field(default=5, ge=2)
+    requests: int = Field(default=100, ge=2, le=10**7)
+    windows: int = Field(default=5, ge=2, le=10_000)
     arrivals: Literal["poisson", "even"] = "poisson"
 
 

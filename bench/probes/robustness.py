@@ -32,8 +32,8 @@ class Config(DamageConfig):
         listed: rows to list for each change, at most.
     """
 
-    rows: int = Field(default=1000, ge=2)
-    listed: int = Field(default=5, ge=0)
+    rows: int = Field(default=1000, ge=2, le=10**7)
+    listed: int = Field(default=5, ge=0, le=10**5)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

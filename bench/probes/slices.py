@@ -34,7 +34,7 @@ class Config(DamageConfig):
     """
 
     columns: tuple[str, ...] = ()
-    min_rows: int = Field(default=20, ge=2)
+    min_rows: int = Field(default=20, ge=2, le=10**7)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

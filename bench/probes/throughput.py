@@ -38,8 +38,8 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    windows: int = Field(default=5, ge=2)
-    seconds: float = Field(default=0.4, gt=0)
+    windows: int = Field(default=5, ge=2, le=10_000)
+    seconds: float = Field(default=0.4, gt=0, le=3600)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 BESIDE = "columns"
 """Key of a row under which ``evaluation`` keeps the cells of columns that play no role, where asked to."""
 
-VERSION = 1
+VERSION = 2
 """Raised whenever the same files and configuration would give other rows."""
 
 _GIVE = {
@@ -314,6 +314,13 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
         "columns": dict(next(iter(reader.columns.values()))),
         "label_names_from": reader.names_from,
     }
+    quotes = {
+        side: "marks" if table.quoting.marks else "text"
+        for side, table in reader.tables.items()
+        if table.quoting is not None
+    }
+    if quotes:
+        facts["tsv_quotes"] = quotes
     commit = getattr(layout.source, "commit", None)
     if commit is not None:
         facts["revision"] = commit

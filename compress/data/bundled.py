@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 from compress import environment
-from compress.data.files import Table
+from compress.data.table import Table
 from compress.errors import DataError, UnknownName
 from compress.tasks import _images as images
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from compress.data.files import Table
 from compress.data.sources import Source
+from compress.data.table import Table
 from compress.errors import DataError
+from compress.reading import files, json_values
 from compress.tasks import Column
 from compress.tasks import _heads as heads
 from compress.tasks import _images as images
+
+_LONGEST_NAME = 1000
+_ID = re.compile("[0-9]{1,9}")
 
 
 def find(
@@ -62,8 +66,8 @@ def kind(cell: Any) -> str:
 def _tokens(cell: Any) -> list[str] | None:
     if isinstance(cell, str) and cell.startswith("["):  # a list inside a csv cell
         try:
-            cell = json.loads(cell)
-        except json.JSONDecodeError:
+            cell = json_values.parse(cell, "a cell", constants=True, error=DataError)
+        except DataError:
             return None
     if isinstance(cell, list | tuple) and cell and all(isinstance(word, str) for word in cell):
         return list(cell)
@@ -104,6 +108,7 @@ def read(
         holds = roles[role].holds
         cells = [row.get(column) for row in table.rows]
         if holds == "label":
+            _check_labels(cells, table, column)
             cells = _labels(cells)
         for i, cell in enumerate(cells):
             rows[i][role] = _fit(cell, holds, table, i, column, source, split)
@@ -157,10 +162,42 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
 def _tags(cell: Any) -> Any:
     if isinstance(cell, str) and cell.startswith("["):
         try:
-            return json.loads(cell)
-        except json.JSONDecodeError:
+            return json_values.parse(cell, "a cell", constants=True, error=DataError)
+        except DataError:
             return cell
     return list(cell) if isinstance(cell, tuple) else cell
+
+
+def _check_mixed(cells: Sequence[Any], table: Table, column: str) -> None:
+    """Refuse a column in which some labels are names and others numbers: ids and names would be confused."""
+    named = [i for i, cell in enumerate(cells) if isinstance(cell, str) and heads.number(cell) is None]
+    numbered = [i for i, cell in enumerate(cells) if type(cell) is int]
+    if named and numbered:
+        raise DataError(
+            f"{table.place(named[0])}: the column '{column}' holds the name "
+            f"'{files.shown(cells[named[0]])}' here and the number {cells[numbered[0]]} in "
+            f"{table.place(numbered[0])}: write all labels as names, or all as ids"
+        )
+    for i in named:
+        if len(cells[i]) > _LONGEST_NAME and not cells[i].startswith("["):
+            raise DataError(
+                f"{table.place(i)}: the column '{column}' holds a label of {len(cells[i]):,} characters, and "
+                f"{_LONGEST_NAME:,} are the most"
+            )
+
+
+def _check_labels(cells: Sequence[Any], table: Table, column: str) -> None:
+    """Refuse label cells that no head could give: dates, bytes, objects, infinity, names beside numbers."""
+    _check_mixed(cells, table, column)
+    for i, cell in enumerate(cells):
+        parts = cell if isinstance(cell, list | tuple) else (cell,)
+        for part in parts:
+            infinite = isinstance(part, float) and math.isinf(part)
+            if infinite or not isinstance(part, str | int | float | None):
+                raise DataError(
+                    f"{table.place(i)}: the column '{column}' must hold labels (names, ids or numbers), and "
+                    f"this cell holds {'infinity' if infinite else kind(part)}"
+                )
 
 
 def _labels(cells: list[Any]) -> list[Any]:
@@ -197,7 +234,7 @@ def label_names(content: Any, column: str, role: str) -> tuple[str, ...] | None:
     if isinstance(content, list) and all(isinstance(name, str) for name in content):
         names = content
     elif isinstance(content, dict) and all(
-        key.isdigit() and isinstance(v, str) for key, v in content.items()
+        _ID.fullmatch(key) and isinstance(v, str) for key, v in content.items()
     ):
         names = [content.get(str(i)) for i in range(len(content))]
     elif isinstance(content, dict) and all(type(value) is int for value in content.values()):

@@ -2,53 +2,30 @@
 
 Lines of jsonl, csv and tsv are read here, so that an error names its line; parquet goes through the
 ``datasets`` library, like hub data sets. A csv whose header has no comma may have semicolons, tabs or bars
-between its cells. Tsv has no quoting (a quote is a character); an empty csv or tsv cell is no value.
+between its cells. What the quotes of a tsv are is decided in ``quoting``; an empty csv or tsv cell is no
+value.
 """
 
 from __future__ import annotations
 
 import csv
-import gzip
-import io
-import json
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, field
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from compress import artifact, environment
+from compress import artifact
+from compress.data import lines, parquet
+from compress.data.quoting import quoting
+from compress.data.table import Table
 from compress.errors import DataError
+from compress.reading import files as reading
+from compress.reading import json_values
+
+csv.field_size_limit(lines.LONGEST)  # the module's own 131,072 characters are less than a document
 
 _OTHER_SEPARATORS = (";", "\t", "|")
 SUFFIXES = (".jsonl", ".jsonl.gz", ".csv", ".csv.gz", ".tsv", ".tsv.gz", ".parquet")
-
-
-@dataclass(frozen=True)
-class Table:
-    """The rows of one split as they were written.
-
-    Attributes:
-        name: what messages call it.
-        columns: in order of appearance.
-        rows: column -> cell; a column that a row lacks is absent.
-        names: column -> label names by id, where the data says.
-        lines: line of each row in its file, where it has lines.
-    """
-
-    name: str
-    columns: tuple[str, ...]
-    rows: list[dict[str, Any]]
-    names: dict[str, tuple[str, ...]] = field(default_factory=dict)
-    lines: list[int] | None = None
-
-    def place(self, row: int) -> str:
-        """Where a row (from 0) stands, for messages."""
-        if self.lines is not None:
-            return f"{self.name}, line {self.lines[row]}"
-        return f"{self.name}, row {row + 1}"
 
 
 @lru_cache(maxsize=4096)
@@ -58,6 +35,7 @@ def _digest(path: Path, size: int, changed_ns: int) -> str:
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, computed once while its size and time stay the same."""
+    reading.check(path, error=DataError)
     state = path.stat()
     return _digest(path, state.st_size, state.st_mtime_ns)
 
@@ -68,45 +46,22 @@ def suffix_of(path: Path) -> str | None:
     return max(fitting, key=len, default=None)
 
 
-@contextmanager
-def _text(path: Path) -> Iterator[io.TextIOWrapper]:
-    with path.open("rb") as stream:
-        raw: Any = gzip.GzipFile(fileobj=stream) if path.suffix == ".gz" else stream
-        yield io.TextIOWrapper(raw, encoding="utf-8-sig", newline="")
-
-
-def _numbered(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines of a file, plain or gzipped, from 1."""
-    number = 0
-    try:
-        with _text(path) as stream:
-            for number, line in enumerate(stream, start=1):
-                yield number, line
-    except UnicodeDecodeError as cause:
-        raise DataError(
-            f"{path}, after line {number}: the file is not UTF-8 text ({cause.reason})"
-        ) from cause
-    except (gzip.BadGzipFile, EOFError) as cause:
-        raise DataError(f"{path}, after line {number}: the gzip file is damaged ({cause})") from cause
-    except OSError as cause:
-        raise DataError(f"{path} cannot be read: {cause.strerror or cause}") from cause
-
-
 def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows of a JSON-lines file, plain or gzipped, each with its line.
 
     Raises:
         DataError: it cannot be read, or a line is no JSON object; the message has its number.
     """
-    for number, line in _numbered(path):
+    for number, line in lines.numbered(path):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except (json.JSONDecodeError, RecursionError) as cause:
+        if "\r" in line.rstrip("\r\n"):
             raise DataError(
-                f"{path}, line {number}: this is not valid JSON ({cause}); each line holds one row"
-            ) from cause
+                f"{path}, line {number}: a carriage return stands alone, which ends no line: save the file "
+                "with line feeds"
+            )
+        # NaN is how pandas and others write that there is no value.
+        row = json_values.parse(line, f"{path}, line {number}", constants=True, error=DataError)
         if not isinstance(row, dict):
             raise DataError(
                 f'{path}, line {number}: a row must be an object such as {{"text": "…"}}, not '
@@ -117,7 +72,7 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 def _separated(path: Path, separator: str, *, quoted: bool) -> Iterator[tuple[int, dict[str, Any]]]:
     reader = csv.reader(
-        (line for _, line in _numbered(path)),
+        (line for _, line in lines.numbered(path)),
         delimiter=separator,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=quoted,
@@ -147,47 +102,14 @@ def _lines(path: Path, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
         return objects(path)
     if suffix.startswith(".csv"):
         return _separated(path, _separator(path), quoted=True)
-    return _separated(path, "\t", quoted=False)
+    return _separated(path, "\t", quoted=quoting(path).marks)
 
 
 def _separator(path: Path) -> str:
     """A comma, unless the header has none and one of the others that spreadsheets write."""
-    header = next((line for _, line in _numbered(path)), "")
+    header = next((line for _, line in lines.numbered(path)), "")
     others = [one for one in _OTHER_SEPARATORS if one in header]
     return others[0] if "," not in header and len(others) == 1 else ","
-
-
-def _read_parquet(path: Path) -> Table:
-    import datasets
-
-    # The library keeps an Arrow copy of what it reads: in a folder that goes away with this call.
-    with tempfile.TemporaryDirectory(prefix="paredown-") as cache:
-        try:
-            loaded = datasets.Dataset.from_parquet(str(path), cache_dir=cache, keep_in_memory=True)
-        except (
-            datasets.exceptions.DatasetsError,
-            OSError,
-            ValueError,
-            TypeError,
-            NotImplementedError,
-        ) as cause:
-            reason = str(cause.__cause__ or cause).splitlines()[0]
-            raise DataError(f"{path} cannot be read as parquet: {reason}") from cause
-        return from_dataset(loaded, str(path))
-
-
-def from_dataset(loaded: Any, name: str) -> Table:
-    """The rows of a ``datasets.Dataset``; images stay encoded."""
-    import datasets
-
-    names: dict[str, tuple[str, ...]] = {}
-    for column, feature in loaded.features.items():
-        inner = feature.feature if isinstance(feature, datasets.List) else feature
-        if isinstance(inner, datasets.ClassLabel):
-            names[column] = tuple(inner.names)
-        if isinstance(feature, datasets.Image):
-            loaded = loaded.cast_column(column, datasets.Image(decode=False))
-    return Table(name, tuple(loaded.column_names), loaded.to_list(), names)
 
 
 def read_file(path: Path) -> Table:
@@ -200,15 +122,16 @@ def read_file(path: Path) -> Table:
     if suffix is None:
         raise DataError(f"{path} is of an unknown type: data files end in {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
-        return _read_parquet(path)
+        return parquet.read(path)
     rows: list[dict[str, Any]] = []
-    lines: list[int] = []
+    numbers: list[int] = []
     columns: dict[str, None] = {}
     for number, row in _lines(path, suffix):
         columns.update(dict.fromkeys(row))
         rows.append(row)
-        lines.append(number)
-    return Table(str(path), tuple(columns), rows, lines=lines)
+        numbers.append(number)
+    found = quoting(path) if suffix.startswith(".tsv") else None
+    return Table(str(path), tuple(columns), rows, lines=numbers, quoting=found)
 
 
 def first_row(path: Path) -> dict[str, Any]:
@@ -216,12 +139,4 @@ def first_row(path: Path) -> dict[str, Any]:
     suffix = suffix_of(path) or ""
     if suffix != ".parquet":
         return next((row for _, row in _lines(path, suffix)), {})
-    parquet = environment.require("pyarrow.parquet", purpose="parquet files")
-    try:
-        with parquet.ParquetFile(path) as file:
-            for batch in file.iter_batches(batch_size=1):
-                row: dict[str, Any] = batch.to_pylist()[0]
-                return row
-    except (OSError, ValueError) as cause:
-        raise DataError(f"{path} cannot be read as parquet: {cause}") from cause
-    return {}
+    return parquet.first_row(path)

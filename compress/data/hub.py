@@ -7,14 +7,14 @@ another commit is refused.
 
 from __future__ import annotations
 
-import json
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-from compress.data.files import Table, from_dataset
-from compress.data.sources import card_license
+from compress.data.parquet import from_dataset
+from compress.data.table import Table
 from compress.errors import DataError
+from compress.reading import front_matter, json_values
 from compress.tasks import _images as images
 
 
@@ -134,17 +134,12 @@ class HubData:
         path = self._file("labels.json")
         if path is None:
             return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as cause:
-            raise DataError(
-                f"labels.json of the hub data set '{self.name}' is not valid JSON: {cause}"
-            ) from cause
+        return json_values.read(path, error=DataError)
 
     def license(self) -> str | None:
         """The license that the data's card states, or None."""
         path = self._file("README.md")
-        return card_license(path) if path else None
+        return front_matter.license_of(path) if path else None
 
     def image(self, reference: str, split: str) -> images.ImageFile | None:
         """No image lies outside the rows."""

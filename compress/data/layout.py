@@ -10,11 +10,11 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from compress.data.sources import Files, Source
 from compress.errors import DataError
+from compress.reading import files
 from compress.recipe import DataConfig
 
 SIDES = ("train", "selection", "eval", "unlabeled")
@@ -55,18 +55,18 @@ def open_source(config: DataConfig) -> Source:
         from compress.data.bundled import Bundled
 
         return Bundled(name)
-    folder = Path(config.source).expanduser()
-    if folder.is_dir():
+    folder = files.located(config.source, error=DataError)
+    if files.is_folder(folder, error=DataError):
         return Files(folder)
     if folder.exists():
         raise DataError(
-            f"data.source is the file {config.source}: give its folder, or say what its rows are for, with "
-            "data.train or data.eval (on the command line: --set data.eval=FILE)"
+            f"data.source is the file {files.shown(config.source)}: give its folder, or say what its rows "
+            "are for, with data.train or data.eval (on the command line: --set data.eval=FILE)"
         )
     if not _HUB_ID.fullmatch(config.source):
         raise DataError(
-            f"there is no folder {config.source}: data.source is a folder, a hub data set id (owner/name, "
-            "with :config where it has several) or sklearn:digits"
+            f"there is no folder {files.shown(config.source)}: data.source is a folder, a hub data set id "
+            "(owner/name, with :config where it has several) or sklearn:digits"
         )
     from compress.data.hub import HubData
 
@@ -111,7 +111,11 @@ def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
 
 def _refuse_shared(splits: Mapping[str, str], source: Source) -> None:
     def what(split: str) -> Any:
-        return [path.resolve() for path in source.paths(split)] if isinstance(source, Files) else split
+        return (
+            [files.resolved(path, error=DataError) for path in source.paths(split)]
+            if isinstance(source, Files)
+            else split
+        )
 
     sides = list(splits)
     for i, first in enumerate(sides):

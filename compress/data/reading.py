@@ -6,9 +6,10 @@ from collections.abc import Callable, Sequence
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from compress import log
 from compress.data import columns
-from compress.data.files import Table
 from compress.data.layout import Layout
+from compress.data.table import Table
 from compress.errors import DataError
 from compress.recipe import DataConfig
 
@@ -44,6 +45,13 @@ class Reader:
         table = self.layout.source.read(split)
         if not table.rows:
             raise DataError(f"{table.name} has no rows: the {side} split is empty")
+        if table.quoting is not None and table.quoting.doubt is not None:
+            log.warning(
+                "%s: %s; quotes are read as text. If they are marks around cells, save the rows as .csv or "
+                ".jsonl.",
+                table.name,
+                table.quoting.doubt,
+            )
         found = columns.find(self.roles, table.columns, self._named(table, side), table.name)
         label = self.task.LABEL
         for other, earlier in self.columns.items():

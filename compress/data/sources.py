@@ -5,14 +5,15 @@ A source names its splits, reads one as a ``Table`` and says what identifies it.
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 from typing import Any, Protocol
 
 from compress import artifact
-from compress.data.files import Table, digest, first_row, read_file, suffix_of
+from compress.data.files import digest, first_row, read_file, suffix_of
+from compress.data.table import Table
 from compress.errors import DataError
+from compress.reading import files, front_matter, json_values
 from compress.tasks import _images as images
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
@@ -51,21 +52,6 @@ class Source(Protocol):
         ...
 
 
-def card_license(path: Path) -> str | None:
-    """The license in the YAML head of a data card, or None."""
-    import yaml
-
-    if not path.is_file():
-        return None
-    head = re.match(r"---\n(.*?)\n---", path.read_text(encoding="utf-8", errors="replace"), re.DOTALL)
-    try:
-        fields = yaml.safe_load(head.group(1)) if head else None
-    except yaml.YAMLError:
-        return None  # a card that cannot be read states no license; the rows are not affected
-    found = fields.get("license") if isinstance(fields, dict) else None
-    return ", ".join(map(str, found)) if isinstance(found, list) else found and str(found)
-
-
 class Files:
     """A folder of data files, and files that were named one by one.
 
@@ -91,7 +77,7 @@ class Files:
         for place in (folder, folder / "data"):
             for path in sorted(place.glob("*")) if place.is_dir() else ():
                 suffix = suffix_of(path)
-                if suffix and path.is_file():
+                if suffix:  # what is no regular file is refused when it is read
                     found.setdefault(_SHARD.sub("", path.name.removesuffix(suffix)), []).append(path)
         for split, paths in found.items():
             shards = [_SHARD.search(path.name.removesuffix(suffix_of(path) or "")) for path in paths]
@@ -104,8 +90,10 @@ class Files:
 
     def add(self, reference: str) -> str | None:
         """Take a file as a split, relative to the folder or to where we are; the split's name, or None."""
-        for path in ([self.folder / reference] if self.folder else []) + [Path(reference).expanduser()]:
-            if path.is_file():
+        for path in ([self.folder / reference] if self.folder else []) + [
+            files.located(reference, error=DataError)
+        ]:
+            if files.exists(path, error=DataError) and not path.is_dir():
                 self._paths[reference] = (path,)
                 return reference
         return None
@@ -125,7 +113,10 @@ class Files:
     def _home(self, split: str) -> Path:
         """The folder that label names and image paths of a split refer to."""
         path = self._paths[split][0]
-        inside = self.folder is not None and path.resolve().is_relative_to(self.folder.resolve())
+        whole = files.resolved(path, error=DataError)
+        inside = self.folder is not None and whole.is_relative_to(
+            files.resolved(self.folder, error=DataError)
+        )
         return self.folder if inside and self.folder else path.parent
 
     def read(self, split: str) -> Table:
@@ -138,6 +129,9 @@ class Files:
             columns=tuple(dict.fromkeys(column for part in tables for column in part.columns)),
             rows=[row for part in tables for row in part.rows],
             names={column: names for part in tables for column, names in part.names.items()},
+            quoting=next(
+                (one.quoting for one in tables if one.quoting and one.quoting.doubt), tables[0].quoting
+            ),
         )
 
     def identity(self, split: str) -> str:
@@ -145,7 +139,7 @@ class Files:
         labels = self._home(split) / "labels.json"
         sums = [digest(path) for path in self._paths[split]] + self._image_sums(split)
         return artifact.digest_text(
-            artifact.canonical_json([sums, digest(labels) if labels.is_file() else None])
+            artifact.canonical_json([sums, digest(labels) if files.exists(labels, error=DataError) else None])
         )
 
     def _image_sums(self, split: str) -> list[str]:
@@ -168,16 +162,13 @@ class Files:
     def label_names(self, split: str) -> Any:
         """The content of the ``labels.json`` beside the split, or None."""
         path = self._home(split) / "labels.json"
-        if not path.is_file():
+        if not files.exists(path, error=DataError):
             return None
-        try:
-            return json.loads(path.read_text(encoding="utf-8"))
-        except (json.JSONDecodeError, UnicodeDecodeError) as cause:
-            raise DataError(f"{path} is not valid JSON: {cause}") from cause
+        return json_values.read(path, error=DataError)
 
     def license(self) -> str | None:
         """The license that the folder's README.md states, or None."""
-        return card_license(self.folder / "README.md") if self.folder else None
+        return front_matter.license_of(self.folder / "README.md") if self.folder else None
 
     def image(self, reference: str, split: str) -> images.ImageFile | None:
         """A file below the folder, or a member of a zip archive in it; nothing is unpacked.
@@ -191,7 +182,7 @@ class Files:
                 "paths are relative to it"
             )
         file = self._home(split) / reference
-        if file.is_file():
+        if files.is_file(file, error=DataError):
             return images.ImageFile(file)
         archive = self._archived(split).get(reference)
         return images.ImageFile(archive, reference) if archive else None

@@ -56,13 +56,13 @@ class DistillationConfig(StageConfig):
         cache_gib: the teacher's inner states are kept on disk up to this size.
     """
 
-    temperature: float = Field(default=2.0, gt=0)
-    task_weight: float = Field(default=0.5, ge=0)
-    logits_weight: float = Field(default=0.5, ge=0)
-    hidden_weight: float = Field(default=1.0, ge=0)
-    relation_weight: float = Field(default=1.0, ge=0)
-    relation_heads: int = Field(default=48, ge=1)
-    cache_gib: float = Field(default=4.0, ge=0)
+    temperature: float = Field(default=2.0, gt=0, le=1000)
+    task_weight: float = Field(default=0.5, ge=0, le=1e6)
+    logits_weight: float = Field(default=0.5, ge=0, le=1e6)
+    hidden_weight: float = Field(default=1.0, ge=0, le=1e6)
+    relation_weight: float = Field(default=1.0, ge=0, le=1e6)
+    relation_heads: int = Field(default=48, ge=1, le=1024)
+    cache_gib: float = Field(default=4.0, ge=0, le=1e5)
 
 
 def distill(

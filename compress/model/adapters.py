@@ -8,7 +8,6 @@ tokens or layers instead of changing weights (prefix and prompt tuning) cannot b
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
@@ -19,6 +18,7 @@ from compress.errors import ModelError
 from compress.model import hub
 from compress.model.architecture import build
 from compress.model.hub import Snapshot
+from compress.reading import json_values
 
 if TYPE_CHECKING:
     import torch
@@ -81,7 +81,7 @@ def read(folder: Path) -> Adapter:
     if not file.is_file():
         raise ModelError(f"{folder} holds no adapter (no {CONFIG}): give the folder that peft saved")
     try:
-        content = json.loads(file.read_text(encoding="utf-8"))
+        content = json_values.read(file, error=ModelError)
         method = str(content["peft_type"]).upper()
     except (ValueError, KeyError, TypeError) as cause:
         raise ModelError(f"{file} is damaged: get the adapter again") from cause

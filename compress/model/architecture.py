@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog
 from compress.errors import ModelError
+from compress.reading import files, json_values
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -28,6 +29,8 @@ _NOT_THE_MODEL = (
     "return_dict",
 )
 
+_FP32_BYTES = 4
+
 # Classes without a task's head: what fine-tuning starts from.
 _HEADLESS = (
     "AutoModel",
@@ -44,15 +47,12 @@ def read_config(folder: Path) -> dict[str, Any]:
         ModelError: there is none, or it is no JSON object.
     """
     file = folder / CONFIG
-    if not file.is_file():
+    if not files.exists(file, error=ModelError):
         raise ModelError(
             f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
             "and model.safetensors, or an artifact that paredown wrote"
         )
-    try:
-        content = json.loads(file.read_text(encoding="utf-8"))
-    except (json.JSONDecodeError, UnicodeDecodeError) as cause:
-        raise ModelError(f"{file} is not valid JSON ({cause}): get the model folder again") from cause
+    content = json_values.read(file, error=ModelError)
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no JSON object: get the model folder again")
     return content
@@ -68,10 +68,11 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
     Raises:
         ModelError: transformers does not know the type, or refuses a value.
     """
+    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING, AutoConfig
 
     model_type = content.get("model_type")
-    if model_type not in CONFIG_MAPPING:
+    if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         found = f"the type '{model_type}'" if model_type else "no model_type"
         own = " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
         raise ModelError(
@@ -81,8 +82,9 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
     values = {k: v for k, v in content.items() if k not in {*_NOT_THE_MODEL, "model_type"}}
     try:
         return AutoConfig.for_model(model_type, **values)
-    except (TypeError, ValueError, KeyError) as cause:
-        raise ModelError(f"{where}: transformers refuses the configuration: {cause}") from cause
+    except (TypeError, ValueError, KeyError, ArithmeticError, StrictDataclassError) as cause:
+        reason = " ".join(str(cause).split())
+        raise ModelError(f"{where}: transformers refuses the configuration: {reason}") from cause
 
 
 def describe_config(model: PreTrainedModel) -> dict[str, Any]:
@@ -143,6 +145,25 @@ def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrai
             f"transformers cannot build a {cls.__name__} from the configuration: {cause}"
         ) from cause
     return model
+
+
+def check_memory(config: PretrainedConfig, task: ModuleType) -> None:
+    """Refuse weights that the machine has no room for, before room is taken for any.
+
+    Raises:
+        ModelError: there are more of them than fit, or transformers cannot build the model.
+    """
+    import psutil
+    import torch
+
+    with torch.device("meta"):
+        count = sum(parameter.numel() for parameter in build(config, task, "eager").parameters())
+    room = psutil.virtual_memory().total
+    if count * _FP32_BYTES > room:
+        raise ModelError(
+            f"the architecture has {count:,} weights, {count * _FP32_BYTES / 2**30:,.0f} GiB in FP32, and "
+            f"this machine has {room / 2**30:,.0f} GiB of memory: give a smaller one"
+        )
 
 
 def class_names(*autos: str) -> set[str]:

@@ -25,6 +25,7 @@ from compress.errors import ModelError
 from compress.model import architecture, shapes
 from compress.model.architecture import CONFIG, infer_task, read_config
 from compress.model.shapes import SHAPES
+from compress.reading import json_values
 
 if TYPE_CHECKING:
     import torch
@@ -166,8 +167,8 @@ def read_max_length(folder: Path) -> int | None:
     if not file.is_file():
         return None
     try:
-        value = json.loads(file.read_text(encoding="utf-8"))["max_length"]
-    except (OSError, ValueError, KeyError, TypeError, RecursionError) as cause:
+        value = json_values.read(file, error=ModelError)["max_length"]
+    except (ValueError, KeyError, TypeError) as cause:
         raise ModelError(f'{file} should read {{"max_length": NUMBER or null}}: build it again') from cause
     if value is not None and (type(value) is not int or not 1 <= value < 2**31):
         raise ModelError(f"{file}: max_length is {value!r:.80}, allowed is a positive number or null")
@@ -212,7 +213,7 @@ def weight_files(folder: Path) -> list[Path]:
     if not index.is_file():
         raise ModelError(f"{folder} holds no weights: expected {WEIGHTS}, or {INDEX} with its shards")
     try:
-        names = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+        names = sorted(set(json_values.read(index, error=ModelError)["weight_map"].values()))
         files = [folder / name for name in names]
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise ModelError(f"{index} is damaged: get the model folder again") from cause

@@ -13,6 +13,8 @@ from functools import cache
 from pathlib import Path
 
 from compress.errors import ModelError
+from compress.reading import files as reading
+from compress.reading import front_matter
 
 _WANTED = (
     "*.json",
@@ -62,16 +64,19 @@ def resolve(reference: str, revision: str | None = None) -> Snapshot:
     Raises:
         ModelError: neither exists, or the hub cannot be reached and the snapshot is not cached.
     """
-    path = Path(reference).expanduser()
-    if path.is_dir():
+    path = reading.located(reference, error=ModelError)
+    if reading.is_folder(path, error=ModelError):
         if revision is not None:
             raise ModelError(f"{reference} is a local folder: a revision belongs to a hub id, leave it out")
         return Snapshot(folder=path, name=path.resolve().name, revision=None)
     if path.exists():
-        raise ModelError(f"{reference} is a file: give the folder that holds config.json and the weights")
+        raise ModelError(
+            f"{reading.shown(reference)} is a file: give the folder that holds config.json and the weights"
+        )
     if not _ID.fullmatch(reference) or "--" in reference or ".." in reference:
         raise ModelError(
-            f"There is no folder {reference}: check the path, or give a hub id such as owner/name"
+            f"There is no folder {reading.shown(reference)}: check the path, or give a hub id such as "
+            "owner/name"
         )
     return _download(reference, revision)
 
@@ -137,33 +142,17 @@ def pickles(folder: Path) -> list[str]:
 
 def license_of(folder: Path) -> str | None:
     """The license of a model folder as its ``README.md`` header or its license file names it."""
-    card = folder / "README.md"
-    if card.is_file():
-        found = _front_matter(card.read_text(encoding="utf-8", errors="replace")).get("license")
-        if isinstance(found, list):
-            found = ", ".join(str(each) for each in found)
-        if found:
-            return str(found)
+    stated = front_matter.license_of(folder / "README.md")
+    if stated:
+        return stated
     for pattern in ("LICENSE*", "LICENCE*", "COPYING*"):
-        for file in sorted(folder.glob(pattern)):
-            lines = (line.strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines())
+        for file in sorted(each for each in folder.glob(pattern) if each.is_file()):
+            written = reading.read_bytes(file, error=ModelError).decode("utf-8", errors="replace")
+            lines = (line.strip() for line in written.splitlines())
             first = next((line for line in lines if line), None)
             if first:
                 return first
     return None
-
-
-def _front_matter(text: str) -> dict[str, object]:
-    import yaml
-
-    match = re.match(r"---\s*\n(.*?)\n---\s*(\n|$)", text, flags=re.DOTALL)
-    if match is None:
-        return {}
-    try:
-        content = yaml.safe_load(match.group(1))
-    except yaml.YAMLError:
-        return {}  # a header that cannot be read names no license; the weights are not affected
-    return content if isinstance(content, dict) else {}
 
 
 def files(folder: Path) -> list[Path]:

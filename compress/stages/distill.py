@@ -10,10 +10,10 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import numpy as np
-from pydantic import model_validator
+from pydantic import Field, model_validator
 
 from compress import artifact, processes
 from compress.artifact import Artifact
@@ -47,6 +47,9 @@ NEEDS_DATA = True
 DETERMINISTIC = False
 ANCESTORS = True
 
+Count = Annotated[int, Field(ge=1, le=10_000)]
+Index = Annotated[int, Field(ge=0, le=10_000)]
+
 
 class Config(DistillationConfig, TrainingConfig):
     """Which student, from which teacher; the rest as in ``TrainingConfig`` and ``DistillationConfig``.
@@ -61,7 +64,7 @@ class Config(DistillationConfig, TrainingConfig):
         control: also train the same student without the teacher, and record both.
     """
 
-    layers: int | tuple[int, ...] | None = None
+    layers: Count | tuple[Index, ...] | None = None
     rule: Rule = "auto"
     student: Path | None = None
     teacher: Teacher = "source"

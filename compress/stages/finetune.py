@@ -56,8 +56,8 @@ class Config(TrainingConfig):
     """
 
     head: Literal["auto", "new"] = "auto"
-    rdrop: float = Field(default=0.0, ge=0)
-    adversarial: float = Field(default=0.0, ge=0)
+    rdrop: float = Field(default=0.0, ge=0, le=1000)
+    adversarial: float = Field(default=0.0, ge=0, le=1000)
 
 
 def reads(config: Config) -> tuple[Path, ...]:

@@ -7,7 +7,8 @@ Python files ignored.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -40,6 +41,22 @@ ANCESTORS = False
 _CHECK_ROWS = 16
 
 
+_LAYERS, _LARGEST = 1000, 10**7  # the largest vocabularies and position tables have some millions of rows
+_COUNTS_LAYERS = re.compile("layers|depth|blocks")
+
+
+def _numbers(value: Any, place: str = "") -> Iterator[tuple[str, float]]:
+    """Every number of an architecture with its place."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _numbers(inner, f"{place}.{key}" if place else str(key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _numbers(inner, place)
+    elif isinstance(value, int | float) and not isinstance(value, bool):
+        yield place, value
+
+
 class Config(StageConfig):
     """What to load.
 
@@ -68,6 +85,15 @@ class Config(StageConfig):
                 "paredown never runs a model's own code, which an artifact could not carry along: use a "
                 "model that transformers knows (ignore_remote_code: true takes transformers' own class)"
             )
+        return value
+
+    @field_validator("architecture")
+    @classmethod
+    def _buildable(cls, value: dict[str, Any] | None) -> dict[str, Any] | None:
+        for place, number in _numbers(value):
+            most = _LAYERS if _COUNTS_LAYERS.search(place) else _LARGEST
+            if not -most <= number <= most:
+                raise ValueError(f"'{place}' is {number}, and {most:,} is the most that is built")
         return value
 
     @model_validator(mode="after")
@@ -206,6 +232,7 @@ def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.Pr
     head = _head_of_data(ctx)
     if head is not None:
         ctx.task.configure(config, head)
+    architecture.check_memory(config, ctx.task)
     processor = ctx.task.default_processor(config)
     model = checkpoint.initialize(config, ctx.task, ctx.seed)
     checkpoint.save(model, ctx.out, source=None)

@@ -67,7 +67,7 @@ class Recovery(DistillationConfig, TrainingConfig):
         epochs: after each round; 0 for no recovery.
     """
 
-    epochs: int = Field(default=1, ge=0)
+    epochs: int = Field(default=1, ge=0, le=10_000)
 
     @property
     def wanted(self) -> bool:
@@ -119,11 +119,11 @@ class Config(StageConfig):
     criterion_options: dict[str, Any] = Field(default_factory=dict)
     scope: Scope = "global"
     target: Literal["any", "gpu"] = "any"
-    round_to: int | None = Field(default=None, ge=1)
-    rows: int = Field(default=512, ge=1)
+    round_to: int | None = Field(default=None, ge=1, le=65_536)
+    rows: int = Field(default=512, ge=1, le=10**6)
     reconstruct: bool = True
-    ridge: float = Field(default=1e-2, gt=0)
-    rounds: int = Field(default=1, ge=1)
+    ridge: float = Field(default=1e-2, gt=0, le=1e6)
+    rounds: int = Field(default=1, ge=1, le=1000)
     recover: Recovery = Recovery()
     teacher: Teacher = "source"
 

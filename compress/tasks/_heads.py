@@ -20,7 +20,7 @@ PROBLEM_TYPES: dict[Problem, str] = {
     "regression": "regression",
 }
 _GENERIC = re.compile(r"LABEL_\d+")
-_INTEGER = re.compile(r"[+-]?\d+")
+_INTEGER = re.compile(r"[+-]?\d{1,40}")  # more digits are no id, and Python refuses to read some thousand
 
 
 def listed(values: Sequence[Any], most: int = 20) -> str:
@@ -90,7 +90,7 @@ def number(cell: Any) -> float | None:
         return None
     try:
         value = float(cell)
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
     return value if math.isfinite(value) else None
 

@@ -6,12 +6,27 @@ import hashlib
 import io
 import os
 import zipfile
+import zlib
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import IO, Any
 
 from compress.errors import DataError
+from compress.reading import files
+
+_LARGEST = 256 * 2**20  # bytes of one image: a few kilobytes of a zip archive can unpack to more than fits
+# What the library raises of archives that are damaged, encrypted, or packed in a way that it does not know.
+_BROKEN_ZIP: tuple[type[Exception], ...] = (
+    OSError,
+    EOFError,
+    KeyError,
+    NotImplementedError,
+    RuntimeError,
+    ValueError,
+    zlib.error,
+)
+_BROKEN_ZIP += (zipfile.BadZipFile, zipfile.LargeZipFile)
 
 
 @dataclass(frozen=True)
@@ -37,9 +52,15 @@ class ImageFile:
         """
         try:
             if self.member is None:
-                return self.path.read_bytes()
-            return _archive(self.path, os.getpid()).read(self.member)
-        except (OSError, KeyError, zipfile.BadZipFile) as cause:
+                return files.read_bytes(self.path, limit=_LARGEST, error=DataError)
+            archive = _archive(self.path, os.getpid())
+            size = archive.getinfo(self.member).file_size
+            if size > _LARGEST:
+                raise DataError(
+                    f"the image {self} has {size:,} bytes unpacked, and {_LARGEST:,} are the most"
+                )
+            return archive.read(self.member)
+        except _BROKEN_ZIP as cause:
             raise DataError(f"the image {self} cannot be read: {cause}") from cause
 
     def open(self) -> IO[bytes]:
@@ -50,6 +71,7 @@ class ImageFile:
 @lru_cache(maxsize=8)
 def _archive(path: Path, process: int) -> zipfile.ZipFile:
     """An open archive; each process opens its own, since a fork would share the place in the file."""
+    files.check(path, error=DataError)
     return zipfile.ZipFile(path)
 
 
@@ -61,7 +83,7 @@ def members(path: Path) -> frozenset[str]:
     """
     try:
         return frozenset(_archive(path, os.getpid()).namelist())
-    except (OSError, zipfile.BadZipFile) as cause:
+    except _BROKEN_ZIP as cause:
         raise DataError(f"{path} cannot be read as a zip archive: {cause}") from cause
 
 

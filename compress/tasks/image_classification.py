@@ -9,6 +9,8 @@ the same pixels in training and in production.
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -115,13 +117,19 @@ def channels_of(processor: Any) -> int:
     return len(mean) if isinstance(mean, list | tuple) else 3
 
 
+# What Pillow's readers raise of damaged files, besides a bomb of its own: each format has its ways.
+_BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, ArithmeticError, AttributeError)
+_BROKEN += (MemoryError, NotImplementedError, RuntimeError, SyntaxError, TypeError, ValueError)
+_BROKEN += (struct.error, zlib.error)
+
+
 def to_pixels(image: Any, channels: int) -> np.ndarray:
     """An image as uint8 [height, width, channels], gray or RGB.
 
     Raises:
         DataError: it cannot be read as an image.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     if channels not in {1, 3}:
         raise ModelError(f"the image processor gives {channels} channels; 1 (gray) and 3 (RGB) are supported")
@@ -130,10 +138,13 @@ def to_pixels(image: Any, channels: int) -> np.ndarray:
         image = _from_array(np.asarray(image))
     elif not isinstance(image, Image.Image):
         source = Path(image) if isinstance(image, str) else image
+        broken: tuple[type[Exception], ...] = (*_BROKEN, Image.DecompressionBombError)
         try:
             image = Image.open(io.BytesIO(source) if isinstance(source, bytes) else _stream(source))
             image = ImageOps.exif_transpose(image)
-        except (UnidentifiedImageError, OSError, ValueError, SyntaxError) as cause:
+            image = image if image.mode == mode else image.convert(mode)  # decoded here, not later
+            image.load()
+        except broken as cause:
             name = "encoded image" if isinstance(source, bytes) else f"image {source}"
             raise DataError(f"the {name} cannot be read: {cause}") from cause
     pixels = np.asarray(image if image.mode == mode else image.convert(mode))

@@ -63,20 +63,20 @@ class TrainingConfig(StageConfig):
         checkpoint_seconds: at most this much work is lost to a kill.
     """
 
-    epochs: int = Field(default=3, ge=1)
-    steps: int | None = Field(default=None, ge=1)
-    batch_size: int = Field(default=32, ge=1)
-    learning_rate: float = Field(default=5e-5, gt=0)
+    epochs: int = Field(default=3, ge=1, le=10_000)
+    steps: int | None = Field(default=None, ge=1, le=10**9)
+    batch_size: int = Field(default=32, ge=1, le=65_536)
+    learning_rate: float = Field(default=5e-5, gt=0, le=10)
     schedule: Literal["linear", "cosine"] = "linear"
     warmup: float = Field(default=0.06, ge=0, lt=1)
     layer_decay: float = Field(default=1.0, gt=0, le=1)
-    weight_decay: float = Field(default=0.01, ge=0)
-    clip: float | None = Field(default=1.0, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, le=100)
+    clip: float | None = Field(default=1.0, gt=0, le=1e6)
     precision: Literal["auto", "fp32", "bf16"] = "auto"
     freeze_embeddings: bool = False
-    evaluations_per_epoch: int = Field(default=1, ge=1)
+    evaluations_per_epoch: int = Field(default=1, ge=1, le=10_000)
     keep: Literal["best", "last"] = "best"
-    checkpoint_seconds: float = Field(default=60.0, ge=0)
+    checkpoint_seconds: float = Field(default=60.0, ge=0, le=1e6)
 
 
 def better(candidate: dict[str, float], best: dict[str, float] | None) -> bool:

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress.errors import ArtifactError
 from compress.model.positions import OFFSET_POSITIONS
+from compress.reading import files
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -72,7 +73,7 @@ def read_file(path: Path) -> GraphFacts:
         ArtifactError: it says something else; the message names the first field.
     """
     try:
-        return GraphFacts.model_validate_json(path.read_bytes())
+        return GraphFacts.model_validate_json(files.read_bytes(path, error=ArtifactError))
     except ValidationError as cause:
         first = cause.errors()[0]
         raise ArtifactError(

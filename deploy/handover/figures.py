@@ -5,7 +5,6 @@ The report is a file that ``paredown bench --json`` wrote; only what a card show
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from compress import seal
 from compress.errors import UserError
+from compress.reading import json_values
 
 
 class _Part(BaseModel):
@@ -79,17 +79,15 @@ def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
     Raises:
         UserError: it cannot be read, is no report, has no seal that fits, or measured other artifacts only.
     """
+    tree = json_values.read(path)
     try:
-        content = path.read_bytes()
-        found = Figures.model_validate_json(content)
-    except OSError as cause:
-        raise UserError(f"the report {path} cannot be read: {cause.strerror}") from cause
+        found = Figures.model_validate(tree)
     except ValidationError as cause:
         raise UserError(
             f"{path} is not a paredown report ({cause.errors()[0]['msg']}): give a file that "
             "'paredown bench --json' wrote"
         ) from cause
-    seal.check(json.loads(content), str(path), must_be_sealed=True)
+    seal.check(tree, str(path), must_be_sealed=True)
     own = tuple(one for one in found.candidates if one.artifact == artifact_id)
     if not own:
         names = ", ".join(f"{one.name} ({one.artifact[:12]})" for one in found.candidates)

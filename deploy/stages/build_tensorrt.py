@@ -83,9 +83,9 @@ class Config(StageConfig):
     buckets: int = Field(default=3, ge=1, le=16)
     flavor: Flavor = "tensorrt"
     compute_capabilities: tuple[str, ...] = ()
-    gpu: int = Field(default=0, ge=0)
+    gpu: int = Field(default=0, ge=0, le=1023)
     builder_optimization_level: int = Field(default=3, ge=0, le=5)
-    workspace_bytes: int | None = Field(default=None, ge=1 << 20)
+    workspace_bytes: int | None = Field(default=None, ge=1 << 20, le=1 << 50)
     hardware_compatibility: Compatibility = "none"
     version_compatible: bool = False
     refit: bool = False
@@ -140,7 +140,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         and asked.floats(model) != config.precision
     ):
         folder = _make_half(source, config, ctx)
-        facts = GraphFacts.model_validate_json((folder / graph_facts.FILE).read_bytes())
+        facts = graph_facts.read_file(folder / graph_facts.FILE)
         model = graph.load(folder / graph_facts.MODEL)
     parsing.refuse(parsing.problems(model, can), can.name)
     flags = precision.flags(config.precision, facts.precision, can)

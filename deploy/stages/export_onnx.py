@@ -47,8 +47,8 @@ class Config(StageConfig):
     opset: int = Field(default=17, ge=17, le=20)
     exporter: Literal["torchscript", "dynamo"] = "torchscript"
     external_data: bool | None = None
-    max_batch: int | None = Field(default=None, ge=1)
-    max_length: int | None = Field(default=None, ge=2)
+    max_batch: int | None = Field(default=None, ge=1, le=65_536)
+    max_length: int | None = Field(default=None, ge=2, le=10**6)
     fold_shapes: bool = True
     tolerance: float = Field(default=parity.FP32.relative, gt=0, le=1e-2)
 

@@ -61,7 +61,7 @@ class Config(StageConfig):
     norms: Literal["statistics", "whole"] = "statistics"
     opset: int | None = Field(default=None, ge=17, le=23)
     margin: float = Field(default=guard.MARGIN, ge=1, le=1024)
-    rows: int = Field(default=256, ge=8)
+    rows: int = Field(default=256, ge=8, le=10**6)
     tolerance: float | None = Field(default=None, gt=0, le=0.5)
 
 

@@ -86,11 +86,11 @@ class Config(StageConfig):
     merge: bool | None = None
     tame: bool | Literal["auto"] = "auto"
     keep_float: Literal["auto", "none"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
-    divergence: float = Field(default=0.001, gt=0)
-    most_float: int = Field(default=8, ge=0)
+    divergence: float = Field(default=0.001, gt=0, le=100)
+    most_float: int = Field(default=8, ge=0, le=10_000)
     reduce_range: bool | Literal["auto"] = "auto"
     rounding: Literal["auto", "nearest", "gptq"] = "auto"
-    rows: int = Field(default=128, ge=8)
+    rows: int = Field(default=128, ge=8, le=10**6)
 
     @model_validator(mode="after")
     def _goes_together(self) -> Config:

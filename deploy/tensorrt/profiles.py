@@ -8,6 +8,7 @@ padded up to it, which the attention mask makes exact; longer ones do not fit.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -15,6 +16,8 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from compress.errors import RecipeError, UserError
+
+_SIZE = re.compile("[0-9]{1,9}")  # a graph counts in 32 bits
 
 BATCH = "batch"
 LENGTH = "length"
@@ -88,7 +91,8 @@ def parse(text: str) -> Axes:
     for part in text.split(","):
         name, equals, sizes = (piece.strip() for piece in part.partition("="))
         numbers = sizes.split(":")
-        if not (name and equals) or len(numbers) not in (1, 3) or not all(one.isdecimal() for one in numbers):
+        counts = len(numbers) in (1, 3) and all(_SIZE.fullmatch(one) for one in numbers)
+        if not (name and equals and counts):
             raise RecipeError(
                 f"the profile '{text}' has '{part.strip()}'; write AXIS=MIN:OPT:MAX or AXIS=SIZE for each "
                 "axis, such as batch=1:8:32,length=16:64:128"

@@ -472,7 +472,7 @@ def test_no_model_and_damaged_files(tmp_path: Path) -> None:
     with pytest.raises(ModelError, match=r"holds no model \(no config\.json\)"):
         checkpoint.load(tmp_path, TEXT)
     (tmp_path / "config.json").write_text("{")
-    with pytest.raises(ModelError, match=r"config\.json is not valid JSON"):
+    with pytest.raises(ModelError, match=r"config\.json: this is not valid JSON"):
         checkpoint.load(tmp_path, TEXT)
     (tmp_path / "config.json").write_text("[1]")
     with pytest.raises(ModelError, match="no JSON object"):

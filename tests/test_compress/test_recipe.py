@@ -145,7 +145,7 @@ def test_overrides(file: Path) -> None:
         ("stages.7=prune", "there is no place '7'"),
         ("seed.x=3", "there is no place 'x'"),
         ("seed.x.y=3", "'x' is a value, not a group of keys"),
-        ("bench.batch_sizes=[1", "'[1' is no YAML value"),
+        ("bench.batch_sizes=[1", "'[1' is not valid YAML"),
         ("sead=3", "unknown key 'sead'"),
     ],
 )
@@ -168,7 +168,7 @@ def test_where_recipes_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     with pytest.raises(UnknownName, match=r"Unknown recipe 'demoo'\. Did you mean 'demo'\?"):
         recipe.read("demoo")
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(RecipeError, match="is not valid YAML: "):
+    with pytest.raises(RecipeError, match="is not UTF-8 text, it looks like UTF-16"):
         recipe.read("binary.yaml")
 
 
@@ -218,7 +218,7 @@ def test_settings_of_a_single_stage() -> None:
     assert found == {"training": {"epochs": 2, "schedule": "linear"}, "keep": 0.3}
     for entries, reason in (
         (["epochs"], "--set takes KEY=VALUE"),
-        (["a=[1"], "is no YAML value"),
+        (["a=[1"], "is not valid YAML"),
         (["a=1", "a.b=2"], "'a' is set to a value, so it has no 'b'"),
     ):
         with pytest.raises(RecipeError, match=re.escape(reason)):
