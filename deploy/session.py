@@ -31,6 +31,13 @@ def onnxruntime() -> Any:
     return environment.require("onnxruntime", extra="cpu", purpose="to run ONNX graphs")
 
 
+def refusals() -> tuple[type[Exception], ...]:
+    """What ONNX Runtime raises where a graph does not run on a feed."""
+    from onnxruntime.capi import onnxruntime_pybind11_state as state
+
+    return (state.Fail, state.InvalidArgument, state.RuntimeException)
+
+
 def provider(device: str) -> str:
     """The execution provider that stands for a device.
 

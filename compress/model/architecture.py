@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog
 from compress.errors import ModelError
+from compress.model import attention_type
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -142,6 +143,7 @@ def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrai
         raise ModelError(
             f"transformers cannot build a {cls.__name__} from the configuration: {cause}"
         ) from cause
+    attention_type.keep(model)
     return model
 
 
