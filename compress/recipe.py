@@ -119,7 +119,7 @@ class DataConfig(_Strict):
     @field_validator("max_length")
     @classmethod
     def _max_length(cls, value: int | str | None) -> int | str | None:
-        tokens = isinstance(value, int) and not isinstance(value, bool) and value >= 4
+        tokens = isinstance(value, int) and not isinstance(value, bool) and 4 <= value < 10**8
         if value is not None and value != "data" and not tokens:
             raise ValueError("a token limit is a number from 4 on, or the word 'data'")
         return value

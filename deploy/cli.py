@@ -45,7 +45,7 @@ def export(
     opset: Annotated[int | None, typer.Option("--opset", min=17, max=20, help="ONNX opset.")] = None,
     exporter: Annotated[str | None, typer.Option("--exporter", help="torchscript or dynamo.")] = None,
     max_batch: Annotated[int | None, typer.Option("--max-batch", min=1, help="Most rows at once.")] = None,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=2, help="Most tokens a row.")] = None,
+    max_length: options.MaxLength = None,
     fuse: Annotated[bool, typer.Option("--fuse", help="Then fuse the graph for ONNX Runtime.")] = False,
     set_: options.Settings = None,
     seed: options.Seed = None,
@@ -56,8 +56,15 @@ def export(
     """Export to ONNX, checked against PyTorch on real rows."""
     from compress import pipeline
 
-    given = options.settings(set_, opset=opset, exporter=exporter, max_batch=max_batch, max_length=max_length)
-    chosen = options.data_config(data, column, limit)
+    number = max_length is not None and max_length != "data"  # of the graph; what rows need is the data's
+    given = options.settings(
+        set_,
+        opset=opset,
+        exporter=exporter,
+        max_batch=max_batch,
+        max_length=options.tokens(max_length, 2) if number else None,
+    )
+    chosen = options.data_config(data, column, limit, None if number else max_length)
     made = pipeline.run_stage(
         "export-onnx",
         model,

@@ -12,6 +12,7 @@ from bench.damage import record as damage
 from bench.record import Candidate, Interval, Measurement, Report
 from compress import artifact as artifacts
 from compress.artifact import Artifact, Manifest, Origin, Step
+from deploy.truncation import Truncation
 
 FAKE = "fake_runtime:Runner"
 
@@ -79,6 +80,9 @@ def candidate(name: str) -> Candidate:
         threads=1,
         provenance={"provider": "fake"},
         lineage=("load",),
+        truncation=Truncation(rows=100, cut=4, limit=16, whose="rows", beyond_baseline=3)
+        if name == "after"
+        else Truncation(rows=100, cut=1, limit=64, whose="model", beyond_baseline=0),
     )
 
 

@@ -294,13 +294,12 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
 def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
     """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
     processor = ctx.task.load_processor(ctx.out)
-    known = limits.read(ctx.out)
-    if known.tokens is not None:
-        own = known
-    elif hasattr(processor, "model_max_length"):
+    own = Limit(None)
+    if hasattr(processor, "model_max_length"):
         own = Limit(length.longest(config, processor), "model")
-    else:
-        own = Limit(None)
+    known = limits.read(ctx.out)
+    if known.tokens is not None and known.tokens < (own.tokens or known.tokens + 1):
+        own = known
     asked = ctx.data.facts.get("max_length") if ctx.data is not None else None
     rows: Sequence[Any] = ()
     if ctx.data is not None:
