@@ -56,15 +56,17 @@ def export(
     """Export to ONNX, checked against PyTorch on real rows."""
     from compress import pipeline
 
-    number = max_length is not None and max_length != "data"  # of the graph; what rows need is the data's
+    number = (
+        None if max_length in (None, "data") else max_length
+    )  # of the graph; what rows need is the data's
     given = options.settings(
         set_,
         opset=opset,
         exporter=exporter,
         max_batch=max_batch,
-        max_length=options.tokens(max_length, 2) if number else None,
+        max_length=None if number is None else options.tokens(number, 2),
     )
-    chosen = options.data_config(data, column, limit, None if number else max_length)
+    chosen = options.data_config(data, column, limit, max_length if number is None else None)
     made = pipeline.run_stage(
         "export-onnx",
         model,

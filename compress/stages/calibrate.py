@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "scipy")
 DATA: frozenset[Role] = frozenset({"selection"})
 NEEDS_DATA = True

@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "accelerate", "torch-pruning")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = False

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 2
+VERSION = 3
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True

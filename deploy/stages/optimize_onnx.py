@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "optimum", "transformers")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
