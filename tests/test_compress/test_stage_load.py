@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from compress import data as rows
 from compress import pipeline
-from compress.errors import ModelError, RecipeError
-from compress.model import architecture, checkpoint, limit
+from compress.errors import DataError, ModelError, RecipeError
+from compress.model import architecture, checkpoint, length, limit
 from compress.recipe import DataConfig, validate
 from compress.stage import Context
 from compress.stages import load
@@ -198,6 +198,26 @@ def test_positions_of_roberta_begin_after_the_padding(tmp_path: Path, run: Run) 
     made = run(model=folder)
     assert checkpoint.read_max_length(made.out) == 38
     checkpoint.load(made.out, text_classification)(input_ids=torch.full((1, 38), 5))
+
+
+def test_relative_positions_limit_nothing() -> None:
+    """A table that DeBERTa does not use is no limit; a shorter student lowers its teacher's."""
+    table = transformers.DebertaV2Config(max_position_embeddings=32, position_biased_input=False)
+    assert length.positions(table) is None
+    used = transformers.DebertaV2Config(max_position_embeddings=32, position_biased_input=True)
+    assert length.positions(used) == 32
+    teacher = limit.Limit(64, "model")
+    assert length.within(teacher, table) == teacher
+    assert length.within(teacher, used) == limit.Limit(32, "model")
+    assert length.within(limit.Limit(16, "recipe"), used) == limit.Limit(16, "recipe")
+    assert length.within(limit.Limit(None), used) == limit.Limit(32, "model")
+
+
+def test_a_limit_from_rows_that_are_not_there_is_refused(text_model: Path, tmp_path: Path, run: Run) -> None:
+    """data.max_length: data without training rows says what to give."""
+    tiny.write_jsonl(tmp_path / "only/validation.jsonl", tiny.sentences(8, 1))
+    with pytest.raises(DataError, match=r"training rows(, and there are none|: give data)"):
+        run(DataConfig(source=str(tmp_path / "only"), max_length="data"), model=text_model)
 
 
 def _base(text_model: Path, folder: Path, cls: str = "BertModel") -> Path:

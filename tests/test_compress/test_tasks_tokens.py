@@ -124,6 +124,26 @@ def test_words_that_vanish_keep_the_others_in_place(tmp_path: Path) -> None:
     assert task.statistics([found], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4]
 
 
+def test_a_row_that_loses_its_beginning_has_no_tags_there(tmp_path: Path) -> None:
+    """With truncation on the left the last words keep their tags, and the first ones have none."""
+    piece_tokenizer(tmp_path)
+    tokenizer = task.load_processor(tmp_path)
+    tokenizer.truncation_side = "left"
+    rows = [
+        {"tokens": ["good", "\u200b", "bad", "film"], "tags": (1, 0, 3, 4)},
+        {"tokens": ["bad"], "tags": (3,)},
+    ]
+    batch = task.encode(rows, tokenizer, HEAD, 4)
+    assert batch.truncated.tolist() == [True, False]
+    logits = np.eye(5)[np.where(batch.labels < 0, 2, batch.labels)]
+    found = task.decode({"logits": logits}, batch, HEAD)
+    assert found[0].value == (-1, -1, 3, 4)
+    assert found[0].label[:2] == (None, None)
+    assert found[1].value == (3,)
+    table = task.statistics(found, [task.reference(row, HEAD) for row in rows], HEAD)
+    assert table[:, 3:].tolist() == [[2, 4], [1, 1]]
+
+
 def test_left_padding_moves_positions_with_the_words(tmp_path: Path) -> None:
     """Positions follow the tokens to wherever padding puts them."""
     piece_tokenizer(tmp_path)
