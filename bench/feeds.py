@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import UserError
-from compress.model import checkpoint
 from deploy.checking import rehearsal
+from deploy.encoder import Encoder
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -72,22 +72,27 @@ def points(subject: Subject) -> list[Point]:
     return [Point(size, length) for size in subject.bench.batch_sizes for length in subject.bench.lengths]
 
 
+def own(lane: Lane, subject: Subject) -> Encoder:
+    """How the candidate's own folder turns rows into arrays, opened once."""
+    if "encoder" not in lane.memo:
+        lane.memo["encoder"] = Encoder.open(lane.spec.artifact.path, subject.task)
+    opened: Encoder = lane.memo["encoder"]
+    return opened
+
+
 def processor(lane: Lane, subject: Subject) -> Any:
-    """The candidate's own tokenizer or image processor, loaded once."""
-    if "processor" not in lane.memo:
-        lane.memo["processor"] = subject.task.load_processor(lane.spec.artifact.path)
-    return lane.memo["processor"]
+    """The candidate's own tokenizer or image processor."""
+    return own(lane, subject).processor
 
 
 def encoder(
     lane: Lane, subject: Subject, *, labelled: bool = False
 ) -> Callable[[Sequence[dict[str, Any]]], Batch]:
     """From rows to arrays, as the candidate's folder says."""
-    own = processor(lane, subject)
-    limit = checkpoint.read_max_length(lane.spec.artifact.path)
+    opened = own(lane, subject)
 
     def encode(rows: Sequence[dict[str, Any]]) -> Batch:
-        return subject.task.encode(rows, own, subject.head, limit, labelled=labelled)
+        return opened.batch(rows, labelled=labelled)
 
     return encode
 
@@ -102,8 +107,7 @@ def batches(count: int, rows: int, size: int, generator: np.random.Generator) ->
 
 def _length_axes(lane: Lane, subject: Subject) -> dict[str, int]:
     """Input name -> the axis that runs over tokens; empty for a task whose rows have no length."""
-    config = checkpoint.read_config(lane.spec.artifact.path)
-    spec = subject.task.export_spec(config, processor(lane, subject), subject.head)
+    spec = own(lane, subject).spec
     if spec.length_axis is None:
         return {}
     return {
@@ -249,12 +253,3 @@ def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int],
         done(len(picks))
     lane.memo[key] = [by_row[i] for i in range(len(subject.rows))]
     return lane.memo[key]
-
-
-def truncated_share(lane: Lane, subject: Subject) -> float | None:
-    """Share of rows that the candidate's length limit cuts; None where rows have no length."""
-    limit = checkpoint.read_max_length(lane.spec.artifact.path)
-    lengths = subject.task.lengths(subject.rows, processor(lane, subject))
-    if lengths is None:
-        return None
-    return float((lengths > limit).mean()) if limit is not None else 0.0

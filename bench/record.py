@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.damage.record import Finding
 from bench.interval import Interval
+from deploy.truncation import Truncation
 
 __all__ = [
     "SCHEMA",
@@ -63,6 +64,7 @@ class Candidate(_Frozen):
         threads: CPU threads.
         provenance: what really ran, from ``Runner.provenance``.
         lineage: stage names, oldest first.
+        truncation: what its length limit did to the evaluation rows; None where rows have no length.
     """
 
     name: str
@@ -75,6 +77,7 @@ class Candidate(_Frozen):
     threads: int
     provenance: dict[str, str]
     lineage: tuple[str, ...]
+    truncation: Truncation | None = None
 
 
 class Measurement(_Frozen):
@@ -156,7 +159,7 @@ class Report(_Frozen):
         measurements: of all probes.
         verdicts: of the gates, empty when none were asked.
         inconclusive: what an inconclusive verdict was told to count as; nothing was said when None.
-        data: evaluation rows: source, fingerprint, rows, share truncated.
+        data: evaluation rows: source, fingerprint, rows.
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
         device: the GPU, its state before and after, and who else used it; None on a CPU.

@@ -12,7 +12,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import choice, conditions, devices, extension, feeds, judge
+from bench import choice, conditions, cuts, devices, extension, judge
 from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
 from bench.portable import portable
 from bench.probes import Subject
@@ -27,6 +27,7 @@ from deploy.checking import content
 
 if TYPE_CHECKING:
     from compress.tasks import Head
+    from deploy.truncation import Truncation
 
 RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
 Rows = DataConfig | Sequence[dict[str, Any]]
@@ -163,7 +164,7 @@ def _selection(rows: Rows, task: ModuleType, seed: int, head: Head) -> Callable[
     return cache(read)
 
 
-def _describe(lane: Lane) -> Candidate:
+def _describe(lane: Lane, cut: Truncation | None) -> Candidate:
     spec, manifest = lane.spec, lane.spec.artifact.manifest
     return Candidate(
         name=spec.name,
@@ -176,6 +177,7 @@ def _describe(lane: Lane) -> Candidate:
         threads=spec.threads,
         provenance=lane.opened.provenance,
         lineage=tuple(step.stage for step in manifest.lineage),
+        truncation=cut,
     )
 
 
@@ -245,11 +247,8 @@ def measure(
     absent: dict[str, str] = {}
     probes = _probes(bench)
     with open_lanes(specs) as lanes:
-        by_name = {lane.name: lane for lane in lanes}
-        share = feeds.truncated_share(by_name[baseline], subject)
-        if share is not None:
-            facts["truncated_share"] = round(share, 4)
-        described = tuple(_describe(lane) for lane in lanes)
+        cut = cuts.count(lanes, subject)
+        described = tuple(_describe(lane, cut.get(lane.name)) for lane in lanes)
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
             states = {"before": before, "after": conditions.read(), "not measured": absent}

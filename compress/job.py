@@ -14,7 +14,8 @@ from compress import catalog, data, environment
 from compress.artifact import Artifact
 from compress.chain import Link, chain, infer_task
 from compress.data import TrainingData
-from compress.errors import UserError
+from compress.errors import RecipeError, UserError
+from compress.model import limit
 from compress.recipe import Recipe
 
 Made = dict[str, tuple[Artifact, tuple[Artifact, ...]]]
@@ -42,6 +43,8 @@ class Job:
         """
         self.recipe = recipe
         self.links, self.start = chain(recipe)
+        if self.start is not None:
+            _keep_limit(self.start, recipe)
         self.task_name = infer_task(recipe, self.start, self.links)
         self.task = catalog.load("task", self.task_name)
         self.threads = recipe.threads or environment.cpu_count()
@@ -105,6 +108,23 @@ class Job:
     def begin(self) -> Made:
         """What the run starts from, by label; empty where a stage makes the first artifact."""
         return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
+
+
+def _keep_limit(start: Artifact, recipe: Recipe) -> None:
+    """Refuse another token limit for an artifact: it was chosen when its model was loaded.
+
+    Raises:
+        RecipeError: data.max_length asks for one.
+    """
+    asked = recipe.data.max_length if recipe.data is not None else None
+    kept = limit.read_derived(start.path)
+    if asked in (None, kept.tokens, (start.manifest.origin.data or {}).get("max_length")):
+        return
+    raise RecipeError(
+        f"data.max_length is {asked}, and {start.path} has its limit already ({kept.tokens} tokens, {kept}): "
+        "leave it out, start from the model's folder, or lower it with max_length of export-onnx "
+        "(paredown export --max-length)"
+    )
 
 
 def _digest_tree(path: Path) -> str:

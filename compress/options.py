@@ -52,6 +52,14 @@ Inconclusive = Annotated[
     Literal["pass", "fail"] | None,
     typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
 ]
+MaxLength = Annotated[
+    str | None,
+    typer.Option(
+        "--max-length",
+        help="Tokens of a row: a number, or 'data' for the training rows' [default: the model's own].",
+        show_default=False,
+    ),
+]
 Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]
 
 
@@ -64,6 +72,7 @@ def data_config(
     source: str | None,
     columns: Sequence[str] | None = None,
     limit: int | None = None,
+    max_length: str | None = None,
     *,
     plays: Literal["train", "eval"] = "train",
 ) -> DataConfig | None:
@@ -73,10 +82,12 @@ def data_config(
         source: what ``--data`` names.
         columns: each ROLE=NAME.
         limit: of the training rows.
+        max_length: token limit, a number or ``data``.
         plays: the side that a single file has: rows to learn from, or rows to measure on.
 
     Raises:
-        RecipeError: a ``--column`` that is not ROLE=NAME, or options that need ``--data``.
+        RecipeError: a ``--column`` that is not ROLE=NAME, a token limit that is none, or options that need
+            ``--data``.
     """
     roles = {}
     for entry in columns or ():
@@ -85,13 +96,33 @@ def data_config(
             raise RecipeError(f"--column takes ROLE=NAME, such as text=sentence; got '{entry}'")
         roles[role] = name
     if source is None:
-        if roles or limit:
-            raise RecipeError("--column and --limit describe the data: give --data as well")
+        if roles or limit or max_length:
+            raise RecipeError("--column, --limit and --max-length describe the data: give --data as well")
         return None
+    most = None if max_length is None else tokens(max_length, 4)
     if files.is_file(files.located(source)):
         alone = DataConfig(train=source) if plays == "train" else DataConfig(eval=source)
-        return alone.model_copy(update={"columns": roles, "limit": limit})
-    return DataConfig(source=source, columns=roles, limit=limit)
+        return alone.model_copy(update={"columns": roles, "limit": limit, "max_length": most})
+    return DataConfig(source=source, columns=roles, limit=limit, max_length=most)
+
+
+def tokens(text: str, least: int) -> int | str:
+    """A token limit: a number, or ``data``.
+
+    Args:
+        text: as given.
+        least: the smallest number that is allowed.
+
+    Raises:
+        RecipeError: it is neither.
+    """
+    if text == "data":
+        return text
+    if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) < 10**8:
+        raise RecipeError(
+            f"--max-length is a number of tokens from {least} on, or the word 'data'; got '{text}'"
+        )
+    return int(text)
 
 
 def settings(entries: Sequence[str] | None, **named: Any) -> dict[str, Any]:

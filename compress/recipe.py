@@ -98,7 +98,8 @@ class DataConfig(_Strict):
         labels: label names by id, where the data does not say.
         calibration: how many training rows to calibrate on.
         selection_share: the share of training rows carved for selection, at most 2,000 rows.
-        max_length: token limit; chosen from the training rows when absent.
+        max_length: token limit of what is made of the model: a number, or ``data`` for the length of the
+            training rows (their 99.9th percentile); the model's own when absent.
         limit: at most this many training rows (seeded sample, whole groups).
         revision: of a hub data set.
     """
@@ -112,9 +113,17 @@ class DataConfig(_Strict):
     labels: tuple[str, ...] | None = None
     calibration: int = Field(default=256, ge=8, le=10**6)
     selection_share: float = Field(default=0.1, gt=0, lt=0.5)
-    max_length: int | None = Field(default=None, ge=4, le=10**6)
+    max_length: int | str | None = None
     limit: int | None = Field(default=None, ge=16, le=10**9)
     revision: str | None = None
+
+    @field_validator("max_length")
+    @classmethod
+    def _max_length(cls, value: int | str | None) -> int | str | None:
+        tokens = isinstance(value, int) and not isinstance(value, bool) and 4 <= value <= 10**6
+        if value is not None and value != "data" and not tokens:
+            raise ValueError("a token limit is a number from 4 on, or the word 'data'")
+        return value
 
 
 class BenchConfig(_Strict):

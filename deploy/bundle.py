@@ -26,6 +26,8 @@ import onnx
 from compress import __version__, catalog
 from compress.artifact import Artifact
 from compress.errors import UserError
+from compress.model import tokenizer_files
+from compress.model.limit import Limit
 from deploy.checking import content
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
@@ -145,10 +147,17 @@ class _Writer:
             artifact=self.artifact,
             head=self.encoder.head,
             precision=precision,
-            max_length=self.encoder.max_length,
+            limit=self._limit(),
+            settled=tokenizer_files.settled(self.artifact.path, self.encoder.max_length),
             triton=None if self.artifact.kind == "torch" else TRITON,
             build=build,
         )
+
+    def _limit(self) -> Limit | None:
+        """The token limit; None where rows have no length."""
+        if self.encoder.spec.length_axis is None:
+            return None
+        return Limit(self.encoder.max_length, self.encoder.whose)
 
     def serve(self, chosen: Sequence[profiles.Profile]) -> None:
         """The Triton repository, for what the artifact is or, with profiles, for what the script builds."""

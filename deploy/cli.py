@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.tasks import Prediction
     from deploy.compare import Comparison
+    from deploy.truncation import Truncation
 
 _PRECISIONS = ("int8", "fp8", "fp16", "bf16")
 Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
@@ -44,7 +45,7 @@ def export(
     opset: Annotated[int | None, typer.Option("--opset", min=17, max=20, help="ONNX opset.")] = None,
     exporter: Annotated[str | None, typer.Option("--exporter", help="torchscript or dynamo.")] = None,
     max_batch: Annotated[int | None, typer.Option("--max-batch", min=1, help="Most rows at once.")] = None,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=2, help="Most tokens a row.")] = None,
+    max_length: options.MaxLength = None,
     fuse: Annotated[bool, typer.Option("--fuse", help="Then fuse the graph for ONNX Runtime.")] = False,
     set_: options.Settings = None,
     seed: options.Seed = None,
@@ -55,8 +56,17 @@ def export(
     """Export to ONNX, checked against PyTorch on real rows."""
     from compress import pipeline
 
-    given = options.settings(set_, opset=opset, exporter=exporter, max_batch=max_batch, max_length=max_length)
-    chosen = options.data_config(data, column, limit)
+    number = (
+        None if max_length in (None, "data") else max_length
+    )  # of the graph; what rows need is the data's
+    given = options.settings(
+        set_,
+        opset=opset,
+        exporter=exporter,
+        max_batch=max_batch,
+        max_length=None if number is None else options.tokens(number, 2),
+    )
+    chosen = options.data_config(data, column, limit, max_length if number is None else None)
     made = pipeline.run_stage(
         "export-onnx",
         model,
@@ -258,6 +268,9 @@ def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> N
     table.add_row("reference", str(first.path))
     table.add_row("candidate", str(second.path))
     table.add_row("rows", str(result.rows))
+    for name, cut in zip(("reference", "candidate"), result.truncation, strict=True):
+        if cut is not None and cut.cut:
+            table.add_row(f"cut by the {name}", cut.sentence())
     if result.agreement is not None:
         table.add_row(
             "agreement", f"{100 * result.agreement:.2f} % ({result.agreeing} of {result.decisions})"
@@ -314,6 +327,7 @@ def predict(
             rows = (row for _, row in files.objects(file))
             for found in predictor.stream(rows, batch_size):
                 sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
+            _warn_of_cuts(predictor.truncation)
             return
         given = tuple(texts or ())
         if len(given) > len(predictor.may_have):
@@ -329,12 +343,23 @@ def predict(
                 ", ".join(predictor.may_have),
             )
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
+        _warn_of_cuts(predictor.truncation)
         options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
 
 
+def _warn_of_cuts(cut: Truncation) -> None:
+    if cut.cut:
+        log.warning("%s: the answer is about what was left of them.", cut.sentence())
+
+
 def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
-    """A prediction as JSON values: the label, and the probability of each label where there is one."""
+    """A prediction as JSON values: the label, and the probability of each label where there is one.
+
+    ``truncated`` is there where the row was cut, and only there; a word that was cut off has the label null.
+    """
     shown: dict[str, Any] = {"label": found.label}
+    if found.truncated:
+        shown["truncated"] = True
     if found.probabilities is not None:
         shown["probabilities"] = dict(zip(labels, map(float, found.probabilities), strict=True))
     return shown
@@ -342,7 +367,9 @@ def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
 
 def _show_prediction(found: Prediction, labels: tuple[str, ...]) -> None:
     shown = found.label
-    text = " ".join(map(str, shown)) if isinstance(shown, tuple) else str(shown)
+    text = str(shown)
+    if isinstance(shown, tuple):
+        text = " ".join("(cut off)" if part is None else str(part) for part in shown)
     sys.stdout.write(f"{text}\n")
     if found.probabilities is not None:
         ranked = sorted(zip(labels, found.probabilities, strict=True), key=lambda one: -one[1])

@@ -12,11 +12,13 @@ import numpy as np
 
 from compress import catalog, log
 from compress.errors import UserError
+from deploy import truncation
 from deploy.checking import content
 from deploy.checking.layers import LayerError, compare_layers, first_diverging
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder
 from deploy.opening import runner
+from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -54,6 +56,7 @@ class Comparison:
         divergence_mean: nats a row or position, from the first to the second.
         divergence_p99: the same at the 99th percentile.
         outputs: error of each output.
+        truncation: what the length limit of each of the two did to the rows; None where rows have no length.
         layers: relative error of each layer, where it was asked for.
         first_diverging: the first layer above the limit, where there is one.
         provenance: what ran each of the two.
@@ -66,6 +69,7 @@ class Comparison:
     divergence_p99: float
     outputs: tuple[OutputError, ...]
     provenance: tuple[dict[str, str], dict[str, str]]
+    truncation: tuple[Truncation | None, Truncation | None] = (None, None)
     layers: tuple[LayerError, ...] = ()
     first_diverging: int | None = None
 
@@ -76,7 +80,12 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
-        return {**asdict(self), "agreement": self.agreement}
+        cut = [None if one is None else one.model_dump(mode="json") for one in self.truncation]
+        return {
+            **asdict(self),
+            "truncation": cut,
+            "agreement": self.agreement,
+        }
 
 
 def output_error(name: str, reference: np.ndarray, candidate: np.ndarray) -> OutputError:
@@ -97,7 +106,7 @@ def compare(
     layers: bool = False,
     layer_limit: float = LAYER_LIMIT,
 ) -> Comparison:
-    """Run both on the same rows.
+    """Run both on the same rows, each with its own length limit.
 
     Args:
         reference: the one that errors refer to.
@@ -121,14 +130,13 @@ def compare(
     for artifact in (reference, candidate):
         content.check(artifact)
     task = catalog.load("task", reference.task)
-    first, second = (Encoder.open(one.path, task) for one in (reference, candidate))
+    encoders = [Encoder.open(one.path, task) for one in (reference, candidate)]
+    first, second = encoders
     if first.head != second.head:
         raise UserError(
             f"the outputs of {reference.path} mean {', '.join(first.head.labels) or 'a number'} and those "
             f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
         )
-    shortest = min((e.max_length for e in (first, second) if e.max_length is not None), default=None)
-    encoders = [Encoder.open(one.path, task, shortest) for one in (reference, candidate)]
     order = encoders[0].order(rows)
     picked = [rows[i] for i in order]
     collected: list[Collected] = []
@@ -159,6 +167,7 @@ def compare(
         divergence_p99=float(np.percentile(divergence, 99)),
         outputs=tuple(output_error(name, wanted.arrays[name], found.arrays[name]) for name in wanted.links),
         provenance=(ran[0], ran[1]),
+        truncation=(truncation.count(first, rows), truncation.count(second, rows)),
         layers=errors,
         first_diverging=first_diverging(errors, layer_limit),
     )
@@ -170,7 +179,8 @@ def _check_shapes(wanted: Collected, found: Collected, a: Artifact, b: Artifact)
         if one != other:
             raise UserError(
                 f"output '{name}' of {a.path} has shape {one} over all rows and that of {b.path} {other}: "
-                "the two divide texts differently; compare what they say with bench (agreement)"
+                "the two divide texts differently, or one cuts them earlier; compare what they say with "
+                "bench (agreement)"
             )
 
 

@@ -14,6 +14,8 @@ import numpy as np
 
 from compress.errors import DataError
 from compress.model import checkpoint
+from compress.model import limit as limits
+from compress.model.limit import Limit, Whose
 from deploy.graph import facts as graph_facts
 
 if TYPE_CHECKING:
@@ -32,7 +34,8 @@ class Encoder:
         processor: tokenizer or image processor.
         head: what the outputs mean.
         spec: names and free axes.
-        max_length: tokens that a row is cut to; None where rows have no length.
+        max_length: tokens that a row is cut to; None where rows have no length, or nothing cuts them.
+        whose: who set that limit; None where the folder does not say.
     """
 
     task: ModuleType
@@ -41,33 +44,41 @@ class Encoder:
     head: Head
     spec: ExportSpec
     max_length: int | None
+    whose: Whose | None = None
 
     @classmethod
-    def open(cls, folder: Path, task: ModuleType, max_length: int | None = None) -> Encoder:
+    def open(
+        cls, folder: Path, task: ModuleType, max_length: int | None = None, *, derived: bool = False
+    ) -> Encoder:
         """The encoder of a model folder.
 
         Args:
             folder: with ``config.json``, processor files, ``encoding.json`` and maybe ``graph.json``.
             task: the task module.
             max_length: a limit on top of the folder's own.
+            derived: whether something is made of the model, so that the limit is the one for that.
         """
         config = checkpoint.read_config(folder)
         head = task.head_of(config)
         processor = task.load_processor(folder)
         spec = task.export_spec(config, processor, head)
-        bounds = [max_length, checkpoint.read_max_length(folder), graph_facts.positions(config)]
+        bounds = [
+            limits.read_derived(folder) if derived else limits.read(folder),
+            Limit(graph_facts.positions(config), "model"),
+            Limit(max_length, "export"),
+        ]
         facts = folder / graph_facts.FILE
         if facts.is_file():
-            limits = graph_facts.read_file(facts).limits
+            sizes = graph_facts.read_file(facts).limits
             bounds += [
-                limits.get(name, {}).get(axis)
+                Limit(sizes.get(name, {}).get(axis), "export")
                 for name, axes in spec.inputs.items()
                 for axis, symbol in axes.items()
                 if symbol == spec.length_axis
             ]
-        known = [size for size in bounds if size is not None]
-        longest = min(known, default=None) if spec.length_axis is not None else None
-        return cls(task, config, processor, head, spec, longest)
+        known = [bound for bound in bounds if bound.tokens is not None and spec.length_axis is not None]
+        lowest = min(known, key=lambda bound: bound.tokens or 0, default=Limit(None))
+        return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose)
 
     def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
         """Encoded rows, padded to the longest of them."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from itertools import islice
 from types import ModuleType, TracebackType
 from typing import TYPE_CHECKING, Any, Self
@@ -15,6 +16,7 @@ from compress.reading import utf8
 from deploy.checking import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
+from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -48,6 +50,7 @@ class Predictor:
         content.check(artifact)
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
         self._roles = made_with(artifact, self._encoder.task)
+        self._answered = self._cut = 0
         self._runner.__enter__()
 
     def __enter__(self) -> Self:
@@ -84,8 +87,14 @@ class Predictor:
         """What really runs."""
         return self._runner.provenance()
 
+    @property
+    def truncation(self) -> Truncation:
+        """How many of the rows that were answered so far were cut, to which limit."""
+        encoder = self._encoder
+        return Truncation(rows=self._answered, cut=self._cut, limit=encoder.max_length, whose=encoder.whose)
+
     def predict(self, rows: Sequence[Given], batch_size: int = 16) -> list[Prediction]:
-        """One prediction a row, in order.
+        """One prediction a row, in order; ``truncated`` says of each whether its row was cut.
 
         Args:
             rows: texts, pairs of texts as tuples, or mappings from role to cell.
@@ -119,7 +128,11 @@ class Predictor:
         rehearsal.check_outputs(found, names, head, rows, self._runner.artifact.path)
         outputs = {name: np.asarray(found[name], dtype=np.float32) for name in names}
         made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
-        return made
+        self._answered += len(made)
+        if batch.truncated is None or not batch.truncated.any():
+            return made
+        self._cut += int(batch.truncated.sum())
+        return [replace(one, truncated=bool(cut)) for one, cut in zip(made, batch.truncated, strict=True)]
 
 
 def made_with(artifact: Artifact, task: ModuleType) -> tuple[str, ...] | None:

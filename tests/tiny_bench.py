@@ -14,6 +14,7 @@ from bench.record import Candidate, Interval, Measurement, Report
 from compress import artifact as artifacts
 from compress.artifact import Artifact, Manifest, Origin, Step
 from deploy.graph import facts as graph_facts
+from deploy.truncation import Truncation
 
 FAKE = "fake_runtime:Runner"
 
@@ -98,6 +99,9 @@ def candidate(name: str) -> Candidate:
         threads=1,
         provenance={"provider": "fake"},
         lineage=("load",),
+        truncation=Truncation(rows=100, cut=4, limit=16, whose="rows", beyond_baseline=3)
+        if name == "after"
+        else Truncation(rows=100, cut=1, limit=64, whose="model", beyond_baseline=0),
     )
 
 

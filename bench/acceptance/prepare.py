@@ -199,7 +199,7 @@ def _rows(artifact: Artifact, source: Path, path: Path) -> dict[str, Any]:
         "model": TRAINED,
         "rows": len(rows),
         "tokens": int(inputs["input_ids"].shape[1]),
-        "truncated": batch.truncated,
+        "truncated": 0 if batch.truncated is None else int(batch.truncated.sum()),
         "vocabulary": int(encoder.config["vocab_size"]),
         "reference": "the FP32 graph in ONNX Runtime on the CPU",
     }

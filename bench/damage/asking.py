@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from bench import feeds
 from bench.damage import answers
 from compress import log
-from compress.model import checkpoint
+from deploy import truncation
 
 if TYPE_CHECKING:
     from bench.damage.answers import Pair
@@ -57,13 +57,10 @@ class Asker:
         return self.rows(self.subject.rows, answers.EVALUATION)
 
     def cut(self, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
-        """A note where the original's length limit cuts some of the rows; else none."""
-        limit = checkpoint.read_max_length(self._lanes[0].spec.artifact.path)
-        lengths = self.subject.task.lengths(rows, feeds.processor(self._lanes[0], self.subject))
-        if limit is None or lengths is None or not (lengths > limit).any():
-            return ()
-        share = 100 * float((lengths > limit).mean())
-        return (f"{share:.1f} % of its texts are longer than the {limit} tokens that the model reads: cut",)
+        """A note for each limit, the original's and the candidate's, that cuts some of the rows."""
+        counted = [truncation.count(feeds.own(lane, self.subject), rows) for lane in self._lanes]
+        said = dict.fromkeys(one.sentence("texts") for one in counted if one is not None and one.cut)
+        return tuple(said)
 
     def lengths(self) -> np.ndarray | None:
         """Tokens of each evaluation row, as the original counts them; None where rows have no length."""

@@ -127,7 +127,7 @@ def named(value: Any, head: Head) -> Any:
 def in_words(value: Any) -> str:
     """A label, a set of labels, tags or a number as text."""
     if isinstance(value, tuple | list):
-        return " ".join(map(str, value)) or "(none)"
+        return " ".join("(cut off)" if part is None else str(part) for part in value) or "(none)"
     return f"{value:.4g}" if isinstance(value, float) else str(value)
 
 
@@ -135,7 +135,7 @@ def parts(names: Any, head: Head) -> frozenset[Part]:
     """The parts of an answer in label names; the first item of each is its class.
 
     A label; each label of a set; each entity of tagged words with its place, or each tagged word where
-    the tags mark no chunks.
+    the tags mark no chunks. A word that was cut off is no part.
     """
     if head.problem == "single_label" and isinstance(names, tuple):
         if any(label[:2] in {"B-", "S-"} for label in head.labels):
@@ -143,7 +143,7 @@ def parts(names: Any, head: Head) -> frozenset[Part]:
 
             clean = [name or "O" for name in names]
             return frozenset((kind, str(first), str(last)) for kind, first, last in entities(clean))
-        return frozenset((str(name), str(place)) for place, name in enumerate(names))
+        return frozenset((name, str(place)) for place, name in enumerate(names) if name is not None)
     if isinstance(names, tuple):
         return frozenset((str(name),) for name in names)
     return frozenset({(str(names),)})

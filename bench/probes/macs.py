@@ -72,7 +72,7 @@ def _point(lanes: Sequence[Lane], subject: Subject, config: Config) -> Point:
     lengths = subject.task.lengths(subject.rows[:1], feeds.processor(lanes[0], subject))
     if lengths is None:
         return Point(1, DATA)
-    limits = [checkpoint.read_max_length(lane.spec.artifact.path) for lane in lanes]
+    limits = [feeds.own(lane, subject).max_length for lane in lanes]
     allowed = min([limit for limit in limits if limit is not None], default=_LENGTH)
     return Point(1, config.length or min(_LENGTH, allowed))
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog
 from compress.errors import ModelError
+from compress.model import attention_type
 from compress.reading import files, json_values
 
 if TYPE_CHECKING:
@@ -144,6 +145,7 @@ def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrai
         raise ModelError(
             f"transformers cannot build a {cls.__name__} from the configuration: {cause}"
         ) from cause
+    attention_type.keep(model)
     return model
 
 

@@ -22,8 +22,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError
-from compress.model import architecture, shapes
+from compress.model import architecture, limit, shapes
 from compress.model.architecture import CONFIG, infer_task, read_config
+from compress.model.limit import ENCODING
 from compress.model.shapes import SHAPES
 from compress.reading import json_values
 
@@ -50,12 +51,10 @@ __all__ = [
     "save",
     "sidecars",
     "weight_files",
-    "write_max_length",
 ]
 
 WEIGHTS = "model.safetensors"
 INDEX = "model.safetensors.index.json"
-ENCODING = "encoding.json"
 
 # What a folder needs besides the model itself: to encode rows, to generate, to be passed on.
 _SIDECARS = (
@@ -158,26 +157,8 @@ def initialize(config: PretrainedConfig | Mapping[str, Any], task: ModuleType, s
 
 
 def read_max_length(folder: Path) -> int | None:
-    """The token limit that the model was trained or prepared with; None where there is none.
-
-    Raises:
-        ModelError: ``encoding.json`` is damaged.
-    """
-    file = folder / ENCODING
-    if not file.is_file():
-        return None
-    try:
-        value = json_values.read(file, error=ModelError)["max_length"]
-    except (ValueError, KeyError, TypeError) as cause:
-        raise ModelError(f'{file} should read {{"max_length": NUMBER or null}}: build it again') from cause
-    if value is not None and (type(value) is not int or not 1 <= value < 2**31):
-        raise ModelError(f"{file}: max_length is {value!r:.80}, allowed is a positive number or null")
-    return value
-
-
-def write_max_length(folder: Path, max_length: int | None) -> None:
-    """Write ``encoding.json``."""
-    _write_json(folder / ENCODING, {"max_length": max_length})
+    """The token limit that a folder's model is run with; None where there is none (see ``limit``)."""
+    return limit.read(folder).tokens
 
 
 def sidecars(folder: Path) -> list[Path]:
@@ -196,9 +177,15 @@ def sidecars(folder: Path) -> list[Path]:
 
 
 def copy_sidecars(source: Path, out: Path) -> None:
-    """Copy the files that travel with any form of a model (see ``sidecars``)."""
+    """Copy the files that travel with any form of a model (see ``sidecars``).
+
+    Where the source has a token limit, the copy has the one of what is made of it, and its tokenizer's
+    files are in line with that.
+    """
     for file in sidecars(source):
         shutil.copyfile(file, out / file.name)
+    if (source / ENCODING).is_file():
+        limit.write(out, limit.read_derived(source))
 
 
 def weight_files(folder: Path) -> list[Path]:

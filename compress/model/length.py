@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import data
 from compress.errors import ModelError
+from compress.model.limit import Limit
 from compress.model.positions import OFFSET_POSITIONS
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
 def positions(config: PretrainedConfig) -> int | None:
     """Tokens that fit a model's position table; None where it has none."""
     table = getattr(config, "max_position_embeddings", None)
-    if not isinstance(table, int):
-        return None
+    if not isinstance(table, int) or getattr(config, "position_biased_input", True) is False:
+        return None  # DeBERTa's table may be there and not be used: its positions are relative
     offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
     return table - offset
 
@@ -30,19 +31,31 @@ def longest(config: PretrainedConfig, processor: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def choose(lengths: np.ndarray, *, asked: int | None, most: int | None) -> tuple[int, float]:
-    """The limit, and the share of rows that it cuts.
+def choose(asked: int | str | None, lengths: np.ndarray | None, own: Limit) -> Limit:
+    """The limit of what is made of a model.
 
     Args:
-        lengths: tokens of each training row, specials included.
-        asked: the limit that the data's configuration names, which is then taken.
-        most: what the model takes.
+        asked: by data.max_length: a number; ``data`` for that of the training rows; None for the model's own.
+        lengths: tokens of each training row, specials included; None where there are none.
+        own: the model's limit.
 
     Raises:
         ModelError: more was asked for than the model takes.
     """
-    if asked is None:
-        return data.choose_max_length(lengths, most)
-    if most is not None and asked > most:
-        raise ModelError(f"data.max_length is {asked} and the model takes at most {most} tokens: lower it")
-    return asked, float((lengths > asked).mean())
+    if asked is None or (asked == "data" and lengths is None):
+        return own
+    if isinstance(asked, int):
+        if own.tokens is not None and asked > own.tokens:
+            raise ModelError(
+                f"data.max_length is {asked} and the model takes at most {own.tokens} tokens: lower it"
+            )
+        return Limit(asked, "recipe")
+    return Limit(data.choose_max_length(lengths, own.tokens)[0], "rows")
+
+
+def within(limit: Limit, config: PretrainedConfig) -> Limit:
+    """A limit, lowered to what another model's position table has room for."""
+    room = positions(config)
+    if room is None or (limit.tokens is not None and limit.tokens <= room):
+        return limit
+    return Limit(room, "model")

@@ -18,6 +18,7 @@ from torch import nn
 from compress import artifact
 from compress.errors import DataError, ModelError
 from compress.model import checkpoint, temperature
+from compress.model import limit as limits
 from compress.stage import Context, Role, StageConfig
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "scipy")
 DATA: frozenset[Role] = frozenset({"selection"})
 NEEDS_DATA = True
@@ -106,7 +107,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     model = checkpoint.load(source.path, task)
     head = task.head_of(model.config.to_dict())
     data = ctx.data.for_head(task, head)
-    processor, limit = task.load_processor(source.path), checkpoint.read_max_length(source.path)
+    processor, limit = task.load_processor(source.path), limits.read_derived(source.path).tokens
     rows = list(data.selection)
     batches = [
         task.encode(rows[at : at + _BATCH], processor, head, limit) for at in range(0, len(rows), _BATCH)

@@ -22,7 +22,8 @@ from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
 from compress.distillation.student import Rule, cut, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import checkpoint, pretrained
+from compress.model import checkpoint, length, pretrained
+from compress.model import limit as limits
 from compress.model.layers import find_stack
 from compress.places import Teacher
 from compress.stage import Context, Role
@@ -39,7 +40,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "accelerate", "optimum")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = True
@@ -109,11 +110,11 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     head: Head = task.head_of(teacher.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
-    max_length = checkpoint.read_max_length(folder)
+    limit = limits.read_derived(folder)
     origin = config.student or folder
     if config.student is None:
         place = processes.team(ctx.device).device
-        calibration = Calibration(task, head, processor, data.calibration, max_length, place)
+        calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place)
         choice = choose_layers(teacher, config.layers, config.rule, calibration)
         for name, value in choice.facts.items():
             ctx.record(name, value)
@@ -121,6 +122,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     else:
         student = given_student(config.student, head, data, processor, ctx)
         layer_map = uniform_map(len(find_stack(student)), len(find_stack(teacher)))
+        limit = length.within(limit, student.config)
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
     history = distill(
@@ -130,7 +132,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         head=head,
         processor=processor,
         data=data,
-        max_length=max_length,
+        max_length=limit.tokens,
         training=training,
         loss=DistillationConfig(**config.model_dump(include=set(DistillationConfig.model_fields))),
         layer_map=layer_map,
@@ -143,11 +145,11 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     ctx.record("training", history.facts())
     ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
     if control is not None:
-        plain = train_alone(control, task, head, processor, data, max_length, training, history.steps, ctx)
+        plain = train_alone(control, task, head, processor, data, limit.tokens, training, history.steps, ctx)
         ctx.record("control", comparison(history, plain))
     if processes.is_main():
         checkpoint.save(student, ctx.out, source=origin)
-        checkpoint.write_max_length(ctx.out, max_length)
+        limits.write(ctx.out, limit)
 
 
 def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifact]) -> Path:

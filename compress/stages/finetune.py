@@ -17,7 +17,7 @@ from pydantic import Field
 from compress import artifact, processes
 from compress.artifact import Artifact
 from compress.errors import DataError
-from compress.model import checkpoint
+from compress.model import checkpoint, limit
 from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
 from compress.stage import Context, Role
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "accelerate")
 DATA: frozenset[Role] = frozenset({"train", "selection"})
 NEEDS_DATA = True
@@ -78,7 +78,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     model = checkpoint.load(source.path, task)
     head, data, kept = choose_head(model, source, config, ctx)
     processor = task.load_processor(source.path)
-    max_length = checkpoint.read_max_length(source.path)
+    max_length = limit.read_derived(source.path).tokens
 
     def encode(rows: Sequence[Row]) -> Batch:
         batch: Batch = task.encode(rows, processor, head, max_length)

@@ -22,8 +22,10 @@ from compress.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
 from compress.model import adapters, architecture, checkpoint, hub, length, pretrained
+from compress.model import limit as limits
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
+from compress.model.limit import Limit
 from compress.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
@@ -31,7 +33,7 @@ from compress.tasks import Head
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -317,21 +319,31 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
 
 
 def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
-    """Choose the token limit, write it down, and say which share of the training rows it cuts."""
+    """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
     processor = ctx.task.load_processor(ctx.out)
+    own = Limit(None)
+    if hasattr(processor, "model_max_length"):
+        own = Limit(length.longest(config, processor), "model")
+    known = limits.read(ctx.out)
+    if known.tokens is not None and known.tokens < (own.tokens or known.tokens + 1):
+        own = known
+    asked = ctx.data.facts.get("max_length") if ctx.data is not None else None
     rows: Sequence[Any] = ()
     if ctx.data is not None:
         rows = ctx.data.train if len(ctx.data.train) else ctx.data.unlabeled
+    if asked == "data" and not rows:
+        raise DataError(
+            "data.max_length: data takes the limit from the training rows, and there are none: give a "
+            "number, or leave it out for the model's own limit"
+        )
     lengths = ctx.task.lengths(rows, processor) if rows else None
-    if ctx.data is None or lengths is None:
-        known = checkpoint.read_max_length(ctx.out) if ctx.data is None else None
-        most = length.longest(config, processor) if hasattr(processor, "model_max_length") else None
-        checkpoint.write_max_length(ctx.out, known or most)
+    chosen = length.choose(asked, lengths, own)
+    limits.write(ctx.out, own, chosen)
+    ctx.record("max_length", chosen.tokens)
+    if lengths is None:
         return
-    limit, share = length.choose(
-        lengths, asked=ctx.data.facts.get("max_length"), most=length.longest(config, processor)
-    )
-    checkpoint.write_max_length(ctx.out, limit)
-    ctx.record("max_length", limit)
+    share = 0.0 if chosen.tokens is None else float((lengths > chosen.tokens).mean())
     ctx.record("truncated_share", share)
-    log.info("texts are cut after %d tokens: %.2f %% of %d rows", limit, 100 * share, len(lengths))
+    if chosen.tokens is not None and (share or chosen != own):
+        said = "texts are cut after %d tokens (%s): %.2f %% of %d training rows"
+        log.info(said, chosen.tokens, chosen, 100 * share, len(lengths))

@@ -22,7 +22,7 @@ from compress.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError, UserError
-from compress.model import checkpoint
+from compress.model import checkpoint, limit
 from compress.places import Teacher
 from compress.pruning import surgery
 from compress.pruning import targets as pruning
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "accelerate", "torch-pruning")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = False
@@ -211,7 +211,7 @@ class _Work:
         self._check_data()
         self.head = head
         self.processor = ctx.task.load_processor(source.path)
-        self.max_length = checkpoint.read_max_length(source.path)
+        self.max_length = limit.read_derived(source.path).tokens
         self.rows = Rows(self.data, ctx.task, head, self.processor, self.max_length, self.team.device)
         self.ledger = Ledger(parts_of(self.model))
         self.notes: list[dict[str, Any]] = []

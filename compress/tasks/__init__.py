@@ -61,14 +61,14 @@ class Batch:
         inputs: name -> array with the batch as first axis; names are the model's.
         labels: what ``loss`` takes, or None for unlabelled rows. Class ids are int64, padding and
             ignored positions -100; multi-label and regression targets float32.
-        truncated: how many of the rows were cut to the length limit.
+        truncated: which rows were cut to the length limit, bool [rows]; None where rows have no length.
         extras: name -> array with the batch as first axis, which the model does not take and decoding
             needs (such as where words begin).
     """
 
     inputs: dict[str, np.ndarray]
     labels: np.ndarray | None
-    truncated: int = 0
+    truncated: np.ndarray | None = None
     extras: dict[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
@@ -81,15 +81,17 @@ class Prediction:
     """What the model says of one row.
 
     Attributes:
-        value: class id; tuple of class ids (multi-label: those that are on; tokens: one a word);
-            or a number.
-        label: the same in label names.
+        value: class id; tuple of class ids (multi-label: those that are on; tokens: one a word, -1 for
+            words that were cut off); or a number.
+        label: the same in label names; None for a word that was cut off.
         probabilities: per class, where the task has one distribution a row; else None.
+        truncated: whether the row was cut, so that the answer is about its beginning alone.
     """
 
     value: int | float | tuple[int, ...]
-    label: str | float | tuple[str, ...]
+    label: str | float | tuple[str | None, ...]
     probabilities: tuple[float, ...] | None = None
+    truncated: bool = False
 
 
 @dataclass(frozen=True)

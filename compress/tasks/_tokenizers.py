@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -73,19 +73,18 @@ def arrays(encoded: Any, tokenizer: Any) -> dict[str, np.ndarray]:
     return {name: np.asarray(encoded[name], dtype=np.int64) for name in input_names(tokenizer)}
 
 
-def count_truncated(encoded: Any, tokenizer: Any, full: Any) -> int:
-    """How many rows were cut.
+def truncated(encoded: Any, full: Callable[[], np.ndarray]) -> np.ndarray:
+    """Which rows were cut, bool [rows].
 
     Args:
         encoded: what the tokenizer gave, with truncation.
-        tokenizer: it.
         full: a callable that gives the lengths before truncation, for tokenizers in Python, which do
             not say what they cut.
     """
     if encoded.encodings is not None:
-        return sum(bool(row.overflowing) for row in encoded.encodings)
+        return np.asarray([bool(row.overflowing) for row in encoded.encodings], dtype=bool)
     kept = np.asarray(encoded["attention_mask"]).sum(axis=1)
-    return int((np.asarray(full()) > kept).sum())
+    return np.asarray(full() > kept, dtype=bool)
 
 
 def token_counts(encoded: Any) -> np.ndarray:

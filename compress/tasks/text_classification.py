@@ -95,9 +95,9 @@ def encode(
         padding=True,
         verbose=False,
     )
-    cut = 0
+    cut = np.zeros(len(rows), dtype=bool)
     if max_length is not None:
-        cut = tokenizers.count_truncated(encoded, processor, lambda: lengths(rows, processor))
+        cut = tokenizers.truncated(encoded, lambda: lengths(rows, processor))
     labels = targets(rows, head) if labelled else None
     return Batch(inputs=tokenizers.arrays(encoded, processor), labels=labels, truncated=cut)
 

@@ -36,13 +36,16 @@ COLUMNS = {
 LABEL = "tags"
 OUTPUTS = ("logits",)
 IGNORED = -100
+UNSEEN = -1  # the tag of a word that the length limit cut off
 _CHUNK = re.compile(r"[BIESLU]-.+")
 
 
 # Extras of a batch: index of the word whose first sub-token stands at a position, else -1, int64
-# [rows, length]; and how many words each row has, also those that were cut off, int64 [rows].
+# [rows, length]; how many words each row has, also those that were cut off, int64 [rows]; and the words
+# that the length limit left, from the first to before the last, int64 [rows, 2].
 _FIRST = "first_tokens"
 _COUNT = "words"
+_KEPT = "kept_words"
 
 
 def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
@@ -114,6 +117,25 @@ def first_tokens(word_ids: Sequence[int | None]) -> np.ndarray:
     return np.where(repeated, -1, words)
 
 
+def kept_words(first: np.ndarray, counts: np.ndarray, cut: np.ndarray, *, left: bool) -> np.ndarray:
+    """The words of each row that the length limit left, from the first to before the last, int64 [rows, 2].
+
+    Args:
+        first: index of the word whose first sub-token stands at a position, else -1, int64 [rows, length].
+        counts: words of each row, int64 [rows].
+        cut: which rows were cut, bool [rows].
+        left: whether a row loses its beginning instead of its end.
+    """
+    whole = np.stack([np.zeros_like(counts), counts], axis=1)
+    seen = first >= 0
+    if left:
+        begin = np.where(seen, first, counts[:, None]).min(axis=1, initial=np.iinfo(np.int64).max)
+        some = np.stack([np.minimum(begin, counts), counts], axis=1)
+    else:
+        some = np.stack([np.zeros_like(counts), first.max(axis=1, initial=-1) + 1], axis=1)
+    return np.where(cut[:, None], some, whole)
+
+
 def encode(
     rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
 ) -> Batch:
@@ -126,9 +148,9 @@ def encode(
         padding=True,
         verbose=False,
     )
-    cut = 0
+    cut = np.zeros(len(rows), dtype=bool)
     if max_length is not None:
-        cut = tokenizers.count_truncated(encoded, processor, lambda: lengths(rows, processor))
+        cut = tokenizers.truncated(encoded, lambda: lengths(rows, processor))
     words = np.stack([first_tokens(row.word_ids) for row in encoded.encodings])
     labels = None
     if labelled and all(LABEL in row for row in rows):
@@ -136,11 +158,13 @@ def encode(
         for place, row in zip(np.arange(len(rows)), rows, strict=True):
             counts = words[place] >= 0
             labels[place, counts] = np.asarray(row[LABEL], dtype=np.int64)[words[place, counts]]
+    counts = np.asarray([len(row["tokens"]) for row in rows], dtype=np.int64)
+    kept = kept_words(words, counts, cut, left=processor.truncation_side == "left")
     return Batch(
         inputs=tokenizers.arrays(encoded, processor),
         labels=labels,
         truncated=cut,
-        extras={_FIRST: words, _COUNT: np.asarray([len(row["tokens"]) for row in rows], dtype=np.int64)},
+        extras={_FIRST: words, _COUNT: counts, _KEPT: kept},
     )
 
 
@@ -173,15 +197,21 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) 
 
 
 def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
-    """A tag for each word; words that the model did not see are outside (-1 where no tag says that)."""
+    """A tag for each word; words that were cut off have none: -1, and None for its name.
+
+    A word that the tokenizer drops is outside, where a tag says that.
+    """
     best = scores.finite(outputs["logits"]).argmax(axis=-1)
-    outside = head.labels.index("O") if "O" in head.labels else -1
+    outside = head.labels.index("O") if "O" in head.labels else UNSEEN
     found = []
-    for tags, words, count in zip(best, _extra(batch, _FIRST), _extra(batch, _COUNT), strict=True):
-        ids = np.full(count, outside, dtype=np.int64)
+    extras = (_extra(batch, name) for name in (_FIRST, _COUNT, _KEPT))
+    for tags, words, count, (begin, end) in zip(best, *extras, strict=True):
+        ids = np.full(count, UNSEEN, dtype=np.int64)
+        ids[begin:end] = outside
         ids[words[words >= 0]] = tags[words >= 0]
         values = tuple(ids.tolist())
-        found.append(Prediction(value=values, label=tuple(head.labels[i] if i >= 0 else "" for i in values)))
+        names = tuple(None if i == UNSEEN else head.labels[i] for i in values)
+        found.append(Prediction(value=values, label=names))
     return found
 
 
@@ -206,7 +236,10 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
-    """[rows, 5]: entities right, predicted and true; words right, and all words."""
+    """[rows, 5]: entities right, predicted and true; words right, and all words.
+
+    A word that was cut off begins and continues no entity, and is not right, whatever its tag.
+    """
     table = np.zeros((len(predictions), 5))
     for row, (prediction, true) in enumerate(zip(predictions, references, strict=True)):
         given: Any = prediction.value

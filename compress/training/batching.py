@@ -24,6 +24,7 @@ _CHUNK_CELLS = 1 << 16  # tokens (or samples) that are encoded at a time
 _CHUNK_ROWS = 64  # the same for rows without a length
 _WINDOW = 100  # batches that are sorted together: shuffled enough, padded little
 _LABELS = "\0labels"  # cannot clash with a model input
+_TRUNCATED = "\0truncated"
 _EXTRA = "\0extra:"
 _BUDGET_BYTES = 2 << 30
 
@@ -116,7 +117,10 @@ class _Padding:
 def _arrays(batch: Batch) -> dict[str, np.ndarray]:
     """Every array of a batch under one name each."""
     found = dict(batch.inputs) | {_EXTRA + name: array for name, array in batch.extras.items()}
-    return found if batch.labels is None else {**found, _LABELS: batch.labels}
+    for name, array in ((_LABELS, batch.labels), (_TRUNCATED, batch.truncated)):
+        if array is not None:
+            found[name] = array
+    return found
 
 
 def _batch(arrays: dict[str, np.ndarray]) -> Batch:
@@ -124,6 +128,7 @@ def _batch(arrays: dict[str, np.ndarray]) -> Batch:
     return Batch(
         inputs={name: array for name, array in arrays.items() if not name.startswith("\0")},
         labels=arrays.get(_LABELS),
+        truncated=arrays.get(_TRUNCATED),
         extras={k.removeprefix(_EXTRA): array for k, array in arrays.items() if k.startswith(_EXTRA)},
     )
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact, Manifest
+    from compress.model.limit import Limit
     from compress.tasks import Head
     from deploy.handover.figures import Candidate, Figures, Measurement
 
@@ -29,7 +30,8 @@ class Subject:
         artifact: what is handed over.
         head: what its outputs mean.
         precision: of its weight products, where the graph says it.
-        max_length: tokens that a row is cut to; None where rows have no length.
+        limit: tokens that a row is cut to, and who set that; None where rows have no length.
+        settled: whether the tokenizer's files say that limit, and pad nothing by themselves.
         triton: path of the Triton repository in the bundle; None where there is none.
         build: whether the bundle builds its engine on the target.
     """
@@ -38,7 +40,8 @@ class Subject:
     artifact: Artifact
     head: Head
     precision: str | None
-    max_length: int | None
+    limit: Limit | None
+    settled: bool
     triton: str | None
     build: bool
 
@@ -78,9 +81,15 @@ def _what(subject: Subject) -> str:
         ("content id", artifact.id),
         ("made", artifact.manifest.created),
     ]
-    if subject.max_length is not None:
-        rows.append(("longest text", f"{subject.max_length} tokens; what is longer is cut"))
+    if subject.limit is not None:
+        rows.append(("longest text", _longest(subject.limit)))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
+
+
+def _longest(limit: Limit) -> str:
+    if limit.tokens is None:
+        return "no limit; nothing is cut"
+    return f"{limit.tokens} tokens, {limit}; what is longer is cut"
 
 
 def _run(subject: Subject) -> str:
@@ -91,7 +100,7 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = '"a text"' if subject.max_length is not None else "IMAGE"
+    example = '"a text"' if subject.limit is not None else "IMAGE"
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -151,6 +160,8 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
         lines = [_figure(each) for each in figures.of(one)]
         title = f"`{one.runtime}` on {one.device}, {one.threads} threads"
         parts.append(f"{title}:\n\n{_table(('metric', 'value', 'interval', 'conditions', 'notes'), lines)}")
+        if one.truncation is not None and one.truncation.cut:
+            parts.append(f"Length: {_cell(one.truncation.sentence('evaluation rows'))}.")
         said = [f"- {verdict.status}: {_cell(verdict.reason)}" for verdict in figures.verdicts
                 if verdict.candidate == one.name]  # fmt: skip
         if said:
@@ -174,6 +185,8 @@ def _limits(subject: Subject) -> str:
         "A compressed model can differ from its teacher on rare rows more than its mean score says: compare "
         "the two on rows that matter to you (`paredown compare`).",
     ]
+    if subject.limit is not None:
+        lines.append(_tokenizer(subject.limit, subject.settled))
     if artifact.kind == "tensorrt":
         lines.append(
             "An engine runs on the GPU and the TensorRT version that it was built for, and no other."
@@ -181,6 +194,20 @@ def _limits(subject: Subject) -> str:
     if subject.precision == "fp8":
         lines.append("FP8 needs a GPU of compute capability 8.9 or later.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _tokenizer(limit: Limit, settled: bool) -> str:
+    if not settled:
+        return (
+            "`tokenizer.json` in `artifact/` pads or cuts by itself, and the product does neither as it "
+            "says: switch both off where you load it without paredown, or make the artifact again."
+        )
+    cuts = "does not cut" if limit.tokens is None else f"cuts a row to {limit.tokens} tokens"
+    return (
+        f"The tokenizer's files in `artifact/` say what the product does: `tokenizer.json` {cuts} and pads "
+        "nothing by itself (pad a batch to its longest row). It does not say which of its arrays the model "
+        "takes."
+    )
 
 
 def _files(subject: Subject) -> str:

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from compress import seal
 from compress.errors import UserError
 from compress.reading import json_values
+from deploy.truncation import Truncation
 
 
 class _Part(BaseModel):
@@ -35,6 +36,7 @@ class Candidate(_Part):
     runtime: str
     device: str
     threads: int
+    truncation: Truncation | None = None
 
 
 class Measurement(_Part):

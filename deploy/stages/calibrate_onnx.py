@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"selection"})
 NEEDS_DATA = True

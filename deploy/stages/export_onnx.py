@@ -4,26 +4,31 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
 from compress import log
 from compress.model import checkpoint
+from compress.model import limit as limits
+from compress.model.limit import Limit
 from compress.stage import Context, StageConfig
-from deploy.checking import parity
+from deploy.checking import lengths, parity
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constant_shapes, products, torch_export
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.session import infer_with, open_session
+from deploy.session import infer_with, open_session, refusals
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from compress.artifact import Artifact
+    from deploy.checking.parity import Infer
 
 CONSUMES = frozenset({"torch"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -39,7 +44,8 @@ class Config(StageConfig):
         exporter: ``torchscript`` (default) or ``dynamo``.
         external_data: weights in a file of their own; when absent, only above 2 GB.
         max_batch: the most rows that a runtime may send at once; no limit when absent.
-        max_length: the most tokens; the model's position table when absent.
+        max_length: the most tokens; the model's own limit when absent, as far as the graph is checked to
+            hold (4,096 tokens at most).
         fold_shapes: whether shape arithmetic that only copies axes is taken out (exact, and faster).
         tolerance: largest difference to PyTorch, as a share of the largest output.
     """
@@ -65,7 +71,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         ModelError: the exporter cannot do this model.
         ParityError: the graph computes something else.
     """
-    encoder = Encoder.open(source.path, ctx.task, config.max_length)
+    encoder = Encoder.open(source.path, ctx.task, config.max_length, derived=True)
     spec = encoder.spec
     rows = real_rows(ctx, "the parity check of an export")
     on = encoder.cases(rows, ctx.seed)
@@ -100,21 +106,76 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     shutil.rmtree(scratch)
 
     tolerance = parity.Tolerance(parity.FP32.absolute, config.tolerance)
-    session = open_session(path, threads=ctx.threads)
-    found = parity.check(
-        torch_export.infer_with(wrapped), infer_with(session), on, tolerance, "the exported graph"
-    )
+    reference = torch_export.infer_with(wrapped)
+    candidate = infer_with(open_session(path, threads=ctx.threads))
+    found = parity.check(reference, candidate, on, tolerance, "the exported graph")
+    limit = _limit(reference, candidate, encoder, rows, tolerance, found, config, ctx)
     ctx.record("parity", parity.summary(found))
     ctx.record("graph", {"nodes": nodes, "opset": opset, "shapes_folded": folded})
     carry(source.path, ctx.out)
-    if config.max_length is not None:
-        checkpoint.write_max_length(ctx.out, encoder.max_length)
+    if encoder.spec.length_axis is not None:
+        limits.write(ctx.out, limit)
+    chosen = limit.tokens if limit.whose in ("export", "check") else None
     graph_facts.write(
         ctx.out,
         graph_facts.GraphFacts(
             precision="fp32",
             opset=opset,
             exporter=config.exporter,
-            limits=graph_facts.limits(encoder.config, spec, config.max_batch, config.max_length),
+            limits=graph_facts.limits(encoder.config, spec, config.max_batch, chosen),
         ),
     )
+
+
+def _limit(
+    reference: Infer,
+    candidate: Infer,
+    encoder: Encoder,
+    rows: Sequence[Mapping[str, Any]],
+    tolerance: parity.Tolerance,
+    found: list[parity.Difference],
+    config: Config,
+    ctx: Context,
+) -> Limit:
+    """The token limit of the graph: the source's, lowered to the length up to which the graph holds.
+
+    The differences at the lengths that are tried are added to ``found``.
+    """
+    own = Limit(encoder.max_length, encoder.whose)
+    top = own.tokens or lengths.LONGEST
+    if config.max_length is None:
+        top = min(top, lengths.LONGEST)
+    tried = lengths.tried(encoder, rows, top)
+    counted = encoder.lengths(rows)
+    if not tried or counted is None:
+        return own
+    torchs = (RuntimeError, IndexError, ValueError)
+    check = lengths.checker(reference, candidate, encoder, rows, tolerance, (*torchs, *refusals()), found)
+    known = int(min(counted.max(), top))
+    reach = lengths.reach(check, tried, known)
+    ctx.record(
+        "lengths",
+        {
+            "checked": list(reach.checked),
+            "limit": reach.tokens,
+            "of": own.tokens,
+            "failure": reach.failure.words if reach.failure else None,
+        },
+    )
+    if reach.failure is not None:
+        log.warning(
+            "The exported graph holds up to %d tokens, and texts are cut there. At %d tokens %s.",
+            reach.tokens,
+            reach.failure.tokens,
+            reach.failure.words,
+        )
+    elif reach.tokens != own.tokens:
+        log.warning(
+            "The exported graph was checked up to %d tokens and takes no more (its model takes %s): "
+            "export-onnx with max_length: NUMBER checks and takes more.",
+            reach.tokens,
+            own.tokens or "any number",
+        )
+    else:
+        return own
+    return Limit(reach.tokens, "check")

@@ -16,7 +16,7 @@ from pydantic import Field
 from compress import environment, log
 from compress.errors import UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import parity, rehearsal
+from deploy.checking import lengths, parity, rehearsal
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "optimum", "transformers")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -108,7 +108,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     found = parity.check(
         reference,
         candidate,
-        encoder.cases(rows, ctx.seed),
+        [*encoder.cases(rows, ctx.seed), *lengths.all_cases(encoder, rows)],
         parity.Tolerance(parity.FP32.absolute, config.tolerance),
         "the fused graph",
     )

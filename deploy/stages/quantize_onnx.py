@@ -15,7 +15,7 @@ from pydantic import Field, model_validator
 from compress import environment, log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import rehearsal
+from deploy.checking import lengths, rehearsal
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import facts as graph_facts
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 3
+VERSION = 4
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -191,8 +191,12 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     ctx.record("masks", masks)
     ctx.record("tamed", tamed)
-    found = collect(infer_with(open_session(path, threads=ctx.threads)), batches, ctx.task, encoder.head)
+    infer = infer_with(open_session(path, threads=ctx.threads))
+    found = collect(infer, batches, ctx.task, encoder.head)
     ctx.record("against_float", _compared(reference, found))
+    whole = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
+    on = lengths.all_cases(encoder, rows)
+    ctx.record("lengths", lengths.moved(whole, infer, on, f"the {config.precision.upper()} graph"))
 
 
 def _style(config: Config) -> Style:

@@ -126,6 +126,17 @@ CASES: dict[str, list[Case]] = {
             "int8_product_share",
         )
     ],
+    # In ``tiny_bench.report`` 4 of 100 rows of 'after' were cut to 16 tokens, 3 of them beyond 'before'.
+    "truncation": [
+        Case({"at_most": "4%"}, {"at_most": 0.05}, {"at_most": "0%"}, {"at_most": "4pt"}, "truncated_share"),
+        Case(
+            {"at_most": "3%", "beyond_baseline": True},
+            {"at_most": "4%", "beyond_baseline": True},
+            {"at_most": "2.9%", "beyond_baseline": True},
+            {"at_most": "3x", "beyond_baseline": True},
+            "truncated_beyond_baseline",
+        ),
+    ],
     "parity": [
         Case(
             {"max_abs_at_most": "1e-4"},
@@ -299,7 +310,10 @@ def test_no_sure_loss_hides_behind_a_larger_one_that_is_not() -> None:
 def test_what_was_not_measured_fails_with_a_list_of_what_there_is(name: str, case: Case) -> None:
     """Without its measurement a gate fails closed and says what the report holds instead."""
     other = (tiny_bench.measurement("after", "load_time_s", 1.0, probe="load_time"),)
-    empty = tiny_bench.report(measurements=other, facts={})
+    bare = tuple(
+        tiny_bench.candidate(name_).model_copy(update={"truncation": None}) for name_ in ("before", "after")
+    )
+    empty = tiny_bench.report(candidates=bare, measurements=other, facts={})
     verdict = check(name, case.inside, empty)
     assert verdict.status == "fail"
     assert verdict.value is None

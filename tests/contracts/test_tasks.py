@@ -289,12 +289,15 @@ def test_positions_and_lengths_agree_with_the_arrays(case: Case) -> None:
     positions = case.task.positions(case.batch)
     if lengths is None:
         assert positions is None
+        assert case.batch.truncated is None
         return
     mask = case.batch.inputs["attention_mask"].astype(bool)
     np.testing.assert_array_equal(lengths, mask.sum(axis=1))
-    assert case.batch.truncated == 0
+    assert case.batch.truncated.dtype == bool
+    assert case.batch.truncated.tolist() == [False] * len(case.rows)
     cut = case.task.encode(case.rows, case.processor, case.head, 5)
-    assert cut.truncated == int((lengths > 5).sum()) > 0
+    np.testing.assert_array_equal(cut.truncated, lengths > 5)
+    assert cut.truncated.any()
     assert cut.inputs["input_ids"].shape[1] <= 5
     assert len(case.task.lengths([], case.processor)) == 0
     if positions is not None:

@@ -352,7 +352,7 @@ def test_texts_beyond_the_length_limit_are_said(made: dict[str, Path]) -> None:
     subject: Any = SimpleNamespace(task=catalog.load("task", "text-classification"))
     ask = Asker(lane, lane, subject, 1, "test")
     assert ask.cut([{"text": "good " * 40}, {"text": "good"}]) == (
-        "50.0 % of its texts are longer than the 16 tokens that the model reads: cut",
+        "1 of 2 texts (50.00 %) was cut to 16 tokens (the artifact's limit)",
     )
     assert ask.cut([{"text": "good"}]) == ()
 

@@ -10,7 +10,7 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import feeds
+from bench import cuts, feeds
 from bench.feeds import Point
 from bench.lanes import Lane, LaneSpec
 from bench.probes import Subject
@@ -18,6 +18,7 @@ from compress import catalog
 from compress.errors import UserError
 from compress.recipe import BenchConfig
 from compress.tasks import Head
+from deploy.truncation import Truncation
 
 ROWS = tiny.sentences(30, 5)
 
@@ -114,10 +115,11 @@ def test_predictions_come_in_the_order_of_the_rows(lane: Lane, size: int) -> Non
     assert again == [len(ROWS)]
 
 
-def test_the_share_of_cut_rows_is_counted(lane: Lane) -> None:
-    """Rows longer than the artifact's 16 tokens, specials included, count as truncated."""
-    words = [len(str(row["text"]).split()) + 2 for row in ROWS]
-    assert feeds.truncated_share(lane, subject()) == pytest.approx(np.mean([count > 16 for count in words]))
+def test_cut_rows_are_counted(lane: Lane) -> None:
+    """Rows longer than the artifact's 16 tokens, specials included, are cut; the baseline has none beyond."""
+    cut = sum(len(str(row["text"]).split()) + 2 > 16 for row in ROWS)
+    counted = cuts.count([lane], subject())["one"]
+    assert counted == Truncation(rows=len(ROWS), cut=cut, limit=16, beyond_baseline=0)
 
 
 def test_the_limit_of_the_artifact_holds(lane: Lane) -> None:

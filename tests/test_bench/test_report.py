@@ -385,7 +385,12 @@ def test_the_terminal_shows_before_after_and_the_verdict(judged: Report) -> None
     assert re.search(
         r"after\s+91\.00 %\s+-1\.00 pt\s+2\.00 ms\s+3\.00 ms\s+4\.00x\s+50 MiB\s+20\.0 MB", lines[3]
     )
-    assert lines[4].strip() == "fail  size (after): 20.00 MB on disk; allowed: at most 10MB"
+    assert lines[4] == (
+        "before: 1 of 100 evaluation rows (1.00 %) was cut to 64 tokens (the model's own limit)"
+    )
+    assert lines[5].startswith("after: 4 of 100 evaluation rows (4.00 %) were cut to 16 tokens (the limit of")
+    assert "'before' sees more of 3 of them" in lines[5]
+    assert lines[6].strip() == "fail  size (after): 20.00 MB on disk; allowed: at most 10MB"
     assert lines[-1] == "after: FAILED 1 of 3 gates (size)"
 
 

@@ -16,7 +16,7 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from compress.errors import ModelError
-from compress.model import checkpoint, shapes
+from compress.model import checkpoint, limit, shapes
 
 
 def _task(name: str, auto: str) -> ModuleType:
@@ -449,7 +449,7 @@ def test_sidecars(tmp_path: Path) -> None:
     stay = ["config.json", "model.safetensors", "shapes.json", "manifest.json", "model.onnx", "README.md",
             "tokenizer.py", "LICENSE.py", "tokenizer.pkl", "pytorch_model.bin"]  # fmt: skip
     for name in travel + stay:
-        (source / name).write_text(name)
+        (source / name).write_text('{"max_length": null}' if name.endswith(".json") else name)
     checkpoint.copy_sidecars(source, out)
     assert sorted(p.name for p in out.iterdir()) == sorted(travel)
 
@@ -457,9 +457,9 @@ def test_sidecars(tmp_path: Path) -> None:
 def test_max_length(tmp_path: Path) -> None:
     """encoding.json carries the token limit; without it there is none; damage is refused."""
     assert checkpoint.read_max_length(tmp_path) is None
-    checkpoint.write_max_length(tmp_path, 48)
+    limit.write(tmp_path, limit.Limit(48))
     assert checkpoint.read_max_length(tmp_path) == 48
-    checkpoint.write_max_length(tmp_path, None)
+    limit.write(tmp_path, limit.Limit(None))
     assert checkpoint.read_max_length(tmp_path) is None
     for damage in ("[]", "{}", '{"max_length": "48"}', '{"max_length": 0}', "{"):
         (tmp_path / "encoding.json").write_text(damage)

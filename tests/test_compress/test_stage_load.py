@@ -17,8 +17,8 @@ from safetensors.torch import load_file, save_file
 
 from compress import data as rows
 from compress import pipeline
-from compress.errors import ModelError, RecipeError
-from compress.model import architecture, checkpoint
+from compress.errors import DataError, ModelError, RecipeError
+from compress.model import architecture, checkpoint, length, limit
 from compress.recipe import DataConfig, validate
 from compress.stage import Context
 from compress.stages import load
@@ -147,13 +147,21 @@ def test_a_pruned_folder_of_ours(text_model: Path, run: Run, tmp_path: Path) -> 
     assert torch.equal(_logits(made.out), _forward(model))
 
 
-def test_the_length_limit_comes_from_the_training_rows(text_model: Path, text_data: Path, run: Run) -> None:
-    """With data the limit is what the training rows need, recorded with the share that it cuts."""
+def test_the_length_limit_is_the_models_own(text_model: Path, text_data: Path, run: Run) -> None:
+    """Short training rows leave the limit where the model has it (simpletransformers 1574, GLiNER 378)."""
     made = run(text_data, model=text_model)
+    assert limit.read(made.out) == limit.read_derived(made.out) == limit.Limit(64, "model")
+    assert (made.facts["max_length"], made.facts["truncated_share"]) == (64, 0.0)
+
+
+def test_the_training_rows_can_set_the_limit(text_model: Path, text_data: Path, run: Run) -> None:
+    """With data.max_length: data what is made takes the training rows' limit; the original keeps its."""
+    made = run(DataConfig(source=str(text_data), max_length="data"), model=text_model)
     training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
     processor = text_classification.load_processor(text_model)
     lengths = text_classification.lengths(training.train, processor)
-    assert checkpoint.read_max_length(made.out) == made.facts["max_length"]
+    assert limit.read(made.out) == limit.Limit(64, "model")
+    assert limit.read_derived(made.out) == limit.Limit(made.facts["max_length"], "rows")
     assert made.facts["max_length"] % 8 == 0
     assert lengths.max() <= made.facts["max_length"] < lengths.max() + 8
     assert made.facts["truncated_share"] == 0.0
@@ -162,7 +170,8 @@ def test_the_length_limit_comes_from_the_training_rows(text_model: Path, text_da
 def test_a_given_length_limit_wins(text_model: Path, text_data: Path, run: Run) -> None:
     """data.max_length is taken as it is, with its truncated share; more than the model takes is refused."""
     made = run(DataConfig(source=str(text_data), max_length=8), model=text_model)
-    assert checkpoint.read_max_length(made.out) == 8
+    assert limit.read(made.out).tokens == 64
+    assert limit.read_derived(made.out) == limit.Limit(8, "recipe")
     training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
     lengths = text_classification.lengths(training.train, text_classification.load_processor(text_model))
     assert made.facts["truncated_share"] == pytest.approx((lengths > 8).mean())
@@ -173,7 +182,7 @@ def test_a_given_length_limit_wins(text_model: Path, text_data: Path, run: Run) 
 def test_the_length_limit_without_data(text_model: Path, run: Run) -> None:
     """Without data the limit is what the model takes, or what the folder's encoding.json says."""
     assert checkpoint.read_max_length(run(model=text_model).out) == 64
-    checkpoint.write_max_length(text_model, 24)
+    limit.write(text_model, limit.Limit(24))
     assert checkpoint.read_max_length(run(model=text_model).out) == 24
 
 
@@ -189,6 +198,26 @@ def test_positions_of_roberta_begin_after_the_padding(tmp_path: Path, run: Run) 
     made = run(model=folder)
     assert checkpoint.read_max_length(made.out) == 38
     checkpoint.load(made.out, text_classification)(input_ids=torch.full((1, 38), 5))
+
+
+def test_relative_positions_limit_nothing() -> None:
+    """A table that DeBERTa does not use is no limit; a shorter student lowers its teacher's."""
+    table = transformers.DebertaV2Config(max_position_embeddings=32, position_biased_input=False)
+    assert length.positions(table) is None
+    used = transformers.DebertaV2Config(max_position_embeddings=32, position_biased_input=True)
+    assert length.positions(used) == 32
+    teacher = limit.Limit(64, "model")
+    assert length.within(teacher, table) == teacher
+    assert length.within(teacher, used) == limit.Limit(32, "model")
+    assert length.within(limit.Limit(16, "recipe"), used) == limit.Limit(16, "recipe")
+    assert length.within(limit.Limit(None), used) == limit.Limit(32, "model")
+
+
+def test_a_limit_from_rows_that_are_not_there_is_refused(text_model: Path, tmp_path: Path, run: Run) -> None:
+    """data.max_length: data without training rows says what to give."""
+    tiny.write_jsonl(tmp_path / "only/validation.jsonl", tiny.sentences(8, 1))
+    with pytest.raises(DataError, match=r"training rows(, and there are none|: give data)"):
+        run(DataConfig(source=str(tmp_path / "only"), max_length="data"), model=text_model)
 
 
 def _base(text_model: Path, folder: Path, cls: str = "BertModel") -> Path:

@@ -43,7 +43,7 @@ def test_one_gray_channel_by_hand() -> None:
     np.testing.assert_allclose(found[1, 0], pixels.T / 127.5 - 1, atol=1e-6)
     assert batch.labels is not None
     assert batch.labels.tolist() == [1, 0]
-    assert (batch.truncated, task.lengths([], processor)) == (0, None)
+    assert (batch.truncated, task.lengths([], processor)) == (None, None)
 
 
 def test_a_larger_image_is_resized_to_the_model(tmp_path: Path) -> None:

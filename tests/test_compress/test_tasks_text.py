@@ -234,7 +234,7 @@ def test_pairs_are_joined_with_token_types(tmp_path: Path) -> None:
     assert cut.inputs["input_ids"].tolist()[0] == [
         words[w] for w in ["[CLS]", "the", "film", "[SEP]", "bad", "[SEP]"]
     ]
-    assert cut.truncated == 1
+    assert cut.truncated.tolist() == [True, False]
 
 
 def test_a_tokenizer_offers_only_what_the_model_takes(tmp_path: Path) -> None:
@@ -279,5 +279,5 @@ def test_the_real_classifier_gets_its_arrays(shared: Path) -> None:
     batch = task.encode(rows, tokenizer, THREE, 16)
     assert batch.inputs["input_ids"][0, :6].tolist() == [101, 7592, 2088, 999, 102, 0]
     assert batch.inputs["input_ids"].shape == (2, 16)
-    assert batch.truncated == 1
+    assert batch.truncated.tolist() == [False, True]
     assert task.lengths(rows, tokenizer).tolist() == [5, 102]

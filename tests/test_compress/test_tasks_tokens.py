@@ -105,22 +105,43 @@ def test_the_first_piece_of_a_word_carries_its_tag(tmp_path: Path) -> None:
 
 
 def test_words_that_vanish_keep_the_others_in_place(tmp_path: Path) -> None:
-    """A word that the tokenizer drops, and words beyond the limit, are outside; the rest does not shift."""
+    """A word that the tokenizer drops is outside, words beyond the limit have no tag (GLiNER 378)."""
     piece_tokenizer(tmp_path)
     tokenizer = task.load_processor(tmp_path)
     rows = [{"tokens": ["good", "\u200b", "bad", "film"], "tags": (1, 0, 3, 4)}]
-    for limit, seen in ((None, (1, 0, 3, 4)), (4, (1, 0, 3, 0)), (3, (1, 0, 0, 0))):
+    for limit, seen in ((None, (1, 0, 3, 4)), (4, (1, 0, 3, -1)), (3, (1, -1, -1, -1))):
         batch = task.encode(rows, tokenizer, HEAD, limit)
-        assert batch.truncated == int(limit is not None)
+        assert batch.truncated.tolist() == [limit is not None]
         assert batch.labels is not None
         logits = np.eye(5)[np.where(batch.labels < 0, 2, batch.labels)]
         (found,) = task.decode({"logits": logits}, batch, HEAD)
         assert found.value == seen
         assert len(found.label) == 4
+        assert [name is None for name in found.label] == [tag == -1 for tag in seen]
     no_outside = Head("single_label", ("NOUN", "VERB"))
     (found,) = task.decode({"logits": np.ones((*batch.labels.shape, 2))}, batch, no_outside)
-    assert (found.value, found.label) == ((0, -1, -1, -1), ("NOUN", "", "", ""))
+    assert (found.value, found.label) == ((0, -1, -1, -1), ("NOUN", None, None, None))
     assert task.statistics([found], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4]
+
+
+def test_a_row_that_loses_its_beginning_has_no_tags_there(tmp_path: Path) -> None:
+    """With truncation on the left the last words keep their tags, and the first ones have none."""
+    piece_tokenizer(tmp_path)
+    tokenizer = task.load_processor(tmp_path)
+    tokenizer.truncation_side = "left"
+    rows = [
+        {"tokens": ["good", "\u200b", "bad", "film"], "tags": (1, 0, 3, 4)},
+        {"tokens": ["bad"], "tags": (3,)},
+    ]
+    batch = task.encode(rows, tokenizer, HEAD, 4)
+    assert batch.truncated.tolist() == [True, False]
+    logits = np.eye(5)[np.where(batch.labels < 0, 2, batch.labels)]
+    found = task.decode({"logits": logits}, batch, HEAD)
+    assert found[0].value == (-1, -1, 3, 4)
+    assert found[0].label[:2] == (None, None)
+    assert found[1].value == (3,)
+    table = task.statistics(found, [task.reference(row, HEAD) for row in rows], HEAD)
+    assert table[:, 3:].tolist() == [[2, 4], [1, 1]]
 
 
 def test_left_padding_moves_positions_with_the_words(tmp_path: Path) -> None:

@@ -136,7 +136,7 @@ def test_the_card_says_what_is_known(made: SimpleNamespace, tmp_path: Path) -> N
     text = (bundle(made.int8, tmp_path / "out") / "README.md").read_text()
     assert "negative, positive" in text
     assert "| int8; everything else fp32 |" in text
-    assert "32 tokens; what is longer is cut" in text
+    assert "32 tokens, the artifact's limit; what is longer is cut" in text
     assert f"| load | {{}} | 0 | {made.torch.id[:12]} |" not in text, "sealed by hand: its own step only"
     assert "| quantize_onnx |" in text
     assert "Nothing: no report was given" in text

@@ -20,6 +20,7 @@ from deploy.compare import compare
 from deploy.encoder import Encoder
 from deploy.graph import nodes as graph
 from deploy.opening import runner
+from deploy.truncation import Truncation
 
 ROWS = tiny_deploy.text_rows(40)
 
@@ -122,11 +123,18 @@ def test_models_that_do_not_mean_the_same_are_refused(kinds: dict[str, Artifact]
         compare(kinds["torch"], tiny_deploy.seal(folder), ROWS)
 
 
-def test_the_shorter_limit_holds_for_both(kinds: dict[str, Artifact], tmp_path: Path) -> None:
-    """An export that takes 6 tokens is compared on rows cut to 6 tokens, and agrees there."""
+def test_each_side_keeps_its_own_limit(kinds: dict[str, Artifact], tmp_path: Path) -> None:
+    """An export that takes 6 tokens is compared with the original on whole rows, and what it cut is said."""
     short = tiny_deploy.run("export_onnx", kinds["torch"], tmp_path / "short", ROWS, max_length=6).artifact
     found = compare(kinds["torch"], short, ROWS, threads=1)
-    assert found.outputs[0].largest < 1e-5
+    cut = sum(len(row["text"].split()) + 2 > 6 for row in ROWS)
+    first, second = found.truncation
+    assert first == Truncation(rows=len(ROWS), cut=0, limit=32)
+    assert second == Truncation(rows=len(ROWS), cut=cut, limit=6, whose="export")
+    assert found.outputs[0].largest > 1e-3
+    fits = [row for row in ROWS if len(row["text"].split()) + 2 <= 6]
+    assert compare(kinds["torch"], short, fits, threads=1).outputs[0].largest < 1e-5
+    assert found.as_json()["truncation"][1]["cut"] == cut
 
 
 def test_token_models_are_compared_at_words(tmp_path: Path) -> None:

@@ -60,7 +60,9 @@ def test_the_graph_computes_what_pytorch_computes(source: Artifact, tmp_path: Pa
         "left-padded",
         "left-padded,",
         "holed",
+        "a",
     }
+    assert {"a row of 32 tokens beside a short one", "a row of 24 tokens beside a short one"} <= set(cases)
     worst = made.facts["parity"]["worst"]
     assert 0 <= worst["largest"] <= worst["allowed"]
 
