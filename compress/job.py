@@ -104,7 +104,7 @@ class Job:
 
     def begin(self) -> Made:
         """What the run starts from, by label; empty where a stage makes the first artifact."""
-        return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
+        return {} if self.start is None else {self.start.label: (self.start.artifact, ())}
 
 
 def _digest_tree(path: Path) -> str:

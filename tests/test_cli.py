@@ -14,9 +14,10 @@ import pytest
 import tiny
 import yaml
 
-from compress import cli, pipeline
+from compress import catalog, cli, pipeline
 from compress.artifact import Artifact
 from compress.errors import ExitCode
+from compress.recipe import read
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -261,6 +262,42 @@ def test_list_and_show_name_everything(paredown: Run) -> None:
     code, _, stderr = paredown("show", "prnue")
     assert code == ExitCode.INPUT
     assert "Did you mean 'prune'" in sentence(stderr)
+
+
+def test_list_is_one_line_an_entry_and_fits_the_terminal(
+    paredown: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped by kind and cut at 80 columns; uncut in a pipe; one kind in full, a wrong one named."""
+    known = json.loads(paredown("list", "--json")[1])
+    monkeypatch.delenv("COLUMNS", raising=False)
+    piped = paredown("list")[1]
+    assert all(text.replace("``", "") in piped for entries in known.values() for text in entries.values())
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = paredown("list")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    count = sum(map(len, known.values()))
+    assert len([line for line in lines if line.startswith("  ")]) == count
+    assert [line for line in lines if line.startswith("gate (")] == [f"gate ({len(known['gate'])})"]
+    code, stdout, _ = paredown("list", "gate")
+    assert code == ExitCode.OK
+    assert "stage (" not in stdout
+    assert " ".join(known["gate"]["regression"].split()) in " ".join(stdout.split())
+    assert max(map(len, stdout.splitlines())) <= 80
+    assert json.loads(paredown("list", "gate", "--json")[1]) == {"gate": known["gate"]}
+    code, _, stderr = paredown("list", "gates")
+    assert code == ExitCode.INPUT
+    assert "Unknown kind 'gates'. Did you mean 'gate'?" in sentence(stderr)
+
+
+@pytest.mark.parametrize("name", catalog.names("recipe"))
+def test_a_shown_recipe_can_be_saved_and_means_the_same(paredown: Run, tmp_path: Path, name: str) -> None:
+    """What 'show' prints is the recipe itself, whatever the terminal's width, and can be planned."""
+    code, stdout, _ = paredown("show", name)
+    assert code == ExitCode.OK
+    saved = tmp_path / "f.yaml"
+    saved.write_text(stdout)
+    assert read(str(saved)) == read(name)
+    assert paredown("show", name, "--json")[1].count(name) > 0
 
 
 def test_an_option_that_a_stage_does_not_have_is_named(

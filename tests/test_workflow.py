@@ -71,10 +71,6 @@ def test_a_folder_of_somebody_elses_keeps_what_it_holds(
             "gate 'size' names the candidate 'nope'",
         ),
         ({"gates": (Named(name="latency", options={"p50_at_most": 2}),)}, "unit"),
-        (
-            {"gates": (Named(name="regression", options={"baseline": "none", "worse_by_at_most": "5%"}),)},
-            "no baseline",
-        ),
     ],
 )
 def test_what_would_fail_at_the_end_is_refused_at_the_start(

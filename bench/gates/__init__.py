@@ -44,7 +44,8 @@ class IntervalGateConfig(GateConfig):
 class Gate(Protocol):
     """The names that a gate module defines.
 
-    It may also define ``ready(config, environment)``, which refuses before anything is measured; a ``Config``
+    It may also define ``ready(config, environment)``, called before anything is measured: it refuses, or
+    gives what will leave the verdict open; a ``Config``
     may have a property ``probe`` where its options choose the probe.
 
     Attributes:
