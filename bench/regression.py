@@ -57,6 +57,7 @@ class Change:
         moved: why the comparison cannot be believed, where it cannot.
         spoiled: why one of the two runs counts for nothing, where it does not.
         unknown: why the figures cannot be told from noise, where they cannot.
+        widened: whether the interval counts what others took.
     """
 
     old: float
@@ -70,6 +71,7 @@ class Change:
     moved: str | None = None
     spoiled: str | None = None
     unknown: str | None = None
+    widened: bool = False
 
 
 def _named(report: Report, name: str) -> Candidate | None:
@@ -290,7 +292,7 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         if counted != found.interval:
             taken = f"{100 * share:.0f} %"
             how = f"{found.how}, widened since others had the CPU for {taken} of the timed seconds"
-            found = replace(found, interval=counted, how=how)
+            found = replace(found, interval=counted, how=how, widened=True)
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,

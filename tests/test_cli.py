@@ -12,9 +12,11 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_bench
 import yaml
 
-from compress import catalog, cli, pipeline
+from bench.record import Verdict
+from compress import catalog, cli, pipeline, workflow
 from compress.artifact import Artifact
 from compress.errors import ExitCode
 from compress.recipe import read
@@ -373,3 +375,30 @@ def test_brackets_in_a_path_are_printed(
     shown = paredown("show", out)[1]
     assert "int8[x]" in shown
     assert "[/x]" in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "run_code"),
+    [("pass", 0, 0), ("fail", 3, 3), ("inconclusive", 0, 4), ("anomalous", 0, 5)],
+)
+def test_the_demo_s_exit_code_tells_of_the_demo(
+    paredown: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Any, code: int, run_code: int
+) -> None:
+    """Exit 0 when it ran and no gate failed; what a busy machine leaves open is said. 'run' keeps its own."""
+    verdict = Verdict(
+        gate="latency",
+        candidate="after",
+        status=status,
+        metric="latency_p50_ms",
+        value=0.2,
+        interval=None,
+        limit="1x",
+        reason="what was seen",
+    )
+    outcome = workflow.Outcome(tmp_path, (), tiny_bench.report(verdicts=(verdict,)))
+    monkeypatch.setattr(workflow, "run", lambda *_, **__: outcome)
+    demo, stdout, stderr = paredown("demo")
+    assert demo == code
+    assert verdict.reason in " ".join(stdout.split())
+    assert ("no gate failed" in stderr) is (code != run_code)
+    assert paredown("run", "demo")[0] == run_code

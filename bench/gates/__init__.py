@@ -104,6 +104,7 @@ def decide(
     judge: Judge = "interval",
     unchanged: float | None = None,
     distrust: str | None = None,
+    widened: bool = False,
     spoiled: str | None = None,
     advice: str = "",
     anomaly: str | None = None,
@@ -122,6 +123,7 @@ def decide(
         judge: by the interval or by the point.
         unchanged: the figure of "no change", where the limit is a tolerance around it.
         distrust: why the measurement cannot carry a pass, where it cannot.
+        widened: whether the interval counts what others took.
         spoiled: why it counts for nothing, where it does not.
         advice: what would settle it, said where it is inconclusive.
         anomaly: why the figure cannot be believed, whatever the limit says.
@@ -134,6 +136,7 @@ def decide(
         unchanged=unchanged,
         judge=judge,
         trusted=distrust is None,
+        widened=widened,
         spoiled=spoiled is not None,
     )
     side = "at most" if at_most else "at least"

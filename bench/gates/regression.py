@@ -179,6 +179,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         said=said,
         judge=config.judge,
         unchanged=found.unchanged,
+        widened=found.widened,
         spoiled=found.spoiled,
         advice="measure both with more rounds or rows on a machine at rest",
         anomaly=anomaly,
