@@ -15,8 +15,9 @@ from typing import Any
 from compress import artifact as artifacts
 from compress import catalog
 from compress.artifact import Artifact, Kind
-from compress.errors import RecipeError
-from compress.recipe import Recipe, StageEntry, validate
+from compress.data import layout
+from compress.errors import DataError, RecipeError
+from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import StageConfig
 
 LOAD = "load"
@@ -91,6 +92,8 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
             raise RecipeError(f"stage '{entry.name}' starts a chain: it can only stand first")
         if module.NEEDS_DATA and recipe.data is None:
             raise RecipeError(f"stage '{entry.name}' needs data: give --data DIR or 'data:' in the recipe")
+        if module.NEEDS_DATA and recipe.data is not None:
+            _require_rows(entry.name, module, recipe.data)
         label = entry.label or _free(entry.name, kinds)
         if label in kinds:
             raise RecipeError(f"two stages are called '{label}': give one of them another label with 'as'")
@@ -98,6 +101,26 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
         kinds[label] = module.PRODUCES
         last = label
     return links, start
+
+
+def _require_rows(stage: str, module: ModuleType, config: DataConfig) -> None:
+    """Refuse data that has no rows of the kind that a stage cannot do without, before any work.
+
+    Raises:
+        DataError: there are only rows of other kinds, such as evaluation rows alone.
+    """
+    laid = layout.lay_out(config)
+    roles = module.DATA
+    if roles & {"train", "calibration"}:
+        sides = {"train"} | (roles & {"unlabeled"}) | ({"unlabeled"} if "calibration" in roles else set())
+    else:
+        sides = {"train"} | (roles & {"selection"})
+    if sides.isdisjoint(laid.splits):
+        there = ", ".join(f"'{split}' as {side}" for side, split in laid.splits.items())
+        raise DataError(
+            f"stage '{stage}' needs training rows, and the data has none ({there}): give data with a split "
+            "'train' (or name one in a recipe: data.train)"
+        )
 
 
 def _free(name: str, taken: Container[str]) -> str:

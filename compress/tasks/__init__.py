@@ -85,11 +85,13 @@ class Prediction:
             or a number.
         label: the same in label names.
         probabilities: per class, where the task has one distribution a row; else None.
+        scores: per label the probability that it holds, each by itself (multi-label); else None.
     """
 
     value: int | float | tuple[int, ...]
     label: str | float | tuple[str, ...]
     probabilities: tuple[float, ...] | None = None
+    scores: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)
