@@ -105,6 +105,21 @@ def ready(gates: Iterable[Prepared], environment: Mapping[str, str]) -> None:
         )
 
 
+def comparable(gates: Iterable[Prepared], sketch: Report) -> None:
+    """Let gates that compare with another report refuse before anything is measured.
+
+    Args:
+        gates: that will judge.
+        sketch: what is known of the report already: machine, rows and candidates, and no measurement.
+
+    Raises:
+        UserError: the two would not be comparable.
+    """
+    for gate in gates:
+        if hasattr(gate.module, "comparable"):
+            gate.module.comparable(sketch, gate.config.candidate or sketch.candidates[-1].name, gate.config)
+
+
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     """A bench configuration that measures what the gates look at, too."""
     probes = list(bench.probes)

@@ -45,7 +45,8 @@ class Gate(Protocol):
     """The names that a gate module defines.
 
     It may also define ``ready(config, environment)``, called before anything is measured: it refuses, or
-    gives what will leave the verdict open; a ``Config``
+    gives what will leave the verdict open; and ``comparable(report, candidate, config)``, which refuses a
+    report of which machine, rows and candidates are known and nothing is measured yet; a ``Config``
     may have a property ``probe`` where its options choose the probe.
 
     Attributes:

@@ -139,6 +139,15 @@ def ready(config: Config, environment: Mapping[str, str]) -> str | None:
     return None
 
 
+def comparable(report: Report, candidate: str, config: Config) -> None:
+    """Refuse other rows or another setting than the baseline's, before anything is measured.
+
+    Raises:
+        UserError: the two are not comparable.
+    """
+    _baseline(report, candidate, config)
+
+
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Judge the change since the stored report; inconclusive where there is none to compare with yet.
 

@@ -9,12 +9,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 import tiny_damage
 import typer
 from tiny_baselines import MACHINE, judged, kept, measured, narrow, scaled
 from typer.testing import CliRunner
 
-from bench import baselines, cli, devices, extension, judge, nvml
+from bench import baselines, cli, devices, extension, judge, nvml, session
 from bench import report as reports
 from bench.baselines import NoBaseline
 from compress import environment
@@ -322,3 +323,26 @@ def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
     reports.write(file, reports.to_json(scaled(narrow(measured()), "latency_p50_ms", 1.3)))
     assert run("baseline", "compare", file, "--from", kept, "--lost", "2pt")[0] == 3
     assert "holds no baseline" in " ".join(run("baseline", "list", "--from", tmp_path / "none")[1].split())
+
+
+def test_a_gate_that_cannot_be_judged_refuses_before_anything_is_measured(
+    tmp_path: Path, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bench against a baseline of other rows: no lane is opened. Without one, the run goes on and is open."""
+    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
+    data, out, place = tiny.text_data(tmp_path / "data"), tmp_path / "report.json", tmp_path / "kept"
+    budget = tmp_path / "budget.yaml"
+    budget.write_text(f"- regression: {{baseline: {place}, metric: size_bytes, worse_by_at_most: 5%}}\n")
+    words = ("bench", text_model, "--data", data, "--probes", "size", "--threads", 1, "--budget", budget)
+    assert run(*words, "--json", out)[0] == ExitCode.INCONCLUSIVE
+    assert reports.read(out).verdicts[0].status == "inconclusive"
+    assert run("baseline", "save", out, "--to", place, "--first")[0] == 0
+    assert run(*words)[0] == ExitCode.OK
+    (data / "validation.jsonl").write_text((data / "validation.jsonl").read_text().replace("film", "story"))
+
+    def opened(specs: Any) -> Any:
+        raise AssertionError("a lane was opened")
+
+    monkeypatch.setattr(session, "open_lanes", opened)
+    with pytest.raises(UserError, match="the baseline was measured on other evaluation rows"):
+        run(*words)
