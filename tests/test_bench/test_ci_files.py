@@ -342,6 +342,44 @@ def test_the_gitlab_job_hands_on_what_is_inconclusive(
     assert ("--inconclusive" in asked) is bool(told)
 
 
+@pytest.mark.parametrize(
+    ("code", "save", "asked"),
+    [
+        (0, "kept", "baseline save paredown-report/report.json --to kept --name main"),
+        (4, "kept", "baseline save paredown-report/report.json --to kept --name main --first"),
+        (3, "kept", "baseline save paredown-report/report.json --to kept --name main --first"),
+        (5, "kept", None),
+        (2, "kept", None),
+        (4, "", None),
+    ],
+)
+def test_the_gitlab_job_keeps_baselines_as_the_action_does(
+    tmp_path: Path, noted: dict[str, str], code: int, save: str, asked: str | None
+) -> None:
+    """A report that passed, or the first one of its machine; the job's code is what the bench said."""
+    checkout(tmp_path / "paredown")
+    (tmp_path / "bin" / "paredown").write_text(
+        f'#!/bin/sh\necho "$*" >> "{tmp_path}/asked"\n[ "$1" != bench ] || exit {code}\n'
+    )
+    done = work(tmp_path, noted, source="paredown", candidates="a", save_baseline=save)
+    assert done.returncode == code, done.stderr
+    calls = (tmp_path / "asked").read_text().splitlines()
+    assert calls[0].startswith("bench a ")
+    assert calls[1:] == ([asked] if asked else [])
+
+
+@pytest.mark.parametrize("out", ["", "-p"])
+def test_the_gitlab_job_refuses_an_out_that_is_no_folder_name(
+    tmp_path: Path, noted: dict[str, str], out: str
+) -> None:
+    """One sentence, exit 2, and nothing is measured."""
+    checkout(tmp_path / "paredown")
+    done = work(tmp_path, noted, source="paredown", out=out)
+    assert done.returncode == 2
+    assert f"PAREDOWN_OUT is '{out}': give the name of a folder" in done.stderr
+    assert not (tmp_path / "asked").exists()
+
+
 @pytest.mark.slow
 def test_the_gitlab_job_measures_and_judges(tmp_path: Path, runner: dict[str, str]) -> None:
     """The script's lines run in a shell with the job's variables; inconclusive is the allowed failure."""
