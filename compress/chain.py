@@ -84,6 +84,12 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
             before = source if links else "the model"
+            if start is not None and source == start.label:
+                raise RecipeError(
+                    f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and the sealed "
+                    f"artifact {start.artifact.path} is {kind}: give the model that it was made from, or "
+                    "leave the stage out"
+                )
             raise RecipeError(
                 f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and {before} gives "
                 f"{kind or 'nothing'}: change the order of the stages"

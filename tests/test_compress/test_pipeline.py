@@ -226,6 +226,16 @@ def test_load_options_that_contradict_a_sealed_artifact_are_named(
         planning.check(job)
 
 
+def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A recipe for models on what was converted already: not the order is wrong, but what it starts from."""
+    first = pipeline.run(recipe(model, Named(name="convert")), Store(tmp_path / "store"))[-1].artifact
+    job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": {}}, {"convert": {}}]})
+    with pytest.raises(
+        RecipeError, match=r"'convert' takes torch and the sealed artifact .* is onnx: give the"
+    ):
+        planning.check(job)
+
+
 def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A single verb copies its result to --out, sealed."""
     out = tmp_path / "out"
