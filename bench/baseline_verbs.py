@@ -40,14 +40,23 @@ def save(
     report_file: ReportFile,
     to: Annotated[str, typer.Option("--to", help="A folder, or git:BRANCH of this repository.")],
     name: Name = _MAIN,
+    first: Annotated[
+        bool, typer.Option("--first", help="Only where this machine has none yet and no gate failed.")
+    ] = False,
     as_json: options.Json = False,
 ) -> None:
     """Keep a report as the baseline of the machine that measured it."""
     from bench import baselines
     from bench import report as reports
+    from compress import log
 
-    path = baselines.save(reports.read(report_file, must_be_sealed=True), to, name)
-    options.emit({"path": path}, as_json, lambda: print_line(f"{to}/{path}"))
+    report = reports.read(report_file, must_be_sealed=True)
+    path, reason = baselines.first(report, to, name) if first else (baselines.save(report, to, name), "kept")
+    if path is None:
+        log.warning("%s", reason)
+    options.emit(
+        {"path": path, "reason": reason}, as_json, lambda: print_line(f"{to}/{path}") if path else None
+    )
 
 
 def _gates(report: Report, place: str, name: str, worse_by: str, lost: str) -> list[Any]:

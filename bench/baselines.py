@@ -30,6 +30,14 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
 _MACHINE = re.compile(r"cpu|cpus|(gpu|cuda|driver|nvidia).*|torch|onnxruntime(-gpu)?|tensorrt.*|openvino")
 
 
+class NoBaseline(UserError):  # noqa: N818 - reads as the sentence that it is
+    """There is nothing to compare with yet: no baseline, or only one of another machine.
+
+    No mistake of whoever asks for a comparison the first time, or on another machine of a pool: a gate turns
+    it into a verdict.
+    """
+
+
 def machine(environment: Mapping[str, str]) -> dict[str, str]:
     """What makes a machine the same one for timings, out of a report's environment."""
     return {key: value for key, value in sorted(environment.items()) if _MACHINE.fullmatch(key)}
@@ -134,8 +142,12 @@ class Branch:
     def _ref(self) -> str:
         return f"refs/heads/{self.name}"
 
+    def _in_repository(self) -> None:
+        self._must("rev-parse", "--git-dir")
+
     def read(self, path: str) -> str | None:
         """The text of a file on the branch; of its remote copy where there is no local branch."""
+        self._in_repository()
         for ref in (self._ref, f"refs/remotes/origin/{self.name}"):
             found = self._git("show", f"{ref}:{path}")
             if found is not None:
@@ -144,7 +156,7 @@ class Branch:
 
     def write(self, path: str, text: str, message: str) -> None:
         """Commit a file to the branch, which comes to be with its first baseline."""
-        self._must("rev-parse", "--git-dir")
+        self._in_repository()
         blob = self._must("hash-object", "-w", "--stdin", text=text)
         parent = self._git("rev-parse", "--verify", "--quiet", self._ref)
         if parent is None:
@@ -164,6 +176,7 @@ class Branch:
 
     def paths(self) -> list[str]:
         """Every file of a baseline on the branch."""
+        self._in_repository()
         for ref in (self._ref, f"refs/remotes/origin/{self.name}"):
             listing = self._git("ls-tree", "-r", "--name-only", ref)
             if listing is not None:
@@ -204,6 +217,29 @@ def save(report: Report, where: str, name: str = MAIN) -> str:
     kept = report.model_copy(update={"measurements": figures})
     place(where).write(path, reports.to_json(kept), f"Baseline {name}: {report.title}")
     return path
+
+
+def first(report: Report, where: str, name: str = MAIN) -> tuple[str | None, str]:
+    """File a report as the first baseline of its machine, where there is none and no gate failed.
+
+    What a regression gate leaves open keeps no first baseline out, even where an inconclusive verdict was
+    told to count as failed: the gate has nothing else to say until there is a baseline.
+
+    Returns:
+        The path, or None where the report is not kept; and why.
+    """
+    failing = {"fail", "anomalous"} | ({"inconclusive"} if report.inconclusive == "fail" else set())
+    against = [
+        f"{one.gate} ({one.status})"
+        for one in report.verdicts
+        if one.status in failing and not (one.gate == "regression" and one.value is None)
+    ]
+    if against:
+        return None, f"the report is not kept as the first baseline, for its gates: {', '.join(against)}"
+    path = _path(report.environment, name)
+    if place(where).read(path) is not None:
+        return None, f"{where}/{path} is there already, and only a report that passed takes its place"
+    return save(report, where, name), f"the first baseline '{name}' of this machine"
 
 
 @dataclass(frozen=True)
@@ -248,15 +284,17 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
         name: of the baseline.
 
     Raises:
-        UserError: there is none for this machine (those of other machines are named), or it has no seal.
+        NoBaseline: there is none for this machine; those of other machines are named.
+        UserError: it was edited, or has no seal.
     """
     if not where.startswith(GIT) and files.is_file(Path(where)):
         found = reports.read(Path(where), must_be_sealed=True)
         other = differences(found.environment, environment)
         if other:
-            raise UserError(
+            raise NoBaseline(
                 f"the baseline {where} was measured on another machine ({'; '.join(other)}): times of two "
-                "machines are not compared; measure a baseline here and save it with 'paredown baseline save'"
+                "machines are not compared; save one of each machine with 'paredown baseline save REPORT "
+                "--to FOLDER', and give that folder as the baseline"
             )
         return found
     path = _path(environment, name)
@@ -274,7 +312,7 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
         said = f"the one of that name is of another machine ({'; '.join(other)}), and those are not compared"
     else:
         said = "there is none at all" if not listed else f"{len(listed)} are of other machines"
-    raise UserError(
+    raise NoBaseline(
         f"{where} has no baseline '{name}' for this machine ({here}): {said}. Save one with 'paredown "
         f"baseline save REPORT --to {where} --name {name}'"
     )

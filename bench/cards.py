@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from bench import devices, summary
-from bench.gates.latency import DISTURBED
+from bench.noise import DISTURBED
 from bench.record import Interval, Measurement, Report
 
 

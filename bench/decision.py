@@ -8,6 +8,10 @@ and an interval that excludes "unchanged" shows that the figure moved; for any o
 models: this one raised no false alarm and found 96 % of 10 % slowdowns. That was with one look; what looking
 again costs is in ``bench.extension``.
 
+Where others took much of the timed seconds the interval is widened (``bench.noise``) before it is judged, and
+judged by the same rule: what is wholly within the limit passes, since all that others took is counted
+already; only what touches it stays open.
+
 ``point``: the figure alone decides, as if it were exact. Only for those who ask for it.
 """
 
@@ -44,6 +48,7 @@ def settle(
     unchanged: float | None = None,
     judge: Judge = "interval",
     trusted: bool = True,
+    widened: bool = False,
     spoiled: bool = False,
 ) -> Status:
     """Pass, fail or inconclusive.
@@ -56,6 +61,8 @@ def settle(
         unchanged: the figure of "no change", where the limit is a tolerance around it.
         judge: by the interval or by the point.
         trusted: whether the measurement was undisturbed enough to carry a pass.
+        widened: whether the interval was widened by what others took: wholly within the limit it passes like
+            any other, and where it only touches the limit it does not tell.
         spoiled: whether the measurement counts for nothing, so that it carries a fail no more than a pass.
     """
     if spoiled:
@@ -63,11 +70,12 @@ def settle(
     if not at_most:
         turned = None if interval is None else Interval(low=-interval.high, high=-interval.low)
         other = None if unchanged is None else -unchanged
-        return settle(-value, turned, -limit, unchanged=other, judge=judge, trusted=trusted)
+        return settle(-value, turned, -limit, unchanged=other, judge=judge, trusted=trusted, widened=widened)
     if interval is None or judge == "point":
         return "pass" if within(value, limit) else "fail"
     if within(interval.high, limit):
-        return "pass" if trusted else "inconclusive"
+        touches = widened and math.isclose(interval.high, limit, **_NEAR)
+        return "pass" if trusted and not touches else "inconclusive"
     shown = limit if unchanged is None else unchanged
     if not within(value, limit) and interval.low > shown and not math.isclose(interval.low, shown, **_NEAR):
         return "fail"

@@ -44,6 +44,7 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
         wanted = gate.looks_at()
         if (
             verdict.status == "inconclusive"
+            and verdict.value is not None  # without a figure it waits for something else than rounds
             and at is not None
             and wanted
             and catalog.canonical(wanted) == probe

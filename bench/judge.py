@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict
 
 from bench.record import Counts, Report, Verdict
-from compress import catalog
+from compress import catalog, log
 from compress.errors import ExitCode, RecipeError
 from compress.recipe import BenchConfig, Named, NamedEntry, load_yaml, validate
 
@@ -85,7 +85,7 @@ def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
 
 
 def ready(gates: Iterable[Prepared], environment: Mapping[str, str]) -> None:
-    """Let gates that need more than the report refuse before anything is measured.
+    """Let gates that need more than the report refuse, or say what they lack, before anything is measured.
 
     Args:
         gates: that will judge.
@@ -94,9 +94,30 @@ def ready(gates: Iterable[Prepared], environment: Mapping[str, str]) -> None:
     Raises:
         UserError: what such a gate needs is not there.
     """
+    open_: dict[str, list[str]] = {}
     for gate in gates:
-        if hasattr(gate.module, "ready"):
-            gate.module.ready(gate.config, environment)
+        lack = gate.module.ready(gate.config, environment) if hasattr(gate.module, "ready") else None
+        if lack is not None:
+            open_.setdefault(lack, []).append(gate.name)
+    for lack, names in open_.items():
+        log.warning(
+            "%s will be inconclusive, and all else is judged: %s", " and ".join(dict.fromkeys(names)), lack
+        )
+
+
+def comparable(gates: Iterable[Prepared], sketch: Report) -> None:
+    """Let gates that compare with another report refuse before anything is measured.
+
+    Args:
+        gates: that will judge.
+        sketch: what is known of the report already: machine, rows and candidates, and no measurement.
+
+    Raises:
+        UserError: the two would not be comparable.
+    """
+    for gate in gates:
+        if hasattr(gate.module, "comparable"):
+            gate.module.comparable(sketch, gate.config.candidate or sketch.candidates[-1].name, gate.config)
 
 
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:

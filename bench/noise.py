@@ -16,6 +16,8 @@ from pathlib import Path
 
 from bench.interval import Interval
 
+# Share of the timed seconds that others may have before a narrow pass is not believed.
+DISTURBED = 0.02
 # From this share of the timed seconds on, what others took may decide a comparison.
 LOST = 0.25
 _MOST = 0.9
@@ -126,10 +128,30 @@ def widened(interval: Interval, share: float | None) -> Interval:
         interval: of the figure.
         share: of the timed seconds that others took; up to ``LOST`` the interval stays as it is.
     """
-    if share is None or share <= LOST:
-        return interval
+    return interval if share is None or share <= LOST else _one_sided(interval, share)
+
+
+def _one_sided(interval: Interval, share: float) -> Interval:
+    """The interval where that share of the timed seconds may all have been taken from one side."""
     left = 1 - min(share, _MOST)
     return interval.model_copy(update={"low": interval.low * left, "high": interval.high / left})
+
+
+def least_margin(interval: Interval, share: float | None) -> float:
+    """What the upper end of a time counts as before a pass is believed, where others took a little.
+
+    A narrow interval is taken twice as wide, since neighbors do more than take turns: they empty caches. A
+    wide one has that margin many times over: it needs no more than where ``LOST`` of the seconds were taken,
+    so that a quieter run is never judged more strictly than one that lost more.
+
+    Args:
+        interval: of the figure, not widened.
+        share: of the timed seconds that others took; up to ``DISTURBED`` the end stays where it is.
+    """
+    if share is None or share <= DISTURBED:
+        return interval.high
+    doubled = interval.high + (interval.high - interval.low) / 2
+    return min(doubled, _one_sided(interval, LOST).high)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from bench import devices, noise, paired
-from bench.baselines import differences
+from bench.baselines import NoBaseline, differences
 from bench.record import Candidate, Interval, Measurement, Report
 from compress.errors import UserError
 
@@ -57,6 +57,7 @@ class Change:
         moved: why the comparison cannot be believed, where it cannot.
         spoiled: why one of the two runs counts for nothing, where it does not.
         unknown: why the figures cannot be told from noise, where they cannot.
+        widened: whether the interval counts what others took.
     """
 
     old: float
@@ -70,6 +71,7 @@ class Change:
     moved: str | None = None
     spoiled: str | None = None
     unknown: str | None = None
+    widened: bool = False
 
 
 def _named(report: Report, name: str) -> Candidate | None:
@@ -89,11 +91,12 @@ def refuse(new: Report, old: Report, candidate: str) -> None:
     """Refuse to compare what is not the same thing measured in the same way.
 
     Raises:
-        UserError: another machine, task, other rows, or a candidate in another setting.
+        NoBaseline: another machine.
+        UserError: another task, other rows, or a candidate in another setting.
     """
     other = differences(old.environment, new.environment)
     if other:
-        raise UserError(
+        raise NoBaseline(
             f"the baseline was measured on another machine ({'; '.join(other)}): times of two machines are "
             "not compared; save a baseline here with 'paredown baseline save'"
         )
@@ -249,6 +252,11 @@ def _moved(new: Report, old: Report, now: Measurement) -> str | None:
     )
 
 
+def in_points(one: Measurement) -> bool:
+    """Whether a change of that figure is in percentage points, not in percent."""
+    return one.unit in {"share", "correlation"}
+
+
 def change(new: Report, old: Report, now: Measurement) -> Change | None:
     """How a measurement of the new report changed since the old one; None where the old one lacks it.
 
@@ -267,7 +275,7 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         )
     shared = shared_reference(new, old, now.candidate)
     exact = now.probe in _EXACT or now.metric in _EXACT_METRICS
-    if now.unit in {"share", "correlation"}:
+    if in_points(now):
         found = _points(now, then, shared=shared)
         return replace(found, unknown=_unknown(now) if found.interval is None else None)
     bases = (
@@ -284,7 +292,7 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         if counted != found.interval:
             taken = f"{100 * share:.0f} %"
             how = f"{found.how}, widened since others had the CPU for {taken} of the timed seconds"
-            found = replace(found, interval=counted, how=how)
+            found = replace(found, interval=counted, how=how, widened=True)
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,

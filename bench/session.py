@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench import choice, conditions, cuts, devices, extension, judge
-from bench.lanes import Lane, LaneSpec, cpu_threads, open_lanes
+from bench.lanes import LaneSpec, cpu_threads, open_lanes
 from bench.portable import portable
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
@@ -164,8 +164,8 @@ def _selection(rows: Rows, task: ModuleType, seed: int, head: Head) -> Callable[
     return cache(read)
 
 
-def _describe(lane: Lane, cut: Truncation | None) -> Candidate:
-    spec, manifest = lane.spec, lane.spec.artifact.manifest
+def _describe(spec: LaneSpec, provenance: dict[str, str], cut: Truncation | None = None) -> Candidate:
+    manifest = spec.artifact.manifest
     return Candidate(
         name=spec.name,
         artifact=spec.artifact.id,
@@ -175,9 +175,27 @@ def _describe(lane: Lane, cut: Truncation | None) -> Candidate:
         runtime_options=spec.options,
         device=spec.device,
         threads=spec.threads,
-        provenance=lane.opened.provenance,
+        provenance=provenance,
         lineage=tuple(step.stage for step in manifest.lineage),
         truncation=cut,
+    )
+
+
+def _sketch(
+    specs: Sequence[LaneSpec], baseline: str, rows: dict[str, Any], machine: dict[str, str]
+) -> Report:
+    """What is known of the report before anything is measured."""
+    return Report(
+        title="",
+        task=specs[0].artifact.task,
+        candidates=tuple(_describe(spec, {}) for spec in specs),
+        baseline=baseline,
+        measurements=(),
+        data=rows,
+        environment=machine,
+        config={},
+        seed=0,
+        created="",
     )
 
 
@@ -233,6 +251,8 @@ def measure(
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
+    if prepared and not bench.ship:  # which candidate ships is not known yet where it is chosen
+        judge.comparable(prepared, _sketch(specs, baseline, facts, machine))
     subject = Subject(
         task=task,
         rows=rows,
@@ -248,7 +268,7 @@ def measure(
     probes = _probes(bench)
     with open_lanes(specs) as lanes:
         cut = cuts.count(lanes, subject)
-        described = tuple(_describe(lane, cut.get(lane.name)) for lane in lanes)
+        described = tuple(_describe(lane.spec, lane.opened.provenance, cut.get(lane.name)) for lane in lanes)
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
             states = {"before": before, "after": conditions.read(), "not measured": absent}

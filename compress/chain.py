@@ -5,20 +5,36 @@ A chain, unless a stage says ``from: LABEL``: then it starts a branch at an earl
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 from compress import artifact as artifacts
 from compress import catalog
 from compress.artifact import Artifact, Kind
-from compress.errors import RecipeError
-from compress.recipe import Recipe, StageEntry, validate
+from compress.data import layout
+from compress.errors import DataError, RecipeError
+from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import StageConfig
 
 LOAD = "load"
+
+
+@dataclass(frozen=True)
+class Start:
+    """A sealed artifact that a run starts from, as it is.
+
+    Attributes:
+        label: what the run calls it: of the stage ``load`` where the recipe writes one, else the name of
+            the stage that made it.
+        artifact: open, every byte checked.
+    """
+
+    label: str
+    artifact: Artifact
 
 
 @dataclass(frozen=True)
@@ -42,24 +58,20 @@ class Link:
     config: StageConfig
 
 
-def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
+def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
     """The checked chain of a recipe and, when its model is a sealed artifact, where it starts.
+
+    A written stage ``load`` is not run for a sealed artifact, which is in paredown's form already: the chain
+    starts from the artifact itself, under the label of that stage.
 
     Raises:
         RecipeError: options that do not fit, or stages that do not chain.
         UnknownName: a stage that does not exist.
     """
-    start: Artifact | None = None
-    entries: list[StageEntry] = list(recipe.stages)
-    if recipe.model is not None and artifacts.is_sealed(Path(recipe.model)):
-        start = Artifact.open(Path(recipe.model))
-        if entries and entries[0].name == LOAD:
-            raise RecipeError(f"{recipe.model} is a sealed artifact already: leave out the stage 'load'")
-    else:
-        entries = _with_load(recipe, entries)
+    start, entries = _begin(recipe)
     links: list[Link] = []
-    kinds: dict[str, Kind] = {start.manifest.stage: start.kind} if start else {}
-    last: str | None = start.manifest.stage if start else None
+    kinds: dict[str, Kind] = {start.label: start.artifact.kind} if start else {}
+    last: str | None = start.label if start else None
     for position, entry in enumerate(entries):
         source = entry.source or last
         if source is not None and source not in kinds:
@@ -72,6 +84,12 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
             before = source if links else "the model"
+            if start is not None and source == start.label:
+                raise RecipeError(
+                    f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and the sealed "
+                    f"artifact {start.artifact.path} is {kind}: give the model that it was made from, or "
+                    "leave the stage out"
+                )
             raise RecipeError(
                 f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and {before} gives "
                 f"{kind or 'nothing'}: change the order of the stages"
@@ -80,6 +98,8 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
             raise RecipeError(f"stage '{entry.name}' starts a chain: it can only stand first")
         if module.NEEDS_DATA and recipe.data is None:
             raise RecipeError(f"stage '{entry.name}' needs data: give --data DIR or 'data:' in the recipe")
+        if module.NEEDS_DATA and recipe.data is not None:
+            _require_rows(entry.name, module, recipe.data)
         label = entry.label or _free(entry.name, kinds)
         if label == LOAD != entry.name:
             raise RecipeError(f"stage '{entry.name}' cannot be called '{LOAD}': that is where a run starts")
@@ -91,14 +111,39 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
     return links, start
 
 
+def _require_rows(stage: str, module: ModuleType, config: DataConfig) -> None:
+    """Refuse data that has no rows of the kind that a stage cannot do without, before any work.
+
+    Raises:
+        DataError: there are only rows of other kinds, such as evaluation rows alone.
+    """
+    laid = layout.lay_out(config)
+    roles = module.DATA
+    if roles & {"train", "calibration"}:
+        sides = {"train"} | (roles & {"unlabeled"}) | ({"unlabeled"} if "calibration" in roles else set())
+    else:
+        sides = {"train"} | (roles & {"selection"})
+    if sides.isdisjoint(laid.splits):
+        there = ", ".join(f"'{split}' as {side}" for side, split in laid.splits.items())
+        raise DataError(
+            f"stage '{stage}' needs training rows, and the data has none ({there}): give data with a split "
+            "'train' (or name one in a recipe: data.train)"
+        )
+
+
 def _free(name: str, taken: Container[str]) -> str:
     """The name, numbered from 2 where it is taken."""
     numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
     return next(label for label in numbered if label not in taken)
 
 
-def _with_load(recipe: Recipe, entries: list[StageEntry]) -> list[StageEntry]:
-    """Put ``load`` in front where it is not there, and the recipe's model into it."""
+def _begin(recipe: Recipe) -> tuple[Start | None, list[StageEntry]]:
+    """Where a recipe starts: a sealed artifact and the stages after it, or the stages with ``load`` in front.
+
+    Raises:
+        RecipeError: no model, two, or options of ``load`` for what is sealed already.
+    """
+    entries = list(recipe.stages)
     first = entries[0] if entries and entries[0].name == LOAD else None
     rest = entries[1:] if first else entries
     options = dict(first.options) if first else {}
@@ -106,23 +151,52 @@ def _with_load(recipe: Recipe, entries: list[StageEntry]) -> list[StageEntry]:
         if "model" in options and options["model"] != recipe.model:
             raise RecipeError("the model is named twice: in 'model:' and in the stage 'load'")
         options["model"] = recipe.model
-    if not options.get("model") and not options.get("architecture"):
+    model = options.get("model")
+    if not model and not options.get("architecture"):
         raise RecipeError(
             "the recipe names no model: give --model (a hub id or a folder), or 'load: {architecture: ...}'"
         )
-    return [StageEntry(name=LOAD, options=options, label=first.label if first else None), *rest]
+    label = first.label if first else None
+    if not isinstance(model, str) or not artifacts.is_sealed(Path(model)):
+        return None, [StageEntry(name=LOAD, options=options, label=label), *rest]
+    _refuse_options(model, options)
+    artifact = Artifact.open(Path(model))
+    return Start(label or (LOAD if first else artifact.manifest.stage), artifact), rest
 
 
-def infer_task(recipe: Recipe, start: Artifact | None, links: list[Link]) -> str:
+def _refuse_options(model: str, options: Mapping[str, Any]) -> None:
+    """Refuse options of ``load`` that would change a sealed artifact, which is taken as it is.
+
+    Raises:
+        RecipeError: there are some.
+    """
+    known = catalog.load("stage", LOAD).Config.model_fields
+    extra = [
+        name
+        for name, value in options.items()
+        if name != "model" and (name not in known or value != known[name].default)
+    ]
+    if extra:
+        raise RecipeError(
+            f"stage '{LOAD}' asks for {', '.join(extra)}, and {model} is a sealed artifact, which is taken "
+            f"as it is: leave {'it' if len(extra) == 1 else 'them'} out, or name the model folder or hub id "
+            "that the artifact was made from"
+        )
+
+
+def infer_task(recipe: Recipe, start: Start | None, links: list[Link]) -> str:
     """The task's name: the recipe's, the artifact's, or what the model's head says.
 
     Raises:
         RecipeError: none of them says.
     """
     if start is not None:
-        if recipe.task is not None and catalog.canonical(recipe.task) != start.task:
-            raise RecipeError(f"the recipe says task '{recipe.task}'; {start.path} is for '{start.task}'")
-        return start.task
+        artifact = start.artifact
+        if recipe.task is not None and catalog.canonical(recipe.task) != artifact.task:
+            raise RecipeError(
+                f"the recipe says task '{recipe.task}'; {artifact.path} is for '{artifact.task}'"
+            )
+        return artifact.task
     if recipe.task is not None:
         catalog.path("task", recipe.task)
         return catalog.canonical(recipe.task)

@@ -100,8 +100,14 @@ def _recipe(
     return found.model_copy(update=changes)
 
 
-def _finish(outcome: Outcome, as_json: bool) -> None:
-    """Show a run's result and leave with the gates' exit code."""
+def _finish(outcome: Outcome, as_json: bool, *, shows: bool = False) -> None:
+    """Show a run's result and leave with the gates' exit code.
+
+    Args:
+        outcome: of the run.
+        as_json: whether stdout is for the JSON alone.
+        shows: whether the run only shows what there is, so that it ends well unless a gate failed.
+    """
     from bench import judge, report, step_summary, terminal
 
     payload = {
@@ -123,7 +129,15 @@ def _finish(outcome: Outcome, as_json: bool) -> None:
     options.emit(payload, as_json, render)
     if outcome.report is not None:
         step_summary.append(outcome.report)
-        raise typer.Exit(judge.exit_code(outcome.report.verdicts, outcome.report.inconclusive))
+        code = judge.exit_code(outcome.report.verdicts, outcome.report.inconclusive)
+        if shows and code in {ExitCode.INCONCLUSIVE, ExitCode.ANOMALOUS}:
+            log.warning(
+                "The demo ran and no gate failed; what stayed open is said above. The exit code is 0, where "
+                "'paredown run' gives %d.",
+                code,
+            )
+            code = ExitCode.OK
+        raise typer.Exit(code)
 
 
 @app.command()
@@ -156,10 +170,13 @@ def demo(
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
-    """Run the shipped recipe 'demo': train, shrink and bench a small image classifier, offline."""
+    """Run the shipped recipe 'demo': train, shrink and bench a small image classifier, offline.
+
+    Exit 0 unless a gate failed: what a busy machine leaves open is said and is no failure of the demo.
+    """
     from compress import recipe, workflow
 
-    _finish(workflow.run(recipe.read("demo"), out, options.store(store)), as_json)
+    _finish(workflow.run(recipe.read("demo"), out, options.store(store)), as_json, shows=True)
 
 
 @app.command()

@@ -44,7 +44,7 @@ class Job:
         self.recipe = recipe
         self.links, self.start = chain(recipe)
         if self.start is not None:
-            _keep_limit(self.start, recipe)
+            _keep_limit(self.start.artifact, recipe)
         self.task_name = infer_task(recipe, self.start, self.links)
         self.task = catalog.load("task", self.task_name)
         self.threads = recipe.threads or environment.cpu_count()
@@ -107,7 +107,7 @@ class Job:
 
     def begin(self) -> Made:
         """What the run starts from, by label; empty where a stage makes the first artifact."""
-        return {} if self.start is None else {self.start.manifest.stage: (self.start, ())}
+        return {} if self.start is None else {self.start.label: (self.start.artifact, ())}
 
 
 def _keep_limit(start: Artifact, recipe: Recipe) -> None:

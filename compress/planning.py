@@ -78,7 +78,7 @@ def check(recipe: Recipe, *, here: bool = True) -> Checked:
             if hasattr(link.module, "machine"):
                 link.module.machine(link.config)
         environment.resolve_device(recipe.device)
-    return Checked(task, (*([start.manifest.stage] if start else []), *(link.label for link in links)))
+    return Checked(task, (*([start.label] if start else []), *(link.label for link in links)))
 
 
 def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
@@ -129,7 +129,7 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
 
 def _workload(job: Job) -> estimate.Workload:
     """What there is to compute: the weights of the model that comes in, and its training rows."""
-    given = job.start.path if job.start else job.recipe.model
+    given = job.start.artifact.path if job.start else job.recipe.model
     size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
     rows = job.rows.train if job.rows is not None else ()
     return estimate.Workload(

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import sys
+import textwrap
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
@@ -17,28 +20,56 @@ store_app = typer.Typer(help="Look at and tidy the store of built artifacts.", n
 SHELVES = ("recipe", "task", "stage", "criterion", "runtime", "probe", "gate", "tracker")
 
 
-def list_(as_json: options.Json = False) -> None:
-    """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers."""
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="One of recipe, task, stage, ...: only that kind, in full.")
+    ] = None,
+    as_json: options.Json = False,
+) -> None:
+    """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers; of one KIND in full."""
+    if kind is not None and catalog.canonical(kind) not in SHELVES:
+        raise UnknownName("kind", kind, SHELVES)
     found = {
         shelf: {name: catalog.summary(shelf, name) for name in catalog.names(shelf)}  # type: ignore[arg-type]
         for shelf in SHELVES
+        if kind is None or shelf == catalog.canonical(kind)
     }
+    options.emit(found, as_json, lambda: _list(found, whole=kind is not None))
 
-    def render() -> None:
-        table = Table("what", "name", "", box=None, pad_edge=False)
-        for shelf, entries in found.items():
-            for name, text in entries.items():
-                table.add_row(shelf, name, text)
-        rendering.console().print(table)
 
-    options.emit(found, as_json, render)
+def _list(found: dict[str, dict[str, str]], *, whole: bool) -> None:
+    """The entries by kind, each in a line that a terminal's width cuts, or ``whole``.
+
+    What goes into a pipe or a file is not cut: there is no width, and a search should find every word.
+    """
+    console = rendering.console()
+    cut = not whole and (console.is_terminal or "COLUMNS" in os.environ)
+    for shelf, entries in found.items():
+        console.print(f"{shelf} ({len(entries)})", style="bold", highlight=False)
+        column = max(map(len, entries))
+        for name, text in entries.items():
+            plain = text.replace("``", "")
+            if whole:
+                margin = " " * (column + 4)
+                lines = textwrap.wrap(
+                    plain, console.width, initial_indent=f"  {name:<{column}}  ", subsequent_indent=margin
+                )
+                plain = "\n".join(lines)
+            else:
+                plain = f"  {name:<{column}}  {plain}"
+            console.print(
+                plain, highlight=False, soft_wrap=not cut, no_wrap=cut, overflow="ellipsis" if cut else None
+            )
+    if not whole:
+        console.print("'paredown list KIND' gives one kind with its whole lines,", highlight=False)
+    console.print("'paredown show NAME' what an entry is and takes.", highlight=False)
 
 
 def show(
     name: Annotated[str, typer.Argument(help="An artifact's folder, or a name that 'list' gives.")],
     as_json: options.Json = False,
 ) -> None:
-    """Show an artifact's passport, a recipe, or the options of a stage, criterion, probe or gate."""
+    """Show an artifact's passport, a recipe as YAML, or the options of a stage, criterion, probe or gate."""
     from compress.artifact import Artifact, is_sealed
 
     if is_sealed(Path(name)):
@@ -61,9 +92,10 @@ def show(
     def render() -> None:
         console = rendering.console()
         for item in payload:
+            if item.get("text"):  # as it is, so that it can be saved and run
+                sys.stdout.write(item["text"])
+                continue
             console.print(f"{item['what']} {item['name']}: {item['summary']}")
-            if item.get("text"):
-                console.print(item["text"], highlight=False)
             if item.get("options"):
                 table = Table("option", "default", "meaning", box=None, pad_edge=False)
                 for row in item["options"]:

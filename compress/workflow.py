@@ -265,7 +265,7 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
             "label": each.label,
             "from": each.source,
             "id": each.artifact.id,
-            "path": str(each.artifact.path),
+            "path": str(each.artifact.path.absolute()),
             "reused": each.reused,
         }
         for each in built

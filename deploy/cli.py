@@ -248,7 +248,7 @@ def compare(
     result = comparing.compare(
         first, second, found[:rows], device=device, threads=threads, layers=layers, layer_limit=layer_limit
     )
-    options.emit(result.as_json(), as_json, lambda: _show_comparison(result, first, second))
+    options.emit(result.as_json(), as_json, lambda: _show_comparison(result, reference, candidate))
 
 
 def recorded(artifact: Artifact) -> Any:
@@ -261,12 +261,14 @@ def recorded(artifact: Artifact) -> Any:
     return validate(DataConfig, written, f"the data that {artifact.path} records")
 
 
-def _show_comparison(result: Comparison, first: Artifact, second: Artifact) -> None:
+def _show_comparison(result: Comparison, reference: str, candidate: str) -> None:
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False, show_header=False)
-    table.add_row("reference", str(first.path))
-    table.add_row("candidate", str(second.path))
+    table.add_column()
+    table.add_column(overflow="fold")
+    table.add_row("reference", reference)
+    table.add_row("candidate", candidate)
     table.add_row("rows", str(result.rows))
     for name, cut in zip(("reference", "candidate"), result.truncation, strict=True):
         if cut is not None and cut.cut:
@@ -322,11 +324,11 @@ def predict(
         raise UserError("give a text to predict, or --file with rows as JSON lines: one of the two")
     opened = pipeline.open_artifact(artifact, task=task, store=options.store(store))
     with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
-        labels = predictor.labels
+        labels, unit = predictor.labels, predictor.unit
         if file is not None:
             rows = (row for _, row in files.objects(file))
             for found in predictor.stream(rows, batch_size):
-                sys.stdout.write(json.dumps(as_json_row(found, labels), ensure_ascii=False) + "\n")
+                sys.stdout.write(json.dumps(as_json_row(found, labels, unit), ensure_ascii=False) + "\n")
             _warn_of_cuts(predictor.truncation)
             return
         given = tuple(texts or ())
@@ -344,7 +346,7 @@ def predict(
             )
         (found,) = predictor.predict([given[0] if len(given) == 1 else given])
         _warn_of_cuts(predictor.truncation)
-        options.emit(as_json_row(found, labels), as_json, lambda: _show_prediction(found, labels))
+        options.emit(as_json_row(found, labels, unit), as_json, lambda: _show_prediction(found, labels, unit))
 
 
 def _warn_of_cuts(cut: Truncation) -> None:
@@ -352,26 +354,38 @@ def _warn_of_cuts(cut: Truncation) -> None:
         log.warning("%s: the answer is about what was left of them.", cut.sentence())
 
 
-def as_json_row(found: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
-    """A prediction as JSON values: the label, and the probability of each label where there is one.
+def as_json_row(found: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
+    """A prediction as JSON values: the label, and the numbers behind it.
 
-    ``truncated`` is there where the row was cut, and only there; a word that was cut off has the label null.
+    ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
+    scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
+    that was cut off has the label null.
     """
     shown: dict[str, Any] = {"label": found.label}
     if found.truncated:
         shown["truncated"] = True
     if found.probabilities is not None:
         shown["probabilities"] = dict(zip(labels, map(float, found.probabilities), strict=True))
+    if found.scores is not None:
+        shown["scores"] = dict(zip(labels, map(float, found.scores), strict=True))
+    if found.scores is not None or isinstance(found.label, float):
+        shown["unit"] = unit
     return shown
 
 
-def _show_prediction(found: Prediction, labels: tuple[str, ...]) -> None:
-    shown = found.label
-    text = str(shown)
-    if isinstance(shown, tuple):
-        text = " ".join("(cut off)" if part is None else str(part) for part in shown)
+def _show_prediction(found: Prediction, labels: tuple[str, ...], unit: str) -> None:
+    text = str(found.label)
+    if isinstance(found.label, float):
+        text = f"{text} ({unit})"
+    elif isinstance(found.label, tuple):
+        words = ["(cut off)" if part is None else str(part) for part in found.label]
+        text = (" " if found.scores is None else ", ").join(words)
+        if found.scores is not None and not text:
+            text = "none of the labels"
     sys.stdout.write(f"{text}\n")
-    if found.probabilities is not None:
-        ranked = sorted(zip(labels, found.probabilities, strict=True), key=lambda one: -one[1])
-        for label, share in ranked[:5]:
+    shares = found.probabilities or found.scores
+    if shares is not None:
+        ranked = sorted(zip(labels, shares, strict=True), key=lambda one: -one[1])
+        most = max(5, sum(share >= 0.5 for share in shares))  # every label that holds is there
+        for label, share in ranked[:most]:
             sys.stdout.write(f"  {share:.4f} {label}\n")

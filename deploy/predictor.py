@@ -6,12 +6,13 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
 from types import ModuleType, TracebackType
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
 from compress import catalog
 from compress.errors import DataError
+from compress.model import checkpoint
 from compress.reading import utf8
 from deploy.checking import content, rehearsal
 from deploy.encoder import Encoder
@@ -51,6 +52,7 @@ class Predictor:
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
         self._roles = made_with(artifact, self._encoder.task)
         self._answered = self._cut = 0
+        self._problem_type = checkpoint.read_config(artifact.path).get("problem_type")
         self._runner.__enter__()
 
     def __enter__(self) -> Self:
@@ -71,6 +73,18 @@ class Predictor:
     def labels(self) -> tuple[str, ...]:
         """Label names by id; empty for a regression."""
         return self._encoder.head.labels
+
+    @property
+    def unit(self) -> Literal["probability", "value", "logit"]:
+        """What the numbers of an answer are.
+
+        ``probability`` of a label; ``value`` of a regression; ``logit``, the raw output of a model of one
+        output whose configuration does not say that it is a regression (a reranker, say, whose own library
+        puts it through a sigmoid).
+        """
+        if self._encoder.head.problem != "regression":
+            return "probability"
+        return "logit" if self._problem_type is None else "value"
 
     @property
     def roles(self) -> tuple[str, ...] | None:

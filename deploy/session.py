@@ -63,7 +63,7 @@ _REFUSALS = (
 )
 
 
-def refusals() -> tuple[type[BaseException], ...]:
+def refusals() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises of a graph that it cannot open or run."""
     state = onnxruntime().capi.onnxruntime_pybind11_state
     own = tuple(getattr(state, name) for name in _REFUSALS if hasattr(state, name))

@@ -12,11 +12,14 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_bench
 import yaml
 
-from compress import cli, pipeline
+from bench.record import Verdict
+from compress import catalog, cli, pipeline, workflow
 from compress.artifact import Artifact
 from compress.errors import ExitCode
+from compress.recipe import read
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -263,6 +266,42 @@ def test_list_and_show_name_everything(paredown: Run) -> None:
     assert "Did you mean 'prune'" in sentence(stderr)
 
 
+def test_list_is_one_line_an_entry_and_fits_the_terminal(
+    paredown: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Grouped by kind and cut at 80 columns; uncut in a pipe; one kind in full, a wrong one named."""
+    known = json.loads(paredown("list", "--json")[1])
+    monkeypatch.delenv("COLUMNS", raising=False)
+    piped = paredown("list")[1]
+    assert all(text.replace("``", "") in piped for entries in known.values() for text in entries.values())
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = paredown("list")[1].splitlines()
+    assert max(map(len, lines)) <= 80
+    count = sum(map(len, known.values()))
+    assert len([line for line in lines if line.startswith("  ")]) == count
+    assert [line for line in lines if line.startswith("gate (")] == [f"gate ({len(known['gate'])})"]
+    code, stdout, _ = paredown("list", "gate")
+    assert code == ExitCode.OK
+    assert "stage (" not in stdout
+    assert " ".join(known["gate"]["regression"].split()) in " ".join(stdout.split())
+    assert max(map(len, stdout.splitlines())) <= 80
+    assert json.loads(paredown("list", "gate", "--json")[1]) == {"gate": known["gate"]}
+    code, _, stderr = paredown("list", "gates")
+    assert code == ExitCode.INPUT
+    assert "Unknown kind 'gates'. Did you mean 'gate'?" in sentence(stderr)
+
+
+@pytest.mark.parametrize("name", catalog.names("recipe"))
+def test_a_shown_recipe_can_be_saved_and_means_the_same(paredown: Run, tmp_path: Path, name: str) -> None:
+    """What 'show' prints is the recipe itself, whatever the terminal's width, and can be planned."""
+    code, stdout, _ = paredown("show", name)
+    assert code == ExitCode.OK
+    saved = tmp_path / "f.yaml"
+    saved.write_text(stdout)
+    assert read(str(saved)) == read(name)
+    assert paredown("show", name, "--json")[1].count(name) > 0
+
+
 def test_an_option_that_a_stage_does_not_have_is_named(
     paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
 ) -> None:
@@ -336,3 +375,30 @@ def test_brackets_in_a_path_are_printed(
     shown = paredown("show", out)[1]
     assert "int8[x]" in shown
     assert "[/x]" in shown
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "run_code"),
+    [("pass", 0, 0), ("fail", 3, 3), ("inconclusive", 0, 4), ("anomalous", 0, 5)],
+)
+def test_the_demo_s_exit_code_tells_of_the_demo(
+    paredown: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, status: Any, code: int, run_code: int
+) -> None:
+    """Exit 0 when it ran and no gate failed; what a busy machine leaves open is said. 'run' keeps its own."""
+    verdict = Verdict(
+        gate="latency",
+        candidate="after",
+        status=status,
+        metric="latency_p50_ms",
+        value=0.2,
+        interval=None,
+        limit="1x",
+        reason="what was seen",
+    )
+    outcome = workflow.Outcome(tmp_path, (), tiny_bench.report(verdicts=(verdict,)))
+    monkeypatch.setattr(workflow, "run", lambda *_, **__: outcome)
+    demo, stdout, stderr = paredown("demo")
+    assert demo == code
+    assert verdict.reason in " ".join(stdout.split())
+    assert ("no gate failed" in stderr) is (code != run_code)
+    assert paredown("run", "demo")[0] == run_code

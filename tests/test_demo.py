@@ -26,8 +26,8 @@ def test_the_demo_shrinks_a_real_classifier_end_to_end(tmp_path: Path) -> None:
         timeout=880,
         env={**os.environ, "PAREDOWN_STORE": str(tmp_path / "store")},
     )
-    # A model this small may be no faster in INT8, or not surely so: both are answers.
-    assert done.returncode in (0, 3, 4), done.stderr[-3000:]
+    # A model this small may be no faster in INT8: that is an answer. What stays open is no failure.
+    assert done.returncode in (0, 3), done.stderr[-3000:]
     payload = json.loads(done.stdout)
     found = {(each["candidate"], each["metric"]): each["value"] for each in payload["report"]["measurements"]}
     names = [each["name"] for each in payload["report"]["candidates"]]

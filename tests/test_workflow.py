@@ -71,10 +71,6 @@ def test_a_folder_of_somebody_elses_keeps_what_it_holds(
             "gate 'size' names the candidate 'nope'",
         ),
         ({"gates": (Named(name="latency", options={"p50_at_most": 2}),)}, "unit"),
-        (
-            {"gates": (Named(name="regression", options={"baseline": "none", "worse_by_at_most": "5%"}),)},
-            "no baseline",
-        ),
     ],
 )
 def test_what_would_fail_at_the_end_is_refused_at_the_start(
@@ -105,6 +101,38 @@ def test_evaluation_rows_are_looked_at_before_the_work(tmp_path: Path, text_mode
             workflow.run(recipe(text_model, data), tmp_path / "out", store)
         assert [entry.artifact.manifest.stage for entry in store.entries()] in ([], ["load"])
         (data / "validation.jsonl").touch()
+
+
+@pytest.mark.parametrize(
+    ("stage", "splits", "refused"),
+    [
+        ("export-onnx", ("validation",), True),
+        ("finetune", ("validation",), True),
+        ("finetune", ("validation", "unlabeled"), True),
+        ("distill", ("validation",), True),
+        ("distill", ("validation", "unlabeled"), False),
+        ("export-onnx", ("validation", "unlabeled"), False),
+        ("calibrate", ("validation",), True),
+        ("calibrate", ("validation", "selection"), False),
+        ("prune", ("validation",), False),
+    ],
+)
+def test_a_stage_that_needs_training_rows_says_so_before_any_work(
+    tmp_path: Path, text_model: Path, stage: str, splits: tuple[str, ...], refused: bool
+) -> None:
+    """Evaluation rows alone are refused when the recipe is looked at, with the stage and what there is."""
+    data = tiny.text_data(tmp_path / "data")
+    (data / "train.jsonl").unlink()
+    for split in splits:
+        tiny.write_jsonl(data / f"{split}.jsonl", tiny.sentences(20, 3))
+    job = recipe(text_model, data, stages=(StageEntry(name=stage),))
+    if not refused:
+        workflow.check(job)
+        return
+    with pytest.raises(UserError, match=rf"stage '{stage}' needs training rows.*'validation' as eval"):
+        workflow.run(job, tmp_path / "out", Store(tmp_path / "store"))
+    assert not (tmp_path / "store").exists()
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.fixture

@@ -44,7 +44,9 @@ class IntervalGateConfig(GateConfig):
 class Gate(Protocol):
     """The names that a gate module defines.
 
-    It may also define ``ready(config, environment)``, which refuses before anything is measured; a ``Config``
+    It may also define ``ready(config, environment)``, called before anything is measured: it refuses, or
+    gives what will leave the verdict open; and ``comparable(report, candidate, config)``, which refuses a
+    report of which machine, rows and candidates are known and nothing is measured yet; a ``Config``
     may have a property ``probe`` where its options choose the probe.
 
     Attributes:
@@ -103,6 +105,7 @@ def decide(
     judge: Judge = "interval",
     unchanged: float | None = None,
     distrust: str | None = None,
+    widened: bool = False,
     spoiled: str | None = None,
     advice: str = "",
     anomaly: str | None = None,
@@ -121,6 +124,7 @@ def decide(
         judge: by the interval or by the point.
         unchanged: the figure of "no change", where the limit is a tolerance around it.
         distrust: why the measurement cannot carry a pass, where it cannot.
+        widened: whether the interval counts what others took.
         spoiled: why it counts for nothing, where it does not.
         advice: what would settle it, said where it is inconclusive.
         anomaly: why the figure cannot be believed, whatever the limit says.
@@ -133,6 +137,7 @@ def decide(
         unchanged=unchanged,
         judge=judge,
         trusted=distrust is None,
+        widened=widened,
         spoiled=spoiled is not None,
     )
     side = "at most" if at_most else "at least"

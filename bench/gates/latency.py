@@ -1,7 +1,8 @@
 """How long an inference may take: percentiles in time or as a multiple of the baseline's, or a speed-up.
 
-Judged by the interval (see ``bench.decision``). Where other processes took CPU time from the timed runs, an
-interval that barely holds is not believed: it is taken twice as wide. A speed-up that no compression gives,
+Judged by the interval (see ``bench.decision``). Where other processes took much CPU time from the timed runs,
+the interval is widened by it before it judges; where they took a little, an interval that barely holds is not
+believed: it is taken twice as wide. A speed-up that no compression gives,
 or a baseline that changed its own speed while it was measured, is anomalous.
 """
 
@@ -18,8 +19,6 @@ from bench.limits import Duration, Limit, Times
 from bench.record import Interval, Measurement, Report, Verdict
 
 PROBE = "latency"
-# Share of the timed seconds that others may have before a narrow pass is not believed.
-DISTURBED = 0.02
 # Two halves of a run: the baseline's own speed changed by more than this, and the ratio with it.
 _MOVED, _RATIO_MOVED = 0.25, 0.15
 # Of fewer rounds medians are not enough: where four only vary, one half lies wholly above the other in every
@@ -109,27 +108,27 @@ def baseline_moved(own: Measurement | None, base: Measurement | None) -> str | N
     )
 
 
-def _doubled(interval: Interval) -> Interval:
-    """The interval, twice as wide."""
-    half = (interval.high - interval.low) / 2
-    return interval.model_copy(update={"low": interval.low - half, "high": interval.high + half})
-
-
 def _inverse(interval: Interval) -> Interval:
     """Of a speed-up where the interval is of the ratio of times, and the other way round."""
     return interval.model_copy(update={"low": 1 / interval.high, "high": 1 / interval.low})
 
 
 def _distrust(found: Measurement, interval: Interval | None, limit: Limit, *, speedup: bool) -> str | None:
-    """Why a pass is not believed: others took CPU time, and twice the interval straddles the limit.
+    """Why a pass is not believed: it is close, and others took CPU time, if too little to widen it by.
 
-    Twice as wide is meant of times: twice an interval of speed-ups would soon go below 0, and ``4x`` as fast
-    would not be judged as ``0.25x`` of the time.
+    Judged of times: twice an interval of speed-ups would soon go below 0, and ``4x`` as fast would not be
+    judged as ``0.25x`` of the time.
+
+    Args:
+        found: the measurement.
+        interval: as measured, not widened by what others took.
+        limit: to hold.
+        speedup: whether interval and limit are of a speed-up.
     """
-    if found.disturbed is None or found.disturbed <= DISTURBED or interval is None:
+    if found.disturbed is None or interval is None:
         return None
     times, allowed = (_inverse(interval), 1 / limit.value) if speedup else (interval, limit.value)
-    if decision.settle((times.low + times.high) / 2, _doubled(times), allowed, at_most=True) == "pass":
+    if decision.within(noise.least_margin(times, found.disturbed), allowed):
         return None
     taken = f"{100 * found.disturbed:.0f} %"
     return f"other processes took {taken} of the timed seconds, too much for so narrow a pass"
@@ -161,6 +160,8 @@ def _one(
             if interval is not None:
                 interval = _inverse(interval)
         said += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
+    distrust = _distrust(found, interval, limit, speedup=speedup)
+    widened = False
     if interval is not None:
         said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
         counted = noise.widened(interval, found.disturbed)
@@ -170,7 +171,7 @@ def _one(
                 f"; others had the CPU for {taken} of the timed seconds, all of which may have been one "
                 f"side's: it counts as {counted.low:.3g} to {counted.high:.3g}"
             )
-            interval = counted
+            interval, widened, distrust = counted, True, None  # all that others took is in it
     return decide(
         "latency",
         candidate,
@@ -182,7 +183,8 @@ def _one(
         said=said,
         judge=config.judge,
         unchanged=unchanged,
-        distrust=_distrust(found, interval, limit, speedup=speedup),
+        distrust=distrust,
+        widened=widened,
         spoiled=devices.spoiled(found.notes),
         advice="more rounds on a machine at rest would narrow it",
         anomaly=anomaly,

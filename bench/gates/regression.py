@@ -1,7 +1,8 @@
 """How much worse a figure may be than in a stored report of the same machine and the same rows.
 
-The baseline comes from ``paredown baseline save``. Figures of another machine, other rows or another setting
-are refused, not compared. Judged by the interval, with "unchanged" as what a regression must exclude.
+The baseline comes from ``paredown baseline save``. Where there is none yet, or only one of another machine,
+the verdict is inconclusive and says how one is saved. Figures of other rows or another setting are refused,
+not compared. Judged by the interval, with "unchanged" as what a regression must exclude.
 """
 
 from __future__ import annotations
@@ -115,59 +116,67 @@ class Config(IntervalGateConfig):
         return _PROBES[max(fitting, key=len)] if fitting else "accuracy"
 
 
-def ready(config: Config, environment: Mapping[str, str]) -> None:
-    """Refuse, before anything is measured, where there is no baseline for this machine or for the metric.
+def ready(config: Config, environment: Mapping[str, str]) -> str | None:
+    """Why nothing can be compared yet, where there is no baseline for this machine.
 
     Args:
         config: of the gate.
         environment: that the report will record.
 
     Raises:
-        UserError: there is none, it was edited, or it has no such figure.
+        UserError: the baseline was edited, or has no such figure.
     """
-    old = baselines.load(config.baseline, environment, config.name)
+    try:
+        old = baselines.load(config.baseline, environment, config.name)
+    except baselines.NoBaseline as absence:
+        return str(absence)
     there = dict.fromkeys(one.metric for one in old.measurements)
     if config.metric not in there:
         raise UserError(
             f"gate 'regression': the baseline '{config.name}' in {config.baseline} has no figure "
             f"'{config.metric}'; it has: {', '.join(there)}. Name one of them, or save a baseline that has it"
         )
+    return None
+
+
+def comparable(report: Report, candidate: str, config: Config) -> None:
+    """Refuse other rows or another setting than the baseline's, before anything is measured.
+
+    Raises:
+        UserError: the two are not comparable.
+    """
+    _baseline(report, candidate, config)
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Judge the change since the stored report.
+    """Judge the change since the stored report; inconclusive where there is none to compare with yet.
 
     Raises:
         UserError: the two are not comparable.
     """
     limit, metric = config.worse_by_at_most, config.metric
-    old = baselines.load(config.baseline, report.environment, config.name)
-    regression.refuse(report, old, candidate)
+    old = _baseline(report, candidate, config)
     point = {} if config.at is None else {"batch_size": config.at.batch_size, "length": config.at.length}
     now = report.find(candidate, metric, **point)
-    found = regression.change(report, old, now) if now is not None else None
-    if now is None or found is None:
-        where = metric if now is None else f"{metric} (it is here, and the baseline lacks it)"
-        return missing(report, "regression", candidate, metric, limit.text, where)
-    if found.points != (limit.unit == "pt"):
-        wanted = "points, such as 0.5pt" if found.points else "percent, such as 5%"
+    if now is None:
+        return missing(report, "regression", candidate, metric, limit.text, metric)
+    if regression.in_points(now) != (limit.unit == "pt"):
+        wanted = "points, such as 0.5pt" if regression.in_points(now) else "percent, such as 5%"
         raise RecipeError(f"gate 'regression': {metric} is judged in {wanted}; got '{limit.text}'")
+    if isinstance(old, baselines.NoBaseline):
+        return _open(candidate, config, None, f"{metric} is {now.value:.4g} now; {old}")
+    found = regression.change(report, old, now)
+    if found is None:
+        where = f"{metric} (it is here, and the baseline lacks it)"
+        return missing(report, "regression", candidate, metric, limit.text, where)
     shift = f"{-found.worse:+.2f}pt" if found.points else f"{100 * (found.worse - 1):+.1f} % cost"
     said = f"{metric} {found.old:.4g} then, {found.new:.4g} now ({shift}, {found.how}{_ends(found)})"
     leaps = found.worse < _LEAP_POINTS if found.points else found.worse < _LEAP_RATIO
     anomaly = "so much better is another model or another measurement" if leaps else found.moved
     allowed = limit if found.points else Limit(limit.text, 1 + limit.value, "x")
     if found.unknown is not None and anomaly is None and found.spoiled is None and config.judge != "point":
-        return Verdict(
-            gate="regression",
-            candidate=candidate,
-            status="inconclusive",
-            metric=metric,
-            value=found.worse,
-            interval=None,
-            limit=limit.text,
-            reason=f"{said}; allowed: at most {limit.text}; {found.unknown}",
-        )
+        reason = f"{said}; allowed: at most {limit.text}; {found.unknown}"
+        return _open(candidate, config, found.worse, reason)
     return decide(
         "regression",
         candidate,
@@ -179,9 +188,38 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         said=said,
         judge=config.judge,
         unchanged=found.unchanged,
+        widened=found.widened,
         spoiled=found.spoiled,
         advice="measure both with more rounds or rows on a machine at rest",
         anomaly=anomaly,
+    )
+
+
+def _baseline(report: Report, candidate: str, config: Config) -> Report | baselines.NoBaseline:
+    """The stored report, or why there is none to compare with yet.
+
+    Raises:
+        UserError: it is damaged, or not comparable.
+    """
+    try:
+        old = baselines.load(config.baseline, report.environment, config.name)
+        regression.refuse(report, old, candidate)
+    except baselines.NoBaseline as absence:
+        return absence
+    return old
+
+
+def _open(candidate: str, config: Config, value: float | None, reason: str) -> Verdict:
+    """An inconclusive verdict that no interval is the reason of."""
+    return Verdict(
+        gate="regression",
+        candidate=candidate,
+        status="inconclusive",
+        metric=config.metric,
+        value=value,
+        interval=None,
+        limit=config.worse_by_at_most.text,
+        reason=reason,
     )
 
 

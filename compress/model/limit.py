@@ -107,7 +107,7 @@ def _limit(content: Any, file: Path) -> Limit:
         not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens < 2**31
     ):
         raise ModelError(f"{file}: max_length is {tokens!r:.80}, allowed is a positive number or null")
-    if whose is not None and (not isinstance(whose, str) or whose not in get_args(Whose)):
+    if whose is not None and str(whose) not in get_args(Whose):
         raise ModelError(f"{file}: whose is {whose!r:.80}, allowed is one of {', '.join(get_args(Whose))}")
     return Limit(tokens, whose)
 

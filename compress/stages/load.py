@@ -207,12 +207,15 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     else:
         sources = find(config)
         folder = _processor_folder(sources)
-        pretrained.inspect(sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code)
+        content = pretrained.inspect(
+            sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code
+        )
         ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
         loaded = pretrained.load(
             sources.base.folder,
             ctx.task,
-            _head_of_data(ctx),
+            # A model's own head is not the data's: rows are asked for one only where there is none.
+            _head_of_data(ctx) if architecture.is_headless(content) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
         )
@@ -281,7 +284,7 @@ def _merge(
 
 def _head_with(outputs: int, ctx: Context) -> Head:
     """The data's head where it has that many outputs, else numbered labels."""
-    head = _head_of_data(ctx)
+    head = _head_of_data(ctx) if ctx.data is not None and len(ctx.data.train) else None
     if head is not None and len(head.labels or ("value",)) == outputs:
         return head
     if outputs == 1:

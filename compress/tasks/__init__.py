@@ -86,12 +86,14 @@ class Prediction:
         label: the same in label names; None for a word that was cut off.
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
+        scores: per label the probability that it holds, each by itself (multi-label); else None.
     """
 
     value: int | float | tuple[int, ...]
     label: str | float | tuple[str | None, ...]
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
+    scores: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True)

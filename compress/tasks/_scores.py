@@ -128,6 +128,12 @@ def softmax(logits: np.ndarray) -> np.ndarray:
     return shifted / shifted.sum(axis=-1, keepdims=True)
 
 
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """The probability of each logit by itself, float64, without overflow on either side."""
+    small = np.exp(-np.abs(logits))
+    return np.where(logits >= 0, 1.0, small) / (1 + small)
+
+
 def finite(logits: np.ndarray) -> np.ndarray:
     """The outputs as float64.
 

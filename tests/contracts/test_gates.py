@@ -508,6 +508,41 @@ def test_what_others_took_may_have_been_one_sides(share: float, limit: str, stat
     assert ("may have been one side's" in found.reason) == (share > 0.25)
 
 
+@pytest.mark.parametrize(
+    ("options", "status"),
+    [
+        ({"p50_at_most": "1x"}, "pass"),
+        ({"speedup_at_least": "1x"}, "pass"),
+        ({"p50_at_most": "0.75x"}, "pass"),
+        ({"p50_at_most": "0.74x"}, "inconclusive"),  # it touches the limit
+        ({"speedup_at_least": f"{1 / 0.74!r}x"}, "inconclusive"),
+        ({"p50_at_most": "0.5x"}, "inconclusive"),
+        ({"p50_at_most": "0.03x"}, "fail"),
+    ],
+)
+def test_what_is_wholly_within_the_limit_after_widening_passes(options: dict[str, str], status: str) -> None:
+    """A 5.8-fold speed-up on a machine where others took 70 % of the time counts as 0.04 to 0.74.
+
+    'paredown demo' called it too narrow a pass for a limit of 1x, since it doubled the interval once more.
+    """
+    found = {"ratio": 1 / 5.8, "ratio_interval": Interval(low=0.04 / 0.3, high=0.74 * 0.3), "disturbed": 0.7}
+    verdict = check("latency", options, altered("latency_p50_ms", **found))
+    assert verdict.status == status, verdict.reason
+    counted = "1.35 to 25" if "speedup_at_least" in options else "0.04 to 0.74"
+    assert f"it counts as {counted}" in verdict.reason
+
+
+@pytest.mark.parametrize("share", [0.03, 0.1, 0.25, 0.26, 0.5, 0.8])
+def test_no_slower_model_passes_by_what_others_took_from_the_baseline(share: float) -> None:
+    """A candidate 10 % slower, all that was lost the baseline's: whatever the width, 1.05x is not passed."""
+    for half in (0.001, 0.01, 0.05, 0.2):
+        ratio = 1.1 * (1 - share) if share > 0.25 else 1.1
+        interval = Interval(low=ratio * (1 - half), high=ratio * (1 + half))
+        report = altered("latency_p50_ms", ratio=ratio, ratio_interval=interval, disturbed=share)
+        verdict = check("latency", {"p50_at_most": "1.05x"}, report)
+        assert verdict.status != "pass", verdict.reason
+
+
 @pytest.mark.parametrize("share", [0.01, 0.1, 0.2, 0.3, 0.5, 1.0])
 def test_a_limit_in_time_and_its_speed_up_are_judged_alike(share: float) -> None:
     """However much others took: 4x as fast is 0.25x of the time, also where a pass is not believed."""

@@ -9,15 +9,18 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 import tiny_damage
 import typer
 from tiny_baselines import MACHINE, judged, kept, measured, narrow, scaled
 from typer.testing import CliRunner
 
-from bench import baselines, cli, devices, nvml
+from bench import baselines, cli, devices, extension, judge, nvml, session
 from bench import report as reports
+from bench.baselines import NoBaseline
 from compress import environment
-from compress.errors import UserError
+from compress.errors import ExitCode, UserError
+from compress.recipe import Named
 
 app = typer.Typer()
 cli.register(app)
@@ -73,19 +76,100 @@ def test_versions_of_tensorrt_are_kept_apart(monkeypatch: pytest.MonkeyPatch) ->
 
 
 def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
-    """The one of that name is named with what differs; so it is for a report file."""
+    """The one of that name is named with what differs; so it is for a report file. It is no mistake."""
     said = r"no baseline 'main' for this machine .*another machine \(cpus 2 there, 8 here\)"
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(NoBaseline, match=said):
         baselines.load(str(place), {**MACHINE, "cpus": "8"})
     (file,) = place.rglob("*.json")
-    with pytest.raises(UserError, match=r"measured on another machine \(cpus 2 there, 8 here\)"):
+    with pytest.raises(NoBaseline, match=r"measured on another machine \(cpus 2 there, 8 here\)"):
         baselines.load(str(file), {**MACHINE, "cpus": "8"})
-    with pytest.raises(UserError, match=r"no baseline 'next' for this machine .* this machine has: main"):
+    with pytest.raises(NoBaseline, match=r"no baseline 'next' for this machine .* this machine has: main"):
         baselines.load(str(place), MACHINE, "next")
     with pytest.raises(
-        UserError, match=r"there is none at all\. Save one with 'paredown baseline save REPORT"
+        NoBaseline, match=r"there is none at all\. Save one with 'paredown baseline save REPORT"
     ):
         baselines.load(str(place / "empty"), MACHINE)
+
+
+@pytest.mark.parametrize(
+    ("there", "machine", "why"),
+    [
+        ("nowhere", MACHINE, "there is none at all"),
+        ("place", {**MACHINE, "cpu": "another processor"}, "cpu a processor there, another processor here"),
+        ("place", {**MACHINE, "cpus": "8"}, "cpus 2 there, 8 here"),
+        ("place", {**MACHINE, "gpu": "a GPU"}, "gpu absent there, a GPU here"),
+        ("file", {**MACHINE, "cpus": "8"}, "cpus 2 there, 8 here"),
+    ],
+)
+def test_without_a_baseline_of_this_machine_the_verdict_is_open_and_the_rest_is_judged(
+    place: Path, tmp_path: Path, there: str, machine: dict[str, str], why: str
+) -> None:
+    """None yet, another processor, another count of CPUs, another GPU: inconclusive, with the command."""
+    (file,) = place.rglob("*.json")
+    where = {"nowhere": tmp_path / "nowhere", "place": place, "file": file}[there]
+    options = {"baseline": str(where), "worse_by_at_most": "5%"}
+    gates = [Named(name="size", options={"at_most": "1GB"}), Named(name="regression", options=options)]
+    judge.ready(judge.prepare(gates), machine)
+    found = judge.judge(measured(environment=machine), gates)
+    size, regression = found.verdicts
+    assert size.status == "pass"
+    assert (regression.status, regression.value, regression.metric) == (
+        "inconclusive",
+        None,
+        "latency_p50_ms",
+    )
+    assert why in regression.reason
+    assert "'paredown baseline save REPORT --to " in regression.reason
+    assert judge.exit_code(found.verdicts) == ExitCode.INCONCLUSIVE
+    assert judge.exit_code(found.verdicts, "pass") == ExitCode.OK
+    assert judge.exit_code(found.verdicts, "fail") == ExitCode.GATE_FAILED
+    assert extension.open_points(judge.prepare(gates), found, "latency") == []
+
+
+def test_gate_writes_every_report_without_a_baseline(tmp_path: Path) -> None:
+    """Exit 4 and JUnit with a skipped case, or what --inconclusive says; a damaged baseline stays exit 2."""
+    kept, budget, junit = tmp_path / "kept", tmp_path / "budget.yaml", tmp_path / "junit.xml"
+    given = tmp_path / "report.json"
+    given.write_text(reports.to_json(measured()))
+    budget.write_text(f"- regression: {{baseline: {kept}, worse_by_at_most: 5%}}\n- size: {{at_most: 1GB}}\n")
+    arguments = ("gate", given, "--budget", budget, "--junit", junit, "--report", tmp_path / "judged.json")
+    assert run(*arguments)[0] == ExitCode.INCONCLUSIVE
+    assert "there is none at all" in junit.read_text()
+    assert run(*arguments, "--inconclusive", "pass")[0] == ExitCode.OK
+    judged_file = tmp_path / "judged.json"
+    assert run("baseline", "save", judged_file, "--to", kept, "--first")[0] == 0
+    assert run(*arguments)[0] == ExitCode.INCONCLUSIVE  # its interval of 5 % is too wide, and it is compared
+    (file,) = kept.rglob("*.json")
+    file.write_text("{")
+    with pytest.raises(UserError):
+        run(*arguments)
+
+
+def test_the_first_baseline_is_kept_unless_a_gate_failed(tmp_path: Path) -> None:
+    """Once a machine and name; what failed, or is open and told to count as failed, keeps it out."""
+    place = tmp_path / "kept"
+
+    def kept(*gates: Named, inconclusive: Any = None) -> tuple[str | None, str]:
+        options = {"baseline": str(place), "worse_by_at_most": "5%"}
+        all_ = [Named(name="regression", options=options), *gates]
+        return baselines.first(judge.judge(measured(inconclusive=inconclusive), all_), str(place))
+
+    failing, open_ = (
+        Named(name="size", options={"at_most": "1KB"}),
+        Named(name="accuracy-drop", options={"at_most": "1pt"}),
+    )
+    assert kept(failing) == (None, "the report is not kept as the first baseline, for its gates: size (fail)")
+    path, why = kept(open_, inconclusive="fail")
+    assert path is None
+    assert "accuracy-drop (inconclusive)" in why
+    assert not place.exists()
+    path, why = kept(inconclusive="fail")
+    assert path is not None
+    assert why == "the first baseline 'main' of this machine"
+    assert (place / path).is_file()
+    again, why = kept(open_)
+    assert again is None
+    assert "is there already" in why
 
 
 @pytest.mark.parametrize("name", ["../up", "", "a b", ".hidden"])
@@ -177,6 +261,9 @@ def test_a_branch_outside_a_repository_is_a_sentence(tmp_path: Path, monkeypatch
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     with pytest.raises(UserError, match=r"inside a git repository .* or give a folder"):
         baselines.save(measured(), "git:kept")
+    with pytest.raises(UserError, match=r"inside a git repository .* or give a folder") as refusal:
+        baselines.load("git:kept", MACHINE)
+    assert not isinstance(refusal.value, NoBaseline)
     with pytest.raises(UserError, match="names no branch"):
         baselines.save(measured(), "git:")
 
@@ -236,3 +323,26 @@ def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
     reports.write(file, reports.to_json(scaled(narrow(measured()), "latency_p50_ms", 1.3)))
     assert run("baseline", "compare", file, "--from", kept, "--lost", "2pt")[0] == 3
     assert "holds no baseline" in " ".join(run("baseline", "list", "--from", tmp_path / "none")[1].split())
+
+
+def test_a_gate_that_cannot_be_judged_refuses_before_anything_is_measured(
+    tmp_path: Path, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Bench against a baseline of other rows: no lane is opened. Without one, the run goes on and is open."""
+    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
+    data, out, place = tiny.text_data(tmp_path / "data"), tmp_path / "report.json", tmp_path / "kept"
+    budget = tmp_path / "budget.yaml"
+    budget.write_text(f"- regression: {{baseline: {place}, metric: size_bytes, worse_by_at_most: 5%}}\n")
+    words = ("bench", text_model, "--data", data, "--probes", "size", "--threads", 1, "--budget", budget)
+    assert run(*words, "--json", out)[0] == ExitCode.INCONCLUSIVE
+    assert reports.read(out).verdicts[0].status == "inconclusive"
+    assert run("baseline", "save", out, "--to", place, "--first")[0] == 0
+    assert run(*words)[0] == ExitCode.OK
+    (data / "validation.jsonl").write_text((data / "validation.jsonl").read_text().replace("film", "story"))
+
+    def opened(specs: Any) -> Any:
+        raise AssertionError("a lane was opened")
+
+    monkeypatch.setattr(session, "open_lanes", opened)
+    with pytest.raises(UserError, match="the baseline was measured on other evaluation rows"):
+        run(*words)

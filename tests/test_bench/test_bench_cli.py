@@ -294,3 +294,26 @@ def test_data_without_labels_is_refused_for_accuracy(models: tuple[Path, Path], 
     file = tiny.write_jsonl(tmp_path / "plain" / "validation.jsonl", rows)
     with pytest.raises(UserError, match="the evaluation rows have no labels, which accuracy needs"):
         run("bench", models[0], "--data", file.parent, "--probes", "accuracy")
+
+
+def test_evaluation_rows_alone_measure_a_plain_model_folder(
+    tmp_path: Path, text_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder with a validation split only gives the model's own answers: no training rows are asked for."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
+    data = tiny.text_data(tmp_path / "data")
+    (data / "train.jsonl").unlink()
+    rows = [json.loads(line) for line in (data / "validation.jsonl").read_text().splitlines()]
+    tokenizer = AutoTokenizer.from_pretrained(text_model)
+    encoded = tokenizer([row["text"] for row in rows], return_tensors="pt", padding=True)
+    with torch.inference_mode():
+        answers = AutoModelForSequenceClassification.from_pretrained(text_model)(**encoded).logits.argmax(-1)
+    right = sum(int(answer) == row["label"] for answer, row in zip(answers, rows, strict=True))
+    out = tmp_path / "report.json"
+    code, _ = run("bench", text_model, "--data", data, "--probes", "accuracy", "--threads", 1, "--json", out)
+    assert code == 0
+    (found,) = [one for one in report.read(out).measurements if one.metric == "accuracy"]
+    assert found.value == pytest.approx(right / len(rows))

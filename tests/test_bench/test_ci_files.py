@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_baselines
 import tiny_bench
 import yaml
 from conftest import ROOT
@@ -44,11 +45,24 @@ def runner(tmp_path: Path) -> dict[str, str]:
     }
 
 
-def act(folder: Path, environment: dict[str, str], **inputs: str) -> int:
+def wanted(condition: str | None, code: int, inputs: dict[str, str]) -> bool:
+    """Whether a step runs after a job that ended with some code so far; by the conditions that there are."""
+    if condition is None:
+        return not code
+    known = {
+        "${{ always() && inputs.save-baseline != '' }}": bool(inputs["save-baseline"]),
+    }
+    return known[condition]
+
+
+def act(folder: Path, environment: dict[str, str], job: str = "gate", **inputs: str) -> int:
     """Run the action's steps with some inputs, as GitHub does: the exit code of the first that fails."""
     given = {name: str(one.get("default", "")) for name, one in ACTION["inputs"].items()}
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
-    context = {f"inputs.{name}": value for name, value in given.items()} | {"github.action_path": str(ROOT)}
+    context = {f"inputs.{name}": value for name, value in given.items()}
+    context |= {"github.action_path": str(ROOT), "strategy.job-index": "0"}
+    output = Path(environment["GITHUB_OUTPUT"])
+    code = 0
 
     def fill(text: str) -> str:
         return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], text)
@@ -56,14 +70,17 @@ def act(folder: Path, environment: dict[str, str], **inputs: str) -> int:
     for step in ACTION["runs"]["steps"]:
         if "run" not in step:
             continue
-        if step.get("if") == "${{ inputs.save-baseline != '' }}" and not given["save-baseline"]:
+        if not wanted(step.get("if"), code, given):
             continue
+        written = output.read_text().splitlines() if output.exists() else []
+        values = dict(line.split("=", 1) for line in written)
+        context["steps.judge.outputs.exit-code"] = values.get("exit-code", "")
         assert "${{" not in step["run"], "inputs belong into the environment"
         own = {name: fill(value) for name, value in step.get("env", {}).items()}
         done = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=folder,
-            env={**environment, **own},
+            env={**environment, "GITHUB_JOB": job, **own},
             capture_output=True,
             text=True,
             timeout=200,
@@ -71,8 +88,10 @@ def act(folder: Path, environment: dict[str, str], **inputs: str) -> int:
         )
         if done.returncode:
             assert "Traceback" not in done.stderr, done.stderr
-            return done.returncode
-    return 0
+        if done.stderr:
+            (folder / "stderr.txt").write_text(done.stderr)
+        code = code or done.returncode
+    return code
 
 
 @pytest.fixture
@@ -90,10 +109,94 @@ def test_the_action_judges_a_report(judged: Path, runner: dict[str, str]) -> Non
     out = judged / "paredown-report"
     assert {one.name for one in out.iterdir()} == {"report.json", "report.html", "report.md", "junit.xml"}
     assert report.read(out / "report.json").verdicts[0].status == "pass"
-    assert (judged / "output.txt").read_text() == "exit-code=0\nreport=paredown-report/report.json\n"
+    assert (judged / "output.txt").read_text().splitlines() == [
+        "artifact=paredown-report-gate-0",
+        "exit-code=0",
+        "report=paredown-report/report.json",
+    ]
     assert "passed the gate" in (judged / "summary.md").read_text()
     assert len(list((judged / "kept").glob("*/main.json"))) == 1
     assert f"{ROOT}[cpu]" in (judged / "pip.log").read_text()
+
+
+@pytest.mark.parametrize("out", ["", "-p", "--help", "a\nreport=elsewhere", "a\rb"])
+def test_an_out_that_is_no_folder_name_is_a_sentence(judged: Path, runner: dict[str, str], out: str) -> None:
+    """Empty, an option, or a line break that would write outputs of its own: exit 2, and nothing was run."""
+    assert act(judged, runner, report="given.json", budget="budget.yaml", out=out) == 2
+    assert "The input 'out' is '" in (judged / "stderr.txt").read_text()
+    assert (judged / "output.txt").read_text() == "exit-code=2\n"
+    assert {one.name for one in judged.iterdir()} == {
+        "bin", "budget.yaml", "given.json", "output.txt", "pip.log", "stderr.txt",
+    }  # fmt: skip
+
+
+def test_an_artifact_s_name_has_no_slash_and_is_of_its_job(judged: Path, runner: dict[str, str]) -> None:
+    """'build/report' in two jobs: two names that the upload takes, of the folder that it uploads."""
+    upload = ACTION["runs"]["steps"][-1]
+    assert upload["with"]["name"] == "${{ steps.judge.outputs.artifact }}"
+    assert upload["with"]["path"] == "${{ inputs.out }}"
+    names = []
+    for job in ("gate", "gate-arm"):
+        (judged / "output.txt").unlink(missing_ok=True)
+        assert act(judged, runner, job, report="given.json", budget="budget.yaml", out="build/report") == 0
+        lines = (judged / "output.txt").read_text().splitlines()
+        assert "report=build/report/report.json" in lines
+        names += [line.removeprefix("artifact=") for line in lines if line.startswith("artifact=")]
+    assert names == ["build-report-gate-0", "build-report-gate-arm-0"]
+
+
+@pytest.mark.parametrize("told", ["", "fail"])
+def test_the_action_saves_the_first_baseline(judged: Path, runner: dict[str, str], told: str) -> None:
+    """Nothing to compare with: inconclusive, all else judged, and kept, whatever an open verdict counts as.
+
+    Without it a regression gate could never be started: the baseline was kept after a pass only.
+    """
+    (judged / "budget.yaml").write_text(
+        "- regression: {baseline: kept, metric: size_bytes, worse_by_at_most: 5%}\n"
+    )
+    report.write(judged / "given.json", report.to_json(tiny_baselines.measured()))
+    inputs = {"report": "given.json", "budget": "budget.yaml", "save_baseline": "kept", "inconclusive": told}
+    assert act(judged, runner, **inputs) == {"": 4, "fail": 3}[told]
+    assert len(list((judged / "kept").glob("*/main.json"))) == 1
+    assert (
+        "kept has no baseline 'main' for this machine" in (judged / "paredown-report/junit.xml").read_text()
+    )
+    (judged / "output.txt").unlink()
+    assert act(judged, runner, **inputs) == 0
+
+
+def test_the_action_keeps_no_report_that_failed_as_the_first_baseline(
+    judged: Path, runner: dict[str, str]
+) -> None:
+    """A gate that failed beside the open one; and a baseline that is there stays until a report passes."""
+    open_ = "- regression: {baseline: kept, metric: size_bytes, worse_by_at_most: 5%}\n"
+    inputs = {"report": "given.json", "budget": "budget.yaml", "save_baseline": "kept"}
+    (judged / "budget.yaml").write_text(open_ + "- size: {at_most: 1KB}\n")
+    assert act(judged, runner, **inputs) == 3
+    assert not (judged / "kept").exists()
+    assert "not kept as the first baseline, for its gates: size (fail)" in (judged / "stderr.txt").read_text()
+
+
+def test_a_first_baseline_goes_to_a_branch_without_an_identity(judged: Path, runner: dict[str, str]) -> None:
+    """As on a hosted runner: nobody set user.name, and the branch of origin is fetched and gone on from."""
+    origin, work_ = judged / "origin", judged / "work"
+    identity = ("-c", "user.name=a", "-c", "user.email=a@b")
+    git = ["git", "-C"]
+    subprocess.run(["git", "init", "-q", "--bare", "-b", "main", str(origin)], check=True)
+    subprocess.run(["git", "clone", "-q", str(origin), str(work_)], check=True, capture_output=True)
+    subprocess.run([*git, str(work_), *identity, "commit", "-q", "--allow-empty", "-m", "x"], check=True)
+    subprocess.run([*git, str(work_), "push", "-q", "origin", "HEAD:main", "HEAD:baselines"], check=True)
+    for name in ("given.json", "budget.yaml"):
+        (work_ / name).write_bytes((judged / name).read_bytes())
+    home = {"HOME": str(judged / "home"), "GIT_CONFIG_NOSYSTEM": "1", "EMAIL": ""}
+    code = act(
+        work_, {**runner, **home}, report="given.json", budget="budget.yaml", save_baseline="git:baselines"
+    )
+    assert code == 0, (work_ / "stderr.txt").read_text()
+    log = subprocess.run(
+        [*git, str(work_), "log", "--format=%an", "baselines"], check=True, capture_output=True, text=True
+    )
+    assert log.stdout.split() == ["paredown", "a"]
 
 
 @pytest.mark.parametrize(
@@ -114,7 +217,8 @@ def test_the_action_ends_with_the_gate_s_code(
     found = act(judged, runner, report="given.json", budget="budget.yaml", save_baseline="kept", **inputs)
     assert found == code
     assert f"exit-code={code}\n" in (judged / "output.txt").read_text()
-    assert (judged / "kept").is_dir() is (code == 0)
+    # What is open and did not fail is the first baseline all the same.
+    assert (judged / "kept").is_dir() is (code in (0, 4))
 
 
 @pytest.mark.slow
@@ -236,6 +340,44 @@ def test_the_gitlab_job_hands_on_what_is_inconclusive(
     more = ["--inconclusive", told] if told else []
     assert asked[-2 - len(more) :] == [*more, "--rounds", "3"]
     assert ("--inconclusive" in asked) is bool(told)
+
+
+@pytest.mark.parametrize(
+    ("code", "save", "asked"),
+    [
+        (0, "kept", "baseline save paredown-report/report.json --to kept --name main"),
+        (4, "kept", "baseline save paredown-report/report.json --to kept --name main --first"),
+        (3, "kept", "baseline save paredown-report/report.json --to kept --name main --first"),
+        (5, "kept", None),
+        (2, "kept", None),
+        (4, "", None),
+    ],
+)
+def test_the_gitlab_job_keeps_baselines_as_the_action_does(
+    tmp_path: Path, noted: dict[str, str], code: int, save: str, asked: str | None
+) -> None:
+    """A report that passed, or the first one of its machine; the job's code is what the bench said."""
+    checkout(tmp_path / "paredown")
+    (tmp_path / "bin" / "paredown").write_text(
+        f'#!/bin/sh\necho "$*" >> "{tmp_path}/asked"\n[ "$1" != bench ] || exit {code}\n'
+    )
+    done = work(tmp_path, noted, source="paredown", candidates="a", save_baseline=save)
+    assert done.returncode == code, done.stderr
+    calls = (tmp_path / "asked").read_text().splitlines()
+    assert calls[0].startswith("bench a ")
+    assert calls[1:] == ([asked] if asked else [])
+
+
+@pytest.mark.parametrize("out", ["", "-p"])
+def test_the_gitlab_job_refuses_an_out_that_is_no_folder_name(
+    tmp_path: Path, noted: dict[str, str], out: str
+) -> None:
+    """One sentence, exit 2, and nothing is measured."""
+    checkout(tmp_path / "paredown")
+    done = work(tmp_path, noted, source="paredown", out=out)
+    assert done.returncode == 2
+    assert f"PAREDOWN_OUT is '{out}': give the name of a folder" in done.stderr
+    assert not (tmp_path / "asked").exists()
 
 
 @pytest.mark.slow

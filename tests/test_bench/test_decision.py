@@ -51,6 +51,27 @@ def test_a_point_decides_alone_where_asked_or_where_it_is_exact() -> None:
     assert decision.settle(1.051, None, 1.05) == "fail"
 
 
+@pytest.mark.parametrize(
+    ("high", "status"),
+    [
+        (0.74, "pass"),
+        (0.999, "pass"),
+        (1.0, "inconclusive"),
+        (1.0 + 1e-12, "inconclusive"),
+        (1.01, "inconclusive"),
+    ],
+)
+def test_a_widened_interval_passes_wholly_within_and_not_where_it_touches(
+    high: float, status: Status
+) -> None:
+    """0.04 to 0.74 lies whole below 1x; one that ends on the limit does not tell. The same for at least."""
+    interval = Interval(low=0.04, high=high)
+    assert decision.settle(0.17, interval, 1.0, unchanged=1.0, widened=True) == status
+    turned = Interval(low=-high, high=-0.04)
+    assert decision.settle(-0.17, turned, -1.0, at_most=False, unchanged=-1.0, widened=True) == status
+    assert decision.settle(0.17, Interval(low=0.04, high=1.0), 1.0, unchanged=1.0) == "pass"
+
+
 def test_a_pass_that_is_not_trusted_stays_open() -> None:
     """A disturbed measurement cannot pass; it can fail."""
     narrow = Interval(low=1.0, high=1.04)

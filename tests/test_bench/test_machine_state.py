@@ -133,3 +133,15 @@ def test_an_interval_widens_by_what_others_took() -> None:
     assert noise.widened(found, 0.5) == Interval(low=0.45, high=2.2)
     assert noise.widened(found, 0.25) == noise.widened(found, None) == found
     assert noise.widened(found, 1.0).high < 12
+
+
+def test_a_quieter_run_is_never_judged_more_strictly_than_one_that_lost_more() -> None:
+    """The end that a pass is held to grows with what others took, for narrow intervals and for wide ones."""
+    narrow, wide = Interval(low=0.99, high=1.01), Interval(low=0.04, high=0.74)
+    assert noise.least_margin(narrow, 0.01) == noise.least_margin(narrow, None) == 1.01
+    assert noise.least_margin(narrow, 0.2) == pytest.approx(1.02)  # twice as wide
+    assert noise.least_margin(wide, 0.2) == pytest.approx(0.74 / 0.75)  # not 1.09
+    for interval in (narrow, wide):
+        ends = [noise.least_margin(interval, share) for share in (0.0, 0.02, 0.03, 0.25)]
+        ends += [noise.widened(interval, share).high for share in (0.26, 0.5, 0.9)]
+        assert ends == sorted(ends)

@@ -326,9 +326,14 @@ def test_a_metric_that_the_baseline_lacks_is_refused_before_measuring(place: Pat
     ],
 )
 def test_what_is_not_the_same_is_not_compared(place: Path, changes: dict[str, Any], said: str) -> None:
-    """Other rows, another task, another candidate or another setting are refused with what differs."""
+    """Other rows, another task, another candidate or another setting are refused, before measuring too."""
     with pytest.raises(UserError, match=said):
         judged(measured(**changes), place)
+    options = {"baseline": str(place), "worse_by_at_most": "5%"}
+    gates = judge.prepare([Named(name="regression", options=options)])
+    with pytest.raises(UserError, match=said):
+        judge.comparable(gates, measured(**{"measurements": (), **changes}))
+    judge.comparable(gates, measured(measurements=()))
 
 
 def test_units_that_do_not_match_are_refused(tmp_path: Path) -> None:

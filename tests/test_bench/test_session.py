@@ -307,13 +307,22 @@ def test_what_the_machine_cannot_measure_is_said(artifact: Artifact, monkeypatch
     assert found.find("one", "energy_mj_per_row") is None
 
 
-def test_a_missing_baseline_is_noticed_before_anything_is_measured(
-    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_a_damaged_baseline_is_refused_and_a_missing_one_said_before_anything_is_measured(
+    artifact: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A regression gate without its baseline is refused before a process starts."""
-    monkeypatch.setattr(session, "open_lanes", None)
-    gate = Named(name="regression", options={"baseline": str(tmp_path), "worse_by_at_most": "5%"})
-    refused("has no baseline 'main' for this machine", candidate("one", artifact), gates=[gate])
+    """Nothing starts against a file that is no report; without a baseline a run says so and goes on."""
+
+    def opened(specs: Any) -> Any:
+        raise UserError("the lanes are opened")
+
+    monkeypatch.setattr(session, "open_lanes", opened)
+    damaged = tmp_path / "damaged.json"
+    damaged.write_text("{")
+    for place, said in ((damaged, "damaged.json"), (tmp_path / "none", "the lanes are opened")):
+        gate = Named(name="regression", options={"baseline": str(place), "worse_by_at_most": "5%"})
+        refused(said, candidate("one", artifact), gates=[gate])
+    assert "regression will be inconclusive, and all else is judged" in caplog.text
+    assert "none has no baseline 'main' for this machine" in caplog.text
 
 
 def test_every_probe_and_gate_has_a_sentence() -> None:

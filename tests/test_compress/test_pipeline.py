@@ -178,6 +178,64 @@ def test_a_sealed_artifact_is_a_start(tmp_path: Path, model: Path, calls: list[s
     assert [step.stage for step in built[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
 
 
+@pytest.mark.parametrize("named", ["model", "load"])
+def test_load_passes_a_sealed_artifact_through(
+    tmp_path: Path, model: Path, calls: list[str], named: str
+) -> None:
+    """A recipe with 'load', as the shipped ones are, starts from the artifact itself, under load's label."""
+    store = Store(tmp_path / "store")
+    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    calls.clear()
+    written = {"model": str(first.path)} if named == "load" else {}
+    tree: dict[str, Any] = {"stages": [{"load": written}, {"convert": {}}, {"convert": {}, "from": "load"}]}
+    job = Recipe.model_validate(tree if written else {**tree, "model": str(first.path)})
+    assert planning.check(job).labels == ("load", "convert", "convert-2")
+    built = pipeline.run(job, store)
+    assert calls == ["convert"]
+    assert built[0].artifact == first
+    assert [(each.label, each.source) for each in built] == [
+        ("load", None),
+        ("convert", "load"),
+        ("convert-2", "load"),
+    ]
+    assert [step.stage for step in built[1].artifact.manifest.lineage] == ["load", "grow", "convert"]
+    labelled = Recipe.model_validate({"model": str(first.path), "stages": [{"load": {}, "as": "whole"}]})
+    assert planning.check(labelled).labels == ("whole",)
+
+
+@pytest.mark.parametrize(
+    ("options", "named"),
+    [
+        ({"revision": "main"}, "revision"),
+        ({"adapter": "x"}, "adapter"),
+        ({"architecture": {"model_type": "bert"}}, "architecture"),
+        ({"text": "x", "fail": False}, None),
+        ({"nonsense": 1}, "nonsense"),
+    ],
+)
+def test_load_options_that_contradict_a_sealed_artifact_are_named(
+    tmp_path: Path, model: Path, calls: list[str], options: dict[str, Any], named: str | None
+) -> None:
+    """Nothing that was asked for is passed over; what only states the default asks for nothing."""
+    first = pipeline.run(recipe(model, Named(name="grow")), Store(tmp_path / "store"))[-1].artifact
+    job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": options}]})
+    if named is None:
+        assert planning.check(job).labels == ("load",)
+        return
+    with pytest.raises(RecipeError, match=f"asks for {named}, and .* is a sealed artifact.*leave it out"):
+        planning.check(job)
+
+
+def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path, calls: list[str]) -> None:
+    """A recipe for models on what was converted already: not the order is wrong, but what it starts from."""
+    first = pipeline.run(recipe(model, Named(name="convert")), Store(tmp_path / "store"))[-1].artifact
+    job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": {}}, {"convert": {}}]})
+    with pytest.raises(
+        RecipeError, match=r"'convert' takes torch and the sealed artifact .* is onnx: give the"
+    ):
+        planning.check(job)
+
+
 def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A single verb copies its result to --out, sealed."""
     out = tmp_path / "out"

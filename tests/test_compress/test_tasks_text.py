@@ -215,6 +215,9 @@ def test_decoding_by_hand() -> None:
     assert single.probabilities == pytest.approx((0.25, 0.75))
     (several,) = task.decode({"logits": np.array([[0.0, -0.1, 5.0]])}, batch, TAGS)
     assert (several.value, several.label, several.probabilities) == ((0, 2), ("x", "z"), None)
+    assert several.scores == pytest.approx((0.5, 1 / (1 + np.exp(0.1)), 1 / (1 + np.exp(-5))))
+    (far,) = task.decode({"logits": np.array([[-1e4, 1e4, 0.0]])}, batch, TAGS)
+    assert far.scores == (0.0, 1.0, 0.5)
     (number,) = task.decode({"logits": np.array([[2.5]], dtype=np.float16)}, batch, NUMBER)
     assert (number.value, number.label) == (2.5, 2.5)
 

@@ -261,3 +261,74 @@ def test_help_needs_nothing_heavy() -> None:
     *names, heavy = done.stdout.strip().split(" ")
     assert {"export", "quantize", "build", "bundle", "compare", "predict"} <= set(names)
     assert heavy == "[]"
+
+
+def headed(folder: Path, outputs: int, problem: str | None) -> Path:
+    """The tiny model with so many outputs, and a configuration that says what they are, or nothing."""
+    from transformers import AutoModelForSequenceClassification
+
+    tiny.text_model(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(
+        folder, num_labels=outputs, ignore_mismatched_sizes=True
+    )
+    model.config.problem_type = problem
+    model.config.id2label = {i: f"tag {i}" for i in range(outputs)}
+    model.config.label2id = {f"tag {i}": i for i in range(outputs)}
+    model.save_pretrained(folder)
+    return folder
+
+
+def plain(folder: Path, text: str) -> Any:
+    """The outputs that transformers gives for one text."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    encoded = AutoTokenizer.from_pretrained(folder)(text, return_tensors="pt")
+    with torch.inference_mode():
+        return AutoModelForSequenceClassification.from_pretrained(folder)(**encoded).logits[0]
+
+
+def test_predict_shows_the_scores_of_several_labels(call: Call, tmp_path: Path) -> None:
+    """Each label's own probability, in JSON and in the terminal, those that are on or not."""
+    folder = headed(tmp_path / "tags", 3, "multi_label_classification")
+    wanted = plain(folder, "a good film").sigmoid().tolist()
+    code, text, err = call("predict", folder, "a good film", "--json")
+    assert code == 0, err
+    found = json.loads(text)
+    assert found["unit"] == "probability"
+    assert found["scores"] == pytest.approx(
+        dict(zip(("tag 0", "tag 1", "tag 2"), wanted, strict=True)), abs=1e-5
+    )
+    on = [f"tag {i}" for i, share in enumerate(wanted) if share >= 0.5]
+    assert found["label"] == on
+    lines = call("predict", folder, "a good film")[1].splitlines()
+    assert lines[0] == (", ".join(on) or "none of the labels")
+    assert sorted(line.split(maxsplit=1)[1] for line in lines[1:]) == ["tag 0", "tag 1", "tag 2"]
+    assert max(float(line.split()[0]) for line in lines[1:]) == pytest.approx(max(wanted), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("problem", "unit"),
+    [("regression", "value"), (None, "logit"), ("multi_label_classification", "probability")],
+)
+def test_predict_says_what_a_single_output_is(
+    call: Call, tmp_path: Path, problem: str | None, unit: str
+) -> None:
+    """A regression's value, the raw output of a model that does not say, or one label's probability."""
+    folder = headed(tmp_path / "one", 1, problem)
+    raw = plain(folder, "a good film")
+    rows = tmp_path / "rows.jsonl"
+    rows.write_text('{"text": "a good film"}\n')
+    for words in (("a good film", "--json"), ("--file", rows)):
+        code, text, err = call("predict", folder, *words)
+        assert code == 0, err
+        found = json.loads(text)
+        assert found["unit"] == unit
+        number = found["scores"]["tag 0"] if unit == "probability" else found["label"]
+        assert number == pytest.approx(float(raw.sigmoid() if unit == "probability" else raw), abs=1e-5)
+    shown = call("predict", folder, "a good film")[1].splitlines()
+    if unit != "probability":
+        assert shown[0].endswith(f" ({unit})")
+        assert float(shown[0].split()[0]) == pytest.approx(float(raw), abs=1e-5)
+    else:
+        assert shown[1].endswith(" tag 0")
