@@ -15,7 +15,7 @@ from compress.errors import DataError
 from compress.model import temperature
 from compress.stage import Context, StageConfig
 from deploy.encoder import Encoder, carry
-from deploy.graph import ending
+from deploy.graph import constants, ending
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"selection"})
 NEEDS_DATA = True
@@ -71,7 +71,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     decisions = temperature.decide(infer, batches, ctx.task, encoder.head)
     chosen, record = temperature.choose(config.temperature, decisions)
     (output,) = ctx.task.link(encoder.head)
-    model = graph.load(source.file(graph_facts.MODEL))
+    model = constants.load(source.file(graph_facts.MODEL))
     record["scaled"] = ending.scale(model, output, 1 / chosen)
     path = graph.save(model, ctx.out)
     found = infer_with(open_session(path, threads=ctx.threads))

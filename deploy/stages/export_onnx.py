@@ -13,7 +13,7 @@ from compress.model import checkpoint
 from compress.stage import Context, StageConfig
 from deploy.checking import parity
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.graph import constant_shapes, products, torch_export
+from deploy.graph import constant_shapes, constants, products, torch_export
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"torch"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "onnx", "onnxruntime")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -88,6 +88,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     exported = graph.load(scratch / graph_facts.MODEL)
     graph.strip_notes(exported)
+    constants.fold(exported)
     products.name_nodes(exported)
     folded = 0
     if config.fold_shapes:

@@ -15,9 +15,9 @@ from compress.stage import Context, StageConfig
 from deploy.checking import parity
 from deploy.checking.outputs import collect
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constants, products, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.graph import products, variants
 from deploy.graph.reference import reference_infer
 from deploy.precision import eight_bits, guard, half, observe, ranges
 from deploy.precision.eight_bits import HALF_SCALES
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 2
+VERSION = 3
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -94,7 +94,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
     step = max(1, len(rows) // config.rows)
-    model = graph.load(source.file(graph_facts.MODEL))
+    model = constants.load(source.file(graph_facts.MODEL))
     if config.opset is not None:
         model = graph.set_opset(model, config.opset)
     products.name_nodes(model)
