@@ -19,6 +19,11 @@ from compress.recipe import Recipe, StageEntry, validate
 from compress.stage import StageConfig
 
 LOAD = "load"
+_MADE_BY: dict[Kind, str] = {
+    "torch": "'paredown finetune'",
+    "onnx": "'paredown export'",
+    "tensorrt": "'paredown build'",
+}
 
 
 @dataclass(frozen=True)
@@ -71,6 +76,7 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
         module = catalog.load("stage", entry.name)
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
+            _refuse_given(recipe, start, entry.name, module.CONSUMES, links)
             before = source if links else "the model"
             raise RecipeError(
                 f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and {before} gives "
@@ -87,6 +93,31 @@ def chain(recipe: Recipe) -> tuple[list[Link], Artifact | None]:
         kinds[label] = module.PRODUCES
         last = label
     return links, start
+
+
+def _refuse_given(
+    recipe: Recipe, start: Artifact | None, stage: str, consumes: frozenset[Kind], links: list[Link]
+) -> None:
+    """Where the first stage of a recipe does not fit, it is the model that does not: say what it is.
+
+    Raises:
+        RecipeError: nothing that the recipe names stands between the model and the stage.
+    """
+    named = recipe.stages[0].name == LOAD if recipe.stages else False
+    if recipe.model is None or named or len(links) != (0 if start is not None else 1):
+        return
+    wanted = " or ".join(sorted(consumes))
+    how = " or ".join(_MADE_BY[kind] for kind in sorted(consumes))
+    if start is not None:
+        given = f"is an artifact of the kind {start.kind}"
+    elif Path(recipe.model).expanduser().exists():
+        given = "is no sealed artifact of paredown"
+    else:
+        given = "does not exist"
+    raise RecipeError(
+        f"{recipe.model} {given}, and stage '{stage}' takes an artifact of the kind {wanted}: check the "
+        f"path, or make one with {how}"
+    )
 
 
 def _free(name: str, taken: Container[str]) -> str:

@@ -46,13 +46,19 @@ class Config(BaseModel):
 
 def largest(alone: Sequence[Prediction], together: Sequence[Prediction]) -> float | None:
     """The largest difference of a probability; of a number where there are none. None for other answers."""
-    pairs = [
-        (a.value, b.value) if a.probabilities is None else (a.probabilities, b.probabilities)
-        for a, b in zip(alone, together, strict=True)
-    ]
-    if not all(isinstance(part, (int, float, np.number, np.ndarray)) for pair in pairs for part in pair):
-        return None
-    return max((float(np.abs(np.subtract(a, b)).max()) for a, b in pairs), default=0.0)
+    apart = 0.0
+    for first, second in zip(alone, together, strict=True):
+        before, after = _numbers(first), _numbers(second)
+        if before is None or after is None:
+            return None
+        apart = max(apart, float(np.abs(before - after).max(initial=0.0)))
+    return apart
+
+
+def _numbers(prediction: Prediction) -> np.ndarray | None:
+    if prediction.probabilities is not None:
+        return np.asarray(prediction.probabilities, dtype=np.float64)
+    return None if isinstance(prediction.value, tuple) else np.asarray([prediction.value], dtype=np.float64)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -149,6 +149,11 @@ def read(folder: Path) -> Trial | None:
         held["opset"],
         held["facts"],
     )
+
+
+def carried(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What stays true of a quantized graph when a later stage changes something else of it."""
+    return {name: facts[name] for name in ("coverage", "batch") if name in facts}
 
 
 def best(trials: Sequence[Trial], limit: float) -> Trial:

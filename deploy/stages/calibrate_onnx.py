@@ -18,6 +18,7 @@ from deploy.encoder import Encoder, carry
 from deploy.graph import constants, ending
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
+from deploy.precision import trials
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -80,5 +81,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         decisions.outputs[: len(scaled.outputs)], scaled.outputs, chosen
     )
     ctx.record("calibration", record)
+    for name, value in trials.carried(source.manifest.facts).items():
+        ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts)

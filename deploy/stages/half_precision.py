@@ -19,7 +19,7 @@ from deploy.graph import constants, products, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.graph.reference import reference_infer
-from deploy.precision import eight_bits, guard, half, observe, ranges
+from deploy.precision import eight_bits, guard, half, observe, ranges, trials
 from deploy.precision.eight_bits import HALF_SCALES
 from deploy.session import infer_with, open_session
 
@@ -118,7 +118,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     else:
         tolerance = parity.FP16 if config.precision == "fp16" else parity.BF16
         if config.tolerance is not None:
-            tolerance = parity.Tolerance(tolerance.absolute, config.tolerance)
+            tolerance = parity.Tolerance(tolerance.absolute, config.tolerance, tolerance.most)
         on = short(encoder.cases(rows, ctx.seed))
         what = f"the {config.precision} graph"
         figures = parity.summary(parity.check(reference, candidate, on, tolerance, what))
@@ -126,6 +126,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     ctx.record("kept_float", kept)
     ctx.record("float_by_operator", sorted(set(stayed) - kept.keys()))
     ctx.record("masks", masks)
+    for name, value in trials.carried(source.manifest.facts).items():
+        ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(
         ctx.out,
