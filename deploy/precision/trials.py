@@ -110,9 +110,10 @@ class Trial:
     opset: int
     facts: dict[str, Any]
 
-    def holds(self, limit: float) -> bool:
-        """Whether the divergence is within a limit, in batches and one row at a time."""
-        return self.damage.divergence <= limit
+    def holds(self, divergence: float, agreement: float = 0.0) -> bool:
+        """Whether both limits are kept, in batches and one row at a time."""
+        share = self.damage.agreement
+        return self.damage.divergence <= divergence and (share is None or share >= agreement)
 
     def figures(self) -> dict[str, Any]:
         """What a manifest says of a trial, taken or not."""
@@ -156,8 +157,10 @@ def carried(facts: Mapping[str, Any]) -> dict[str, Any]:
     return {name: facts[name] for name in ("coverage", "batch") if name in facts}
 
 
-def best(trials: Sequence[Trial], limit: float) -> Trial:
-    """The first that holds the limit; the least divergent where none does."""
-    return next(
-        (one for one in trials if one.holds(limit)), min(trials, key=lambda one: one.damage.divergence)
-    )
+def best(trials: Sequence[Trial], divergence: float, agreement: float) -> Trial:
+    """The first that holds both limits, or else the divergence alone; or else the least divergent."""
+    for limits in ((divergence, agreement), (divergence,)):
+        held = [one for one in trials if one.holds(*limits)]
+        if held:
+            return held[0]
+    return min(trials, key=lambda one: one.damage.divergence)

@@ -53,7 +53,7 @@ class Config(StageConfig):
         mode: ``dynamic`` takes the ranges of activations at run time (on CPUs as fast, and most often more
             exact, but its answers depend on the rows of a batch); ``static`` takes them from calibration
             rows. When absent, on CPU: dynamic, then static, then dynamic with ``keep_float: auto`` are
-            made and measured on calibration rows, until one holds ``divergence``.
+            made and measured on calibration rows, until one holds ``divergence`` and ``agreement``.
         activation_scales: of dynamic: one a ``tensor``, or one a ``token``, by which no row of a batch
             reaches another (slower: no kernel fuses it).
         target: ``cpu`` (unsigned activations, as VNNI wants) or ``tensorrt`` (symmetric signed, static).
@@ -172,9 +172,9 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     done: list[trials.Trial] = []
     for name, tried in attempts(config).items():
         done.append(quantizer.trial(name, tried))
-        if done[-1].holds(config.divergence):
+        if done[-1].holds(config.divergence, config.agreement):
             break
-    chosen = trials.best(done, config.divergence)
+    chosen = trials.best(done, config.divergence, config.agreement)
     verdict.judge(chosen, done, config, quantizer.styles[chosen.name], len(rows))
     for file in sorted(chosen.folder.glob(f"{graph_facts.MODEL}*")):
         shutil.copyfile(file, ctx.out / file.name)
