@@ -18,9 +18,9 @@ from compress.errors import UserError
 from compress.stage import Context, StageConfig
 from deploy.checking import parity
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constants, products
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.graph import products
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 1
+VERSION = 2
 TOOLS = ("onnx", "onnxruntime", "optimum", "transformers")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -85,7 +85,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(f"{source.path} is {state} already: fuse the FP32 graph that export-onnx made")
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the parity check of a fused graph")
-    plain = graph.load(source.file(graph_facts.MODEL))
+    plain = constants.load(source.file(graph_facts.MODEL))
     before = Counter(node.op_type for node in plain.graph.node)
     heads, hidden = _sizes(encoder.config)
     whole = heads is not None and heads_whole(products.find(plain), hidden)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -622,3 +623,22 @@ def test_what_stays_float_is_counted_by_its_cost(exported: Artifact, tmp_path: P
     assert covered["macs_share"] < 0.5
     assert covered["float_products"]["/model/classifier/Gemm"] == "the head stays float"
     assert "named in keep_float" in covered["float_products"].values()
+
+
+def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: Path) -> None:
+    """Figures of calibration rows stand among the limits; where nothing depends on it, nothing is said."""
+    from compress.tasks import Head
+    from deploy.handover.card import Subject, card
+
+    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, mode="dynamic")
+    told = {}
+    for ranges in ("tensor", "token"):
+        facts = {**made.facts, "batch": {**made.facts["batch"], "ranges": ranges}}
+        manifest = made.artifact.manifest.model_copy(update={"facts": facts})
+        artifact = replace(made.artifact, manifest=manifest)
+        head = Head("single_label", ("negative", "positive"))
+        told[ranges] = card(Subject("int8", artifact, head, "int8", 32, None, False))
+    assert "13 of 14 weight products are in eight bits" in told["token"]
+    assert "batch 1 against batch 16" in told["tensor"]
+    assert "activation_scales: token" in told["tensor"]
+    assert "share a batch" not in told["token"]
