@@ -253,6 +253,8 @@ class Artifact:
             ArtifactError: there is no sealed artifact, or its content changed.
         """
         manifest_file = path / MANIFEST
+        if not os.path.lexists(path):
+            raise ArtifactError(f"{path} does not exist: check the path; an artifact is a folder")
         if not os.path.lexists(manifest_file):
             raise ArtifactError(
                 f"{path} is not a sealed artifact (no {MANIFEST}): give a folder that paredown wrote, "

@@ -17,10 +17,16 @@ from compress import catalog
 from compress.artifact import Artifact, Kind
 from compress.data import layout
 from compress.errors import DataError, RecipeError
+from compress.reading import files
 from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import StageConfig
 
 LOAD = "load"
+_MADE_BY: dict[Kind, str] = {
+    "torch": "'paredown finetune'",
+    "onnx": "'paredown export'",
+    "tensorrt": "'paredown build'",
+}
 
 
 @dataclass(frozen=True)
@@ -83,13 +89,8 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
         module = catalog.load("stage", entry.name)
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
+            _refuse_given(recipe, start, entry.name, module.CONSUMES, links)
             before = source if links else "the model"
-            if start is not None and source == start.label:
-                raise RecipeError(
-                    f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and the sealed "
-                    f"artifact {start.artifact.path} is {kind}: give the model that it was made from, or "
-                    "leave the stage out"
-                )
             raise RecipeError(
                 f"stage '{entry.name}' takes {' or '.join(sorted(module.CONSUMES))} and {before} gives "
                 f"{kind or 'nothing'}: change the order of the stages"
@@ -129,6 +130,30 @@ def _require_rows(stage: str, module: ModuleType, config: DataConfig) -> None:
             f"stage '{stage}' needs training rows, and the data has none ({there}): give data with a split "
             "'train' (or name one in a recipe: data.train)"
         )
+
+
+def _refuse_given(
+    recipe: Recipe, start: Start | None, stage: str, consumes: frozenset[Kind], links: list[Link]
+) -> None:
+    """Where the first stage of a recipe does not fit, it is the model that does not: say what it is.
+
+    Raises:
+        RecipeError: nothing that the recipe names stands between the model and the stage.
+    """
+    if recipe.model is None or len(links) != (0 if start is not None else 1):
+        return
+    wanted = " or ".join(sorted(consumes))
+    how = " or ".join(_MADE_BY[kind] for kind in sorted(consumes))
+    if start is not None:
+        given = f"is an artifact of the kind {start.artifact.kind}"
+    elif files.exists(files.located(recipe.model)):
+        given = "is no sealed artifact of paredown"
+    else:
+        given = "does not exist"
+    raise RecipeError(
+        f"{recipe.model} {given}, and stage '{stage}' takes an artifact of the kind {wanted}: check the "
+        f"path, or make one with {how}"
+    )
 
 
 def _free(name: str, taken: Container[str]) -> str:

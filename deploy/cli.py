@@ -95,13 +95,26 @@ def export(
 def quantize(
     graph: Annotated[str, typer.Argument(help="ONNX artifact.")],
     precision: Annotated[str, typer.Option("--precision", help="int8, fp8, fp16 or bf16.")] = "int8",
-    mode: Annotated[str | None, typer.Option("--mode", help="dynamic or static (int8).")] = None,
+    mode: Annotated[
+        str | None,
+        typer.Option("--mode", help="dynamic or static (int8); measured and chosen when left out."),
+    ] = None,
     target: Annotated[
         str | None, typer.Option("--target", help="cpu or tensorrt (int8; fp8 is for tensorrt).")
     ] = None,
     ranges: Annotated[
         str | None, typer.Option("--ranges", help="minmax, percentile or entropy (static int8).")
     ] = None,
+    activation_scales: Annotated[
+        str | None,
+        typer.Option(
+            "--activation-scales", help="tensor, or token: no row depends on its batch (dynamic int8)."
+        ),
+    ] = None,
+    strict: Annotated[
+        bool,
+        typer.Option("--strict", help="Fail where too few calibration rows decide as the float graph does."),
+    ] = False,
     keep_float: Annotated[
         list[str] | None,
         typer.Option("--keep-float", help="auto, none, or a part of a name; repeat for several."),
@@ -122,7 +135,13 @@ def quantize(
     if precision not in _PRECISIONS:
         raise RecipeError(f"--precision is '{precision}'; allowed: {', '.join(_PRECISIONS)}")
     eight = precision in ("int8", "fp8")
-    only = {"--mode": mode, "--target": target, "--ranges": ranges}
+    only = {
+        "--mode": mode,
+        "--target": target,
+        "--ranges": ranges,
+        "--activation-scales": activation_scales,
+        "--strict": strict or None,
+    }
     wrong = [name for name, value in only.items() if value is not None and not eight]
     if wrong:
         raise RecipeError(f"{', '.join(wrong)} belongs to int8 and fp8; leave it out for {precision}")
@@ -132,6 +151,7 @@ def quantize(
     if eight and keep_float in (["auto"], ["none"]):
         kept = keep_float[0] if keep_float else None
     named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
+    named |= {"activation_scales": activation_scales, "strict": strict or None}
     if precision != "int8":
         named["precision"] = precision
     made = pipeline.run_stage(

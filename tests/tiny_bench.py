@@ -183,6 +183,18 @@ def report(**changes: Any) -> Report:
                     interval=Interval(low=0.93, high=0.994),
                 )
             )
+            made.append(
+                measurement(
+                    name,
+                    "batch_agreement",
+                    0.97,
+                    probe="batch_agreement",
+                    unit="share",
+                    better="higher",
+                    interval=Interval(low=0.92, high=0.989),
+                    conditions={"rows": 100, "batch_size": 16},
+                )
+            )
     content: dict[str, Any] = {
         "title": "after against before",
         "task": "text-classification",

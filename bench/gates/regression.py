@@ -51,6 +51,7 @@ _PROBES = {
     "unknown_": "execution",
     "placed_": "execution",
     "agreement": "agreement",
+    "batch_": "batch-agreement",
     "flips": "flips",
     "harmful_flips": "flips",
     "beneficial_flips": "flips",

@@ -53,6 +53,15 @@ def per_row(
     return gap
 
 
+def probabilities(outputs: np.ndarray, link: Link) -> np.ndarray:
+    """Outputs as probabilities, float64; numbers as they are."""
+    if link == "softmax":
+        return np.exp(log_softmax(outputs))
+    if link == "sigmoid":
+        return np.exp(_log_sigmoid(outputs))
+    return outputs.astype(np.float64)
+
+
 def decisions(outputs: np.ndarray, link: Link) -> np.ndarray:
     """What is decided, int64: the class [...], or one 0/1 a label [..., labels].
 

@@ -41,9 +41,10 @@ def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     dead = {name for members in groups.values() for one, add, _ in members for name in (one.name, add.name)}
     first = {members[0][0].name: members for members in groups.values()}
     rewritten: list[onnx.NodeProto] = []
+    stored: dict[tuple[str, ...], str] = {}
     for node in model.graph.node:
         if node.name in first:
-            rewritten += _merged(model, index, first[node.name])
+            rewritten += _merged(model, index, first[node.name], stored)
         if node.name not in dead:
             rewritten.append(node)
     del model.graph.node[:]
@@ -56,21 +57,35 @@ def _merged(
     model: onnx.ModelProto,
     index: graph.Index,
     members: list[tuple[products.WeightProduct, onnx.NodeProto, str]],
+    stored: dict[tuple[str, ...], str],
 ) -> list[onnx.NodeProto]:
+    """The nodes of one group; layers that share their weights share what is made of them (``stored``)."""
     name = f"{members[0][0].name}_merged"
-    weight = np.concatenate([index.array(one.weight) for one, _, _ in members], axis=1)
-    bias = np.concatenate([index.array(constant) for _, _, constant in members])
-    sizes = np.asarray([one.shape[1] for one, _, _ in members], dtype=np.int64)
-    for suffix, array in (("_weight", weight), ("_bias", bias), ("_sizes", sizes)):
-        model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))
+    parts = tuple(part for one, _, constant in members for part in (one.weight, constant))
+    constants = stored.setdefault(parts, name)
+    if constants == name:
+        _store(model, index, members, name)
     return [
-        helper.make_node("MatMul", [members[0][0].input, f"{name}_weight"], [f"{name}_product"], name),
-        helper.make_node("Add", [f"{name}_bias", f"{name}_product"], [f"{name}_sum"], f"{name}_add"),
+        helper.make_node("MatMul", [members[0][0].input, f"{constants}_weight"], [f"{name}_product"], name),
+        helper.make_node("Add", [f"{constants}_bias", f"{name}_product"], [f"{name}_sum"], f"{name}_add"),
         helper.make_node(
             "Split",
-            [f"{name}_sum", f"{name}_sizes"],
+            [f"{name}_sum", f"{constants}_sizes"],
             [add.output[0] for _, add, _ in members],
             f"{name}_split",
             axis=-1,
         ),
     ]
+
+
+def _store(
+    model: onnx.ModelProto,
+    index: graph.Index,
+    members: list[tuple[products.WeightProduct, onnx.NodeProto, str]],
+    name: str,
+) -> None:
+    weight = np.concatenate([index.array(one.weight) for one, _, _ in members], axis=1)
+    bias = np.concatenate([index.array(constant) for _, _, constant in members])
+    sizes = np.asarray([one.shape[1] for one, _, _ in members], dtype=np.int64)
+    for suffix, array in (("_weight", weight), ("_bias", bias), ("_sizes", sizes)):
+        model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))

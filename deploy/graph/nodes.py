@@ -130,9 +130,18 @@ class Index:
         return held is not None and held.data_type == onnx.TensorProto.FLOAT
 
 
+def read_by(node: onnx.NodeProto) -> set[str]:
+    """The tensors that a node takes, those that the graphs of a branch or loop take in it among them."""
+    found = set(node.input)
+    for one in node.attribute:
+        for inner in (one.g, *one.graphs):
+            found.update(*(read_by(part) for part in inner.node), (output.name for output in inner.output))
+    return found
+
+
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initializers that no node takes and no output is."""
-    used = {name for node in model.graph.node for name in node.input}
+    used = {name for node in model.graph.node for name in read_by(node)}
     used |= {one.name for one in model.graph.output}
     # One by one: protobuf copies what is put back, and cannot copy a tensor above its limit.
     for place in reversed(range(len(model.graph.initializer))):
@@ -147,7 +156,7 @@ def drop_dead(model: onnx.ModelProto) -> None:
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
             kept.append(node)
-            needed.update(node.input)
+            needed.update(read_by(node))
     if len(kept) != len(model.graph.node):
         del model.graph.node[:]
         model.graph.node.extend(reversed(kept))

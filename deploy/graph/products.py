@@ -65,6 +65,25 @@ def find(model: onnx.ModelProto) -> list[WeightProduct]:
     return found
 
 
+def separate(model: onnx.ModelProto) -> None:
+    """Store a weight twice that is read as it is and transposed: it has one set of scales for each way."""
+    found = find(model)
+    plain = {one.weight for one in found if not one.transposed}
+    both = {one.name: one.weight for one in found if one.transposed and one.weight in plain}
+    constants = {one.name: one for one in model.graph.initializer}
+    made: dict[str, str] = {}
+    for node in model.graph.node:
+        weight = both.get(node.name)
+        if weight is None:
+            continue
+        if weight not in made:
+            copied = onnx.TensorProto()
+            copied.CopyFrom(constants[weight])
+            copied.name = made[weight] = f"{weight}_by_rows"
+            model.graph.initializer.append(copied)
+        node.input[1] = made[weight]
+
+
 def _is_product(node: onnx.NodeProto, index: Index) -> bool:
     if node.op_type not in ("MatMul", "Gemm") or not index.is_float_constant(node.input[1]):
         return False

@@ -191,6 +191,7 @@ def _limits(subject: Subject) -> str:
         lines.append(
             "An engine runs on the GPU and the TensorRT version that it was built for, and no other."
         )
+    lines += _eight_bits(artifact.manifest.facts)
     if subject.precision == "fp8":
         lines.append("FP8 needs a GPU of compute capability 8.9 or later.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
@@ -208,6 +209,26 @@ def _tokenizer(limit: Limit, settled: bool) -> str:
         "nothing by itself (pad a batch to its longest row). It does not say which of its arrays the model "
         "takes."
     )
+
+
+def _eight_bits(facts: dict[str, Any]) -> list[str]:
+    """What was measured on calibration rows when the graph was quantized."""
+    lines = []
+    covered, batch = facts.get("coverage"), facts.get("batch")
+    if covered is not None:
+        lines.append(
+            f"{covered['eight_bit']} of {covered['products']} weight products are in eight bits, "
+            f"{100 * covered['macs_share']:.1f} % of the MACs of all products; the others are float."
+        )
+    if batch is not None and batch["ranges"] == "tensor":
+        differ = "" if batch["differ"] is None else f"{batch['differ']} of {batch['rows']} answers differ, "
+        lines.append(
+            "Answers depend on the rows that share a batch, since one range is taken for the whole batch: on "
+            f"calibration rows, batch 1 against batch {batch['batch_size']}, {differ}outputs by up to "
+            f"{batch['largest']:.2g}. Send rows one at a time where that matters, or quantize with "
+            "mode: static or activation_scales: token."
+        )
+    return lines
 
 
 def _files(subject: Subject) -> str:

@@ -39,6 +39,7 @@ class Style:
         rounding: of weights: each to the nearest, or so that errors make up for each other on real rows.
         attention: whether the products of attention take quantized inputs (static).
         residual: whether residual sums do (static).
+        activation_scales: of activations at run time: one a tensor, or one a token.
     """
 
     mode: Literal["dynamic", "static"]
@@ -48,6 +49,7 @@ class Style:
     rounding: Literal["nearest", "gptq"] = "nearest"
     attention: bool = False
     residual: bool = False
+    activation_scales: dynamic.Scales = "tensor"
 
 
 class Prepared:
@@ -126,7 +128,7 @@ class Prepared:
         """Quantize the named products of a copy of the graph, in place."""
         style = self._style
         if style.mode == "dynamic":
-            dynamic.quantize(model, names, self._weights)
+            dynamic.quantize(model, names, self._weights, style.activation_scales)
             return
         residuals = products.residuals(model, names) if style.residual else []
         operands = [*self._attention, *residuals]

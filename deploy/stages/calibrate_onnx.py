@@ -16,9 +16,10 @@ from compress.model import temperature
 from compress.stage import Context, StageConfig
 from deploy.checking import rehearsal
 from deploy.encoder import Encoder, carry
-from deploy.graph import ending
+from deploy.graph import constants, ending
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
+from deploy.precision import trials
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -72,7 +73,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     decisions = temperature.decide(infer, batches, ctx.task, encoder.head)
     chosen, record = temperature.choose(config.temperature, decisions)
     (output,) = ctx.task.link(encoder.head)
-    model = graph.load(source.file(graph_facts.MODEL))
+    model = constants.load(source.file(graph_facts.MODEL))
     record["scaled"] = ending.scale(model, output, 1 / chosen)
     path = graph.save(model, ctx.out)
     found = infer_with(open_session(path, threads=ctx.threads))
@@ -81,5 +82,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         decisions.outputs[: len(scaled.outputs)], scaled.outputs, chosen
     )
     ctx.record("calibration", record)
+    for name, value in trials.carried(source.manifest.facts).items():
+        ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts)

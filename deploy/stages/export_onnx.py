@@ -15,7 +15,7 @@ from compress.model.limit import Limit
 from compress.stage import Context, StageConfig
 from deploy.checking import lengths, parity
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.graph import constant_shapes, products, torch_export
+from deploy.graph import constant_shapes, constants, products, torch_export
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session, refusals
@@ -94,6 +94,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
     exported = graph.load(scratch / graph_facts.MODEL)
     graph.strip_notes(exported)
+    constants.fold(exported)
     products.name_nodes(exported)
     folded = 0
     if config.fold_shapes:

@@ -15,11 +15,11 @@ from compress.stage import Context, StageConfig
 from deploy.checking import lengths, parity, rehearsal
 from deploy.checking.outputs import collect
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constants, products, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.graph import products, variants
 from deploy.graph.reference import reference_infer
-from deploy.precision import eight_bits, guard, half, observe, ranges
+from deploy.precision import eight_bits, guard, half, observe, ranges, trials
 from deploy.precision.eight_bits import HALF_SCALES
 from deploy.session import infer_with, open_session
 
@@ -96,7 +96,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     step = max(1, len(rows) // config.rows)
-    model = graph.load(source.file(graph_facts.MODEL))
+    model = constants.load(source.file(graph_facts.MODEL))
     if config.opset is not None:
         model = graph.set_opset(model, config.opset)
     products.name_nodes(model)
@@ -120,7 +120,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     else:
         tolerance = parity.FP16 if config.precision == "fp16" else parity.BF16
         if config.tolerance is not None:
-            tolerance = parity.Tolerance(tolerance.absolute, config.tolerance)
+            tolerance = parity.Tolerance(tolerance.absolute, config.tolerance, tolerance.most)
         on = short(encoder.cases(rows, ctx.seed))
         what = f"the {config.precision} graph"
         differences = parity.check(reference, candidate, on, tolerance, what)
@@ -133,6 +133,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     ctx.record("kept_float", kept)
     ctx.record("float_by_operator", sorted(set(stayed) - kept.keys()))
     ctx.record("masks", masks)
+    for name, value in trials.carried(source.manifest.facts).items():
+        ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(
         ctx.out,

@@ -18,9 +18,9 @@ from compress.errors import UserError
 from compress.stage import Context, StageConfig
 from deploy.checking import lengths, parity, rehearsal
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constants, products
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.graph import products
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     encoder = Encoder.open(source.path, ctx.task)
     rows = real_rows(ctx, "the parity check of a fused graph")
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
-    plain = graph.load(source.file(graph_facts.MODEL))
+    plain = constants.load(source.file(graph_facts.MODEL))
     before = Counter(node.op_type for node in plain.graph.node)
     heads, hidden = _sizes(encoder.config)
     whole = heads is not None and heads_whole(products.find(plain), hidden)

@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence, Set
+import shutil
+from collections.abc import Callable, Sequence, Set
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-import numpy as np
 import onnx
 from pydantic import Field, model_validator
 
-from compress import environment, log
-from compress.errors import ParityError, UserError
+from compress import environment
+from compress.errors import UserError
 from compress.stage import Context, StageConfig
+from deploy.checking import batches as batch_sizes
 from deploy.checking import lengths, rehearsal
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
+from deploy.graph import constants, merge, products, variants
 from deploy.graph import facts as graph_facts
-from deploy.graph import merge, products
 from deploy.graph import nodes as graph
-from deploy.precision import embeddings, half, observe, outliers, sensitivity
+from deploy.precision import coverage, embeddings, half, observe, outliers, sensitivity, trials, verdict
+from deploy.precision.dynamic import Scales
 from deploy.precision.eight_bits import HALF_SCALES, EightBits
 from deploy.precision.int8 import Prepared, Style
 from deploy.precision.ranges import Method
@@ -49,8 +51,12 @@ class Config(StageConfig):
 
     Attributes:
         precision: ``int8``, or ``fp8`` (E4M3; for TensorRT on compute capability 8.9 and later).
-        mode: ``dynamic`` takes the ranges of activations at run time (more exact, and on CPUs as
-            fast); ``static`` takes them from calibration rows. The default is dynamic on CPU.
+        mode: ``dynamic`` takes the ranges of activations at run time (on CPUs as fast, and most often more
+            exact, but its answers depend on the rows of a batch); ``static`` takes them from calibration
+            rows. When absent, on CPU: dynamic, then static, then dynamic with ``keep_float: auto`` are
+            made and measured on calibration rows, until one holds ``divergence`` and ``agreement``.
+        activation_scales: of dynamic: one a ``tensor``, or one a ``token``, by which no row of a batch
+            reaches another (slower: no kernel fuses it).
         target: ``cpu`` (unsigned activations, as VNNI wants) or ``tensorrt`` (symmetric signed, static).
         ranges: of static activations: ``minmax``, ``percentile`` or ``entropy``.
         percentile: of the values that a ``percentile`` range holds.
@@ -65,7 +71,10 @@ class Config(StageConfig):
             ``auto`` does it where it brings the outputs nearer on calibration rows.
         keep_float: ``auto`` leaves out what costs most by measured sensitivity, ``none`` nothing, a
             list names products (or parts of their names); the default is auto for static.
-        divergence: that ``auto`` goes for, in nats a row (KL from the float graph).
+        divergence: that ``auto``, and the choice of a mode, go for, in nats a row (KL from the float graph).
+        agreement: share of calibration rows that must decide as the float graph does, in batches and one
+            at a time; below it there is a warning.
+        strict: whether that ends the run instead, and nothing is sealed.
         most_float: products that ``auto`` may leave out at most.
         reduce_range: 7-bit weights, for CPUs without VNNI, whose 16-bit sums saturate; ``auto`` looks.
         rounding: of weights: ``nearest``, or ``gptq``, by which the roundings of an output make up for each
@@ -76,6 +85,7 @@ class Config(StageConfig):
     precision: Literal["int8", "fp8"] = "int8"
     mode: Literal["dynamic", "static"] | None = None
     target: Literal["cpu", "tensorrt"] = "cpu"
+    activation_scales: Scales = "tensor"
     ranges: Method = "percentile"
     percentile: float = Field(default=99.99, gt=90, le=100)
     embeddings: bool | None = None
@@ -87,6 +97,8 @@ class Config(StageConfig):
     tame: bool | Literal["auto"] = "auto"
     keep_float: Literal["auto", "none"] | tuple[Annotated[str, Field(min_length=1)], ...] | None = None
     divergence: float = Field(default=0.001, gt=0, le=100)
+    agreement: float = Field(default=0.98, gt=0, le=1)
+    strict: bool = False
     most_float: int = Field(default=8, ge=0, le=10_000)
     reduce_range: bool | Literal["auto"] = "auto"
     rounding: Literal["auto", "nearest", "gptq"] = "auto"
@@ -96,6 +108,8 @@ class Config(StageConfig):
     def _goes_together(self) -> Config:
         if self.target == "tensorrt" and self.mode == "dynamic":
             raise ValueError("target tensorrt takes static ranges: write mode: static")
+        if self.activation_scales == "token" and self.static:
+            raise ValueError("activation_scales: token is of dynamic ranges: write mode: dynamic")
         if self.target != "tensorrt":
             for name in ("attention", "residual"):
                 if getattr(self, name):
@@ -128,7 +142,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
 
     Raises:
         UserError: the graph is not FP32, or nothing of it can be quantized.
-        ParityError: the result gives numbers that are not finite.
+        ParityError: the result gives numbers that are not finite, or is too far off and that is strict.
     """
     facts = graph_facts.read(source)
     if facts.precision != "fp32":
@@ -155,48 +169,145 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             "attention: true"
         )
     rows = real_rows(ctx, f"{config.precision.upper()} quantization", at_least=8)
-    rehearsal.rehearse(source, encoder, rows, ctx.threads)
-    step = max(1, len(rows) // config.rows)
-    batches = encoder.batches(rows[::step][: config.rows])
-    style = _style(config)
-    model, masks, merged = _load(source, config, wanted)
-    # Inside attention no axis says which positions are padding.
-    calibration = encoder.unpadded(rows) if config.attention else encoder.batches(rows)
-    plain = Prepared(model, style, encoder, calibration, ctx.scratch / "plain", ctx.threads)
-    del model
-    reference = plain.outputs(batches, None)
-    names = [one.name for one in plain.products if config.head or not one.head]
-    prepared, tamed = plain, None
-    if config.tame:
-        prepared, tamed = _tame(plain, names, style, encoder, calibration, batches, reference, config, ctx)
-    chosen = _choose(prepared, names, batches, reference, config, ctx)
-    quantized = prepared.base.whole()
-    prepared.quantize(quantized, frozenset(chosen))
-    cpu = config.target == "cpu"
-    tables = (
-        embeddings.quantize(quantized) if (cpu if config.embeddings is None else config.embeddings) else []
-    )
-    path = graph.save(quantized, ctx.out)
+    whole = rehearsal.rehearse(source, encoder, rows, ctx.threads)
+    quantizer = _Quantizer(source, encoder, rows, config, wanted, ctx)
+    done: list[trials.Trial] = []
+    for name, tried in attempts(config).items():
+        done.append(quantizer.trial(name, tried))
+        if done[-1].holds(config.divergence, config.agreement):
+            break
+    chosen = trials.best(done, config.divergence, config.agreement)
+    verdict.judge(chosen, done, config, quantizer.styles[chosen.name], len(rows))
+    for file in sorted(chosen.folder.glob(f"{graph_facts.MODEL}*")):
+        shutil.copyfile(file, ctx.out / file.name)
     carry(source.path, ctx.out)
-    changes = {"precision": config.precision, "target": config.target, "opset": graph.opset(quantized)}
+    changes = {"precision": config.precision, "target": config.target, "opset": chosen.opset}
     graph_facts.write(ctx.out, facts.model_copy(update=changes))
-    ctx.record("quantized", {"products": sorted(chosen), "tables": tables})
-    ctx.record(
-        "weights",
-        {
-            "largest": style.numbers.largest,
-            "rounding": style.rounding,
-            "merged": [list(group) for group in merged],
-        },
-    )
-    ctx.record("masks", masks)
-    ctx.record("tamed", tamed)
-    infer = infer_with(open_session(path, threads=ctx.threads))
-    found = collect(infer, batches, ctx.task, encoder.head)
-    ctx.record("against_float", _compared(reference, found))
-    whole = infer_with(open_session(source.file(graph_facts.MODEL), threads=ctx.threads))
+    for name, value in chosen.facts.items():
+        ctx.record(name, value)
+    ctx.record("tried", [one.figures() for one in done])
+    ctx.record("taken", chosen.name)
+    infer = infer_with(open_session(ctx.out / graph_facts.MODEL, threads=ctx.threads))
     on = lengths.all_cases(encoder, rows)
     ctx.record("lengths", lengths.moved(whole, infer, on, f"the {config.precision.upper()} graph"))
+
+
+def attempts(config: Config) -> dict[str, Config]:
+    """The ways to quantize that are tried in turn, by name: one where the user named a mode."""
+    if config.mode is not None or config.target == "tensorrt":
+        return {f"mode: {'static' if config.static else 'dynamic'}": config}
+    dynamic = config.model_copy(update={"mode": "dynamic"})
+    found = {"mode: dynamic": dynamic}
+    if config.activation_scales == "tensor":
+        found["mode: static"] = config.model_copy(update={"mode": "static"})
+    if config.keep_float is None:
+        found["mode: dynamic, keep_float: auto"] = dynamic.model_copy(update={"keep_float": "auto"})
+    return found
+
+
+class _Quantizer:
+    """One source, quantized in one way or another; rows and their batches are encoded once.
+
+    Attributes:
+        styles: how each trial wrote its graph, by its name.
+    """
+
+    def __init__(
+        self,
+        source: Artifact,
+        encoder: Encoder,
+        rows: Sequence[Any],
+        config: Config,
+        opset: int,
+        ctx: Context,
+    ) -> None:
+        self.source, self.encoder, self.opset, self.ctx = source, encoder, opset, ctx
+        self.styles: dict[str, Style] = {}
+        some = rows[:: max(1, len(rows) // config.rows)][: config.rows]
+        self.batches = encoder.batches(some, batch_sizes.BATCH)
+        self.singles = encoder.batches(some, 1)
+        # Inside attention no axis says which positions are padding.
+        self.calibration = encoder.unpadded(rows) if config.attention else encoder.batches(rows)
+        self.loads = self._loads()
+
+    def _loads(self) -> list[coverage.Load]:
+        """The products of the source, weighed on a row of middling length."""
+        model = _open(self.source, self.opset)
+        base = variants.Base(model, self.ctx.scratch / "weighed", self.ctx.threads)
+        return coverage.weigh(base, self.singles[len(self.singles) // 2].inputs, self.ctx.threads)
+
+    def trial(self, name: str, config: Config) -> trials.Trial:
+        """Quantize in one way and measure it; what an earlier run finished is taken as it is."""
+        style = self.styles[name] = _style(config)
+        folder = self.ctx.scratch / f"trial-{len(self.styles)}"
+        finished = trials.read(folder)
+        if finished is not None:
+            return finished
+        shutil.rmtree(folder, ignore_errors=True)
+        folder.mkdir(parents=True)
+        facts: dict[str, Any] = {}
+        model, masks, merged = _load(self.source, config, self.opset)
+        threads, encoder = self.ctx.threads, self.encoder
+        plain = Prepared(model, style, encoder, self.calibration, folder / "plain", threads)
+        del model
+        reference = plain.outputs(self.batches, None)
+        names = [one.name for one in plain.products if config.head or not one.head]
+        prepared, tamed = plain, None
+        if config.tame:
+            prepared, tamed = _tame(
+                plain,
+                names,
+                style,
+                encoder,
+                self.calibration,
+                self.batches,
+                reference,
+                config,
+                folder,
+                threads,
+            )
+        chosen, kept = _choose(prepared, names, self.batches, reference, config, facts.__setitem__)
+        quantized = prepared.base.whole()
+        prepared.quantize(quantized, frozenset(chosen))
+        cpu = config.target == "cpu"
+        tables = (
+            embeddings.quantize(quantized)
+            if (cpu if config.embeddings is None else config.embeddings)
+            else []
+        )
+        path = graph.save(quantized, folder)
+        infer = infer_with(open_session(path, threads=threads))
+        together, alone = (
+            collect(infer, some, self.ctx.task, encoder.head) for some in (self.batches, self.singles)
+        )
+        found = trials.damage(reference, together, alone)
+        others = [one.name for one in products.attention(prepared.base.model)] if config.attention else []
+        covered = coverage.cover(self.loads, chosen, kept, merged, others)
+        facts |= {
+            "quantized": {"products": sorted(chosen), "tables": tables},
+            "weights": {
+                "largest": style.numbers.largest,
+                "rounding": style.rounding,
+                "merged": [list(group) for group in merged],
+            },
+            "masks": masks,
+            "tamed": tamed,
+            "coverage": covered.as_json(),
+            "against_float": {
+                "divergence_mean": found.divergence_mean,
+                "divergence_p99": found.divergence_p99,
+                "rows": found.rows,
+                "agreeing": found.agreeing,
+                "agreeing_alone": found.agreeing_alone,
+            },
+            "batch": {
+                **asdict(found.batch),
+                "ranges": "static" if config.static else config.activation_scales,
+            },
+        }
+        made = trials.Trial(name, folder, found, covered, graph.opset(quantized), facts)
+        made.write()
+        return made
 
 
 def _style(config: Config) -> Style:
@@ -216,7 +327,14 @@ def _style(config: Config) -> Style:
         rounding=rounding,
         attention=config.attention,
         residual=config.residual,
+        activation_scales=config.activation_scales,
     )
+
+
+def _open(source: Artifact, opset: int) -> onnx.ModelProto:
+    model = graph.set_opset(constants.load(source.file(graph_facts.MODEL)), opset)
+    products.name_nodes(model)
+    return model
 
 
 def _load(
@@ -224,8 +342,8 @@ def _load(
 ) -> tuple[onnx.ModelProto, list[str], list[tuple[str, ...]]]:
     """The graph with named nodes, which masks were made finite, and which products were merged."""
     cpu = config.target == "cpu"
-    model = graph.set_opset(graph.load(source.file(graph_facts.MODEL)), opset)
-    products.name_nodes(model)
+    model = _open(source, opset)
+    products.separate(model)
     # What is not quantized becomes halves, in a typed graph or by a flag of TensorRT 8.6.
     masks = [] if cpu else half.bound_masks(model)
     return model, masks, merge.merge(model) if (cpu if config.merge is None else config.merge) else []
@@ -240,7 +358,8 @@ def _tame(
     batches: Sequence[Batch],
     reference: Collected,
     config: Config,
-    ctx: Context,
+    folder: Path,
+    threads: int,
 ) -> tuple[Prepared, dict[str, Any] | None]:
     """The graph with outlier channels scaled down, where there are any and it helps, and what to record."""
     peaks = observe.channel_peaks(
@@ -250,7 +369,7 @@ def _tame(
     gains = outliers.tame(model, peaks, names)
     if not gains:
         return plain, None
-    tamed = Prepared(model, style, encoder, calibration, ctx.scratch / "tamed", ctx.threads)
+    tamed = Prepared(model, style, encoder, calibration, folder / "tamed", threads)
     record: dict[str, Any] = {"gains": gains}
     if config.tame == "auto":
         every = frozenset(names)
@@ -269,9 +388,9 @@ def _choose(
     batches: Sequence[Batch],
     reference: Collected,
     config: Config,
-    ctx: Context,
-) -> list[str]:
-    """The products to quantize; what is left out is recorded with the reason.
+    record: Callable[[str, Any], None],
+) -> tuple[list[str], dict[str, str]]:
+    """The products to quantize, and those that are left out with the reason.
 
     Raises:
         UserError: none is left.
@@ -286,43 +405,17 @@ def _choose(
             config.divergence,
             config.most_float,
         )
-        ctx.record("sensitivity", {**asdict(choice), "target": config.divergence})
-        if not choice.reached:
-            log.warning(
-                "%s stays %.3g nats a row from the float graph with %d products left float (goal %.3g): "
-                "raise most_float%s",
-                config.precision.upper(),
-                min(choice.curve),
-                len(choice.keep_float),
-                config.divergence,
-                ", or try mode: dynamic" if config.target == "cpu" else "",
-            )
+        record("sensitivity", {**asdict(choice), "target": config.divergence})
         for name in choice.keep_float:
             kept[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
     elif rule != "none":
         named = products.matching(prepared.products, rule)
         kept.update(dict.fromkeys(sorted(named), "named in keep_float"))
-    ctx.record("kept_float", kept)
+    record("kept_float", kept)
     chosen = [name for name in names if name not in kept]
     if not chosen:
         raise UserError(
             f"nothing is left to quantize: the graph has {len(prepared.products)} weight products and all "
             "of them stay float"
         )
-    return chosen
-
-
-def _compared(reference: Collected, found: Collected) -> dict[str, Any]:
-    if not found.finite():
-        raise ParityError(
-            "the quantized graph gives numbers that are not finite on calibration rows: try ranges: minmax "
-            "or keep_float: auto. Nothing was sealed."
-        )
-    divergence = found.divergence_from(reference)
-    agreeing = found.agreeing(reference)
-    return {
-        "divergence_mean": float(divergence.mean()),
-        "divergence_p99": float(np.percentile(divergence, 99)),
-        "rows": int(divergence.size),
-        "agreeing": agreeing[0] if agreeing else None,
-    }
+    return chosen, kept

@@ -117,6 +117,15 @@ CASES: dict[str, list[Case]] = {
             "agreement",
         )
     ],
+    "batch-agreement": [
+        Case(
+            {"at_least": "97%", "judge": "point"},
+            {"at_least": 0.91},
+            {"at_least": "99.5%"},
+            {"at_least": "97pt"},
+            "batch_agreement",
+        )
+    ],
     "execution": [
         Case(
             {"precision": "int8", "at_least": "80%"},
@@ -270,6 +279,7 @@ def test_a_gate_passes_up_to_its_limit(name: str, case: Case, where: str, status
         ("latency", {"p50_at_most": "0.24x"}),
         ("latency", {"speedup_at_least": "4x"}),
         ("agreement", {"at_least": "98%"}),
+        ("batch-agreement", {"at_least": "97%"}),
         ("harmful-flips", {"at_most": "2%"}),
         ("worst-slice", {"drop_at_most": "6pt"}),
     ],

@@ -31,6 +31,7 @@ from compress.tasks import Head, Prediction
 METRICS = {
     "accuracy": {"accuracy", "macro_f1", "mcc"},
     "agreement": {"agreement"},
+    "batch-agreement": {"batch_agreement", "batch_difference"},
     "device-energy": {"device_energy_per_row_mj"},
     "device-memory": {
         f"device_memory_{part}_bytes" for part in ("file", "weights", "activations", "process", "context")
@@ -207,7 +208,7 @@ def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[M
     assert {one: metrics - OPTIONAL for one, metrics in found.items()} == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST - {"execution"}))
+@pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST - {"batch-agreement", "execution"}))
 def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Against itself the ratio is 1 and the difference 0."""
     for one in measured[name]:
@@ -314,6 +315,30 @@ def test_agreement_counts_the_same_predictions(measured: dict[str, list[Measurem
     assert found.interval is not None
     assert found.interval.low < found.value < 1 or found.value == 1
     assert found.conditions["rows"] == 24
+
+
+def test_batches_are_held_against_single_rows(
+    lanes: list[Lane], subject: Subject, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Labels that change with the batch are counted, with the largest difference of a probability.
+
+    onnxruntime issue 10111: dynamic INT8 answered 3 of 48 rows differently at batch 1 and 16.
+    """
+    from bench.probes import batch_agreement
+
+    lane = SimpleNamespace(name="one", memo={}, spec=lanes[0].spec)
+    rows = len(subject.rows)
+    alone = [Prediction(0, "negative", (0.6, 0.4))] * rows
+    lane.memo["predictions", 1] = alone
+    lane.memo["predictions", 4] = [Prediction(1, "positive", (0.35, 0.65)), *alone[1:]]
+    found = batch_agreement.measure([lane], subject, batch_agreement.Config())  # type: ignore[list-item]
+    agreeing, apart = found
+    assert agreeing.value == (rows - 1) / rows
+    assert agreeing.conditions == {"rows": rows, "batch_size": 4}
+    assert agreeing.notes == ("against batch 1: 1 predictions differ",)
+    assert apart.value == pytest.approx(0.25)
+    assert batch_agreement.largest([Prediction(2.0, 2.0)], [Prediction(2.5, 2.5)]) == 0.5
+    assert batch_agreement.largest([Prediction((0, 1), ("a", "b"))], [Prediction((0, 1), ("a", "b"))]) is None
 
 
 def test_agreement_counts_words_where_rows_have_many() -> None:

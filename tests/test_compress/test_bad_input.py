@@ -183,3 +183,17 @@ def test_a_model_with_code_of_its_own(text_model: Path, refuse: Refuse) -> None:
     assert "brings Python code of its own (auto_map in config.json), which paredown never runs" in refuse(
         "export", text_model
     )
+
+
+def test_a_verb_that_takes_a_graph_and_is_given_none(
+    text_model: Path, tmp_path: Path, refuse: Refuse
+) -> None:
+    """A path that is not there is said to be so, a model folder to be none; not "change the order"."""
+    missing = tmp_path / "nowhere"
+    for verb in ("quantize", "build"):
+        said = refuse(verb, missing)
+        assert f"{missing} does not exist" in said
+        assert "paredown export" in said
+        said = refuse(verb, text_model)
+        assert "is no sealed artifact" in said
+        assert "change the order" not in said

@@ -99,3 +99,26 @@ def test_not_a_number_and_other_shapes_never_pass() -> None:
         parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"o": np.ones(3)}, [one], Tolerance(9, 9), "it")
     with pytest.raises(ParityError, match="has no output 'o'"):
         parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"p": np.ones(2)}, [one], Tolerance(9, 9), "it")
+
+
+def _off_by(error: float) -> tuple[parity.Infer, parity.Infer]:
+    """A model that gives 10, and one that is off by so much."""
+    return (lambda _: {"out": np.full((2, 1), 10.0)}), (lambda _: {"out": np.full((2, 1), 10.0 + error)})
+
+
+@pytest.mark.parametrize(
+    ("error", "said"),
+    [
+        (0.02, r"tolerance is 5e-05 .* 0\.002 would let it pass \(--set tolerance=0\.002\)"),
+        (0.5, r"0\.05 would be needed, more than the 0\.01 that it may be"),
+        (float("nan"), "No tolerance lets that pass"),
+    ],
+)
+def test_a_failure_names_the_tolerance_that_it_would_take(error: float, said: str) -> None:
+    """Which option it is, what it is now and what it would have to be; that value does let it pass."""
+    reference, candidate = _off_by(error)
+    case = Case("a batch", {"x": np.zeros((2, 1))})
+    with pytest.raises(ParityError, match=said):
+        parity.check(reference, candidate, [case], parity.FP32, "the graph")
+    if said.startswith("tolerance"):
+        parity.check(reference, candidate, [case], Tolerance(parity.FP32.absolute, 0.002), "the graph")
