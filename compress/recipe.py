@@ -142,10 +142,10 @@ class BenchConfig(_Strict):
     ship: tuple[str, ...] = ()
     device: str = "cpu"
     threads: int | None = Field(default=None, ge=1)
-    batch_sizes: tuple[Annotated[int, Field(ge=1)], ...] = (1,)
-    lengths: tuple[Annotated[int, Field(ge=1)] | str, ...] = ("data",)
-    rounds: int = Field(default=20, ge=2)
-    runs: int = Field(default=8, ge=1)
+    batch_sizes: tuple[Annotated[int, Field(ge=1, le=65_536)], ...] = (1,)
+    lengths: tuple[Annotated[int, Field(ge=1, le=10**6)] | str, ...] = ("data",)
+    rounds: int = Field(default=20, ge=2, le=10_000)
+    runs: int = Field(default=8, ge=1, le=10_000)
     runtimes: dict[str, str] = {}
     shared: bool = False
     texts: bool = True

@@ -161,7 +161,7 @@ def build(
         int | None, typer.Option("--optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast.")
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option("--workspace", min=1, help="Most scratch memory, in MiB.")
+        int | None, typer.Option("--workspace", min=1, max=2**30, help="Most scratch memory, in MiB.")
     ] = None,
     gpu: Annotated[int | None, typer.Option("--gpu", min=0, help="Number of the GPU to build for.")] = None,
     data: options.Data = None,
@@ -283,7 +283,7 @@ def predict(
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=65_536, help="Rows at once.")] = 16,
     task: options.Task = None,
     runtime: Runtime = None,
     device: Annotated[
