@@ -122,6 +122,7 @@ def bench(
     from bench import report as reports
     from bench.session import check
 
+    files = Files(json_file, html_file, markdown_file, junit_file)
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
         probes,
@@ -140,7 +141,6 @@ def bench(
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = candidate_specs(candidates, runtime or [], rows, task, store)
-    files = Files(json_file, html_file, markdown_file, junit_file)
     found = outlet.measured(
         specs,
         rows,

@@ -40,7 +40,7 @@ StoreRoot = Annotated[
     Path | None,
     typer.Option(
         "--store",
-        parser=outputs.named,
+        parser=outputs.store,
         metavar="<path>",
         help="Folder of the store [default: $PAREDOWN_STORE or the cache folder].",
     ),

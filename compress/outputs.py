@@ -50,6 +50,24 @@ def place(given: str | Path) -> Path:
     return path
 
 
+def store(given: str | Path) -> Path:
+    """The root of a store, which need not be there yet and is not tried out: reading needs no room.
+
+    Raises:
+        UserError: it is no folder and cannot become one.
+    """
+    root = named(given)
+    standing = root.absolute()
+    while not _is_there(standing):
+        standing = standing.parent
+    if not standing.is_dir():
+        raise UserError(
+            f"the store {_shown(root)} cannot be a folder, since {_shown(standing)} is none: choose another "
+            "--store or $PAREDOWN_STORE"
+        )
+    return root
+
+
 def file(given: str | Path) -> Path:
     """A file to write whole: not there yet, or a regular file.
 

@@ -72,15 +72,7 @@ class Store:
         Args:
             root: its folder; ``default_root()`` when None.
         """
-        self.root = outputs.named(default_root() if root is None else root).absolute()
-        standing = self.root
-        while not os.path.lexists(standing):
-            standing = standing.parent
-        if not standing.is_dir():
-            raise UserError(
-                f"the store {self.root} cannot be a folder: {standing} is none; choose another --store or "
-                "$PAREDOWN_STORE"
-            )
+        self.root = outputs.store(default_root() if root is None else root).absolute()
 
     def path(self, key: str) -> Path:
         """Where the sealed artifact of a key is, or would be."""

@@ -79,6 +79,7 @@ def damage(
     from compress.artifact import Artifact
     from compress.recipe import BenchConfig
 
+    files = Files(json_file, html_file, markdown_file, junit_file, render=markdown.page)
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     evaluation = options.data_config(data, column, plays="eval")
     if evaluation is None:
@@ -99,7 +100,6 @@ def damage(
     )
     probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
     config = BenchConfig(probes=probes, baseline=named[0][0], device=device, threads=threads, shared=shared)
-    files = Files(json_file, html_file, markdown_file, junit_file, render=markdown.page)
     report = outlet.measured(
         specs,
         evaluation,

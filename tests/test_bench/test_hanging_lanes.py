@@ -73,7 +73,9 @@ def test_a_worker_that_never_comes_up_ends_the_command(
     assert left.value.code == 2, said.err
     assert said.out == ""
     last = said.err.splitlines()[-1]
-    assert last.startswith("paredown: the process of candidate 'model' (pytorch) was asked to start and gave no")
+    assert last.startswith(
+        "paredown: the process of candidate 'model' (pytorch) was asked to start and gave no"
+    )
     assert not report.exists()
     assert not _children()
 
