@@ -1,4 +1,4 @@
-"""Where a command may write, over all verbs: refused in one line before any work, with nothing left behind."""
+"""Where a command may write, over all verbs: refused in one line before any work, nothing left behind."""
 
 from __future__ import annotations
 
@@ -202,6 +202,8 @@ NUMBERS = [
     ("bench", "--rate", "1e30/s"),
     ("bench", "--rate", "nan/s"),
     ("bench", "--rate", "0/s"),
+    ("bench", "--rate", "1e-9/s"),
+    ("bench", "--rate", "1e9/s"),
     ("bench", "--rate", "fast"),
     ("bench", "--lengths", "1000000000"),
     ("bench", "--lengths", "²"),

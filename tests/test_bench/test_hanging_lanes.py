@@ -37,7 +37,7 @@ def spec(artifact: Artifact, at: str) -> LaneSpec:
 
 
 def test_a_candidate_that_never_opens_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sentence has candidate, runtime, what it was doing, for how long, and what to do; nothing is left."""
+    """The sentence has candidate, runtime, what it did, for how long, and what to do; nothing is left."""
     monkeypatch.setattr(patience, "_OPEN_SECONDS", 3.0)
     with pytest.raises(UserError) as refused, Lane(spec(artifact, "open")):
         pass
@@ -51,9 +51,9 @@ def test_a_turn_that_never_ends_is_named(artifact: Artifact, monkeypatch: pytest
     """A run that hangs ends the lane after the limit of its turn."""
     monkeypatch.setattr(patience, "_BASE_SECONDS", 1.0)
     monkeypatch.setattr(patience, "_RUN_SECONDS", 0.5)
-    with pytest.raises(UserError, match=r"asked to time 2 runs and gave no answer for 2 s"):
-        with Lane(spec(artifact, "run")) as lane:
-            lane.keep("feeds", [FEED])
+    with Lane(spec(artifact, "run")) as lane:
+        lane.keep("feeds", [FEED])
+        with pytest.raises(UserError, match=r"asked to time 2 runs and gave no answer for 2 s"):
             lane.turn("feeds", [0, 0])
     assert not _children()
 
@@ -81,7 +81,7 @@ def test_a_worker_that_never_comes_up_ends_the_command(
 
 
 def test_limits_grow_with_the_work_and_with_patience(monkeypatch: pytest.MonkeyPatch) -> None:
-    """No slow work is cut: a turn of ten batches of 32 x 512 has most of an hour; a planned time is waited for."""
+    """No slow work is cut: ten batches of 32 x 512 have most of an hour; a planned time is waited for."""
     assert patience.work("turn", {"order": [0] * 8, "settle": [0, 0]}, 0).seconds >= 3000
     assert patience.work("flow", {"seconds": 3600.0}, 0).seconds > 3600
     assert patience.work("open", {}, 0).seconds >= 600
