@@ -43,8 +43,12 @@ def export(
     task: options.Task = None,
     opset: Annotated[int | None, typer.Option("--opset", min=17, max=20, help="ONNX opset.")] = None,
     exporter: Annotated[str | None, typer.Option("--exporter", help="torchscript or dynamo.")] = None,
-    max_batch: Annotated[int | None, typer.Option("--max-batch", min=1, help="Most rows at once.")] = None,
-    max_length: Annotated[int | None, typer.Option("--max-length", min=2, help="Most tokens a row.")] = None,
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, max=65_536, help="Most rows at once.")
+    ] = None,
+    max_length: Annotated[
+        int | None, typer.Option("--max-length", min=2, max=10**6, help="Most tokens a row.")
+    ] = None,
     fuse: Annotated[bool, typer.Option("--fuse", help="Then fuse the graph for ONNX Runtime.")] = False,
     set_: options.Settings = None,
     seed: options.Seed = None,
