@@ -41,7 +41,7 @@ class Config(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    clients: int = Field(default=2, ge=1, le=1024)
+    clients: int = Field(default=2, ge=1)
     windows: int = Field(default=5, ge=2)
     seconds: float = Field(default=0.4, gt=0)
 
