@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from compress import telemetry
+
 if TYPE_CHECKING:
     from bench.judge import load_budget
     from bench.record import Report
     from bench.session import CandidateSpec, measure
 
 __all__ = ["CandidateSpec", "Report", "load_budget", "measure"]
+
+telemetry.switch_off()
 
 _HOMES = {
     "CandidateSpec": "bench.session",

@@ -21,12 +21,13 @@ from typing import Protocol
 
 from bench import report as reports
 from bench.record import Report
+from compress import outputs
 from compress.errors import UserError
 from compress.reading import files, utf8
 
 GIT = "git:"
 MAIN = "main"
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _MACHINE = re.compile(r"cpu|cpus|(gpu|cuda|driver|nvidia).*|torch|onnxruntime(-gpu)?|tensorrt.*|openvino")
 
 
@@ -123,6 +124,11 @@ class Branch:
                 env=environment,
                 timeout=60,
             )
+        except subprocess.TimeoutExpired as cause:
+            raise UserError(
+                f"git {arguments[0]} gave no answer for {cause.timeout:.0f} s: see whether it waits for a "
+                "lock or a password, or give a folder in place of git:BRANCH"
+            ) from cause
         except OSError as cause:
             raise UserError(f"baselines on the branch '{self.name}' need git: {cause.strerror}") from cause
         except subprocess.TimeoutExpired as cause:
@@ -193,7 +199,7 @@ def place(text: str) -> Place:
         UserError: no branch is named, or with a name that is none.
     """
     if not text.startswith(GIT):
-        return Folder(Path(text))
+        return Folder(outputs.place(text))
     branch = text.removeprefix(GIT)
     if not re.fullmatch(r"[A-Za-z0-9][\w./-]*", branch):
         raise UserError(f"'{text}' names no branch: write git:BRANCH, such as git:paredown-baselines")

@@ -15,17 +15,26 @@ if TYPE_CHECKING:
     from compress.recipe import DataConfig
 
 
+_LONGEST = 200
+
+
 def split(text: str | None, what: str) -> list[str]:
     """The parts of a comma-separated option.
 
     Raises:
-        RecipeError: an empty part.
+        RecipeError: an empty part, or one that is no value of any option.
     """
     if text is None:
         return []
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise RecipeError(f"{what} takes values with commas between them; got '{text}'")
+        raise RecipeError(f"{what} takes values with commas between them; got '{text[:_LONGEST]}'")
+    longest = max(parts, key=len)
+    if len(longest) > _LONGEST:
+        raise RecipeError(
+            f"{what} takes values with commas between them, and one has {len(longest)} characters: "
+            f"'{longest[:_LONGEST]}…'"
+        )
     return parts
 
 

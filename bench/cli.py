@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -14,8 +15,10 @@ from bench.candidates import split
 from bench.damage import cli as damage_cli
 from bench.options import Budget, BudgetMinutes, HtmlFile, JsonFile, JunitFile, MarkdownFile, Shared, Summary
 from bench.outlet import Files
-from compress import options
+from compress import options, outputs
 from compress.errors import RecipeError
+
+_LENGTH = re.compile("[0-9]{1,9}")
 
 if TYPE_CHECKING:
     from compress.recipe import BenchConfig, Named
@@ -55,7 +58,7 @@ def _config(
         tree["batch_sizes"] = split(batch_sizes, "--batch-sizes")
     if lengths is not None:
         parts = split(lengths, "--lengths")
-        tree["lengths"] = [int(part) if part.isdigit() else part for part in parts]
+        tree["lengths"] = [int(part) if _LENGTH.fullmatch(part) else part for part in parts]
     config: BenchConfig = validate(BenchConfig, tree, "bench")
     return config
 
@@ -82,9 +85,11 @@ def bench(
     lengths: Annotated[
         str | None, typer.Option("--lengths", help="Tokens, or 'data' for the rows' own mix: data,32,128.")
     ] = None,
-    rounds: Annotated[int | None, typer.Option("--rounds", min=2, help="Interleaved rounds.")] = None,
+    rounds: Annotated[
+        int | None, typer.Option("--rounds", min=2, max=10_000, help="Interleaved rounds.")
+    ] = None,
     runs: Annotated[
-        int | None, typer.Option("--runs", min=1, help="Timed runs a round and candidate.")
+        int | None, typer.Option("--runs", min=1, max=10_000, help="Timed runs a round and candidate.")
     ] = None,
     runtime: Annotated[
         list[str] | None,
@@ -95,7 +100,8 @@ def bench(
         typer.Option("--rate", help="Open-loop load, such as 50/s: latency with queueing at that rate."),
     ] = None,
     concurrency: Annotated[
-        int | None, typer.Option("--concurrency", min=1, help="Closed-loop load by so many clients.")
+        int | None,
+        typer.Option("--concurrency", min=1, max=1024, help="Closed-loop load by so many clients."),
     ] = None,
     budget_minutes: BudgetMinutes = 10.0,
     inconclusive: options.Inconclusive = None,
@@ -116,6 +122,7 @@ def bench(
     from bench import report as reports
     from bench.session import check
 
+    files = Files(json_file, html_file, markdown_file, junit_file)
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     config = _config(
         probes,
@@ -134,7 +141,6 @@ def bench(
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = candidate_specs(candidates, runtime or [], rows, task, store)
-    files = Files(json_file, html_file, markdown_file, junit_file)
     found = outlet.measured(
         specs,
         rows,
@@ -159,7 +165,13 @@ def gate(
         Path, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
     ],
     json_file: Annotated[
-        Path | None, typer.Option("--report", help="Write the report with these verdicts as JSON.")
+        Path | None,
+        typer.Option(
+            "--report",
+            parser=outputs.file,
+            metavar="<path>",
+            help="Write the report with these verdicts as JSON.",
+        ),
     ] = None,
     html_file: HtmlFile = None,
     markdown_file: MarkdownFile = None,

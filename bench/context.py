@@ -17,6 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from compress import children
 from compress.errors import UserError
 
 
@@ -42,7 +43,7 @@ def held(index: int) -> Iterator[Context]:
     """
     path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]
     with subprocess.Popen(
-        [sys.executable, "-P", "-m", "bench.context", str(index)],
+        children.command("bench.context", str(index)),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,

@@ -14,16 +14,16 @@ import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from types import TracebackType
 from typing import IO, TYPE_CHECKING, Any, Self
 
 import numpy as np
 
-from bench import wire
+from bench import patience, wire
 from bench.noise import Disturbance, Overhead
-from compress import environment, log
+from compress import children, environment, log
 from compress.errors import UserError
 from deploy.runtimes import NodeTime
 
@@ -136,7 +136,7 @@ class Lane:
         paths = os.pathsep.join(entry or os.getcwd() for entry in sys.path)  # noqa: PTH109 - a string is wanted
         self._stderr = tempfile.TemporaryFile()
         self._process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "bench.worker"],
+            children.command("bench.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=self._stderr,
@@ -144,6 +144,7 @@ class Lane:
             start_new_session=True,  # Ctrl-C reaches the coordinator alone, which then ends the lanes
         )
         try:
+            self._ask("start")
             reply, _ = self._ask(
                 "open",
                 artifact=str(self.spec.artifact.path.absolute()),
@@ -275,13 +276,18 @@ class Lane:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError(f"lane '{self.name}' is not open")
-        try:
-            wire.send(process.stdin, {"do": do, **fields}, feeds)
-            answer = wire.receive(process.stdout)
-        except BrokenPipeError:
-            answer = None
+        asked = patience.work(do, fields, len(feeds))
+        with patience.limited(process, asked.seconds) as expired:
+            try:
+                wire.send(process.stdin, {"do": do, **fields}, feeds)
+                answer = wire.receive(process.stdout)
+            except BrokenPipeError:
+                answer = None
         if answer is None:
-            raise self._died()
+            code, last = process.wait(), self._last_words()
+            if expired.yes:
+                raise patience.hung(self.name, self.spec.runtime, asked, last)
+            raise self._died(code, last)
         reply, outputs = answer
         if "refused" in reply:
             raise UserError(f"candidate '{self.name}': {reply['refused']}")
@@ -289,13 +295,14 @@ class Lane:
             raise RuntimeError(f"candidate '{self.name}' ({self.spec.runtime}) failed:\n{reply['broken']}")
         return reply, outputs
 
-    def _died(self) -> Exception:
-        process, stderr = self._process, self._stderr
-        if process is None or stderr is None:
-            return RuntimeError(f"lane '{self.name}' is not open")
-        code = process.wait()
-        stderr.seek(0)
-        last = stderr.read().decode(errors="replace").strip()[-2000:]
+    def _last_words(self) -> str:
+        """The end of what the process wrote on stderr."""
+        if self._stderr is None:
+            return ""
+        self._stderr.seek(0)
+        return self._stderr.read().decode(errors="replace").strip()[-2000:]
+
+    def _died(self, code: int, last: str) -> Exception:
         said = f" It last said: {last}" if last else ""
         if code < 0:
             name = signal.Signals(-code).name
@@ -317,8 +324,8 @@ class Lane:
         except (BrokenPipeError, subprocess.TimeoutExpired):
             log.detail("candidate '%s' did not close in time", self.name)
         finally:
-            if process.poll() is None:
-                process.kill()
+            with suppress(ProcessLookupError):  # its group, for compilers that a runtime may have started
+                os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             for stream in (process.stdin, process.stdout, self._stderr):
                 if stream is not None:

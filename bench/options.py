@@ -2,24 +2,56 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from compress import outputs
+from compress.errors import RecipeError
+
 # What --json takes for the standard output.
 STDOUT = "-"
+
+
+def _number(value: float) -> float:
+    """A number as it is; what is none lies between no limits."""
+    if math.isnan(value):
+        raise RecipeError("--budget-minutes is not a number: give minutes, such as 10")
+    return value
+
+
+def _json(given: str) -> str:
+    """Stdout as it is, a file where it can be written."""
+    return given if given == STDOUT else str(outputs.file(given))
+
 
 Budget = Annotated[
     Path | None, typer.Option("--budget", help="YAML list of gates, such as '- size: {at_most: 25MB}'.")
 ]
 JsonFile = Annotated[
     str | None,
-    typer.Option("--json", metavar="FILE", help="Write the report as JSON; '-' is stdout, and nothing else."),
+    typer.Option(
+        "--json",
+        parser=_json,
+        metavar="FILE",
+        help="Write the report as JSON; '-' is stdout, and nothing else.",
+    ),
 ]
-HtmlFile = Annotated[Path | None, typer.Option("--html", help="Write one HTML file with plots.")]
-MarkdownFile = Annotated[Path | None, typer.Option("--markdown", help="Write Markdown.")]
-JunitFile = Annotated[Path | None, typer.Option("--junit", help="Write JUnit XML: one test case a gate.")]
+HtmlFile = Annotated[
+    Path | None,
+    typer.Option("--html", parser=outputs.file, metavar="<path>", help="Write one HTML file with plots."),
+]
+MarkdownFile = Annotated[
+    Path | None, typer.Option("--markdown", parser=outputs.file, metavar="<path>", help="Write Markdown.")
+]
+JunitFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--junit", parser=outputs.file, metavar="<path>", help="Write JUnit XML: one test case a gate."
+    ),
+]
 Summary = Annotated[
     bool | None,
     typer.Option(
@@ -30,7 +62,13 @@ Summary = Annotated[
 ]
 BudgetMinutes = Annotated[
     float,
-    typer.Option("--budget-minutes", min=0, help="To measure more in, while a verdict is inconclusive."),
+    typer.Option(
+        "--budget-minutes",
+        min=0,
+        max=10_080,
+        callback=_number,
+        help="To measure more in, while a verdict is inconclusive.",
+    ),
 ]
 Shared = Annotated[
     bool, typer.Option("--shared", help="Measure on a GPU that others use; the report says so.")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from bench.options import STDOUT
+from compress import outputs
 
 if TYPE_CHECKING:
     from bench.record import Counts, Report
@@ -34,6 +35,11 @@ class Files:
     markdown: Path | None = None
     junit: Path | None = None
     render: Callable[[Report], str] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse two forms in one file, before anything is measured."""
+        json = None if self.json is None or self.stdout else Path(self.json)
+        outputs.distinct([path for path in (json, self.html, self.markdown, self.junit) if path is not None])
 
     @property
     def stdout(self) -> bool:

@@ -258,9 +258,10 @@ def write(path: Path, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
         temporary.replace(path)
     except OSError as cause:
-        with suppress(OSError):  # it may never have come to be
-            temporary.unlink()
         raise UserError(f"{path} cannot be written: {cause.strerror}") from cause
+    finally:
+        with suppress(OSError):  # moved into place, or it may never have come to be
+            temporary.unlink()
 
 
 def write_all(report: Report, folder: Path) -> None:

@@ -30,6 +30,12 @@ if TYPE_CHECKING:
     from deploy.truncation import Truncation
 
 RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
+_NOT_OPTIONS = {
+    "self": "leave it out",
+    "artifact": "the candidate is its artifact, so give NAME=PATH for another",
+    "device": "give --device, for all candidates",
+    "threads": "give --threads, for all candidates",
+}
 Rows = DataConfig | Sequence[dict[str, Any]]
 
 
@@ -102,6 +108,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
         runtime = candidate.runtime or bench.runtimes.get(artifact.kind) or RUNTIMES[artifact.kind]
         if ":" not in runtime:
             catalog.path("runtime", runtime)
+        check_options(candidate.name, candidate.options)
         found.append(
             LaneSpec(
                 name=candidate.name,
@@ -113,6 +120,19 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
             )
         )
     return found
+
+
+def check_options(name: str, options: dict[str, Any]) -> None:
+    """Refuse options of a runtime that are settings of the measurement.
+
+    Raises:
+        UserError: one that the candidate gets by another way; the message says by which.
+    """
+    for option in options:
+        if option in _NOT_OPTIONS:
+            raise UserError(
+                f"candidate '{name}': '{option}' is no option of a runtime: {_NOT_OPTIONS[option]}"
+            )
 
 
 def _common_head(specs: Sequence[LaneSpec], task: ModuleType, baseline: str) -> Head:

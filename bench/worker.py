@@ -1,6 +1,6 @@
 """The process behind a lane: one open Runner that works when told to and otherwise waits on a pipe.
 
-Started as ``python -m bench.worker``. It imports the runtime and what that needs, nothing of the
+Started by way of ``compress.children``. It imports the runtime and what that needs, nothing of the
 tasks: feeds arrive encoded. Timing is done in here, right around ``infer`` and ``sync``, so that no
 message passing is in a sample. Whatever a library prints goes to stderr; the protocol has a pipe of its own.
 """
@@ -322,11 +322,14 @@ def serve(inbox: Any, outbox: Any) -> None:
         while (message := wire.receive(inbox)) is not None:
             header, feeds = message
             outputs: list[dict[str, np.ndarray]] = []
+            reply: dict[str, Any]
             try:
                 if header["do"] == "close":
                     wire.send(outbox, {})
                     return
-                if header["do"] == "infer":
+                if header["do"] == "start":  # that the libraries of this module came up is all that is asked
+                    reply = {}
+                elif header["do"] == "infer":
                     reply, outputs = {}, worker.infer(feeds)
                 elif header["do"] == "keep":
                     reply = worker.keep(header, feeds)
@@ -334,6 +337,8 @@ def serve(inbox: Any, outbox: Any) -> None:
                     reply = plain[header["do"]](header)
             except UserError as error:
                 reply = {"refused": str(error)}
+            except MemoryError:
+                reply = {"refused": "memory ran out: free some, or give smaller batches or shorter lengths"}
             except Exception as error:  # the coordinator gets the traceback and raises it there
                 reply = {"broken": traceback.format_exc()}
                 if environment.out_of_device_memory(error):

@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from compress import telemetry
+
 if TYPE_CHECKING:
     from compress.artifact import Artifact
     from compress.recipe import Recipe, read
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = ["Artifact", "Recipe", "__version__", "read", "run"]
+
+telemetry.switch_off()
 
 _HOMES = {
     "Artifact": "compress.artifact",

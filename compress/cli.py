@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs. Results go to stdout, everythin
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import importlib.util
 import os
@@ -20,7 +21,7 @@ from rich.table import Table
 
 import bench.cli
 import deploy.cli
-from compress import __version__, log, options, rendering, shelf_verbs, stage_verbs, usage
+from compress import __version__, log, options, rendering, shelf_verbs, stage_verbs, store, usage
 from compress.errors import ExitCode, UserError
 from compress.reading import files, utf8
 
@@ -37,7 +38,22 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 _DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+# What a file system says of a path or of its disk; a missing file is not here, since it may be one of ours.
+_PLACE = _DISK | {
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+}
 _INTERRUPTED = 130
+_SHOWN = 80
 
 
 def _show_version(asked: bool) -> None:
@@ -69,6 +85,8 @@ def root(
 ) -> None:
     """Shrink a fine-tuned model before production: distill, prune, quantize, export, benchmark, gate."""
     log.configure(-1 if quiet else int(verbose))
+    # What matplotlib learns of this machine's fonts is kept with everything else that we keep.
+    os.environ.setdefault("MPLCONFIGDIR", str(store.default_root() / "caches" / "matplotlib"))
     _check_packages()
 
 
@@ -148,7 +166,7 @@ def run(
     column: options.Columns = None,
     limit: options.Limit = None,
     task: options.Task = None,
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/latest"),
+    out: options.RunFolder = Path("runs/latest"),
     set_: options.Settings = None,
     seed: options.Seed = None,
     store: options.StoreRoot = None,
@@ -166,7 +184,7 @@ def run(
 
 @app.command()
 def demo(
-    out: Annotated[Path, typer.Option("--out", help="Run folder.")] = Path("runs/demo"),
+    out: options.RunFolder = Path("runs/demo"),
     store: options.StoreRoot = None,
     as_json: options.Json = False,
 ) -> None:
@@ -277,6 +295,7 @@ def main(arguments: list[str] | None = None) -> None:
     try:
         _check_words(sys.argv[1:] if arguments is None else arguments)
         code = app(arguments, standalone_mode=False) or ExitCode.OK
+        sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
     except UserError as mistake:
         _say(str(mistake))
         sys.exit(ExitCode.INPUT)
@@ -286,13 +305,17 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             _say(str(usage.mistake(error)))
         sys.exit(ExitCode.INPUT)
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        _say("whoever read the output went away before all of it was written")
+        sys.exit(ExitCode.INPUT)
     except Exception as problem:
-        refusal = _refused_by_the_disk(problem)
+        refusal = _refused_by_the_disk(problem) or _refused_by_the_place(problem)
+        if refusal is None and isinstance(problem, MemoryError):
+            refusal = "memory ran out: free some, or ask for less at once (batch sizes, lengths, rows); "
         if refusal:
-            _say(
-                f"{refusal}: free space or choose another --store and --out; what was finished is "
-                "kept, and the same command goes on from there"
-            )
+            _let_go_of_stdout()
+            _say(refusal + "what was finished is kept, and the same command goes on from there")
             sys.exit(ExitCode.INPUT)
         traceback.print_exc()
         _say("this is a bug of paredown: please report it with the lines above")
@@ -308,12 +331,34 @@ def _refused_by_the_disk(problem: BaseException | None) -> str | None:
     Libraries written in Rust and C++ give a text in place of an ``OSError``.
     """
     while problem is not None:
+        found = None
         if isinstance(problem, OSError) and problem.errno in _DISK:
-            return f"{problem.strerror} ({problem.filename or 'while writing'})"
-        if os.strerror(errno.ENOSPC) in str(problem):
-            return os.strerror(errno.ENOSPC)
+            found = f"{problem.strerror} ({_named(problem)})"
+        elif os.strerror(errno.ENOSPC) in str(problem):
+            found = os.strerror(errno.ENOSPC)
+        if found is not None:
+            return f"{found}: free space or choose another --store and --out; "
         problem = problem.__cause__ or problem.__context__
     return None
+
+
+def _refused_by_the_place(problem: Exception) -> str | None:
+    """What the file system said of a path, where that is the error itself."""
+    if isinstance(problem, OSError) and problem.errno in _PLACE:
+        return f"{problem.strerror} ({_named(problem)}): give another path; "
+    return None
+
+
+def _named(problem: OSError) -> str:
+    """The file that an error names, cut where it is long."""
+    text = str(problem.filename or "while writing")
+    return text if len(text) <= 4 * _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what could not be written, so that the interpreter does not try once more while it ends."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
 
 
 def _say(sentence: str) -> None:

@@ -13,12 +13,11 @@ import os
 import platform
 import shutil
 import subprocess
-import sys
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
-from compress import diagnosis, environment, gpu_diagnosis, log
+from compress import children, diagnosis, environment, gpu_diagnosis, log, telemetry
 from compress.diagnosis import LIBRARIES, PACKAGES, Examination, Proof
 
 _TIMEOUT_S = 300.0
@@ -61,6 +60,7 @@ def examine(store: Path) -> Examination:
             *shared_notes,
             *diagnosis.judge_processor(environment.cpu_flags(), machine),
             *disk_notes,
+            telemetry.note(),
         ),
         problems=(
             *diagnosis.judge_packages(_origins(), importlib.metadata.packages_distributions()),
@@ -83,8 +83,7 @@ def prove(modules: Sequence[str]) -> dict[str, Proof]:
         while left:
             current = left[0]
             with subprocess.Popen(
-                # -P keeps the working folder off the path: a folder 'deploy' there is not ours.
-                [sys.executable, "-P", "-m", "compress.proving", *left],
+                children.command("compress.proving", *left),
                 env={**os.environ, "PYTHONPATH": os.pathsep.join(path)},
                 stdout=subprocess.PIPE,
                 stderr=subprocess.DEVNULL,

@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
-from compress import processes
+from compress import outputs, processes
 from compress.errors import RecipeError
 from compress.reading import files
 from compress.recipe import DataConfig, parse_value
@@ -27,17 +27,31 @@ Columns = Annotated[
     typer.Option("--column", help="ROLE=NAME, such as text=sentence, where a column is not found by name."),
 ]
 Task = Annotated[str | None, typer.Option("--task", help="Task; inferred from the model when left out.")]
-Out = Annotated[Path, typer.Option("--out", help="Folder for the result; must not hold anything else.")]
+Out = Annotated[
+    Path,
+    typer.Option(
+        "--out",
+        parser=outputs.folder,
+        metavar="<path>",
+        help="Folder for the result; must not hold anything else.",
+    ),
+]
+RunFolder = Annotated[Path, typer.Option("--out", parser=outputs.place, metavar="<path>", help="Run folder.")]
 StoreRoot = Annotated[
     Path | None,
-    typer.Option("--store", help="Folder of the store [default: $PAREDOWN_STORE or the cache folder]."),
+    typer.Option(
+        "--store",
+        parser=outputs.store,
+        metavar="<path>",
+        help="Folder of the store [default: $PAREDOWN_STORE or the cache folder].",
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print the result, and nothing else, as JSON on stdout.")]
 Settings = Annotated[
     list[str] | None,
     typer.Option("--set", help="KEY=VALUE for any option of the stage or recipe; repeat as needed."),
 ]
-Seed = Annotated[int | None, typer.Option("--seed", min=0, help="Seed of everything random.")]
+Seed = Annotated[int | None, typer.Option("--seed", min=0, max=2**63 - 1, help="Seed of everything random.")]
 Track = Annotated[
     list[str] | None,
     typer.Option(
@@ -47,7 +61,9 @@ Track = Annotated[
     ),
 ]
 Device = Annotated[str, typer.Option("--device", help="auto, cpu, cuda or cuda:N.")]
-Threads = Annotated[int | None, typer.Option("--threads", min=1, help="CPU threads; all when left out.")]
+Threads = Annotated[
+    int | None, typer.Option("--threads", min=1, max=1024, help="CPU threads; all when left out.")
+]
 Inconclusive = Annotated[
     Literal["pass", "fail"] | None,
     typer.Option("--inconclusive", help="What an open verdict counts as; exit 4 when left out."),
@@ -60,7 +76,9 @@ MaxLength = Annotated[
         show_default=False,
     ),
 ]
-Limit = Annotated[int | None, typer.Option("--limit", min=16, help="Use at most this many training rows.")]
+Limit = Annotated[
+    int | None, typer.Option("--limit", min=16, max=10**9, help="Use at most this many training rows.")
+]
 
 
 def store(root: Path | None) -> Store:

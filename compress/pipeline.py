@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress import artifact as artifacts
-from compress import catalog, data, environment, log, places, processes
+from compress import catalog, data, environment, log, outputs, places, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.chain import Link
 from compress.errors import UserError
@@ -254,6 +254,8 @@ def run_stage(
     Raises:
         UserError: anything that the user can mend.
     """
+    if out is not None:
+        out = outputs.folder(out)
     store = store or Store()
     module = catalog.load("stage", name)
     start = Artifact.open(Path(source)) if artifacts.is_sealed(Path(source)) else None

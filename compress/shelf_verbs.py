@@ -186,7 +186,7 @@ def store_list(store: options.StoreRoot = None, as_json: options.Json = False) -
 @store_app.command(name="prune")
 def store_prune(
     days: Annotated[
-        int | None, typer.Option("--days", min=0, help="Remove what was not used for so long.")
+        int | None, typer.Option("--days", min=0, max=36_500, help="Remove what was not used for so long.")
     ] = None,
     damaged: Annotated[bool, typer.Option("--damaged", help="Remove what fails verification.")] = False,
     everything: Annotated[bool, typer.Option("--all", help="Remove everything.")] = False,

@@ -16,7 +16,7 @@ import os
 import secrets
 import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -25,7 +25,7 @@ from time import sleep
 import psutil
 from filelock import FileLock, Timeout
 
-from compress import log
+from compress import log, outputs
 from compress.artifact import MANIFEST, Artifact, Manifest, write_manifest
 from compress.errors import ArtifactError, UserError
 
@@ -72,7 +72,7 @@ class Store:
         Args:
             root: its folder; ``default_root()`` when None.
         """
-        self.root = (root or default_root()).expanduser().absolute()
+        self.root = outputs.store(default_root() if root is None else root).absolute()
 
     def path(self, key: str) -> Path:
         """Where the sealed artifact of a key is, or would be."""
@@ -262,8 +262,13 @@ def hidden(name: str) -> str:
 def write_whole(path: Path, text: str) -> None:
     """Write a text so that it is there whole or not at all."""
     temporary = path.with_name(hidden(path.name))
-    temporary.write_text(text, encoding="utf-8")
-    temporary.replace(path)
+    try:
+        temporary.write_text(text, encoding="utf-8")
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):  # it may never have come to be
+            temporary.unlink()
+        raise
 
 
 def is_copy(artifact: Artifact, folder: Path) -> bool:

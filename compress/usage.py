@@ -20,6 +20,7 @@ UsageError: Any = typer.BadParameter.__base__
 
 _COMMAND = re.compile(r"No such command '(.*?)'")
 _SURPLUS = re.compile(r"Got unexpected extra argument\(s\) \((.*)\)")
+_SHOWN = 120
 _CHOICE = re.compile(r"'(.*?)' is not one of (.*?)\.?$")
 
 
@@ -95,5 +96,7 @@ def _wrong_value(error: Any, see: str) -> str:
     reason = error.message.removeprefix("Value error, ").replace("Input should be", "it must be").rstrip(".")
     # The value itself is only in what the error was made from.
     parts: list[Any] = getattr(error.__cause__, "errors", list)()
-    given = f" is '{parts[0]['input']}'" if parts else ""
+    value = str(parts[0]["input"]) if parts else ""
+    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} characters)"
+    given = f" is '{shown}'" if parts else ""
     return f"{name}{given}: {reason.split(', unable')[0]}; {see}"

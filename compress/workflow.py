@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Literal
 import yaml
 from filelock import FileLock, Timeout
 
-from compress import catalog, data, environment, log, pipeline, places, planning
+from compress import catalog, data, environment, log, outputs, pipeline, places, planning
 from compress.artifact import MANIFEST, Artifact
 from compress.errors import RecipeError, UserError
 from compress.model import checkpoint
@@ -63,7 +63,7 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
     text = _dump(recipe)
     if out.exists() and not out.is_dir():
         raise UserError(f"the output folder {out} is a file: choose another --out")
-    made = not out.exists()
+    made = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     _refuse_others(out, text)
     lock = FileLock(out / LOCK)
@@ -76,15 +76,21 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
     try:
         write_whole(out / RECIPE, text)
         yield
-    except UserError:
+    except BaseException:
         if not (out / RUN).exists():
-            for name in (RECIPE, LOCK):
-                (out / name).unlink(missing_ok=True)
-            if made:
-                out.rmdir()
+            _leave(out, made)
         raise
     finally:
         lock.release()
+
+
+def _leave(out: Path, made: list[Path]) -> None:
+    """Take back what claiming a run folder put there; what cannot be removed is no reason of its own."""
+    with suppress(OSError):
+        for name in (RECIPE, LOCK):
+            (out / name).unlink(missing_ok=True)
+        for folder in made:
+            folder.rmdir()
 
 
 def _refuse_others(out: Path, text: str) -> None:
@@ -151,7 +157,7 @@ def run(
     from bench import tracking
     from bench.report import FILES
 
-    folder = Path(out or Path("runs") / "latest").expanduser().absolute()
+    folder = outputs.place(Path("runs") / "latest" if out is None else out).absolute()
     check(recipe)
     parameters = recipe.model_dump(mode="json", exclude_defaults=True)
     with _claimed(folder, recipe), tracking.following(track, folder.name, parameters) as trackers:

@@ -8,10 +8,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress import telemetry
+
 if TYPE_CHECKING:
     from deploy.predictor import Predictor
 
 __all__ = ["load"]
+
+telemetry.switch_off()
 
 
 def load(

@@ -23,7 +23,7 @@ from typing import Any
 
 import onnx
 
-from compress import __version__, catalog
+from compress import __version__, catalog, outputs
 from compress.artifact import Artifact
 from compress.errors import UserError
 from compress.model import tokenizer_files
@@ -39,7 +39,7 @@ CARD, REPORT, TRITON = "README.md", "report.json", "triton"
 SCHEMA = 1
 _MAX_BATCH = 32
 _BUCKETS = 3
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
+_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,99}")
 
 
 @dataclass(frozen=True)
@@ -83,12 +83,14 @@ def bundle(
         UserError: the folder holds something, the report is of another artifact, or the artifact cannot
             be built on a target.
     """
-    out = out.expanduser().absolute()
-    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+    out = outputs.folder(out).absolute()
+    if out.is_dir() and any(out.iterdir()):
         raise UserError(f"the output folder {out} is in use (it holds something else): choose another --out")
     called = name or out.name
     if not _NAME.fullmatch(called):
-        raise UserError(f"'{called}' cannot name a model: give --name of letters, digits, '_', '.' and '-'")
+        raise UserError(
+            f"'{called}' cannot name a model: give --name of at most 100 letters, digits, '_', '.' and '-'"
+        )
     if target is not None and artifact.kind != "onnx":
         raise UserError(
             f"{artifact.path} is {artifact.kind}, and an engine is built on the target from an ONNX "

@@ -44,7 +44,9 @@ def export(
     task: options.Task = None,
     opset: Annotated[int | None, typer.Option("--opset", min=17, max=20, help="ONNX opset.")] = None,
     exporter: Annotated[str | None, typer.Option("--exporter", help="torchscript or dynamo.")] = None,
-    max_batch: Annotated[int | None, typer.Option("--max-batch", min=1, help="Most rows at once.")] = None,
+    max_batch: Annotated[
+        int | None, typer.Option("--max-batch", min=1, max=65_536, help="Most rows at once.")
+    ] = None,
     max_length: options.MaxLength = None,
     fuse: Annotated[bool, typer.Option("--fuse", help="Then fuse the graph for ONNX Runtime.")] = False,
     set_: options.Settings = None,
@@ -191,7 +193,7 @@ def build(
         int | None, typer.Option("--optimization-level", min=0, max=5, help="0 builds fast, 5 runs fast.")
     ] = None,
     workspace: Annotated[
-        int | None, typer.Option("--workspace", min=1, help="Most scratch memory, in MiB.")
+        int | None, typer.Option("--workspace", min=1, max=2**30, help="Most scratch memory, in MiB.")
     ] = None,
     gpu: Annotated[int | None, typer.Option("--gpu", min=0, help="Number of the GPU to build for.")] = None,
     data: options.Data = None,
@@ -320,7 +322,7 @@ def predict(
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
     ] = None,
-    batch_size: Annotated[int, typer.Option("--batch-size", min=1, help="Rows at once.")] = 16,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=65_536, help="Rows at once.")] = 16,
     task: options.Task = None,
     runtime: Runtime = None,
     device: Annotated[

@@ -8,7 +8,6 @@ import os
 import platform
 import statistics
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
@@ -22,6 +21,7 @@ from bench.acceptance import artifacts as prepared
 from bench.acceptance import machine, nvml, record, state
 from bench.acceptance.plan import Cell, Plan
 from bench.acceptance.state import MOST_TRIES, Entry, State
+from compress import children
 from compress.errors import ExitCode, UserError
 
 STATE = "acceptance.state.json"
@@ -90,7 +90,7 @@ def execute(cell: Cell, job: Job, timeout: float, log: TextIO) -> dict[str, Any]
             "answer": str(answer),
         }
         process = subprocess.Popen(
-            [sys.executable, "-m", "bench.acceptance.worker"],
+            children.command("bench.acceptance.worker"),
             stdin=subprocess.PIPE,
             stdout=log,
             stderr=log,

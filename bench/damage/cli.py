@@ -35,10 +35,10 @@ def damage(
         typer.Option("--templates", help="Sentences that differ in the group alone; repeat."),
     ] = None,
     rows: Annotated[
-        int, typer.Option("--rows", min=0, help="Rows to list of each kind; 0 keeps all texts out.")
+        int, typer.Option("--rows", min=0, max=10**5, help="Rows to list of each kind; 0 keeps texts out.")
     ] = 100,
     cases: Annotated[
-        int, typer.Option("--cases", min=2, help="Cases of each set, and rows to change, at most.")
+        int, typer.Option("--cases", min=2, max=10**7, help="Cases of each set, and rows to change, at most.")
     ] = 2000,
     json_file: JsonFile = None,
     html_file: HtmlFile = None,
@@ -55,7 +55,7 @@ def damage(
         list[str] | None, typer.Option("--runtime", help="NAME=runtime:option=value; see 'bench'.")
     ] = None,
     batch_size: Annotated[
-        int, typer.Option("--batch-size", min=1, help="Rows at once while answers are compared.")
+        int, typer.Option("--batch-size", min=1, max=65_536, help="Rows at once while answers are compared.")
     ] = 16,
     budget_minutes: BudgetMinutes = 10.0,
     inconclusive: options.Inconclusive = None,
@@ -79,6 +79,7 @@ def damage(
     from compress.artifact import Artifact
     from compress.recipe import BenchConfig
 
+    files = Files(json_file, html_file, markdown_file, junit_file, render=markdown.page)
     gates: tuple[Named, ...] = judge.load_budget(budget) if budget else ()
     evaluation = options.data_config(data, column, plays="eval")
     if evaluation is None:
@@ -99,7 +100,6 @@ def damage(
     )
     probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
     config = BenchConfig(probes=probes, baseline=named[0][0], device=device, threads=threads, shared=shared)
-    files = Files(json_file, html_file, markdown_file, junit_file, render=markdown.page)
     report = outlet.measured(
         specs,
         evaluation,

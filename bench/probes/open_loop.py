@@ -16,11 +16,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from bench import feeds, load, stats, turns, windows
 from bench.feeds import Point
-from bench.limits import Rate
+from bench.limits import Limit, Rate
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
@@ -35,6 +35,8 @@ FRESH = False
 
 _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 _FEEDS = 64
+# A request in a hundred seconds, and one a microsecond, which is shorter than any runtime's call.
+_LEAST, _MOST = 0.01, 1e6
 # Busy for more than this share of the time, a queue hardly ever empties.
 _SATURATED = 0.95
 
@@ -55,6 +57,14 @@ class Config(BaseModel):
     requests: int = Field(default=100, ge=2, le=10**7)
     windows: int = Field(default=5, ge=2, le=10_000)
     arrivals: Literal["poisson", "even"] = "poisson"
+
+    @field_validator("rate")
+    @classmethod
+    def _rate(cls, rate: Limit) -> Limit:
+        """Refuse a schedule without an end, and one without gaps."""
+        if not _LEAST <= rate.value <= _MOST:
+            raise ValueError(f"a rate is {_LEAST:g}/s to {_MOST:.0f}/s, such as 50/s; got '{rate.text}'")
+        return rate
 
 
 def figures(

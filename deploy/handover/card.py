@@ -107,7 +107,9 @@ def _run(subject: Subject) -> str:
         f"paredown predict {target} {example}{device}",
     ]
     if subject.triton is not None:
-        lines.append(f"tritonserver --model-repository {subject.triton}")
+        # The server has a runtime of its own, which reads the same variable.
+        quiet = "ORT_DISABLE_TELEMETRY=1 " if kind == "onnx" and not subject.build else ""
+        lines.append(f"{quiet}tritonserver --model-repository {subject.triton}")
     lines.append("```")
     if subject.triton is not None:
         lines += [

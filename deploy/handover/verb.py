@@ -32,7 +32,7 @@ def bundle(
         ),
     ] = None,
     max_batch: Annotated[
-        int | None, typer.Option("--max-batch", min=1, help="Rows that Triton may join at once.")
+        int | None, typer.Option("--max-batch", min=1, max=65_536, help="Rows that Triton may join at once.")
     ] = None,
     data: options.Data = None,
     column: options.Columns = None,
