@@ -44,7 +44,7 @@ _WINDOW = 10
 class Config(BaseModel):
     """Options.
 
-    The defaults are at least 3 seconds and 500 runs: so many carry a p99, for which 300 are few.
+    The defaults are at least 3 seconds and 500 runs: so many carry a p99, which wants at least 300.
 
     Attributes:
         warmup_ms: of GPU time before anything is counted.
