@@ -4,9 +4,9 @@
 beyond it and the interval bears that out; *inconclusive* otherwise. What bears it out depends on the limit.
 One that says "no worse than before, give or take" (``1.05x``, ``0.5pt``) is a tolerance around *unchanged*,
 and an interval that excludes "unchanged" shows that the figure moved; for any other limit (``0.25x``,
-``2ms``) the interval must exclude the limit itself. ``gpu.md`` section 6 measured six rules on equal
-models: this one raised no false alarm and found 96 % of 10 % slowdowns. That was with one look; what looking
-again costs is in ``bench.extension``.
+``2ms``) the interval must exclude the limit itself. Of six rules that were tried on equal models this one
+raised no false alarm and found 96 % of 10 % slowdowns. That was with one look; what looking again costs is
+in ``bench.extension``.
 
 Where others took much of the timed seconds the interval is widened (``bench.noise``) before it is judged, and
 judged by the same rule: what is wholly within the limit passes, since all that others took is counted

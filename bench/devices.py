@@ -21,9 +21,9 @@ if TYPE_CHECKING:
 
 # A kernel of somebody else ran in the last moments; what a desktop shows stays below it.
 BUSY = 0.05
-# gpu.md, section 5: a run whose clock moved more than this is not one run.
+# A run whose clock moved by more than this share is two runs at two speeds.
 CLOCK_TOLERANCE = 0.03
-# How the note of a run begins that counts for nothing (gpu.md, 5.6: drop it).
+# How the note of a run begins that counts for nothing.
 SPOILED = "spoiled:"
 _HALF = ("fp16", "bf16")
 

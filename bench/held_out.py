@@ -1,6 +1,6 @@
 """A division of SST-2's training rows for comparing settings: none is chosen on the development rows.
 
-``python -m bench.held_out ../shared/data/sst2 held-out`` writes two folders that every verb reads as data:
+``python -m bench.held_out data/sst2 held-out`` writes two folders that every verb reads as data:
 ``sentences`` (training phrases; beside them in ``train_sentences.jsonl`` the full sentences to train on; as
 evaluation rows, full sentences that were held out) and ``phrases`` (the phrases of those as evaluation rows).
 Whatever ``compress.data.grouping`` holds for near-duplicates or parts of one sentence lies on one side.

@@ -2,8 +2,8 @@
 
 Timings come as ``[rounds, runs]``: runs of one round share the machine's mood, so that whole rounds
 are resampled and never single runs. Two candidates are compared by round, since their turns of one
-round lie side by side in time (``gpu.md`` section 6: ratios of per-round medians gave no false alarm on
-a machine where medians of separate runs gave 22 %).
+round lie side by side in time: on a machine where medians of separate runs gave a false alarm in 22 % of
+comparisons of equal models, ratios of per-round medians gave none.
 """
 
 from __future__ import annotations

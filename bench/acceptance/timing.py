@@ -1,6 +1,6 @@
 """From a session and a clock to figures with their flags: warm-up, sampling loops, summaries.
 
-Three times are kept apart (``gpu.md`` section 5): what the device needed for one inference whose inputs lie
+Three times are kept apart: what the device needed for one inference whose inputs lie
 on it (``gpu_ms`` by events, or ``cpu_ms`` on a CPU), what the host needed to enqueue it
 (``enqueue_ms``), and copy in, run, copy out and wait (``e2e_ms``). Rates are a run of their own, without
 waiting between inferences. The limits of ``host_bound`` and ``unstable`` are those of trtexec

@@ -44,7 +44,7 @@ _WINDOW = 10
 class Config(BaseModel):
     """Options.
 
-    The defaults are at least 3 seconds and 500 runs: so many carry a p99 (``gpu.md``, 5.1, asks for 300).
+    The defaults are at least 3 seconds and 500 runs: so many carry a p99, which wants at least 300.
 
     Attributes:
         warmup_ms: of GPU time before anything is counted.

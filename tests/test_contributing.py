@@ -1,0 +1,89 @@
+"""The worked examples of CONTRIBUTING.md stand in a copy of the packages, and do what the page says."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import tiny_deploy
+
+ROOT = Path(__file__).resolve().parent.parent
+PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The three packages with the page's files in them."""
+    root = tmp_path_factory.mktemp("checkout")
+    for package in ("compress", "deploy", "bench"):
+        shutil.copytree(
+            ROOT / package, root / package, ignore=shutil.ignore_patterns("results", "__pycache__")
+        )
+    for name, text in re.findall(r"^```python file=(\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
+        assert not (root / name).exists(), f"{name} is there already"
+        (root / name).write_text(text)
+    return root
+
+
+def run(copy: Path, *arguments: str, folder: Path | None = None) -> str:
+    """What a module of the copy prints; it must end with 0."""
+    done = subprocess.run(
+        [sys.executable, "-m", *arguments],
+        cwd=folder or copy,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(copy), str(ROOT / "tests")])},
+        capture_output=True,
+        text=True,
+        timeout=250,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def test_criterion_and_runtime_keep_their_contracts(copy: Path) -> None:
+    """The contract suites pass on the new entries, by name."""
+    said = run(
+        copy,
+        "pytest",
+        "-q",
+        "-n0",
+        "-pno:cacheprovider",
+        f"-c{ROOT / 'pyproject.toml'}",
+        f"--rootdir={ROOT}",
+        "--import-mode=importlib",
+        "-kpath-norm or reference",
+        str(ROOT / "tests" / "contracts" / "test_criteria.py"),
+        str(ROOT / "tests" / "contracts" / "test_runtimes.py"),
+    )
+    passed = re.search(r"(\d+) passed", said)
+    assert passed is not None, said
+    assert int(passed[1]) >= 15, said
+    assert "skipped" not in said, said
+
+
+def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) -> None:
+    """A bench run in the new runtime measures by the new probe and is judged by the new gate."""
+    import tiny
+
+    source = tiny_deploy.text_artifact(tmp_path / "torch")
+    tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(16))
+    tiny.text_data(tmp_path / "data")
+    (tmp_path / "budget.yaml").write_text("- download-size: {at_most: 1x}\n")
+    run(
+        copy,
+        "compress",
+        *("bench", "plain=onnx", "slow=onnx", "--runtime", "slow=reference", "--data", "data"),
+        *("--probes", "download-size,agreement", "--budget", "budget.yaml", "--json", "report.json"),
+        folder=tmp_path,
+    )
+    report = json.loads((tmp_path / "report.json").read_text())
+    figures = {(m["candidate"], m["metric"]): m["value"] for m in report["measurements"]}
+    assert figures["slow", "agreement"] == 1
+    assert 0 < figures["slow", "download_bytes"] == figures["plain", "download_bytes"]
+    assert [(v["gate"], v["status"]) for v in report["verdicts"]] == [("download-size", "pass")]
