@@ -46,7 +46,7 @@ def test_other_fields_are_named_too(name: str, value: Any) -> None:
 def test_a_model_beyond_the_memory_is_refused_before_it_is_built() -> None:
     """The estimate from the widths alone is compared with the machine's memory."""
     content = {"model_type": "bert", "hidden_size": 2**20, "num_hidden_layers": 2048}
-    with pytest.raises(ModelError, match="parameters.*this machine has"):
+    with pytest.raises(ModelError, match=r"parameters.*this machine has"):
         fields.check(content, "here")
 
 
