@@ -187,5 +187,5 @@ def test_the_shape_of_pixels_is_that_of_one_encoded_row() -> None:
     """ResNet and CLIP name no image_size at the top of their configuration."""
     from types import SimpleNamespace
 
-    processor = image_classification.default_processor(SimpleNamespace(image_size=(24, 40), num_channels=3))
-    assert image_classification.pixel_shape(processor) == (3, 24, 40)
+    processor = task.default_processor(SimpleNamespace(image_size=(24, 40), num_channels=3))
+    assert task.pixel_shape(processor) == (3, 24, 40)
