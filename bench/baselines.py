@@ -131,8 +131,6 @@ class Branch:
             ) from cause
         except OSError as cause:
             raise UserError(f"baselines on the branch '{self.name}' need git: {cause.strerror}") from cause
-        except subprocess.TimeoutExpired as cause:
-            raise UserError(f"git {arguments[0]} does not answer for the branch '{self.name}'") from cause
         return utf8.decode(done.stdout, f"git:{self.name}") if done.returncode == 0 else None
 
     def _must(self, *arguments: str, text: str | None = None, index: str | None = None) -> str:

@@ -67,8 +67,20 @@ class Check:
 
 
 def is_adapter(folder: Path) -> bool:
-    """Whether a folder holds an adapter and no model of its own."""
-    return (folder / CONFIG).is_file() and not (folder / "config.json").is_file()
+    """Whether a folder holds an adapter; a whole model beside it is refused, since either could be meant.
+
+    Raises:
+        ModelError: the folder holds both.
+    """
+    if not (folder / CONFIG).is_file():
+        return False
+    if (folder / "config.json").is_file() and any(folder.glob("model*.safetensors*")):
+        raise ModelError(
+            f"{folder} holds an adapter ({CONFIG}) and a whole model (config.json with weights), and "
+            f"transformers would apply the one to the other: move {CONFIG} and {WEIGHTS} into a folder of "
+            "their own, and give 'adapter' beside 'model' where both are meant"
+        )
+    return True
 
 
 def read(folder: Path) -> Adapter:

@@ -9,9 +9,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import catalog
+from compress import catalog, fence
 from compress.errors import ModelError
-from compress.model import attention_type
+from compress.model import attention_type, fields
 from compress.reading import files, json_values
 
 if TYPE_CHECKING:
@@ -56,6 +56,7 @@ def read_config(folder: Path) -> dict[str, Any]:
     content = json_values.read(file, error=ModelError)
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no JSON object: get the model folder again")
+    fields.check(content, str(file))
     return content
 
 
@@ -69,9 +70,9 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
     Raises:
         ModelError: transformers does not know the type, or refuses a value.
     """
-    from huggingface_hub.errors import StrictDataclassError
     from transformers import CONFIG_MAPPING, AutoConfig
 
+    fields.check(content, where)
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         found = f"the type '{model_type}'" if model_type else "no model_type"
@@ -81,11 +82,8 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
             f"know.{own} Use a model of an architecture that transformers has."
         )
     values = {k: v for k, v in content.items() if k not in {*_NOT_THE_MODEL, "model_type"}}
-    try:
+    with fence.reading(f"{where}: transformers refuses the configuration", "correct config.json"):
         return AutoConfig.for_model(model_type, **values)
-    except (TypeError, ValueError, KeyError, ArithmeticError, StrictDataclassError) as cause:
-        reason = " ".join(str(cause).split())
-        raise ModelError(f"{where}: transformers refuses the configuration: {reason}") from cause
 
 
 def describe_config(model: PreTrainedModel) -> dict[str, Any]:
@@ -137,14 +135,12 @@ def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrai
     cls = model_class(config, task)
     # DeBERTa-v2 and some others raise at construction when asked for what they do not have.
     known = attention != "sdpa" or cls._supports_sdpa
-    try:
+    with fence.reading(
+        f"transformers cannot build a {cls.__name__} from the configuration", "correct its fields"
+    ):
         model: PreTrainedModel = cls._from_config(
             copy.deepcopy(config), dtype=torch.float32, attn_implementation=attention if known else "eager"
         )
-    except (ValueError, TypeError, AttributeError, RuntimeError, ZeroDivisionError) as cause:
-        raise ModelError(
-            f"transformers cannot build a {cls.__name__} from the configuration: {cause}"
-        ) from cause
     attention_type.keep(model)
     return model
 

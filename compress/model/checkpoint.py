@@ -202,7 +202,7 @@ def weight_files(folder: Path) -> list[Path]:
     try:
         names = sorted(set(json_values.read(index, error=ModelError)["weight_map"].values()))
         files = [folder / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError) as cause:
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
         raise ModelError(f"{index} is damaged: get the model folder again") from cause
     for file in files:
         if file.parent != folder or not file.is_file():

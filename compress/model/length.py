@@ -17,8 +17,9 @@ if TYPE_CHECKING:
 def positions(config: PretrainedConfig) -> int | None:
     """Tokens that fit a model's position table; None where it has none."""
     table = getattr(config, "max_position_embeddings", None)
-    if not isinstance(table, int) or getattr(config, "position_biased_input", True) is False:
-        return None  # DeBERTa's table may be there and not be used: its positions are relative
+    # Relative positions: XLNet says -1, and DeBERTa's table may be there and not be used.
+    if not isinstance(table, int) or table < 1 or getattr(config, "position_biased_input", True) is False:
+        return None
     offset = (config.pad_token_id or 0) + 1 if config.model_type in OFFSET_POSITIONS else 0
     return table - offset
 
@@ -27,7 +28,7 @@ def longest(config: PretrainedConfig, processor: Any) -> int | None:
     """Tokens that model and tokenizer take; None where neither has a limit."""
     # A tokenizer without a limit says 10**30.
     of_tokenizer = getattr(processor, "model_max_length", None)
-    limits = [n for n in (positions(config), of_tokenizer) if n is not None and n < 10**6]
+    limits = [n for n in (positions(config), of_tokenizer) if n is not None and 0 < n < 10**6]
     return min(limits) if limits else None
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import artifact, log
+from compress import artifact, fence, log
 from compress.artifact import Artifact
 from compress.errors import ModelError
 from compress.model import architecture, checkpoint, hub
@@ -155,30 +155,26 @@ def _from_pretrained(
     folder: Path, config: PretrainedConfig, task: ModuleType, seed: int
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     import torch
-    from safetensors import SafetensorError
 
     cls = architecture.model_class(config, task)
-    try:
-        with _quiet(), torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model, info = cls.from_pretrained(
-                folder,
-                config=config,
-                dtype=torch.float32,
-                attn_implementation="sdpa" if cls._supports_sdpa else "eager",
-                use_safetensors=True,
-                local_files_only=True,
-                trust_remote_code=False,
-                ignore_mismatched_sizes=True,  # they are refused below, each by its name
-                output_loading_info=True,
-            )
-    except (OSError, ValueError, RuntimeError, KeyError, TypeError, AttributeError, SafetensorError) as cause:
-        reason = " ".join(str(cause).split())[:300]
-        damaged = "the weights are damaged: " if isinstance(cause, SafetensorError) else ""
-        raise ModelError(
-            f"{folder} cannot be loaded as a {cls.__name__} ({reason}): {damaged}get the whole model folder "
-            "again; config.json and weights must be of the same model"
-        ) from cause
+    remedy = "get the whole model folder again; config.json and weights must be of the same model"
+    with (
+        fence.reading(f"{folder} cannot be loaded as a {cls.__name__}", remedy),
+        _quiet(),
+        torch.random.fork_rng(devices=[]),
+    ):
+        torch.manual_seed(seed)
+        model, info = cls.from_pretrained(
+            folder,
+            config=config,
+            dtype=torch.float32,
+            attn_implementation="sdpa" if cls._supports_sdpa else "eager",
+            use_safetensors=True,
+            local_files_only=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # they are refused below, each by its name
+            output_loading_info=True,
+        )
     return model, info
 
 

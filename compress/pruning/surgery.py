@@ -157,9 +157,12 @@ def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     """One small input that the graph is traced with; its values do not matter."""
     device, config = model.device, model.config
     if model.main_input_name == "pixel_values":
-        size = config.image_size
+        # CLIP and SigLIP keep the size in a part of their own; a network of convolutions takes any.
+        vision = getattr(config, "vision_config", config)
+        size = getattr(vision, "image_size", None) or 64
         height, width = size if isinstance(size, tuple | list) else (size, size)
-        return {"pixel_values": torch.zeros(1, config.num_channels, height, width, device=device)}
+        channels = getattr(vision, "num_channels", 3)
+        return {"pixel_values": torch.zeros(1, channels, height, width, device=device)}
     if model.main_input_name == "input_values":  # long enough for the usual stack of convolutions
         return {"input_values": torch.linspace(-1, 1, 4000, device=device)[None]}
     ids = torch.arange(7, device=device) % config.vocab_size

@@ -21,7 +21,7 @@ from compress import artifact, catalog, log
 from compress.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
-from compress.model import adapters, architecture, checkpoint, hub, length, pretrained
+from compress.model import adapters, architecture, checkpoint, hub, length, pretrained, vocabulary
 from compress.model import limit as limits
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
@@ -210,7 +210,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         content = pretrained.inspect(
             sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code
         )
-        ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
+        processor = ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
         loaded = pretrained.load(
             sources.base.folder,
             ctx.task,
@@ -225,6 +225,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if sources.adapter is not None:
             model, fresh = _merge(model, fresh, sources.adapter, folder, ctx)
         pretrained.check_finite(model, str(sources.base.folder))
+        vocabulary.fit(model, processor, str(sources.base.folder))
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)
     ctx.record("head", "new" if fresh else "trained")
@@ -305,9 +306,7 @@ def _rows_to_compare(
         return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
     generator = torch.Generator().manual_seed(ctx.seed)
     if model.main_input_name == "pixel_values":
-        size = model.config.image_size
-        height, width = (size, size) if isinstance(size, int) else size
-        shape = (_CHECK_ROWS, model.config.num_channels, height, width)
+        shape = (_CHECK_ROWS, *ctx.task.pixel_shape(ctx.task.load_processor(processor_folder)))
         return {"pixel_values": torch.rand(shape, generator=generator)}
     tokens = min(16, length.positions(model.config) or 16)
     ids = torch.randint(model.config.vocab_size, (_CHECK_ROWS, tokens), generator=generator)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from compress import fence
 from compress.errors import ModelError
 
 # transformers 5 makes an empty tokenizer, without a word, where none of these files is there.
@@ -20,6 +21,7 @@ _FILES = (
     "spm.model",
     "tokenizer.model",
 )
+_REMEDY = "get the whole model folder again"
 _ORDER = ("input_ids", "attention_mask", "token_type_ids")
 
 
@@ -40,21 +42,20 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
             f"{folder} has no tokenizer (none of {', '.join(_FILES)}): save the tokenizer that the "
             "model was trained with into the same folder"
         )
-    try:
+    with fence.reading(f"the tokenizer in {folder} cannot be read", _REMEDY):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if words and getattr(tokenizer, "add_prefix_space", None) is False:
             tokenizer = AutoTokenizer.from_pretrained(
                 folder, local_files_only=True, trust_remote_code=False, add_prefix_space=True
             )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as cause:
-        raise ModelError(f"the tokenizer in {folder} cannot be read: {cause}") from cause
     if tokenizer.pad_token_id is None:
         raise ModelError(
             f"the tokenizer in {folder} has no padding token, so rows of different lengths cannot "
             "share a batch: set pad_token in its tokenizer_config.json"
         )
     if "token_type_ids" in tokenizer.model_input_names and (folder / "config.json").is_file():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with fence.reading(f"{folder}/config.json is refused by transformers", _REMEDY):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if not getattr(config, "type_vocab_size", 0):
             tokenizer.model_input_names = [
                 name for name in tokenizer.model_input_names if name != "token_type_ids"

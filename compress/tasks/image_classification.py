@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 
+from compress import fence
 from compress.errors import DataError, ModelError
 from compress.tasks import Batch, Column, ExportSpec, Head, Row
 from compress.tasks._classification import (
@@ -72,14 +73,14 @@ def load_processor(folder: Path) -> Any:
             f"{folder} has no image processor (no preprocessor_config.json): save the processor that the "
             "model was trained with into the same folder"
         )
-    try:
+    remedy = "get the whole model folder again"
+    with fence.reading(f"the image processor in {folder} cannot be read", remedy):
         processor = AutoImageProcessor.from_pretrained(
             folder, backend="pil", local_files_only=True, trust_remote_code=False
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, ImportError) as cause:
-        raise ModelError(f"the image processor in {folder} cannot be read: {cause}") from cause
     if (folder / "config.json").is_file():
-        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        with fence.reading(f"{folder}/config.json is refused by transformers", remedy):
+            config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         takes = getattr(config, "num_channels", None)
         if takes is not None and takes != channels_of(processor):
             raise ModelError(
@@ -121,6 +122,18 @@ def channels_of(processor: Any) -> int:
 _BROKEN: tuple[type[Exception], ...] = (OSError, EOFError, LookupError, ArithmeticError, AttributeError)
 _BROKEN += (MemoryError, NotImplementedError, RuntimeError, SyntaxError, TypeError, ValueError)
 _BROKEN += (struct.error, zlib.error)
+
+
+def pixel_shape(processor: Any) -> tuple[int, int, int]:
+    """Channels, height and width of what the processor gives, from one encoded row.
+
+    Configurations do not say it alike: some name no size, others keep it in a part of their own.
+    """
+    channels = channels_of(processor)
+    blank = np.zeros((64, 64, channels), dtype=np.uint8)
+    encoded = processor([blank], return_tensors="np", input_data_format="channels_last")
+    _, depth, height, width = np.asarray(encoded["pixel_values"]).shape
+    return int(depth), int(height), int(width)
 
 
 def to_pixels(image: Any, channels: int) -> np.ndarray:

@@ -85,7 +85,8 @@ def read_file(path: Path) -> GraphFacts:
 def positions(config: Mapping[str, Any]) -> int | None:
     """How many positions a model's table has room for, or None where it has none."""
     size = config.get("max_position_embeddings")
-    if size is None or config.get("position_biased_input") is False:
+    # XLNet says -1: its positions are relative and have no table.
+    if not isinstance(size, int) or size < 1 or config.get("position_biased_input") is False:
         return None
     if config.get("model_type") in OFFSET_POSITIONS:
         return int(size) - int(config.get("pad_token_id") or 0) - 1

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
+from compress import log
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
@@ -23,6 +24,18 @@ if TYPE_CHECKING:
     from deploy.checking.parity import Infer
 
 Exporter = Literal["torchscript", "dynamo"]
+
+# Tracing runs the model's own code on symbolic values: what it raises there is about the model.
+_EXPORTER_RAISES = (
+    RuntimeError,
+    TypeError,
+    ValueError,
+    AttributeError,
+    LookupError,
+    AssertionError,
+    ArithmeticError,
+    torch.onnx.errors.OnnxExporterError,
+)
 
 
 class NamedOutputs(torch.nn.Module):
@@ -122,10 +135,12 @@ def export(
                     verbose=False,
                     **shared,
                 )
-    except (RuntimeError, torch.onnx.errors.OnnxExporterError) as cause:
+    except _EXPORTER_RAISES as cause:
         other = "dynamo" if exporter == "torchscript" else "torchscript"
-        first = str(cause).strip().splitlines()[0] if str(cause).strip() else type(cause).__name__
+        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
+        log.detail("what the %s exporter said: %s", exporter, cause)
+        reason = (lines[-1] if lines else type(cause).__name__).rstrip(".")[:300]
         raise ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {first}. Try exporter: {other}."
+            f"{opset}: {reason}. Try exporter: {other}."
         ) from cause

@@ -80,7 +80,9 @@ class Runner(Queued):
             raise UserError(reason)
         task = catalog.load("task", self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
-        spec = task.export_spec(config, task.load_processor(self.artifact.path), task.head_of(config))
+        processor = task.load_processor(self.artifact.path)
+        spec = task.export_spec(config, processor, task.head_of(config))
+        self._pixels = task.pixel_shape(processor) if "pixel_values" in spec.inputs else ()
         # Both belong to the process in PyTorch; they are put back on close.
         self._before = (torch.get_num_threads(), torch.get_float32_matmul_precision())
         torch.set_num_threads(self.threads or environment.cpu_count())
@@ -107,7 +109,7 @@ class Runner(Queued):
         self._model: Any = torch.compile(model, dynamic=True) if self._mode == "compiled" else model
         limits = graph_facts.limits(config, spec)
         self._inputs = tuple(
-            _input(name, axes, config, limits.get(name, {})) for name, axes in spec.inputs.items()
+            _input(name, axes, self._pixels, limits.get(name, {})) for name, axes in spec.inputs.items()
         )
         self._outputs = tuple(
             TensorSpec(name, "float32", (None,) * (max(axes, default=0) + 2))
@@ -220,13 +222,10 @@ def _compiler() -> str | None:
     return next((found for name in names if name and (found := shutil.which(name))), None)
 
 
-def _input(name: str, axes: dict[int, str], config: dict[str, Any], limits: dict[int, int]) -> TensorSpec:
+def _input(name: str, axes: dict[int, str], pixels: tuple[int, ...], limits: dict[int, int]) -> TensorSpec:
     """One input's type and shape: ids and masks are integers with free axes, images are fixed."""
     bound = tuple(sorted(limits.items()))
     if name == "pixel_values":
-        size = config["image_size"]
-        height, width = size if isinstance(size, list | tuple) else (size, size)
-        fixed: list[int | None] = [None, int(config.get("num_channels", 3)), int(height), int(width)]
-        shape = tuple(None if axis in axes else one for axis, one in enumerate(fixed))
+        shape = tuple(None if axis in axes else size for axis, size in enumerate((None, *pixels)))
         return TensorSpec(name, "float32", shape, bound)
     return TensorSpec(name, "int64", (None,) * len(axes), bound)

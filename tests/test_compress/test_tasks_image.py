@@ -181,3 +181,11 @@ def test_an_unreadable_archive_member_is_named(tmp_path: Path) -> None:
         archive.writestr("x.png", b"")
     with pytest.raises(DataError, match=r"a\.zip:y\.png cannot be read"):
         ImageFile(tmp_path / "a.zip", "y.png").read()
+
+
+def test_the_shape_of_pixels_is_that_of_one_encoded_row() -> None:
+    """ResNet and CLIP name no image_size at the top of their configuration."""
+    from types import SimpleNamespace
+
+    processor = task.default_processor(SimpleNamespace(image_size=(24, 40), num_channels=3))
+    assert task.pixel_shape(processor) == (3, 24, 40)
