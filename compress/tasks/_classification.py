@@ -143,3 +143,12 @@ def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
     if head.problem == "multi_label":
         return scores.set_metrics(totals)
     return scores.class_metrics(totals)
+
+
+def blind(totals: np.ndarray, head: Head) -> float:
+    """Of the commonest class, of the best constant set of labels, or of a constant number, which is 0."""
+    if head.problem == "regression":
+        return 0.0
+    if head.problem == "multi_label":
+        return scores.best_constant_f1(totals)
+    return scores.commonest_share(totals)

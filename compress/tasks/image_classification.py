@@ -21,6 +21,7 @@ from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
     align,
+    blind,
     decode,
     infer_head,
     link,
@@ -37,6 +38,7 @@ from compress.tasks._images import ImageFile
 __all__ = [
     "LABEL",
     "align",
+    "blind",
     "configure",
     "decode",
     "head_of",
