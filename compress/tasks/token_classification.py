@@ -214,7 +214,7 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
         guessed, actual = entities(names[0]), entities(names[1])
         right = sum(a == b for a, b in zip(given, true, strict=True))
         table[row, :5] = (len(guessed & actual), len(guessed), len(actual), right, len(true))
-        table[row, 5:] = np.bincount(true, minlength=len(head.labels))
+        table[row, 5:] = np.bincount([tag for tag in true if tag >= 0], minlength=len(head.labels))
     return table
 
 

@@ -109,3 +109,5 @@ def test_what_a_constant_answer_gets_is_counted_by_hand() -> None:
     plain = Head("single_label", ("NOUN", "VERB"))
     totals = words.statistics(tagged, [(1, 1, 0)], plain).sum(axis=0)
     assert np.isclose(words.blind(totals, plain), 2 / 3)
+    ignored = words.statistics(tagged, [(-100, 1, 1)], plain).sum(axis=0)
+    assert np.isclose(words.blind(ignored, plain), 2 / 3)
