@@ -97,6 +97,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
     found = []
     for candidate in candidates:
         artifact = Artifact.open(candidate.path)
+        checkpoint.require_head(artifact)
         runtime = candidate.runtime or bench.runtimes.get(artifact.kind) or RUNTIMES[artifact.kind]
         if ":" not in runtime:
             catalog.path("runtime", runtime)

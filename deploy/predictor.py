@@ -11,6 +11,7 @@ import numpy as np
 
 from compress import catalog
 from compress.errors import DataError
+from compress.model import checkpoint
 from deploy.encoder import Encoder
 from deploy.opening import runner
 
@@ -41,7 +42,11 @@ class Predictor:
             device: ``cpu``, ``cuda`` or ``cuda:N``; the artifact's own when None.
             threads: CPU threads; all CPUs when None.
             options: of the runtime.
+
+        Raises:
+            ModelError: the model's head was never trained.
         """
+        checkpoint.require_head(artifact)
         self._runner = runner(artifact, runtime, device, threads, **options)
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
         self._roles = made_with(artifact, self._encoder.task)

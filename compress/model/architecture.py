@@ -32,6 +32,7 @@ _NOT_THE_MODEL = (
 _HEADLESS = (
     "AutoModel",
     "AutoModelForPreTraining",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMaskedImageModeling",
 )
@@ -177,9 +178,11 @@ def check_task(content: Mapping[str, Any], task: ModuleType, where: str, *, head
     named = content.get("architectures") or []
     if not named or named[0] in class_names(task.MODEL) or (headless and is_headless(content)):
         return
+    from compress.model import identity
+
     raise ModelError(
-        f"{where} is a {named[0]}, which is no model for {task_name(task)} ({task.MODEL}): "
-        "give the task that the model was made for, or a model of this one"
+        f"{where} is {identity.describe(Path(where), content)}, which is no model for {task_name(task)} "
+        f"({task.MODEL}): give the task that the model was made for, or a model of this one"
     )
 
 
@@ -207,16 +210,24 @@ def infer_task(folder: Path) -> str:
         task = "unknown"
     task = catalog.canonical(TasksManager.map_from_synonym(task))
     if task not in known:
-        raise ModelError(f"{folder} is a {named} (task '{task}'); paredown has: {', '.join(known)}")
+        from compress.model import identity
+
+        raise ModelError(
+            f"{folder} is {identity.describe(folder, content)} (task '{task}'), which paredown does not "
+            f"offer; it has: {', '.join(known)}"
+        )
     return task
 
 
 def no_head(folder: Path, content: Mapping[str, Any]) -> str:
     """The sentence about a model whose configuration names no task's head."""
-    named = content.get("architectures") or []
-    found = f"is a {named[0]}, a model without a head for a task" if named else "names no class of model"
+    from compress.model import identity
+
     known = ", ".join(catalog.names("task"))
-    return f"{folder} {found}: say which task it shall be fine-tuned for, one of {known}"
+    return (
+        f"{folder} is {identity.describe(folder, content)}: say with --task which task it is for, or shall "
+        f"be fine-tuned for, one of {known}"
+    )
 
 
 def task_name(task: ModuleType) -> str:

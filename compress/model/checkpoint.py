@@ -46,6 +46,7 @@ __all__ = [
     "read_config",
     "read_max_length",
     "read_weights",
+    "require_head",
     "save",
     "sidecars",
     "weight_files",
@@ -243,6 +244,21 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def has_fresh_head(artifact: Artifact) -> bool:
     """Whether the task head was never trained, so that only ``finetune`` makes sense."""
     return artifact.manifest.facts.get("head") == "new"
+
+
+def require_head(artifact: Artifact) -> None:
+    """Refuse a model that cannot answer.
+
+    Raises:
+        ModelError: its head was never trained, and ``load`` was not told that this is meant.
+    """
+    if has_fresh_head(artifact):
+        name = artifact.manifest.origin.model or artifact.path
+        raise ModelError(
+            f"{name} has no trained head for {artifact.task}: its answers would be chance. Make one with "
+            f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
+            "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
+        )
 
 
 def _write_json(file: Path, content: Any) -> None:

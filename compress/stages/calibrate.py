@@ -31,6 +31,7 @@ DATA: frozenset[Role] = frozenset({"selection"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _BATCH = 32
 

@@ -46,6 +46,7 @@ NEEDS_DATA = True
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = True
+MAKES_HEAD = False
 
 
 class Config(DistillationConfig, TrainingConfig):

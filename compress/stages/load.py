@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -20,13 +21,14 @@ from compress import artifact, catalog, log
 from compress.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
-from compress.model import adapters, architecture, checkpoint, hub, length, pretrained
+from compress.model import adapters, architecture, checkpoint, hub, identity, label_order, length, pretrained
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
 from compress.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
+from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
@@ -36,8 +38,10 @@ DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _CHECK_ROWS = 16
+_ORDER_ROWS = 256
 
 
 class Config(StageConfig):
@@ -51,6 +55,8 @@ class Config(StageConfig):
         ignore_remote_code: load a model that brings Python code of its own with transformers' own
             class for its type.
         trust_remote_code: always off; there to say so.
+        untrained: take a head that was never trained, whose answers are chance: to measure the speed of an
+            architecture alone.
     """
 
     model: Place | None = None
@@ -59,6 +65,7 @@ class Config(StageConfig):
     architecture: dict[str, Any] | None = None
     ignore_remote_code: bool = False
     trust_remote_code: bool = False
+    untrained: bool = False
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -157,6 +164,31 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     return fitting
 
 
+def require_head(config: Config, task: ModuleType) -> None:
+    """Refuse what has no trained head, from its files alone.
+
+    An adapter may bring the head along: what it holds is seen when it is merged.
+
+    Raises:
+        ModelError: the answers would be chance.
+    """
+    if config.untrained:
+        return
+    if config.architecture is not None:
+        raise ModelError(
+            "an architecture has fresh weights, so that its answers would be chance: let 'finetune' follow "
+            "'load' in the recipe (or say 'load: {untrained: true}' to measure its speed alone)"
+        )
+    sources = find(config)
+    folder = sources.base.folder
+    if sources.adapter is not None or (folder / checkpoint.SHAPES).is_file():
+        return
+    content = pretrained.inspect(folder, task, ignore_remote_code=config.ignore_remote_code)
+    if identity.lacks_head(folder, content, task):
+        raise ModelError(identity.refusal(folder, content, task))
+    task.head_of(content)  # refuses names of labels that contradict each other
+
+
 def reads(config: Config) -> tuple[Path, ...]:
     """The files that the result depends on: of the model's folder and, with an adapter, of both."""
     if config.architecture is not None:
@@ -179,12 +211,13 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     else:
         sources = find(config)
         folder = _processor_folder(sources)
-        pretrained.inspect(sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code)
+        base = sources.base.folder
+        content = pretrained.inspect(base, ctx.task, ignore_remote_code=config.ignore_remote_code)
         ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
         loaded = pretrained.load(
             sources.base.folder,
             ctx.task,
-            _head_of_data(ctx),
+            _head_of_data(ctx) if identity.lacks_head(base, content, ctx.task) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
         )
@@ -196,7 +229,9 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         pretrained.check_finite(model, str(sources.base.folder))
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)
-    ctx.record("head", "new" if fresh else "trained")
+    ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
+    if not fresh:
+        _check_order(model, ctx)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
     _limit_length(model.config, ctx)
 
@@ -233,7 +268,17 @@ def _merge(
     adapter = adapters.read(found.folder)
     outputs = adapters.count_labels(adapter, model.config, ctx.task)
     if outputs is not None and (fresh or outputs != model.config.num_labels):
-        replace_head(model, ctx.task, _head_with(outputs, ctx), ctx.seed)
+        replace_head(model, ctx.task, _unnamed_head(outputs), ctx.seed)
+        if outputs > 1:
+            names = ", ".join(model.config.id2label.values())
+            ctx.record("labels", "unknown")
+            log.warning(
+                "the adapter %s names no labels: its %d outputs are called %s; name them in id2label of the "
+                "base's config.json, or give data whose labels.json lists them in the order of the outputs",
+                adapter.folder,
+                outputs,
+                names,
+            )
     inputs = _rows_to_compare(model, processor_folder, ctx)
     merged, check = adapters.merge(model, adapter, inputs)
     ctx.record(
@@ -250,14 +295,50 @@ def _merge(
     return merged, fresh and outputs is None
 
 
-def _head_with(outputs: int, ctx: Context) -> Head:
-    """The data's head where it has that many outputs, else numbered labels."""
-    head = _head_of_data(ctx)
-    if head is not None and len(head.labels or ("value",)) == outputs:
-        return head
+def _unnamed_head(outputs: int) -> Head:
+    """Numbered labels for a head that carries no names; the data's names may be in another order."""
     if outputs == 1:
         return Head("regression", ())
     return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs)))
+
+
+def _check_order(model: transformers.PreTrainedModel, ctx: Context) -> None:
+    """Refuse labels that mean the head's by their order alone, and in another order than the head's.
+
+    Raises:
+        ModelError: the training rows fit another order far better.
+    """
+    if ctx.data is None or not len(ctx.data.train):
+        return
+    head = ctx.task.head_of(model.config.to_dict())
+    rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
+    names = ctx.data.label_names
+    cells = [row[ctx.task.LABEL] for row in rows]
+    if not heads.by_position(cells, names, head):
+        return
+    try:
+        labels = ctx.task.align(cells, names, head)
+    except DataError:
+        return  # a label that the head does not know: whatever reads the labels says so
+    processor = ctx.task.load_processor(ctx.out)
+    limit = length.longest(model.config, processor)
+    predicted: list[int] = []
+    for at in range(0, len(rows), _CHECK_ROWS):
+        batch = ctx.task.encode(rows[at : at + _CHECK_ROWS], processor, head, limit, labelled=False)
+        with torch.inference_mode():
+            logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
+        predicted += logits.argmax(-1).tolist()
+    found = label_order.fit(predicted, labels, len(head.labels))
+    if found.wrong:
+        own = names or [str(i) for i in range(len(head.labels))]
+        pairs = zip(head.labels, found.order, strict=True)
+        better = ", ".join(f"{own[data]} = {label}" for label, data in pairs)
+        raise ModelError(
+            f"the data's labels mean the model's by their order, and the training rows fit another order: "
+            f"{100 * found.given:.1f} % of {len(rows)} rows are right as given, {100 * found.best:.1f} % "
+            f"with {better}. Say which id is which name in a labels.json beside the data (or data.labels), "
+            "or name the model's labels in id2label of its config.json"
+        )
 
 
 def _rows_to_compare(
