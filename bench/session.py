@@ -139,8 +139,10 @@ def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dic
     if isinstance(rows, DataConfig):
         from compress import data  # rows that were given need none of it
 
-        found = data.evaluation(rows, task, seed, head, beside=True)
+        decided: dict[str, Any] = {}
+        found = data.evaluation(rows, task, seed, head, beside=True, facts=decided)
         return list(found), {
+            **decided,
             **rows.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": data.fingerprint(rows, seed, "evaluation"),
             "rows": len(found),

@@ -168,11 +168,18 @@ def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
     return splits.choose_max_length(lengths, model_max)
 
 
+def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[str]:
+    """Which id is which label, where only their order tells; empty where names do."""
+    if not by_position(cells, names, head):
+        return []
+    own = names or [str(i) for i in range(len(head.labels))]
+    return [f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False)]
+
+
 def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str) -> None:
     """Say which id is which label where only their order tells: nothing else can show a swapped pair."""
-    if by_position(cells, names, head):
-        own = names or [str(i) for i in range(len(head.labels))]
-        pairs = [f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False)]
+    pairs = _order(cells, names, head)
+    if pairs:
         log.once("%s: labels are taken by their order: %s", where, listed(pairs))
 
 
@@ -391,7 +398,13 @@ def check_evaluation(config: DataConfig, task: ModuleType) -> None:
 
 
 def evaluation(
-    config: DataConfig, task: ModuleType, seed: int, head: Head, *, beside: bool = False
+    config: DataConfig,
+    task: ModuleType,
+    seed: int,
+    head: Head,
+    *,
+    beside: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The evaluation rows, labels aligned to a head; without a label key where none has a label.
 
@@ -401,6 +414,7 @@ def evaluation(
         seed: unused by every present source; the evaluation rows are the same for every run.
         head: of the model that is measured.
         beside: whether rows keep the cells of their other columns, by column, under ``BESIDE``.
+        facts: takes what was decided on the way: which id is which label, where only their order tells.
 
     Raises:
         DataError: there are no evaluation rows, some lack a label, or have one the head does not know.
@@ -423,5 +437,8 @@ def evaluation(
     names = reader.names["eval"]
     raw = [row[task.LABEL] for row in rows]
     settled = settle(raw, names, head, lambda: _training_form(config, task))
+    order = _order(settled, names, head)
+    if facts is not None and order:
+        facts["label_order"] = order
     values = _aligned(task, settled, names, head, table.name)
     return [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]

@@ -32,7 +32,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 1
+VERSION = 2
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -314,8 +314,8 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context) -> None:
     rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
     names = ctx.data.label_names
     cells = [row[ctx.task.LABEL] for row in rows]
-    if not heads.by_position(cells, names, head):
-        return
+    if any(isinstance(cell, list | tuple) for cell in cells) or not heads.by_position(cells, names, head):
+        return  # tags and sets are said and not judged: most of them are of one kind
     try:
         labels = ctx.task.align(cells, names, head)
     except DataError:

@@ -46,6 +46,12 @@ def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
     if names is None and all(isinstance(cell, float) for cell in present):
         heads.align_numbers(present)
         if set(present) != {0.0, 1.0}:
+            if all(cell.is_integer() for cell in present):
+                log.warning(
+                    "the labels are whole numbers written with a point (%s): they are taken as numbers to "
+                    "predict; for classes write them as integers, or name them in data.labels",
+                    heads.listed(sorted(set(present)), 5),
+                )
             return Head("regression", ())
         log.warning(
             "the labels are 0.0 and 1.0 in every row: they are taken as two classes, '0' and '1', and not as "

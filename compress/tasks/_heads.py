@@ -41,6 +41,7 @@ def head_of(config: Mapping[str, Any]) -> Head:
     table = config.get("id2label")
     if table:
         labels = _numbered(table)
+        _check_inverse(labels, config.get("label2id"))
     else:
         labels = tuple(f"LABEL_{i}" for i in range(int(config.get("num_labels", 2))))
     written = config.get("problem_type")
@@ -88,20 +89,42 @@ def _numbered(table: Mapping[Any, Any]) -> tuple[str, ...]:
     return labels
 
 
+def _check_inverse(labels: Sequence[str], inverse: Any) -> None:
+    """Refuse a ``label2id`` that gives a name another id than ``id2label`` does.
+
+    Names that only one of the two has are left alone: many models keep the default ``LABEL_0`` there.
+    """
+    if not isinstance(inverse, Mapping):
+        return
+    for i, label in enumerate(labels):
+        other = whole(inverse.get(label))
+        if other is not None and other != i:
+            raise ModelError(
+                f"config.json contradicts itself: '{label}' is {i} in id2label and {other} in label2id, so "
+                "that nobody can say which output it is: make both say the same"
+            )
+
+
 def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> bool:
-    """Whether scalar cells mean the head's labels only by their order: ids on one side, no common names.
+    """Whether cells mean the head's labels only by their order: ids on one side, no common names.
 
     Args:
-        cells: raw label cells; None where a row has none.
+        cells: raw label cells, each one label or a list of them (tags, sets, 0/1 vectors); None where a row
+            has none.
         names: the data's own label names by id, where it has them.
         head: of the model.
     """
-    if head.problem != "single_label" or all(_INTEGER.fullmatch(label) for label in head.labels):
+    if head.problem == "regression" or all(_INTEGER.fullmatch(label) for label in head.labels):
         return False
     generic = all(_GENERIC.fullmatch(label) for label in head.labels)
     if names is not None and not (generic and len(names) == len(head.labels)):
         return False
-    present = [cell for cell in cells if cell is not None]
+    present = [
+        label
+        for cell in cells
+        if cell is not None
+        for label in (cell if isinstance(cell, list | tuple) else [cell])
+    ]
     return bool(present) and all(
         whole(cell) is not None or (names is not None and str(cell) in names) for cell in present
     )
