@@ -46,6 +46,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     if not file.is_file():
+        if (folder / "modules.json").is_file():
+            raise ModelError(
+                f"{folder} is an embedding model of sentence-transformers, which is none of what paredown "
+                f"has: {', '.join(catalog.names('task'))}. To make one of these out of its encoder, give the "
+                "folder in it that holds config.json to 'paredown finetune'"
+            )
         raise ModelError(
             f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
             "and model.safetensors, or an artifact that paredown wrote"
@@ -75,6 +81,11 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
     if model_type not in CONFIG_MAPPING:
         found = f"the type '{model_type}'" if model_type else "no model_type"
         own = " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
+        if not model_type and "pretrained_cfg" in content:
+            raise ModelError(
+                f"{where} is a model of timm, a library whose models paredown does not take: convert it to a "
+                "class of transformers"
+            )
         raise ModelError(
             f"{where}: the configuration names {found}, which this version of transformers does not "
             f"know.{own} Use a model of an architecture that transformers has."
@@ -224,6 +235,11 @@ def no_head(folder: Path, content: Mapping[str, Any]) -> str:
     from compress.model import identity
 
     known = ", ".join(catalog.names("task"))
+    if identity.is_timm(content):
+        return (
+            f"{folder} is {identity.describe(folder, content)}, a library whose models paredown does not "
+            f"take: convert it to a class of transformers (it has: {known})"
+        )
     return (
         f"{folder} is {identity.describe(folder, content)}: say with --task which task it is for, or shall "
         f"be fine-tuned for, one of {known}"

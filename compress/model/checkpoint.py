@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from compress.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.model import architecture, shapes
 from compress.model.architecture import CONFIG, infer_task, read_config
@@ -29,8 +30,6 @@ from compress.model.shapes import SHAPES
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
-
-    from compress.artifact import Artifact
 
 __all__ = [
     "CONFIG",
@@ -43,6 +42,7 @@ __all__ = [
     "infer_task",
     "initialize",
     "load",
+    "load_teacher",
     "read_config",
     "read_max_length",
     "read_weights",
@@ -259,6 +259,17 @@ def require_head(artifact: Artifact) -> None:
             f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
             "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
         )
+
+
+def load_teacher(folder: Path, task: ModuleType) -> PreTrainedModel:
+    """The model of a folder that another one shall learn from.
+
+    Raises:
+        ModelError: it cannot be loaded, or its head was never trained.
+    """
+    if is_sealed(folder):
+        require_head(Artifact.open(folder, verify=False))
+    return load(folder, task)
 
 
 def _write_json(file: Path, content: Any) -> None:

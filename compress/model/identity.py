@@ -45,7 +45,7 @@ def describe(folder: Path, content: Mapping[str, Any]) -> str:
         return "a SetFit model, whose classifier is a pickle beside an encoder"
     if (folder / "modules.json").is_file():
         return "an embedding model of sentence-transformers"
-    if "model_type" not in content and "pretrained_cfg" in content:
+    if is_timm(content):
         return "a model of timm"
     names = content.get("architectures")
     named = names[0] if isinstance(names, list) and names else None
@@ -57,6 +57,11 @@ def describe(folder: Path, content: Mapping[str, Any]) -> str:
     if named in architecture.class_names("AutoModel"):
         return f"a {named}, an encoder without a head for a task"
     return f"a {named}"
+
+
+def is_timm(content: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of a model of timm, which transformers cannot build."""
+    return "model_type" not in content and "pretrained_cfg" in content
 
 
 def refusal(folder: Path, content: Mapping[str, Any], task: ModuleType) -> str:

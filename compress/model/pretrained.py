@@ -64,10 +64,11 @@ def load(
     if (folder / checkpoint.SHAPES).is_file():
         return Pretrained(model=checkpoint.load(folder, task), fresh=False, unused=())
     config = architecture.parse_config(content, str(folder))
-    if identity.lacks_head(folder, content, task) and head is not None:
+    lacking = identity.lacks_head(folder, content, task)
+    if lacking and head is not None:
         task.configure(config, head)
     model, info = _from_pretrained(folder, config, task, seed)
-    if _account(model, info, folder, headless=architecture.is_headless(content)):
+    if _account(model, info, folder, headless=lacking or architecture.is_headless(content)):
         return Pretrained(model=model.eval(), fresh=True, unused=())
     unused = tuple(sorted(info["unexpected_keys"]))
     if unused:
@@ -188,7 +189,8 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
         model: as loaded.
         info: of the loading: missing, unexpected and mismatched weights.
         folder: of the model.
-        headless: whether the configuration says, or leaves open, that the folder has no head of the task.
+        headless: whether the weights hold nothing of the task's head, or the configuration leaves that
+            open.
 
     Raises:
         ModelError: weights of the base are missing, or left over, or of another shape.

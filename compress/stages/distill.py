@@ -103,7 +103,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         raise DataError("distill needs a teacher and data")
     task = ctx.task
     folder = teacher_folder(source, config, ctx.ancestors)
-    teacher = checkpoint.load(folder, task)
+    teacher = checkpoint.load_teacher(folder, task)
     head: Head = task.head_of(teacher.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)

@@ -206,6 +206,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     Raises:
         ModelError: the model cannot be used as it is; the message says why and what to do.
     """
+    borrowed = False
     if config.architecture is not None:
         model, fresh = _from_architecture(config.architecture, ctx), True
     else:
@@ -225,13 +226,13 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if loaded.unused:
             ctx.record("unused_weights", list(loaded.unused))
         if sources.adapter is not None:
-            model, fresh = _merge(model, fresh, sources.adapter, folder, ctx)
+            model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
         pretrained.check_finite(model, str(sources.base.folder))
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
-        _check_order(model, ctx)
+        _check_order(model, ctx, borrowed=borrowed)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
     _limit_length(model.config, ctx)
 
@@ -263,22 +264,21 @@ def _processor_folder(sources: Sources) -> Path:
 
 
 def _merge(
-    model: transformers.PreTrainedModel, fresh: bool, found: Snapshot, processor_folder: Path, ctx: Context
-) -> tuple[transformers.PreTrainedModel, bool]:
-    adapter = adapters.read(found.folder)
+    model: transformers.PreTrainedModel, fresh: bool, sources: Sources, processor_folder: Path, ctx: Context
+) -> tuple[transformers.PreTrainedModel, bool, bool]:
+    """The model with the adapter in it; whether its head is new; whether its labels' names are another's."""
+    found = sources.adapter
+    if found is None:
+        raise ModelError("there is no adapter to merge")
+    adapter, borrowed = adapters.read(found.folder), False
     outputs = adapters.count_labels(adapter, model.config, ctx.task)
     if outputs is not None and (fresh or outputs != model.config.num_labels):
-        replace_head(model, ctx.task, _unnamed_head(outputs), ctx.seed)
-        if outputs > 1:
-            names = ", ".join(model.config.id2label.values())
-            ctx.record("labels", "unknown")
-            log.warning(
-                "the adapter %s names no labels: its %d outputs are called %s; name them in id2label of the "
-                "base's config.json, or give data whose labels.json lists them in the order of the outputs",
-                adapter.folder,
-                outputs,
-                names,
-            )
+        head, place = _head_of_adapter(outputs, sources, ctx.task)
+        replace_head(model, ctx.task, head, ctx.seed)
+        if head.labels:
+            borrowed = place is not None
+            ctx.record("labels", "unknown" if place is None else f"of {place}")
+            _say_names(adapter.folder, head, place)
     inputs = _rows_to_compare(model, processor_folder, ctx)
     merged, check = adapters.merge(model, adapter, inputs)
     ctx.record(
@@ -292,18 +292,48 @@ def _merge(
         },
     )
     log.info("merged the adapter %s: logits differ by at most %.1g", found.name, check.max_abs_difference)
-    return merged, fresh and outputs is None
+    return merged, fresh and outputs is None, borrowed
 
 
-def _unnamed_head(outputs: int) -> Head:
-    """Numbered labels for a head that carries no names; the data's names may be in another order."""
+def _head_of_adapter(outputs: int, sources: Sources, task: ModuleType) -> tuple[Head, str | None]:
+    """The head that an adapter carries, and whose config.json names its labels; None where none does.
+
+    The data's names are not taken: they may be in another order.
+    """
     if outputs == 1:
-        return Head("regression", ())
-    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs)))
+        return Head("regression", ()), None
+    for place, snapshot in (("the adapter", sources.adapter), ("the base", sources.base)):
+        if snapshot is None or not (snapshot.folder / architecture.CONFIG).is_file():
+            continue
+        content = architecture.read_config(snapshot.folder)
+        head: Head = task.head_of(content)
+        if content.get("id2label") and len(head.labels) == outputs and not heads.unnamed(head):
+            return head, place
+    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs))), None
 
 
-def _check_order(model: transformers.PreTrainedModel, ctx: Context) -> None:
+def _say_names(folder: Path, head: Head, place: str | None) -> None:
+    if place is None:
+        log.warning(
+            "the adapter %s names no labels, nor does its base: its %d outputs are called %s; name them in "
+            "id2label of the base's config.json, or give data whose labels.json lists them in their order",
+            folder,
+            len(head.labels),
+            heads.listed(head.labels),
+        )
+    else:
+        named = [f"{i} = {label}" for i, label in enumerate(head.labels)]
+        log.warning("the labels of the adapter %s are those of %s: %s", folder, place, heads.listed(named))
+
+
+def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
     """Refuse labels that mean the head's by their order alone, and in another order than the head's.
+
+    Args:
+        model: with a trained head.
+        ctx: its training rows are answered.
+        borrowed: whether the names of the head's labels are those of another model, so that common names
+            prove nothing.
 
     Raises:
         ModelError: the training rows fit another order far better.
@@ -314,8 +344,11 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context) -> None:
     rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
     names = ctx.data.label_names
     cells = [row[ctx.task.LABEL] for row in rows]
-    if any(isinstance(cell, list | tuple) for cell in cells) or not heads.by_position(cells, names, head):
+    if head.problem != "single_label" or any(isinstance(cell, list | tuple) for cell in cells):
         return  # tags and sets are said and not judged: most of them are of one kind
+    positional = heads.by_position(cells, names, head)
+    if not borrowed and not positional:
+        return
     try:
         labels = ctx.task.align(cells, names, head)
     except DataError:
@@ -329,12 +362,14 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context) -> None:
             logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
         predicted += logits.argmax(-1).tolist()
     found = label_order.fit(predicted, labels, len(head.labels))
+    ctx.record("label_order", {"rows": len(rows), "right": found.given, "right_in_best_order": found.best})
     if found.wrong:
-        own = names or [str(i) for i in range(len(head.labels))]
+        own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
         pairs = zip(head.labels, found.order, strict=True)
         better = ", ".join(f"{own[data]} = {label}" for label, data in pairs)
         raise ModelError(
-            f"the data's labels mean the model's by their order, and the training rows fit another order: "
+            "the names of the model's labels, or their order alone, say which of the data's they are, and "
+            "the training rows fit another order: "
             f"{100 * found.given:.1f} % of {len(rows)} rows are right as given, {100 * found.best:.1f} % "
             f"with {better}. Say which id is which name in a labels.json beside the data (or data.labels), "
             "or name the model's labels in id2label of its config.json"

@@ -326,7 +326,7 @@ class _Work:
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
-            return checkpoint.load(folder, self.ctx.task), None
+            return checkpoint.load_teacher(folder, self.ctx.task), None
         teacher = checkpoint.load(found.path, self.ctx.task)
         steps = origins.layer_steps(chain[chain.index(found) + 1 :])
         depth = len(parts_of(teacher)) // 2

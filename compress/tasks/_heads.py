@@ -130,6 +130,11 @@ def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -
     )
 
 
+def unnamed(head: Head) -> bool:
+    """Whether a head's labels are numbers alone: ``LABEL_0``, ``LABEL_1``, ..."""
+    return all(_GENERIC.fullmatch(label) for label in head.labels)
+
+
 def configure(config: Any, head: Head) -> None:
     """Write the head into a transformers config."""
     labels = head.labels or ("LABEL_0",)

@@ -262,3 +262,46 @@ def test_ids_that_mean_names_by_their_order_are_known_as_such() -> None:
     assert not heads.by_position([0, 1], ("no", "yes"), named)
     assert not heads.by_position([0, 1], None, digits)
     assert not heads.by_position([None], None, named)
+
+
+def test_a_head_that_only_the_config_claims_is_made_by_finetune(
+    text_model: Path, text_data: Path, tmp_path: Path
+) -> None:
+    """``architectures`` says a classifier, the weights hold none: refused, and made by ``finetune``."""
+    folder = other_head(text_model, tmp_path / "claims", transformers.BertModel)
+    edit_config(folder, architectures=["BertForSequenceClassification"])
+    chosen = DataConfig(source=str(text_data))
+    with pytest.raises(ModelError, match="it has no trained head for text-classification"):
+        pipeline.open_artifact(folder, data_config=chosen)
+    made = pipeline.run_stage("finetune", folder, options={"epochs": 1}, data_config=chosen)
+    assert text_classification.head_of(checkpoint.read_config(made.path)).labels == ("negative", "positive")
+
+
+def test_a_teacher_without_a_trained_head_is_refused(
+    text_model: Path, text_data: Path, tmp_path: Path
+) -> None:
+    """A sealed artifact of a base is no teacher, wherever a path names it."""
+    folder = other_head(text_model, tmp_path / "base", transformers.BertModel)
+    loaded = pipeline.run(
+        Recipe(model=str(folder), task="text-classification", data=DataConfig(source=str(text_data)))
+    )[-1].artifact
+    assert loaded.manifest.facts["head"] == "new"
+    with pytest.raises(ModelError, match="no trained head"):
+        checkpoint.load_teacher(loaded.path, TASK)
+    assert checkpoint.load_teacher(text_model, TASK).config.num_labels == 2
+
+
+def test_models_of_other_libraries_are_told_what_they_are(text_model: Path, tmp_path: Path) -> None:
+    """A timm folder, and one of sentence-transformers whose encoder lies in a folder of its own."""
+    timm = tmp_path / "timm"
+    timm.mkdir()
+    (timm / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {}}))
+    (timm / "model.safetensors").write_bytes((text_model / "model.safetensors").read_bytes())
+    for task in (None, "image-classification"):
+        with pytest.raises(ModelError, match="is a model of timm, a library whose models paredown does not"):
+            pipeline.open_artifact(timm, task=task)
+    embeddings = tmp_path / "embeddings"
+    embeddings.mkdir()
+    (embeddings / "modules.json").write_text("[]")
+    with pytest.raises(ModelError, match="is an embedding model of sentence-transformers, which is none of"):
+        pipeline.open_artifact(embeddings, task="text-classification")
