@@ -13,7 +13,17 @@ from bench import baseline_verbs, outlet
 from bench.candidates import specs as candidate_specs
 from bench.candidates import split
 from bench.damage import cli as damage_cli
-from bench.options import Budget, BudgetMinutes, HtmlFile, JsonFile, JunitFile, MarkdownFile, Shared, Summary
+from bench.options import (
+    AllowChance,
+    Budget,
+    BudgetMinutes,
+    HtmlFile,
+    JsonFile,
+    JunitFile,
+    MarkdownFile,
+    Shared,
+    Summary,
+)
 from bench.outlet import Files
 from compress import options, outputs
 from compress.errors import RecipeError
@@ -111,6 +121,7 @@ def bench(
     seed: options.Seed = None,
     device: options.Device = "cpu",
     shared: Shared = False,
+    allow_chance: AllowChance = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
     track: options.Track = None,
@@ -135,6 +146,7 @@ def bench(
         rounds=rounds,
         runs=runs,
         shared=shared or None,
+        allow_chance=allow_chance or None,
     )
     check(config)
     rows = options.data_config(data, column, plays="eval")

@@ -34,12 +34,12 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
     """The points of the grid at which a gate on that probe is inconclusive.
 
     Args:
-        gates: in the order of the report's verdicts.
+        gates: in the order of the report's first verdicts.
         report: judged by them.
         probe: canonical name.
     """
     points: dict[Point, None] = {}
-    for gate, verdict in zip(gates, report.verdicts, strict=True):
+    for gate, verdict in zip(gates, report.verdicts, strict=False):
         at = getattr(gate.config, "at", None)
         wanted = gate.looks_at()
         if (

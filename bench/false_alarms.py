@@ -115,7 +115,7 @@ def model(store: Store | None = None) -> pipeline.Built:
         task="image-classification",
         data=_DATA,
         stages=(
-            StageEntry(name="load", options={"architecture": architecture}),
+            StageEntry(name="load", options={"architecture": architecture, "untrained": True}),
             StageEntry(name="export-onnx", options={}),
         ),
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
+from bench import chance
 from bench.record import Counts, Report, Verdict
 from compress import catalog, log
 from compress.errors import ExitCode, RecipeError
@@ -142,7 +143,8 @@ def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
 def judge(report: Report, gates: Sequence[Named] | Sequence[Prepared]) -> Report:
     """The report with the verdicts of some gates in place of those that it had.
 
-    A gate judges the last candidate, the one that ships, unless it names another.
+    A gate judges the last candidate, the one that ships, unless it names another. Where the baseline is at
+    chance, a verdict that says so follows theirs.
 
     Raises:
         UserError: a gate, option or candidate that does not exist.
@@ -154,6 +156,9 @@ def judge(report: Report, gates: Sequence[Named] | Sequence[Prepared]) -> Report
     for gate in prepared:
         verdict: Verdict = gate.module.check(report, gate.config.candidate or names[-1], gate.config)
         verdicts.append(verdict)
+    at_chance = chance.verdict(report)
+    if verdicts and at_chance is not None:
+        verdicts.append(at_chance)
     return report.model_copy(update={"verdicts": tuple(verdicts)})
 
 

@@ -70,6 +70,12 @@ BudgetMinutes = Annotated[
         help="To measure more in, while a verdict is inconclusive.",
     ),
 ]
+AllowChance = Annotated[
+    bool,
+    typer.Option(
+        "--allow-chance", help="Judge beside a baseline that is no better than chance; the report says so."
+    ),
+]
 Shared = Annotated[
     bool, typer.Option("--shared", help="Measure on a GPU that others use; the report says so.")
 ]

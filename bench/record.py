@@ -100,6 +100,8 @@ class Measurement(_Frozen):
         rounds: that the samples came in, one after the other, where they came in rounds.
         paired: the rows behind ``difference``, for metrics of rows that are right or wrong.
         right: which rows are right, as a bitmap (``bench.paired.pack``), so that later reports can be paired.
+        blind: the same metric of the best answer that is the same for every row (always the commonest class),
+            for a task's main metric.
         disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
         notes: anything that a reader must know (``unstable``, ...).
         finding: what stands behind the figure, for a person to read, where the probe found more than that.
@@ -121,6 +123,7 @@ class Measurement(_Frozen):
     rounds: int | None = None
     paired: Paired | None = None
     right: str | None = None
+    blind: float | None = None
     disturbed: float | None = None
     notes: tuple[str, ...] = ()
     finding: Finding | None = None

@@ -105,6 +105,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
     for candidate in candidates:
         artifact = Artifact.open(candidate.path)
         content.check(artifact)
+        checkpoint.require_head(artifact)
         runtime = candidate.runtime or bench.runtimes.get(artifact.kind) or RUNTIMES[artifact.kind]
         if ":" not in runtime:
             catalog.path("runtime", runtime)
@@ -160,8 +161,10 @@ def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dic
     if isinstance(rows, DataConfig):
         from compress import data  # rows that were given need none of it
 
-        found = data.evaluation(rows, task, seed, head, beside=True)
+        decided: dict[str, Any] = {}
+        found = data.evaluation(rows, task, seed, head, beside=True, facts=decided)
         return list(found), {
+            **decided,
             **rows.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": data.fingerprint(rows, seed, "evaluation"),
             "rows": len(found),

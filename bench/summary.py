@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bench import devices, worth
+from bench import chance, devices, worth
 from bench.record import Counts, Interval, Measurement, Report, Status
 
 NONE = "-"
@@ -204,7 +204,12 @@ def counts_as(told: Counts | None) -> str:
 
 
 def headline(report: Report) -> str:
-    """The verdict in one line."""
+    """The verdict in one line, and whether the baseline is at chance, which makes it worthless."""
+    at_chance = chance.found(report) is not None
+    return _verdict(report) + (f"; the baseline '{report.baseline}' is at chance" if at_chance else "")
+
+
+def _verdict(report: Report) -> str:
     status = overall(report)
     told = report.inconclusive
     opened = sum(verdict.status == "inconclusive" for verdict in report.verdicts)
@@ -310,8 +315,8 @@ def explanation(report: Report) -> list[str]:
 
 
 def answers(report: Report) -> list[str]:
-    """What a report answers in sentences: whether INT8 is worth it, at every point."""
-    return [one.sentence() for one in worth.answers(report)]
+    """What a report answers in sentences: a baseline at chance, and where INT8 is worth it."""
+    return [*chance.sentences(report), *(one.sentence() for one in worth.answers(report))]
 
 
 _OTHERS = frozenset({"open_loop", "closed_loop", "execution", "energy", "load_time"})

@@ -5,7 +5,7 @@ A chain, unless a stage says ``from: LABEL``: then it starts a branch at an earl
 
 from __future__ import annotations
 
-from collections.abc import Container, Mapping
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
@@ -228,3 +228,23 @@ def infer_task(recipe: Recipe, start: Start | None, links: list[Link]) -> str:
     inferred = links[0].module.infer_task(links[0].config, recipe.data)
     catalog.path("task", inferred)
     return catalog.canonical(inferred)
+
+
+def check_head(links: Sequence[Link], start: Start | None, task: str, *, alone: bool = True) -> None:
+    """Refuse a model without a trained head where no stage trains one, before anything runs.
+
+    Args:
+        links: of the chain.
+        start: the sealed artifact that it starts from; it was loaded before.
+        task: name in the catalog.
+        alone: whether a model that no stage takes is refused as well, since it is measured or predicts.
+
+    Raises:
+        ModelError: the answers would be chance; the message says what the model is and how to make a head.
+    """
+    if start is not None or not links or links[0].name != LOAD:
+        return
+    first = links[0]
+    takers = [link for link in links[1:] if link.source == first.label]
+    if (alone and not takers) or any(not link.module.MAKES_HEAD for link in takers):
+        first.module.require_head(first.config, catalog.load("task", task))

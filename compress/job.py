@@ -12,7 +12,7 @@ from typing import Any
 from compress import artifact as artifacts
 from compress import catalog, data, environment
 from compress.artifact import Artifact
-from compress.chain import Link, chain, infer_task
+from compress.chain import Link, chain, check_head, infer_task
 from compress.data import TrainingData
 from compress.errors import RecipeError, UserError
 from compress.model import limit
@@ -46,6 +46,7 @@ class Job:
         if self.start is not None:
             _keep_limit(self.start.artifact, recipe)
         self.task_name = infer_task(recipe, self.start, self.links)
+        check_head(self.links, self.start, self.task_name, alone=False)
         self.task = catalog.load("task", self.task_name)
         self.threads = recipe.threads or environment.cpu_count()
         self.device = environment.resolve_device(recipe.device)

@@ -58,6 +58,12 @@ def warning(message: str, *args: object) -> None:
     _LOGGER.warning(message, *args)
 
 
+@cache
+def once(message: str, *args: object) -> None:
+    """A line that every user should see, said once a process for the same words."""
+    _LOGGER.info(message, *args)
+
+
 class Bar:
     """One running progress bar."""
 

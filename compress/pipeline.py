@@ -17,9 +17,10 @@ from typing import Any
 from compress import artifact as artifacts
 from compress import catalog, data, environment, log, outputs, places, processes
 from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
-from compress.chain import Link
+from compress.chain import Link, chain, check_head, infer_task
 from compress.errors import UserError
 from compress.job import Job
+from compress.model import checkpoint
 from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import Context
 from compress.store import Building, Store, deliver
@@ -50,6 +51,8 @@ class _Run:
         self.store = store
 
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
+        if source is not None and not link.module.MAKES_HEAD:
+            checkpoint.require_head(source)
         found = self.store.get(key)
         if found is not None:
             log.info("%s: already in the store (%s)", link.label, key[:12])
@@ -210,15 +213,20 @@ def open_artifact(
     seed: int = 0,
     store: Store | None = None,
 ) -> Artifact:
-    """A sealed artifact as it is; a Hugging Face folder or hub id through the ``load`` stage.
+    """A model that answers: a sealed artifact as it is, a Hugging Face folder or hub id through ``load``.
 
     Raises:
-        UserError: it is neither.
+        UserError: it is neither, or its head was never trained.
     """
     if artifacts.is_sealed(Path(reference)):
-        return Artifact.open(Path(reference))
-    recipe = Recipe(model=str(reference), task=task, data=data_config, seed=seed)
-    return run(recipe, store)[-1].artifact
+        opened = Artifact.open(Path(reference))
+    else:
+        recipe = Recipe(model=str(reference), task=task, data=data_config, seed=seed)
+        links, start = chain(recipe)
+        check_head(links, start, infer_task(recipe, start, links))
+        opened = run(recipe, store)[-1].artifact
+    checkpoint.require_head(opened)
+    return opened
 
 
 def run_stage(

@@ -13,7 +13,7 @@ from typing import Any
 
 from compress import environment, estimate, places
 from compress.artifact import Artifact
-from compress.chain import chain, infer_task
+from compress.chain import chain, check_head, infer_task
 from compress.job import Job
 from compress.recipe import Recipe
 from compress.store import Store
@@ -73,6 +73,7 @@ def check(recipe: Recipe, *, here: bool = True) -> Checked:
     """
     links, start = chain(recipe)
     task = infer_task(recipe, start, links)
+    check_head(links, start, task)
     if here:
         for link in links:
             if hasattr(link.module, "machine"):

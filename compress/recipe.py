@@ -143,6 +143,8 @@ class BenchConfig(_Strict):
         runs: runs a round and candidate.
         runtimes: kind of artifact -> runtime, where the default is not wanted.
         shared: whether a GPU that others use is measured all the same.
+        allow_chance: whether gates judge beside a baseline that is no better than one answer for every row;
+            anomalous where it is off.
         texts: whether the report may list rows of the evaluation data for a person to read.
     """
 
@@ -158,6 +160,7 @@ class BenchConfig(_Strict):
     runs: int = Field(default=8, ge=1, le=10_000)
     runtimes: dict[str, str] = {}
     shared: bool = False
+    allow_chance: bool = False
     texts: bool = True
 
     @field_validator("lengths")

@@ -79,6 +79,8 @@ class Stage(Protocol):
         NEEDS_DATA: whether it refuses to run without data.
         DETERMINISTIC: whether the same key always gives the same content id (same machine).
         ANCESTORS: whether it reads ``ctx.ancestors`` (their ids then enter the key).
+        MAKES_HEAD: whether it trains a head, so that it takes a model that has none. Every other stage, and
+            whatever measures or predicts, refuses such a model: its answers are chance.
 
     A stage whose result is bound to this machine also has ``machine(config) -> dict[str, str]``: what it
     is bound to, which then enters the key. It raises ``UserError`` where the stage cannot run here, so
@@ -94,6 +96,7 @@ class Stage(Protocol):
     NEEDS_DATA: bool
     DETERMINISTIC: bool
     ANCESTORS: bool
+    MAKES_HEAD: bool
 
     @staticmethod
     def reads(config: Any) -> tuple[Path, ...]:

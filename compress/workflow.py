@@ -243,7 +243,8 @@ def _bench(
     from bench.session import CandidateSpec, measure
 
     wanted = recipe.bench.candidates
-    chosen = [each for each in built if not wanted or each.label in wanted]
+    trained = [each for each in built if not checkpoint.has_fresh_head(each.artifact)]
+    chosen = [each for each in built if each.label in wanted] if wanted else trained
     specs = [
         CandidateSpec(
             name=each.label, path=each.artifact.path, runtime=recipe.bench.runtimes.get(each.artifact.kind)

@@ -46,7 +46,11 @@ class Predictor:
             device: ``cpu``, ``cuda`` or ``cuda:N``; the artifact's own when None.
             threads: CPU threads; all CPUs when None.
             options: of the runtime.
+
+        Raises:
+            ModelError: the model's head was never trained.
         """
+        checkpoint.require_head(artifact)
         self._runner = runner(artifact, runtime, device, threads, **options)
         content.check(artifact)
         self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))

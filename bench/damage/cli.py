@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from bench import outlet
-from bench.options import Budget, BudgetMinutes, HtmlFile, JsonFile, JunitFile, MarkdownFile, Shared, Summary
+from bench.options import (
+    AllowChance,
+    Budget,
+    BudgetMinutes,
+    HtmlFile,
+    JsonFile,
+    JunitFile,
+    MarkdownFile,
+    Shared,
+    Summary,
+)
 from bench.outlet import Files
 from compress import options
 from compress.errors import RecipeError
@@ -65,6 +75,7 @@ def damage(
     seed: options.Seed = None,
     device: options.Device = "cpu",
     shared: Shared = False,
+    allow_chance: AllowChance = False,
     threads: options.Threads = None,
     store: options.StoreRoot = None,
     track: options.Track = None,
@@ -99,7 +110,14 @@ def damage(
         batch_size=batch_size,
     )
     probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
-    config = BenchConfig(probes=probes, baseline=named[0][0], device=device, threads=threads, shared=shared)
+    config = BenchConfig(
+        probes=probes,
+        baseline=named[0][0],
+        device=device,
+        threads=threads,
+        shared=shared,
+        allow_chance=allow_chance,
+    )
     report = outlet.measured(
         specs,
         evaluation,

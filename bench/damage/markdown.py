@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import summary
+from bench import chance, summary
 from bench.damage import tables, view, words
 from bench.damage.record import Row
 from bench.record import Report
@@ -28,6 +28,7 @@ def page(report: Report) -> str:
     if damage is None:
         return ""
     parts = [f"# {_cell(report.title)}", f"**{_cell(words.headline(damage))}**", _cards(report)]
+    parts += [f"**{_cell(sentence)}**" for sentence in chance.sentences(report)]
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

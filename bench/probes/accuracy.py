@@ -93,6 +93,7 @@ def score(
         if needed not in drawn:
             drawn[needed] = stats.resampled_metrics(statistics[needed], metrics, weights)
     own, other = metrics(statistics[name].sum(axis=0)), metrics(statistics[subject.baseline].sum(axis=0))
+    blind: float | None = task.blind(statistics[name].sum(axis=0), head)
     found = []
     for metric, value in own.items():
         spread = stats.interval(drawn[name][metric] - drawn[subject.baseline][metric])
@@ -114,6 +115,7 @@ def score(
                 difference_interval=spread,
                 paired=pair,
                 right=None if right[0] is None else paired.pack(right[0]),
+                blind=blind if metric == next(iter(own)) else None,
                 conditions=conditions,
             )
         )

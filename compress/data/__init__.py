@@ -14,10 +14,12 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from compress import artifact, log
+from compress.data.label_form import settle
 from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
+from compress.tasks._heads import SetForm, by_position, listed, set_form
 
 if TYPE_CHECKING:
     from compress.tasks import Head
@@ -93,6 +95,10 @@ class TrainingData:
     # Whole files in their order, so that a wrong label is named by its row in the file.
     labeled: tuple[LabeledFile, ...] = ()
 
+    def _form(self, task: ModuleType) -> SetForm | None:
+        """The form of the labels of the file that is trained on; None without one."""
+        return set_form([row[task.LABEL] for row in self.labeled[0].rows]) if self.labeled else None
+
     def infer_head(self, task: ModuleType) -> Head:
         """The head that the training rows' labels ask for.
 
@@ -111,7 +117,8 @@ class TrainingData:
         aligned: dict[int, dict[str, Any]] = {}
         files = []
         for name, names, rows in self.labeled:
-            values = _aligned(task, [row[task.LABEL] for row in rows], names, head, name)
+            cells = settle([row[task.LABEL] for row in rows], names, head, lambda: self._form(task))
+            values = _aligned(task, cells, names, head, name)
             fresh = [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]
             aligned.update({id(row): new for row, new in zip(rows, fresh, strict=True)})
             files.append(LabeledFile(name, head.labels or None, fresh))
@@ -161,9 +168,25 @@ def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
     return splits.choose_max_length(lengths, model_max)
 
 
+def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[str]:
+    """Which id is which label, where only their order tells; empty where names do."""
+    if not by_position(cells, names, head):
+        return []
+    own = names or [str(i) for i in range(len(head.labels))]
+    return [f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False)]
+
+
+def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str) -> None:
+    """Say which id is which label where only their order tells: nothing else can show a swapped pair."""
+    pairs = _order(cells, names, head)
+    if pairs:
+        log.once("%s: labels are taken by their order: %s", where, listed(pairs))
+
+
 def _aligned(
     task: ModuleType, cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str
 ) -> list[Any]:
+    _say_order(cells, names, head, where)
     try:
         values: list[Any] = task.align(cells, names, head)
     except DataError as cause:
@@ -363,6 +386,15 @@ def _evaluation_reader(config: DataConfig, task: ModuleType) -> Reader:
     return Reader(config, task, layout)
 
 
+def _training_form(config: DataConfig, task: ModuleType) -> SetForm | None:
+    """The form of the training rows' labels; None where there are none."""
+    layout = lay_out(config, ("train",))
+    if "train" not in layout.splits:
+        return None
+    rows = Reader(config, task, layout).read("train")
+    return set_form([row[task.LABEL] for row in rows if task.LABEL in row])
+
+
 def check_evaluation(config: DataConfig, task: ModuleType) -> None:
     """Refuse evaluation rows that are missing or cannot be read, before any work is put into a model.
 
@@ -373,7 +405,13 @@ def check_evaluation(config: DataConfig, task: ModuleType) -> None:
 
 
 def evaluation(
-    config: DataConfig, task: ModuleType, seed: int, head: Head, *, beside: bool = False
+    config: DataConfig,
+    task: ModuleType,
+    seed: int,
+    head: Head,
+    *,
+    beside: bool = False,
+    facts: dict[str, Any] | None = None,
 ) -> list[dict[str, Any]]:
     """The evaluation rows, labels aligned to a head; without a label key where none has a label.
 
@@ -383,6 +421,7 @@ def evaluation(
         seed: unused by every present source; the evaluation rows are the same for every run.
         head: of the model that is measured.
         beside: whether rows keep the cells of their other columns, by column, under ``BESIDE``.
+        facts: takes what was decided on the way: which id is which label, where only their order tells.
 
     Raises:
         DataError: there are no evaluation rows, some lack a label, or have one the head does not know.
@@ -402,5 +441,11 @@ def evaluation(
             f"{table.place(lacking[0])} has no label, while other evaluation rows have one "
             f"({len(lacking)} of {len(rows)} lack it): label all rows or none"
         )
-    values = _aligned(task, [row[task.LABEL] for row in rows], reader.names["eval"], head, table.name)
+    names = reader.names["eval"]
+    raw = [row[task.LABEL] for row in rows]
+    settled = settle(raw, names, head, lambda: _training_form(config, task))
+    order = _order(settled, names, head)
+    if facts is not None and order:
+        facts["label_order"] = order
+    values = _aligned(task, settled, names, head, table.name)
     return [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]

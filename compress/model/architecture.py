@@ -36,6 +36,7 @@ _FP32_BYTES = 4
 _HEADLESS = (
     "AutoModel",
     "AutoModelForPreTraining",
+    "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMaskedImageModeling",
 )
@@ -49,6 +50,12 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     file = folder / CONFIG
     if not files.exists(file, error=ModelError):
+        if files.is_file(folder / "modules.json", error=ModelError):
+            raise ModelError(
+                f"{folder} is an embedding model of sentence-transformers, which is none of what paredown "
+                f"has: {', '.join(catalog.names('task'))}. To make one of these out of its encoder, give the "
+                "folder in it that holds config.json to 'paredown finetune'"
+            )
         raise ModelError(
             f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
             "and model.safetensors, or an artifact that paredown wrote"
@@ -77,6 +84,11 @@ def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
         found = f"the type '{model_type}'" if model_type else "no model_type"
         own = " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
+        if not model_type and "pretrained_cfg" in content:
+            raise ModelError(
+                f"{where} is a model of timm, a library whose models paredown does not take: convert it to a "
+                "class of transformers"
+            )
         raise ModelError(
             f"{where}: the configuration names {found}, which this version of transformers does not "
             f"know.{own} Use a model of an architecture that transformers has."
@@ -196,9 +208,11 @@ def check_task(content: Mapping[str, Any], task: ModuleType, where: str, *, head
     named = content.get("architectures") or []
     if not named or named[0] in class_names(task.MODEL) or (headless and is_headless(content)):
         return
+    from compress.model import identity
+
     raise ModelError(
-        f"{where} is a {named[0]}, which is no model for {task_name(task)} ({task.MODEL}): "
-        "give the task that the model was made for, or a model of this one"
+        f"{where} is {identity.describe(Path(where), content)}, which is no model for {task_name(task)} "
+        f"({task.MODEL}): give the task that the model was made for, or a model of this one"
     )
 
 
@@ -226,16 +240,29 @@ def infer_task(folder: Path) -> str:
         task = "unknown"
     task = catalog.canonical(TasksManager.map_from_synonym(task))
     if task not in known:
-        raise ModelError(f"{folder} is a {named} (task '{task}'); paredown has: {', '.join(known)}")
+        from compress.model import identity
+
+        raise ModelError(
+            f"{folder} is {identity.describe(folder, content)} (task '{task}'), which paredown does not "
+            f"offer; it has: {', '.join(known)}"
+        )
     return task
 
 
 def no_head(folder: Path, content: Mapping[str, Any]) -> str:
     """The sentence about a model whose configuration names no task's head."""
-    named = content.get("architectures") or []
-    found = f"is a {named[0]}, a model without a head for a task" if named else "names no class of model"
+    from compress.model import identity
+
     known = ", ".join(catalog.names("task"))
-    return f"{folder} {found}: say which task it shall be fine-tuned for, one of {known}"
+    if identity.is_timm(content):
+        return (
+            f"{folder} is {identity.describe(folder, content)}, a library whose models paredown does not "
+            f"take: convert it to a class of transformers (it has: {known})"
+        )
+    return (
+        f"{folder} is {identity.describe(folder, content)}: say with --task which task it is for, or shall "
+        f"be fine-tuned for, one of {known}"
+    )
 
 
 def task_name(task: ModuleType) -> str:

@@ -21,6 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
+from compress.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.model import architecture, limit, shapes
 from compress.model.architecture import CONFIG, infer_task, read_config
@@ -31,8 +32,6 @@ from compress.reading import json_values
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
-
-    from compress.artifact import Artifact
 
 __all__ = [
     "CONFIG",
@@ -45,9 +44,11 @@ __all__ = [
     "infer_task",
     "initialize",
     "load",
+    "load_teacher",
     "read_config",
     "read_max_length",
     "read_weights",
+    "require_head",
     "save",
     "sidecars",
     "weight_files",
@@ -231,6 +232,32 @@ def read_weights(folder: Path) -> dict[str, torch.Tensor]:
 def has_fresh_head(artifact: Artifact) -> bool:
     """Whether the task head was never trained, so that only ``finetune`` makes sense."""
     return artifact.manifest.facts.get("head") == "new"
+
+
+def require_head(artifact: Artifact) -> None:
+    """Refuse a model that cannot answer.
+
+    Raises:
+        ModelError: its head was never trained, and ``load`` was not told that this is meant.
+    """
+    if has_fresh_head(artifact):
+        name = artifact.manifest.origin.model or artifact.path
+        raise ModelError(
+            f"{name} has no trained head for {artifact.task}: its answers would be chance. Make one with "
+            f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
+            "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
+        )
+
+
+def load_teacher(folder: Path, task: ModuleType) -> PreTrainedModel:
+    """The model of a folder that another one shall learn from.
+
+    Raises:
+        ModelError: it cannot be loaded, or its head was never trained.
+    """
+    if is_sealed(folder):
+        require_head(Artifact.open(folder, verify=False))
+    return load(folder, task)
 
 
 def _write_json(file: Path, content: Any) -> None:

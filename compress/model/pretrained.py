@@ -1,8 +1,8 @@
 """A model out of a Hugging Face folder, with every weight on both sides accounted for.
 
-Nothing of the folder is ever executed: pickles are refused and Python files ignored. A head that the
-folder lacks (``BertModel``, a masked language model) is initialized, seeded, and reported as fresh;
-any other missing weight is an error.
+Nothing of the folder is ever executed: pickles are refused and Python files ignored. Whether the head is
+the folder's own is decided by its weights: one whose weights are all missing is initialized, seeded, and
+reported as fresh, and only such a head takes the labels of the data. Any other missing weight is an error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from compress import artifact, fence, log
 from compress.artifact import Artifact
 from compress.errors import ModelError
-from compress.model import architecture, checkpoint, hub
+from compress.model import architecture, checkpoint, hub, identity
 
 if TYPE_CHECKING:
     import torch
@@ -52,7 +52,8 @@ def load(
     Args:
         folder: of ``save_pretrained`` or ``checkpoint.save``.
         task: names the class.
-        head: what a missing head shall predict; the configuration's own labels when None.
+        head: what a missing head shall predict; the configuration's own labels when None. A head that the
+            folder has keeps its own.
         seed: of a missing head.
         ignore_remote_code: whether to take transformers' own class for a model that brings code.
 
@@ -63,19 +64,18 @@ def load(
     if (folder / checkpoint.SHAPES).is_file():
         return Pretrained(model=checkpoint.load(folder, task), fresh=False, unused=())
     config = architecture.parse_config(content, str(folder))
-    headless = architecture.is_headless(content)
-    if headless and head is not None:
+    lacking = identity.lacks_head(folder, content, task)
+    if lacking and head is not None:
         task.configure(config, head)
     model, info = _from_pretrained(folder, config, task, seed)
-    fresh = _account(model, info, folder, headless=headless)
-    if headless:
-        return Pretrained(model=model.eval(), fresh=fresh, unused=())
+    if _account(model, info, folder, headless=lacking or architecture.is_headless(content)):
+        return Pretrained(model=model.eval(), fresh=True, unused=())
     unused = tuple(sorted(info["unexpected_keys"]))
     if unused:
         log.warning(
             "%s: weights that a %s does not use: %s", folder, type(model).__name__, ", ".join(unused[:8])
         )
-    return Pretrained(model=model.eval(), fresh=fresh, unused=unused)
+    return Pretrained(model=model.eval(), fresh=False, unused=unused)
 
 
 def inspect(folder: Path, task: ModuleType, *, ignore_remote_code: bool = False) -> dict[str, Any]:
@@ -181,6 +181,13 @@ def _from_pretrained(
 def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, headless: bool) -> bool:
     """Whether the head is new, after every weight on both sides is accounted for.
 
+    Args:
+        model: as loaded.
+        info: of the loading: missing, unexpected and mismatched weights.
+        folder: of the model.
+        headless: whether the weights hold nothing of the task's head, or the configuration leaves that
+            open.
+
     Raises:
         ModelError: weights of the base are missing, or left over, or of another shape.
     """
@@ -192,8 +199,11 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
         )
     base = f"{model.base_model_prefix}."
     missing = sorted(info["missing_keys"])
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    own = {name for name in model.state_dict() if not name.startswith(base)} - tied
+    fresh = headless and bool(own) and own <= set(missing)
     # A pooler belongs to the head: language models are saved without one.
-    lost = [n for n in missing if n.startswith(base) and "pooler" not in n] if headless else missing
+    lost = [n for n in missing if n.startswith(base) and "pooler" not in n] if fresh else missing
     if lost:
         raise ModelError(
             f"{folder}: weights are missing for {', '.join(lost[:4])}{' and more' if len(lost) > 4 else ''} "
@@ -207,4 +217,4 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
                 f"{folder}: the weights hold {name}, a layer that config.json does not count: weights and "
                 "configuration are not of the same model"
             )
-    return bool(missing)
+    return fresh

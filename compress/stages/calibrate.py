@@ -32,6 +32,7 @@ DATA: frozenset[Role] = frozenset({"selection"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _BATCH = 32
 

@@ -47,6 +47,7 @@ NEEDS_DATA = True
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = True
+MAKES_HEAD = False
 
 Count = Annotated[int, Field(ge=1, le=10_000)]
 Index = Annotated[int, Field(ge=0, le=10_000)]
@@ -106,7 +107,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         raise DataError("distill needs a teacher and data")
     task = ctx.task
     folder = teacher_folder(source, config, ctx.ancestors)
-    teacher = checkpoint.load(folder, task)
+    teacher = checkpoint.load_teacher(folder, task)
     head: Head = task.head_of(teacher.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)

@@ -42,6 +42,7 @@ NEEDS_DATA = True
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = False
+MAKES_HEAD = True
 
 
 class Config(TrainingConfig):

@@ -11,6 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import torch
@@ -21,7 +22,17 @@ from compress import artifact, catalog, log
 from compress.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
-from compress.model import adapters, architecture, checkpoint, hub, length, pretrained, vocabulary
+from compress.model import (
+    adapters,
+    architecture,
+    checkpoint,
+    hub,
+    identity,
+    label_order,
+    length,
+    pretrained,
+    vocabulary,
+)
 from compress.model import limit as limits
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
@@ -30,6 +41,7 @@ from compress.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head
+from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
@@ -39,8 +51,10 @@ DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _CHECK_ROWS = 16
+_ORDER_ROWS = 256
 
 
 _LAYERS, _LARGEST = 1000, 10**7  # the largest vocabularies and position tables have some millions of rows
@@ -70,6 +84,8 @@ class Config(StageConfig):
         ignore_remote_code: load a model that brings Python code of its own with transformers' own
             class for its type.
         trust_remote_code: always off; there to say so.
+        untrained: take a head that was never trained, whose answers are chance: to measure the speed of an
+            architecture alone.
     """
 
     model: Place | None = None
@@ -78,6 +94,7 @@ class Config(StageConfig):
     architecture: dict[str, Any] | None = None
     ignore_remote_code: bool = False
     trust_remote_code: bool = False
+    untrained: bool = False
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -185,6 +202,31 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     return fitting
 
 
+def require_head(config: Config, task: ModuleType) -> None:
+    """Refuse what has no trained head, from its files alone.
+
+    An adapter may bring the head along: what it holds is seen when it is merged.
+
+    Raises:
+        ModelError: the answers would be chance.
+    """
+    if config.untrained:
+        return
+    if config.architecture is not None:
+        raise ModelError(
+            "an architecture has fresh weights, so that its answers would be chance: let 'finetune' follow "
+            "'load' in the recipe (or say 'load: {untrained: true}' to measure its speed alone)"
+        )
+    sources = find(config)
+    folder = sources.base.folder
+    if sources.adapter is not None or (folder / checkpoint.SHAPES).is_file():
+        return
+    content = pretrained.inspect(folder, task, ignore_remote_code=config.ignore_remote_code)
+    if identity.lacks_head(folder, content, task):
+        raise ModelError(identity.refusal(folder, content, task))
+    task.head_of(content)  # refuses names of labels that contradict each other
+
+
 def reads(config: Config) -> tuple[Path, ...]:
     """The files that the result depends on: of the model's folder and, with an adapter, of both."""
     if config.architecture is not None:
@@ -202,20 +244,19 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     Raises:
         ModelError: the model cannot be used as it is; the message says why and what to do.
     """
+    borrowed = False
     if config.architecture is not None:
         model, fresh = _from_architecture(config.architecture, ctx), True
     else:
         sources = find(config)
         folder = _processor_folder(sources)
-        content = pretrained.inspect(
-            sources.base.folder, ctx.task, ignore_remote_code=config.ignore_remote_code
-        )
+        base = sources.base.folder
+        content = pretrained.inspect(base, ctx.task, ignore_remote_code=config.ignore_remote_code)
         processor = ctx.task.load_processor(folder)  # before the weights: a missing tokenizer is said at once
         loaded = pretrained.load(
             sources.base.folder,
             ctx.task,
-            # A model's own head is not the data's: rows are asked for one only where there is none.
-            _head_of_data(ctx) if architecture.is_headless(content) else None,
+            _head_of_data(ctx) if identity.lacks_head(base, content, ctx.task) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
         )
@@ -223,12 +264,14 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if loaded.unused:
             ctx.record("unused_weights", list(loaded.unused))
         if sources.adapter is not None:
-            model, fresh = _merge(model, fresh, sources.adapter, folder, ctx)
+            model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
         pretrained.check_finite(model, str(sources.base.folder))
         vocabulary.fit(model, processor, str(sources.base.folder))
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)
-    ctx.record("head", "new" if fresh else "trained")
+    ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
+    if not fresh:
+        _check_order(model, ctx, borrowed=borrowed)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
     _limit_length(model.config, ctx)
 
@@ -261,12 +304,21 @@ def _processor_folder(sources: Sources) -> Path:
 
 
 def _merge(
-    model: transformers.PreTrainedModel, fresh: bool, found: Snapshot, processor_folder: Path, ctx: Context
-) -> tuple[transformers.PreTrainedModel, bool]:
-    adapter = adapters.read(found.folder)
+    model: transformers.PreTrainedModel, fresh: bool, sources: Sources, processor_folder: Path, ctx: Context
+) -> tuple[transformers.PreTrainedModel, bool, bool]:
+    """The model with the adapter in it; whether its head is new; whether its labels' names are another's."""
+    found = sources.adapter
+    if found is None:
+        raise ModelError("there is no adapter to merge")
+    adapter, borrowed = adapters.read(found.folder), False
     outputs = adapters.count_labels(adapter, model.config, ctx.task)
     if outputs is not None and (fresh or outputs != model.config.num_labels):
-        replace_head(model, ctx.task, _head_with(outputs, ctx), ctx.seed)
+        head, place = _head_of_adapter(outputs, sources, ctx.task)
+        replace_head(model, ctx.task, head, ctx.seed)
+        if head.labels:
+            borrowed = place is not None
+            ctx.record("labels", "unknown" if place is None else f"of {place}")
+            _say_names(adapter.folder, head, place)
     inputs = _rows_to_compare(model, processor_folder, ctx)
     merged, check = adapters.merge(model, adapter, inputs)
     ctx.record(
@@ -280,17 +332,88 @@ def _merge(
         },
     )
     log.info("merged the adapter %s: logits differ by at most %.1g", found.name, check.max_abs_difference)
-    return merged, fresh and outputs is None
+    return merged, fresh and outputs is None, borrowed
 
 
-def _head_with(outputs: int, ctx: Context) -> Head:
-    """The data's head where it has that many outputs, else numbered labels."""
-    head = _head_of_data(ctx) if ctx.data is not None and len(ctx.data.train) else None
-    if head is not None and len(head.labels or ("value",)) == outputs:
-        return head
+def _head_of_adapter(outputs: int, sources: Sources, task: ModuleType) -> tuple[Head, str | None]:
+    """The head that an adapter carries, and whose config.json names its labels; None where none does.
+
+    The data's names are not taken: they may be in another order.
+    """
     if outputs == 1:
-        return Head("regression", ())
-    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs)))
+        return Head("regression", ()), None
+    for place, snapshot in (("the adapter", sources.adapter), ("the base", sources.base)):
+        if snapshot is None or not (snapshot.folder / architecture.CONFIG).is_file():
+            continue
+        content = architecture.read_config(snapshot.folder)
+        head: Head = task.head_of(content)
+        if content.get("id2label") and len(head.labels) == outputs and not heads.unnamed(head):
+            return head, place
+    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs))), None
+
+
+def _say_names(folder: Path, head: Head, place: str | None) -> None:
+    if place is None:
+        log.warning(
+            "the adapter %s names no labels, nor does its base: its %d outputs are called %s; name them in "
+            "id2label of the base's config.json, or give data whose labels.json lists them in their order",
+            folder,
+            len(head.labels),
+            heads.listed(head.labels),
+        )
+    else:
+        named = [f"{i} = {label}" for i, label in enumerate(head.labels)]
+        log.warning("the labels of the adapter %s are those of %s: %s", folder, place, heads.listed(named))
+
+
+def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
+    """Refuse labels that mean the head's by their order alone, and in another order than the head's.
+
+    Args:
+        model: with a trained head.
+        ctx: its training rows are answered.
+        borrowed: whether the names of the head's labels are those of another model, so that common names
+            prove nothing.
+
+    Raises:
+        ModelError: the training rows fit another order far better.
+    """
+    if ctx.data is None or not len(ctx.data.train):
+        return
+    head = ctx.task.head_of(model.config.to_dict())
+    rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
+    names = ctx.data.label_names
+    cells = [row[ctx.task.LABEL] for row in rows]
+    if head.problem != "single_label" or any(isinstance(cell, list | tuple) for cell in cells):
+        return  # tags and sets are said and not judged: most of them are of one kind
+    positional = heads.by_position(cells, names, head)
+    if not borrowed and not positional:
+        return
+    try:
+        labels = ctx.task.align(cells, names, head)
+    except DataError:
+        return  # a label that the head does not know: whatever reads the labels says so
+    processor = ctx.task.load_processor(ctx.out)
+    limit = length.longest(model.config, processor)
+    predicted: list[int] = []
+    for at in range(0, len(rows), _CHECK_ROWS):
+        batch = ctx.task.encode(rows[at : at + _CHECK_ROWS], processor, head, limit, labelled=False)
+        with torch.inference_mode():
+            logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
+        predicted += logits.argmax(-1).tolist()
+    found = label_order.fit(predicted, labels, len(head.labels))
+    ctx.record("label_order", {"rows": len(rows), "right": found.given, "right_in_best_order": found.best})
+    if found.wrong:
+        own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
+        pairs = zip(head.labels, found.order, strict=True)
+        better = ", ".join(f"{own[data]} = {label}" for label, data in pairs)
+        raise ModelError(
+            "the names of the model's labels, or their order alone, say which of the data's they are, and "
+            "the training rows fit another order: "
+            f"{100 * found.given:.1f} % of {len(rows)} rows are right as given, {100 * found.best:.1f} % "
+            f"with {better}. Say which id is which name in a labels.json beside the data (or data.labels), "
+            "or name the model's labels in id2label of its config.json"
+        )
 
 
 def _rows_to_compare(

@@ -21,7 +21,7 @@ from compress import artifact, catalog, log, processes, seal
 from compress.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
-from compress.errors import DataError, ModelError, RecipeError, UserError
+from compress.errors import DataError, RecipeError, UserError
 from compress.model import checkpoint, limit
 from compress.places import Teacher
 from compress.pruning import surgery
@@ -51,6 +51,7 @@ NEEDS_DATA = False
 # The same bytes on a CPU with the same threads; CUDA's sums are not ordered.
 DETERMINISTIC = False
 ANCESTORS = True
+MAKES_HEAD = False
 
 # Tensor cores multiply tiles of 64, and nothing narrower than 16 in INT8 (8 in FP16).
 _GPU_WIDTH, _GPU_LEAST = 64, 16
@@ -177,7 +178,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     Raises:
         RecipeError: options that do not go together, or a teacher that is not there.
         DataError: rows or labels are missing that the options ask for.
-        ModelError: the family cannot be pruned, or its head was never trained.
+        ModelError: the family cannot be pruned.
     """
     if source is None:
         raise RecipeError("prune needs a model")
@@ -203,7 +204,6 @@ class _Work:
                 f"prune: scope joint compares heads with neurons, and the scores of '{config.criterion}' do "
                 "not compare between the two: use fisher or taylor, or scope global"
             )
-        self._refuse_untrained()
         self.team = processes.team(ctx.device)
         self.model: PreTrainedModel = checkpoint.load(source.path, ctx.task)
         head: Head = ctx.task.head_of(self.model.config.to_dict())
@@ -219,13 +219,6 @@ class _Work:
         self.judge = self._selection()
         self.figures = None if self.judge is None else self.judge(self.model.to(self.team.device))
         self.generator = torch.Generator().manual_seed(ctx.seed)
-
-    def _refuse_untrained(self) -> None:
-        if checkpoint.has_fresh_head(self.source):
-            raise ModelError(
-                f"{self.source.path} has a head that was never trained, so that no unit matters more than "
-                "another: run 'paredown finetune' first, then prune"
-            )
 
     def _check_data(self) -> None:
         """Refuse at once what would fail after minutes.
@@ -334,7 +327,7 @@ class _Work:
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
-            return checkpoint.load(folder, self.ctx.task), None
+            return checkpoint.load_teacher(folder, self.ctx.task), None
         teacher = checkpoint.load(found.path, self.ctx.task)
         steps = origins.layer_steps(chain[chain.index(found) + 1 :])
         depth = len(parts_of(teacher)) // 2

@@ -217,6 +217,14 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    def blind(totals: np.ndarray, head: Head) -> float:
+        """The main metric of the best answer that is the same for every row, from the same sums.
+
+        A model that is not above it has learned nothing that these rows show.
+        """
+        ...
+
+    @staticmethod
     def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:
         """Names and free axes of the exported graph."""
         ...

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress import log
 from compress.errors import DataError
 from compress.tasks import Batch, Head, Link, Prediction, Row
 from compress.tasks import _heads as heads
@@ -27,8 +28,9 @@ LABEL_ALIASES = ("labels", "class", "category", "target", "intent", "sentiment",
 def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
     """The head that the label cells ask for.
 
-    Lists mean several labels a row; floats without label names a regression; anything else one
-    label a row.
+    Lists mean several labels a row; floats without label names a regression, unless they are 0.0 and 1.0
+    alone, as a table library writes two classes of a column that once had a gap; anything else one label a
+    row.
 
     Raises:
         DataError: there are no labels, one class only, or kinds that do not go together.
@@ -43,14 +45,28 @@ def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
         return Head("multi_label", _set_names(present, names))
     if names is None and all(isinstance(cell, float) for cell in present):
         heads.align_numbers(present)
-        return Head("regression", ())
+        if set(present) != {0.0, 1.0}:
+            if all(cell.is_integer() for cell in present):
+                log.warning(
+                    "the labels are whole numbers written with a point (%s): they are taken as numbers to "
+                    "predict; for classes write them as integers, or name them in data.labels",
+                    heads.listed(sorted(set(present)), 5),
+                )
+            return Head("regression", ())
+        log.warning(
+            "the labels are 0.0 and 1.0 in every row: they are taken as two classes, '0' and '1', and not as "
+            "numbers to predict"
+        )
     return Head("single_label", heads.class_names(present, names))
 
 
 def _set_names(cells: Sequence[Sequence[Any]], names: Sequence[str] | None) -> tuple[str, ...]:
     if names:
         return tuple(names)
-    if heads.multi_hot(cells):
+    form = heads.set_form(cells)
+    if form == "either":
+        raise heads.ambiguous_sets()
+    if form == "vectors":
         return tuple(f"LABEL_{i}" for i in range(len(cells[0])))
     return heads.class_names([item for cell in cells for item in cell], None)
 
@@ -146,3 +162,12 @@ def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
     if head.problem == "multi_label":
         return scores.set_metrics(totals)
     return scores.class_metrics(totals)
+
+
+def blind(totals: np.ndarray, head: Head) -> float:
+    """Of the commonest class, of the best constant set of labels, or of a constant number, which is 0."""
+    if head.problem == "regression":
+        return 0.0
+    if head.problem == "multi_label":
+        return scores.best_constant_f1(totals)
+    return scores.commonest_share(totals)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from compress.errors import DataError, ModelError
 from compress.tasks import Head, Problem
@@ -19,6 +19,7 @@ PROBLEM_TYPES: dict[Problem, str] = {
     "multi_label": "multi_label_classification",
     "regression": "regression",
 }
+SetForm = Literal["vectors", "lists", "either"]
 _GENERIC = re.compile(r"LABEL_\d+")
 _INTEGER = re.compile(r"[+-]?\d{1,40}")  # more digits are no id, and Python refuses to read some thousand
 
@@ -39,10 +40,8 @@ def head_of(config: Mapping[str, Any]) -> Head:
     """
     table = config.get("id2label")
     if table:
-        by_id = {int(key): str(name) for key, name in table.items()}
-        if sorted(by_id) != list(range(len(by_id))):
-            raise ModelError(f"id2label in config.json must number its labels from 0; it has {sorted(by_id)}")
-        labels = tuple(by_id[i] for i in range(len(by_id)))
+        labels = _numbered(table)
+        _check_inverse(labels, config.get("label2id"))
     else:
         labels = tuple(f"LABEL_{i}" for i in range(int(config.get("num_labels", 2))))
     written = config.get("problem_type")
@@ -61,6 +60,79 @@ def head_of(config: Mapping[str, Any]) -> Head:
     if problem == "single_label" and len(labels) < 2:
         raise ModelError("config.json says one label a row and has one label only: it needs at least two")
     return Head(problem, labels)
+
+
+def _numbered(table: Mapping[Any, Any]) -> tuple[str, ...]:
+    """The names of an ``id2label`` in the order of their ids.
+
+    Raises:
+        ModelError: ids that do not count from 0, or a name that stands for two of them.
+    """
+    try:
+        by_id = {int(key): str(name) for key, name in table.items()}
+    except (TypeError, ValueError, AttributeError) as cause:
+        raise ModelError(
+            f"id2label in config.json must map numbers to names; it is {str(table)[:200]}"
+        ) from cause
+    if sorted(by_id) != list(range(len(by_id))) or len(by_id) < len(table):
+        raise ModelError(
+            f"id2label in config.json must number its labels from 0; it has {listed(list(table))}"
+        )
+    labels = tuple(by_id[i] for i in range(len(by_id)))
+    for name in labels:
+        ids = [i for i, label in enumerate(labels) if label == name]
+        if len(ids) > 1:
+            raise ModelError(
+                f"id2label in config.json has the name '{name}' for the ids {listed(ids)}, so that their "
+                "answers could not be told apart: give every id a name of its own in config.json"
+            )
+    return labels
+
+
+def _check_inverse(labels: Sequence[str], inverse: Any) -> None:
+    """Refuse a ``label2id`` that gives a name another id than ``id2label`` does.
+
+    Names that only one of the two has are left alone: many models keep the default ``LABEL_0`` there.
+    """
+    if not isinstance(inverse, Mapping):
+        return
+    for i, label in enumerate(labels):
+        other = whole(inverse.get(label))
+        if other is not None and other != i:
+            raise ModelError(
+                f"config.json contradicts itself: '{label}' is {i} in id2label and {other} in label2id, so "
+                "that nobody can say which output it is: make both say the same"
+            )
+
+
+def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> bool:
+    """Whether cells mean the head's labels only by their order: ids on one side, no common names.
+
+    Args:
+        cells: raw label cells, each one label or a list of them (tags, sets, 0/1 vectors); None where a row
+            has none.
+        names: the data's own label names by id, where it has them.
+        head: of the model.
+    """
+    if head.problem == "regression" or all(_INTEGER.fullmatch(label) for label in head.labels):
+        return False
+    generic = all(_GENERIC.fullmatch(label) for label in head.labels)
+    if names is not None and not (generic and len(names) == len(head.labels)):
+        return False
+    present = [
+        label
+        for cell in cells
+        if cell is not None
+        for label in (cell if isinstance(cell, list | tuple) else [cell])
+    ]
+    return bool(present) and all(
+        whole(cell) is not None or (names is not None and str(cell) in names) for cell in present
+    )
+
+
+def unnamed(head: Head) -> bool:
+    """Whether a head's labels are numbers alone: ``LABEL_0``, ``LABEL_1``, ..."""
+    return all(_GENERIC.fullmatch(label) for label in head.labels)
 
 
 def configure(config: Any, head: Head) -> None:
@@ -207,26 +279,38 @@ def align_classes(cells: Sequence[Any], names: Sequence[str] | None, head: Head)
     return aligned
 
 
-def multi_hot(cells: Sequence[Any]) -> bool:
-    """Whether list cells are 0/1 vectors rather than lists of labels.
+def set_form(cells: Sequence[Any]) -> SetForm:
+    """Whether list cells are 0/1 vectors, lists of labels, or could be either.
 
-    They are when all have one length and hold 0 and 1 only, and some cell repeats a value, which a
-    list of labels never does.
+    Vectors have one length and hold 0 and 1 only, and some cell repeats a value, which a list of labels never
+    does. Pairs of a 0 and a 1 in every row could be both: vectors with exactly one label on, or lists that
+    name both labels.
     """
-    lists = [cell for cell in cells if cell is not None]
+    lists = [cell for cell in cells if isinstance(cell, list | tuple)]
     if not lists or len({len(cell) for cell in lists}) != 1 or len(lists[0]) < 2:
-        return False
+        return "lists"
     ids = [[whole(int(value) if isinstance(value, bool) else value) for value in cell] for cell in lists]
     if any(value not in {0, 1} for cell in ids for value in cell):
-        return False
-    return any(len(set(cell)) < len(cell) for cell in ids)
+        return "lists"
+    if any(len(set(cell)) < len(cell) for cell in ids):
+        return "vectors"
+    return "either"
+
+
+def ambiguous_sets() -> DataError:
+    """The sentence about cells that could be vectors or lists."""
+    return DataError(
+        "every label is [0, 1] or [1, 0], which can be a 0/1 vector with one label on or the list of both "
+        "labels: write the names of the labels in the lists, or add a row whose vector is [0, 0] or [1, 1]"
+    )
 
 
 def align_sets(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[tuple[int, ...] | None]:
     """List cells (labels, ids, or 0/1 vectors in the order of the names) as sorted id tuples.
 
     Raises:
-        DataError: a cell that is no list, or a label that the head does not know.
+        DataError: a cell that is no list, a label that the head does not know, or cells that could be both
+            vectors and lists.
     """
     lookup = Lookup(names, head)
     for row, cell in enumerate(cells):
@@ -235,7 +319,10 @@ def align_sets(cells: Sequence[Any], names: Sequence[str] | None, head: Head) ->
                 f"row {row + 1} has the label {cell!r}; the model gives several labels a row, "
                 "so a cell must be a list of labels"
             )
-    hot = multi_hot(cells)
+    form = set_form(cells)
+    if form == "either":
+        raise ambiguous_sets()
+    hot = form == "vectors"
     aligned: list[tuple[int, ...] | None] = []
     for row, cell in enumerate(cells):
         if cell is None:

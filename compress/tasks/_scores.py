@@ -50,6 +50,12 @@ def class_metrics(totals: np.ndarray) -> dict[str, float]:
     }
 
 
+def commonest_share(totals: np.ndarray) -> float:
+    """The accuracy of the answer that is the commonest class in every row."""
+    true = np.split(np.asarray(totals, dtype=np.float64), 3)[2]
+    return ratio(true.max(), true.sum())
+
+
 def set_statistics(
     predicted: Sequence[Sequence[int]], actual: Sequence[Sequence[int]], classes: int
 ) -> np.ndarray:
@@ -76,6 +82,18 @@ def set_metrics(totals: np.ndarray) -> dict[str, float]:
         "macro_f1": float(np.mean(scores)) if scores else 0.0,
         "subset_accuracy": ratio(exact, rows),
     }
+
+
+def best_constant_f1(totals: np.ndarray) -> float:
+    """The micro F1 of the best answer that is the same set of labels in every row.
+
+    With ``k`` labels given in each of ``n`` rows, it is ``2 t / (k n + s)`` for the ``t`` rows' labels among
+    them and the ``s`` in all, so that the best ``k`` are the commonest.
+    """
+    rows = float(totals[-1])
+    true = np.split(np.asarray(totals[:-2], dtype=np.float64), 3)[2]
+    hits = np.cumsum(np.sort(true)[::-1])
+    return max(f1(hit, rows * (k + 1), true.sum()) for k, hit in enumerate(hits))
 
 
 def ranks(values: np.ndarray) -> np.ndarray:

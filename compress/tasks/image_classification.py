@@ -24,6 +24,7 @@ from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
     align,
+    blind,
     decode,
     infer_head,
     link,
@@ -40,6 +41,7 @@ from compress.tasks._images import ImageFile
 __all__ = [
     "LABEL",
     "align",
+    "blind",
     "configure",
     "decode",
     "head_of",

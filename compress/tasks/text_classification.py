@@ -17,6 +17,7 @@ from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
     align,
+    blind,
     decode,
     infer_head,
     link,
@@ -34,6 +35,7 @@ from compress.tasks._tokenizers import load_tokenizer as load_processor
 __all__ = [
     "LABEL",
     "align",
+    "blind",
     "configure",
     "decode",
     "default_processor",

@@ -236,23 +236,24 @@ def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
 
 
 def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
-    """[rows, 5]: entities right, predicted and true; words right, and all words.
+    """[rows, 5 + K]: entities right, predicted and true; words right, and all words; words of each tag.
 
     A word that was cut off begins and continues no entity, and is not right, whatever its tag.
     """
-    table = np.zeros((len(predictions), 5))
+    table = np.zeros((len(predictions), 5 + len(head.labels)))
     for row, (prediction, true) in enumerate(zip(predictions, references, strict=True)):
         given: Any = prediction.value
         names = [[head.labels[i] if i >= 0 else "O" for i in ids] for ids in (given, true)]
         guessed, actual = entities(names[0]), entities(names[1])
         right = sum(a == b for a, b in zip(given, true, strict=True))
-        table[row] = (len(guessed & actual), len(guessed), len(actual), right, len(true))
+        table[row, :5] = (len(guessed & actual), len(guessed), len(actual), right, len(true))
+        table[row, 5:] = np.bincount([tag for tag in true if tag >= 0], minlength=len(head.labels))
     return table
 
 
 def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
     """Entity F1, precision, recall and the share of right words; the last alone for tags without chunks."""
-    hits, guessed, actual, right, words = (float(value) for value in totals)
+    hits, guessed, actual, right, words = (float(value) for value in totals[:5])
     accuracy = {"accuracy": scores.ratio(right, words)}
     if not any(_CHUNK.fullmatch(label) for label in head.labels):
         return accuracy
@@ -262,6 +263,13 @@ def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
         "recall": scores.ratio(hits, actual),
         **accuracy,
     }
+
+
+def blind(totals: np.ndarray, head: Head) -> float:
+    """0 for entities, of which the answer 'outside' finds none; else the share of the commonest tag."""
+    if any(_CHUNK.fullmatch(label) for label in head.labels):
+        return 0.0
+    return scores.ratio(float(totals[5:].max()), float(totals[4]))
 
 
 def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:

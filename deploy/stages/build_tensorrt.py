@@ -51,6 +51,7 @@ DATA = frozenset({"calibration"})
 NEEDS_DATA = False
 DETERMINISTIC = False
 ANCESTORS = False
+MAKES_HEAD = False
 
 
 class Config(StageConfig):

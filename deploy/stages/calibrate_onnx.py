@@ -33,6 +33,7 @@ DATA = frozenset({"selection"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _BATCH = 16
 

@@ -35,6 +35,7 @@ DATA = frozenset({"calibration"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _MOVED_ROWS = 64
 _LONGEST_BF16 = 512

@@ -34,6 +34,7 @@ DATA = frozenset({"calibration"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 _DOMAIN = "com.microsoft"
 

@@ -41,6 +41,7 @@ DATA = frozenset({"calibration"})
 NEEDS_DATA = True
 DETERMINISTIC = True
 ANCESTORS = False
+MAKES_HEAD = False
 
 # TensorRT fuses attention in INT8 up to here.
 _LONGEST_INT8_ATTENTION = 512

@@ -145,15 +145,47 @@ def test_an_adapter_with_a_head_of_its_own_size(headless: bool, text_model: Path
     assert made.facts["head"] == "trained"
 
 
-def test_label_names_come_from_the_data(text_model: Path, text_data: Path, tmp_path: Path) -> None:
-    """An adapter on a base without a head takes the data's label names when there are as many."""
-    base = tmp_path / "base"
+def _unnamed_base(text_model: Path, folder: Path, **named: Any) -> Path:
+    """The base of a classifier, whose config.json names no labels but the given ones."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model)
-    model.bert.save_pretrained(base)
-    tiny.save_tokenizer(base)
+    model.bert.save_pretrained(folder)
+    tiny.save_tokenizer(folder)
+    file = folder / "config.json"
+    content = json.loads(file.read_text())
+    for key in ("id2label", "label2id", "problem_type"):
+        content.pop(key, None)
+    file.write_text(json.dumps({**content, **named}))
+    return folder
+
+
+def test_names_in_the_base_are_those_of_an_adapter(
+    text_model: Path, text_data: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Plain peft takes them as well; it is said whose they are."""
+    base = _unnamed_base(
+        text_model,
+        tmp_path / "base",
+        id2label={"0": "positive", "1": "negative"},
+        label2id={"positive": 0, "negative": 1},
+    )
+    _adapt(base, tmp_path / "adapter", METHODS["lora"]())
+    with caplog.at_level("WARNING", logger="paredown"):
+        made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("positive", "negative")
+    assert made.facts["labels"] == "of the base"
+    assert "are those of the base: 0 = positive, 1 = negative" in caplog.text
+
+
+def test_labels_of_an_adapter_are_numbered_and_never_guessed(
+    text_model: Path, text_data: Path, tmp_path: Path
+) -> None:
+    """An adapter names no labels: the data's sorted names turned 32 of 32 answers round (peft 1486)."""
+    base = _unnamed_base(text_model, tmp_path / "base")
     _adapt(base, tmp_path / "adapter", METHODS["lora"]())
     made = _load(tmp_path / "out", model=tmp_path / "adapter", data=text_data)
-    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("negative", "positive")
+    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("LABEL_0", "LABEL_1")
+    assert made.facts["labels"] == "unknown"
+    assert made.facts["head"] == "trained"
 
 
 def test_an_adapter_without_a_head_leaves_it_new(text_model: Path, tmp_path: Path) -> None:

@@ -47,9 +47,11 @@ def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -
         NEEDS_DATA=False,
         DETERMINISTIC=True,
         ANCESTORS=False,
+        MAKES_HEAD=False,
         reads=lambda config: (Path(config.model),) if config.model else (),
         run=run,
         infer_task=lambda config: "text-classification",
+        require_head=lambda config, task: None,
     )
 
 

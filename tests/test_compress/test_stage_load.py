@@ -19,7 +19,7 @@ from compress import data as rows
 from compress import pipeline
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import architecture, checkpoint, length, limit
-from compress.recipe import DataConfig, validate
+from compress.recipe import DataConfig, Recipe, validate
 from compress.stage import Context
 from compress.stages import load
 from compress.store import Store
@@ -257,9 +257,14 @@ def test_a_base_model_gets_a_fresh_seeded_head(
 
 
 def test_a_fresh_head_is_known_to_later_stages(text_model: Path, tmp_path: Path) -> None:
-    """The manifest of a model with a new head says so; a trained one does not."""
+    """The manifest of a model with a new head says so, and the model is refused; a trained one is not."""
     base = _base(text_model, tmp_path / "base")
-    assert checkpoint.has_fresh_head(pipeline.open_artifact(base, task="text-classification"))
+    recipe = Recipe(model=str(base), task="text-classification")
+    fresh = pipeline.run(recipe)[-1].artifact
+    assert checkpoint.has_fresh_head(fresh)
+    for place in (base, fresh.path):
+        with pytest.raises(ModelError, match=r"no trained head for text-classification.*paredown finetune"):
+            pipeline.open_artifact(place, task="text-classification")
     assert not checkpoint.has_fresh_head(pipeline.open_artifact(text_model))
 
 
@@ -319,13 +324,16 @@ def test_the_task_is_inferred_from_the_class(text_model: Path, tmp_path: Path) -
     config = validate(load.Config, {"model": str(text_model)}, "load")
     assert load.infer_task(config) == "text-classification"
     base = _base(text_model, tmp_path / "base")
-    with pytest.raises(ModelError, match="is a BertModel, a model without a head for a task: say which task"):
+    with pytest.raises(ModelError, match="is a BertModel, an encoder without a head for a task: say"):
         architecture.infer_task(base)
     content = checkpoint.read_config(base)
     for named, reason in (
-        ("Wav2Vec2ForCTC", r"is a Wav2Vec2ForCTC \(task 'automatic-speech-recognition'\); paredown has:"),
+        (
+            "Wav2Vec2ForCTC",
+            r"is a Wav2Vec2ForCTC, a speech recognizer \(task .*does not offer",
+        ),
         ("MyOwnNet", "is of the class MyOwnNet, which transformers does not have: say which task"),
-        (None, "names no class of model: say which task"),
+        (None, "names no class: say with --task"),
     ):
         (base / "config.json").write_text(json.dumps({**content, "architectures": [named] if named else []}))
         with pytest.raises(ModelError, match=reason):
@@ -344,7 +352,7 @@ def test_the_task_of_a_base_model_comes_from_the_data(
     tags = tiny.write_jsonl(tmp_path / "tags" / "train.jsonl", [{"tokens": ["a"], "tags": ["O"]}])
     assert load.infer_task(config, DataConfig(source=str(tags.parent))) == "token-classification"
     odd = tiny.write_jsonl(tmp_path / "odd" / "train.jsonl", [{"x": 1}])
-    with pytest.raises(ModelError, match=r"say which task .*; the data's columns fit none of them"):
+    with pytest.raises(ModelError, match=r"say with --task .*; the data's columns fit none of them"):
         load.infer_task(config, DataConfig(source=str(odd.parent)))
     vit = {"model_type": "vit", "image_size": 8}
     fresh = validate(load.Config, {"architecture": vit}, "load")

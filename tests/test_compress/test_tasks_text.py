@@ -165,7 +165,10 @@ def test_zero_one_vectors_and_label_lists_are_told_apart() -> None:
     """A cell that repeats a value is a vector; equal lengths alone prove nothing."""
     two = Head("multi_label", ("x", "y"))
     assert task.align([[1, 0], [1, 1]], None, two) == [(0,), (0, 1)]
-    assert task.align([[1, 0], [0, 1]], None, two) == [(0, 1), (0, 1)]
+    with pytest.raises(DataError, match=r"every label is \[0, 1\] or \[1, 0\].*write the names"):
+        task.align([[1, 0], [0, 1]], None, two)
+    with pytest.raises(DataError, match="0/1 vector with one label on or the list of both"):
+        task.infer_head([[1, 0], [0, 1]], None)
     assert task.align([["y"], ["y", "x"], []], None, two) == [(1,), (0, 1), ()]
     with pytest.raises(DataError, match="0/1 vector of length 4; there are 3 labels: x, y, z"):
         task.align([[1, 1, 0, 0]], None, TAGS)

@@ -74,7 +74,10 @@ def test_scores_by_hand() -> None:
     guess = [["B-per", "I-per", "B-loc", "O"]]
     references = [tuple(HEAD.labels.index(tag) for tag in row) for row in actual]
     totals = task.statistics(predicted(guess, HEAD), references, HEAD).sum(axis=0)
-    assert totals.tolist() == [1, 2, 2, 2, 4]
+    assert totals[:5].tolist() == [1, 2, 2, 2, 4]
+    assert dict(zip(HEAD.labels, totals[5:], strict=True)) == {
+        label: actual[0].count(label) for label in HEAD.labels
+    }
     assert task.metrics(totals, HEAD) == {"f1": 0.5, "precision": 0.5, "recall": 0.5, "accuracy": 0.5}
 
 
@@ -121,7 +124,7 @@ def test_words_that_vanish_keep_the_others_in_place(tmp_path: Path) -> None:
     no_outside = Head("single_label", ("NOUN", "VERB"))
     (found,) = task.decode({"logits": np.ones((*batch.labels.shape, 2))}, batch, no_outside)
     assert (found.value, found.label) == ((0, -1, -1, -1), ("NOUN", None, None, None))
-    assert task.statistics([found], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4]
+    assert task.statistics([found], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4, 4, 0]
 
 
 def test_a_row_that_loses_its_beginning_has_no_tags_there(tmp_path: Path) -> None:

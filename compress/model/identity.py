@@ -1,0 +1,134 @@
+"""What a model folder is, in words: which head it has, and who wrote it.
+
+Read from the folder's JSON files and the names of its weights alone: nothing is loaded.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Mapping
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+from compress import catalog
+from compress.errors import ModelError
+from compress.model import architecture, checkpoint
+
+# Auto class of transformers -> what such a model does.
+_HEADS = {
+    "AutoModelForCausalLM": "a language model that continues texts",
+    "AutoModelForMaskedLM": "a language model that fills in masked words",
+    "AutoModelForSeq2SeqLM": "a model that turns a text into another",
+    "AutoModelForQuestionAnswering": "a model that finds answers in a text",
+    "AutoModelForMultipleChoice": "a model that picks one of several texts",
+    "AutoModelForNextSentencePrediction": "a model that says whether two sentences follow each other",
+    "AutoModelForCTC": "a speech recognizer",
+    "AutoModelForSpeechSeq2Seq": "a speech recognizer",
+    "AutoModelForAudioClassification": "an audio classifier",
+    "AutoModelForObjectDetection": "an object detector",
+    "AutoModelForSemanticSegmentation": "an image segmenter",
+    "AutoModelForMaskedImageModeling": "an image model that fills in masked patches",
+}
+_HEADER_LIMIT = 100 * 2**20  # as safetensors itself has it
+
+
+def describe(folder: Path, content: Mapping[str, Any]) -> str:
+    """What a folder is, such as ``BertForMaskedLM, a language model that fills in masked words``.
+
+    Args:
+        folder: of the model.
+        content: of its ``config.json``.
+    """
+    if (folder / "config_setfit.json").is_file() or (folder / "model_head.pkl").is_file():
+        return "a SetFit model, whose classifier is a pickle beside an encoder"
+    if (folder / "modules.json").is_file():
+        return "an embedding model of sentence-transformers"
+    if is_timm(content):
+        return "a model of timm"
+    names = content.get("architectures")
+    named = names[0] if isinstance(names, list) and names else None
+    if not isinstance(named, str):
+        return "a model whose config.json names no class"
+    for auto, words in _HEADS.items():
+        if named in architecture.class_names(auto):
+            return f"a {named}, {words}"
+    if named in architecture.class_names("AutoModel"):
+        return f"a {named}, an encoder without a head for a task"
+    return f"a {named}"
+
+
+def is_timm(content: Mapping[str, Any]) -> bool:
+    """Whether a ``config.json`` is of a model of timm, which transformers cannot build."""
+    return "model_type" not in content and "pretrained_cfg" in content
+
+
+def refusal(folder: Path, content: Mapping[str, Any], task: ModuleType) -> str:
+    """The sentence about a model that cannot answer, since it has no trained head for a task.
+
+    Args:
+        folder: of the model.
+        content: of its ``config.json``.
+        task: that it was taken for.
+    """
+    name = architecture.task_name(task)
+    return (
+        f"{folder} is {describe(folder, content)}: it has no trained head for {name}, and with a new one its "
+        f"answers would be chance. paredown has {', '.join(catalog.names('task'))}. To make a model for "
+        f"{name} out of it: paredown finetune {folder} --task {name} --data DATA --out MODEL"
+    )
+
+
+def weight_names(folder: Path) -> frozenset[str]:
+    """The names of all weights in a folder's safetensors files, from their headers.
+
+    Raises:
+        ModelError: a file is missing or damaged.
+    """
+    names: set[str] = set()
+    for file in checkpoint.weight_files(folder):
+        try:
+            with file.open("rb") as stream:
+                (size,) = struct.unpack("<Q", stream.read(8))
+                if size > _HEADER_LIMIT:
+                    raise ValueError(f"its header would be {size} bytes long")
+                names |= json.loads(stream.read(size)).keys()
+        except (ValueError, struct.error, AttributeError, RecursionError) as cause:
+            raise ModelError(f"{file} is damaged ({cause}): get the model folder again") from cause
+    return frozenset(names - {"__metadata__"})
+
+
+def lacks_head(folder: Path, content: Mapping[str, Any], task: ModuleType) -> bool:
+    """Whether a folder's weights hold nothing of a task's head.
+
+    The weights decide: ``architectures`` may be absent, or be copied from the base model.
+
+    Args:
+        folder: of the model, with safetensors.
+        content: of its ``config.json``.
+        task: names the class, and so the head's weights.
+
+    Raises:
+        ModelError: the configuration or a weight file cannot be read.
+    """
+    own = head_names(architecture.parse_config(content, str(folder)), task)
+    return bool(own) and not own & weight_names(folder)
+
+
+def head_names(config: Any, task: ModuleType) -> frozenset[str]:
+    """The names of the weights that are a task's head: those outside the base model.
+
+    Tied weights are left out, since a file need not hold them.
+
+    Args:
+        config: of transformers.
+        task: names the class.
+    """
+    import torch
+
+    with torch.device("meta"):
+        model = architecture.build(config, task, "eager")
+    base = f"{model.base_model_prefix}."
+    tied = set(getattr(model, "all_tied_weights_keys", None) or {})
+    return frozenset(name for name in model.state_dict() if not name.startswith(base) and name not in tied)

@@ -1,0 +1,67 @@
+"""Siblings of labels in another order: tags and sets, contradicting configurations, floats that are whole."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import tiny
+
+from compress import catalog, data
+from compress.errors import ModelError
+from compress.recipe import DataConfig
+from compress.tasks import Head, text_classification
+from compress.tasks import _heads as heads
+
+TASK = catalog.load("task", "text-classification")
+
+
+@pytest.mark.parametrize(
+    ("cells", "head", "known"),
+    [
+        ([[0, 1], [2]], Head("single_label", ("O", "B-per", "I-per")), True),
+        ([["O", "B-per"]], Head("single_label", ("O", "B-per", "I-per")), False),
+        ([[0, 2], [1]], Head("multi_label", ("a", "b", "c")), True),
+        ([[0, 1, 1], [0, 0, 0]], Head("multi_label", ("a", "b", "c")), True),
+        ([["a"], None], Head("multi_label", ("a", "b", "c")), False),
+        ([0.5, 1.0], Head("regression", ()), False),
+    ],
+)
+def test_tags_and_sets_by_their_order_are_known_as_such(cells: list[Any], head: Head, known: bool) -> None:
+    """Ids of tags and vectors of sets mean names by their order just as a single id does."""
+    assert heads.by_position(cells, None, head) is known
+
+
+def test_the_order_of_evaluation_labels_is_recorded(tmp_path: Path) -> None:
+    """The report says which id was which name; names need no such word."""
+    head = Head("single_label", ("negative", "positive"))
+    for name, labels, expected in (
+        ("ids", (0, 1), {"label_order": ["0 = negative", "1 = positive"]}),
+        ("names", ("positive", "negative"), {}),
+    ):
+        rows = [{"text": f"word {i}", "label": labels[i % 2]} for i in range(4)]
+        tiny.write_jsonl(tmp_path / name / "validation.jsonl", rows)
+        decided: dict[str, Any] = {}
+        data.evaluation(DataConfig(source=str(tmp_path / name)), TASK, 0, head, facts=decided)
+        assert decided == expected
+
+
+def test_a_config_whose_two_tables_contradict_each_other_is_refused() -> None:
+    """A name that is one output in ``id2label`` and another in ``label2id``; left-over defaults are none."""
+    table = {"0": "positive", "1": "negative"}
+    with pytest.raises(ModelError, match="'positive' is 0 in id2label and 1 in label2id"):
+        heads.head_of({"id2label": table, "label2id": {"negative": 0, "positive": 1}})
+    default = {"LABEL_0": 0, "LABEL_1": 1}
+    assert heads.head_of({"id2label": table, "label2id": default}).labels == ("positive", "negative")
+
+
+def test_whole_numbers_written_with_a_point_are_said_to_be_numbers(caplog: pytest.LogCaptureFixture) -> None:
+    """A column of classes that once held a gap became a regression without a word."""
+    with caplog.at_level("WARNING"):
+        assert text_classification.infer_head([0.0, 2.0, 1.0], None).problem == "regression"
+    assert "whole numbers written with a point (0.0, 1.0, 2.0)" in caplog.text
+    caplog.clear()
+    with caplog.at_level("WARNING"):
+        assert text_classification.infer_head([0.5, 2.0], None).problem == "regression"
+    assert caplog.text == ""
