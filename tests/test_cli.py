@@ -46,7 +46,7 @@ def recipe(tmp_path: Path, text_model: Path, text_data: Path) -> Path:
     path = tmp_path / "recipe.yaml"
     content = {
         "model": str(text_model),
-        "data": {"source": str(text_data), "calibration": 16},
+        "data": {"source": str(tiny.answer(text_model, text_data)), "calibration": 16},
         "threads": 1,
         "stages": [{"load": {}}, {"export-onnx": {}}, {"quantize-onnx": {"mode": "dynamic"}}],
         "bench": {"probes": ["accuracy", "latency", "size"], "rounds": 2, "runs": 2, "threads": 1},

@@ -66,6 +66,23 @@ def text_model(
     return folder
 
 
+def answer(model: Path, data: Path) -> Path:
+    """Label the evaluation rows as the model answers them, so that random weights are no chance baseline."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    known = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    tokenizer = AutoTokenizer.from_pretrained(model)
+    file = data / "validation.jsonl"
+    rows = [json.loads(line) for line in file.read_text().splitlines()]
+    with torch.inference_mode():
+        for row in rows:
+            logits = known(**tokenizer(row["text"], return_tensors="pt")).logits
+            row["label"] = known.config.id2label[int(logits.argmax())]
+    write_jsonl(file, rows)
+    return data
+
+
 def base_model(folder: Path, *, layers: int = 2) -> Path:
     """A BERT without a task's head, which any text task fine-tunes, as ``save_pretrained`` leaves it."""
     from transformers import BertForSequenceClassification

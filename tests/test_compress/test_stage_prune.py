@@ -277,12 +277,13 @@ def test_joint_scope(made: SimpleNamespace) -> None:
     assert 0.5 * total < left <= 0.6 * total
 
 
-def test_untrained_heads_are_refused(made: SimpleNamespace) -> None:
-    """A head that was never trained gives no importance."""
-    manifest = made.loaded.manifest.model_copy(update={"facts": {"head": "new"}})
-    fresh = Artifact(made.loaded.path, manifest)
-    with pytest.raises(ModelError, match=r"never trained.*paredown finetune"):
-        prune.run(fresh, prune.Config(), SimpleNamespace(task=task, data=None, device="cpu"))  # type: ignore[arg-type]
+def test_untrained_heads_are_refused(made: SimpleNamespace, tmp_path: Path) -> None:
+    """A head that was never trained gives no importance, also where a sealed artifact has it."""
+    base = tiny.base_model(tmp_path / "base")
+    recipe = Recipe(model=str(base), task="text-classification", data=made.data)
+    fresh = pipeline.run(recipe, made.store)[-1].artifact
+    with pytest.raises(ModelError, match=r"no trained head.*paredown finetune"):
+        pipeline.run_stage("prune", fresh.path, options=_FAST, store=made.store, threads=1)
 
 
 def test_keeping_everything_changes_nothing(made: SimpleNamespace) -> None:
