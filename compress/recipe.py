@@ -10,7 +10,7 @@ import difflib
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Any, get_args
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
 
@@ -113,17 +113,9 @@ class DataConfig(_Strict):
     labels: tuple[str, ...] | None = None
     calibration: int = Field(default=256, ge=8, le=10**6)
     selection_share: float = Field(default=0.1, gt=0, lt=0.5)
-    max_length: int | str | None = None
+    max_length: Annotated[int, Field(ge=4, le=10**6)] | Literal["data"] | None = None
     limit: int | None = Field(default=None, ge=16, le=10**9)
     revision: str | None = None
-
-    @field_validator("max_length")
-    @classmethod
-    def _max_length(cls, value: int | str | None) -> int | str | None:
-        tokens = isinstance(value, int) and not isinstance(value, bool) and 4 <= value <= 10**6
-        if value is not None and value != "data" and not tokens:
-            raise ValueError("a token limit is a number from 4 on, or the word 'data'")
-        return value
 
 
 class BenchConfig(_Strict):
@@ -206,19 +198,31 @@ def _short(value: Any) -> str:
     return files.shown(repr(value))
 
 
+# How pydantic names the branch of a union in the place of an error: a type, and no key that anybody wrote.
+_BRANCH = re.compile(r"(?:constrained-)?(?:int|float|str|bool|none)|[a-z-]+\[.*\]", re.DOTALL)
+
+
 def explain(error: ValidationError, where: str) -> str:
     """One sentence from a validation error: the place, what is allowed, what was found."""
-    parts = []
+    allowed: dict[str, list[str]] = {}
+    found: dict[str, str] = {}
     for item in error.errors():
-        place = ".".join(str(step) for step in item["loc"])
+        steps = [
+            str(step) for at, step in enumerate(item["loc"]) if not (at and _BRANCH.fullmatch(str(step)))
+        ]
+        place = ".".join(steps)
         if item["type"] == "extra_forbidden":
-            parts.append(f"unknown key '{files.shown(place)}'")
+            allowed[f"unknown key '{files.shown(place)}'"] = []
             continue
+        place = place or "value"
         reason = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
-        found = item["input"]
-        plain = isinstance(found, str | int | float | bool | None)
-        shown = f" (found {_short(found)})" if plain else ""
-        parts.append(f"{place or 'value'}: {reason}{shown if item['loc'] else ''}")
+        allowed.setdefault(place, []).append(reason)
+        if item["loc"] and isinstance(item["input"], str | int | float | bool | None):
+            found[place] = f" (found {_short(item['input'])})"
+    parts = [
+        f"{place}: {' or '.join(reasons)}{found.get(place, '')}" if reasons else place
+        for place, reasons in allowed.items()
+    ]
     return f"{where}: {'; '.join(parts)}"
 
 

@@ -44,7 +44,7 @@ def blocks() -> list[Block]:
 def test_every_block_runs_in_order(tmp_path: Path) -> None:
     """Files are written, shell blocks and Python blocks run, in the order of the page, on a tiny model."""
     tiny.text_model(tmp_path / "teacher", layers=2)
-    tiny.text_data(tmp_path / "data")
+    tiny.answer(tmp_path / "teacher", tiny.text_data(tmp_path / "data"))
     launcher = tmp_path / "bin" / "paredown"
     launcher.parent.mkdir()
     launcher.write_text(f'#!/bin/sh\nexec "{sys.executable}" -m compress "$@"\n')

@@ -88,7 +88,7 @@ def test_the_verbs_send_nothing_and_leave_no_file_in_the_home(tmp_path: Path) ->
     ONNX Runtime 1.32 does all three by default.
     """
     model = tiny.text_model(tmp_path / "model")
-    data = tiny.text_data(tmp_path / "data", train=64, evaluate=24)
+    data = tiny.answer(model, tiny.text_data(tmp_path / "data", train=64, evaluate=24))
     watched = watch(
         tmp_path, sys.executable, str(TESTS / "silent_driver.py"), str(model), str(data), str(tmp_path)
     )

@@ -30,7 +30,7 @@ MISTAKES = [
     ("run demo --inconclusive pas", "--inconclusive is 'pas'; allowed: 'pass', 'fail'. Did you mean 'pass'?"),
     ("predict x --file", "option '--file' requires an argument: see '"),
     ("list --json=3", "option '--json' does not take a value: see '"),
-    ("list more", "list' takes no argument 'more' (a text with blanks wants quotes): see '"),
+    ("list gate more", "list' takes no argument 'more' (a text with blanks wants quotes): see '"),
 ]
 
 

@@ -34,7 +34,8 @@ def places(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     ]
     tiny.write_jsonl(folder / "data/validation.jsonl", rows)
     (folder / "data/labels.json").write_text('["negative", "positive"]')
-    return {"model": tiny.text_model(folder / "model"), "data": folder / "data", "out": folder / "out"}
+    model = tiny.text_model(folder / "model")
+    return {"model": model, "data": tiny.answer(model, folder / "data"), "out": folder / "out"}
 
 
 @pytest.fixture

@@ -77,7 +77,7 @@ def answer(model: Path, data: Path) -> Path:
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     with torch.inference_mode():
         for row in rows:
-            logits = known(**tokenizer(row["text"], return_tensors="pt")).logits
+            logits = known(**tokenizer(row["text"], truncation=True, return_tensors="pt")).logits
             row["label"] = known.config.id2label[int(logits.argmax())]
     write_jsonl(file, rows)
     return data

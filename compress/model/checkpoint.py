@@ -49,6 +49,7 @@ __all__ = [
     "read_max_length",
     "read_weights",
     "require_head",
+    "require_order",
     "save",
     "sidecars",
     "weight_files",
@@ -238,8 +239,10 @@ def require_head(artifact: Artifact) -> None:
     """Refuse a model that cannot answer.
 
     Raises:
-        ModelError: its head was never trained, and ``load`` was not told that this is meant.
+        ModelError: its head was never trained, and ``load`` was not told that this is meant; or the data's
+            labels fit it in another order far better.
     """
+    require_order(artifact)
     if has_fresh_head(artifact):
         name = artifact.manifest.origin.model or artifact.path
         raise ModelError(
@@ -247,6 +250,18 @@ def require_head(artifact: Artifact) -> None:
             f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
             "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
         )
+
+
+def require_order(artifact: Artifact) -> None:
+    """Refuse a head whose labels the data has in another order, as ``load`` found on the training rows.
+
+    Raises:
+        ModelError: the training rows fit another order far better.
+    """
+    order = artifact.manifest.facts.get("label_order")
+    refusal = order.get("refusal") if isinstance(order, dict) else None
+    if refusal is not None:
+        raise ModelError(str(refusal))
 
 
 def load_teacher(folder: Path, task: ModuleType) -> PreTrainedModel:

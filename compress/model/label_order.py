@@ -17,6 +17,7 @@ import numpy as np
 
 _GAIN = 0.2
 _LEVEL = 1e-3
+_MOST_CLASSES = 170  # the largest number of orders that a float holds
 
 
 @dataclass(frozen=True)
@@ -63,7 +64,7 @@ def fit(predicted: Sequence[int], labels: Sequence[int], classes: int) -> Fit:
     only_given = int(np.diag(counts)[moved].sum())
     tested = only_best + only_given
     p_value = binomtest(only_best, tested, 0.5, alternative="greater").pvalue if tested else 1.0
-    orders = math.factorial(classes) if classes < 20 else math.inf
+    orders = float(math.factorial(classes)) if classes <= _MOST_CLASSES else math.inf
     return Fit(
         given=by_given / rows,
         best=by_best / rows,

@@ -142,6 +142,7 @@ def choose_head(
     own: Head = ctx.task.head_of(model.config.to_dict())
     untrained = checkpoint.has_fresh_head(source)
     if config.head == "auto" and not (untrained and own != data.infer_head(ctx.task)):
+        checkpoint.require_order(source)
         try:
             return own, data.for_head(ctx.task, own), True
         except DataError as cause:

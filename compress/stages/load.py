@@ -367,16 +367,13 @@ def _say_names(folder: Path, head: Head, place: str | None) -> None:
 
 
 def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
-    """Refuse labels that mean the head's by their order alone, and in another order than the head's.
+    """Record whether labels that mean the head's by their order alone are in another order than the head's.
 
     Args:
         model: with a trained head.
         ctx: its training rows are answered.
         borrowed: whether the names of the head's labels are those of another model, so that common names
             prove nothing.
-
-    Raises:
-        ModelError: the training rows fit another order far better.
     """
     if ctx.data is None or not len(ctx.data.train):
         return
@@ -402,18 +399,23 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
             logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
         predicted += logits.argmax(-1).tolist()
     found = label_order.fit(predicted, labels, len(head.labels))
-    ctx.record("label_order", {"rows": len(rows), "right": found.given, "right_in_best_order": found.best})
+    refusal = None
     if found.wrong:
         own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
         pairs = zip(head.labels, found.order, strict=True)
         better = ", ".join(f"{own[data]} = {label}" for label, data in pairs)
-        raise ModelError(
+        refusal = (
             "the names of the model's labels, or their order alone, say which of the data's they are, and "
             "the training rows fit another order: "
             f"{100 * found.given:.1f} % of {len(rows)} rows are right as given, {100 * found.best:.1f} % "
             f"with {better}. Say which id is which name in a labels.json beside the data (or data.labels), "
             "or name the model's labels in id2label of its config.json"
         )
+    # Whatever uses this head refuses it (``checkpoint.require_head``); a new one can still be trained.
+    ctx.record(
+        "label_order",
+        {"rows": len(rows), "right": found.given, "right_in_best_order": found.best, "refusal": refusal},
+    )
 
 
 def _rows_to_compare(

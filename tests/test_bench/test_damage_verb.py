@@ -241,7 +241,7 @@ def test_the_gates_that_the_readme_shows_for_damage_exist() -> None:
     block = section[section.index("```yaml\n") + 8 :]
     gates = yaml.safe_load(block[: block.index("```")])
     prepared = prepare([Named(name=name, options=given) for one in gates for name, given in one.items()])
-    assert len(prepared) == 7
+    assert len(prepared) == 9
 
 
 @pytest.mark.parametrize(

@@ -278,7 +278,7 @@ def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelError, match="names no base model: give the base as 'model'"):
         _load(tmp_path / "out-4", model=adapter)
     config.write_text("{")
-    with pytest.raises(ModelError, match=r"adapter_config\.json is damaged"):
+    with pytest.raises(ModelError, match=r"adapter_config\.json: this is not valid JSON"):
         _load(tmp_path / "out-5", model=adapter)
     with pytest.raises(ModelError, match="holds no adapter"):
         _load(tmp_path / "out-6", model=text_model, adapter=text_model)

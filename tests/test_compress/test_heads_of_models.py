@@ -16,11 +16,14 @@ from safetensors.torch import load_file, save_file
 
 import deploy
 from compress import catalog, data, pipeline, planning
+from compress.artifact import Artifact
 from compress.chain import LOAD
 from compress.data.label_form import settle
 from compress.errors import DataError, ModelError
 from compress.model import checkpoint, identity, label_order
 from compress.recipe import DataConfig, Recipe, StageEntry
+from compress.stage import Context
+from compress.stages import finetune
 from compress.tasks import Head, text_classification
 from compress.tasks import _heads as heads
 
@@ -305,3 +308,30 @@ def test_models_of_other_libraries_are_told_what_they_are(text_model: Path, tmp_
     (embeddings / "modules.json").write_text("[]")
     with pytest.raises(ModelError, match="is an embedding model of sentence-transformers, which is none of"):
         pipeline.open_artifact(embeddings, task="text-classification")
+
+
+def test_a_new_head_is_trained_whatever_the_order(text_model: Path, tmp_path: Path) -> None:
+    """Labels in another order than the old head's do not keep ``finetune`` from making a new one."""
+    opened = pipeline.open_artifact(text_model)
+    manifest = opened.manifest.model_copy(
+        update={"facts": {**opened.manifest.facts, "label_order": {"refusal": "the order is another"}}}
+    )
+    turned = Artifact(opened.path, manifest)
+    with pytest.raises(ModelError, match="the order is another"):
+        checkpoint.require_head(turned)
+    rows = tiny.sentences(40, seed=5)
+    context = Context(
+        out=tmp_path,
+        scratch=tmp_path,
+        task=TASK,
+        data=data.TrainingData(rows, rows, rows, (), None),
+        seed=0,
+        threads=1,
+        device="cpu",
+        record=lambda name, value: None,
+    )
+    model = checkpoint.load(opened.path, TASK)
+    with pytest.raises(ModelError, match="the order is another"):
+        finetune.choose_head(model, turned, finetune.Config(), context)
+    head, _, kept = finetune.choose_head(model, turned, finetune.Config(head="new"), context)
+    assert (head.labels, kept) == (("0", "1"), False)

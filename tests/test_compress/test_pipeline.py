@@ -233,7 +233,8 @@ def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path,
     first = pipeline.run(recipe(model, Named(name="convert")), Store(tmp_path / "store"))[-1].artifact
     job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": {}}, {"convert": {}}]})
     with pytest.raises(
-        RecipeError, match=r"'convert' takes torch and the sealed artifact .* is onnx: give the"
+        RecipeError,
+        match=r"is an artifact of the kind onnx, and stage 'convert' takes an artifact of the kind torch",
     ):
         planning.check(job)
 
