@@ -124,7 +124,7 @@ def data_config(
     return DataConfig(source=source, columns=roles, limit=limit, max_length=most)
 
 
-def tokens(text: str, least: int) -> int | str:
+def tokens(text: str, least: int) -> int | Literal["data"]:
     """A token limit: a number, or ``data``.
 
     Args:
@@ -135,7 +135,7 @@ def tokens(text: str, least: int) -> int | str:
         RecipeError: it is neither.
     """
     if text == "data":
-        return text
+        return "data"
     if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) < 10**8:
         raise RecipeError(
             f"--max-length is a number of tokens from {least} on, or the word 'data'; got '{text}'"

@@ -207,10 +207,8 @@ def explain(error: ValidationError, where: str) -> str:
     allowed: dict[str, list[str]] = {}
     found: dict[str, str] = {}
     for item in error.errors():
-        steps = [
-            str(step) for at, step in enumerate(item["loc"]) if not (at and _BRANCH.fullmatch(str(step)))
-        ]
-        place = ".".join(steps)
+        first, *rest = map(str, item["loc"] or ("",))
+        place = ".".join([first, *(step for step in rest if not _BRANCH.fullmatch(step))])
         if item["type"] == "extra_forbidden":
             allowed[f"unknown key '{files.shown(place)}'"] = []
             continue
