@@ -30,6 +30,7 @@ from compress.model import (
     identity,
     label_order,
     length,
+    padding,
     pretrained,
     vocabulary,
 )
@@ -45,7 +46,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -272,6 +273,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
         _check_order(model, ctx, borrowed=borrowed)
+    _check_padding(model, ctx)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
     _limit_length(model.config, ctx)
 
@@ -364,6 +366,39 @@ def _say_names(folder: Path, head: Head, place: str | None) -> None:
     else:
         named = [f"{i} = {label}" for i, label in enumerate(head.labels)]
         log.warning("the labels of the adapter %s are those of %s: %s", folder, place, heads.listed(named))
+
+
+def _check_padding(model: transformers.PreTrainedModel, ctx: Context) -> None:
+    """Say and record where a row's answer depends on the padding that longer rows beside it cause."""
+    processor = ctx.task.load_processor(ctx.out)
+    texts = [role for role, column in ctx.task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    if not texts or not hasattr(processor, "decode"):
+        return
+    rows: Sequence[Mapping[str, Any]] = ctx.data.calibration if ctx.data is not None else ()
+    lengths = ctx.task.lengths(rows, processor) if len(rows) else None
+    if lengths is not None and lengths.min() < lengths.max():
+        pair = [rows[int(lengths.argmin())], rows[int(lengths.argmax())]]
+    else:
+        pair = [_made_up(processor, ctx, texts[0], words) for words in (3, 12)]
+    head = ctx.task.head_of(model.config.to_dict())
+    limit = length.longest(model.config, processor)
+    moved = padding.dependence(model, ctx.task, pair, processor, head, limit)
+    if moved is not None and moved > padding.TOLERANCE:
+        ctx.record("padding", {"moved": moved})
+        log.warning(
+            "the answers of this model depend on the rows beside them: padding a row as longer ones ask "
+            "moved its logits by %.2g of the largest. Plain transformers does the same; send rows of one length "
+            "together or one at a time, and see that padding_side is the one that it was trained with.",
+            moved,
+        )
+
+
+def _made_up(processor: Any, ctx: Context, role: str, words: int) -> dict[str, Any]:
+    """A row of seeded words of the vocabulary."""
+    generator = torch.Generator().manual_seed(ctx.seed + words)
+    ids = torch.randint(len(processor), (words,), generator=generator).tolist()
+    text = processor.decode(ids, skip_special_tokens=True) or "a"
+    return {role: text.split() or ["a"] if ctx.task.COLUMNS[role].holds == "tokens" else text}
 
 
 def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
