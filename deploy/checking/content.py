@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
 from compress.model import checkpoint, shapes
-from deploy.checking import structure, tensors
+from deploy.checking import precision, structure, tensors
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import passport
@@ -98,6 +98,11 @@ def check_graph(artifact: Artifact, facts: GraphFacts) -> onnx.ModelProto:
         raise ArtifactError(
             f"{artifact.path / graph_facts.FILE}: opset is {facts.opset}, and the graph has {opset}: export "
             "the model again"
+        )
+    if wrong := precision.contradictions(model, facts):
+        raise ArtifactError(
+            f"{artifact.path / graph_facts.FILE} is not of this graph ({'; '.join(wrong)}): export the model "
+            "again"
         )
     return model
 

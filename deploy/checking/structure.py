@@ -27,7 +27,7 @@ _MOST_FILLED = 2**33
 _FILLED_FROM = {"ConstantOfShape": 0, "Expand": 1}
 _STANDARD = ("", "ai.onnx")
 _ONNX = (*_STANDARD, "ai.onnx.ml")
-_RUNTIME = "com.microsoft"
+RUNTIME = "com.microsoft"
 # Holds what another program compiled, or the name of a file with it.
 _COMPILED = "EPContext"
 
@@ -82,6 +82,13 @@ def check(model: onnx.ModelProto, path: Path) -> None:
         ) from cause
 
 
+def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Every node of a graph, those of subgraphs and functions included."""
+    return [
+        node for nodes in (model.graph.node, *(one.node for one in model.functions)) for node in _nodes(nodes)
+    ]
+
+
 def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Nodes, those of the graphs in their attributes included."""
     for node in nodes:
@@ -113,7 +120,7 @@ def _check_operator(
         known = onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=max(1, version))
     else:
         known = (
-            domain == _RUNTIME
+            domain == RUNTIME
             and node.op_type != _COMPILED
             and node.op_type in (_runtime_operators() or (node.op_type,))
         )
@@ -133,7 +140,7 @@ def _runtime_operators() -> frozenset[str]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     listed = getattr(state, "get_all_operator_schema", None)
-    return frozenset(one.name for one in listed() if one.domain == _RUNTIME) if listed else frozenset()
+    return frozenset(one.name for one in listed() if one.domain == RUNTIME) if listed else frozenset()
 
 
 def _expanded(bodies: Mapping[Function, list[onnx.NodeProto]], path: Path) -> dict[Function, int]:
