@@ -452,6 +452,7 @@ SIDECARS: dict[str, Change] = {
             ("opset", 9999),
             ("opset", None),
             ("exporter", 5),
+            ("exporter", "mine\n# another heading"),
             ("limits", []),
             ("limits", None),
             ("limits", {"input_ids": 5}),
