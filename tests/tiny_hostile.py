@@ -209,6 +209,22 @@ def _dims(*dims: int) -> Callable[[onnx.ModelProto], None]:
     return edit
 
 
+def _bytes_of(old: bytes, new: bytes) -> Change:
+    def change(folder: Path) -> None:
+        path = folder / "model.onnx"
+        path.write_bytes(path.read_bytes().replace(old, new))
+
+    return change
+
+
+def _fixed(axis: int, size: int) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        for value in model.graph.input:
+            value.type.tensor_type.shape.dim[axis].dim_value = size
+
+    return edit
+
+
 def _opset(version: int) -> Callable[[onnx.ModelProto], None]:
     def edit(model: onnx.ModelProto) -> None:
         model.opset_import[0].version = version
@@ -260,6 +276,13 @@ GRAPHS: dict[str, Change] = {
     "opset -1": graph(_opset(-1)),
     "opset 1": chained(graph(_opset(1)), field("graph.json", opset=1)),
     "opset 29": chained(graph(_opset(29)), field("graph.json", opset=29)),
+    "opset twice": graph(lambda model: model.opset_import.append(helper.make_opsetid("ai.onnx", 3))),
+    "opset 9999 of the runtime": graph(
+        lambda model: model.opset_import.append(helper.make_opsetid("com.microsoft", 9999))
+    ),
+    "an operator that is no text": _bytes_of(b"MatMul", b"MatM\xff\xff"),
+    "one batch size only": graph(_fixed(0, 7)),
+    "one length only": graph(_fixed(1, 3)),
     "ir 9999": graph(lambda model: setattr(model, "ir_version", 9999)),
     "ir 0": graph(lambda model: setattr(model, "ir_version", 0)),
     "foreign operator": graph(lambda model: setattr(model.graph.node[3], "op_type", "Nonsense")),
@@ -429,6 +452,7 @@ SIDECARS: dict[str, Change] = {
             ("opset", 9999),
             ("opset", None),
             ("exporter", 5),
+            ("exporter", "mine\n# another heading"),
             ("limits", []),
             ("limits", None),
             ("limits", {"input_ids": 5}),

@@ -191,6 +191,8 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
     Raises:
         ModelError: weights of the base are missing, or left over, or of another shape.
     """
+    from torch.nn import ModuleList
+
     if info["mismatched_keys"]:
         name, found, wanted = sorted(info["mismatched_keys"])[0]
         raise ModelError(
@@ -210,9 +212,13 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
             f"of the {type(model).__name__}: get the whole model folder"
         )
     known = {_NUMBERED.sub(".N.", name) for name in model.state_dict()}
+    # A configuration that counts no layer at all leaves no name to compare with, only the empty list.
+    stacks = ((name, module) for name, module in model.named_modules() if isinstance(module, ModuleList))
+    empty = tuple(f"{name}." for name, stack in stacks if not len(stack))
     for name in sorted(info["unexpected_keys"]):
         full = name if name.startswith(base) else base + name
-        if _NUMBERED.search(name) and {_NUMBERED.sub(".N.", name), _NUMBERED.sub(".N.", full)} & known:
+        numbered = _NUMBERED.search(name) and {_NUMBERED.sub(".N.", one) for one in (name, full)} & known
+        if numbered or name.startswith(empty) or full.startswith(empty):
             raise ModelError(
                 f"{folder}: the weights hold {name}, a layer that config.json does not count: weights and "
                 "configuration are not of the same model"

@@ -9,6 +9,7 @@ and outputs are those of the task. What is wrong is one sentence with file and f
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -18,7 +19,7 @@ from google.protobuf.message import DecodeError
 from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
 from compress.model import checkpoint, shapes
-from deploy.checking import structure, tensors
+from deploy.checking import precision, structure, tensors
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import passport
@@ -91,6 +92,7 @@ def check_graph(artifact: Artifact, facts: GraphFacts) -> onnx.ModelProto:
     path = artifact.file(graph_facts.MODEL)
     model = load_graph(artifact)
     structure.check_count(model, path)
+    structure.check_names(model, path)
     tensors.check(artifact, model, str(path))
     structure.check(model, path)
     opset = next(entry.version for entry in model.opset_import if entry.domain in ("", "ai.onnx"))
@@ -98,6 +100,11 @@ def check_graph(artifact: Artifact, facts: GraphFacts) -> onnx.ModelProto:
         raise ArtifactError(
             f"{artifact.path / graph_facts.FILE}: opset is {facts.opset}, and the graph has {opset}: export "
             "the model again"
+        )
+    if wrong := precision.contradictions(model, facts):
+        raise ArtifactError(
+            f"{artifact.path / graph_facts.FILE} is not of this graph ({'; '.join(wrong)}): export the model "
+            "again"
         )
     return model
 
@@ -119,6 +126,7 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
     for name, axes in spec.inputs.items():
         allowed = _WHOLE if texts else _FLOATS
         _check_port(path, "input", inputs[name], allowed, len(axes) if texts else None, max(axes) + 1)
+        _check_free(path, inputs[name], axes)
     width = max(1, len(encoder.head.labels))
     for name, axes in spec.outputs.items():
         rank = max(axes, default=0) + 2
@@ -162,6 +170,17 @@ def _check_port(
             f"{path}: {side} '{value.name[:80]}' has {axes} axes; the task's has {rank or at_least}: export "
             "the model again"
         )
+
+
+def _check_free(path: Path, value: onnx.ValueInfoProto, axes: Iterable[int]) -> None:
+    """Refuse an input that takes one size only on an axis where rows have any."""
+    sizes = value.type.tensor_type.shape.dim
+    for axis in axes:
+        if axis < len(sizes) and sizes[axis].HasField("dim_value"):
+            raise ArtifactError(
+                f"{path}: axis {axis} of input '{value.name[:80]}' is fixed to {sizes[axis].dim_value}, and "
+                "the task's rows come in any number and length: export the model again"
+            )
 
 
 def _check_engine(artifact: Artifact) -> None:

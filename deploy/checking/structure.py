@@ -11,13 +11,14 @@ import math
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import onnx
 from onnx import numpy_helper
 
 from compress import environment
 from compress.errors import ArtifactError, first_line
-from deploy.checking.tensors import LARGEST_ELEMENTS
+from deploy.checking import tensors
 
 # Five thousand nodes are a large encoder; past this, loading alone takes minutes. Calls of functions count as
 # what is in them: each is put in its place when a graph is loaded.
@@ -27,7 +28,7 @@ _MOST_FILLED = 2**33
 _FILLED_FROM = {"ConstantOfShape": 0, "Expand": 1}
 _STANDARD = ("", "ai.onnx")
 _ONNX = (*_STANDARD, "ai.onnx.ml")
-_RUNTIME = "com.microsoft"
+RUNTIME = "com.microsoft"
 # Holds what another program compiled, or the name of a file with it.
 _COMPILED = "EPContext"
 
@@ -49,6 +50,28 @@ def _miscounted(count: int, path: Path) -> ArtifactError:
     return ArtifactError(
         f"{path} has {count or 'no'} nodes; a model has 1 to {_MOST_NODES}: export the model again"
     )
+
+
+def check_names(message: Any, path: Path) -> None:
+    """Refuse a graph with a name that is no text: protobuf hands such a one over as bytes, not as a string.
+
+    Args:
+        message: the graph, or a part of it.
+        path: of its file.
+
+    Raises:
+        ArtifactError: a name of an operator, a tensor, a domain or a place is no UTF-8.
+    """
+    for field, value in message.ListFields():
+        parts = value if tensors.repeats(field) else (value,)
+        if field.message_type is not None:
+            for part in parts:
+                check_names(part, path)
+        elif field.type == field.TYPE_STRING and any(isinstance(part, bytes) for part in parts):
+            raise ArtifactError(
+                f"{path} is no ONNX graph, or not all of one (a {field.name} in it is no UTF-8): export the "
+                "model again"
+            )
 
 
 def check(model: onnx.ModelProto, path: Path) -> None:
@@ -82,6 +105,13 @@ def check(model: onnx.ModelProto, path: Path) -> None:
         ) from cause
 
 
+def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """Every node of a graph, those of subgraphs and functions included."""
+    return [
+        node for nodes in (model.graph.node, *(one.node for one in model.functions)) for node in _nodes(nodes)
+    ]
+
+
 def _nodes(nodes: Iterable[onnx.NodeProto]) -> Iterator[onnx.NodeProto]:
     """Nodes, those of the graphs in their attributes included."""
     for node in nodes:
@@ -99,6 +129,12 @@ def _check_versions(versions: Mapping[str, int], path: Path) -> None:
             f"{path} asks for opset {opset}, and the installed onnx {onnx.__version__} knows 1 to {newest}: "
             "export the model again with an opset that this version has"
         )
+    if all(domain in versions for domain in _STANDARD) or versions.get(RUNTIME, 1) != 1:
+        listed = ", ".join(f"{domain or 'ai.onnx'} {version}" for domain, version in versions.items())
+        raise ArtifactError(
+            f"{path} asks for operator sets that ONNX Runtime does not load ({listed[:200]}): it takes one "
+            f"of ai.onnx, and {RUNTIME} 1. Export the model again"
+        )
 
 
 def _check_operator(
@@ -113,7 +149,7 @@ def _check_operator(
         known = onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=max(1, version))
     else:
         known = (
-            domain == _RUNTIME
+            domain == RUNTIME
             and node.op_type != _COMPILED
             and node.op_type in (_runtime_operators() or (node.op_type,))
         )
@@ -133,7 +169,7 @@ def _runtime_operators() -> frozenset[str]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     listed = getattr(state, "get_all_operator_schema", None)
-    return frozenset(one.name for one in listed() if one.domain == _RUNTIME) if listed else frozenset()
+    return frozenset(one.name for one in listed() if one.domain == RUNTIME) if listed else frozenset()
 
 
 def _expanded(bodies: Mapping[Function, list[onnx.NodeProto]], path: Path) -> dict[Function, int]:
@@ -161,7 +197,7 @@ def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
     """Refuse sizes that no tensor has, in what is declared and in what is filled from a constant shape."""
     for value in (*model.graph.input, *model.graph.output, *model.graph.value_info):
         for size in value.type.tensor_type.shape.dim:
-            if size.HasField("dim_value") and not 0 <= size.dim_value <= LARGEST_ELEMENTS:
+            if size.HasField("dim_value") and not 0 <= size.dim_value <= tensors.LARGEST_ELEMENTS:
                 raise ArtifactError(f"{path}: '{value.name[:80]}' has a size of {size.dim_value} on an axis")
     for sparse in model.graph.sparse_initializer:
         if math.prod(max(0, size) for size in sparse.dims) > _MOST_FILLED:

@@ -44,11 +44,12 @@ def tensors(message: Any) -> Iterator[onnx.TensorProto]:
         return
     for field, value in message.ListFields():
         if field.message_type is not None:
-            for part in value if _repeats(field) else (value,):
+            for part in value if repeats(field) else (value,):
                 yield from tensors(part)
 
 
-def _repeats(field: Any) -> bool:
+def repeats(field: Any) -> bool:
+    """Whether a field of a message holds a list."""
     repeated = getattr(field, "is_repeated", None)
     return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 

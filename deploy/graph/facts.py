@@ -46,8 +46,8 @@ class GraphFacts(BaseModel):
     precision: Precision
     rest: Literal["fp32", "fp16", "bf16"] = "fp32"
     target: Literal["any", "cpu", "tensorrt"] = "any"
-    opset: int
-    exporter: str
+    opset: Annotated[int, Field(ge=1, le=10_000)]
+    exporter: Literal["torchscript", "dynamo"]
     fused: bool = False
     limits: dict[str, dict[Axis, Size]] = {}
 

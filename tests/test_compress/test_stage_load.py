@@ -387,12 +387,13 @@ def test_weights_that_the_class_does_not_use(text_model: Path, run: Run) -> None
     assert "bert.extra.weight" not in load_file(made.out / "model.safetensors")
 
 
-def test_a_layer_that_the_config_does_not_count(text_model: Path, run: Run) -> None:
+@pytest.mark.parametrize("layers", [0, 1])
+def test_a_layer_that_the_config_does_not_count(layers: int, text_model: Path, run: Run) -> None:
     """More layers in the weights than in config.json is another model, not something to ignore."""
     content = checkpoint.read_config(text_model)
-    (text_model / "config.json").write_text(json.dumps({**content, "num_hidden_layers": 1}))
+    (text_model / "config.json").write_text(json.dumps({**content, "num_hidden_layers": layers}))
     with pytest.raises(
-        ModelError, match=r"hold bert\.encoder\.layer\.1\..*a layer that config\.json does not count"
+        ModelError, match=rf"hold bert\.encoder\.layer\.{layers}\..*a layer that config\.json does not count"
     ):
         run(model=text_model)
 
