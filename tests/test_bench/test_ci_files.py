@@ -408,6 +408,10 @@ def test_the_summary_is_appended_where_there_is_one(tmp_path: Path, monkeypatch:
     assert step_summary.append(found) == file
     text = file.read_text()
     assert text.startswith("before\n# after against before")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "pipe"))  # nobody reads it: no wait without end
+    with pytest.raises(UserError, match="cannot be written"):
+        step_summary.append(found)
     monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "no" / "where.md"))
     with pytest.raises(UserError, match="cannot be written"):
         step_summary.append(found)
