@@ -157,3 +157,10 @@ def test_recorded_facts_that_cannot_be(
     for words in (["bundle", folder, "--out", tmp_path / "never"], ["predict", folder, "good film"]):
         assert "manifest.json" in refused(capsys, *words)
     assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("task", ["image-classification", "nothing"])
+def test_an_artifact_of_another_task(capsys: pytest.CaptureFixture[str], model: Path, task: str) -> None:
+    """The task of an artifact is sealed with it: another one that is asked for is not passed over."""
+    assert f"the task '{task}' was asked for" in refused(capsys, "predict", model, "good", "--task", task)
+    assert hostile.run(capsys, "predict", model, "good", "--task", "text-classification")[0] == 0
