@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from compress import options
+from compress import options, rendering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -133,7 +133,6 @@ def list_(
     as_json: options.Json = False,
 ) -> None:
     """List the stored baselines, those of this machine first."""
-    from rich.console import Console
     from rich.table import Table
 
     from bench import baselines, summary
@@ -163,6 +162,6 @@ def list_(
             table.add_row(
                 one.name, f"{mine} ({said})" if said else mine, summary.when(one.report), one.report.title
             )
-        Console().print(table if found else f"{where} holds no baseline.")
+        rendering.console().print(table if found else f"{where} holds no baseline.")
 
     options.emit(rows, as_json, render)

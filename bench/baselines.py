@@ -219,7 +219,7 @@ def save(report: Report, where: str, name: str = MAIN) -> str:
     path = _path(report.environment, name)
     figures = tuple(one.model_copy(update={"finding": None}) for one in report.measurements)
     kept = report.model_copy(update={"measurements": figures})
-    place(where).write(path, reports.to_json(kept), f"Baseline {name}: {report.title}")
+    place(where).write(path, reports.to_json(kept), f"Baseline {name}: {files.shown(report.title)}")
     return path
 
 

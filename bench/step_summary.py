@@ -35,7 +35,10 @@ def append(report: Report, wanted: bool | None = None) -> Path | None:
             "use --markdown FILE"
         )
     try:
-        with Path(place).open("a", encoding="utf-8") as file:
+        # Not to hang where a pipe lies that nobody reads.
+        flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_NONBLOCK | os.O_CLOEXEC
+        descriptor = os.open(place, flags, 0o666)
+        with os.fdopen(descriptor, "a", encoding="utf-8") as file:
             file.write(reports.markdown(report) + "\n")
     except OSError as cause:
         raise UserError(f"the step summary {place} cannot be written: {cause.strerror}") from cause

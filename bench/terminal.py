@@ -22,7 +22,7 @@ def table(report: Report) -> Table:
     metric = summary.main_metric(report) or "score"
     shown = Table(box=None, pad_edge=False, header_style="bold")
     shown.add_column("candidate", overflow="fold")
-    for title in (metric, "change", "p50", "p95", "speed-up", "memory", "size"):
+    for title in (escape(metric), "change", "p50", "p95", "speed-up", "memory", "size"):
         shown.add_column(title, justify="right", no_wrap=True)
     for line in summary.lines(report):
         shown.add_row(
@@ -51,7 +51,9 @@ def show(report: Report, console: Console) -> None:
     """Print the table and a line a verdict."""
     points = summary.grid(report)
     if points:
-        console.print(f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False)
+        console.print(
+            f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False, markup=False
+        )
     console.print(table(report))
     for found in device_tables.tables(report):
         console.print(_plain(found))
@@ -67,7 +69,7 @@ def show_verdicts(report: Report, console: Console) -> None:
     for verdict in report.verdicts:
         style = _STYLES[verdict.status]
         console.print(
-            f"[{style}]{verdict.status:>12}[/]  {verdict.gate} ({escape(verdict.candidate)}): "
+            f"[{style}]{verdict.status:>12}[/]  {escape(verdict.gate)} ({escape(verdict.candidate)}): "
             f"{escape(verdict.reason)}",
             highlight=False,
             soft_wrap=True,

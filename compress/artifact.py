@@ -87,10 +87,30 @@ class _Data(BaseModel):
     rows: dict[str, int | None] | None = None
 
 
+class _Coverage(BaseModel):
+    """How much of a quantized graph multiplies in eight bits."""
+
+    products: int
+    eight_bit: int
+    macs_share: float
+
+
+class _Batch(BaseModel):
+    """What the answers of a quantized graph owe to the other rows of their batch."""
+
+    batch_size: int
+    rows: int
+    differ: int | None
+    largest: float
+    ranges: str
+
+
 class _Facts(BaseModel):
     """The recorded facts that paredown reads again; all others are only shown."""
 
     data: _Data | None = None
+    coverage: _Coverage | None = None
+    batch: _Batch | None = None
     layers: list[int] | list[dict[str, Any]] | None = None
     seconds: float | None = None
 

@@ -228,7 +228,7 @@ def plan(
                 "" if step.ready else rendering.megabytes(step.bytes),
                 "" if step.ready else step.basis,
             )
-        console = Console()
+        console = rendering.console()
         console.print(table)
         todo = [step for step in steps if not step.ready]
         seconds = sum(step.seconds or 0 for step in todo)
@@ -259,7 +259,7 @@ def doctor(store: options.StoreRoot = None, as_json: options.Json = False) -> No
 
 
 def _show_examination(found: Any) -> None:
-    console = Console()
+    console = rendering.console()
     table = Table("piece", "version", "state", box=None, pad_edge=False)
     for piece in found.pieces:
         table.add_row(piece.name, piece.version or "-", piece.state)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 
 from compress.errors import UserError
@@ -54,7 +55,7 @@ def store(given: str | Path) -> Path:
     """The root of a store, which need not be there yet and is not tried out: reading needs no room.
 
     Raises:
-        UserError: it is no folder and cannot become one.
+        UserError: it is no folder and cannot become one, or lies in a sealed artifact.
     """
     root = named(given)
     standing = root.absolute()
@@ -65,6 +66,7 @@ def store(given: str | Path) -> Path:
             f"the store {_shown(root)} cannot be a folder, since {_shown(standing)} is none: choose another "
             "--store or $PAREDOWN_STORE"
         )
+    _check_seals(root, (standing.resolve(), *standing.resolve().parents))
     return root
 
 
@@ -138,14 +140,19 @@ def _check_way(path: Path) -> None:
         raise UserError(
             f"{_shown(path)} lies below {_shown(ahead)}, which is no folder: choose another place"
         )
-    for above in whole.resolve().parents:
-        if (above / MANIFEST).is_file():
-            raise UserError(
-                f"{_shown(path)} lies inside the sealed artifact {_shown(above)}, which nothing may be put "
-                "into: choose another place"
-            )
+    _check_seals(path, whole.resolve().parents)
     if not path.is_dir() or not any(path.iterdir()):
         _try_out(ahead, path)
+
+
+def _check_seals(path: Path, folders: Iterable[Path]) -> None:
+    """Refuse a path where one of the folders that would hold it is a sealed artifact."""
+    for folder in folders:
+        if (folder / MANIFEST).is_file():
+            raise UserError(
+                f"{_shown(path)} lies inside the sealed artifact {_shown(folder)}, which nothing may be put "
+                "into: choose another place"
+            )
 
 
 def _try_out(ahead: Path, path: Path) -> None:

@@ -216,10 +216,15 @@ def open_artifact(
     """A model that answers: a sealed artifact as it is, a Hugging Face folder or hub id through ``load``.
 
     Raises:
-        UserError: it is neither, or its head was never trained.
+        UserError: it is neither, its head was never trained, or an artifact is of another task.
     """
     if artifacts.is_sealed(Path(reference)):
         opened = Artifact.open(Path(reference))
+        if task is not None and catalog.canonical(task) != opened.task:
+            raise UserError(
+                f"{reference} is a sealed artifact for {opened.task}, and the task '{task}' was asked for: "
+                "leave the task out, or give a model that was made for it"
+            )
     else:
         recipe = Recipe(model=str(reference), task=task, data=data_config, seed=seed)
         links, start = chain(recipe)

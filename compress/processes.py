@@ -7,8 +7,11 @@ process runs the same program; the *main* one alone writes. Asking costs no impo
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from compress.errors import UserError
 
 if TYPE_CHECKING:
     import torch
@@ -17,12 +20,27 @@ if TYPE_CHECKING:
 
 def count() -> int:
     """How many processes were launched together; 1 for a plain run."""
-    return int(os.environ.get("WORLD_SIZE", "1"))
+    return _number("WORLD_SIZE", least=1)
 
 
 def index() -> int:
     """The number of this process among them, from 0."""
-    return int(os.environ.get("RANK", "0"))
+    return _number("RANK", least=0)
+
+
+def _number(variable: str, least: int) -> int:
+    """What the launcher wrote into a variable; ``least`` where it is not set.
+
+    Raises:
+        UserError: it is no such number.
+    """
+    text = os.environ.get(variable, "").strip() or str(least)
+    if not re.fullmatch("[0-9]{1,9}", text) or int(text) < least:
+        raise UserError(
+            f"${variable} is '{text[:80]}', and a launcher of several processes writes a number from {least} "
+            "on into it: unset it, or start with 'accelerate launch'"
+        )
+    return int(text)
 
 
 def is_main() -> bool:

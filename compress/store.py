@@ -28,6 +28,7 @@ from filelock import FileLock, Timeout
 from compress import log, outputs
 from compress.artifact import MANIFEST, Artifact, Manifest, write_manifest
 from compress.errors import ArtifactError, UserError
+from compress.reading import files
 
 _POLL_SECONDS = 0.05
 
@@ -109,7 +110,7 @@ class Store:
         on the way in. The scratch stays until ``seal``.
         """
         for name in ("artifacts", "building", "scratch", "locks"):
-            (self.root / name).mkdir(parents=True, exist_ok=True)
+            _make_folder(self.root / name)
         lock = FileLock(self.root / "locks" / f"{key}.lock")
         try:
             lock.acquire(timeout=0)
@@ -306,6 +307,21 @@ def deliver(artifact: Artifact, out: Path) -> Artifact:
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
     return Artifact(path=out, manifest=artifact.manifest)
+
+
+def _make_folder(path: Path) -> None:
+    """Make a folder of the store, where there is none yet.
+
+    Raises:
+        UserError: something else lies there, or its file system takes no folder.
+    """
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+    except OSError as cause:
+        raise UserError(
+            f"the store cannot have the folder {files.shown(path)} ({cause.strerror}): remove what lies in "
+            "its place, or choose another --store or $PAREDOWN_STORE"
+        ) from cause
 
 
 def _sweep(out: Path) -> None:

@@ -159,7 +159,7 @@ def made_with(artifact: Artifact, task: ModuleType) -> tuple[str, ...] | None:
     None where its manifest says nothing, as with a model that came from elsewhere and met no data here.
     """
     manifest = artifact.manifest
-    columns = manifest.facts.get("data", {}).get("columns") or manifest.origin.data_columns
+    columns = (manifest.facts.get("data") or {}).get("columns") or manifest.origin.data_columns
     if not columns:
         return None
     return tuple(role for role in task.COLUMNS if role in columns and role != task.LABEL)

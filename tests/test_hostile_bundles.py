@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 from pathlib import Path
 
 import hostile
@@ -10,6 +11,7 @@ import pytest
 import tiny_deploy
 from hostile import DIGITS, HALF, refused
 
+from compress.artifact import Artifact, write_manifest
 from compress.errors import ArtifactError
 from deploy.handover import sums
 
@@ -125,3 +127,40 @@ def test_manifests_that_cannot_be(tmp_path: Path, capsys: pytest.CaptureFixture[
     """A folder that claims to be an artifact and holds no manifest of one."""
     (tmp_path / "manifest.json").write_bytes(content)
     assert "manifest.json" in refused(capsys, "verify", tmp_path)
+
+
+RECORDED = {
+    "data null": {"data": None},
+    "coverage empty": {"coverage": {}},
+    "coverage text": {"coverage": "all"},
+    "share text": {"coverage": {"products": 2, "eight_bit": 1, "macs_share": "half"}},
+    "batch empty": {"batch": {}},
+    "batch half": {"batch": {"ranges": "tensor"}},
+    "rows text": {
+        "batch": {"batch_size": 2, "rows": "two", "differ": None, "largest": 0.1, "ranges": "tensor"}
+    },
+}
+
+
+@pytest.mark.parametrize("facts", RECORDED.values(), ids=RECORDED)
+def test_recorded_facts_that_cannot_be(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], model: Path, facts: dict[str, object]
+) -> None:
+    """An artifact that somebody sealed anew with other facts: what is read again of them is looked at."""
+    folder = tmp_path / "m"
+    shutil.copytree(model, folder)
+    manifest = Artifact.open(model).manifest
+    write_manifest(folder, manifest.model_copy(update={"facts": facts}))
+    if facts == {"data": None}:
+        assert hostile.run(capsys, "predict", folder, "good film")[0] == 0
+        return
+    for words in (["bundle", folder, "--out", tmp_path / "never"], ["predict", folder, "good film"]):
+        assert "manifest.json" in refused(capsys, *words)
+    assert not (tmp_path / "never").exists()
+
+
+@pytest.mark.parametrize("task", ["image-classification", "nothing"])
+def test_an_artifact_of_another_task(capsys: pytest.CaptureFixture[str], model: Path, task: str) -> None:
+    """The task of an artifact is sealed with it: another one that is asked for is not passed over."""
+    assert f"the task '{task}' was asked for" in refused(capsys, "predict", model, "good", "--task", task)
+    assert hostile.run(capsys, "predict", model, "good", "--task", "text-classification")[0] == 0

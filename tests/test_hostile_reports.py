@@ -215,6 +215,33 @@ def test_a_label_that_no_xml_can_hold_is_written(tmp_path: Path, capsys: pytest.
     assert "<b>&" not in out[0].read_text()
 
 
+def test_brackets_of_a_report_are_no_markup(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A title and a gate's name are shown as they are written, and a NUL goes into no commit message."""
+    content = tree()
+    content["title"] = "a[/]b\0"
+    judged = {"candidate": content["baseline"], "status": "pass", "metric": "size_bytes", "value": 1.0}
+    content["verdicts"] = [judged | {"gate": "size[/]", "interval": None, "limit": "1MB", "reason": "small"}]
+    path = sealed_anew(tmp_path / "report.json", content)
+    code, out, err = hostile.run(capsys, "report", path)
+    assert (code, err) == (0, "")
+    assert "size[/]" in out
+    assert hostile.run(capsys, "baseline", "save", path, "--to", tmp_path / "kept")[0] == 0
+    code, out, err = hostile.run(capsys, "baseline", "list", "--from", tmp_path / "kept")
+    assert code == 0, err
+    assert "a[/]b" in out
+    assert "[/]" in hostile.run(capsys, "baseline", "list", "--from", tmp_path / "[/]")[1]
+
+    monkeypatch.chdir(tmp_path)
+    for key, value in {"NAME": "a", "EMAIL": "a@b"}.items():
+        monkeypatch.setenv(f"GIT_AUTHOR_{key}", value)
+        monkeypatch.setenv(f"GIT_COMMITTER_{key}", value)
+    subprocess.run(["git", "init", "-q", "."], check=True)
+    code, out, err = hostile.run(capsys, "baseline", "save", path, "--to", "git:kept")
+    assert code == 0, err
+
+
 @pytest.mark.parametrize("name", ["../x", "a/b", "", "a b", "a\nb", ".", "-x", "ü", "x" * 300])
 def test_names_of_baselines_that_are_none(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str

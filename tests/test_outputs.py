@@ -177,6 +177,27 @@ def test_a_store_that_is_no_folder(
     assert "store" in refuse(*command, "--store", place) or not place or len(place) > 255
 
 
+@pytest.mark.parametrize("place", ["artifact", "artifact/never", "artifact/a/never"])
+def test_a_store_in_an_artifact(place: str, words: dict[str, str], refuse: Refuse) -> None:
+    """What a store holds would break the seal: at the artifact itself and anywhere below."""
+    command = filled(FOLDERS["export"], words)
+    assert "sealed artifact" in refuse(*command, "--out", "never", "--store", place)
+
+
+@pytest.mark.parametrize("name", ["artifacts", "building", "scratch", "locks"])
+def test_a_store_with_a_file_in_a_folders_place(
+    name: str, words: dict[str, str], refuse: Refuse, tmp_path: Path
+) -> None:
+    """The folder is named before any stage starts."""
+    (tmp_path / "kept").mkdir()
+    write(tmp_path / "kept" / name)
+    for other in ("artifacts", "building", "scratch", "locks"):
+        if other != name:
+            (tmp_path / "kept" / other).mkdir()
+    command = filled(FOLDERS["export"], words)
+    assert f"kept/{name}" in refuse(*command, "--out", "never", "--store", str(tmp_path / "kept"))
+
+
 @pytest.mark.parametrize("verb", ["finetune", "export", "quantize", "bundle"])
 def test_a_folder_that_holds_something_else(
     verb: str, words: dict[str, str], refuse: Refuse, tmp_path: Path

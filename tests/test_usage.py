@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from compress import cli
-from compress.errors import ExitCode
+from compress import cli, processes
+from compress.errors import ExitCode, UserError
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -104,3 +104,13 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path) -> None:
     assert err == (
         "paredown: interrupted: what was finished is kept, and the same command goes on from there\n"
     )
+
+
+@pytest.mark.parametrize(("variable", "value"), [("WORLD_SIZE", "0"), ("WORLD_SIZE", "two"), ("RANK", "-1")])
+def test_what_no_launcher_of_processes_writes(
+    variable: str, value: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The variable is named; nothing of a wrong number of processes is guessed."""
+    monkeypatch.setenv(variable, value)
+    with pytest.raises(UserError, match=rf"\${variable} is '{value}'"):
+        (processes.index if variable == "RANK" else processes.count)()

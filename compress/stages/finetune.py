@@ -147,7 +147,8 @@ def choose_head(
             return own, data.for_head(ctx.task, own), True
         except DataError as cause:
             raise DataError(
-                f"{cause}; or train a new head for the labels of the data with --set head=new"
+                f"{str(cause).removesuffix('.')}; or train a new head for the labels of the data with "
+                "--set head=new"
             ) from cause
     asked = data.infer_head(ctx.task)
     replace_head(model, ctx.task, asked, ctx.seed)

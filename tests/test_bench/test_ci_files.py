@@ -119,9 +119,19 @@ def test_the_action_judges_a_report(judged: Path, runner: dict[str, str]) -> Non
     assert f"{ROOT}[cpu]" in (judged / "pip.log").read_text()
 
 
-@pytest.mark.parametrize("out", ["", "-p", "--help", "a\nreport=elsewhere", "a\rb"])
+@pytest.mark.parametrize(
+    "out",
+    [
+        *["", "-p", "--help", "a\nreport=elsewhere", "a\rb", " ", "a ", "~/a", "!a", "a*", "a[1]", "a" * 300],
+        *["given.json", "given.json/a"],
+    ],
+)
 def test_an_out_that_is_no_folder_name_is_a_sentence(judged: Path, runner: dict[str, str], out: str) -> None:
-    """Empty, an option, or a line break that would write outputs of its own: exit 2, and nothing was run."""
+    """Exit 2, and nothing was run.
+
+    Empty, an option, a line break that would write outputs of its own, what the upload would read in another
+    way, and what no folder can be made of.
+    """
     assert act(judged, runner, report="given.json", budget="budget.yaml", out=out) == 2
     assert "The input 'out' is '" in (judged / "stderr.txt").read_text()
     assert (judged / "output.txt").read_text() == "exit-code=2\n"
@@ -143,6 +153,14 @@ def test_an_artifact_s_name_has_no_slash_and_is_of_its_job(judged: Path, runner:
         assert "report=build/report/report.json" in lines
         names += [line.removeprefix("artifact=") for line in lines if line.startswith("artifact=")]
     assert names == ["build-report-gate-0", "build-report-gate-arm-0"]
+
+
+def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: dict[str, str]) -> None:
+    """Two jobs of a matrix differ in that number alone, however long their folder and name are."""
+    given = {"report": "given.json", "budget": "budget.yaml", "out": "a" * 150}
+    assert act(judged, runner, "j" * 200, **given) == 0
+    name = (judged / "output.txt").read_text().splitlines()[0]
+    assert name == f"artifact={'a' * 90}-{'j' * 90}-0"
 
 
 @pytest.mark.parametrize("told", ["", "fail"])
@@ -408,6 +426,10 @@ def test_the_summary_is_appended_where_there_is_one(tmp_path: Path, monkeypatch:
     assert step_summary.append(found) == file
     text = file.read_text()
     assert text.startswith("before\n# after against before")
+    os.mkfifo(tmp_path / "pipe")
+    monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "pipe"))  # nobody reads it: no wait without end
+    with pytest.raises(UserError, match="cannot be written"):
+        step_summary.append(found)
     monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "no" / "where.md"))
     with pytest.raises(UserError, match="cannot be written"):
         step_summary.append(found)

@@ -124,7 +124,7 @@ def test_labels_that_a_trained_head_lacks_are_refused(made: SimpleNamespace, tmp
     ]
     rows[30]["label"] = "positve"
     tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
-    with pytest.raises(DataError, match=r"positve.*--set head=new"):
+    with pytest.raises(DataError, match=r"positve.*made for these labels; or train .*--set head=new"):
         run(made, tmp_path / "store", data=DataConfig(train=str(tmp_path / "data/train.jsonl")), steps=1)
 
 
