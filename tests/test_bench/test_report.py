@@ -452,3 +452,14 @@ def test_the_state_of_the_machine_is_shown() -> None:
     shown = dict(summary.machine(tiny_bench.report(conditions=states)))
     assert shown["load, before"] == "0.1"
     assert shown["energy, not measured"] == "no counter"
+
+
+def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Report) -> None:
+    """MNLI's ids in another order than the head's give other figures with nothing else to show for it."""
+    assert "by their order alone" not in report.markdown(judged)
+    guessed = judged.model_copy(
+        update={"data": {**judged.data, "label_order": ["0 = contradiction", "1 = entailment"]}}
+    )
+    for text in (report.markdown(guessed), text_of(html.page(guessed))):
+        assert "by their order alone" in text
+        assert "0 = contradiction, 1 = entailment" in text
