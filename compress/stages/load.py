@@ -30,6 +30,7 @@ from compress.model import (
     identity,
     label_order,
     length,
+    padding,
     pretrained,
     vocabulary,
 )
@@ -45,7 +46,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -273,7 +274,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     if not fresh:
         _check_order(model, ctx, borrowed=borrowed)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
-    _limit_length(model.config, ctx)
+    _limit_length(model, ctx)
 
 
 def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
@@ -443,8 +444,26 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
     ctx.record("origin", {"model": label, "model_license": hub.license_of(sources.base.folder)})
 
 
-def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
+def _may_pad(model: transformers.PreTrainedModel, processor: Any, limit: int | None, ctx: Context) -> bool:
+    """Whether rows may be padded: measured on calibration rows, recorded, and said where they may not."""
+    rows: Sequence[Any] = ctx.data.calibration if ctx.data is not None else ()
+    effect = padding.measure(model, ctx.task, processor, rows, limit)
+    if effect is None:
+        return True
+    if effect.matters:
+        ctx.record("padding", {"largest": effect.largest, "scale": effect.scale, "rows": effect.rows})
+        log.warning(
+            "The answers of this model depend on how far a row is padded (by up to %.3g at values up to "
+            "%.3g): only rows of one length share a batch, so that each is answered as it is alone.",
+            effect.largest,
+            effect.scale,
+        )
+    return not effect.matters
+
+
+def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
+    config = model.config
     processor = ctx.task.load_processor(ctx.out)
     own = Limit(None)
     if hasattr(processor, "model_max_length"):
@@ -463,7 +482,7 @@ def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
     chosen = length.choose(asked, lengths, own)
-    limits.write(ctx.out, own, chosen)
+    limits.write(ctx.out, own, chosen, padding=_may_pad(model, processor, own.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
     if lengths is None:
         return
