@@ -167,15 +167,33 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     return Feeds(arrays=made, positions=float(point.length), padding=0.0)
 
 
+def _of_one_length(picks: Sequence[int], alike: Sequence[Sequence[int]]) -> list[int]:
+    """As many rows as were picked, all as long as the first of them.
+
+    Args:
+        picks: indices of rows.
+        alike: indices of all rows, those of one length together.
+    """
+    members = next(group for group in alike if picks[0] in group)
+    begin = members.index(picks[0])
+    return [members[(begin + i) % len(members)] for i in range(len(picks))]
+
+
 def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
-    """Feeds of real rows at their own lengths, padded to the longest row of each batch."""
+    """Feeds of real rows at their own lengths, padded to the longest row of each batch.
+
+    A candidate that may not pad gets batches of rows that are as long as the first one picked.
+    """
     encode = encoder(lane, subject)
     axes = _length_axes(lane, subject)
     generator = np.random.default_rng([subject.seed, 1])
     made: list[dict[str, np.ndarray]] = []
     widths: list[int] = []
     masked = total = size = 0
+    alike = None if own(lane, subject).pads else own(lane, subject).together(subject.rows, len(subject.rows))
     for picks in batches(count, len(subject.rows), point.batch_size, generator):
+        if alike is not None:
+            picks = _of_one_length(picks, alike)
         inputs = encode([subject.rows[i] for i in picks]).inputs
         made.append(lane.feed(inputs))
         size += sum(array.nbytes for array in made[-1].values())
@@ -215,16 +233,15 @@ def stream(
         labelled: whether the batches carry the rows' labels.
     """
     encode = encoder(lane, subject, labelled=labelled)
-    lengths = subject.task.lengths(rows, processor(lane, subject)) if batch_size > 1 else None
-    order = np.arange(len(rows)) if lengths is None else np.argsort(lengths, kind="stable")
+    single = [[i] for i in range(len(rows))]
+    grouped = own(lane, subject).together(rows, batch_size) if batch_size > 1 else single
     waiting: list[tuple[list[int], Batch]] = []
     size = 0
-    for start in range(0, len(rows), batch_size):
-        picks = [int(i) for i in order[start : start + batch_size]]
+    for number, picks in enumerate(grouped, start=1):
         batch = encode([rows[i] for i in picks])
         waiting.append((picks, batch))
         size += sum(array.nbytes for array in batch.inputs.values())
-        if size > _INFER_BYTES or len(waiting) >= 64 or start + batch_size >= len(rows):
+        if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
             names = subject.task.link(subject.head)
             for (members, _), output in zip(waiting, outputs, strict=True):

@@ -137,15 +137,15 @@ def compare(
             f"the outputs of {reference.path} mean {', '.join(first.head.labels) or 'a number'} and those "
             f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
         )
-    order = encoders[0].order(rows)
-    picked = [rows[i] for i in order]
+    strictest = first if second.pads else second
+    grouped = [[rows[i] for i in picks] for picks in strictest.together(rows, batch_size)]
     collected: list[Collected] = []
     ran: list[dict[str, str]] = []
     batches: list[list[Batch]] = []
     pairs = zip((reference, candidate), encoders, runtimes, strict=True)
     with log.progress("comparing", None):
         for artifact, encoder, name in pairs:
-            own = [encoder.batch(picked[at : at + batch_size]) for at in range(0, len(picked), batch_size)]
+            own = [encoder.batch(some) for some in grouped]
             with runner(artifact, name, device, threads) as open_:
                 collected.append(collect(open_.infer, own, task, encoder.head))
                 ran.append(open_.provenance())

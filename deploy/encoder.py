@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import DataError
-from compress.model import checkpoint
+from compress.model import checkpoint, padding
 from compress.model import limit as limits
 from compress.model.limit import Limit, Whose
 from deploy.graph import facts as graph_facts
@@ -36,6 +35,7 @@ class Encoder:
         spec: names and free axes.
         max_length: tokens that a row is cut to; None where rows have no length, or nothing cuts them.
         whose: who set that limit; None where the folder does not say.
+        pads: whether rows of several lengths may share a batch; where not, padding moves the answers.
     """
 
     task: ModuleType
@@ -45,6 +45,7 @@ class Encoder:
     spec: ExportSpec
     max_length: int | None
     whose: Whose | None = None
+    pads: bool = True
 
     @classmethod
     def open(
@@ -78,7 +79,8 @@ class Encoder:
             ]
         known = [bound for bound in bounds if bound.tokens is not None and spec.length_axis is not None]
         lowest = min(known, key=lambda bound: bound.tokens or 0, default=Limit(None))
-        return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose)
+        pads = limits.read_padding(folder)
+        return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose, pads)
 
     def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
         """Encoded rows, padded to the longest of them."""
@@ -102,23 +104,26 @@ class Encoder:
             return list(range(len(rows)))
         return [int(i) for i in np.argsort(lengths, kind="stable")]
 
+    def together(self, rows: Sequence[Row], size: int) -> list[list[int]]:
+        """Indices of all rows by batch: those of like length, or of one length where none may be padded."""
+        if not self.pads:
+            return self._alike(rows, size)
+        order = self.order(rows)
+        return [order[at : at + size] for at in range(0, len(order), size)]
+
     def batches(self, rows: Sequence[Row], size: int = 16) -> list[Batch]:
         """All rows, those of like length together so that little is padding."""
-        picked = [rows[i] for i in self.order(rows)]
-        return [self.batch(picked[at : at + size]) for at in range(0, len(picked), size)]
+        return [self.batch([rows[i] for i in picks]) for picks in self.together(rows, size)]
 
     def unpadded(self, rows: Sequence[Row], size: int = 16) -> list[Batch]:
         """All rows in batches of one length each, so that nothing is padded."""
+        return [self.batch([rows[i] for i in picks]) for picks in self._alike(rows, size)]
+
+    def _alike(self, rows: Sequence[Row], size: int) -> list[list[int]]:
         lengths = self.lengths(rows)
         if lengths is None:
-            return self.batches(rows, size)
-        bound = self.max_length or int(lengths.max())
-        order = sorted(range(len(rows)), key=lambda i: min(int(lengths[i]), bound))
-        made = []
-        for _, same in groupby(order, key=lambda i: min(int(lengths[i]), bound)):
-            members = [rows[i] for i in same]
-            made += [self.batch(members[at : at + size]) for at in range(0, len(members), size)]
-        return made
+            return [list(range(at, min(at + size, len(rows)))) for at in range(0, len(rows), size)]
+        return padding.alike(lengths, self.max_length, size)
 
     def cases(self, rows: Sequence[Row], seed: int) -> list[Case]:
         """The feeds that a conversion is checked on."""

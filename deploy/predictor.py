@@ -136,8 +136,17 @@ class Predictor:
                     check_roles(row, self._roles, count + i + 1)
             count += len(some)
             for group in _uniform(clean):
-                batch = self._encoder.batch(group)
-                yield from self._decode(batch)
+                yield from self._answer(group)
+
+    def _answer(self, rows: Sequence[dict[str, Any]]) -> list[Prediction]:
+        """Predictions of rows that may share a batch, in order."""
+        encoder = self._encoder
+        if encoder.pads:
+            return self._decode(encoder.batch(rows))
+        found: dict[int, Prediction] = {}
+        for picks in encoder.together(rows, len(rows)):
+            found.update(zip(picks, self._decode(encoder.batch([rows[i] for i in picks])), strict=True))
+        return [found[i] for i in range(len(rows))]
 
     def _decode(self, batch: Batch) -> list[Prediction]:
         found = self._runner.infer(batch.inputs)

@@ -83,17 +83,6 @@ def answer(model: Path, data: Path) -> Path:
     return data
 
 
-def scale(file: Path, part: str, factor: float) -> None:
-    """Multiply the weights whose names hold a part by a factor, in a safetensors file."""
-    from safetensors.torch import load_file, save_file
-
-    weights = load_file(file)
-    for name in weights:
-        if part in name:
-            weights[name] = weights[name] * factor
-    save_file(weights, file, metadata={"format": "pt"})
-
-
 def base_model(folder: Path, *, layers: int = 2) -> Path:
     """A BERT without a task's head, which any text task fine-tunes, as ``save_pretrained`` leaves it."""
     from transformers import BertForSequenceClassification

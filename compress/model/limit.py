@@ -1,4 +1,4 @@
-"""The token limit that a folder keeps to, and whose it is: ``encoding.json``.
+"""The token limit that a folder keeps to, whose it is, and whether rows may be padded: ``encoding.json``.
 
 The limit of an artifact is the model's own unless somebody chose a shorter one. ``load`` writes two: the
 original's own, with which it is run in every comparison, and the one for whatever is made of it, where the
@@ -18,6 +18,7 @@ from compress.model import tokenizer_files
 from compress.reading import json_values
 
 ENCODING = "encoding.json"
+_PADDING = "padding"
 
 Whose = Literal["model", "rows", "recipe", "export", "check"]
 _WORDS: dict[str, str] = {
@@ -69,15 +70,30 @@ def read_derived(folder: Path) -> Limit:
     return _limit(content if derived is None else derived, folder / ENCODING)
 
 
-def write(folder: Path, limit: Limit, derived: Limit | None = None) -> None:
+def read_padding(folder: Path) -> bool:
+    """Whether rows of several lengths may share a batch; False where padding was seen to move answers.
+
+    Raises:
+        ModelError: ``encoding.json`` is damaged.
+    """
+    found = (_content(folder) or {}).get(_PADDING, True)
+    if not isinstance(found, bool):
+        raise ModelError(f"{folder / ENCODING}: {_PADDING} is {found!r:.80}, allowed is true or false")
+    return found
+
+
+def write(folder: Path, limit: Limit, derived: Limit | None = None, *, padding: bool | None = None) -> None:
     """Write ``encoding.json``, and bring the tokenizer's files of the folder in line with it.
 
     Args:
         folder: of the artifact that is being made.
         limit: that its model is run with.
         derived: for what is made of it, where that is another one.
+        padding: whether rows may be padded; what the folder says already when None.
     """
     content: dict[str, Any] = _written(limit)
+    if not (read_padding(folder) if padding is None else padding):
+        content[_PADDING] = False
     if derived is not None and derived.tokens != limit.tokens:
         content["derived"] = _written(derived)
     text = json.dumps(content, indent=2, sort_keys=True) + "\n"

@@ -1,66 +1,144 @@
-"""Whether a row's answer depends on how far it is padded: its logits alone against those beside a longer row.
+"""Whether a model answers a row alone as it answers it beside a longer one, with padding behind or before it.
 
-An attention mask should make padding invisible. It does not where a model has none (FNet), approximates
-attention over all positions (Nystromformer), or is padded on the side that it was not made for (a BERT with
-``padding_side: left``, whose positions then move). Such answers change with the rows of a batch.
+Most models leave padding out by the attention mask. Some do not (Nyströmformer's landmarks and FNet's
+transform run over it), and some count positions from the padding on (BERT or GPT-2 padded on the left).
+The model itself says, on real rows; one whose answers move is never given a padded row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress import fence
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.tasks import Batch, Head
+    from compress.tasks import Row
 
-TOLERANCE = 1e-3
-_MASK = "attention_mask"
+# FP32 rounding in batches of another shape: 1e-7 to 1e-5 of the largest output was seen.
+_ABSOLUTE, _RELATIVE = 2e-5, 1e-4
+_LONGEST = 256
+_SHORT = 3
+_TEXTS = (
+    "It was a long film, and nobody who left the room could say what it had been about, or why.",
+    "The second part is better than the first one, they say.",
+)
 
 
-def dependence(
-    model: PreTrainedModel,
-    task: ModuleType,
-    rows: Sequence[Mapping[str, Any]],
-    processor: Any,
-    head: Head,
-    limit: int | None,
-) -> float | None:
-    """The largest difference of a logit, in units of the largest logit or of 1 where that is more.
+@dataclass(frozen=True)
+class Effect:
+    """How far padding moves a model's answers.
+
+    Attributes:
+        largest: difference of an output between a row alone and the same row padded.
+        scale: largest absolute output of the rows alone.
+        rows: that were padded.
+    """
+
+    largest: float
+    scale: float
+    rows: int
+
+    @property
+    def matters(self) -> bool:
+        """Whether it is more than rounding; outputs that are no numbers are."""
+        return not self.largest <= _ABSOLUTE + _RELATIVE * self.scale
+
+
+def measure(
+    model: PreTrainedModel, task: ModuleType, processor: Any, rows: Sequence[Row], limit: int | None
+) -> Effect | None:
+    """How far padding moves the answers of a model; None where rows have no length.
 
     Args:
-        model: in PyTorch.
-        task: that encodes the rows.
-        rows: two rows of different lengths.
+        model: on the CPU, in evaluation mode.
+        task: encodes the rows.
         processor: of the model.
-        head: of the model.
-        limit: tokens of a row.
+        rows: real ones; texts of our own where there are none.
+        limit: tokens that the model takes.
 
-    Returns:
-        None where rows have no length, or both have the same.
+    Raises:
+        ModelError: the model does not run.
     """
-    lengths = task.lengths(rows, processor)
-    if lengths is None or len(rows) != 2 or lengths[0] == lengths[1]:
-        return None
-    short = int(np.argmin(lengths))
-    alone = task.encode([rows[short]], processor, head, limit, labelled=False)
-    both = task.encode(list(rows), processor, head, limit, labelled=False)
-    first, second = _logits(model, alone, 0), _logits(model, both, short)
-    if first.shape != second.shape:
-        return None
-    return float(np.abs(first - second).max() / max(1.0, float(np.abs(first).max())))
-
-
-def _logits(model: PreTrainedModel, batch: Batch, row: int) -> np.ndarray:
-    """The logits of one row, those of its real positions where there is one a position."""
     import torch
 
-    with torch.inference_mode():
-        arrays = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
-        logits = np.asarray(model(**arrays).logits[row].float())
-    mask = batch.inputs.get(_MASK)
-    return logits if logits.ndim == 1 or mask is None else logits[mask[row].astype(bool)]
+    picked = _rows(task, processor, rows)
+    if not picked:
+        return None
+    head = task.head_of(model.config.to_dict())
+    longest = min(limit or _LONGEST, _LONGEST)
+
+    def answers(some: Sequence[Row]) -> tuple[list[np.ndarray], int]:
+        inputs = task.encode(some, processor, head, longest, labelled=False).inputs
+        feed = {name: torch.from_numpy(array) for name, array in inputs.items()}
+        reason = f"the {type(model).__name__} does not run on texts"
+        remedy = "its configuration, weights and tokenizer do not belong together"
+        with fence.reading(reason, remedy), torch.inference_mode():
+            found = model(**feed, return_dict=True)
+            arrays = [found[name].float().numpy() for name in task.OUTPUTS]
+        return arrays, next(iter(inputs.values())).shape[1]
+
+    together, width = answers(picked)
+    largest = scale = 0.0
+    padded = 0
+    for place, row in enumerate(picked):
+        alone, tokens = answers([row])
+        padded += tokens < width
+        for one, beside in zip(alone, together, strict=True):
+            part = beside[place]
+            if part.ndim > 1 and part.shape[0] == width:
+                part = part[width - tokens :] if processor.padding_side == "left" else part[:tokens]
+            # NaN is never below a bound, and the largest of both keeps it.
+            largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - one[0]), nan=np.inf).max()))
+            scale = float(np.fmax(scale, np.abs(one).max()))
+    return Effect(largest, scale, padded)
+
+
+def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
+    """Indices of rows in batches of one length each, the short ones first, so that nothing is padded.
+
+    Args:
+        lengths: tokens of each row before truncation.
+        limit: that they are cut to.
+        size: the most rows of a batch.
+    """
+    kept = np.minimum(lengths, limit) if limit is not None else lengths
+    order = [int(i) for i in np.argsort(kept, kind="stable")]
+    found: list[list[int]] = []
+    for _, same in groupby(order, key=lambda i: int(kept[i])):
+        members = list(same)
+        found += [members[at : at + size] for at in range(0, len(members), size)]
+    return found
+
+
+def _rows(task: ModuleType, processor: Any, rows: Sequence[Row]) -> list[Row]:
+    """The longest, the middle and the shortest row, and the first words of that one."""
+    holds = {role: column.holds for role, column in task.COLUMNS.items()}
+    if not set(holds.values()) & {"text", "tokens"}:
+        return []
+    some: list[dict[str, Any]] = [
+        {role: cell for role, cell in row.items() if holds.get(role) in {"text", "tokens"}}
+        for row in rows[:64]
+    ]
+    if not some:
+        needed = [role for role, column in task.COLUMNS.items() if column.required]
+        some = [{role: _cell(text, holds[role]) for role in needed} for text in _TEXTS]
+    order = np.argsort(task.lengths(some, processor), kind="stable")
+    shortest, middle, longest = (some[order[at]] for at in (0, len(order) // 2, -1))
+    return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
+
+
+def _cell(text: str, holds: str) -> str | list[str]:
+    return text.split() if holds == "tokens" else text
+
+
+def _beginning(cell: Any) -> Any:
+    """The first words of a text, or of a list of words."""
+    return " ".join(cell.split()[:_SHORT]) or cell if isinstance(cell, str) else list(cell)[:_SHORT]

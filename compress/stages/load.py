@@ -273,9 +273,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
         _check_order(model, ctx, borrowed=borrowed)
-    _check_padding(model, ctx)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
-    _limit_length(model.config, ctx)
+    _limit_length(model, ctx)
 
 
 def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
@@ -368,39 +367,6 @@ def _say_names(folder: Path, head: Head, place: str | None) -> None:
         log.warning("the labels of the adapter %s are those of %s: %s", folder, place, heads.listed(named))
 
 
-def _check_padding(model: transformers.PreTrainedModel, ctx: Context) -> None:
-    """Say and record where a row's answer depends on the padding that longer rows beside it cause."""
-    processor = ctx.task.load_processor(ctx.out)
-    texts = [role for role, column in ctx.task.COLUMNS.items() if column.holds in {"text", "tokens"}]
-    if not texts or not hasattr(processor, "decode"):
-        return
-    rows: Sequence[Mapping[str, Any]] = ctx.data.calibration if ctx.data is not None else ()
-    lengths = ctx.task.lengths(rows, processor) if len(rows) else None
-    if lengths is not None and lengths.min() < lengths.max():
-        pair = [rows[int(lengths.argmin())], rows[int(lengths.argmax())]]
-    else:
-        pair = [_made_up(processor, ctx, texts[0], words) for words in (3, 12)]
-    head = ctx.task.head_of(model.config.to_dict())
-    limit = length.longest(model.config, processor)
-    moved = padding.dependence(model, ctx.task, pair, processor, head, limit)
-    if moved is not None and moved > padding.TOLERANCE:
-        ctx.record("padding", {"moved": moved})
-        log.warning(
-            "the answers of this model depend on the rows beside them: padding a row as longer ones ask "
-            "moved its logits by %.2g of the largest. Plain transformers does the same; send rows of one length "
-            "together or one at a time, and see that padding_side is the one that it was trained with.",
-            moved,
-        )
-
-
-def _made_up(processor: Any, ctx: Context, role: str, words: int) -> dict[str, Any]:
-    """A row of seeded words of the vocabulary."""
-    generator = torch.Generator().manual_seed(ctx.seed + words)
-    ids = torch.randint(len(processor), (words,), generator=generator).tolist()
-    text = processor.decode(ids, skip_special_tokens=True) or "a"
-    return {role: text.split() or ["a"] if ctx.task.COLUMNS[role].holds == "tokens" else text}
-
-
 def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
     """Record whether labels that mean the head's by their order alone are in another order than the head's.
 
@@ -480,8 +446,26 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
     ctx.record("origin", {"model": label, "model_license": hub.license_of(sources.base.folder)})
 
 
-def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
+def _may_pad(model: transformers.PreTrainedModel, processor: Any, limit: int | None, ctx: Context) -> bool:
+    """Whether rows may be padded: measured on calibration rows, recorded, and said where they may not."""
+    rows: Sequence[Any] = ctx.data.calibration if ctx.data is not None else ()
+    effect = padding.measure(model, ctx.task, processor, rows, limit)
+    if effect is None:
+        return True
+    if effect.matters:
+        ctx.record("padding", {"largest": effect.largest, "scale": effect.scale, "rows": effect.rows})
+        log.warning(
+            "The answers of this model depend on how far a row is padded (by up to %.3g at values up to "
+            "%.3g): only rows of one length share a batch, so that each is answered as it is alone.",
+            effect.largest,
+            effect.scale,
+        )
+    return not effect.matters
+
+
+def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
+    config = model.config
     processor = ctx.task.load_processor(ctx.out)
     own = Limit(None)
     if hasattr(processor, "model_max_length"):
@@ -500,7 +484,7 @@ def _limit_length(config: transformers.PretrainedConfig, ctx: Context) -> None:
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
     chosen = length.choose(asked, lengths, own)
-    limits.write(ctx.out, own, chosen)
+    limits.write(ctx.out, own, chosen, padding=_may_pad(model, processor, own.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
     if lengths is None:
         return

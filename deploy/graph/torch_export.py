@@ -6,10 +6,11 @@ fusions, quantizers and TensorRT know. It warns that it will go; the dynamo path
 
 from __future__ import annotations
 
+import contextlib
+import io
 import logging
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -66,29 +67,47 @@ def infer_with(wrapped: NamedOutputs) -> Infer:
     return infer
 
 
-@contextmanager
+@contextlib.contextmanager
 def _quiet_exporter() -> Iterator[None]:
     """Hold back what both exporters say about themselves; parity is what tells whether it matters.
 
     - TorchScript: TracerWarning where a model reads a shape in Python, the notices that the path is
       deprecated, and "constant folding" notes.
-    - dynamo: lines about torchvision operators that are not installed.
+    - dynamo: lines about torchvision operators that are not installed, about symbols without a source, and
+      the whole intermediate graph of a model that it cannot follow; ``--verbose`` shows them.
     """
-    loggers = [logging.getLogger(name) for name in ("torch.onnx", "onnxscript", "onnx_ir")]
+    names = ("torch.onnx", "torch.fx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
+    loggers = [logging.getLogger(name) for name in names]
+    printed = io.StringIO()
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
         warnings.simplefilter("ignore", category=DeprecationWarning)
         warnings.simplefilter("ignore", category=FutureWarning)
-        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.(onnx|jit|export)")
+        warnings.filterwarnings("ignore", category=UserWarning, module=r"torch\.(onnx|jit|export|_dynamo)")
         warnings.filterwarnings("ignore", message=".*(legacy TorchScript|constant folding|axis name).*")
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
-            yield
+            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+                yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
+            if printed.getvalue():
+                log.detail("what the exporter printed: %s", printed.getvalue())
+
+
+def reason_of(cause: Exception) -> str:
+    """Why an exporter refused, on one line of bearable length.
+
+    The TorchScript exporter says it last. The dynamo exporter says what to do about it first and last, and
+    the reason behind the class of what was raised.
+    """
+    lines = [" ".join(line.split()) for line in str(cause).splitlines() if line.strip()]
+    raised = [line.partition(">: ")[2] for line in lines if line.startswith("<class '")]
+    chosen = next((line for line in raised if line), lines[-1] if lines else type(cause).__name__)
+    return chosen.rstrip(".:")[:300]
 
 
 def export(
@@ -137,9 +156,8 @@ def export(
                 )
     except _EXPORTER_RAISES as cause:
         other = "dynamo" if exporter == "torchscript" else "torchscript"
-        lines = [line.strip() for line in str(cause).splitlines() if line.strip()]
         log.detail("what the %s exporter said: %s", exporter, cause)
-        reason = (lines[-1] if lines else type(cause).__name__).rstrip(".")[:300]
+        reason = reason_of(cause)
         raise ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
             f"{opset}: {reason}. Try exporter: {other}."

@@ -132,8 +132,10 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     refusal = precision.refuse(config.precision, facts.precision, facts.target, can, where)
     if refusal is not None:
         raise UserError(f"{source.path}: {refusal}")
+    encoder = Encoder.open(source.path, ctx.task)
+    refuse_padding(encoder, source.path)
     model = graph.load(source.file(graph_facts.MODEL))
-    chosen = _profiles(model, Encoder.open(source.path, ctx.task), facts, config, ctx)
+    chosen = _profiles(model, encoder, facts, config, ctx)
     folder = source.path
     if (
         can.strongly_typed
@@ -179,6 +181,23 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts)
+
+
+def refuse_padding(encoder: Encoder, where: Path) -> None:
+    """Refuse a model whose rows may not be padded.
+
+    Args:
+        encoder: of the graph.
+        where: what an error calls it.
+
+    Raises:
+        UserError: padding moves its answers.
+    """
+    if not encoder.pads:
+        raise UserError(
+            f"{where}: the answers of this model depend on how far a row is padded, and an engine pads rows "
+            "to the shapes of its profiles: run the graph in runtime 'ort'"
+        )
 
 
 def _device(config: Config) -> Gpu | None:

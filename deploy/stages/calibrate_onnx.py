@@ -65,10 +65,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     facts = graph_facts.read(source)
     encoder = Encoder.open(source.path, ctx.task)
     rows = list(ctx.data.for_head(ctx.task, encoder.head).selection)
-    order = encoder.order(rows)
     batches = [
-        encoder.batch([rows[i] for i in order[at : at + _BATCH]], labelled=True)
-        for at in range(0, len(rows), _BATCH)
+        encoder.batch([rows[i] for i in picks], labelled=True) for picks in encoder.together(rows, _BATCH)
     ]
     infer = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     decisions = temperature.decide(infer, batches, ctx.task, encoder.head)

@@ -14,9 +14,9 @@ import tiny_deploy
 import torch
 
 from compress.artifact import Artifact
-from compress.errors import DataError, ParityError
+from compress.errors import DataError, ModelError, ParityError
 from compress.model import checkpoint
-from compress.tasks import text_classification
+from compress.tasks import ExportSpec, text_classification
 from deploy import session
 from deploy.graph import constant_shapes, torch_export
 from deploy.graph import nodes as graph
@@ -258,3 +258,65 @@ def test_upstream_still_warns() -> None:
         warnings.simplefilter("always")
         torch.onnx.export(model, (torch.zeros(1, 2),), str(Path("/dev/null")), dynamo=False)
     assert any(issubclass(one.category, DeprecationWarning) for one in caught)
+
+
+def test_the_reason_of_an_exporter_is_found_between_its_advice() -> None:
+    """TorchScript says it last; dynamo puts advice before and behind it."""
+    script = RuntimeError("Unsupported: a\n\nExporting the operator 'aten::fft_fftn' is not supported.\n")
+    assert torch_export.reason_of(script) == "Exporting the operator 'aten::fft_fftn' is not supported"
+    dynamo = RuntimeError(
+        "Failed to export the model with torch.export.\n- Create an issue\n## Exception summary\n\n"
+        "<class 'ValueError'>: tracing inferred a static shape\n\n(Refer to the full stack trace above.)"
+    )
+    assert torch_export.reason_of(dynamo) == "tracing inferred a static shape"
+    assert torch_export.reason_of(RuntimeError()) == "RuntimeError"
+
+
+class _DependsOnData(torch.nn.Module):
+    """A model with a branch that no exporter of graphs can follow."""
+
+    def forward(self, input_ids: torch.Tensor, return_dict: bool) -> dict[str, torch.Tensor]:
+        """As many rows as the ids sum up to."""
+        count = int(input_ids.sum())
+        return {"logits": torch.zeros(count) if count > 3 else torch.ones(2, count)}
+
+
+def test_what_an_exporter_prints_is_held_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """A model that dynamo cannot follow is one sentence, without the intermediate graph."""
+    wrapped = torch_export.NamedOutputs(_DependsOnData(), ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((3, 2), dtype=np.int64)}
+    with pytest.raises(ModelError, match="_DependsOnData cannot be exported by the dynamo exporter"):
+        torch_export.export(wrapped, sample, spec, tmp_path / "m.onnx", exporter="dynamo", opset=18)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
+class _EndsInEach:
+    """A session of a graph that does not run."""
+
+    def __call__(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """What ONNX Runtime raises."""
+        raise session.refusals()[0]("index out of bounds\nmore")
+
+
+def test_a_graph_that_does_not_run_is_one_sentence(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What ONNX Runtime raises of a graph that was just exported is about the model (Longformer, Funnel)."""
+    monkeypatch.setattr(tiny_deploy.stage("export_onnx"), "infer_with", lambda _session: _EndsInEach())
+    with pytest.raises(ModelError, match=r"BertFor.* does not run .*\(index out of bounds\).*dynamo"):
+        tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+
+
+def test_shapes_stay_where_cut_rows_do_not_run(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """T5 looks for the end of every row, which a row that was cut for the look at shapes has not."""
+
+    def fold(*_given: object) -> int:
+        raise session.refusals()[0]("no row has an end")
+
+    monkeypatch.setattr(constant_shapes, "fold", fold)
+    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+    assert made.facts["graph"]["shapes_folded"] == 0
