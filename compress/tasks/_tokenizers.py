@@ -53,6 +53,7 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
             f"the tokenizer in {folder} has no padding token, so rows of different lengths cannot "
             "share a batch: set pad_token in its tokenizer_config.json"
         )
+    _check_names(tokenizer, folder)
     if "token_type_ids" in tokenizer.model_input_names and (folder / "config.json").is_file():
         with fence.reading(f"{folder}/config.json is refused by transformers", _REMEDY):
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
@@ -61,6 +62,24 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
                 name for name in tokenizer.model_input_names if name != "token_type_ids"
             ]
     return tokenizer
+
+
+def _check_names(tokenizer: Any, folder: Path) -> None:
+    """Refuse ``model_input_names`` that the tokenizer does not give.
+
+    Raises:
+        ModelError: an element is no text, or no array of the tokenizer bears the name.
+    """
+    names = tokenizer.model_input_names
+    if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+        with fence.reading(f"the tokenizer in {folder} cannot encode a text", _REMEDY):
+            given = tokenizer("a").keys()
+        if set(names) <= set(given):
+            return
+    raise ModelError(
+        f"{folder}/tokenizer_config.json: model_input_names is {str(names)[:120]}, allowed are the names of "
+        "what the tokenizer gives, such as input_ids and attention_mask"
+    )
 
 
 def input_names(tokenizer: Any) -> tuple[str, ...]:

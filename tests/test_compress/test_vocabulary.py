@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 from transformers import GPT2Config, GPT2ForSequenceClassification
 
+from compress import catalog
 from compress.errors import ModelError
 from compress.model import vocabulary
 
@@ -38,3 +41,14 @@ def test_ids_beyond_the_embedding_are_refused_with_counts() -> None:
     """The sentence names both counts, one token and the remedy."""
     with pytest.raises(ModelError, match=r"12 tokens and the model's embedding 10 rows, so 2 .*resize"):
         vocabulary.fit(_model(), _Tokenizer(12), "here")
+
+
+@pytest.mark.parametrize(
+    "names", [["input_ids", ["x"]], ["input_ids", {}], ["input_ids", 3], ["x"], "input_ids"]
+)
+def test_names_of_inputs_that_the_tokenizer_does_not_give(text_model: Path, names: Any) -> None:
+    """Each element is the name of an array of the tokenizer."""
+    file = text_model / "tokenizer_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), "model_input_names": names}))
+    with pytest.raises(ModelError, match=r"tokenizer"):
+        catalog.load("task", "text-classification").load_processor(text_model)
