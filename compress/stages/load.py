@@ -448,7 +448,9 @@ def _record_origin(sources: Sources, ctx: Context) -> None:
 
 def _may_pad(model: transformers.PreTrainedModel, processor: Any, limit: int | None, ctx: Context) -> bool:
     """Whether rows may be padded: measured on calibration rows, recorded, and said where they may not."""
-    rows: Sequence[Any] = ctx.data.calibration if ctx.data is not None else ()
+    rows: Sequence[Any] = ()
+    if ctx.data is not None and len(ctx.data.calibration):
+        rows = ctx.data.calibration
     effect = padding.measure(model, ctx.task, processor, rows, limit)
     if effect is None:
         return True
