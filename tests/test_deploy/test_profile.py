@@ -14,6 +14,7 @@ from bench.probes import execution
 from bench.record import Report
 from bench.session import CandidateSpec, measure
 from compress.artifact import Artifact
+from compress.errors import ArtifactError
 from compress.recipe import BenchConfig, validate
 from deploy import profile
 from deploy.graph import facts as graph_facts
@@ -168,17 +169,23 @@ def test_onnx_runtime_says_what_it_ran(artifacts: dict[str, Artifact]) -> None:
 
 @pytest.fixture(scope="module")
 def report(artifacts: dict[str, Artifact]) -> Report:
-    """The three side by side, and a torch model, which cannot say what it runs."""
-    specs = [CandidateSpec(name, artifact.path) for name, artifact in artifacts.items()]
+    """The honest ones side by side."""
+    specs = [CandidateSpec(name, artifacts[name].path) for name in ("fp32", "int8")]
     config = BenchConfig(probes=({"execution": {"runs": 3}},), threads=1)
     return measure(specs, ROWS[:8], config)
 
 
+def test_a_graph_that_is_not_what_it_claims_is_not_opened(artifacts: dict[str, Artifact]) -> None:
+    """FP32 that is called INT8 is refused before anything of it is measured."""
+    with pytest.raises(ArtifactError, match="precision is int8, and the graph's is fp32"):
+        measure([CandidateSpec("liar", artifacts["liar"].path)], ROWS[:8])
+
+
 def test_int8_that_ran_in_fp32_is_a_failure(report: Report) -> None:
-    """The honest INT8 artifact passes; the one that claims INT8 and runs FP32 fails, and it is said."""
+    """The INT8 artifact passes; where INT8 is asked for and FP32 runs, it fails, and it is said."""
     config = validate(gate.Config, {}, "execution")
     assert gate.check(report, "int8", config).status == "pass"
-    verdict = gate.check(report, "liar", config)
+    verdict = gate.check(report, "fp32", validate(gate.Config, {"precision": "int8"}, "execution"))
     assert verdict.status == "fail"
     assert (
         "int8 was asked for, and 0.0 % of the time of matrix products ran in it (fp32 100 %" in verdict.reason
