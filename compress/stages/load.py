@@ -32,6 +32,7 @@ from compress.model import (
     length,
     padding,
     pretrained,
+    trial,
     vocabulary,
 )
 from compress.model import limit as limits
@@ -268,6 +269,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
         pretrained.check_finite(model, str(sources.base.folder))
         vocabulary.fit(model, processor, str(sources.base.folder))
+        trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")

@@ -10,6 +10,7 @@ import numpy as np
 
 from compress import fence
 from compress.errors import ModelError
+from compress.tasks import _tokenizer_fields as fields
 
 # transformers 5 makes an empty tokenizer, without a word, where none of these files is there.
 _FILES = (
@@ -23,6 +24,14 @@ _FILES = (
 )
 _REMEDY = "get the whole model folder again"
 _ORDER = ("input_ids", "attention_mask", "token_type_ids")
+# Models that take the types of tokens although their configuration has no size of a table for them: XLM looks
+# them up among the words, XLNet and Funnel compare them.
+_TYPES_WITHOUT_TABLE = frozenset(
+    {
+        *("ctrl", "flaubert", "funnel", "gpt-sw3", "gpt2", "gpt_bigcode", "gpt_neo"),
+        *("gptj", "openai-gpt", "xlm", "xlnet"),
+    }
+)
 
 
 def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
@@ -42,6 +51,7 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
             f"{folder} has no tokenizer (none of {', '.join(_FILES)}): save the tokenizer that the "
             "model was trained with into the same folder"
         )
+    fields.check(folder)
     with fence.reading(f"the tokenizer in {folder} cannot be read", _REMEDY):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if words and getattr(tokenizer, "add_prefix_space", None) is False:
@@ -57,10 +67,11 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
     if "token_type_ids" in tokenizer.model_input_names and (folder / "config.json").is_file():
         with fence.reading(f"{folder}/config.json is refused by transformers", _REMEDY):
             config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-        if not getattr(config, "type_vocab_size", 0):
+        if not getattr(config, "type_vocab_size", config.model_type in _TYPES_WITHOUT_TABLE):
             tokenizer.model_input_names = [
                 name for name in tokenizer.model_input_names if name != "token_type_ids"
             ]
+    _try(tokenizer, folder, words=words)
     return tokenizer
 
 
@@ -80,6 +91,27 @@ def _check_names(tokenizer: Any, folder: Path) -> None:
         f"{folder}/tokenizer_config.json: model_input_names is {str(names)[:120]}, allowed are the names of "
         "what the tokenizer gives, such as input_ids and attention_mask"
     )
+
+
+def _try(tokenizer: Any, folder: Path, *, words: bool) -> None:
+    """Turn two texts into arrays, so that files that do not hold together are refused where they are read.
+
+    Raises:
+        ModelError: the tokenizer raises, or gives something else than ids.
+    """
+    texts: list[Any] = ["a", "b c d"]
+    with fence.reading(f"the tokenizer in {folder} does not work", _REMEDY):
+        encoded = tokenizer(
+            [text.split() for text in texts] if words else texts,
+            is_split_into_words=words,
+            truncation=True,
+            max_length=32,
+            padding=True,
+            verbose=False,
+        )
+        found = arrays(encoded, tokenizer)
+    if any(array.ndim != 2 or (array < 0).any() for array in found.values()):
+        raise ModelError(f"the tokenizer in {folder} gives no ids from 0: {_REMEDY}")
 
 
 def input_names(tokenizer: Any) -> tuple[str, ...]:

@@ -19,6 +19,7 @@ import numpy as np
 
 from compress import fence
 from compress.errors import DataError, ModelError
+from compress.reading import json_values
 from compress.tasks import Batch, Column, ExportSpec, Head, Row
 from compress.tasks._classification import (
     LABEL,
@@ -60,6 +61,7 @@ COLUMNS = {
     "label": Column(required=False, aliases=("fine_label", *LABEL_ALIASES), holds="label"),
 }
 OUTPUTS = ("logits",)
+_LARGEST = 2**14  # pixels of a side
 
 
 def load_processor(folder: Path) -> Any:
@@ -76,6 +78,7 @@ def load_processor(folder: Path) -> Any:
             "model was trained with into the same folder"
         )
     remedy = "get the whole model folder again"
+    _check_sizes(folder / "preprocessor_config.json")
     with fence.reading(f"the image processor in {folder} cannot be read", remedy):
         processor = AutoImageProcessor.from_pretrained(
             folder, backend="pil", local_files_only=True, trust_remote_code=False
@@ -89,7 +92,38 @@ def load_processor(folder: Path) -> Any:
                 f"the image processor in {folder} gives {channels_of(processor)} channels (image_mean) "
                 f"and the model takes {takes} (num_channels): one of the two files is of another model"
             )
+    with fence.reading(f"the image processor in {folder} does not work", remedy):
+        encoded = processor([_blank(processor)], return_tensors="np", input_data_format="channels_last")
+        pixels = np.asarray(encoded["pixel_values"], dtype=np.float32)
+    if pixels.ndim != 4 or not np.isfinite(pixels).all():
+        raise ModelError(f"the image processor in {folder} gives no pixels that are numbers: {remedy}")
     return processor
+
+
+def _check_sizes(file: Path) -> None:
+    """Refuse an image size that no machine has the memory for, before anything is made of it.
+
+    Raises:
+        ModelError: the size is named, with what is allowed.
+    """
+    content = json_values.read(file, error=ModelError)
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no JSON object: get the whole model folder again")
+    for name in ("size", "crop_size", "pad_size"):
+        given = content.get(name)
+        sides = given.items() if isinstance(given, dict) else [("", given)]
+        for side, value in sides:
+            if side.endswith("_pixels") or value is None or isinstance(value, dict | list):
+                continue  # an area, or of a kind that transformers reads or refuses itself
+            if not _is_size(value):
+                raise ModelError(
+                    f"{file}: {f'{name}.{side}'.rstrip('.')} is {value!r:.60}, allowed is a whole number "
+                    f"from 1 to {_LARGEST:,}: get the whole model folder again"
+                )
+
+
+def _is_size(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST
 
 
 def default_processor(config: Any) -> Any:
@@ -126,14 +160,16 @@ _BROKEN += (MemoryError, NotImplementedError, RuntimeError, SyntaxError, TypeErr
 _BROKEN += (struct.error, zlib.error)
 
 
+def _blank(processor: Any) -> np.ndarray:
+    return np.zeros((64, 64, channels_of(processor)), dtype=np.uint8)
+
+
 def pixel_shape(processor: Any) -> tuple[int, int, int]:
     """Channels, height and width of what the processor gives, from one encoded row.
 
     Configurations do not say it alike: some name no size, others keep it in a part of their own.
     """
-    channels = channels_of(processor)
-    blank = np.zeros((64, 64, channels), dtype=np.uint8)
-    encoded = processor([blank], return_tensors="np", input_data_format="channels_last")
+    encoded = processor([_blank(processor)], return_tensors="np", input_data_format="channels_last")
     _, depth, height, width = np.asarray(encoded["pixel_values"]).shape
     return int(depth), int(height), int(width)
 
