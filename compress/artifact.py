@@ -105,13 +105,17 @@ class _Batch(BaseModel):
     ranges: str
 
 
+# What an engine says in place of its layers where nothing here can open it.
+NotKnown = Annotated[str, Field(pattern="^not known: ")]
+
+
 class _Facts(BaseModel):
     """The recorded facts that paredown reads again; all others are only shown."""
 
     data: _Data | None = None
     coverage: _Coverage | None = None
     batch: _Batch | None = None
-    layers: list[int] | list[dict[str, Any]] | None = None
+    layers: list[int] | list[dict[str, Any]] | NotKnown | None = None
     seconds: float | None = None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import sys
@@ -29,8 +30,10 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store and every cache live in a folder of the test session."""
+    """The store and every cache live in a folder of the test session, and messages reach pytest."""
     monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path_factory.mktemp("store")))
+    # A command line of an earlier test keeps the messages to itself, and pytest would not see them.
+    monkeypatch.setattr(logging.getLogger("paredown"), "propagate", True)
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
 
 

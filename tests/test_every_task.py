@@ -88,7 +88,9 @@ def tags(count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
-def whole_way(tmp_path: Path, data: Path, task: str, limit: int | None = None) -> dict[str, float]:
+def whole_way(
+    tmp_path: Path, data: Path, task: str, limit: int | None = None, *, allow_chance: bool = False
+) -> dict[str, float]:
     """Run all stages on a tiny model; gives the main metric by candidate."""
     recipe = Recipe(
         model=str(tiny.base_model(tmp_path / "model")),
@@ -97,7 +99,12 @@ def whole_way(tmp_path: Path, data: Path, task: str, limit: int | None = None) -
         threads=1,
         stages=STAGES,
         bench=BenchConfig(
-            probes=PROBES, candidates=("finetune", "quantize-onnx"), rounds=2, runs=2, threads=1
+            probes=PROBES,
+            candidates=("finetune", "quantize-onnx"),
+            rounds=2,
+            runs=2,
+            threads=1,
+            allow_chance=allow_chance,
         ),
         gates=(Named(name="size", options={"at_most": "0.9x"}),),
     )
@@ -137,6 +144,7 @@ def test_a_task_goes_the_whole_way(
 
 @pytest.mark.slow
 def test_real_entities_go_the_whole_way(tmp_path: Path, shared: Path) -> None:
-    """WNUT 2017, the real tagger's data, through every stage of a tiny model."""
-    scores = whole_way(tmp_path, shared / "data" / "wnut17", "token-classification", limit=200)
+    """WNUT 2017, the real tagger's data, through every stage; so tiny a model may find no entity."""
+    data = shared / "data" / "wnut17"
+    scores = whole_way(tmp_path, data, "token-classification", limit=200, allow_chance=True)
     assert all(0.0 <= value <= 1.0 for value in scores.values())
