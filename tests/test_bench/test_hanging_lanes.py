@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,12 +32,34 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
     return tiny_bench.fake_artifact(tmp_path_factory.mktemp("hanging") / "artifact")
 
 
+@pytest.fixture
+def left() -> Callable[[], list[int]]:
+    """Gives the children that began since and still live a moment later; those of earlier tests are not ours."""
+    before = {child.pid for child in psutil.Process().children()}
+
+    def _left() -> list[int]:
+        deadline = time.monotonic() + 5
+        while True:
+            living = [
+                child.pid
+                for child in psutil.Process().children()
+                if child.pid not in before and child.status() != psutil.STATUS_ZOMBIE
+            ]
+            if not living or time.monotonic() > deadline:
+                return living
+            time.sleep(0.05)
+
+    return _left
+
+
 def spec(artifact: Artifact, at: str) -> LaneSpec:
     """A lane that hangs at a place."""
     return LaneSpec(name="slow", artifact=artifact, runtime=HANGING, options={"at": at})
 
 
-def test_a_candidate_that_never_opens_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_candidate_that_never_opens_is_named(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, left: Callable[[], list[int]]
+) -> None:
     """The sentence has candidate, runtime, what it did, for how long, and what to do; nothing is left."""
     monkeypatch.setattr(patience, "_OPEN_SECONDS", 3.0)
     with pytest.raises(UserError) as refused, Lane(spec(artifact, "open")):
@@ -44,10 +67,12 @@ def test_a_candidate_that_never_opens_is_named(artifact: Artifact, monkeypatch: 
     said = str(refused.value)
     for part in ("'slow'", HANGING, "open the artifact", "for 3 s", "leave it out", "PAREDOWN_PATIENCE=4"):
         assert part in said
-    assert not _children()
+    assert not left()
 
 
-def test_a_turn_that_never_ends_is_named(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_turn_that_never_ends_is_named(
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, left: Callable[[], list[int]]
+) -> None:
     """A run that hangs ends the lane after the limit of its turn."""
     monkeypatch.setattr(patience, "_BASE_SECONDS", 1.0)
     monkeypatch.setattr(patience, "_RUN_SECONDS", 0.5)
@@ -55,11 +80,15 @@ def test_a_turn_that_never_ends_is_named(artifact: Artifact, monkeypatch: pytest
         lane.keep("feeds", [FEED])
         with pytest.raises(UserError, match=r"asked to time 2 runs and gave no answer for 2 s"):
             lane.turn("feeds", [0, 0])
-    assert not _children()
+    assert not left()
 
 
 def test_a_worker_that_never_comes_up_ends_the_command(
-    tmp_path: Path, text_data: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path,
+    text_data: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    left: Callable[[], list[int]],
 ) -> None:
     """Where the address space is limited a library spins in its start: the command ends with exit code 2."""
     stand_in = [sys.executable, "-c", "import time; time.sleep(3600)"]
@@ -67,17 +96,17 @@ def test_a_worker_that_never_comes_up_ends_the_command(
     monkeypatch.setattr(patience, "_START_SECONDS", 2.0)
     model = tiny.text_model(tmp_path / "model")
     report = tmp_path / "report.json"
-    with pytest.raises(SystemExit) as left:
+    with pytest.raises(SystemExit) as ended:
         cli.main(["bench", str(model), "--data", str(text_data), "--json", str(report), "--threads", "1"])
     said = capsys.readouterr()
-    assert left.value.code == 2, said.err
+    assert ended.value.code == 2, said.err
     assert said.out == ""
     last = said.err.splitlines()[-1]
     assert last.startswith(
         "paredown: the process of candidate 'model' (pytorch) was asked to start and gave no"
     )
     assert not report.exists()
-    assert not _children()
+    assert not left()
 
 
 def test_limits_grow_with_the_work_and_with_patience(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -125,14 +154,3 @@ def test_a_process_without_its_parent_does_not_start() -> None:
     line[line.index(str(os.getpid()))] = str(gone.pid)
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     assert done.returncode == children.ORPHANED
-
-
-def _children() -> list[int]:
-    """Living children, a moment later."""
-    deadline = time.monotonic() + 5
-    while time.monotonic() < deadline:
-        left = [one.pid for one in psutil.Process().children() if one.status() != psutil.STATUS_ZOMBIE]
-        if not left:
-            return []
-        time.sleep(0.05)
-    return left
