@@ -34,7 +34,7 @@ def artifact(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 @pytest.fixture
 def left() -> Callable[[], list[int]]:
-    """Gives the children that began since and still live a moment later; those of earlier tests are not ours."""
+    """Gives the children that began since and still live a moment later."""
     before = {child.pid for child in psutil.Process().children()}
 
     def _left() -> list[int]:
