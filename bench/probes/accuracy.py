@@ -16,14 +16,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds, paired, stats
+from bench.lanes import feeds
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
+from bench.statistics import paired, stats
 from compress import log
 from compress.errors import DataError
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"

@@ -19,14 +19,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import devices, feeds, stats, turns
-from bench.feeds import Point
+from bench.lanes import feeds, turns
+from bench.lanes.feeds import Point
+from bench.machine import devices
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
+from bench.statistics import stats
 from compress import log
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "ms"
 BETTER: Final = "lower"

@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bench import feeds
-from bench.feeds import Point
+from bench.lanes import feeds
+from bench.lanes.feeds import Point
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
-    from deploy.runtimes import NodeTime
+    from bench.lanes.lane import Lane
+    from deploy.node_time import NodeTime
 
 UNIT = "share"
 BETTER: Final = "higher"

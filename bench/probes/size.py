@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Final
 from pydantic import BaseModel, ConfigDict
 
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
-    from compress.artifact import Artifact
+    from bench.lanes.lane import Lane
+    from compress.artifacts.artifact import Artifact
 
 UNIT = "bytes"
 BETTER: Final = "lower"

@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress.artifact import Artifact, is_sealed
+from compress.artifacts.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.model import architecture, limit, shapes
 from compress.model.architecture import CONFIG, infer_task, read_config

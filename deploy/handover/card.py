@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact, Manifest
+    from compress.artifacts.artifact import Artifact, Manifest
     from compress.model.limit import Limit
     from compress.tasks import Head
     from deploy.handover.figures import Candidate, Figures, Measurement

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.checking.parity import Infer
 
 CONSUMES = frozenset({"torch"})

@@ -10,7 +10,7 @@ import pytest
 import tiny_deploy
 from onnx import numpy_helper
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification as task

@@ -13,7 +13,7 @@ import pytest
 import tiny_deploy
 import torch
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, ModelError, ParityError
 from compress.model import checkpoint
 from compress.tasks import ExportSpec, text_classification

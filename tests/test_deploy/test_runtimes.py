@@ -10,7 +10,7 @@ import tiny_deploy
 import torch
 
 from compress import environment
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from deploy import session
 from deploy.graph import facts as graph_facts
