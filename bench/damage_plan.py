@@ -7,7 +7,6 @@ rows' own lengths, memory and size. That costs seconds where the rest takes minu
 from __future__ import annotations
 
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from bench.findings import challenges, fairness, robustness, slices
@@ -19,7 +18,7 @@ from compress.recipe import DataConfig, Named
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
 
 
 @dataclass(frozen=True)
@@ -61,7 +60,7 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     Raises:
         DataError: a column, set or template that is not there or does not fit.
     """
-    task = catalog.load("task", original.task)
+    task = catalog.task(original.task)
     head: Head = task.head_of(checkpoint.read_config(original.path))
     _check(task, head, wishes, evaluation)
     found = [
@@ -91,7 +90,7 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     return (*timing, Named(name="size"), *asking)
 
 
-def _check(task: ModuleType, head: Head, wishes: Wishes, evaluation: DataConfig) -> None:
+def _check(task: Task, head: Head, wishes: Wishes, evaluation: DataConfig) -> None:
     """Refuse within seconds what would be refused after minutes of measuring."""
     for place in wishes.sets:
         challenges.read(place, task, head)

@@ -9,13 +9,12 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cache
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from bench.lanes import cuts
 from bench.lanes.lane import LaneSpec, cpu_threads, open_lanes
 from bench.machine import conditions, devices
-from bench.probes import Subject
+from bench.probes import Probe, Subject
 from bench.probes.size import weights_bytes
 from bench.record.model import Candidate, Counts, Measurement, Report
 from bench.record.portable import portable
@@ -28,7 +27,7 @@ from compress.recipe import BenchConfig, DataConfig, Named, validate
 from deploy import content
 
 if TYPE_CHECKING:
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
     from deploy.truncation import Truncation
 
 RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
@@ -78,18 +77,18 @@ def check(bench: BenchConfig) -> None:
 
 def default_probes() -> list[str]:
     """The probes that run when none are named."""
-    return [name for name in catalog.names("probe") if catalog.load("probe", name).DEFAULT]
+    return [name for name in catalog.names("probe") if catalog.probe(name).DEFAULT]
 
 
-def _probes(bench: BenchConfig) -> list[tuple[str, ModuleType, Any]]:
+def _probes(bench: BenchConfig) -> list[tuple[str, Probe, Any]]:
     """The probes to run with their options; those that need untouched processes first."""
     wanted = bench.probes or tuple(Named(name=name) for name in default_probes())
     found = []
     for entry in wanted:
-        module = catalog.load("probe", entry.name)
+        module = catalog.probe(entry.name)
         options = validate(module.Config, entry.options, f"probe '{entry.name}'")
         if not bench.texts:
-            options = options.model_copy(update=dict.fromkeys(getattr(module, "LISTS", ()), 0))
+            options = options.model_copy(update=dict.fromkeys(module.LISTS, 0))
         found.append((catalog.canonical(entry.name), module, options))
     return sorted(found, key=lambda one: not one[1].FRESH)
 
@@ -138,7 +137,7 @@ def check_options(name: str, options: dict[str, Any]) -> None:
             )
 
 
-def _common_head(specs: Sequence[LaneSpec], task: ModuleType, baseline: str) -> Head:
+def _common_head(specs: Sequence[LaneSpec], task: Task, baseline: str) -> Head:
     """The baseline's head, refused where a candidate's task or labels are others."""
     by_name = {spec.name: spec for spec in specs}
     base = by_name[baseline].artifact
@@ -158,7 +157,7 @@ def _common_head(specs: Sequence[LaneSpec], task: ModuleType, baseline: str) -> 
     return head
 
 
-def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dict[str, Any]], dict[str, Any]]:
+def _rows(rows: Rows, task: Task, seed: int, head: Head) -> tuple[list[dict[str, Any]], dict[str, Any]]:
     """Evaluation rows, aligned to the head, and what the report says of them."""
     if isinstance(rows, DataConfig):
         from compress import data  # rows that were given need none of it
@@ -176,7 +175,7 @@ def _rows(rows: Rows, task: ModuleType, seed: int, head: Head) -> tuple[list[dic
     return list(rows), {"source": "given rows", "rows": len(rows)}
 
 
-def _selection(rows: Rows, task: ModuleType, seed: int, head: Head) -> Callable[[], Any] | None:
+def _selection(rows: Rows, task: Task, seed: int, head: Head) -> Callable[[], Any] | None:
     """What reads the selection rows, once one asks for them; None where rows were given as they are."""
     if not isinstance(rows, DataConfig):
         return None
@@ -273,7 +272,7 @@ def measure(
     watch = devices.watch(specs, weights, device, shared=bench.shared)
     machine = {**environment.describe(), **watch.identity()}
     judge.ready(prepared, machine)
-    task = catalog.load("task", specs[0].artifact.task)
+    task = catalog.task(specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
     if prepared and not bench.ship:  # which candidate ships is not known yet where it is chosen
@@ -320,7 +319,7 @@ def measure(
         refusals: list[NothingToMeasure] = []
         took: dict[str, float] = {}
         for name, module, options in probes:
-            reason = module.unavailable() if hasattr(module, "unavailable") else None
+            reason = module.unavailable()
             if reason is not None:
                 log.warning("%s is not measured: %s", name, reason)
                 absent[name] = reason

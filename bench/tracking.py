@@ -127,7 +127,7 @@ class Tracking:
             UserError: it cannot be opened there, or its client is not installed.
         """
         try:
-            self._sinks[name] = catalog.load("tracker", name).start(run, location)
+            self._sinks[name] = catalog.tracker(name).start(run, location)
         except UserError:
             raise
         except Exception as cause:

@@ -1,19 +1,35 @@
 """The registry: a folder is a shelf, a file in it is an entry, the file's name is the entry's name.
 
-Listing reads file names only, so that it imports nothing heavy; loading imports the one module that
-was asked for. In names, ``-`` and ``_`` are alike (recipes write ``export-onnx``, files
-``export_onnx.py``).
+Other distributions bring entries by entry points (``compress.distributions``). Listing reads names and
+texts only, so that it imports nothing heavy; loading imports the one module that was asked for, and checks
+it against the Protocol of its shelf. In names, ``-`` and ``_`` are alike (recipes write ``export-onnx``,
+files ``export_onnx.py``).
 """
+
+from __future__ import annotations
 
 import ast
 import importlib
 import importlib.util
 import inspect
+import traceback
+from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, cast
+from weakref import WeakKeyDictionary
 
-from compress.errors import UnknownName
+from compress import contract, distributions
+from compress.errors import EntryError, UnknownName, UserError, first_line
+
+if TYPE_CHECKING:
+    from bench.gates import Gate
+    from bench.probes import Probe
+    from bench.trackers import Tracker
+    from compress.criteria import Criterion
+    from compress.stage import Stage
+    from compress.tasks import Task
+    from deploy.runtimes import Runner
 
 Shelf = Literal["stage", "criterion", "task", "runtime", "probe", "gate", "tracker", "recipe"]
 
@@ -27,6 +43,47 @@ _SHELVES: dict[str, tuple[str, ...]] = {
     "tracker": ("bench.trackers",),
     "recipe": ("compress.recipes",),
 }
+_GROUPS: dict[str, str] = {
+    "stage": "paredown.stages",
+    "criterion": "paredown.criteria",
+    "task": "paredown.tasks",
+    "runtime": "paredown.runtimes",
+    "probe": "paredown.probes",
+    "gate": "paredown.gates",
+    "tracker": "paredown.trackers",
+    "recipe": "paredown.recipes",
+}
+_PROTOCOLS: dict[str, tuple[str, str]] = {
+    "stage": ("compress.stage", "Stage"),
+    "criterion": ("compress.criteria", "Criterion"),
+    "task": ("compress.tasks", "Task"),
+    "runtime": ("deploy.runtimes", "Runtime"),
+    "probe": ("bench.probes", "Probe"),
+    "gate": ("bench.gates", "Gate"),
+    "tracker": ("bench.trackers", "Tracker"),
+}
+_checked: WeakKeyDictionary[ModuleType, set[str]] = WeakKeyDictionary()
+"""Module -> the shelves whose contract it was found to keep."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """Where an entry is.
+
+    Attributes:
+        file: its module, or its recipe; None where a distribution names a module that is not there.
+        module: to import; of a recipe the package that it lies in.
+        origin: what brings it; None for an entry of ours.
+    """
+
+    file: Path | None
+    module: str
+    origin: distributions.Brought | None = None
+
+    @property
+    def source(self) -> str | None:
+        """The distribution that brings it, with its version; None for an entry of ours."""
+        return f"{self.origin.distribution} {self.origin.version}" if self.origin else None
 
 
 def canonical(name: str) -> str:
@@ -41,19 +98,43 @@ def _folder(package: str) -> Path:
     return Path(next(iter(spec.submodule_search_locations)))
 
 
-def entries(shelf: Shelf) -> dict[str, Path]:
-    """Every entry of a shelf by its canonical name, with its file; nothing is imported."""
+def entries(shelf: Shelf) -> dict[str, Entry]:
+    """Every entry of a shelf by its canonical name; nothing is imported.
+
+    Raises:
+        EntryError: two claim one name.
+    """
     suffix = ".yaml" if shelf == "recipe" else ".py"
-    found: dict[str, Path] = {}
+    found: dict[str, Entry] = {}
     for package in _SHELVES[shelf]:
-        for path in sorted(_folder(package).glob(f"*{suffix}")):
-            if path.stem.startswith("_"):
+        for file in sorted(_folder(package).glob(f"*{suffix}")):
+            if file.stem.startswith("_"):
                 continue
-            name = canonical(path.stem)
+            name = canonical(file.stem)
             if name in found:
-                raise ImportError(f"two files claim the {shelf} '{name}': {found[name]} and {path}")
-            found[name] = path
+                raise EntryError(
+                    f"two files claim the {shelf} '{name}': {found[name].file} and {file}: rename one"
+                )
+            found[name] = Entry(file, package if shelf == "recipe" else f"{package}.{file.stem}")
+    for each in distributions.brought(_GROUPS[shelf]):
+        name = canonical(each.name)
+        if name in found:
+            other = found[name].source
+            raise EntryError(
+                f"{each.distribution} {each.version} brings a {shelf} '{name}' ({each.module}), and "
+                f"{f'{other} brings one too' if other else 'paredown has its own'}: uninstall "
+                f"{each.distribution}, or have its entry point in '{each.group}' renamed"
+            )
+        found[name] = Entry(_outside_file(shelf, each), each.module, each)
     return found
+
+
+def _outside_file(shelf: Shelf, brought: distributions.Brought) -> Path | None:
+    file = brought.folder_or_file()
+    if shelf != "recipe" or file is None:
+        return file
+    names = {each.stem: each for each in file.parent.glob("*.yaml")}
+    return next((each for stem, each in names.items() if canonical(stem) == canonical(brought.name)), None)
 
 
 def names(shelf: Shelf) -> list[str]:
@@ -61,8 +142,8 @@ def names(shelf: Shelf) -> list[str]:
     return sorted(entries(shelf))
 
 
-def path(shelf: Shelf, name: str) -> Path:
-    """The file of an entry.
+def entry(shelf: Shelf, name: str) -> Entry:
+    """Where an entry is.
 
     Raises:
         UnknownName: no entry bears that name; the message lists those that exist.
@@ -74,32 +155,127 @@ def path(shelf: Shelf, name: str) -> Path:
     return found[wanted]
 
 
+def path(shelf: Shelf, name: str) -> Path:
+    """The file of an entry.
+
+    Raises:
+        UnknownName: no entry bears that name; the message lists those that exist.
+        EntryError: a distribution names a file that is not there.
+    """
+    return _file(shelf, name, entry(shelf, name))
+
+
+def _file(shelf: Shelf, name: str, where: Entry) -> Path:
+    if where.file is None:
+        what = "a package with that recipe as a YAML file" if shelf == "recipe" else "a module"
+        raise EntryError(
+            f"{where.source} names '{where.module}' as the {shelf} '{canonical(name)}', and that is not "
+            f"{what} here: reinstall it, or correct its entry point"
+        )
+    return where.file
+
+
 def summary(shelf: Shelf, name: str) -> str:
-    """The first line of an entry's docstring (of a recipe: its first comment), without importing it."""
+    """The first line of an entry's docstring (of a recipe: its first comment), without importing it.
+
+    Raises:
+        EntryError: its file is not there or is no Python.
+    """
     file = path(shelf, name)
     text = file.read_text(encoding="utf-8")
     if shelf == "recipe":
         first = text.lstrip().splitlines()[0]
         return first.lstrip("# ").strip() if first.startswith("#") else ""
-    return (ast.get_docstring(ast.parse(text)) or "").strip().split("\n")[0]
+    try:
+        tree = ast.parse(text)
+    except SyntaxError as cause:
+        raise _unimportable(shelf, name, file, cause) from cause
+    return (ast.get_docstring(tree) or "").strip().split("\n")[0]
 
 
 def load(shelf: Shelf, name: str) -> ModuleType:
-    """Import one entry.
+    """Import one entry and check it against its shelf's Protocol, whose defaults fill what it leaves out.
 
     Raises:
         UnknownName: no entry bears that name.
-        ImportError: the entry exists and is broken; the cause is chained, never swallowed.
+        EntryError: the entry cannot be imported, with its cause, or does not keep its contract.
     """
-    file = path(shelf, name)
-    package = next(p for p in _SHELVES[shelf] if _folder(p) == file.parent)
-    module = f"{package}.{file.stem}"
+    where = entry(shelf, name)
+    file = _file(shelf, name, where)
     try:
-        return importlib.import_module(module)
-    except ImportError as cause:
-        raise ImportError(
-            f"the {shelf} '{canonical(name)}' ({module}) cannot be imported: {cause}"
-        ) from cause
+        module = importlib.import_module(where.module)
+    except UserError:
+        raise
+    except (ImportError, SyntaxError) as cause:
+        raise _unimportable(shelf, name, file, cause) from cause
+    except Exception as cause:
+        if where.origin is None:  # of ours: a bug, which keeps its traceback
+            raise
+        raise _unimportable(shelf, name, file, cause) from cause
+    if shelf not in _checked.setdefault(module, set()):
+        home, protocol_name = _PROTOCOLS[shelf]
+        protocol = getattr(importlib.import_module(home), protocol_name)
+        breaches = contract.breaches(module, protocol)
+        if breaches:
+            raise EntryError(
+                f"the {shelf} '{canonical(name)}' ({file}) does not keep the contract of "
+                f"{home}.{protocol_name}: {'; '.join(breaches)}"
+            )
+        brought = {where.origin.distribution: where.origin.version} if where.origin else {}
+        contract.complete(module, protocol, NAME=canonical(name), BROUGHT_BY=brought)
+        _checked[module].add(shelf)
+    return module
+
+
+def _unimportable(shelf: Shelf, name: str, file: Path, cause: Exception) -> EntryError:
+    """What stopped an import, in a sentence with the entry's file and, where it has one, its line."""
+    if isinstance(cause, SyntaxError):
+        line = cause.lineno if cause.filename in (str(file), "<unknown>") else None
+        said = f"{type(cause).__name__}: {cause.msg}" + (
+            "" if line else f" ({cause.filename}, {cause.lineno})"
+        )
+    else:
+        frames = traceback.extract_tb(cause.__traceback__)
+        line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
+        said = f"{type(cause).__name__}: {first_line(cause)}"
+    place = f"{file}, line {line}" if line else str(file)
+    return EntryError(f"the {shelf} '{canonical(name)}' ({place}) cannot be imported: {said}")
+
+
+def stage(name: str) -> Stage:
+    """A stage."""
+    return cast("Stage", load("stage", name))
+
+
+def task(name: str) -> Task:
+    """A task."""
+    return cast("Task", load("task", name))
+
+
+def criterion(name: str) -> Criterion:
+    """A criterion of pruning."""
+    return cast("Criterion", load("criterion", name))
+
+
+def runtime(name: str) -> type[Runner]:
+    """The ``Runner`` of a runtime."""
+    runner: type[Runner] = load("runtime", name).Runner
+    return runner
+
+
+def probe(name: str) -> Probe:
+    """A probe."""
+    return cast("Probe", load("probe", name))
+
+
+def gate(name: str) -> Gate:
+    """A gate."""
+    return cast("Gate", load("gate", name))
+
+
+def tracker(name: str) -> Tracker:
+    """A tracker."""
+    return cast("Tracker", load("tracker", name))
 
 
 def options(shelf: Shelf, name: str) -> list[tuple[str, str, str]]:

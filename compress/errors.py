@@ -64,6 +64,10 @@ class MissingPiece(UserError):  # noqa: N818 - reads as the sentence that it is
     """An optional library that the asked-for step needs and that is not installed."""
 
 
+class EntryError(UserError):
+    """An entry of the catalog that cannot be imported, or that does not keep its contract."""
+
+
 class UnknownName(UserError):  # noqa: N818 - reads as the sentence that it is
     """A name that no entry of the catalog bears."""
 

@@ -8,18 +8,23 @@ result) and ``ctx.scratch`` (what survives a kill: checkpoints, caches).
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-if TYPE_CHECKING:
-    from types import ModuleType
+from compress.artifacts.artifact import Kind
+from compress.contract import optional
+from compress.errors import RecipeError
 
-    from compress.artifacts.artifact import Artifact, Kind
+if TYPE_CHECKING:
+    from compress.artifacts.artifact import Artifact
     from compress.data import TrainingData
+    from compress.recipe import DataConfig
+    from compress.tasks import Task
 
 Role = Literal["train", "selection", "calibration", "unlabeled"]
 
@@ -56,7 +61,7 @@ class Context:
 
     out: Path
     scratch: Path
-    task: ModuleType
+    task: Task
     data: TrainingData | None
     seed: int
     threads: int
@@ -81,10 +86,8 @@ class Stage(Protocol):
         ANCESTORS: whether it reads ``ctx.ancestors`` (their ids then enter the key).
         MAKES_HEAD: whether it trains a head, so that it takes a model that has none. Every other stage, and
             whatever measures or predicts, refuses such a model: its answers are chance.
-
-    A stage whose result is bound to this machine also has ``machine(config) -> dict[str, str]``: what it
-    is bound to, which then enters the key. It raises ``UserError`` where the stage cannot run here, so
-    that a run is refused before anything is built.
+        BROUGHT_BY: the distribution that brings it -> its version, from the catalog, which enters the key;
+            empty for one of ours.
     """
 
     Config: type[StageConfig]
@@ -97,6 +100,7 @@ class Stage(Protocol):
     DETERMINISTIC: bool
     ANCESTORS: bool
     MAKES_HEAD: bool
+    BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
     @staticmethod
     def reads(config: Any) -> tuple[Path, ...]:
@@ -104,6 +108,47 @@ class Stage(Protocol):
         ...
 
     @staticmethod
-    def run(source: Artifact | None, config: Any, ctx: Context) -> None:
-        """Do the work; raise ``UserError`` for what the user can mend."""
+    def run(source: Any, config: Any, ctx: Context) -> None:
+        """Do the work; raise ``UserError`` for what the user can mend.
+
+        Args:
+            source: the open ``Artifact``; None for a stage that starts a chain.
+            config: a ``Config``.
+            ctx: where to write, and what to read.
+        """
         ...
+
+    @staticmethod
+    @optional
+    def machine(config: Any) -> dict[str, str] | None:
+        """What of this machine the result is bound to, which then enters the key; None where to nothing.
+
+        Raises:
+            UserError: the stage cannot run here; a run is refused before anything is built.
+        """
+        return None
+
+    @staticmethod
+    @optional
+    def tools(config: Any) -> Mapping[str, str]:
+        """Distribution -> version of what the options choose, beyond ``TOOLS``; it enters the key."""
+        return {}
+
+    @staticmethod
+    @optional
+    def infer_task(config: Any, rows: DataConfig | None) -> str:
+        """The task that a chain is for, of a stage that starts it.
+
+        Raises:
+            RecipeError: the options do not say.
+        """
+        raise RecipeError("the model does not say what it is for: name the task, such as --task NAME")
+
+    @staticmethod
+    @optional
+    def require_head(config: Any, task: Task) -> None:
+        """Refuse a model without a trained head, of a stage that starts a chain.
+
+        Raises:
+            ModelError: there is none; the answers would be chance.
+        """

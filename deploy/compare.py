@@ -128,7 +128,7 @@ def compare(
         )
     for artifact in (reference, candidate):
         content.check(artifact)
-    task = catalog.load("task", reference.task)
+    task = catalog.task(reference.task)
     encoders = [Encoder.open(one.path, task) for one in (reference, candidate)]
     first, second = encoders
     if first.head != second.head:

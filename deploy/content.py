@@ -60,7 +60,7 @@ def check_sidecars(artifact: Artifact) -> Encoder:
     """Read configuration, processor and limits; gives what encodes rows."""
     for name in artifact.manifest.files:
         artifact.file(name)
-    return Encoder.open(artifact.path, catalog.load("task", artifact.task))
+    return Encoder.open(artifact.path, catalog.task(artifact.task))
 
 
 def load_graph(artifact: Artifact) -> onnx.ModelProto:

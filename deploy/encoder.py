@@ -6,7 +6,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,7 +18,7 @@ from deploy.graph import facts as graph_facts
 
 if TYPE_CHECKING:
     from compress.stage import Context
-    from compress.tasks import Batch, ExportSpec, Head, Row
+    from compress.tasks import Batch, ExportSpec, Head, Row, Task
     from deploy.checking.parity import Case, Feed
 
 
@@ -38,7 +37,7 @@ class Encoder:
         pads: whether rows of several lengths may share a batch; where not, padding moves the answers.
     """
 
-    task: ModuleType
+    task: Task
     config: dict[str, Any]
     processor: Any
     head: Head
@@ -49,7 +48,7 @@ class Encoder:
 
     @classmethod
     def open(
-        cls, folder: Path, task: ModuleType, max_length: int | None = None, *, derived: bool = False
+        cls, folder: Path, task: Task, max_length: int | None = None, *, derived: bool = False
     ) -> Encoder:
         """The encoder of a model folder.
 

@@ -38,7 +38,7 @@ def runner(
     name = runtime or _RUNTIMES[artifact.kind]
     if runtime is None and catalog.canonical(name) not in catalog.names("runtime"):
         raise UserError(f"{artifact.path} is {artifact.kind}, and no runtime here opens that kind")
-    made: Runner = catalog.load("runtime", name).Runner(
+    made: Runner = catalog.runtime(name)(
         artifact, device or _DEVICES.get(artifact.kind, "cpu"), threads, **options
     )
     return made

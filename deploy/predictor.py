@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
-from types import ModuleType, TracebackType
+from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
@@ -21,7 +21,7 @@ from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
-    from compress.tasks import Batch, Column, Prediction
+    from compress.tasks import Batch, Column, Prediction, Task
 
 Given = str | Sequence[Any] | Mapping[str, Any]
 
@@ -53,7 +53,7 @@ class Predictor:
         checkpoint.require_head(artifact)
         self._runner = runner(artifact, runtime, device, threads, **options)
         content.check(artifact)
-        self._encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
+        self._encoder = Encoder.open(artifact.path, catalog.task(artifact.task))
         self._roles = made_with(artifact, self._encoder.task)
         self._answered = self._cut = 0
         self._problem_type = checkpoint.read_config(artifact.path).get("problem_type")
@@ -162,7 +162,7 @@ class Predictor:
         return [replace(one, truncated=bool(cut)) for one, cut in zip(made, batch.truncated, strict=True)]
 
 
-def made_with(artifact: Artifact, task: ModuleType) -> tuple[str, ...] | None:
+def made_with(artifact: Artifact, task: Task) -> tuple[str, ...] | None:
     """The roles of the rows that an artifact, or one that it comes from, was made with, without the label.
 
     None where its manifest says nothing, as with a model that came from elsewhere and met no data here.

@@ -215,7 +215,7 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
     if recipe.gates and recipe.data is None:
         raise RecipeError("the recipe has gates and no data to measure on: give --data DIR or 'data:'")
     if recipe.data is not None:
-        data.check_evaluation(recipe.data, catalog.load("task", checked.task))
+        data.check_evaluation(recipe.data, catalog.task(checked.task))
 
 
 def _check_labels(recipe: Recipe, first: Artifact) -> None:
@@ -226,7 +226,7 @@ def _check_labels(recipe: Recipe, first: Artifact) -> None:
     """
     if recipe.data is None or first.manifest.facts.get("head") == "new" or _makes_head(recipe):
         return
-    task = catalog.load("task", first.task)
+    task = catalog.task(first.task)
     head = task.head_of(checkpoint.read_config(first.path))
     data.evaluation(recipe.data, task, recipe.seed, head)
 

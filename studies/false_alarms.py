@@ -29,8 +29,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
@@ -48,6 +48,9 @@ from compress.model import checkpoint
 from compress.pipeline import building
 from compress.recipe import BenchConfig, DataConfig, Named, StageEntry
 from deploy.runtimes.ort import Runner as Plain
+
+if TYPE_CHECKING:
+    from compress.tasks import Task
 
 SLOWDOWNS = (0, 5, 10, 15, 20)
 BUSY = (0, 1, 2)
@@ -174,10 +177,8 @@ def described(lane: Lane) -> Candidate:
     )
 
 
-def remembering(task: ModuleType) -> ModuleType:
+def remembering(task: Task) -> Task:
     """The task, encoding each row only once: the same rows are fed to every comparison."""
-    made = ModuleType(task.__name__)
-    vars(made).update(vars(task))
     known: dict[int, Any] = {}
 
     def encode(rows: Sequence[dict[str, Any]], *given: Any, **named: Any) -> Any:
@@ -187,8 +188,7 @@ def remembering(task: ModuleType) -> ModuleType:
             known[id(rows[0])] = task.encode(rows, *given, **named)
         return known[id(rows[0])]
 
-    vars(made)["encode"] = encode
-    return made
+    return cast("Task", SimpleNamespace(**{**vars(task), "encode": encode}))
 
 
 def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
@@ -214,7 +214,7 @@ def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
     started = time.perf_counter()
     found = latency.measure(lanes, subject, options)
     took = {"latency": time.perf_counter() - started}
-    probes = [("latency", sys.modules[latency.__name__], options)]
+    probes = [("latency", catalog.probe("latency"), options)]
     found = extension.settle(lanes, subject, probes, gates, assemble, found, _MINUTES, took)
     return judge.judge(assemble(found), gates)
 
@@ -417,7 +417,7 @@ def subject_seed(seed: int, number: int) -> int:
 def comparisons(left: Sequence[tuple[int, int, tuple[int, ...]]], seed: int) -> Iterator[dict[str, Any]]:
     """Compare what is left, each pair in processes of its own; a line for the state file from each."""
     built, digest = model(), code()
-    task = remembering(catalog.load("task", built.artifact.task))
+    task = remembering(catalog.task(built.artifact.task))
     head = task.head_of(checkpoint.read_config(built.artifact.path))
     rows = list(data.evaluation(_DATA, task, 0, head))[:_ROWS]
     setting = BenchConfig(threads=1)

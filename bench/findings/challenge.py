@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from bench.statistics import paired
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
     from bench.findings.challenges import Case, Read
+    from compress.tasks import Task
 
 
 def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
@@ -33,7 +33,7 @@ def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
     )
 
 
-def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType, listed: int) -> list[Row]:
+def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: Task, listed: int) -> list[Row]:
     """One row of each case that the candidate alone fails: the one on which the two differ most."""
     distance = answers.divergences(pair)
     rank = distance if distance is not None else np.zeros(len(pair.rows))
@@ -59,7 +59,7 @@ def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: ModuleType, liste
     return found
 
 
-def find(read: Read, pair: Pair, task: ModuleType, listed: int = 10) -> ChallengeSet:
+def find(read: Read, pair: Pair, task: Task, listed: int = 10) -> ChallengeSet:
     """What became of one set.
 
     Args:

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -30,7 +29,7 @@ from compress.recipe import DataConfig
 
 if TYPE_CHECKING:
     from compress.data.sources import Files
-    from compress.tasks import Head, Prediction
+    from compress.tasks import Head, Prediction, Task
 
 Rule = Literal["labels", "not", "same", "not down", "not up"]
 Layout = Literal["labeled", "pairs", "checklist"]
@@ -112,7 +111,7 @@ class Read:
         )
 
 
-def read(place: str, task: ModuleType, head: Head) -> Read:
+def read(place: str, task: Task, head: Head) -> Read:
     """A challenge set, its labels in the head's order.
 
     Args:
@@ -161,7 +160,7 @@ def only(found: dict[str, Path]) -> Path:
     raise DataError(f"there are several files ({', '.join(found)}): name one of them")
 
 
-def _read(path: Path, task: ModuleType, head: Head) -> Read:
+def _read(path: Path, task: Task, head: Head) -> Read:
     there = files(path)
     name = path.name
     twins = [
@@ -187,7 +186,7 @@ def _read(path: Path, task: ModuleType, head: Head) -> Read:
     return Read(name, "labeled", rows, cases)
 
 
-def labeled(file: Path, task: ModuleType, head: Head) -> list[dict[str, Any]]:
+def labeled(file: Path, task: Task, head: Head) -> list[dict[str, Any]]:
     """The rows of a file with labels in the head's order, other columns beside them.
 
     Raises:
@@ -199,7 +198,7 @@ def labeled(file: Path, task: ModuleType, head: Head) -> list[dict[str, Any]]:
     return rows
 
 
-def _twins(name: str, two: Sequence[Path], task: ModuleType, head: Head) -> Read:
+def _twins(name: str, two: Sequence[Path], task: Task, head: Head) -> Read:
     original, contrast = (labeled(file, task, head) for file in two)
     if len(original) != len(contrast):
         raise DataError(
@@ -213,7 +212,7 @@ def _twins(name: str, two: Sequence[Path], task: ModuleType, head: Head) -> Read
     return Read(name, "pairs", rows, cases)
 
 
-def _grouped(name: str, rows: list[dict[str, Any]], ids: Sequence[Any], task: ModuleType) -> Read:
+def _grouped(name: str, rows: list[dict[str, Any]], ids: Sequence[Any], task: Task) -> Read:
     members: dict[str, list[int]] = {}
     for i, one in enumerate(ids):
         members.setdefault(str(one), []).append(i)
@@ -240,7 +239,7 @@ def _names(file: Path) -> tuple[str, ...]:
     return tuple(names)
 
 
-def _checklist(name: str, table: Table, names: Sequence[str], task: ModuleType, head: Head) -> Read:
+def _checklist(name: str, table: Table, names: Sequence[str], task: Task, head: Head) -> Read:
     role = next((role for role, column in task.COLUMNS.items() if column.holds == "text"), None)
     if role is None or head.problem != "single_label":
         raise DataError("a CheckList suite needs a model that gives texts one label each")

@@ -11,7 +11,6 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -26,6 +25,7 @@ from compress.reading import files as reading
 
 if TYPE_CHECKING:
     from bench.findings.answers import Answers, Pair
+    from compress.tasks import Task
 
 _CELL = 10
 _COLUMNS = ("identity", "group", "target")
@@ -39,7 +39,7 @@ def _ranges(tables: np.ndarray) -> np.ndarray:
 
 
 def by_column(
-    pair: Pair, task: ModuleType, column: str, min_rows: int, generator: np.random.Generator
+    pair: Pair, task: Task, column: str, min_rows: int, generator: np.random.Generator
 ) -> tuple[list[Gap], list[Small]]:
     """Gaps of the metric, and of equalized odds where a row has one label, between a column's groups.
 
@@ -66,9 +66,7 @@ def by_column(
     return gaps + ([odds] if odds else []), small
 
 
-def _metric_gap(
-    pair: Pair, task: ModuleType, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray
-) -> Gap:
+def _metric_gap(pair: Pair, task: Task, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray) -> Gap:
     score = scoring.score(pair, task)
 
     def figures(statistics: np.ndarray, given: np.ndarray) -> np.ndarray:
@@ -170,7 +168,7 @@ def frame(text: str, term: str) -> str:
     return _ARTICLE.sub("a", bare).casefold()
 
 
-def read_swaps(place: str, task: ModuleType, column: str | None, most: int, seed: int) -> Swaps:
+def read_swaps(place: str, task: Task, column: str | None, most: int, seed: int) -> Swaps:
     """A template set: texts with a column that names the group's term, or pairs as CrowS-Pairs has them.
 
     Args:

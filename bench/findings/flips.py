@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from compress.errors import DataError
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
     from bench.record.findings import Change
+    from compress.tasks import Task
 
 _MATRIX_LABELS = 12
 _DIVERGENT = 20
@@ -71,7 +71,7 @@ def flipped_parts(pair: Pair) -> Parts | None:
     return Parts(name=name, total=total, harmful=harmful, beneficial=beneficial)
 
 
-def find(pair: Pair, task: ModuleType, listed: int, within: float, generator: np.random.Generator) -> Flips:
+def find(pair: Pair, task: Task, listed: int, within: float, generator: np.random.Generator) -> Flips:
     """The finding, without attributions.
 
     Args:
@@ -114,7 +114,7 @@ def find(pair: Pair, task: ModuleType, listed: int, within: float, generator: np
     return found.model_copy(update=_errors(pair, task, generator)) if number else found
 
 
-def _errors(pair: Pair, task: ModuleType, generator: np.random.Generator) -> dict[str, object]:
+def _errors(pair: Pair, task: Task, generator: np.random.Generator) -> dict[str, object]:
     score = scoring.score(pair, task)
     weights = stats.resample_weights(len(score.before), generator)
     _, drawn = resampling.difference(score.before, score.after, score.of, weights)
@@ -123,7 +123,7 @@ def _errors(pair: Pair, task: ModuleType, generator: np.random.Generator) -> dic
 
 
 def _divergent(
-    pair: Pair, task: ModuleType, kinds: list[Change], distance: np.ndarray | None, most: int
+    pair: Pair, task: Task, kinds: list[Change], distance: np.ndarray | None, most: int
 ) -> tuple[Row, ...]:
     if distance is None:
         return ()

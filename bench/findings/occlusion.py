@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from bench.record.findings import Attribution
 
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
+    from compress.tasks import Task
 
 METHOD = "occlusion: probability of the original's answer, less the same without the word"
 _MOST = 48
@@ -25,7 +25,7 @@ _WORDS = re.compile(r"\S+")
 Answer = Callable[[Sequence[dict[str, Any]]], "Pair"]
 
 
-def unsuited(task: ModuleType, pair: Pair) -> str | None:
+def unsuited(task: Task, pair: Pair) -> str | None:
     """Why rows cannot be explained by leaving words out; None where they can."""
     if not any(column.holds == "text" for column in task.COLUMNS.values()):
         return "words are weighed only where rows are texts"
@@ -34,7 +34,7 @@ def unsuited(task: ModuleType, pair: Pair) -> str | None:
     return None
 
 
-def spans(row: Mapping[str, Any], task: ModuleType) -> list[tuple[str, int, int]]:
+def spans(row: Mapping[str, Any], task: Task) -> list[tuple[str, int, int]]:
     """Role, start and end of each piece that is left out: words, or runs of words in long texts."""
     words = [
         (role, match.start(), match.end())
@@ -59,7 +59,7 @@ def without(row: Mapping[str, Any], span: tuple[str, int, int]) -> dict[str, Any
     return {**row, role: rest}
 
 
-def explain(pair: Pair, picks: Sequence[int], task: ModuleType, answer: Answer) -> dict[int, Attribution]:
+def explain(pair: Pair, picks: Sequence[int], task: Task, answer: Answer) -> dict[int, Attribution]:
     """The words of some rows.
 
     Args:

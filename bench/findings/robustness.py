@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,12 +17,13 @@ from compress.errors import NothingToMeasure
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
     from bench.record.interval import Interval
+    from compress.tasks import Task
 
 _UNKNOWN = {"truth": None, "truth_before": None, "truth_after": None}
 Answer = Callable[[Sequence[dict[str, Any]]], "Pair"]
 
 
-def readable(task: ModuleType) -> tuple[list[str], bool]:
+def readable(task: Task) -> tuple[list[str], bool]:
     """The roles that hold text, and whether they hold words with a tag each.
 
     Raises:
@@ -72,7 +72,7 @@ def _words(row: Mapping[str, Any], roles: Sequence[str], kind: Kind, source: ran
 
 def find(
     rows: Sequence[dict[str, Any]],
-    task: ModuleType,
+    task: Task,
     answer: Answer,
     count: int,
     seed: int,
@@ -152,7 +152,7 @@ def _compare(
     moved: Pair,
     there: Sequence[int],
     kind: Kind,
-    task: ModuleType,
+    task: Task,
     numbers: Sequence[int],
     seed: int,
     listed: int,
@@ -190,7 +190,7 @@ def _compare(
     )
 
 
-def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: ModuleType, seed: int) -> dict[str, Any]:
+def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: Task, seed: int) -> dict[str, Any]:
     """The metric of both models on the rows as they are and changed, and what the candidate loses beyond."""
     mask = np.zeros(len(clean.rows), dtype=bool)
     mask[list(there)] = True

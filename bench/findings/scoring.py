@@ -15,10 +15,8 @@ import numpy as np
 from bench.statistics.resampling import Metric
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
     from bench.findings.answers import Pair
-    from compress.tasks import Head, Prediction
+    from compress.tasks import Head, Prediction, Task
 
 Part = tuple[str, ...]
 
@@ -89,7 +87,7 @@ def errors(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.n
     return np.abs(np.asarray(values, dtype=np.float64) - np.asarray(references, dtype=np.float64))
 
 
-def score(pair: Pair, task: ModuleType) -> Score:
+def score(pair: Pair, task: Task) -> Score:
     """What is compared on labeled rows.
 
     Args:

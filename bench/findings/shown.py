@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,13 +14,13 @@ from bench.record.findings import Change, Row
 
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
-    from compress.tasks import Prediction
+    from compress.tasks import Prediction, Task
 
 _LONGEST = 1200
 _PICTURE = 72
 
 
-def cells(row: Mapping[str, Any], task: ModuleType) -> dict[str, str]:
+def cells(row: Mapping[str, Any], task: Task) -> dict[str, str]:
     """Role -> text of what the model reads; long texts are cut, which shows."""
     found = {}
     for role, column in task.COLUMNS.items():
@@ -36,7 +35,7 @@ def cells(row: Mapping[str, Any], task: ModuleType) -> dict[str, str]:
     return found
 
 
-def picture(row: Mapping[str, Any], task: ModuleType) -> str | None:
+def picture(row: Mapping[str, Any], task: Task) -> str | None:
     """A small PNG of the row's image as a data URI; None where it has none."""
     role = next((role for role, column in task.COLUMNS.items() if column.holds == "image"), None)
     if role is None or role not in row:
@@ -86,7 +85,7 @@ def _chance(answer: Prediction, true: Any) -> float | None:
 
 def rows(
     pair: Pair,
-    task: ModuleType,
+    task: Task,
     picks: Sequence[int],
     kinds: Sequence[Change],
     divergence: np.ndarray | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from compress.errors import DataError, NothingToMeasure
 if TYPE_CHECKING:
     from bench.findings.answers import Pair
     from bench.findings.scoring import Score
+    from compress.tasks import Task
 
 LEVEL = 0.95
 _LISTED = 12
@@ -124,7 +124,7 @@ def _small(found: Sequence[tuple[Cut, int]]) -> list[Small]:
 
 def find(
     pair: Pair,
-    task: ModuleType,
+    task: Task,
     lengths: np.ndarray | None,
     columns: Sequence[str],
     min_rows: int,

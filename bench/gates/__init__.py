@@ -6,6 +6,7 @@ interval. What is missing in the report fails, with a list of what there is.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -13,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from bench.record.model import Interval, Report, Status, Verdict
 from bench.verdicts import decision
 from bench.verdicts.decision import Judge
+from compress.contract import optional
 
 if TYPE_CHECKING:
     from bench.record.limits import Limit
@@ -44,10 +46,7 @@ class IntervalGateConfig(GateConfig):
 class Gate(Protocol):
     """The names that a gate module defines.
 
-    It may also define ``ready(config, environment)``, called before anything is measured: it refuses, or
-    gives what will leave the verdict open; and ``comparable(report, candidate, config)``, which refuses a
-    report of which machine, rows and candidates are known and nothing is measured yet; a ``Config``
-    may have a property ``probe`` where its options choose the probe.
+    A ``Config`` may have a property ``probe`` where its options choose the probe.
 
     Attributes:
         Config: its limit (with its unit) and what it looks at.
@@ -61,6 +60,25 @@ class Gate(Protocol):
     def check(report: Report, candidate: str, config: Any) -> Verdict:
         """The verdict on one candidate; ratios refer to ``report.baseline``."""
         ...
+
+    @staticmethod
+    @optional
+    def ready(config: Any, environment: Mapping[str, str]) -> str | None:
+        """What will leave the verdict open, before anything is measured; None where it has what it needs.
+
+        Raises:
+            UserError: what it needs beyond the report is not there.
+        """
+        return None
+
+    @staticmethod
+    @optional
+    def comparable(report: Report, candidate: str, config: Any) -> None:
+        """Refuse a report of which machine, rows and candidates are known and nothing is measured yet.
+
+        Raises:
+            UserError: it could not be compared with what the gate compares it with.
+        """
 
 
 def missing(report: Report, gate: str, candidate: str, metric: str, limit: str, wanted: str) -> Verdict:

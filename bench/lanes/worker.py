@@ -78,7 +78,7 @@ def runner_class(runtime: str) -> Any:
         return getattr(importlib.import_module(module), name)
     from compress import catalog
 
-    return catalog.load("runtime", runtime).Runner
+    return catalog.runtime(runtime)
 
 
 class Worker:

@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel
+
+from compress.contract import optional
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from pydantic import BaseModel
-
+    from bench.lanes.feeds import Point
     from bench.lanes.lane import Lane
     from bench.record.model import Measurement
     from compress.recipe import BenchConfig
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ class Subject:
             where only rows to measure on were given.
     """
 
-    task: ModuleType
+    task: Task
     rows: Sequence[dict[str, Any]]
     head: Head
     bench: BenchConfig
@@ -48,11 +49,8 @@ class Subject:
 class Probe(Protocol):
     """The names that a probe module defines.
 
-    It may also define ``unavailable() -> str | None``, why this machine cannot measure it, which the report
-    then says; and ``extend(lanes, subject, config, found, at)``, which measures more at some points while a
-    verdict is open (see ``bench.verdicts.extension``). Rows or answers of which it can say nothing it refuses
-    with ``NothingToMeasure``: the report then has the reason in place of figures. A probe that lists rows for
-    a person to read names the options that say how many in ``LISTS``: 0 where a report shall hold none.
+    Rows or answers of which it can say nothing it refuses with ``NothingToMeasure``: the report then has the
+    reason in place of figures.
 
     Attributes:
         Config: its options (frozen pydantic, unknown keys refused).
@@ -60,15 +58,44 @@ class Probe(Protocol):
         BETTER: ``lower`` or ``higher``.
         DEFAULT: whether it runs when no probes are named.
         FRESH: whether it wants processes that have run nothing yet; such probes go first.
+        LISTS: the options that say how many rows it lists for a person to read: 0 where a report shall hold
+            none.
     """
 
     Config: type[BaseModel]
     UNIT: str
-    BETTER: str
+    BETTER: Literal["lower", "higher"]
     DEFAULT: bool
     FRESH: bool
+    LISTS: tuple[str, ...] = ()
 
     @staticmethod
     def measure(lanes: Sequence[Lane], subject: Subject, config: Any) -> list[Measurement]:
         """Figures of every candidate, in the order of the lanes."""
         ...
+
+    @staticmethod
+    @optional
+    def unavailable() -> str | None:
+        """Why this machine cannot measure it, which the report then says; None where it can."""
+        return None
+
+    @staticmethod
+    @optional
+    def extend(
+        lanes: Sequence[Lane],
+        subject: Subject,
+        config: Any,
+        found: Sequence[Measurement],
+        at: Sequence[Point],
+    ) -> list[Measurement]:
+        """All figures, with those of some points from more rounds (see ``bench.verdicts.extension``).
+
+        A probe without it measures once, and a verdict on its figures that is open stays open.
+        """
+        return list(found)
+
+
+def can_extend(probe: Probe) -> bool:
+    """Whether a probe can measure more while a verdict is open."""
+    return probe.extend is not Probe.extend

@@ -15,12 +15,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from types import ModuleType
 from typing import Any
 
 from bench.lanes.feeds import Point
 from bench.lanes.lane import Lane
-from bench.probes import Subject
+from bench.probes import Probe, Subject, can_extend
 from bench.record.model import Measurement, Report
 from bench.verdicts import judge
 from bench.verdicts.judge import Prepared
@@ -71,7 +70,7 @@ def measured_points(measurements: Sequence[Measurement], probe: str) -> int:
 def settle(
     lanes: Sequence[Lane],
     subject: Subject,
-    probes: Sequence[tuple[str, ModuleType, Any]],
+    probes: Sequence[tuple[str, Probe, Any]],
     gates: Sequence[Prepared],
     assemble: Callable[[Sequence[Measurement]], Report],
     measurements: Sequence[Measurement],
@@ -101,7 +100,7 @@ def settle(
         todo = [
             (name, module, options, points)
             for name, module, options in probes
-            if hasattr(module, "extend") and (points := open_points(gates, judged, name))
+            if can_extend(module) and (points := open_points(gates, judged, name))
         ]
         if not todo:
             return found

@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -19,13 +18,16 @@ from compress import catalog, log
 from compress.errors import ExitCode, RecipeError
 from compress.recipe import BenchConfig, Named, NamedEntry, load_yaml, validate
 
+if TYPE_CHECKING:
+    from bench.gates import Gate
+
 
 @dataclass(frozen=True)
 class Prepared:
     """A gate whose name and options hold together."""
 
     name: str
-    module: ModuleType
+    module: Gate
     config: Any
 
     def looks_at(self) -> str | None:
@@ -62,7 +64,7 @@ def prepare(gates: Sequence[Named]) -> list[Prepared]:
     """
     found = []
     for entry in gates:
-        module = catalog.load("gate", entry.name)
+        module = catalog.gate(entry.name)
         name = catalog.canonical(entry.name)
         found.append(Prepared(name, module, validate(module.Config, entry.options, f"gate '{name}'")))
     return found
@@ -97,7 +99,7 @@ def ready(gates: Iterable[Prepared], environment: Mapping[str, str]) -> None:
     """
     open_: dict[str, list[str]] = {}
     for gate in gates:
-        lack = gate.module.ready(gate.config, environment) if hasattr(gate.module, "ready") else None
+        lack = gate.module.ready(gate.config, environment)
         if lack is not None:
             open_.setdefault(lack, []).append(gate.name)
     for lack, names in open_.items():
@@ -117,8 +119,7 @@ def comparable(gates: Iterable[Prepared], sketch: Report) -> None:
         UserError: the two would not be comparable.
     """
     for gate in gates:
-        if hasattr(gate.module, "comparable"):
-            gate.module.comparable(sketch, gate.config.candidate or sketch.candidates[-1].name, gate.config)
+        gate.module.comparable(sketch, gate.config.candidate or sketch.candidates[-1].name, gate.config)
 
 
 def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
@@ -127,9 +128,9 @@ def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
     sizes, lengths = list(bench.batch_sizes), list(bench.lengths)
     for gate in gates:
         needed = gate.looks_at()
-        if needed is not None and not probes and not catalog.load("probe", needed).DEFAULT:
+        if needed is not None and not probes and not catalog.probe(needed).DEFAULT:
             every = catalog.names("probe")
-            probes = [Named(name=name) for name in every if catalog.load("probe", name).DEFAULT]
+            probes = [Named(name=name) for name in every if catalog.probe(name).DEFAULT]
         if probes and needed is not None and needed not in {catalog.canonical(one.name) for one in probes}:
             probes.append(Named(name=needed))
         point = getattr(gate.config, "at", None)

@@ -6,12 +6,15 @@ once for all layers before anything is scored. Scoring is pure maths on one stru
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from pydantic import BaseModel
 
 if TYPE_CHECKING:
     import torch
-    from pydantic import BaseModel
 
 Signal = Literal["gradients", "fisher", "activations"]
 
@@ -61,10 +64,17 @@ class Criterion(Protocol):
     Attributes:
         Config: its options.
         NEEDS: signals to collect beforehand.
+        ACROSS_KINDS: whether a head's score and a neuron's are changes of the same thing, so that the two can
+            be compared (``scope: joint``).
+        NAME: in the catalog, which gives it.
+        BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
 
     Config: type[BaseModel]
     NEEDS: frozenset[Signal]
+    ACROSS_KINDS: bool = False
+    NAME: str = ""
+    BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
     @staticmethod
     def score(

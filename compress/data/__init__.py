@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from compress import log
@@ -23,7 +22,7 @@ from compress.recipe import DataConfig
 from compress.tasks._heads import SetForm, by_position, listed, set_form
 
 if TYPE_CHECKING:
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
 
 BESIDE = "columns"
 """Key of a row under which ``evaluation`` keeps the cells of columns that play no role, where asked to."""
@@ -96,11 +95,11 @@ class TrainingData:
     # Whole files in their order, so that a wrong label is named by its row in the file.
     labeled: tuple[LabeledFile, ...] = ()
 
-    def _form(self, task: ModuleType) -> SetForm | None:
+    def _form(self, task: Task) -> SetForm | None:
         """The form of the labels of the file that is trained on; None without one."""
         return set_form([row[task.LABEL] for row in self.labeled[0].rows]) if self.labeled else None
 
-    def infer_head(self, task: ModuleType) -> Head:
+    def infer_head(self, task: Task) -> Head:
         """The head that the training rows' labels ask for.
 
         Raises:
@@ -109,7 +108,7 @@ class TrainingData:
         head: Head = task.infer_head([row[task.LABEL] for row in self.train], self.label_names)
         return head
 
-    def for_head(self, task: ModuleType, head: Head) -> TrainingData:
+    def for_head(self, task: Task, head: Head) -> TrainingData:
         """The same rows with labels as ids in the head's order (or numbers).
 
         Raises:
@@ -185,7 +184,7 @@ def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, wh
 
 
 def _aligned(
-    task: ModuleType, cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str
+    task: Task, cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str
 ) -> list[Any]:
     _say_order(cells, names, head, where)
     try:
@@ -227,7 +226,7 @@ def fingerprint(config: DataConfig, seed: int, side: Literal["training", "evalua
     return artifact.digest_text(artifact.canonical_json(content))
 
 
-def load(config: DataConfig, task: ModuleType, seed: int) -> Splits:
+def load(config: DataConfig, task: Task, seed: int) -> Splits:
     """Read, check and divide the rows of a configuration.
 
     Raises:
@@ -380,14 +379,14 @@ def _compare_sides(
             )
 
 
-def _evaluation_reader(config: DataConfig, task: ModuleType) -> Reader:
+def _evaluation_reader(config: DataConfig, task: Task) -> Reader:
     layout = lay_out(config, ("eval",))
     if "eval" not in layout.splits:
         raise DataError(f"there are no evaluation rows: {_GIVE['eval']}")
     return Reader(config, task, layout)
 
 
-def _training_form(config: DataConfig, task: ModuleType) -> SetForm | None:
+def _training_form(config: DataConfig, task: Task) -> SetForm | None:
     """The form of the training rows' labels; None where there are none."""
     layout = lay_out(config, ("train",))
     if "train" not in layout.splits:
@@ -396,7 +395,7 @@ def _training_form(config: DataConfig, task: ModuleType) -> SetForm | None:
     return set_form([row[task.LABEL] for row in rows if task.LABEL in row])
 
 
-def check_evaluation(config: DataConfig, task: ModuleType) -> None:
+def check_evaluation(config: DataConfig, task: Task) -> None:
     """Refuse evaluation rows that are missing or cannot be read, before any work is put into a model.
 
     Raises:
@@ -407,7 +406,7 @@ def check_evaluation(config: DataConfig, task: ModuleType) -> None:
 
 def evaluation(
     config: DataConfig,
-    task: ModuleType,
+    task: Task,
     seed: int,
     head: Head,
     *,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress import log
@@ -14,7 +13,7 @@ from compress.errors import DataError
 from compress.recipe import DataConfig
 
 if TYPE_CHECKING:
-    from compress.tasks import Column
+    from compress.tasks import Column, Task
 
 
 class Reader:
@@ -27,7 +26,7 @@ class Reader:
         names_from: where the last ones came from.
     """
 
-    def __init__(self, config: DataConfig, task: ModuleType, layout: Layout) -> None:
+    def __init__(self, config: DataConfig, task: Task, layout: Layout) -> None:
         self.config, self.task, self.layout = config, task, layout
         self.roles: dict[str, Column] = task.COLUMNS
         self.tables: dict[str, Table] = {}

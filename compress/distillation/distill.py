@@ -13,7 +13,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError
 from compress.model.layers import attention_linears, find_stack
 from compress.stage import StageConfig
-from compress.tasks import Batch, Head, Row
+from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, precision_of, train
@@ -69,7 +68,7 @@ def distill(
     student: PreTrainedModel,
     teacher: PreTrainedModel,
     *,
-    task: ModuleType,
+    task: Task,
     head: Head,
     processor: Any,
     data: TrainingData,
@@ -249,7 +248,7 @@ class DistillationObjective:
         student: PreTrainedModel,
         cache: TeacherCache,
         match: Match,
-        task: ModuleType,
+        task: Task,
         head: Head,
         loss: DistillationConfig,
     ) -> None:

@@ -7,7 +7,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,7 +31,7 @@ from compress.distillation.student import (
 from compress.distillation.taps import real_tokens
 from compress.errors import DataError
 from compress.model.layers import find_stack
-from compress.tasks import Batch, Head, Row
+from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.training.selection import row_lengths
 
@@ -102,7 +101,7 @@ class Calibration:
 
     def __init__(
         self,
-        task: ModuleType,
+        task: Task,
         head: Head,
         processor: Any,
         rows: Sequence[Row],

@@ -16,7 +16,6 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
-from types import ModuleType
 from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
@@ -30,6 +29,8 @@ from compress.training.batching import EncodedRows, TorchBatch, to_torch
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
+
+    from compress.tasks import Task
 
 _META = "teacher.json"
 _COUNTS = "counts.i64"
@@ -64,7 +65,7 @@ class Answer:
 class Teacher:
     """A frozen model that answers batches."""
 
-    def __init__(self, model: PreTrainedModel, task: ModuleType, want: Want, bf16: bool) -> None:
+    def __init__(self, model: PreTrainedModel, task: Task, want: Want, bf16: bool) -> None:
         """Put the model into eval mode and find what is wanted of it."""
         self.model = model.eval()
         self.want = want

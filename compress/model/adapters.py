@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress import environment
@@ -23,6 +22,8 @@ from compress.reading import json_values
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.tasks import Task
 
 CONFIG = "adapter_config.json"
 WEIGHTS = "adapter_model.safetensors"
@@ -141,7 +142,7 @@ def find_base(adapter: Adapter) -> Snapshot:
         ) from cause
 
 
-def count_labels(adapter: Adapter, config: PretrainedConfig, task: ModuleType) -> int | None:
+def count_labels(adapter: Adapter, config: PretrainedConfig, task: Task) -> int | None:
     """How many outputs the head has that an adapter carries; None where it carries none.
 
     Args:

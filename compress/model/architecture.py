@@ -6,7 +6,6 @@ import copy
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog, fence
@@ -16,6 +15,8 @@ from compress.reading import files, json_values
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.tasks import Task
 
 CONFIG = "config.json"
 
@@ -112,7 +113,7 @@ def describe_config(model: PreTrainedModel) -> dict[str, Any]:
     return plain
 
 
-def model_class(config: PretrainedConfig, task: ModuleType) -> type[PreTrainedModel]:
+def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
     """The transformers class that a configuration has for a task.
 
     Raises:
@@ -131,7 +132,7 @@ def model_class(config: PretrainedConfig, task: ModuleType) -> type[PreTrainedMo
     return chosen
 
 
-def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrainedModel:
+def build(config: PretrainedConfig, task: Task, attention: str) -> PreTrainedModel:
     """A model of a configuration: FP32, on the CPU, with whatever weights the build gives.
 
     Args:
@@ -157,7 +158,7 @@ def build(config: PretrainedConfig, task: ModuleType, attention: str) -> PreTrai
     return model
 
 
-def check_memory(config: PretrainedConfig, task: ModuleType) -> None:
+def check_memory(config: PretrainedConfig, task: Task) -> None:
     """Refuse weights that the machine has no room for, before room is taken for any.
 
     Raises:
@@ -193,7 +194,7 @@ def is_headless(content: Mapping[str, Any]) -> bool:
     return not named or named[0] in class_names(*_HEADLESS)
 
 
-def check_task(content: Mapping[str, Any], task: ModuleType, where: str, *, headless: bool = False) -> None:
+def check_task(content: Mapping[str, Any], task: Task, where: str, *, headless: bool = False) -> None:
     """Compare a configuration's ``architectures`` with the classes of a task.
 
     Args:
@@ -241,7 +242,7 @@ def infer_task(folder: Path) -> str:
     task = catalog.canonical(TasksManager.map_from_synonym(task))
     if task not in known:
         # optimum knows one class of an architecture where transformers has several (DeiT, LeViT).
-        own = [name for name in known if named in class_names(catalog.load("task", name).MODEL)]
+        own = [name for name in known if named in class_names(catalog.task(name).MODEL)]
         if len(own) == 1:
             return own[0]
         from compress.model import identity
@@ -269,6 +270,6 @@ def no_head(folder: Path, content: Mapping[str, Any]) -> str:
     )
 
 
-def task_name(task: ModuleType) -> str:
+def task_name(task: Task) -> str:
     """The name of a task module as recipes write it."""
-    return catalog.canonical(task.__name__.rpartition(".")[2])
+    return task.NAME

@@ -18,7 +18,6 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from fnmatch import fnmatch
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress.artifacts.artifact import Artifact, is_sealed
@@ -32,6 +31,8 @@ from compress.reading import json_values
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.tasks import Task
 
 __all__ = [
     "CONFIG",
@@ -86,7 +87,7 @@ _SIDECARS = (
 _NEVER = ("*.py", "*.pkl", "*.pickle", "*.pt", "*.pth", "*.bin", "*.ckpt", "*.onnx", "*.safetensors")
 
 
-def load(folder: Path, task: ModuleType, *, attention: str = "sdpa") -> PreTrainedModel:
+def load(folder: Path, task: Task, *, attention: str = "sdpa") -> PreTrainedModel:
     """A folder's model: FP32, on the CPU, in eval mode, every weight accounted for.
 
     Args:
@@ -139,7 +140,7 @@ def save(model: PreTrainedModel, out: Path, *, source: Path | None) -> None:
     save_file(_own_tensors(model), out / WEIGHTS, metadata={"format": "pt"})
 
 
-def initialize(config: PretrainedConfig | Mapping[str, Any], task: ModuleType, seed: int) -> PreTrainedModel:
+def initialize(config: PretrainedConfig | Mapping[str, Any], task: Task, seed: int) -> PreTrainedModel:
     """A model with fresh seeded weights: FP32, on the CPU, in eval mode.
 
     Args:
@@ -264,7 +265,7 @@ def require_order(artifact: Artifact) -> None:
         raise ModelError(str(refusal))
 
 
-def load_teacher(folder: Path, task: ModuleType) -> PreTrainedModel:
+def load_teacher(folder: Path, task: Task) -> PreTrainedModel:
     """The model of a folder that another one shall learn from.
 
     Raises:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-from types import ModuleType
 from typing import TYPE_CHECKING
 
 from compress.errors import ModelError
@@ -12,10 +11,10 @@ from compress.model import checkpoint
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
 
 
-def replace_head(model: PreTrainedModel, task: ModuleType, head: Head, seed: int) -> None:
+def replace_head(model: PreTrainedModel, task: Task, head: Head, seed: int) -> None:
     """Give a model a fresh head, in place: everything outside its base model is built anew.
 
     The base keeps its weights and its shapes, pruned ones included.

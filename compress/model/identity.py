@@ -9,12 +9,14 @@ import json
 import struct
 from collections.abc import Mapping
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress import catalog
 from compress.errors import ModelError
 from compress.model import architecture, checkpoint
+
+if TYPE_CHECKING:
+    from compress.tasks import Task
 
 # Auto class of transformers -> what such a model does.
 _HEADS = {
@@ -64,7 +66,7 @@ def is_timm(content: Mapping[str, Any]) -> bool:
     return "model_type" not in content and "pretrained_cfg" in content
 
 
-def refusal(folder: Path, content: Mapping[str, Any], task: ModuleType) -> str:
+def refusal(folder: Path, content: Mapping[str, Any], task: Task) -> str:
     """The sentence about a model that cannot answer, since it has no trained head for a task.
 
     Args:
@@ -99,7 +101,7 @@ def weight_names(folder: Path) -> frozenset[str]:
     return frozenset(names - {"__metadata__"})
 
 
-def lacks_head(folder: Path, content: Mapping[str, Any], task: ModuleType) -> bool:
+def lacks_head(folder: Path, content: Mapping[str, Any], task: Task) -> bool:
     """Whether a folder's weights hold nothing of a task's head.
 
     The weights decide: ``architectures`` may be absent, or be copied from the base model.
@@ -116,7 +118,7 @@ def lacks_head(folder: Path, content: Mapping[str, Any], task: ModuleType) -> bo
     return bool(own) and not own & weight_names(folder)
 
 
-def head_names(config: Any, task: ModuleType) -> frozenset[str]:
+def head_names(config: Any, task: Task) -> frozenset[str]:
     """The names of the weights that are a task's head: those outside the base model.
 
     Tied weights are left out, since a file need not hold them.

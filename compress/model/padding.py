@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -20,7 +19,7 @@ from compress import fence
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-    from compress.tasks import Row
+    from compress.tasks import Row, Task
 
 # FP32 rounding in batches of another shape: 1e-7 to 1e-5 of the largest output was seen.
 _ABSOLUTE, _RELATIVE = 2e-5, 1e-4
@@ -53,7 +52,7 @@ class Effect:
 
 
 def measure(
-    model: PreTrainedModel, task: ModuleType, processor: Any, rows: Sequence[Row], limit: int | None
+    model: PreTrainedModel, task: Task, processor: Any, rows: Sequence[Row], limit: int | None
 ) -> Effect | None:
     """How far padding moves the answers of a model; None where rows have no length.
 
@@ -118,7 +117,7 @@ def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
     return found
 
 
-def _rows(task: ModuleType, processor: Any, rows: Sequence[Row]) -> list[Row]:
+def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
     """The longest, the middle and the shortest row, and the first words of that one."""
     holds = {role: column.holds for role, column in task.COLUMNS.items()}
     if not set(holds.values()) & {"text", "tokens"}:
@@ -130,7 +129,10 @@ def _rows(task: ModuleType, processor: Any, rows: Sequence[Row]) -> list[Row]:
     if not some:
         needed = [role for role, column in task.COLUMNS.items() if column.required]
         some = [{role: _cell(text, holds[role]) for role in needed} for text in _TEXTS]
-    order = np.argsort(task.lengths(some, processor), kind="stable")
+    lengths = task.lengths(some, processor)
+    if lengths is None:
+        return []
+    order = np.argsort(lengths, kind="stable")
     shortest, middle, longest = (some[order[at]] for at in (0, len(order) // 2, -1))
     return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
 

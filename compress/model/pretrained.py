@@ -12,7 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 from compress import fence, log
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
 
 _NUMBERED = re.compile(r"\.\d+\.")
 
@@ -46,7 +45,7 @@ class Pretrained:
 
 
 def load(
-    folder: Path, task: ModuleType, head: Head | None, seed: int, *, ignore_remote_code: bool = False
+    folder: Path, task: Task, head: Head | None, seed: int, *, ignore_remote_code: bool = False
 ) -> Pretrained:
     """The folder's model for a task.
 
@@ -79,7 +78,7 @@ def load(
     return Pretrained(model=model.eval(), fresh=False, unused=unused)
 
 
-def inspect(folder: Path, task: ModuleType, *, ignore_remote_code: bool = False) -> dict[str, Any]:
+def inspect(folder: Path, task: Task, *, ignore_remote_code: bool = False) -> dict[str, Any]:
     """The folder's ``config.json``, after everything was checked that needs no weights.
 
     Raises:
@@ -153,7 +152,7 @@ def _quiet() -> Iterator[None]:
 
 
 def _from_pretrained(
-    folder: Path, config: PretrainedConfig, task: ModuleType, seed: int
+    folder: Path, config: PretrainedConfig, task: Task, seed: int
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     import torch
 

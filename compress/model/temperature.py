@@ -8,13 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 
 from compress.errors import DataError, ModelError, ParityError
-from compress.tasks import Batch, Head, Link
+from compress.tasks import Batch, Head, Link, Task
 
 LOW, HIGH = 0.05, 20.0
 # FP16 heads round at about 1e-3 of a value; FP32 ones stay far below.
@@ -110,7 +109,7 @@ class Decisions:
 def decide(
     infer: Callable[[dict[str, np.ndarray]], Mapping[str, np.ndarray]],
     batches: Sequence[Batch],
-    task: ModuleType,
+    task: Task,
     head: Head,
 ) -> Decisions:
     """Run labeled batches and keep the decisions that count.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,8 +11,10 @@ from compress import fence
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from compress.tasks import Task
 
-def run(model: PreTrainedModel, task: ModuleType, processor: Any) -> None:
+
+def run(model: PreTrainedModel, task: Task, processor: Any) -> None:
     """Run a model of images once; models of texts are run where padding is measured.
 
     Raises:

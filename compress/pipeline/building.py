@@ -271,7 +271,7 @@ def run_stage(
     if out is not None:
         out = outputs.folder(out)
     store = store or Store()
-    module = catalog.load("stage", name)
+    module = catalog.stage(name)
     start = Artifact.open(Path(source)) if artifacts.is_sealed(Path(source)) else None
     chosen = data_config
     if start is not None:

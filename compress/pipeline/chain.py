@@ -9,7 +9,6 @@ from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import count
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 from compress import catalog
@@ -19,7 +18,7 @@ from compress.data import layout
 from compress.errors import DataError, RecipeError
 from compress.reading import files
 from compress.recipe import DataConfig, Recipe, StageEntry, validate
-from compress.stage import StageConfig
+from compress.stage import Stage, StageConfig
 
 LOAD = "load"
 _MADE_BY: dict[Kind, str] = {
@@ -60,7 +59,7 @@ class Link:
     label: str
     source: str | None
     name: str
-    module: ModuleType
+    module: Stage
     config: StageConfig
 
 
@@ -86,7 +85,7 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
                 f"{', '.join(kinds) or 'it is the first'}"
             )
         kind = kinds[source] if source is not None else None
-        module = catalog.load("stage", entry.name)
+        module = catalog.stage(entry.name)
         config = validate(module.Config, entry.options, f"stage '{entry.name}'")
         if module.CONSUMES and kind not in module.CONSUMES:
             _refuse_given(recipe, start, entry.name, module.CONSUMES, links)
@@ -112,7 +111,7 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
     return links, start
 
 
-def _require_rows(stage: str, module: ModuleType, config: DataConfig) -> None:
+def _require_rows(stage: str, module: Stage, config: DataConfig) -> None:
     """Refuse data that has no rows of the kind that a stage cannot do without, before any work.
 
     Raises:
@@ -195,7 +194,7 @@ def _refuse_options(model: str, options: Mapping[str, Any]) -> None:
     Raises:
         RecipeError: there are some.
     """
-    known = catalog.load("stage", LOAD).Config.model_fields
+    known = catalog.stage(LOAD).Config.model_fields
     extra = [
         name
         for name, value in options.items()
@@ -247,4 +246,4 @@ def check_head(links: Sequence[Link], start: Start | None, task: str, *, alone: 
     first = links[0]
     takers = [link for link in links[1:] if link.source == first.label]
     if (alone and not takers) or any(not link.module.MAKES_HEAD for link in takers):
-        first.module.require_head(first.config, catalog.load("task", task))
+        first.module.require_head(first.config, catalog.task(task))

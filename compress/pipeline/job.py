@@ -47,7 +47,7 @@ class Job:
             _keep_limit(self.start.artifact, recipe)
         self.task_name = infer_task(recipe, self.start, self.links)
         check_head(self.links, self.start, self.task_name, alone=False)
-        self.task = catalog.load("task", self.task_name)
+        self.task = catalog.task(self.task_name)
         self.threads = recipe.threads or environment.cpu_count()
         self.device = environment.resolve_device(recipe.device)
         self._fingerprint: str | None = None
@@ -85,7 +85,12 @@ class Job:
                     "seed": self.recipe.seed,
                     "device": self.device,
                     "threads": self.threads,
-                    "tools": environment.versions(module.TOOLS),
+                    "tools": {
+                        **environment.versions(module.TOOLS),
+                        **module.tools(link.config),
+                        **module.BROUGHT_BY,
+                        **self.task.BROUGHT_BY,
+                    },
                     **self._machine(link),
                 }
             )
@@ -97,13 +102,15 @@ class Job:
         found: dict[str, Any] = {}
         if "onnxruntime" in link.module.TOOLS:
             found["cpu"] = sorted(environment.cpu_flags())
-        if hasattr(link.module, "machine"):
-            try:
-                found["machine"] = link.module.machine(link.config)
-            except UserError:
-                # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
-                # key. What another machine shall run can be planned all the same.
-                found["machine"] = None
+        try:
+            bound = link.module.machine(link.config)
+        except UserError:
+            # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
+            # key. What another machine shall run can be planned all the same.
+            found["machine"] = None
+        else:
+            if bound is not None:
+                found["machine"] = bound
         return found
 
     def begin(self) -> Made:

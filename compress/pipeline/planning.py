@@ -8,8 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from compress import environment
 from compress.artifacts.artifact import Artifact
@@ -18,6 +17,9 @@ from compress.pipeline import estimate, places
 from compress.pipeline.chain import chain, check_head, infer_task
 from compress.pipeline.job import Job
 from compress.recipe import Recipe
+
+if TYPE_CHECKING:
+    from compress.tasks import Task
 
 _BYTES_A_WEIGHT = 4  # a loaded model is FP32
 _SAMPLED_ROWS = 1000
@@ -77,8 +79,7 @@ def check(recipe: Recipe, *, here: bool = True) -> Checked:
     check_head(links, start, task)
     if here:
         for link in links:
-            if hasattr(link.module, "machine"):
-                link.module.machine(link.config)
+            link.module.machine(link.config)
         environment.resolve_device(recipe.device)
     return Checked(task, (*([start.label] if start else []), *(link.label for link in links)))
 
@@ -142,7 +143,7 @@ def _workload(job: Job) -> estimate.Workload:
     )
 
 
-def _words_a_row(rows: Sequence[Mapping[str, Any]], task: ModuleType) -> float | None:
+def _words_a_row(rows: Sequence[Mapping[str, Any]], task: Task) -> float | None:
     """Words of a row on average, over all of its texts; None where rows hold none."""
     roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
     if not roles:

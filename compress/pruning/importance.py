@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
 
-from compress.criteria import Signals
+from compress.criteria import Criterion, Signals
 from compress.errors import DataError, ModelError
 from compress.pruning import signals as signal
 from compress.pruning.anatomy import Part, parts_of
 from compress.pruning.targets import Scores
-from compress.tasks import Batch, Head, Row
+from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.training.selection import row_lengths
 
@@ -32,7 +31,7 @@ class Rows:
     def __init__(
         self,
         data: TrainingData | None,
-        task: ModuleType,
+        task: Task,
         head: Head,
         processor: Any,
         max_length: int | None,
@@ -91,7 +90,7 @@ class Rows:
 
 def measure(
     model: PreTrainedModel,
-    criterion: ModuleType,
+    criterion: Criterion,
     options: Any,
     rows: Rows,
     *,
@@ -130,7 +129,7 @@ def measure(
 def score(
     parts: Sequence[Part],
     signals: Mapping[str, Signals],
-    criterion: ModuleType,
+    criterion: Criterion,
     options: Any,
     generator: torch.Generator,
 ) -> Scores:
@@ -144,7 +143,7 @@ def score(
         scores = criterion.score(part.structure(), signals[part.name], options, generator)
         if scores.shape != (part.units,):
             raise ValueError(
-                f"{criterion.__name__} gave scores of shape {tuple(scores.shape)} for {part.name}"
+                f"the criterion '{criterion.NAME}' gave scores of shape {tuple(scores.shape)} for {part.name}"
             )
         if not bool(torch.isfinite(scores).all()):
             raise ModelError(

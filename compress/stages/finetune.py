@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
@@ -22,7 +21,7 @@ from compress.model import checkpoint, limit
 from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
 from compress.stage import Context, Role
-from compress.tasks import Batch, Head, Row
+from compress.tasks import Batch, Head, Row, Task
 from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
 from compress.training.loop import TrainingConfig, train
@@ -109,7 +108,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         checkpoint.save(model, ctx.out, source=source.path)
 
 
-def objective(model: PreTrainedModel, task: ModuleType, head: Head, config: Config) -> Objective:
+def objective(model: PreTrainedModel, task: Task, head: Head, config: Config) -> Objective:
     """What training minimizes.
 
     Raises:

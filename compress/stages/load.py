@@ -11,7 +11,6 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import torch
@@ -43,7 +42,7 @@ from compress.model.limit import Limit
 from compress.pipeline.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
-from compress.tasks import Head
+from compress.tasks import Head, Task
 from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
@@ -194,7 +193,7 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     table = laid.source.read(laid.splits["train"])
     fitting = []
     for name in catalog.names("task"):
-        task = catalog.load("task", name)
+        task = catalog.task(name)
         try:
             architecture.model_class(config, task)
             found = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
@@ -205,7 +204,7 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     return fitting
 
 
-def require_head(config: Config, task: ModuleType) -> None:
+def require_head(config: Config, task: Task) -> None:
     """Refuse what has no trained head, from its files alone.
 
     An adapter may bring the head along: what it holds is seen when it is merged.
@@ -339,7 +338,7 @@ def _merge(
     return merged, fresh and outputs is None, borrowed
 
 
-def _head_of_adapter(outputs: int, sources: Sources, task: ModuleType) -> tuple[Head, str | None]:
+def _head_of_adapter(outputs: int, sources: Sources, task: Task) -> tuple[Head, str | None]:
     """The head that an adapter carries, and whose config.json names its labels; None where none does.
 
     The data's names are not taken: they may be in another order.

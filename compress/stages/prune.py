@@ -173,6 +173,11 @@ def reads(config: Config) -> tuple[Path, ...]:
     return () if config.teacher in {"source", "original"} else (Path(config.teacher),)
 
 
+def tools(config: Config) -> Mapping[str, str]:
+    """The version of what brings the criterion, where another distribution does."""
+    return catalog.criterion(config.criterion).BROUGHT_BY
+
+
 def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     """Prune in rounds, recover after each, save.
 
@@ -196,11 +201,11 @@ class _Work:
 
     def __init__(self, source: Artifact, config: Config, ctx: Context) -> None:
         self.source, self.config, self.ctx = source, config, ctx
-        self.criterion = catalog.load("criterion", config.criterion)
+        self.criterion = catalog.criterion(config.criterion)
         self.options = validate(
             self.criterion.Config, config.criterion_options, f"criterion '{config.criterion}'"
         )
-        if config.scope == "joint" and not getattr(self.criterion, "ACROSS_KINDS", False):
+        if config.scope == "joint" and not self.criterion.ACROSS_KINDS:
             raise RecipeError(
                 f"prune: scope joint compares heads with neurons, and the scores of '{config.criterion}' do "
                 "not compare between the two: use fisher or taylor, or scope global"

@@ -13,7 +13,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
+
+from compress.contract import optional
+from compress.errors import EntryError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -119,12 +123,16 @@ class Task(Protocol):
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
         LABEL: the role that holds the target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
+        NAME: in the catalog, which gives it.
+        BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
 
     MODEL: str
     COLUMNS: dict[str, Column]
     LABEL: str
     OUTPUTS: tuple[str, ...]
+    NAME: str = ""
+    BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
     @staticmethod
     def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
@@ -228,3 +236,15 @@ class Task(Protocol):
     def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:
         """Names and free axes of the exported graph."""
         ...
+
+    @staticmethod
+    @optional
+    def pixel_shape(processor: Any) -> tuple[int, int, int]:
+        """Channels, height and width of what the model reads, of a task whose rows hold images."""
+        raise EntryError("the task's rows hold images, and it has no 'pixel_shape(processor)'")
+
+    @staticmethod
+    @optional
+    def to_pixels(image: Any, channels: int) -> np.ndarray:
+        """A row's image as bytes [height, width, channels], of a task whose rows hold images."""
+        raise EntryError("the task's rows hold images, and it has no 'to_pixels(image, channels)'")

@@ -9,14 +9,12 @@ keeps them together. Both passes are one call on the inputs twice over, so that 
 
 from __future__ import annotations
 
-from types import ModuleType
-
 import torch
 from torch import nn
 from torch.nn.functional import log_softmax
 
 from compress.errors import ModelError
-from compress.tasks import Head, Link
+from compress.tasks import Head, Link, Task
 from compress.training.batching import TorchBatch
 from compress.training.objectives import TaskObjective
 
@@ -50,7 +48,7 @@ def symmetric_kl(
 class ConsistencyObjective:
     """The task's loss of two passes and how far apart they are. Call it with the model and the batch."""
 
-    def __init__(self, model: nn.Module, task: ModuleType, head: Head, weight: float) -> None:
+    def __init__(self, model: nn.Module, task: Task, head: Head, weight: float) -> None:
         """Take the model to train, the task module, what the model predicts, and alpha.
 
         Raises:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from types import ModuleType
 
 import torch
 from torch import nn
 
-from compress.tasks import Head
+from compress.tasks import Head, Task
 from compress.training.batching import TorchBatch
 
 Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
@@ -17,7 +16,7 @@ Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
 class TaskObjective:
     """The task's loss of a labelled batch. Call it with the model and the batch."""
 
-    def __init__(self, task: ModuleType, head: Head) -> None:
+    def __init__(self, task: Task, head: Head) -> None:
         """Take the task module and what the model predicts."""
         self._task = task
         self._head = head
@@ -30,5 +29,6 @@ class TaskObjective:
     def of(self, outputs: dict[str, torch.Tensor], batch: TorchBatch) -> torch.Tensor:
         """The mean loss of outputs that were computed already, a scalar."""
         named = {name: outputs[name].float() for name in self._task.OUTPUTS}
-        loss: torch.Tensor = self._task.loss(named, batch.labels, self._head)
-        return loss
+        if batch.labels is None:
+            raise TypeError("a batch without labels has no loss by labels")
+        return self._task.loss(named, batch.labels, self._head)

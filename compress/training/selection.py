@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from types import ModuleType
 from typing import Any
 
 import numpy as np
 import torch
 from torch import nn
 
-from compress.tasks import Head, Row
+from compress.tasks import Head, Row, Task
 from compress.training.batching import EncodedRows, plan_sorted, to_torch
 
 _BATCH = 64
@@ -20,7 +19,7 @@ class Selection:
     """Scores a model on rows that were encoded once. Call it with the model."""
 
     def __init__(
-        self, task: ModuleType, head: Head, rows: Sequence[Row], processor: Any, max_length: int | None
+        self, task: Task, head: Head, rows: Sequence[Row], processor: Any, max_length: int | None
     ) -> None:
         """Encode the rows.
 
@@ -43,7 +42,7 @@ class Selection:
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """The task's figures, the main one first; the model is in eval mode and stays where it is."""
         device = str(next(model.parameters()).device)
-        totals: np.ndarray | None = None
+        totals = np.zeros(1)
         for indices in self._plan:
             batch = to_torch(self._encoded.gather(indices), indices, device)
             with torch.inference_mode():
@@ -52,14 +51,12 @@ class Selection:
             predictions = self._task.decode(arrays, batch.arrays, self._head)
             references = [self._task.reference(self._rows[i], self._head) for i in indices]
             sums = self._task.statistics(predictions, references, self._head).sum(axis=0)
-            totals = sums if totals is None else totals + sums
+            totals = totals + sums
         figures: dict[str, float] = self._task.metrics(totals, self._head)
         return figures
 
 
-def row_lengths(
-    task: ModuleType, rows: Sequence[Row], processor: Any, max_length: int | None
-) -> np.ndarray | None:
+def row_lengths(task: Task, rows: Sequence[Row], processor: Any, max_length: int | None) -> np.ndarray | None:
     """Tokens of each row after truncation, int64 [rows]; None where rows have no length."""
     lengths = task.lengths(rows, processor)
     if lengths is None or max_length is None:
@@ -67,7 +64,7 @@ def row_lengths(
     return np.minimum(lengths, max_length)
 
 
-def truncated_share(task: ModuleType, rows: Sequence[Row], processor: Any, max_length: int | None) -> float:
+def truncated_share(task: Task, rows: Sequence[Row], processor: Any, max_length: int | None) -> float:
     """The share of rows that are longer than the token limit, from 0 to 1."""
     lengths = task.lengths(rows, processor)
     if lengths is None or max_length is None or len(rows) == 0:

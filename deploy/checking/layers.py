@@ -69,7 +69,7 @@ def layer_outputs(model: onnx.ModelProto) -> list[str]:
 def _torch_states(artifact: Artifact) -> States:
     import torch
 
-    model = checkpoint.load(artifact.path, catalog.load("task", artifact.task))
+    model = checkpoint.load(artifact.path, catalog.task(artifact.task))
 
     def states(feed: Feed) -> list[np.ndarray]:
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in feed.items()}

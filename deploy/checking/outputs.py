@@ -11,9 +11,7 @@ import numpy as np
 from deploy.checking import divergence
 
 if TYPE_CHECKING:
-    from types import ModuleType
-
-    from compress.tasks import Batch, Head, Link
+    from compress.tasks import Batch, Head, Link, Task
     from deploy.checking.parity import Infer
 
 
@@ -51,7 +49,7 @@ class Collected:
         return all(bool(np.isfinite(array).all()) for array in self.arrays.values())
 
 
-def collect(infer: Infer, batches: Sequence[Batch], task: ModuleType, head: Head) -> Collected:
+def collect(infer: Infer, batches: Sequence[Batch], task: Task, head: Head) -> Collected:
     """Run batches and keep what counts: rows, or the positions that the task says are real."""
     links = task.link(head)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in links}

@@ -127,7 +127,7 @@ class _Writer:
     def __init__(self, artifact: Artifact, folder: Path, name: str, max_batch: int | None) -> None:
         self.artifact, self.folder, self.name = artifact, folder, name
         self._max_batch = max_batch
-        self.encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
+        self.encoder = Encoder.open(artifact.path, catalog.task(artifact.task))
         self.facts = graph_facts.read(artifact) if artifact.kind != "torch" else None
         self.graph: onnx.ModelProto | None = None
         if artifact.kind == "onnx":

@@ -11,7 +11,7 @@ import abc
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, ClassVar, Self
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self
 
 import numpy as np
 
@@ -252,3 +252,13 @@ class Runner(abc.ABC):
                     f"input '{spec.name}' has size {size} on axis {axis}; allowed: 1 to {limits.get(axis)}. "
                     "Send less at once, or export with a larger limit."
                 )
+
+
+class Runtime(Protocol):
+    """The names that a runtime module defines.
+
+    Attributes:
+        Runner: its subclass of ``Runner``.
+    """
+
+    Runner: type[Runner]

@@ -78,7 +78,7 @@ class Runner(Queued):
         reason = refusal(self._mode, self._precision, self._device)
         if reason:
             raise UserError(reason)
-        task = catalog.load("task", self.artifact.task)
+        task = catalog.task(self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
         processor = task.load_processor(self.artifact.path)
         spec = task.export_spec(config, processor, task.head_of(config))

@@ -188,7 +188,7 @@ class Runner(Queued):
 
     def _cut(self, found: dict[str, np.ndarray], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs without what belongs to padding."""
-        task = catalog.load("task", self.artifact.task)
+        task = catalog.task(self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
         spec = task.export_spec(config, task.load_processor(self.artifact.path), task.head_of(config))
         sizes = {

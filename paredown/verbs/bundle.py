@@ -57,7 +57,7 @@ def bundle(
             config = validate(DataConfig, written, f"the data that {artifact} records")
         rows: Any = ()
         if config is not None:
-            task = catalog.load("task", opened.task)
+            task = catalog.task(opened.task)
             try:
                 rows = sources.load(config, task, opened.manifest.seed).training.calibration
             except UserError as reason:

@@ -48,7 +48,7 @@ def compare(
     config = chosen or recorded(first) or recorded(second)
     if config is None:
         raise UserError("neither artifact records the data that it was made with: give --data")
-    module = catalog.load("task", first.task)
+    module = catalog.task(first.task)
     head = module.head_of(checkpoint.read_config(first.path))
     found = sources.evaluation(config, module, first.manifest.seed, head)
     result = comparing.compare(

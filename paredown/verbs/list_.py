@@ -9,10 +9,19 @@ from typing import Annotated
 import typer
 
 from compress import catalog
-from compress.errors import UnknownName
+from compress.errors import EntryError, UnknownName
 from paredown.verbs import _options, _rendering
 
-SHELVES = ("recipe", "task", "stage", "criterion", "runtime", "probe", "gate", "tracker")
+SHELVES: tuple[catalog.Shelf, ...] = (
+    "recipe",
+    "task",
+    "stage",
+    "criterion",
+    "runtime",
+    "probe",
+    "gate",
+    "tracker",
+)
 
 
 def list_(
@@ -24,12 +33,21 @@ def list_(
     """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers; of one KIND in full."""
     if kind is not None and catalog.canonical(kind) not in SHELVES:
         raise UnknownName("kind", kind, SHELVES)
-    found = {
-        shelf: {name: catalog.summary(shelf, name) for name in catalog.names(shelf)}  # type: ignore[arg-type]
+    found: dict[str, dict[str, str]] = {
+        shelf: {name: _summary(shelf, name, where) for name, where in sorted(catalog.entries(shelf).items())}
         for shelf in SHELVES
         if kind is None or shelf == catalog.canonical(kind)
     }
     _options.emit(found, as_json, lambda: _list(found, whole=kind is not None))
+
+
+def _summary(shelf: catalog.Shelf, name: str, where: catalog.Entry) -> str:
+    """An entry's first line with what brings it where it is not ours; of a broken one what is wrong."""
+    try:
+        text = catalog.summary(shelf, name)
+    except EntryError as error:
+        text = str(error)
+    return text if where.source is None else f"{text} (from {where.source})"
 
 
 def _list(found: dict[str, dict[str, str]], *, whole: bool) -> None:

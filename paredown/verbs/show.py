@@ -29,13 +29,13 @@ def show(
         content.check(opened)
         _rendering.show_artifact(opened, as_json)
         return
-    shelves = [shelf for shelf in SHELVES if catalog.canonical(name) in catalog.names(shelf)]  # type: ignore[arg-type]
+    shelves = [shelf for shelf in SHELVES if catalog.canonical(name) in catalog.names(shelf)]
     if not shelves:
         if Path(name).exists():
             raise UserError(
                 f"{name} is not a sealed artifact (no manifest.json): 'paredown show' takes one, or a name"
             )
-        every = {entry for shelf in SHELVES for entry in catalog.names(shelf)}  # type: ignore[arg-type]
+        every = {entry for shelf in SHELVES for entry in catalog.names(shelf)}
         raise UnknownName("name", name, every)
     payload = [_describe(shelf, name) for shelf in shelves]
 
@@ -46,6 +46,8 @@ def show(
                 sys.stdout.write(item["text"])
                 continue
             console.print(f"{item['what']} {item['name']}: {item['summary']}")
+            if "from" in item:
+                console.print(f"from {item['from']}", highlight=False)
             if item.get("options"):
                 table = Table("option", "default", "meaning", box=None, pad_edge=False)
                 for row in item["options"]:
@@ -55,18 +57,20 @@ def show(
     _options.emit(payload, as_json, render)
 
 
-def _describe(shelf: str, name: str) -> dict[str, Any]:
-    wanted: Any = shelf
+def _describe(shelf: catalog.Shelf, name: str) -> dict[str, Any]:
     described: dict[str, Any] = {
         "what": shelf,
         "name": catalog.canonical(name),
-        "summary": catalog.summary(wanted, name),
+        "summary": catalog.summary(shelf, name),
     }
+    source = catalog.entry(shelf, name).source
+    if source is not None:
+        described["from"] = source
     if shelf == "recipe":
-        described["text"] = catalog.path(wanted, name).read_text(encoding="utf-8")
+        described["text"] = catalog.path(shelf, name).read_text(encoding="utf-8")
     elif shelf in {"stage", "criterion", "probe", "gate"}:
         described["options"] = [
             {"name": option, "default": default, "meaning": meaning}
-            for option, default, meaning in catalog.options(wanted, name)
+            for option, default, meaning in catalog.options(shelf, name)
         ]
     return described

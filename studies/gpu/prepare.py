@@ -181,7 +181,7 @@ def _random(sizes: Sizes, model: Path, folder: Path) -> Path:
 
 def _rows(artifact: Artifact, source: Path, path: Path) -> dict[str, Any]:
     """Encode the evaluation rows and what the FP32 graph says of them."""
-    task = catalog.load("task", _TASK)
+    task = catalog.task(_TASK)
     encoder = Encoder.open(artifact.path, task)
     rows = data.evaluation(DataConfig(source=str(source)), task, _SEED, encoder.head)
     batch = encoder.batch(rows, labelled=True)

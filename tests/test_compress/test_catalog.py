@@ -10,9 +10,37 @@ from pathlib import Path
 import pytest
 
 from compress import catalog
-from compress.errors import MissingPiece, UnknownName
+from compress.errors import EntryError, MissingPiece, UnknownName
 
 ROOT = Path(catalog.__file__).parent.parent
+STAGE = """
+from pathlib import Path
+from typing import Any
+
+from compress.stage import Context, StageConfig
+
+CONSUMES = frozenset({"torch"})
+PRODUCES = "torch"
+VERSION = 1
+TOOLS = ()
+DATA = frozenset()
+NEEDS_DATA = False
+DETERMINISTIC = True
+ANCESTORS = False
+MAKES_HEAD = False
+
+
+class Config(StageConfig):
+    pass
+
+
+def reads(config: Config) -> tuple[Path, ...]:
+    return ()
+
+
+def run(source: Any, config: Config, ctx: Context) -> None:
+    pass
+"""
 
 
 @pytest.fixture
@@ -22,7 +50,7 @@ def shelf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for folder in (first, second):
         folder.mkdir()
         (folder / "__init__.py").write_text("")
-    (first / "make_it_small.py").write_text('"""Makes it small.\n\nAnd more.\n"""\nSIZE = 1\n')
+    (first / "make_it_small.py").write_text(f'"""Makes it small.\n\nAnd more.\n"""\n{STAGE}SIZE = 1\n')
     (first / "_shared.py").write_text("")
     (second / "weigh.py").write_text("")
     monkeypatch.syspath_prepend(str(tmp_path))
@@ -68,12 +96,23 @@ def test_a_wrong_name_is_answered_with_the_known_ones() -> None:
 
 def test_a_broken_entry_is_not_an_unknown_one(shelf: Path) -> None:
     """An entry that fails to import says so with its cause; a missing library is its own sentence."""
-    (shelf / "broken.py").write_text("import no_such_library\n")
-    with pytest.raises(
-        ImportError, match=r"the stage 'broken' \(shelf_one\.broken\) cannot be imported"
-    ) as broken:
+    (shelf / "broken.py").write_text("\nimport no_such_library\n")
+    with pytest.raises(EntryError) as broken:
         catalog.load("stage", "broken")
+    assert str(broken.value) == (
+        f"the stage 'broken' ({shelf / 'broken.py'}, line 2) cannot be imported: "
+        "ModuleNotFoundError: No module named 'no_such_library'"
+    )
     assert isinstance(broken.value.__cause__, ModuleNotFoundError)
+    (shelf / "wrong.py").write_text("x = 1\ny = (\n")
+    said = f"the stage 'wrong' ({shelf / 'wrong.py'}, line 2) cannot be imported: SyntaxError: '(' was never closed"
+    for ask in (catalog.load, catalog.summary):
+        with pytest.raises(EntryError) as wrong:
+            ask("stage", "wrong")
+        assert str(wrong.value) == said
+    (shelf / "bug.py").write_text("1 / 0\n")
+    with pytest.raises(ZeroDivisionError):  # of our own packages: a bug, which keeps its traceback
+        catalog.load("stage", "bug")
     (shelf / "optional.py").write_text(
         "from compress import environment\nenvironment.require('no_such_library', extra='tensorrt')\n"
     )
@@ -85,7 +124,7 @@ def test_two_files_of_one_name(shelf: Path) -> None:
     """Two entries that canonize to one name are refused, with both files."""
     (shelf.parent / "shelf_two" / "make_it_small.py").write_text("")
     with pytest.raises(
-        ImportError, match=r"two files claim the stage 'make-it-small': .*shelf_one.*shelf_two"
+        EntryError, match=r"two files claim the stage 'make-it-small': .*shelf_one.*shelf_two"
     ):
         catalog.names("stage")
 
@@ -118,8 +157,7 @@ def test_listing_everything_imports_no_torch() -> None:
 def test_options_with_their_meaning(shelf: Path) -> None:
     """An entry's options come with default and meaning, from its Config and that one's docstring."""
     (shelf / "tuned.py").write_text(
-        "from pydantic import BaseModel\n\n"
-        "class Config(BaseModel):\n"
+        STAGE + "\nclass Config(StageConfig):\n"
         '    """What to do.\n\n'
         "    Attributes:\n"
         "        keep: the share to keep,\n"

@@ -20,9 +20,10 @@ from compress.model import checkpoint, limit, shapes
 
 
 def _task(name: str, auto: str) -> ModuleType:
-    """The two names of a task module that a checkpoint looks at."""
+    """The two names of a task that a checkpoint looks at."""
     module = ModuleType(f"compress.tasks.{name}")
     module.MODEL = auto  # type: ignore[attr-defined]
+    module.NAME = name.replace("_", "-")  # type: ignore[attr-defined]
     return module
 
 

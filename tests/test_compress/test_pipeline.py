@@ -9,13 +9,14 @@ from typing import Any
 
 import pytest
 
-from compress import catalog
+from compress import catalog, contract
 from compress.artifacts.artifact import Artifact
 from compress.artifacts.store import Store
 from compress.errors import RecipeError, UserError
 from compress.pipeline import building, planning
 from compress.recipe import Named, Recipe
-from compress.stage import Context, StageConfig
+from compress.stage import Context, Stage, StageConfig
+from compress.tasks import Task
 
 
 class Options(StageConfig):
@@ -38,7 +39,7 @@ def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -
         (ctx.out / "text").write_text(before + config.text)
         ctx.record("length", len(before) + len(config.text))
 
-    return types.SimpleNamespace(
+    made = types.SimpleNamespace(
         Config=Options,
         CONSUMES=consumes,
         PRODUCES=produces,
@@ -51,9 +52,11 @@ def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -
         MAKES_HEAD=False,
         reads=lambda config: (Path(config.model),) if config.model else (),
         run=run,
-        infer_task=lambda config: "text-classification",
-        require_head=lambda config, task: None,
+        infer_task=lambda config, rows: "text-classification",
     )
+    assert contract.breaches(made, Stage) == []
+    contract.complete(made, Stage)
+    return made
 
 
 @pytest.fixture
@@ -72,7 +75,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if name not in stages:
                 return real(shelf, name)
             return stages[name]
-        return types.SimpleNamespace()
+        made = types.SimpleNamespace()
+        contract.complete(made, Task)
+        return made
 
     monkeypatch.setattr(catalog, "load", load)
     monkeypatch.setattr(catalog, "path", lambda shelf, name: Path(name))

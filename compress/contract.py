@@ -1,0 +1,145 @@
+"""What an entry of the catalog must hold: the members of its Protocol, checked once, when it is loaded.
+
+A Protocol says what is wanted. Its annotated attributes and its functions must be there; an attribute with a
+value and a function marked ``optional`` need not, and what stands in the Protocol then serves in their
+place. A type checker sees nothing of a module that is imported by its name: names, plain types and the
+names of parameters are therefore compared here.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+_Function = TypeVar("_Function", bound=Callable[..., Any])
+_OPTIONAL = "__optional__"
+_SHOWN = 80  # characters of a value
+
+
+def optional(function: _Function) -> _Function:
+    """Mark a function of a Protocol that an entry may leave out; its body is what is done then."""
+    setattr(function, _OPTIONAL, True)
+    return function
+
+
+def breaches(entry: object, protocol: type) -> list[str]:
+    """What of a Protocol an entry does not keep, each as a clause that names the member.
+
+    Args:
+        entry: a module, or what stands for one.
+        protocol: whose annotated attributes and static functions are wanted.
+    """
+    members = vars(entry)
+    clauses: list[str] = []
+    for name, hint in get_type_hints(protocol).items():
+        wanted = inspect.formatannotation(hint)
+        if name in members:
+            clauses += _breaches_of_value(name, members[name], hint, wanted)
+        elif name not in vars(protocol):
+            clauses.append(f"'{name}' is missing ({wanted} is wanted)")
+    for name, function in _functions(protocol):
+        if name in members:
+            clauses += _breaches_of_function(name, members[name], function)
+        elif not _is_optional(function):
+            clauses.append(f"'{_written(name, function)}' is missing")
+    return clauses
+
+
+def complete(entry: object, protocol: type, **known: object) -> None:
+    """Give an entry what it left out and its Protocol has a value for.
+
+    Args:
+        entry: a module, or what stands for one.
+        protocol: that it keeps.
+        known: members that whoever loads the entry decides, where the Protocol has them.
+    """
+    members = vars(entry)
+    for name in get_type_hints(protocol):
+        if name in known:
+            members[name] = known[name]
+        elif name in vars(protocol):
+            members.setdefault(name, vars(protocol)[name])
+    for name, function in _functions(protocol):
+        members.setdefault(name, function)
+
+
+def _functions(protocol: type) -> Iterator[tuple[str, Callable[..., Any]]]:
+    for name, member in vars(protocol).items():
+        if isinstance(member, staticmethod):
+            yield name, member.__func__
+
+
+def _is_optional(function: Callable[..., Any]) -> bool:
+    return _OPTIONAL in vars(function)
+
+
+def _breaches_of_value(name: str, value: object, hint: Any, wanted: str) -> Iterator[str]:
+    from pydantic import TypeAdapter, ValidationError
+
+    try:
+        TypeAdapter(hint).validate_python(value, strict=True)
+    except ValidationError as error:
+        shown = value.__qualname__ if isinstance(value, type) else repr(value)
+        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
+        why = error.errors()[0]["msg"]
+        yield f"'{name}' is {shown}, and {wanted} is wanted ({why[:1].lower()}{why[1:]})"
+        return
+    if get_origin(hint) is type and isinstance(value, type):
+        yield from _breaches_of_class(name, value, get_args(hint)[0])
+
+
+def _breaches_of_class(name: str, given: type, base: type) -> Iterator[str]:
+    """What a class leaves out of its base's abstract members, or takes under other names."""
+    for member in sorted(getattr(base, "__abstractmethods__", ())):
+        own, wanted = inspect.getattr_static(given, member), inspect.getattr_static(base, member)
+        if member in getattr(given, "__abstractmethods__", ()):
+            yield f"'{name}.{member}' is missing"
+        elif inspect.isfunction(own) and inspect.isfunction(wanted):
+            yield from _breaches_of_function(f"{name}.{member}", own, wanted)
+
+
+def _breaches_of_function(name: str, given: object, wanted: Callable[..., Any]) -> Iterator[str]:
+    if not callable(given):
+        yield f"'{name}' is {given!r}, and '{_written(name, wanted)}' is wanted"
+        return
+    try:
+        own = inspect.signature(given)
+    except ValueError:  # a function in C that does not say
+        return
+    if not _takes(own, inspect.signature(wanted)):
+        yield f"'{_written(name, given)}' takes other parameters, and '{_written(name, wanted)}' is wanted"
+
+
+def _takes(own: inspect.Signature, wanted: inspect.Signature) -> bool:
+    """Whether a call by the wanted parameters, by place or by name, fits the own ones."""
+    given = own.parameters
+    several = {parameter.kind for parameter in given.values()}
+    everything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= several
+    needed = [name for name in wanted.parameters if name in given]
+    if not everything and needed != list(wanted.parameters):
+        return False
+    if [name for name in given if name in wanted.parameters] != needed:
+        return False
+    for name, parameter in given.items():
+        if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
+            continue
+        asked = wanted.parameters.get(name)
+        may_be_left = asked is None or asked.default is not inspect.Parameter.empty
+        if may_be_left and parameter.default is inspect.Parameter.empty:
+            return False
+        by_place = asked is not None and asked.kind is not inspect.Parameter.KEYWORD_ONLY
+        if by_place and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
+            return False
+        if asked is not None and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+            return False
+    return True
+
+
+def _written(name: str, function: Callable[..., Any]) -> str:
+    """A function as a call with the names of its parameters."""
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except ValueError:
+        return name
+    return f"{name}({', '.join(str(each.replace(annotation=each.empty)) for each in parameters)})"
