@@ -139,7 +139,8 @@ def _takes(own: inspect.Signature, wanted: inspect.Signature) -> bool:
 def _written(name: str, function: Callable[..., Any]) -> str:
     """A function as a call with the names of its parameters."""
     try:
-        parameters = inspect.signature(function).parameters.values()
+        signature = inspect.signature(function)
     except ValueError:
         return name
-    return f"{name}({', '.join(str(each.replace(annotation=each.empty)) for each in parameters)})"
+    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"

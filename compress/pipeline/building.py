@@ -104,6 +104,8 @@ class _Run:
             link.module.run(source, link.config, context)
         if context.data is not None:
             record("data", context.data.facts)
+        if link.module.BROUGHT_BY:
+            record("brought_by", dict(link.module.BROUGHT_BY))
         facts["seconds"] = round(time.perf_counter() - started, 3)
         return facts
 

@@ -105,7 +105,8 @@ def test_a_broken_entry_is_not_an_unknown_one(shelf: Path) -> None:
     )
     assert isinstance(broken.value.__cause__, ModuleNotFoundError)
     (shelf / "wrong.py").write_text("x = 1\ny = (\n")
-    said = f"the stage 'wrong' ({shelf / 'wrong.py'}, line 2) cannot be imported: SyntaxError: '(' was never closed"
+    file = shelf / "wrong.py"
+    said = f"the stage 'wrong' ({file}, line 2) cannot be imported: SyntaxError: '(' was never closed"
     for ask in (catalog.load, catalog.summary):
         with pytest.raises(EntryError) as wrong:
             ask("stage", "wrong")

@@ -1,0 +1,284 @@
+"""Entries that other distributions bring: listed by name and origin, checked as ours, used as ours."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import outside
+import pytest
+import tiny
+
+from compress import catalog, distributions
+from compress.errors import EntryError
+from paredown import app
+
+KINDS: dict[str, Any] = {kind: name for kind, name in outside.NAMES.items() if kind != "recipe"}
+
+
+@pytest.fixture
+def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """A folder on the path with the distribution in it; what was imported from it is forgotten."""
+    folder = tmp_path / "site"
+    outside.install(folder)
+    monkeypatch.syspath_prepend(str(folder))
+    yield folder
+    distributions._all.cache_clear()
+    for name in [name for name in sys.modules if name.partition(".")[0] == outside.PACKAGE]:
+        del sys.modules[name]
+
+
+def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, str]:
+    """Exit code, stdout and stderr of a command line."""
+    with pytest.raises(SystemExit) as left:
+        app.main(list(words))
+    said = capsys.readouterr()
+    return int(str(left.value.code or 0)), said.out, said.err
+
+
+@pytest.mark.usefixtures("site")
+def test_list_names_them_and_imports_none(capsys: pytest.CaptureFixture[str]) -> None:
+    """Every entry stands in ``list`` with its first line and what brings it; its module was not run."""
+    code, out, _ = command(capsys, "list", "--json")
+    assert code == 0
+    listed = json.loads(out)
+    for kind, name in outside.NAMES.items():
+        first = outside.SOURCES[kind].splitlines()[0].strip('"# ')
+        assert listed[kind][name] == f"{first} (from more-entries 1.2)"
+    assert [name for name in sys.modules if name.partition(".")[0] == outside.PACKAGE] == []
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize("kind", outside.NAMES)
+def test_show_says_what_it_is_and_where_from(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+    """``show`` gives first line, origin, and what it takes."""
+    code, out, err = command(capsys, "show", outside.NAMES[kind], "--json")
+    assert code == 0, err
+    (shown,) = [entry for entry in json.loads(out) if entry["what"] == kind]
+    assert shown["from"] == "more-entries 1.2"
+    if kind == "gate":
+        assert shown["options"][-1] == {"name": "at_most", "default": "required", "meaning": "so many files."}
+    if kind == "recipe":
+        assert shown["text"] == outside.SOURCES["recipe"]
+    else:
+        assert "from more-entries 1.2" in command(capsys, "show", outside.NAMES[kind])[1]
+
+
+@pytest.mark.slow
+def test_one_run_uses_every_kind(site: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The recipe runs: all that it names from outside does its part, and what brought it is recorded."""
+    model, data = (
+        tiny.text_model(tmp_path / "model"),
+        tiny.text_data(tmp_path / "data", train=60, evaluate=24),
+    )
+    code, _, err = command(
+        capsys,
+        *("run", "all-of-it", "--model", str(model), "--data", str(data)),
+        *("--out", str(tmp_path / "out"), "--track", f"notes:{tmp_path / 'notes.txt'}"),
+    )
+    assert code == 0, err
+    report = json.loads(next((tmp_path / "out").rglob("report.json")).read_text())
+    assert report["task"] == "moods"
+    assert {candidate["runtime"] for candidate in report["candidates"]} == {"plain"}
+    assert {each["metric"] for each in report["measurements"]} >= {"files", "agreement"}
+    assert [(each["gate"], each["status"]) for each in report["verdicts"]] == [("file-count", "pass")]
+    assert (tmp_path / "notes.txt").read_text().splitlines()[:3] == ["load", "prune", "copy-files"]
+    manifests = {path: json.loads(path.read_text()) for path in (tmp_path / "out").rglob("manifest.json")}
+    copied = [each for each in manifests.values() if each["stage"] == "copy-files"]
+    assert copied[0]["facts"]["brought_by"] == {"more-entries": "1.2"}
+
+
+def test_a_new_version_of_the_distribution_is_another_key(
+    site: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A stage, the criterion that it scores by and the task enter the key with what brings them."""
+    from compress.pipeline.job import Job
+    from compress.recipe import Recipe
+
+    model, data = (
+        tiny.text_model(tmp_path / "model"),
+        tiny.text_data(tmp_path / "data", train=60, evaluate=24),
+    )
+
+    def keys(task: str, *stages: Any) -> list[str]:
+        job = Job(
+            Recipe.model_validate(
+                {"model": str(model), "task": task, "data": {"source": str(data)}, "stages": stages}
+            )
+        )
+        return [job.key(link, None, ()) for link in job.links]
+
+    def all_keys() -> tuple[list[str], ...]:
+        magnitude = {"prune": {"criterion": "magnitude", "recover": {"epochs": 0}}}
+        first = {"prune": {"criterion": "first-units", "recover": {"epochs": 0}}}
+        return (
+            keys("text-classification", magnitude, "copy-files"),
+            keys("text-classification", first),
+            keys("moods", magnitude),
+        )
+
+    before = all_keys()
+    assert before == all_keys()
+    outside.install(site, version="1.3")
+    distributions._all.cache_clear()
+    catalog._checked.clear()
+    for name in [name for name in sys.modules if name.startswith(f"{outside.PACKAGE}.")]:
+        del sys.modules[name]
+    after = all_keys()
+    changed = [
+        [one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)
+    ]
+    assert changed == [[False, False, True], [False, True], [True, True]]
+
+
+@pytest.mark.parametrize("kind", [*KINDS, "recipe"])
+def test_a_name_of_ours_is_refused(
+    kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An entry that bears the name of one of ours is refused in a sentence, whoever asks for the shelf."""
+    taken = catalog.names(kind)[0]
+    outside.install(tmp_path, names={kind: taken})
+    monkeypatch.syspath_prepend(str(tmp_path))
+    said = (
+        rf"^more-entries 1\.2 brings a {kind} '{taken}' \(more_entries.*\), and paredown has its own: "
+        rf"uninstall more-entries, or have its entry point in 'paredown\.{outside.GROUPS[kind]}' renamed$"
+    )
+    for ask in (catalog.path, catalog.load):
+        with pytest.raises(EntryError, match=said):
+            ask(kind, taken)
+    code, out, err = command(capsys, "list", kind)
+    assert (code, out) == (2, "")
+    assert f"brings a {kind} '{taken}'" in err
+
+
+FAULTS: dict[str, dict[str, tuple[str, str]]] = {
+    "stage": {
+        "missing": ("del VERSION", "'VERSION' is missing (int is wanted)"),
+        "type": ("TOOLS = ['torch']", "'TOOLS' is ['torch'], and tuple[str, ...] is wanted"),
+        "value": ("PRODUCES = 'keras'", "'PRODUCES' is 'keras', and Literal['torch', 'onnx', 'tensorrt']"),
+        "flag": ("NEEDS_DATA = 1", "'NEEDS_DATA' is 1, and bool is wanted"),
+        "config": (
+            "class Config: pass",
+            "'Config' is Config, and type[compress.stage.StageConfig] is wanted",
+        ),
+        "function": ("del run", "'run(source, config, ctx)' is missing"),
+        "parameter": (
+            "def run(source, config, context): pass",
+            "'run(source, config, context)' takes other parameters, and 'run(source, config, ctx)' is wanted",
+        ),
+        "hook": (
+            "def machine(): pass",
+            "'machine()' takes other parameters, and 'machine(config)' is wanted",
+        ),
+    },
+    "criterion": {
+        "missing": ("del NEEDS", "'NEEDS' is missing"),
+        "type": ("NEEDS = {'gradients'}", "'NEEDS' is {'gradients'}, and frozenset["),
+        "parameter": (
+            "def score(structure, signals, config): pass",
+            "'score(structure, signals, config, generator)' is wanted",
+        ),
+    },
+    "task": {
+        "missing": ("del LABEL", "'LABEL' is missing (str is wanted)"),
+        "type": ("OUTPUTS = 'logits'", "'OUTPUTS' is 'logits', and tuple[str, ...] is wanted"),
+        "parameter": ("def loss(outputs, labels): pass", "'loss(outputs, labels, head)' is wanted"),
+        "keyword": (
+            "def encode(rows, processor, head, max_length): pass",
+            "'encode(rows, processor, head, max_length, *, labelled=True)' is wanted",
+        ),
+    },
+    "runtime": {
+        "missing": ("del Runner", "'Runner' is missing"),
+        "type": ("Runner = 3", "'Runner' is 3, and type[deploy.runtimes.Runner] is wanted"),
+        "parameter": (
+            "class Runner(Base):\n    def run(self, data): pass",
+            "'Runner.run(self, data)' takes other parameters, and 'Runner.run(self, feed)' is wanted",
+        ),
+        "abstract": (
+            "from deploy.runtimes import Runner as Bare\nclass Runner(Bare):\n    pass",
+            "'Runner.open' is missing",
+        ),
+    },
+    "probe": {
+        "missing": ("del UNIT", "'UNIT' is missing (str is wanted)"),
+        "type": ("BETTER = 'smaller'", "'BETTER' is 'smaller', and Literal['lower', 'higher'] is wanted"),
+        "parameter": ("def measure(lanes, subject): pass", "'measure(lanes, subject, config)' is wanted"),
+        "hook": ("def extend(lanes): pass", "'extend(lanes, subject, config, found, at)' is wanted"),
+    },
+    "gate": {
+        "missing": ("del PROBE", "'PROBE' is missing"),
+        "type": ("PROBE = 3", "'PROBE' is 3, and "),
+        "parameter": ("def check(report, config): pass", "'check(report, candidate, config)' is wanted"),
+        "hook": ("ready = True", "'ready' is True, and 'ready(config, environment)' is wanted"),
+    },
+    "tracker": {
+        "missing": ("del start", "'start(run, location)' is missing"),
+        "type": ("start = 3", "'start' is 3, and 'start(run, location)' is wanted"),
+        "parameter": ("def start(run): pass", "'start(run)' takes other parameters"),
+    },
+}
+
+
+@pytest.mark.parametrize(
+    ("kind", "fault"), [(kind, fault) for kind, faults in FAULTS.items() for fault in faults]
+)
+def test_a_broken_entry_is_refused_by_file_and_member(kind: Any, fault: str, site: Path) -> None:
+    """What breaks the contract is one sentence with the entry's kind, name and file, and the member."""
+    line, said = FAULTS[kind][fault]
+    file = site / outside.PACKAGE / f"{kind}_entry.py"
+    file.write_text(f"{outside.SOURCES[kind]}\n\n{line}\n")
+    with pytest.raises(EntryError) as refused:
+        catalog.load(kind, outside.NAMES[kind])
+    home, protocol = catalog._PROTOCOLS[kind]
+    start = f"the {kind} '{outside.NAMES[kind]}' ({file}) does not keep the contract of {home}.{protocol}: "
+    assert str(refused.value).startswith(start)
+    assert said in str(refused.value)
+    assert "\n" not in str(refused.value)
+
+
+BREAKS = {
+    "import": ("import no_such_library", "ModuleNotFoundError: No module named 'no_such_library'"),
+    "name": ("from compress.stage import Nothing", "ImportError: cannot import name 'Nothing'"),
+    "syntax": ("x = (", "SyntaxError: '(' was never closed"),
+    "exception": ("1 / 0", "ZeroDivisionError: division by zero"),
+}
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("cause", BREAKS)
+def test_an_entry_that_cannot_be_imported_is_refused_by_file_and_line(
+    kind: Any, cause: str, site: Path
+) -> None:
+    """Whatever a distribution's module raises is a sentence with its cause, its file and its line."""
+    line, said = BREAKS[cause]
+    file = site / outside.PACKAGE / f"{kind}_entry.py"
+    file.write_text(f'"""First."""\n\n{line}\n')
+    with pytest.raises(EntryError) as refused:
+        catalog.load(kind, outside.NAMES[kind])
+    start = f"the {kind} '{outside.NAMES[kind]}' ({file}, line 3) cannot be imported: {said}"
+    assert str(refused.value).startswith(start)
+    assert refused.value.__cause__ is not None
+
+
+def test_a_broken_one_is_told_on_the_command_line(site: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """``list`` goes on with the others and says what is wrong; ``show`` leaves with 2 and no traceback."""
+    (site / outside.PACKAGE / "gate_entry.py").write_text("x = (\n")
+    (site / outside.PACKAGE / "task_entry.py").unlink()
+    code, out, _ = command(capsys, "list", "--json")
+    assert code == 0
+    listed = json.loads(out)
+    assert (
+        "cannot be imported: SyntaxError: '(' was never closed (from more-entries 1.2)"
+        in (listed["gate"]["file-count"])
+    )
+    assert listed["task"]["moods"].startswith(
+        "more-entries 1.2 names 'more_entries.task_entry' as the task 'moods', and that is not a module here"
+    )
+    code, _, err = command(capsys, "show", "moods")
+    assert code == 2
+    assert "Traceback" not in err
+    assert "bug" not in err
