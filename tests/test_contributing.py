@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -85,3 +86,27 @@ def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) ->
     assert figures["slow", "agreement"] == 1
     assert 0 < figures["slow", "download_bytes"] == figures["plain", "download_bytes"]
     assert [(v["gate"], v["status"]) for v in report["verdicts"]] == [("download-size", "pass")]
+
+
+def test_a_distribution_of_ones_own_brings_the_criterion(tmp_path: Path) -> None:
+    """The page's criterion, in a distribution with the page's entry point, is listed with its origin."""
+    toml = re.search(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    source = re.search(r"^```python file=compress/criteria/(\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
+    assert toml is not None
+    assert source is not None
+    project = tomllib.loads(toml[1])["project"]
+    ((group, points),) = project["entry-points"].items()
+    ((name, module),) = points.items()
+    package, _, file = module.partition(".")
+    assert f"{file}.py" == source[1]
+    (tmp_path / package).mkdir()
+    (tmp_path / package / "__init__.py").write_text("")
+    (tmp_path / package / source[1]).write_text(source[2])
+    information = tmp_path / f"{package}-{project['version']}.dist-info"
+    information.mkdir()
+    (information / "METADATA").write_text(f"Name: {project['name']}\nVersion: {project['version']}\n")
+    (information / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
+    listed = json.loads(run(ROOT, "compress", "list", "criterion", "--json", folder=tmp_path))["criterion"]
+    assert listed[name].endswith(f"(from {project['name']} {project['version']})")
+    shown = json.loads(run(ROOT, "compress", "show", name, "--json", folder=tmp_path))
+    assert shown[0]["from"] == f"{project['name']} {project['version']}"
