@@ -11,14 +11,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from compress import environment
 from compress.errors import ModelError
-from compress.model import hub
+from compress.model import hub, weight_files
 from compress.model.architecture import build
 from compress.model.hub import Snapshot
-from compress.reading import json_values
+from compress.reading import files, json_values
 
 if TYPE_CHECKING:
     import torch
@@ -102,7 +102,9 @@ def read(folder: Path) -> Adapter:
             f"the adapter {folder} uses {method.lower().replace('_', ' ')}, which cannot be merged into the "
             f"weights; paredown merges {', '.join(MERGEABLE)}"
         )
-    if not (folder / WEIGHTS).is_file():
+    if files.exists(folder / WEIGHTS, error=ModelError):
+        _check_weights(folder / WEIGHTS)
+    else:
         found = hub.pickles(folder)
         reason = f"holds {', '.join(found)}, which can run code when opened" if found else "holds no weights"
         raise ModelError(
@@ -116,6 +118,20 @@ def read(folder: Path) -> Adapter:
         revision=content.get("revision") or None,
         task=_TASKS.get(str(content.get("task_type"))),
     )
+
+
+def _check_weights(file: Path) -> None:
+    """Refuse a file of weights that is damaged, or that holds whole numbers.
+
+    Raises:
+        ModelError: the tensor is named.
+    """
+    for name, entry in weight_files.table(file).items():
+        if not entry.floating:
+            raise ModelError(
+                f"{file}: {name} holds numbers of the type {entry.dtype}, and an adapter's are "
+                "floating-point numbers: get the adapter again"
+            )
 
 
 def find_base(adapter: Adapter) -> Snapshot:
@@ -152,8 +168,11 @@ def count_labels(adapter: Adapter, config: PretrainedConfig, task: ModuleType) -
     plain = build(config, task, "eager")
     base = f"{plain.base_model_prefix}."
     outside = {n: t for n, t in plain.state_dict().items() if not n.startswith(base)}
-    last = [n for n, t in outside.items() if t.shape[0] == config.num_labels]
-    found = {t.shape[0] for name, t in _weights(adapter).items() if name.removeprefix(_PREFIX) in last}
+    last = [n for n, t in outside.items() if t.ndim and t.shape[0] == config.num_labels]
+    held = weight_files.table(adapter.folder / WEIGHTS)
+    found = {
+        entry.shape[0] for name, entry in held.items() if entry.shape and name.removeprefix(_PREFIX) in last
+    }
     if len(found) > 1:
         raise ModelError(f"the adapter {adapter.folder} carries heads of different sizes: {sorted(found)}")
     return found.pop() if found else None
@@ -177,8 +196,8 @@ def merge(
     import torch
     from safetensors import SafetensorError
 
-    weights = _weights(adapter)
-    damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    weights = weight_files.read_file(adapter.folder / WEIGHTS)
+    damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
     if damaged:
         raise ModelError(
             f"the adapter {adapter.folder} holds NaN or infinity in {damaged[0]}: its training diverged, or "
@@ -217,13 +236,3 @@ def _mismatch(adapter: Adapter, model: PreTrainedModel, reason: str) -> ModelErr
         f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__}): {reason}. "
         "Give the base that it was trained on."
     )
-
-
-def _weights(adapter: Adapter) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    try:
-        return dict(load_file(adapter.folder / WEIGHTS))
-    except SafetensorError as cause:
-        raise ModelError(f"{adapter.folder / WEIGHTS} is damaged ({cause}): get the adapter again") from cause

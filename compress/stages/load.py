@@ -267,7 +267,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             ctx.record("unused_weights", list(loaded.unused))
         if sources.adapter is not None:
             model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
-        pretrained.check_finite(model, str(sources.base.folder))
+        checkpoint.check_finite(model, str(sources.base.folder))
         vocabulary.fit(model, processor, str(sources.base.folder))
         trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=folder)
