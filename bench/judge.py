@@ -11,13 +11,12 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict
-
 from bench import chance
 from bench.record import Counts, Report, Verdict
 from compress import catalog, log
 from compress.errors import ExitCode, RecipeError
 from compress.recipe import BenchConfig, Named, NamedEntry, load_yaml, validate
+from compress.strict import Strict
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,7 @@ class Prepared:
         return found
 
 
-class _Budget(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Budget(Strict):
     gates: tuple[NamedEntry, ...]
 
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from types import ModuleType
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 Role = Literal["train", "selection", "calibration", "unlabeled"]
 
 
-class StageConfig(BaseModel):
+class StageConfig(Strict):
     """The base of every stage's options: unknown keys are refused, values never change.
 
     A config only validates. It touches no device, no file and no environment variable.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)

@@ -8,24 +8,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from bench import decision
 from bench.decision import Judge
 from bench.record import Interval, Report, Status, Verdict
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.limits import Limit
 
 
-class GateConfig(BaseModel):
+class GateConfig(Strict):
     """The base of every gate's options.
 
     Attributes:
         candidate: that is judged; the last one of the report, which ships, when absent.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     candidate: str | None = None
 

@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench import feeds, stats
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -29,15 +30,13 @@ DEFAULT = True
 FRESH = False
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         batch_size: rows at once; the first of the bench's batch sizes when absent.
         within: for regression: the difference that still agrees, as a share of the baseline's range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
     within: float = Field(default=0.02, gt=0, le=1e6)

@@ -10,13 +10,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench import feeds, stats, turns, windows
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Interval, Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -30,7 +31,7 @@ _PERCENTILES = (50.0, 95.0, 99.0)
 _FEEDS = 64
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -38,8 +39,6 @@ class Config(BaseModel):
         windows: that each candidate gets.
         seconds: length of a window.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     clients: int = Field(default=2, ge=1, le=1024)
     windows: int = Field(default=5, ge=2, le=10_000)

@@ -17,13 +17,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench import devices, feeds, stats, turns
 from bench.feeds import Point
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -41,7 +42,7 @@ _SETTLE = 2
 _WINDOW = 10
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     The defaults are at least 3 seconds and 500 runs: so many carry a p99, which wants at least 300.
@@ -54,8 +55,6 @@ class Config(BaseModel):
         min_seconds: of timed runs of each candidate; there are more rounds until they are reached.
         max_rounds: that there may be for it; a note says where they were not enough.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     warmup_ms: float = Field(default=200.0, gt=0, le=3.6e6)
     warmup_runs: int = Field(default=20, ge=1, le=10**6)

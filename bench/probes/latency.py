@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench import devices, feeds, stats, turns
 from bench.feeds import Point
@@ -24,6 +24,7 @@ from bench.noise import Disturbance
 from bench.probes import Subject
 from bench.record import Interval, Measurement
 from compress import log
+from compress.strict import Strict
 
 PROBE = "latency"
 UNIT = "ms"
@@ -36,7 +37,7 @@ _WINDOW = 8
 _SETTLE = 2
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -46,8 +47,6 @@ class Config(BaseModel):
         tolerance: how far the medians of three windows may lie apart to agree; also how far the later
             rounds may drift from the earlier ones before a figure is called unstable.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     warmup_seconds: float = Field(default=3.0, gt=0, le=3600)
     warmup_runs: int = Field(default=20, ge=1, le=10**6)

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from bench import devices, feeds
 from bench.feeds import DATA, Point
@@ -27,6 +26,7 @@ from bench.lanes import Lane
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
+from compress.strict import Strict
 
 UNIT = "bytes"
 BETTER: Final = "lower"
@@ -36,10 +36,8 @@ FRESH = True
 _RUNS = 4
 
 
-class Config(BaseModel):
+class Config(Strict):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bench import feeds, load, stats, turns, windows
 from bench.feeds import Point
@@ -24,6 +24,7 @@ from bench.limits import Limit, Rate
 from bench.probes import Subject
 from bench.record import Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes import Lane
@@ -41,7 +42,7 @@ _LEAST, _MOST = 0.01, 1e6
 _SATURATED = 0.95
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -50,8 +51,6 @@ class Config(BaseModel):
         windows: that each candidate gets.
         arrivals: ``poisson`` for random gaps, ``even`` for equal ones.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: Rate
     requests: int = Field(default=100, ge=2, le=10**7)
