@@ -17,26 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from compress import log
-from compress.errors import ModelError
+from compress import fence, log
+from compress.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from compress.tasks import ExportSpec
     from deploy.checking.parity import Infer
 
 Exporter = Literal["torchscript", "dynamo"]
-
-# Tracing runs the model's own code on symbolic values: what it raises there is about the model.
-_EXPORTER_RAISES = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    AssertionError,
-    ArithmeticError,
-    torch.onnx.errors.OnnxExporterError,
-)
 
 
 class NamedOutputs(torch.nn.Module):
@@ -56,11 +44,19 @@ class NamedOutputs(torch.nn.Module):
 
 
 def infer_with(wrapped: NamedOutputs) -> Infer:
-    """A function from feed to named outputs, in PyTorch on the CPU."""
+    """A function from feed to named outputs, in PyTorch on the CPU.
+
+    It raises ``ModelError`` where the model does not run.
+    """
+    kind = type(wrapped.model).__name__
+
+    def refusal(cause: Exception) -> ModelError:
+        log.detail("what the %s said: %s", kind, cause)
+        return ModelError(f"this {kind} does not run in PyTorch ({first_line(cause)}): take another model")
 
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in wrapped.inputs]
-        with torch.inference_mode():
+        with fence.running(refusal), torch.inference_mode():
             found = wrapped(*arrays)
         return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, found, strict=True)}
 
@@ -138,27 +134,27 @@ def export(
         "output_names": list(spec.outputs),
         "opset_version": opset,
     }
-    try:
-        with _quiet_exporter(), torch.no_grad():
-            if exporter == "torchscript":
-                axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
-                torch.onnx.export(wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared)
-            else:
-                torch.onnx.export(
-                    wrapped,
-                    arrays,
-                    str(path),
-                    dynamo=True,
-                    dynamic_shapes=(tuple(dict(free) for free in spec.inputs.values()),),
-                    external_data=False,
-                    verbose=False,
-                    **shared,
-                )
-    except _EXPORTER_RAISES as cause:
+
+    def refusal(cause: Exception) -> ModelError:
         other = "dynamo" if exporter == "torchscript" else "torchscript"
         log.detail("what the %s exporter said: %s", exporter, cause)
-        reason = reason_of(cause)
-        raise ModelError(
+        return ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {reason}. Try exporter: {other}."
-        ) from cause
+            f"{opset}: {reason_of(cause)}. Try exporter: {other}."
+        )
+
+    with fence.running(refusal), _quiet_exporter(), torch.no_grad():
+        if exporter == "torchscript":
+            axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
+            torch.onnx.export(wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared)
+        else:
+            torch.onnx.export(
+                wrapped,
+                arrays,
+                str(path),
+                dynamo=True,
+                dynamic_shapes=(tuple(dict(free) for free in spec.inputs.values()),),
+                external_data=False,
+                verbose=False,
+                **shared,
+            )

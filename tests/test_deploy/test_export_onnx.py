@@ -13,8 +13,9 @@ import pytest
 import tiny_deploy
 import torch
 
+from compress import fence
 from compress.artifact import Artifact
-from compress.errors import DataError, ModelError, ParityError
+from compress.errors import DataError, ModelError, ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import ExportSpec, text_classification
 from deploy import session
@@ -290,6 +291,58 @@ def test_what_an_exporter_prints_is_held_back(tmp_path: Path, capfd: pytest.Capt
         torch_export.export(wrapped, sample, spec, tmp_path / "m.onnx", exporter="dynamo", opset=18)
     out, err = capfd.readouterr()
     assert (out, err) == ("", "")
+
+
+class _OddError(Exception):
+    """A class of its own, as models and exporters have them."""
+
+
+class _Odd(torch.nn.Module):
+    """A model whose code raises what nobody lists."""
+
+    def forward(self, input_ids: torch.Tensor, return_dict: bool) -> dict[str, torch.Tensor]:
+        """Never gives anything."""
+        raise _OddError("this layer counts\nin base seven")
+
+
+class _Short(torch.nn.Module):
+    """A model that gives other outputs than those that were asked for."""
+
+    def forward(self, input_ids: torch.Tensor, return_dict: bool) -> dict[str, torch.Tensor]:
+        """One output."""
+        return {"scores": input_ids.float()}
+
+
+def _export(model: torch.nn.Module, exporter: Any, path: Path) -> None:
+    wrapped = torch_export.NamedOutputs(model, ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((3, 2), dtype=np.int64)}
+    opset = 18 if exporter == "dynamo" else 17
+    torch_export.export(wrapped, sample, spec, path, exporter=exporter, opset=opset)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_whatever_a_models_own_code_raises_is_a_sentence(exporter: str, tmp_path: Path) -> None:
+    """An exception of any class, raised in code that is not ours, is about the model: cause and remedy."""
+    other = "dynamo" if exporter == "torchscript" else "torchscript"
+    reason = rf"_Odd cannot be exported by the {exporter} .*(base seven|counts).*Try exporter: {other}"
+    with pytest.raises(ModelError, match=reason):
+        _export(_Odd(), exporter, tmp_path / "m.onnx")
+    wrapped = torch_export.NamedOutputs(_Odd(), ("input_ids",), ("logits",))
+    with pytest.raises(ModelError, match=r"this _Odd does not run in PyTorch \(this layer counts\)"):
+        torch_export.infer_with(wrapped)({"input_ids": np.ones((1, 2), dtype=np.int64)})
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_a_fault_of_ours_in_an_export_keeps_its_traceback(exporter: str, tmp_path: Path) -> None:
+    """What is raised in a line of paredown's is no sentence about the model, even where torch wraps it."""
+    with pytest.raises(Exception, match="logits") as raised:
+        _export(_Short(), exporter, tmp_path / "m.onnx")
+    assert not isinstance(raised.value, UserError)
+    assert fence.is_ours(raised.value)
+    wrapped = torch_export.NamedOutputs(_Short(), ("input_ids",), ("logits",))
+    with pytest.raises(KeyError, match="logits"):
+        torch_export.infer_with(wrapped)({"input_ids": np.ones((1, 2), dtype=np.int64)})
 
 
 class _EndsInEach:
