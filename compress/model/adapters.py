@@ -8,12 +8,14 @@ tokens or layers instead of changing weights (prefix and prompt tuning) cannot b
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from compress import environment
+from compress import environment, fence
 from compress.errors import ModelError
 from compress.model import hub, weight_files
 from compress.model.architecture import build
@@ -30,6 +32,8 @@ TOLERANCE = 1e-4
 MERGEABLE = ("LORA", "LOHA", "LOKR", "IA3")
 _TASKS = {"SEQ_CLS": "text-classification", "TOKEN_CLS": "token-classification"}
 _PREFIX = "base_model.model."
+_KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", dict: "a table"}
+_NAMES = ("peft_type", "base_model_name_or_path", "revision", "task_type")
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,7 @@ class Adapter:
         base: the base model that it names; None where it names none.
         revision: of the base.
         task: the catalog's name of the task that it names, or None.
+        content: of its ``adapter_config.json``.
     """
 
     folder: Path
@@ -49,6 +54,7 @@ class Adapter:
     base: str | None
     revision: str | None
     task: str | None
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -92,11 +98,13 @@ def read(folder: Path) -> Adapter:
     file = folder / CONFIG
     if not file.is_file():
         raise ModelError(f"{folder} holds no adapter (no {CONFIG}): give the folder that peft saved")
-    try:
-        content = json_values.read(file, error=ModelError)
-        method = str(content["peft_type"]).upper()
-    except (ValueError, KeyError, TypeError) as cause:
-        raise ModelError(f"{file} is damaged: get the adapter again") from cause
+    content = json_values.read(file, error=ModelError)
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no JSON object: get the adapter again")
+    for name in _NAMES:
+        if content.get(name) is not None and not isinstance(content[name], str):
+            raise _wrong(file, name, content[name], "a name")
+    method = str(content.get("peft_type")).upper()
     if method not in MERGEABLE:
         raise ModelError(
             f"the adapter {folder} uses {method.lower().replace('_', ' ')}, which cannot be merged into the "
@@ -117,6 +125,7 @@ def read(folder: Path) -> Adapter:
         base=content.get("base_model_name_or_path") or None,
         revision=content.get("revision") or None,
         task=_TASKS.get(str(content.get("task_type"))),
+        content=content,
     )
 
 
@@ -194,8 +203,8 @@ def merge(
     """
     peft = environment.require("peft", purpose="to merge an adapter")
     import torch
-    from safetensors import SafetensorError
 
+    _check_options(adapter, peft)
     weights = weight_files.read_file(adapter.folder / WEIGHTS)
     damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
     if damaged:
@@ -204,20 +213,19 @@ def merge(
             "the file is damaged; get or train it again"
         )
 
-    try:
+    what = f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__})"
+    remedy = "give the base that it was trained on"
+    with fence.reading(what, remedy):
         wrapped = peft.PeftModel.from_pretrained(model, adapter.folder, torch_device="cpu")
-    except (RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as cause:
-        reason = " ".join(str(cause).split())[:300]
-        raise _mismatch(adapter, model, reason) from cause
     # Without save_embedding_layers=False peft may ask the hub for the base's vocabulary. Embeddings that were
     # trained whole are then in the file under the model's own names.
     expected = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
     held, own = set(weights), set(wrapped.state_dict())
     odd = sorted((expected - held) | (held - expected - own))
     if odd:
-        raise _mismatch(adapter, model, f"{len(odd)} weights are on one side only, such as {odd[0]}")
+        raise ModelError(f"{what}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
     wrapped.eval()
-    with torch.no_grad():
+    with fence.reading(f"the adapter {adapter.folder} cannot be merged", remedy), torch.no_grad():
         before = wrapped(**inputs).logits
         merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
         after = merged(**inputs).logits
@@ -231,8 +239,44 @@ def merge(
     return merged, Check(max_abs_difference=difference, limit=limit, rows=int(before.shape[0]))
 
 
-def _mismatch(adapter: Adapter, model: PreTrainedModel, reason: str) -> ModelError:
-    return ModelError(
-        f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__}): {reason}. "
-        "Give the base that it was trained on."
-    )
+def _check_options(adapter: Adapter, peft: Any) -> None:
+    """Refuse options of a wrong type, which peft takes as they are and stumbles over, or reads as a switch.
+
+    Raises:
+        ModelError: the option is named, with what it holds and what is allowed.
+    """
+    file = adapter.folder / CONFIG
+    config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[adapter.method]
+    for field in dataclasses.fields(config):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        kind = type(default) if type(default) in _KINDS and "Literal" not in str(field.type) else None
+        value = adapter.content.get(field.name, default)
+        if kind is not None and value is not None and not _is_kind(value, kind):
+            raise _wrong(file, field.name, value, _KINDS[kind])
+    if adapter.content.get("megatron_config") is not None:
+        raise ModelError(
+            f"{file}: megatron_config asks for a library to be imported, which paredown does for no model: "
+            "save the adapter without it"
+        )
+    if adapter.method == "LORA":
+        _check_rank(adapter)
+
+
+def _check_rank(adapter: Adapter) -> None:
+    """Refuse a rank that no weight of the file has, before room is taken for it."""
+    table = weight_files.table(adapter.folder / WEIGHTS)
+    largest = max(max(entry.shape, default=0) for entry in table.values())
+    ranks = {"r": adapter.content.get("r", 1), **adapter.content.get("rank_pattern", {})}
+    for name, rank in ranks.items():
+        if not _is_kind(rank, int) or not 1 <= rank <= largest:
+            raise _wrong(adapter.folder / CONFIG, name, rank, f"a rank that its weights have, 1 to {largest}")
+
+
+def _is_kind(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) if kind in (int, float) else isinstance(value, kind)
+
+
+def _wrong(file: Path, name: str, value: Any, allowed: str) -> ModelError:
+    return ModelError(f"{file}: {name} is {value!r:.60}, allowed is {allowed}: get the adapter again")

@@ -284,6 +284,47 @@ def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
         _load(tmp_path / "out-6", model=text_model, adapter=text_model)
 
 
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "peft_type": ([1], "peft_type is .* a name"),
+    "base_model_name_or_path": (5, "base_model_name_or_path is 5, allowed is a name"),
+    "revision": ({}, "revision is {}, allowed is a name"),
+    "task_type": (True, "task_type is True, allowed is a name"),
+    "r": (10**9, r"r is 1000000000, allowed is a rank that its weights have, 1 to 64"),
+    "rank_pattern": ({"query": 10**9}, "query is 1000000000, allowed is a rank"),
+    "alpha_pattern": ("3", "alpha_pattern is '3', allowed is a table"),
+    "lora_alpha": ("16", "lora_alpha is '16', allowed is a number"),
+    "fan_in_fan_out": ("false", "fan_in_fan_out is 'false', allowed is true or false"),
+    "use_dora": (1, "use_dora is 1, allowed is true or false"),
+    "bias": (-1, "does not fit the base model .*AttributeError"),
+    "target_modules": (7, "does not fit the base model"),
+    "alora_invocation_tokens": ([1], "(cannot be merged|does not fit)"),
+    "megatron_config": ({"a": 1}, "megatron_config asks for a library to be imported"),
+}
+
+
+@pytest.mark.parametrize(("option", "value", "reason"), [(k, *v) for k, v in OPTIONS.items()], ids=OPTIONS)
+def test_options_of_a_wrong_kind_are_refused(
+    option: str, value: Any, reason: str, text_model: Path, tmp_path: Path
+) -> None:
+    """An option that peft would stumble over, read as a switch, or take room for is one sentence."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), option: value}))
+    with pytest.raises(ModelError, match=reason):
+        _load(tmp_path / "out", model=adapter)
+
+
+def test_an_adapter_of_whole_numbers_is_refused(text_model: Path, tmp_path: Path) -> None:
+    """Their bytes would be read as quite other numbers."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I32"'))
+    with pytest.raises(ModelError, match="holds numbers of the type I32"):
+        _load(tmp_path / "out", model=adapter)
+
+
 def test_the_task_of_an_adapter(text_model: Path, tmp_path: Path) -> None:
     """The adapter's task type says the task; without one its base's class does."""
     _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
