@@ -273,7 +273,7 @@ def _check_shard(folder: Path, shard: str) -> None:
     reading.check(file, error=ModelError)
     target = reading.resolved(file, error=ModelError)
     of_the_hub = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
-    if target.parent != reading.resolved(folder, error=ModelError) and not of_the_hub:
+    if not target.is_relative_to(reading.resolved(folder, error=ModelError)) and not of_the_hub:
         raise ModelError(f"{named}, a link to {target}, outside of the folder: put the file itself there")
 
 
