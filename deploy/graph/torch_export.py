@@ -160,5 +160,5 @@ def export(
         reason = reason_of(cause)
         raise ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {reason}. Try exporter: {other}."
+            f"{opset}: {reason}. Try exporter: {other}; what both refuse has no ONNX form in this PyTorch."
         ) from cause

@@ -309,6 +309,19 @@ def test_a_graph_that_does_not_run_is_one_sentence(
         tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
 
 
+def test_an_input_that_the_trace_lost_is_named(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that answers without its mask here (MRA without its kernel does) gives no graph without one."""
+
+    def forward(wrapped: torch_export.NamedOutputs, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (wrapped.model(input_ids=arrays[0]).logits,)
+
+    monkeypatch.setattr(torch_export.NamedOutputs, "forward", forward)
+    with pytest.raises(ModelError, match=r"does not take attention_mask.*try exporter: dynamo"):
+        tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+
+
 def test_shapes_stay_where_cut_rows_do_not_run(
     source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
