@@ -418,7 +418,7 @@ def _choose(
         reasons = ", ".join(dict.fromkeys(reason.partition(" by ")[0] for reason in kept.values()))
         raise UserError(
             f"nothing is left to quantize: {len(prepared.products)} products of the graph have a weight "
-            f"matrix, and none becomes eight bits ({reasons}). Convolutions stay float on CPUs: what is made of them "
-            "becomes smaller with paredown quantize --precision fp16"
+            f"matrix, and none becomes eight bits ({reasons}). Convolutions stay float on CPUs: "
+            "what is made of them becomes smaller with paredown quantize --precision fp16"
         )
     return chosen, kept
