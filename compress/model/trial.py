@@ -25,6 +25,6 @@ def run(model: PreTrainedModel, task: ModuleType, processor: Any) -> None:
         return
     pixels = torch.from_numpy(np.zeros((1, *task.pixel_shape(processor)), dtype=np.float32))
     what = f"the {type(model).__name__} does not run on what its image processor gives, {list(pixels.shape)}"
-    remedy = "config.json and preprocessor_config.json are not of the same model"
+    remedy = "config.json, its weights and preprocessor_config.json do not belong together"
     with fence.reading(what, remedy), torch.inference_mode():
         model(pixel_values=pixels, return_dict=True)

@@ -292,6 +292,27 @@ def test_what_an_exporter_prints_is_held_back(tmp_path: Path, capfd: pytest.Capt
     assert (out, err) == ("", "")
 
 
+class _Unfolds(torch.nn.Module):
+    """MobileViT-v2's fold, whose TorchScript translation breaks off in the middle."""
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+        """Patches put together again, to a size that the trace carries."""
+        size = (input_ids.shape[0], input_ids.shape[1])
+        patches = input_ids.float().reshape(1, 4, -1)
+        return {"logits": torch.nn.functional.fold(patches, size, kernel_size=2, stride=2)}
+
+
+def test_what_the_tracer_prints_is_held_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its C++ part prints the graph past Python's streams: 590 lines for MobileViT-v2 at opset 18."""
+    wrapped = torch_export.NamedOutputs(_Unfolds(), ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((2, 2), dtype=np.int64)}
+    with pytest.raises(ModelError, match="cannot be exported by the torchscript exporter"):
+        torch_export.export(wrapped, sample, spec, tmp_path / "m.onnx", exporter="torchscript", opset=18)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
 class _EndsInEach:
     """A session of a graph that does not run."""
 
