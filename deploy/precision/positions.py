@@ -25,7 +25,7 @@ _PRODUCTS = frozenset({"MatMul", "Gemm", "Conv"})
 
 
 def from_integers(model: onnx.ModelProto, types: Mapping[str, int]) -> set[str]:
-    """Names of the nodes that compute FP32 from integers and no weights, and of what they take.
+    """Names of the nodes that compute FP32 from integers and no weights, or read it, and of what they take.
 
     Args:
         model: a graph in topological order, with named nodes.
@@ -38,10 +38,10 @@ def from_integers(model: onnx.ModelProto, types: Mapping[str, int]) -> set[str]:
     found: set[str] = set()
     for node in model.graph.node:
         made = {name for name in node.output if types.get(name) == TensorProto.FLOAT}
-        if not made or node.op_type == "Constant":
-            continue
         floats = {name for name in node.input if types.get(name) == TensorProto.FLOAT}
-        if node.op_type in _SHAPING and floats <= fixed:
+        if node.op_type == "Constant" or not made | floats:
+            continue
+        if node.op_type in _SHAPING and made and floats <= fixed:
             fixed |= made
             shaping.append(node)
         elif _is_cast(node, types) or (

@@ -353,6 +353,26 @@ def test_positions_and_their_angles_stay_float(kind: half.Half) -> None:
     np.testing.assert_allclose(_run(model, x)[0], wanted, atol=2e-3 if kind == "fp16" else 1e-2)
 
 
+def test_buckets_of_positions_are_counted_in_float() -> None:
+    """T5 and DeBERTa look up a logarithm of distances, rounded to an integer: 2049 apart is no half."""
+    model = _model(
+        [
+            helper.make_node("Cast", ["distance"], ["far"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["far", "near"], ["rest"]),
+            helper.make_node("Cast", ["rest"], ["bucket"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "bucket"], ["row"]),
+            helper.make_node("Add", ["x", "row"], ["y"]),
+        ],
+        {
+            "distance": np.array([2049]),
+            "near": np.array([0.0], np.float32),
+            "table": np.arange(2052, dtype=np.float32)[:, None] % 16,
+        },
+    )
+    assert half.convert(model, "fp16", frozenset()) == ["n0", "n1", "n2"]
+    assert _run(model, np.zeros((1, 4), np.float32)).tolist() == [[1.0] * 4]
+
+
 def test_a_weight_times_a_mask_is_half() -> None:
     """What carries weights is no position, even where its other side is an integer."""
     model = _model(
