@@ -417,8 +417,8 @@ def _choose(
     if not chosen:
         reasons = ", ".join(dict.fromkeys(reason.partition(" by ")[0] for reason in kept.values()))
         raise UserError(
-            f"nothing is left to quantize: {len(prepared.products)} products of the graph have a weight "
-            f"matrix, and none becomes eight bits ({reasons}). Convolutions stay float on CPUs: "
-            "what is made of them becomes smaller with paredown quantize --precision fp16"
+            f"nothing is left to quantize: of {len(prepared.products)} products with a weight matrix none "
+            f"becomes eight bits ({reasons}). Convolutions stay float on CPUs: what is made of them becomes "
+            "smaller with paredown quantize --precision fp16"
         )
     return chosen, kept
