@@ -138,6 +138,7 @@ def unnamed(head: Head) -> bool:
 def configure(config: Any, head: Head) -> None:
     """Write the head into a transformers config."""
     labels = head.labels or ("LABEL_0",)
+    config.num_labels = len(labels)  # a field of its own in some (PVT), what names the labels in all others
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.problem_type = PROBLEM_TYPES[head.problem]

@@ -7,8 +7,11 @@ fusions, quantizers and TensorRT know. It warns that it will go; the dynamo path
 from __future__ import annotations
 
 import contextlib
-import io
+import ctypes
 import logging
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -68,13 +71,13 @@ def _quiet_exporter() -> Iterator[None]:
     """Hold back what both exporters say about themselves; parity is what tells whether it matters.
 
     - TorchScript: TracerWarning where a model reads a shape in Python, the notices that the path is
-      deprecated, and "constant folding" notes.
+      deprecated, "constant folding" notes, and the whole intermediate graph of a model that it cannot
+      translate (from C++, past Python's streams).
     - dynamo: lines about torchvision operators that are not installed, about symbols without a source, and
       the whole intermediate graph of a model that it cannot follow; ``--verbose`` shows them.
     """
     names = ("torch.onnx", "torch.fx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
-    printed = io.StringIO()
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
@@ -85,13 +88,38 @@ def _quiet_exporter() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
-            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            with _streams_held_back():
                 yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-            if printed.getvalue():
-                log.detail("what the exporter printed: %s", printed.getvalue())
+
+
+@contextlib.contextmanager
+def _streams_held_back() -> Iterator[None]:
+    """Keep what is printed, by Python or by libraries, from the terminal; ``--verbose`` shows it."""
+    process = ctypes.CDLL(None)  # C keeps a buffer of its own for stdout
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
+        kept = {}
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        process.fflush(None)
+        for number in (1, 2):
+            with contextlib.suppress(OSError):  # a closed one shows nothing
+                kept[number] = os.dup(number)
+                os.dup2(printed.fileno(), number)
+        try:
+            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+                yield
+        finally:
+            process.fflush(None)
+            printed.flush()
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            printed.seek(0)
+            if text := printed.read().strip():
+                log.detail("what the exporter printed: %s", text)
 
 
 def reason_of(cause: Exception) -> str:
@@ -140,7 +168,8 @@ def export(
         log.detail("what the %s exporter said: %s", exporter, cause)
         return ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {reason_of(cause)}. Try exporter: {other}."
+            f"{opset}: {reason_of(cause)}. Try exporter: {other}; what both refuse has no ONNX form in this "
+            "PyTorch."
         )
 
     with fence.running(refusal), _quiet_exporter(), torch.no_grad():

@@ -26,8 +26,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     import numpy as np
+    import onnx
 
     from compress.artifact import Artifact
+    from compress.tasks import ExportSpec
     from deploy.checking.parity import Infer
 
 CONSUMES = frozenset({"torch"})
@@ -98,6 +100,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         opset=config.opset,
     )
     exported = graph.load(scratch / graph_facts.MODEL)
+    kind = type(model).__name__
+    remedy = f"try exporter: {'dynamo' if config.exporter == 'torchscript' else 'torchscript'}"
+    _check_inputs(
+        exported, spec, f"the graph that the {config.exporter} exporter made of this {kind}", remedy
+    )
     graph.strip_notes(exported)
     constants.fold(exported)
     products.name_nodes(exported)
@@ -117,8 +124,6 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
 
     tolerance = parity.Tolerance(parity.FP32.absolute, config.tolerance)
     reference = torch_export.infer_with(wrapped)
-    kind = type(model).__name__
-    remedy = f"try exporter: {'dynamo' if config.exporter == 'torchscript' else 'torchscript'}"
     what = f"the graph that the {config.exporter} exporter made of this {kind} does not run in ONNX Runtime"
     with _running(what, remedy):
         candidate = infer_with(open_session(path, threads=ctx.threads))
@@ -145,6 +150,21 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             limits=graph_facts.limits(encoder.config, spec, config.max_batch, chosen),
         ),
     )
+
+
+def _check_inputs(exported: onnx.ModelProto, spec: ExportSpec, what: str, remedy: str) -> None:
+    """Refuse a graph that takes less than the model does.
+
+    Raises:
+        ModelError: an input is not among the graph's.
+    """
+    there = {one.name for one in exported.graph.input}
+    lost = [name for name in spec.inputs if name not in there]
+    if lost:
+        raise ModelError(
+            f"{what} does not take {', '.join(lost)}: nothing that the model computed here came of it (some "
+            f"leave out what only a kernel for GPUs computes). What next: {remedy}. Nothing was sealed."
+        )
 
 
 @contextmanager

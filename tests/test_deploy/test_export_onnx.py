@@ -345,6 +345,27 @@ def test_a_fault_of_ours_in_an_export_keeps_its_traceback(exporter: str, tmp_pat
         torch_export.infer_with(wrapped)({"input_ids": np.ones((1, 2), dtype=np.int64)})
 
 
+class _Unfolds(torch.nn.Module):
+    """MobileViT-v2's fold, whose TorchScript translation breaks off in the middle."""
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+        """Patches put together again, to a size that the trace carries."""
+        size = (input_ids.shape[0], input_ids.shape[1])
+        patches = input_ids.float().reshape(1, 4, -1)
+        return {"logits": torch.nn.functional.fold(patches, size, kernel_size=2, stride=2)}
+
+
+def test_what_the_tracer_prints_is_held_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its C++ part prints the graph past Python's streams: 590 lines for MobileViT-v2 at opset 18."""
+    wrapped = torch_export.NamedOutputs(_Unfolds(), ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((2, 2), dtype=np.int64)}
+    with pytest.raises(ModelError, match="cannot be exported by the torchscript exporter"):
+        torch_export.export(wrapped, sample, spec, tmp_path / "m.onnx", exporter="torchscript", opset=18)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
 class _EndsInEach:
     """A session of a graph that does not run."""
 
@@ -359,6 +380,19 @@ def test_a_graph_that_does_not_run_is_one_sentence(
     """What ONNX Runtime raises of a graph that was just exported is about the model (Longformer, Funnel)."""
     monkeypatch.setattr(tiny_deploy.stage("export_onnx"), "infer_with", lambda _session: _EndsInEach())
     with pytest.raises(ModelError, match=r"BertFor.* does not run .*\(index out of bounds\).*dynamo"):
+        tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+
+
+def test_an_input_that_the_trace_lost_is_named(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that answers without its mask here (MRA without its kernel does) gives no graph without one."""
+
+    def forward(wrapped: torch_export.NamedOutputs, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (wrapped.model(input_ids=arrays[0]).logits,)
+
+    monkeypatch.setattr(torch_export.NamedOutputs, "forward", forward)
+    with pytest.raises(ModelError, match=r"does not take attention_mask.*try exporter: dynamo"):
         tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
 
 
