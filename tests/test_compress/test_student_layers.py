@@ -17,12 +17,16 @@ from compress.distillation.student import (
     every_other,
     first_is_fixed,
     keeping_first,
+    only,
     search,
     subsets,
     uniform_map,
 )
 from compress.errors import ModelError, RecipeError
+from compress.model import checkpoint
 from compress.model.layers import attention_linears, find_stack
+from compress.pruning import surgery
+from compress.tasks import text_classification
 
 
 def test_rules_by_hand() -> None:
@@ -248,6 +252,23 @@ def test_stages_are_no_layers(name: str) -> None:
     """A network in stages has no layers to choose from, and the refusal says what can be done with it."""
     with pytest.raises(ModelError, match=r"built in 2 stages \(depths \[1, 1\].*'student: FOLDER'"):
         cut(STAGED[name](), (0,))
+
+
+def test_a_student_of_a_pruned_teacher_keeps_its_shapes(tmp_path: Path) -> None:
+    """Layers of different widths, which no configuration says, are cut out as they are and read again."""
+    whole = FAMILIES["bert"]().eval()
+    surgery.apply(
+        whole, surgery.Plan({"layer.1.ffn": range(0, 32, 2), "layer.3.heads": [1], "layer.3.ffn": [0, 5]})
+    )
+    inputs = family_inputs("bert")
+    student = cut(whole, (1, 3))
+    checkpoint.save(student, tmp_path, source=None)
+    again = checkpoint.load(tmp_path, text_classification)
+    assert [layer.intermediate.dense.out_features for layer in find_stack(again).layers] == [16, 2]
+    assert find_stack(student).layers[1].attention.self.num_attention_heads == 1
+    with torch.no_grad(), only(whole, (1, 3)):
+        assert torch.allclose(student(**inputs).logits, whole(**inputs).logits, atol=1e-6)
+        assert torch.equal(student(**inputs).logits, again(**inputs).logits)
 
 
 def test_a_backbone_names_no_layer_that_is_gone(tmp_path: Path) -> None:
