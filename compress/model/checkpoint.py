@@ -157,7 +157,9 @@ def _plain(model: PreTrainedModel, attention: str) -> PreTrainedModel:
     """A build of a model's configuration as it would be read from disk, its weights not filled."""
     with _without_initialization():
         plain: PreTrainedModel = type(model)._from_config(
-            type(model.config).from_dict(model.config.to_dict()), attn_implementation=attention
+            type(model.config).from_dict(model.config.to_dict()),
+            attn_implementation=attention,
+            dtype=model.dtype,
         )
     return plain
 

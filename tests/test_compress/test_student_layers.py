@@ -289,15 +289,18 @@ def test_a_backbone_names_no_layer_that_is_gone(tmp_path: Path) -> None:
     again = transformers.Dinov2ForImageClassification.from_pretrained(tmp_path)
     assert again.config.stage_names == ["stem", "stage1", "stage2"]
     assert again.config.out_indices == [2]
-    assert whole.config.out_indices == [0, 2, 4]
     with torch.no_grad():
         pixels = family_inputs("vit")["pixel_values"]
+        assert len(search(whole, 2, lambda model: float(model(pixels).logits.sum()))) == 6
+        assert whole.config.out_indices == [0, 2, 4]
         assert torch.allclose(student(pixels).logits, again.eval()(pixels).logits, atol=1e-6)
 
 
 def test_search_tries_what_a_student_would_compute() -> None:
     """Gemma's masks go by the number of a layer; a try counts anew, and the teacher is as it was after it."""
     whole = FAMILIES["gemma2"]().eval()
+    whole.config.dtype = torch.bfloat16  # what the folder held; the model here is FP32, and so is its student
+    assert cut(whole, (1, 3)).dtype == torch.float32
     inputs = family_inputs("gemma2")
     answers: list[torch.Tensor] = []
 
