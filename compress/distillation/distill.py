@@ -23,11 +23,11 @@ from torch import nn
 
 from compress import processes
 from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
-from compress.distillation.student import uniform_map
+from compress.distillation.student import stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, real_tokens, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError
-from compress.model.layers import attention_linears, find_stack
+from compress.model.layers import attention_linears
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row
 from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
@@ -219,7 +219,7 @@ def plan_match(
             )
     if not loss.hidden_weight and not loss.relation_weight:
         return Match()
-    depths = len(find_stack(student)), len(find_stack(teacher))
+    depths = len(stack_of(student)), len(stack_of(teacher))
     chosen = tuple(layer_map) if layer_map is not None else uniform_map(*depths)
     if len(chosen) != depths[0] or not all(1 <= layer <= depths[1] for layer in chosen):
         raise ModelError(
@@ -235,7 +235,7 @@ def plan_match(
     widths = [
         linear.out_features
         for model, layer in ((student, depths[0]), (teacher, chosen[-1]))
-        for linear in attention_linears(find_stack(model).layers[layer - 1])
+        for linear in attention_linears(stack_of(model).layers[layer - 1])
     ]
     heads = min(relation_heads(widths[i], widths[i + 3], loss.relation_heads) for i in range(3))
     return Match(Want(relations=depths[0]), Want(relations=chosen[-1]), heads)

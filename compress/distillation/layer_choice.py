@@ -27,11 +27,11 @@ from compress.distillation.student import (
     first_is_fixed,
     keeping_first,
     search,
+    stack_of,
     subsets,
 )
 from compress.distillation.taps import real_tokens
 from compress.errors import DataError
-from compress.model.layers import find_stack
 from compress.tasks import Batch, Head, Row
 from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
 from compress.training.selection import row_lengths
@@ -74,7 +74,7 @@ def choose_layers(
         RecipeError: as many layers as the teacher has, or none, or others than it has.
         DataError: the rule needs calibration rows and there are none.
     """
-    stack = find_stack(teacher)
+    stack = stack_of(teacher)
     layers, fixed = len(stack), first_is_fixed(stack)
     if isinstance(wanted, tuple):
         return LayerChoice(check_choice(layers, wanted))

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress.artifact import Artifact, is_sealed
 from compress.errors import ModelError
-from compress.model import architecture, limit, shapes, weight_files
+from compress.model import architecture, attention_type, limit, shapes, weight_files
 from compress.model.architecture import CONFIG, infer_task, read_config
 from compress.model.limit import ENCODING
 from compress.model.shapes import SHAPES
@@ -46,6 +46,7 @@ __all__ = [
     "load_teacher",
     "read_config",
     "read_max_length",
+    "rebuild",
     "require_head",
     "require_order",
     "save",
@@ -122,10 +123,7 @@ def save(model: PreTrainedModel, out: Path, *, source: Path | None) -> None:
     """
     from safetensors.torch import save_file
 
-    with _without_initialization():
-        plain = type(model)._from_config(
-            type(model.config).from_dict(model.config.to_dict()), attn_implementation="eager"
-        )
+    plain = _plain(model, "eager")
     deviations = shapes.deviations(model, plain)
     del plain
     if source is not None:
@@ -134,6 +132,33 @@ def save(model: PreTrainedModel, out: Path, *, source: Path | None) -> None:
     if deviations is not None:
         _write_json(out / SHAPES, deviations)
     save_file(_own_tensors(model), out / WEIGHTS, metadata={"format": "pt"})
+
+
+def rebuild(model: PreTrainedModel) -> PreTrainedModel:
+    """What would come back from disk: a build of the model's configuration, with its shapes and weights.
+
+    Raises:
+        ValueError: the model's parameters are not those of its configuration.
+    """
+    built = _plain(model, model.config._attn_implementation)
+    attention_type.keep(built)
+    deviations = shapes.deviations(model, built)
+    if deviations is not None:
+        shapes.impose(built, shapes.Shapes.model_validate_json(json.dumps(deviations)))
+    built.tie_weights()
+    built.load_state_dict(model.state_dict())
+    return built.eval()
+
+
+def _plain(model: PreTrainedModel, attention: str) -> PreTrainedModel:
+    """A build of a model's configuration as it would be read from disk, its weights not filled."""
+    with _without_initialization():
+        plain: PreTrainedModel = type(model)._from_config(
+            type(model.config).from_dict(model.config.to_dict()),
+            attn_implementation=attention,
+            dtype=model.dtype,
+        )
+    return plain
 
 
 def initialize(config: PretrainedConfig | Mapping[str, Any], task: ModuleType, seed: int) -> PreTrainedModel:

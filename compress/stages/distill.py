@@ -20,11 +20,10 @@ from compress.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
-from compress.distillation.student import Rule, cut, uniform_map
+from compress.distillation.student import Rule, cut, stack_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, length, pretrained
 from compress.model import limit as limits
-from compress.model.layers import find_stack
 from compress.places import Teacher
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
@@ -40,7 +39,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "accelerate", "optimum")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = True
@@ -113,6 +112,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     processor = task.load_processor(folder)
     limit = limits.read_derived(folder)
     origin = config.student or folder
+    layer_map: tuple[int, ...] | None = None
     if config.student is None:
         place = processes.team(ctx.device).device
         calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place)
@@ -122,7 +122,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         student, layer_map = cut(teacher, choice.layers), tuple(layer + 1 for layer in choice.layers)
     else:
         student = given_student(config.student, head, data, processor, ctx)
-        layer_map = uniform_map(len(find_stack(student)), len(find_stack(teacher)))
+        if config.hidden_weight or config.relation_weight:
+            layer_map = uniform_map(len(stack_of(student)), len(stack_of(teacher)))
         limit = length.within(limit, student.config)
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
@@ -144,7 +145,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         description="distill",
     )
     ctx.record("training", history.facts())
-    ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
+    if layer_map is not None:
+        ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
     if control is not None:
         plain = train_alone(control, task, head, processor, data, limit.tokens, training, history.steps, ctx)
         ctx.record("control", comparison(history, plain))
