@@ -198,10 +198,9 @@ def merge(
     if odd:
         raise _mismatch(adapter, model, f"{len(odd)} weights are on one side only, such as {odd[0]}")
     wrapped.eval()
-    with torch.no_grad():
-        before = wrapped(**inputs).logits
-        merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
-        after = merged(**inputs).logits
+    before = _logits(wrapped, inputs)
+    merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
+    after = _logits(merged, inputs)
     difference = float((after - before).abs().max())
     limit = TOLERANCE * max(1.0, float(before.abs().max()))
     if not difference < limit:
@@ -210,6 +209,17 @@ def merge(
             f"(allowed: {limit:.2g}): its weights are too large for FP32, or damaged"
         )
     return merged, Check(max_abs_difference=difference, limit=limit, rows=int(before.shape[0]))
+
+
+def _logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits row by row: without a padding id, a model that reads its last token takes one row at a time."""
+    import torch
+
+    rows = range(len(next(iter(inputs.values()))))
+    with torch.no_grad():
+        return torch.cat(
+            [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
+        )
 
 
 def _mismatch(adapter: Adapter, model: PreTrainedModel, reason: str) -> ModelError:
