@@ -56,9 +56,7 @@ def test_a_padding_id_that_moves_the_answer_of_a_single_row_is_refused() -> None
         padded = model(input_ids=ids).logits
     model.config.pad_token_id = None
     assert not torch.allclose(alone, padded, atol=1e-4)
-    with pytest.raises(
-        ModelError, match=r"no pad_token_id, and the tokenizer pads with 'w3' \(3\)"
-    ):
+    with pytest.raises(ModelError, match=r"no pad_token_id, and the tokenizer pads with 'w3' \(3\)"):
         vocabulary.fit(model, _Tokenizer(10, (4, 5, 3)), "here")
 
 
