@@ -226,9 +226,9 @@ def merge(
         raise ModelError(f"{what}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
     wrapped.eval()
     with fence.reading(f"the adapter {adapter.folder} cannot be merged", remedy), torch.no_grad():
-        before = wrapped(**inputs).logits
+        before = _logits(wrapped, inputs)
         merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
-        after = merged(**inputs).logits
+        after = _logits(merged, inputs)
     difference = float((after - before).abs().max())
     limit = TOLERANCE * max(1.0, float(before.abs().max()))
     if not difference < limit:
@@ -260,6 +260,17 @@ def _check_options(adapter: Adapter, peft: Any) -> None:
         )
     if adapter.method == "LORA":
         _check_rank(adapter)
+
+
+def _logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits row by row: without a padding id, a model that reads its last token takes one row at a time."""
+    import torch
+
+    rows = range(len(next(iter(inputs.values()))))
+    with torch.no_grad():
+        return torch.cat(
+            [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
+        )
 
 
 def _check_rank(adapter: Adapter) -> None:

@@ -47,7 +47,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 3
+VERSION = 4
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -268,7 +268,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if sources.adapter is not None:
             model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
         checkpoint.check_finite(model, str(sources.base.folder))
-        vocabulary.fit(model, processor, str(sources.base.folder))
+        vocabulary.fit(model, processor, str(sources.base.folder), trained=not fresh)
         trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=folder)
         _record_origin(sources, ctx)

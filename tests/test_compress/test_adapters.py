@@ -99,6 +99,33 @@ def test_a_merged_adapter_computes_what_the_unmerged_did(
     assert torch.allclose(_logits(plain), expected, atol=1e-5)
 
 
+def test_an_adapter_on_a_base_without_a_padding_id(tmp_path: Path) -> None:
+    """Such a base takes one row at a time; the merged model gets the tokenizer's id, and its answer stays."""
+    size = len(tiny.vocabulary())
+    config = transformers.GPT2Config(
+        vocab_size=size, n_embd=16, n_layer=1, n_head=2, n_positions=64, bos_token_id=2, eos_token_id=3
+    )
+    base = tmp_path / "base"
+    torch.manual_seed(0)
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(base)
+    tiny.save_tokenizer(base)
+    wrapped = peft.get_peft_model(
+        transformers.AutoModelForSequenceClassification.from_pretrained(base),
+        peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["c_attn"], fan_in_fan_out=True),
+    )
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        expected = wrapped.eval()(input_ids=IDS[:1]).logits
+    made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    merged = checkpoint.load(made.out, text_classification)
+    assert (merged.config.pad_token_id, made.facts["adapter"]["rows"]) == (0, 16)
+    with torch.no_grad():
+        assert torch.allclose(merged(input_ids=IDS[:1]).logits, expected, atol=1e-5)
+
+
 def test_base_and_adapter_given_apart(text_model: Path, text_data: Path, tmp_path: Path) -> None:
     """An adapter can be named beside its base; with data it is checked on training rows."""
     expected = _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
