@@ -10,7 +10,7 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench import cards, cuts, device_tables, plots, summary, svg
+from bench import cards, caveats, device_tables, plots, summary, svg
 from bench.cards import Card
 from bench.damage import figures, view, words
 from bench.damage.page import sections as damage_sections
@@ -64,7 +64,7 @@ def page(report: Report) -> str:
         lines=summary.lines(report),
         reasons=REASONS,
         cards=_cards(report, damage),
-        cuts=cuts.sentences(report),
+        caveats=caveats.sentences(report),
         damage=damage,
         top=view.highlights(report),
         w=words,

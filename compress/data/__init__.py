@@ -108,6 +108,15 @@ class TrainingData:
         head: Head = task.infer_head([row[task.LABEL] for row in self.train], self.label_names)
         return head
 
+    def label_order(self, task: ModuleType, head: Head) -> tuple[str, ...]:
+        """Which label of the data is which of the head's, where their order alone tells; else empty."""
+        for _, names, rows in self.labeled:
+            cells = settle([row[task.LABEL] for row in rows], names, head, lambda: self._form(task))
+            pairs = _order(cells, names, head)
+            if pairs:
+                return pairs
+        return ()
+
     def for_head(self, task: ModuleType, head: Head) -> TrainingData:
         """The same rows with labels as ids in the head's order (or numbers).
 
@@ -168,12 +177,12 @@ def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
     return splits.choose_max_length(lengths, model_max)
 
 
-def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[str]:
+def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> tuple[str, ...]:
     """Which id is which label, where only their order tells; empty where names do."""
     if not by_position(cells, names, head):
-        return []
+        return ()
     own = names or [str(i) for i in range(len(head.labels))]
-    return [f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False)]
+    return tuple(f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False))
 
 
 def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str) -> None:

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 
 # FP32 rounding in batches of another shape: 1e-7 to 1e-5 of the largest output was seen.
 _ABSOLUTE, _RELATIVE = 2e-5, 1e-4
+SENTENCE = (
+    "its answers depend on how far a row is padded, so that paredown lets only rows of one length share a "
+    "batch: whoever pads rows gets other answers"
+)
 _LONGEST = 256
 _SHORT = 3
 _TEXTS = (

@@ -132,7 +132,7 @@ def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -
 
 def unnamed(head: Head) -> bool:
     """Whether a head's labels are numbers alone: ``LABEL_0``, ``LABEL_1``, ..."""
-    return all(_GENERIC.fullmatch(label) for label in head.labels)
+    return bool(head.labels) and all(_GENERIC.fullmatch(label) for label in head.labels)
 
 
 def configure(config: Any, head: Head) -> None:
