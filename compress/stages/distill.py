@@ -22,7 +22,7 @@ from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
 from compress.distillation.student import Rule, cut, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import checkpoint, length, pretrained
+from compress.model import checkpoint, length, padding, pretrained
 from compress.model import limit as limits
 from compress.model.layers import find_stack
 from compress.places import Teacher
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "accelerate", "optimum")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = True
@@ -112,10 +112,11 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
     limit = limits.read_derived(folder)
+    own = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
     origin = config.student or folder
     if config.student is None:
         place = processes.team(ctx.device).device
-        calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place)
+        calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place, pads)
         choice = choose_layers(teacher, config.layers, config.rule, calibration)
         for name, value in choice.facts.items():
             ctx.record(name, value)
@@ -124,6 +125,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         student = given_student(config.student, head, data, processor, ctx)
         layer_map = uniform_map(len(find_stack(student)), len(find_stack(teacher)))
         limit = length.within(limit, student.config)
+        own = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
+        pads = pads and own
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
     history = distill(
@@ -142,15 +145,18 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         device=ctx.device,
         threads=ctx.threads,
         description="distill",
+        pads=pads,
     )
     ctx.record("training", history.facts())
     ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
     if control is not None:
-        plain = train_alone(control, task, head, processor, data, limit.tokens, training, history.steps, ctx)
+        plain = train_alone(
+            control, task, head, processor, data, limit.tokens, training, history.steps, ctx, pads
+        )
         ctx.record("control", comparison(history, plain))
     if processes.is_main():
         checkpoint.save(student, ctx.out, source=origin)
-        limits.write(ctx.out, limit)
+        limits.write(ctx.out, limit, padding=own)
 
 
 def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifact]) -> Path:
@@ -200,6 +206,7 @@ def train_alone(
     training: TrainingConfig,
     steps: int,
     ctx: Context,
+    pads: bool,
 ) -> History:
     """The control: the same student, seed and number of steps, on the task's loss alone."""
 
@@ -213,7 +220,7 @@ def train_alone(
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length)
+        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
         else None,
         config=training.model_copy(update={"steps": steps}),
@@ -222,6 +229,7 @@ def train_alone(
         device=ctx.device,
         threads=ctx.threads,
         description="control",
+        pads=pads,
     )
 
 

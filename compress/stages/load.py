@@ -14,6 +14,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from pydantic import field_validator, model_validator
@@ -367,13 +368,14 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
         return  # a label that the head does not know: whatever reads the labels says so
     processor = ctx.task.load_processor(ctx.out)
     limit = length.longest(model.config, processor)
-    predicted: list[int] = []
-    for at in range(0, len(rows), _CHECK_ROWS):
-        batch = ctx.task.encode(rows[at : at + _CHECK_ROWS], processor, head, limit, labelled=False)
+    predicted = np.zeros(len(rows), dtype=np.int64)
+    lengths = ctx.task.lengths(rows, processor)
+    for members in padding.batches(lengths, len(rows), limit, _CHECK_ROWS, pads=False):
+        batch = ctx.task.encode([rows[i] for i in members], processor, head, limit, labelled=False)
         with torch.inference_mode():
             logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
-        predicted += logits.argmax(-1).tolist()
-    found = label_order.fit(predicted, labels, len(head.labels))
+        predicted[members] = logits.argmax(-1).numpy()
+    found = label_order.fit(predicted.tolist(), labels, len(head.labels))
     refusal = None
     if found.wrong:
         own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
@@ -427,25 +429,6 @@ def _record_origin(sources: Sources, lender: Lender | None, ctx: Context) -> Non
     )
 
 
-def _may_pad(model: transformers.PreTrainedModel, processor: Any, limit: int | None, ctx: Context) -> bool:
-    """Whether rows may be padded: measured on calibration rows, recorded, and said where they may not."""
-    rows: Sequence[Any] = ()
-    if ctx.data is not None and len(ctx.data.calibration):
-        rows = ctx.data.calibration
-    effect = padding.measure(model, ctx.task, processor, rows, limit)
-    if effect is None:
-        return True
-    if effect.matters:
-        ctx.record("padding", {"largest": effect.largest, "scale": effect.scale, "rows": effect.rows})
-        log.warning(
-            "The answers of this model depend on how far a row is padded (by up to %.3g at values up to "
-            "%.3g): only rows of one length share a batch, so that each is answered as it is alone.",
-            effect.largest,
-            effect.scale,
-        )
-    return not effect.matters
-
-
 def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
     config = model.config
@@ -467,7 +450,7 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
     chosen = length.choose(asked, lengths, own)
-    limits.write(ctx.out, own, chosen, padding=_may_pad(model, processor, own.tokens, ctx))
+    limits.write(ctx.out, own, chosen, padding=padding.may_pad(model, processor, own.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
     if lengths is None:
         return
