@@ -419,14 +419,10 @@ def _record_origin(sources: Sources, lender: Lender | None, ctx: Context) -> Non
     label = sources.base.label
     if sources.adapter is not None:
         label = f"{label} + {sources.adapter.label}"
-    ctx.record(
-        "origin",
-        {
-            "model": label,
-            "model_license": hub.license_of(sources.base.folder),
-            "labels": {"borrowed_from": lender},
-        },
-    )
+    origin: dict[str, Any] = {"model": label, "model_license": hub.license_of(sources.base.folder)}
+    if lender is not None:
+        origin["labels"] = {"borrowed_from": lender}
+    ctx.record("origin", origin)
 
 
 def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
