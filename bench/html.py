@@ -15,6 +15,7 @@ from bench.cards import Card
 from bench.damage import figures, view, words
 from bench.damage.page import sections as damage_sections
 from bench.record import Report
+from compress import fact_lines
 
 # How many reasons of failed gates the first screen has room for.
 REASONS = 2
@@ -60,6 +61,7 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         s=summary,
+        brief=fact_lines.brief,
         status=summary.overall(report),
         lines=summary.lines(report),
         reasons=REASONS,
