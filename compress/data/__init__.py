@@ -14,6 +14,7 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from compress import artifact, log
+from compress.data.columns import like
 from compress.data.label_form import settle
 from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
@@ -318,10 +319,12 @@ def load(config: DataConfig, task: ModuleType, seed: int) -> Splits:
 def _no_train(reader: Reader, whole: Rows, labeled: Rows) -> str:
     if whole and not labeled:
         table = reader.tables["train"]
+        wanted = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)
+        named = f"--column {reader.task.LABEL}=NAME (in a recipe: data.columns.{reader.task.LABEL})"
         return (
             f"{table.name} has no labels (no filled column for {reader.task.LABEL} among "
-            f"{', '.join(table.columns)}): name it with --column {reader.task.LABEL}=NAME (in a recipe: "
-            f"data.columns.{reader.task.LABEL}), or use a stage that needs none"
+            f"{', '.join(table.columns)}).{like(wanted, table.columns)} Name it with {named}, or use a stage "
+            "that needs none"
         )
     return f"there are no training rows: {_GIVE['train']}"
 

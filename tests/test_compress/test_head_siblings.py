@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from compress import catalog, data, log, pipeline
-from compress.errors import ModelError
+from compress.errors import DataError, ModelError
 from compress.label_names import LabelNames
 from compress.recipe import DataConfig, Recipe, StageEntry
 from compress.store import Store
@@ -80,3 +80,15 @@ def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
     assert first.manifest.origin.labels == second.manifest.origin.labels == LabelNames(by_order=order)
     alone = pipeline.open_artifact(model, store=Store(tmp_path / "store"))
     assert alone.manifest.origin.labels == LabelNames()
+
+
+def test_vectors_of_one_element_are_vectors_of_one_label() -> None:
+    """[1] beside [0] was read as the ids of two labels, where the head, or the data, has one label alone."""
+    one, two = Head("multi_label", ("toxic",)), Head("multi_label", ("toxic", "rude"))
+    assert text_classification.align([[1], [0], [1]], None, one) == [(0,), (), (0,)]
+    assert text_classification.align([[1], [0], [1]], None, two) == [(1,), (0,), (1,)]
+    assert text_classification.align([["toxic"], []], None, one) == [(0,), ()]
+    assert text_classification.infer_head([[1], [0]], ("toxic",)) == one
+    with pytest.raises(DataError, match=r"every label is \[0\] or \[1\], which can be a 0/1 vector of one"):
+        text_classification.infer_head([[1], [0], [1]], None)
+    assert text_classification.infer_head([[1], [0], [1, 0]], None).labels == ("0", "1")
