@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING, Any
 from rich.console import Console
 
 from compress import fact_lines, options
-from compress.model import limit, padding
 
 if TYPE_CHECKING:
     from compress.artifact import Artifact
@@ -64,5 +63,7 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
 
 def _cautions(artifact: Artifact) -> list[str]:
     """What whoever uses an artifact must know and no figure shows."""
+    from compress.model import limit, padding
+
     said = artifact.manifest.origin.labels.sentences()
     return said if limit.read_padding(artifact.path) else [*said, padding.SENTENCE]
