@@ -13,7 +13,7 @@ from xml.etree import ElementTree
 
 from pydantic import ValidationError
 
-from bench import cards, coherence, cuts, device_tables, html, summary, xml_text
+from bench import cards, caveats, coherence, device_tables, html, summary, xml_text
 from bench.damage import brief, tables
 from bench.record import SCHEMA, Report, Verdict
 from compress import seal
@@ -180,7 +180,7 @@ def markdown(report: Report) -> str:
     """The report as Markdown, the verdict first."""
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts += [_cards(report), table(report)]
-    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in cuts.sentences(report)))
+    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

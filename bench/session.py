@@ -21,7 +21,7 @@ from bench.record import Candidate, Counts, Measurement, Report
 from compress import catalog, environment, log
 from compress.artifact import Artifact
 from compress.errors import DataError, NothingToMeasure, UserError
-from compress.model import checkpoint
+from compress.model import checkpoint, limit
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 from deploy.checking import content
 
@@ -187,7 +187,9 @@ def _selection(rows: Rows, task: ModuleType, seed: int, head: Head) -> Callable[
     return cache(read)
 
 
-def _describe(spec: LaneSpec, provenance: dict[str, str], cut: Truncation | None = None) -> Candidate:
+def _describe(
+    spec: LaneSpec, head: Head, provenance: dict[str, str], cut: Truncation | None = None
+) -> Candidate:
     manifest = spec.artifact.manifest
     return Candidate(
         name=spec.name,
@@ -201,17 +203,19 @@ def _describe(spec: LaneSpec, provenance: dict[str, str], cut: Truncation | None
         provenance=provenance,
         lineage=tuple(step.stage for step in manifest.lineage),
         truncation=cut,
+        labels=checkpoint.label_names(spec.artifact, head),
+        pads=limit.read_padding(spec.artifact.path),
     )
 
 
 def _sketch(
-    specs: Sequence[LaneSpec], baseline: str, rows: dict[str, Any], machine: dict[str, str]
+    specs: Sequence[LaneSpec], head: Head, baseline: str, rows: dict[str, Any], machine: dict[str, str]
 ) -> Report:
     """What is known of the report before anything is measured."""
     return Report(
         title="",
         task=specs[0].artifact.task,
-        candidates=tuple(_describe(spec, {}) for spec in specs),
+        candidates=tuple(_describe(spec, head, {}) for spec in specs),
         baseline=baseline,
         measurements=(),
         data=rows,
@@ -274,8 +278,9 @@ def measure(
     task = catalog.load("task", specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
+    order = tuple(facts.pop("label_order", ()))
     if prepared and not bench.ship:  # which candidate ships is not known yet where it is chosen
-        judge.comparable(prepared, _sketch(specs, baseline, facts, machine))
+        judge.comparable(prepared, _sketch(specs, head, baseline, facts, machine))
     subject = Subject(
         task=task,
         rows=rows,
@@ -291,7 +296,9 @@ def measure(
     probes = _probes(bench)
     with open_lanes(specs) as lanes:
         cut = cuts.count(lanes, subject)
-        described = tuple(_describe(lane.spec, lane.opened.provenance, cut.get(lane.name)) for lane in lanes)
+        described = tuple(
+            _describe(lane.spec, head, lane.opened.provenance, cut.get(lane.name)) for lane in lanes
+        )
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
             states = {"before": before, "after": conditions.read(), "not measured": absent}
@@ -303,6 +310,7 @@ def measure(
                 measurements=tuple(measurements),
                 inconclusive=inconclusive,
                 data=portable(facts, here),
+                label_order=order,
                 facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,
                 device=watch.record(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from bench import chance, summary
+from bench import caveats, chance, summary
 from bench.damage import tables, view, words
 from bench.damage.record import Row
 from bench.record import Report
@@ -29,6 +29,7 @@ def page(report: Report) -> str:
         return ""
     parts = [f"# {_cell(report.title)}", f"**{_cell(words.headline(damage))}**", _cards(report)]
     parts += [f"**{_cell(sentence)}**" for sentence in chance.sentences(report)]
+    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

@@ -8,7 +8,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench import cards, chance, terminal
+from bench import cards, caveats, chance, terminal
 from bench.damage import tables, view, words
 from bench.record import Report
 
@@ -23,7 +23,7 @@ def show(report: Report, console: Console) -> None:
         console.print("nothing was looked at")
         return
     console.print(f"[bold]{escape(words.headline(damage))}[/]", highlight=False, soft_wrap=True)
-    for sentence in chance.sentences(report):
+    for sentence in caveats.sentences(report) + chance.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for card in cards.cards(report):
         line = f"[bold]{escape(card.title)}.[/] {escape(card.value)} ({escape(card.words)})"

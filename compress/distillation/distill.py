@@ -30,7 +30,7 @@ from compress.errors import ModelError
 from compress.model.layers import attention_linears
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row
-from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, precision_of, train
 from compress.training.objectives import TaskObjective
@@ -82,6 +82,7 @@ def distill(
     device: str,
     threads: int,
     description: str,
+    pads: bool = True,
 ) -> History:
     """Train the student in place; gradients flow into it alone.
 
@@ -102,6 +103,7 @@ def distill(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads.
         description: shown in the progress bar.
+        pads: whether rows of several lengths may share a batch, with both models.
 
     Raises:
         ModelError: the two cannot be compared (other outputs, no layer stack, no relations).
@@ -123,7 +125,7 @@ def distill(
     bf16 = precision_of(training.precision, team.device) == "bf16"
     teacher.to(team.device)
     answers = Teacher(teacher, task, match.teacher, bf16)
-    plan = plan_sorted(lengths, len(rows), training.batch_size, groups)
+    plan = plan_sorted(lengths, len(rows), training.batch_size, apart(lengths, groups, pads))
     arguments: dict[str, Any] = {
         "tokens": None if lengths is None else int(lengths.sum()),
         "folder": scratch / "teacher",
@@ -141,7 +143,7 @@ def distill(
         encode=encode,
         lengths=lengths,
         objective=DistillationObjective(student, cache, match, task, head, loss),
-        evaluate=Selection(task, head, data.selection, processor, max_length)
+        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
         else None,
         config=training,
@@ -152,6 +154,7 @@ def distill(
         description=description,
         groups=groups,
         encoded=source,
+        pads=pads,
     )
     teacher.to(home)
     return history

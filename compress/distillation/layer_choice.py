@@ -33,7 +33,7 @@ from compress.distillation.student import (
 from compress.distillation.taps import real_tokens
 from compress.errors import DataError
 from compress.tasks import Batch, Head, Row
-from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
@@ -108,6 +108,7 @@ class Calibration:
         rows: Sequence[Row],
         max_length: int | None,
         device: str,
+        pads: bool = True,
     ) -> None:
         """Take the rows; they are encoded when first needed.
 
@@ -118,6 +119,7 @@ class Calibration:
             rows: calibration rows.
             max_length: token limit.
             device: where the models compute meanwhile.
+            pads: whether rows of several lengths may share a batch.
         """
         self._task = task
         self._head = head
@@ -125,6 +127,7 @@ class Calibration:
         self._rows = rows
         self._max_length = max_length
         self._device = device
+        self._pads = pads
         self._links = task.link(head)
 
     @cached_property
@@ -136,7 +139,7 @@ class Calibration:
             )
         lengths = row_lengths(self._task, self._rows, self._processor, self._max_length)
         source = EncodedRows(self._rows, self._encode, lengths)
-        plan = plan_sorted(lengths, len(self._rows), _BATCH)
+        plan = plan_sorted(lengths, len(self._rows), _BATCH, apart(lengths, None, self._pads))
         return [to_torch(source.gather(part), part, self._device) for part in plan]
 
     def _encode(self, rows: Sequence[Row]) -> Batch:

@@ -23,15 +23,19 @@ from typing import TYPE_CHECKING, Any
 
 from compress.artifact import Artifact, is_sealed
 from compress.errors import ModelError
+from compress.label_names import LabelNames
 from compress.model import architecture, attention_type, limit, shapes, weight_files
 from compress.model.architecture import CONFIG, infer_task, read_config
 from compress.model.limit import ENCODING
 from compress.model.shapes import SHAPES
 from compress.model.weight_files import WEIGHTS
+from compress.tasks import _heads as heads
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
+
+    from compress.tasks import Head
 
 __all__ = [
     "CONFIG",
@@ -42,6 +46,7 @@ __all__ = [
     "has_fresh_head",
     "infer_task",
     "initialize",
+    "label_names",
     "load",
     "load_teacher",
     "read_config",
@@ -251,6 +256,16 @@ def require_head(artifact: Artifact) -> None:
             f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
             "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
         )
+
+
+def label_names(artifact: Artifact, head: Head) -> LabelNames:
+    """How the outputs of an artifact got their names.
+
+    Args:
+        artifact: its manifest says what later stages cannot see.
+        head: of its model.
+    """
+    return artifact.manifest.origin.labels.model_copy(update={"unknown": heads.unnamed(head)})
 
 
 def require_order(artifact: Artifact) -> None:

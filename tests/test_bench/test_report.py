@@ -457,9 +457,7 @@ def test_the_state_of_the_machine_is_shown() -> None:
 def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Report) -> None:
     """MNLI's ids in another order than the head's give other figures with nothing else to show for it."""
     assert "by their order alone" not in report.markdown(judged)
-    guessed = judged.model_copy(
-        update={"data": {**judged.data, "label_order": ["0 = contradiction", "1 = entailment"]}}
-    )
+    guessed = judged.model_copy(update={"label_order": ("0 = contradiction", "1 = entailment")})
     for text in (report.markdown(guessed), text_of(html.page(guessed))):
         assert "by their order alone" in text
         assert "0 = contradiction, 1 = entailment" in text

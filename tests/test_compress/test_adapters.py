@@ -200,6 +200,7 @@ def test_names_in_the_base_are_those_of_an_adapter(
         made = _load(tmp_path / "out", model=tmp_path / "adapter")
     assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("positive", "negative")
     assert made.facts["labels"] == "of the base"
+    assert made.facts["origin"]["labels"] == {"borrowed_from": "base"}
     assert "are those of the base: 0 = positive, 1 = negative" in caplog.text
 
 
