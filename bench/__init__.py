@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 from compress import telemetry
 
 if TYPE_CHECKING:
-    from bench.judge import load_budget
-    from bench.record import Report
+    from bench.record.model import Report
     from bench.session import CandidateSpec, measure
+    from bench.verdicts.judge import load_budget
 
 __all__ = ["CandidateSpec", "Report", "load_budget", "measure"]
 
@@ -20,8 +20,8 @@ telemetry.switch_off()
 
 _HOMES = {
     "CandidateSpec": "bench.session",
-    "Report": "bench.record",
-    "load_budget": "bench.judge",
+    "Report": "bench.record.model",
+    "load_budget": "bench.verdicts.judge",
     "measure": "bench.session",
 }
 

@@ -12,18 +12,20 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from bench import choice, conditions, cuts, devices, extension, judge
-from bench.lanes import LaneSpec, cpu_threads, open_lanes
-from bench.portable import portable
+from bench.lanes import cuts
+from bench.lanes.lane import LaneSpec, cpu_threads, open_lanes
+from bench.machine import conditions, devices
 from bench.probes import Subject
 from bench.probes.size import weights_bytes
-from bench.record import Candidate, Counts, Measurement, Report
+from bench.record.model import Candidate, Counts, Measurement, Report
+from bench.record.portable import portable
+from bench.verdicts import choice, extension, judge
 from compress import catalog, environment, log
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, NothingToMeasure, UserError
 from compress.model import checkpoint, limit
 from compress.recipe import BenchConfig, DataConfig, Named, validate
-from deploy.checking import content
+from deploy import content
 
 if TYPE_CHECKING:
     from compress.tasks import Head

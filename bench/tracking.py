@@ -14,14 +14,14 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bench import summary
+from bench.report import summary
 from bench.trackers import Curve, Result, Run, Sink, Stage
 from compress import catalog, log, processes
-from compress.artifact import MANIFEST, Artifact
+from compress.artifacts.artifact import MANIFEST, Artifact
 from compress.errors import RecipeError, UserError
 
 if TYPE_CHECKING:
-    from bench.record import Report
+    from bench.record.model import Report
 
 
 def parse(entry: str) -> tuple[str, str | None]:
@@ -157,12 +157,12 @@ class Tracking:
         """Send the report and what ships."""
         if not self._sinks:
             return
-        from bench import report as reports
+        from bench.report import markdown as reports
 
         found = Result(
             verdict=summary.headline(report) if report else "built, not measured",
             figures=figures(report) if report else {},
-            text=reports.markdown(report) if report else "",
+            text=reports.page(report) if report else "",
             files=tuple(files),
             model=model,
         )

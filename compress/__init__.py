@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from compress import telemetry
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.recipe import Recipe, read
-    from compress.workflow import run
+    from paredown.workflow import run
 
 __version__ = "0.1.0"
 __all__ = ["Artifact", "Recipe", "__version__", "read", "run"]
@@ -21,10 +21,10 @@ __all__ = ["Artifact", "Recipe", "__version__", "read", "run"]
 telemetry.switch_off()
 
 _HOMES = {
-    "Artifact": "compress.artifact",
+    "Artifact": "compress.artifacts.artifact",
     "Recipe": "compress.recipe",
     "read": "compress.recipe",
-    "run": "compress.workflow",
+    "run": "paredown.workflow",
 }
 
 

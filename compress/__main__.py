@@ -1,6 +1,6 @@
 """``python -m compress`` is ``paredown``."""
 
-from compress.cli import main
+from paredown.app import main
 
 if __name__ == "__main__":
     main()

@@ -1,6 +1,6 @@
 """Processes of ours that end with the one that started them, however that one ends.
 
-    subprocess.Popen(children.command("bench.worker"), ...)
+    subprocess.Popen(children.command("bench.lanes.worker"), ...)
 
 runs a module as ``python -m`` would, after the kernel was told to kill the process when its parent dies
 (``prctl(PR_SET_PDEATHSIG)``). That comes before the module and its libraries are imported, so that one which

@@ -18,7 +18,7 @@ from compress.strict import Strict
 if TYPE_CHECKING:
     from types import ModuleType
 
-    from compress.artifact import Artifact, Kind
+    from compress.artifacts.artifact import Artifact, Kind
     from compress.data import TrainingData
 
 Role = Literal["train", "selection", "calibration", "unlabeled"]

@@ -42,7 +42,7 @@ def load(
     Raises:
         UserError: the artifact was changed, or cannot run there.
     """
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.predictor import Predictor
 
     return Predictor(Artifact.open(Path(path)), runtime=runtime, device=device, threads=threads, **options)

@@ -14,8 +14,7 @@ from compress import catalog, log
 from compress.errors import UserError
 from compress.label_names import LabelNames
 from compress.model import checkpoint
-from deploy import truncation
-from deploy.checking import content
+from deploy import content, truncation
 from deploy.checking.layers import LayerError, compare_layers, first_diverging
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder
@@ -23,7 +22,7 @@ from deploy.opening import runner
 from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import Batch, Row
 
 # A layer that is further off than this is more than rounding, in any precision.

@@ -8,7 +8,7 @@ from compress import catalog
 from compress.errors import UserError
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.runtimes import Runner
 
 # Where an artifact runs when nothing is said.

@@ -14,13 +14,13 @@ from compress import catalog
 from compress.errors import DataError
 from compress.model import checkpoint
 from compress.reading import utf8
-from deploy.checking import content, rehearsal
+from deploy import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
 from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import Batch, Column, Prediction
 
 Given = str | Sequence[Any] | Mapping[str, Any]

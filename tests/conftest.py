@@ -17,6 +17,9 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 sys.path.insert(0, str(Path(__file__).parent))
+# studies and tools are no part of the wheel; last, so that the packages that are installed are the ones
+# tested.
+sys.path.append(str(Path(__file__).parent.parent))
 
 # Side by side, each worker and all that it starts keep to one CPU: threads that wait for each other on
 # busy CPUs take minutes for what takes seconds.

@@ -1,4 +1,4 @@
-"""TensorRT's bindings and the CUDA driver as far as bench.acceptance uses them; every call is written down.
+"""TensorRT's bindings and the CUDA driver as far as studies.gpu uses them; every call is written down.
 
 Two flavors: ``make(typed=True)`` has the names of TensorRT 10 and 11 (strongly typed networks, no
 precision flags), ``make(typed=False)`` those of 8.6. They prove the order and arguments of the calls, and

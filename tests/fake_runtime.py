@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from compress.errors import UserError
-from deploy.runtimes import DeviceMemory, DeviceTimes, NodeTime, TensorSpec
+from deploy.node_time import NodeTime
+from deploy.runtimes import DeviceMemory, DeviceTimes, TensorSpec
 from deploy.runtimes import Runner as Base
 
 GOOD = range(5, 11)

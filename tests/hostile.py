@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 import tiny_bench
 
-from bench import report as reports
-from compress import cli, seal
+from bench.record import document as reports
+from compress.artifacts import seal
+from paredown import app
 
 DIGITS = "1" * 5000
 HALF = "\\ud800"
@@ -38,7 +39,7 @@ def run(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, s
     """Exit code, stdout and stderr of a command line."""
     capsys.readouterr()
     with pytest.raises(SystemExit) as left:
-        cli.main([str(word) for word in words])
+        app.main([str(word) for word in words])
     captured = capsys.readouterr()
     code = left.value.code
     return (code if isinstance(code, int) else 0), captured.out, captured.err

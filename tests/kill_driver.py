@@ -32,8 +32,9 @@ WRITES = os.O_WRONLY | os.O_RDWR | os.O_CREAT
 
 def preload(recipe: str) -> None:
     """Import what the stages need, so that a child starts at once."""
-    from compress import catalog, workflow
+    from compress import catalog
     from compress.recipe import read
+    from paredown import workflow
 
     for entry in read(recipe).stages:
         catalog.load("stage", entry.name)
@@ -93,9 +94,9 @@ def spawn(recipe: str, folder: Path, at: int = 0) -> int:
     try:
         import torch
 
-        from compress import workflow
+        from compress.artifacts.store import Store
         from compress.recipe import read
-        from compress.store import Store
+        from paredown import workflow
 
         torch.set_num_threads(1)
         watch(folder / "out", folder / "steps.txt", at)
@@ -159,7 +160,7 @@ def main(recipe: str, folder: Path, kills: int, steps: int, seed: int) -> None:
     at = kill_at_steps(recipe, folder, steps, source) if steps else []
     if not ended(spawn(recipe, folder)):
         raise SystemExit("the final run was killed by somebody else")
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
     out = folder / "out"
     run = json.loads((out / "run.json").read_text())

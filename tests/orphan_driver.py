@@ -18,8 +18,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 
-from bench.lanes import Lane, LaneSpec
-from compress.artifact import Artifact
+from bench.lanes.lane import Lane, LaneSpec
+from compress.artifacts.artifact import Artifact
 
 MARK = "PAREDOWN_ORPHAN_TEST"
 _PATIENCE_SECONDS = 10.0

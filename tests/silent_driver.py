@@ -17,11 +17,11 @@ from pathlib import Path
 
 def verb(*arguments: str) -> int:
     """One command in this process; its exit code."""
-    from compress import cli
+    from paredown import app
 
     with contextlib.redirect_stdout(io.StringIO()):
         try:
-            cli.main(list(arguments))
+            app.main(list(arguments))
         except SystemExit as end:
             return int(end.code or 0)
     return 0

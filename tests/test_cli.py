@@ -15,11 +15,13 @@ import tiny
 import tiny_bench
 import yaml
 
-from bench.record import Verdict
-from compress import catalog, cli, pipeline, workflow
-from compress.artifact import Artifact
+from bench.record.model import Verdict
+from compress import catalog
+from compress.artifacts.artifact import Artifact
 from compress.errors import ExitCode
+from compress.pipeline import building
 from compress.recipe import read
+from paredown import app, workflow
 
 ROOT = Path(__file__).resolve().parent.parent
 Run = Callable[..., tuple[int, str, str]]
@@ -32,7 +34,7 @@ def paredown(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main([str(each) for each in arguments])
+            app.main([str(each) for each in arguments])
         said = capsys.readouterr()
         code = left.value.code
         return (int(code) if code else 0), said.out, said.err
@@ -106,7 +108,7 @@ def test_a_bug_of_ours_leaves_with_one(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("inside")
 
-    monkeypatch.setattr(pipeline, "run", broken)
+    monkeypatch.setattr(building, "run", broken)
     code, _, stderr = paredown("run", recipe, "--out", tmp_path / "out")
     assert code == ExitCode.BUG
     assert "ZeroDivisionError" in stderr
@@ -182,7 +184,7 @@ def test_a_tampered_artifact_is_never_loaded(
     paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
 ) -> None:
     """One changed byte: exit code 2, the file is named, for every verb that takes an artifact."""
-    made = pipeline.run_stage(
+    made = building.run_stage(
         "export-onnx", text_model, options={}, data_config=_data(text_data), out=tmp_path / "onnx"
     )
     graph = made.path / "model.onnx"
@@ -322,7 +324,7 @@ def test_the_intruder_is_named_where_another_package_shadows_ours(tmp_path: Path
     (intruder / "cli.py").write_text("def register(app): pass\n")
     code = (
         f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r}); "
-        "from compress.cli import main; main(['list'])"
+        "from paredown.app import main; main(['list'])"
     )
     done = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],

@@ -19,12 +19,10 @@ PAGE = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
 
 @pytest.fixture(scope="module")
 def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The three packages with the page's files in them."""
+    """The packages with the page's files in them."""
     root = tmp_path_factory.mktemp("checkout")
-    for package in ("compress", "deploy", "bench"):
-        shutil.copytree(
-            ROOT / package, root / package, ignore=shutil.ignore_patterns("results", "__pycache__")
-        )
+    for package in ("compress", "deploy", "bench", "paredown"):
+        shutil.copytree(ROOT / package, root / package, ignore=shutil.ignore_patterns("__pycache__"))
     for name, text in re.findall(r"^```python file=(\S+)\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL):
         assert not (root / name).exists(), f"{name} is there already"
         (root / name).write_text(text)

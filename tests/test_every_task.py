@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import workflow
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
+from paredown import workflow
 
 STAGES = (
     Named(name="load"),

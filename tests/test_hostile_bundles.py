@@ -11,7 +11,7 @@ import pytest
 import tiny_deploy
 from hostile import DIGITS, HALF, refused
 
-from compress.artifact import Artifact, write_manifest
+from compress.artifacts.artifact import Artifact, write_manifest
 from compress.errors import ArtifactError
 from deploy.handover import sums
 

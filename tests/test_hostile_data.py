@@ -15,12 +15,13 @@ import pytest
 import tiny_bench
 from hostile import DIGITS, HALF, refused
 
-from bench.damage import challenges, fairness
-from compress import catalog, data, options
+from bench.findings import challenges, fairness
+from compress import catalog, data
 from compress.errors import DataError, UserError
 from compress.recipe import DataConfig
 from compress.tasks import Head, image_classification, text_classification
 from compress.tasks import _images as images
+from paredown.verbs import _options
 
 ROWS = [{"text": f"a film {i}", "label": i % 2} for i in range(24)]
 GOOD = "".join(json.dumps(row) + "\n" for row in ROWS)
@@ -314,7 +315,7 @@ def test_columns_that_cannot_be_meant(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_columns_that_are_not_there(tmp_path: Path, word: str) -> None:
     """A role that the task has not, or a column that the rows have not."""
     (tmp_path / "train.jsonl").write_text(GOOD)
-    config = options.data_config(str(tmp_path), [word])
+    config = _options.data_config(str(tmp_path), [word])
     assert config is not None
     with pytest.raises(UserError):
         data.load(config, text_classification, 0)
@@ -329,7 +330,7 @@ def test_places_that_hold_no_rows(tmp_path: Path, place: str, monkeypatch: pytes
     head = Head("single_label", ("0", "1"))
     task = catalog.load("task", "text-classification")
     with pytest.raises(UserError):
-        data.load(options.data_config(place) or DataConfig(), text_classification, 0)
+        data.load(_options.data_config(place) or DataConfig(), text_classification, 0)
     with pytest.raises(UserError):
         challenges.read(place, task, head)
     with pytest.raises(UserError):

@@ -12,7 +12,8 @@ import hostile
 import pytest
 from hostile import ABSENT, BYTES, DIGITS, HALF, changed, refused, run, sealed_anew, tree
 
-from bench import baselines, report
+from bench.record import document
+from bench.verdicts import baselines
 from compress.errors import UserError
 
 CHANGES: dict[str, tuple[str, Any]] = {
@@ -103,12 +104,12 @@ def test_a_report_that_does_not_hold_together_is_refused(tmp_path: Path, place: 
     """Whoever writes a file can seal it: names, figures, units and types are looked at as well."""
     path = sealed_anew(tmp_path / "report.json", changed(tree(), place, value))
     with pytest.raises(UserError, match=r"report\.json"):
-        report.read(path)
+        document.read(path)
 
 
 def test_the_unchanged_report_is_read(tmp_path: Path) -> None:
     """The tree that every change starts from is a report."""
-    assert report.read(sealed_anew(tmp_path / "report.json", tree())).baseline == "before"
+    assert document.read(sealed_anew(tmp_path / "report.json", tree())).baseline == "before"
 
 
 TEXTS = {
@@ -274,7 +275,7 @@ def test_a_baseline_on_a_branch_that_is_no_report(
     """What lies on a branch is read like a file: UTF-16 and binary blobs are called by their name."""
     monkeypatch.chdir(tmp_path)
     good = sealed_anew(tmp_path / "good.json", tree())
-    place = baselines._path(report.read(good).environment, "main")
+    place = baselines._path(document.read(good).environment, "main")
     identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
     subprocess.run(["git", "init", "-q", "-b", "kept", "."], check=True)
     file = tmp_path / place
@@ -292,7 +293,7 @@ def test_a_stored_baseline_that_is_no_file(
 ) -> None:
     """A pipe or a link to itself in a baseline's place."""
     good = sealed_anew(tmp_path / "good.json", tree())
-    file = tmp_path / "kept" / baselines._path(report.read(good).environment, "main")
+    file = tmp_path / "kept" / baselines._path(document.read(good).environment, "main")
     file.parent.mkdir(parents=True)
     make(file)
     refused(capsys, "baseline", "compare", good, "--from", tmp_path / "kept")
@@ -301,5 +302,5 @@ def test_a_stored_baseline_that_is_no_file(
 
 def test_figures_are_finite_wherever_they_stand() -> None:
     """No report that is read holds a figure that is no number."""
-    found = report.from_json(json.dumps(tree()), "here")
+    found = document.from_json(json.dumps(tree()), "here")
     assert all(math.isfinite(one.value) for one in found.measurements)

@@ -13,10 +13,11 @@ import pytest
 import tiny_bench
 import tiny_deploy
 
-from bench import report as reports
-from compress import cli, outputs
-from compress.artifact import Artifact
+from bench.record import document as reports
+from compress import outputs
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
+from paredown import app
 
 ROOT = Path(__file__).resolve().parent.parent
 Refuse = Callable[..., str]
@@ -119,7 +120,7 @@ def refuse(
         before = listing(tmp_path)
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main(list(arguments))
+            app.main(list(arguments))
         said = capsys.readouterr()
         assert left.value.code == 2, said.err
         assert said.out == ""
@@ -297,7 +298,7 @@ def test_stdout_that_takes_nothing_is_no_success(tmp_path: Path) -> None:
     """``paredown list > /dev/full`` ends with exit code 2 and a sentence, not with 0."""
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
-            [sys.executable, "-m", "compress.cli", "list", "--json"],
+            [sys.executable, "-m", "paredown.app", "list", "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
             text=True,

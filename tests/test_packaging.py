@@ -41,7 +41,7 @@ def heavy_after(code: str) -> list[str]:
 def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
     """Answers that need no model come without importing torch or its like."""
     code = (
-        "import contextlib, io\nfrom compress.cli import main\n"
+        "import contextlib, io\nfrom paredown.app import main\n"
         "with contextlib.redirect_stdout(io.StringIO()), contextlib.suppress(SystemExit):\n"
         f"    main({arguments!r})"
     )
@@ -86,7 +86,13 @@ def test_pinned_versions_are_the_ones_that_run() -> None:
 
 def test_no_file_of_ours_pickles_or_names_a_host() -> None:
     """No pickle, no torch.load or torch.save, no package index and no machine path in the sources."""
-    ours = [*ROOT.glob("compress/**/*.py"), *ROOT.glob("deploy/**/*.py"), *ROOT.glob("bench/**/*.py")]
+    ours = [
+        *(
+            file
+            for package in ("compress", "deploy", "bench", "paredown", "studies", "tools")
+            for file in ROOT.glob(f"{package}/**/*.py")
+        )
+    ]
     assert len(ours) > 40
     forbidden = re.compile(r"^\s*import pickle|torch\.(load|save)\(|index-url|/opt/|/work/", re.MULTILINE)
     bad = [str(path) for path in ours if forbidden.search(path.read_text())]

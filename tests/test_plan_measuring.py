@@ -9,7 +9,7 @@ import tiny
 import tiny_deploy
 from typer.testing import CliRunner
 
-from compress.cli import app
+from paredown.app import app
 
 
 def test_plan_says_that_measuring_comes_on_top(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,7 +98,7 @@ def test_every_block_runs_in_order(tmp_path: Path) -> None:
 
 def test_commands_in_running_text_exist() -> None:
     """Every verb that the README names in running text is a verb."""
-    from compress.cli import app
+    from paredown.app import app
 
     known = {command.name or command.callback.__name__ for command in app.registered_commands}
     known |= {group.name for group in app.registered_groups}

@@ -111,7 +111,7 @@ def test_the_watch_sees_a_library_that_speaks(tmp_path: Path) -> None:
     assert any(".onnxruntime" in name for name in watched.files)
 
 
-@pytest.mark.parametrize("package", ["compress", "deploy", "bench", "bench.acceptance.plan"])
+@pytest.mark.parametrize("package", ["compress", "deploy", "bench", "studies.gpu.plan"])
 def test_each_package_switches_off_before_anything_else_is_imported(package: str) -> None:
     """Whichever package comes first: every switch is set, and the user's own value stays."""
     code = (

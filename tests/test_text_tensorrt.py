@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import chain, planning, recipe, workflow
-from compress.artifact import Artifact
+from compress import recipe
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import RecipeError, UserError
+from compress.pipeline import chain, planning
 from compress.recipe import Recipe
-from compress.store import Store
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import binding, gpu
+from paredown import workflow
 
 
 @pytest.fixture

@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from compress import cli, processes
+from compress import processes
 from compress.errors import ExitCode, UserError
+from paredown import app
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -45,7 +46,7 @@ def test_a_command_line_that_does_not_fit_is_one_sentence(
         # After the verb, so that an option that lacks its value goes on lacking it.
         arguments.insert(2 if arguments[0] in ("store", "baseline", "--verbos") else 1, "--json")
     with pytest.raises(SystemExit) as left:
-        cli.main(arguments)
+        app.main(arguments)
     out, err = capsys.readouterr()
     assert left.value.code == ExitCode.INPUT
     assert out == ""
@@ -58,7 +59,7 @@ def test_a_group_without_a_command_shows_its_help(capsys: pytest.CaptureFixture[
     """The help names the commands; the exit code says that nothing was done."""
     for arguments in ([], ["baseline"]):
         with pytest.raises(SystemExit) as left:
-            cli.main(arguments)
+            app.main(arguments)
         out, err = capsys.readouterr()
         assert left.value.code == ExitCode.INPUT
         assert out == ""
@@ -69,7 +70,7 @@ def test_help_and_results_leave_with_zero(capsys: pytest.CaptureFixture[str]) ->
     """What is asked for is on stdout."""
     for arguments in (["--help"], ["prune", "--help"], ["--version"], ["list", "--json"]):
         with pytest.raises(SystemExit) as left:
-            cli.main(arguments)
+            app.main(arguments)
         out, err = capsys.readouterr()
         assert left.value.code == ExitCode.OK
         assert err == ""
@@ -85,7 +86,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path) -> None:
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*_, **__):\n    print('ready', flush=True)\n    time.sleep(60)\n"
         "compress.catalog.names = wait\n"
-        "from compress.cli import main\nmain(['list'])\n"
+        "from paredown.app import main\nmain(['list'])\n"
     )
     process = subprocess.Popen(
         [sys.executable, "-c", code],

@@ -13,12 +13,14 @@ import torch
 import transformers
 
 import deploy
-from bench.report import markdown, read
-from compress import cli, options
+from bench.record.document import read
+from bench.report.markdown import page
 from compress.errors import RecipeError
 from compress.model import limit
 from compress.model.tokenizer_files import settled
 from compress.recipe import DataConfig
+from paredown import app
+from paredown.verbs import _options
 
 LONG = " ".join(["the", "film", "was", "good", "and", "bright"] * 9)  # 56 tokens with the special ones
 
@@ -46,7 +48,7 @@ def call(places: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatc
     def _call(*words: str | Path) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main([str(word) for word in words])
+            app.main([str(word) for word in words])
         out, err = capsys.readouterr()
         return int(left.value.code or 0), out, " ".join(err.split())
 
@@ -110,7 +112,7 @@ def test_the_original_keeps_its_limit_in_a_comparison(call: Any, made: dict[str,
         f"short: {short.cut} of 24 evaluation rows ({100 * short.share:.2f} %) were cut to {short.limit}"
     )
     assert sentence in " ".join(out.split()) + err
-    assert sentence in markdown(found)
+    assert sentence in page(found)
 
 
 def test_predict_says_what_it_cut(call: Any, made: dict[str, Path], tmp_path: Path) -> None:
@@ -184,10 +186,10 @@ def test_another_limit_for_an_artifact_is_refused(call: Any, made: dict[str, Pat
 @pytest.mark.parametrize("text", ["3", "-1", "rows", "1.5", "9" * 40, "", "٣٤"])
 def test_a_token_limit_on_the_command_line(text: str) -> None:
     """A number from 4 on, or the word data."""
-    assert options.data_config("x", max_length="data") == DataConfig(source="x", max_length="data")
-    assert options.data_config("x", max_length="64") == DataConfig(source="x", max_length=64)
+    assert _options.data_config("x", max_length="data") == DataConfig(source="x", max_length="data")
+    assert _options.data_config("x", max_length="64") == DataConfig(source="x", max_length=64)
     with pytest.raises(RecipeError, match="from 4 on, or the word 'data'"):
-        options.data_config("x", max_length=text)
+        _options.data_config("x", max_length=text)
 
 
 def baked(folder: Path) -> Path:

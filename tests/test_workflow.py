@@ -10,12 +10,13 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import pipeline, workflow
-from compress.artifact import Artifact, is_sealed
+from compress.artifacts.artifact import Artifact, is_sealed
+from compress.artifacts.store import Store, deliver
 from compress.errors import UserError
-from compress.pipeline import Built
+from compress.pipeline import building
+from compress.pipeline.building import Built
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry, read
-from compress.store import Store, deliver
+from paredown import workflow
 
 
 def recipe(model: Path, data: Path | None = None, **changes: Any) -> Recipe:
@@ -138,7 +139,7 @@ def test_a_stage_that_needs_training_rows_says_so_before_any_work(
 @pytest.fixture
 def built(tmp_path: Path, text_model: Path, text_data: Path) -> list[Built]:
     """Two artifacts of one run."""
-    return pipeline.run(recipe(text_model, text_data), Store(tmp_path / "store"))
+    return building.run(recipe(text_model, text_data), Store(tmp_path / "store"))
 
 
 def test_shipping_goes_on_after_a_kill_at_any_step(tmp_path: Path, built: list[Built]) -> None:

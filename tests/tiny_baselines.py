@@ -7,8 +7,8 @@ from typing import Any
 
 import tiny_bench
 
-from bench import baselines, judge
-from bench.record import Interval, Report, Verdict
+from bench.record.model import Interval, Report, Verdict
+from bench.verdicts import baselines, judge
 from compress.recipe import Named
 
 MACHINE = {"cpu": "a processor", "cpus": "2", "torch": "2.13", "onnxruntime": "1.32", "python": "3.11"}

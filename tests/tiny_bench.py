@@ -9,10 +9,10 @@ from typing import Any
 import tiny
 import tiny_hostile
 
-from bench.damage import record as damage
-from bench.record import Candidate, Interval, Measurement, Report
-from compress import artifact as artifacts
-from compress.artifact import Artifact, Manifest, Origin, Step
+from bench.record import findings as damage
+from bench.record.model import Candidate, Interval, Measurement, Report
+from compress.artifacts import artifact as artifacts
+from compress.artifacts.artifact import Artifact, Manifest, Origin, Step
 from deploy.graph import facts as graph_facts
 from deploy.truncation import Truncation
 

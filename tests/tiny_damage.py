@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import tiny_bench
 
-from bench.damage.answers import Answers, Pair
-from bench.damage.record import Flips, Row, Slice, Slices
-from bench.record import Interval, Report
+from bench.findings.answers import Answers, Pair
+from bench.record.findings import Flips, Row, Slice, Slices
+from bench.record.model import Interval, Report
 from compress.tasks import Head, Link, Prediction
 
 HEAD = Head("single_label", ("negative", "positive"))

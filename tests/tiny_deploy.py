@@ -10,9 +10,9 @@ from typing import Any
 
 import tiny
 
-from compress import artifact as artifacts
 from compress import catalog
-from compress.artifact import Artifact, Manifest, Origin, Step
+from compress.artifacts import artifact as artifacts
+from compress.artifacts.artifact import Artifact, Manifest, Origin, Step
 from compress.model import checkpoint
 from compress.recipe import validate
 from compress.stage import Context

@@ -12,8 +12,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
-from compress import artifact as artifacts
-from compress.artifact import Artifact
+from compress.artifacts import artifact as artifacts
+from compress.artifacts.artifact import Artifact
 
 Change = Callable[[Path], None]
 

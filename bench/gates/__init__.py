@@ -1,6 +1,6 @@
 """What a gate is: it turns a report into a verdict and measures nothing.
 
-A gate is a module in this folder. It decides by ``bench.decision``, from a figure and its
+A gate is a module in this folder. It decides by ``bench.verdicts.decision``, from a figure and its
 interval. What is missing in the report fails, with a list of what there is.
 """
 
@@ -8,13 +8,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Protocol
 
-from bench import decision
-from bench.decision import Judge
-from bench.record import Interval, Report, Status, Verdict
+from bench.record.model import Interval, Report, Status, Verdict
+from bench.verdicts import decision
+from bench.verdicts.decision import Judge
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.limits import Limit
+    from bench.record.limits import Limit
 
 
 class GateConfig(Strict):

@@ -7,10 +7,10 @@ then says how many evaluation rows would be enough.
 
 from __future__ import annotations
 
-from bench import paired
 from bench.gates import IntervalGateConfig, decide, missing
-from bench.limits import Limit, Points
-from bench.record import Interval, Measurement, Report, Verdict
+from bench.record.limits import Limit, Points
+from bench.record.model import Interval, Measurement, Report, Verdict
+from bench.statistics import paired
 
 PROBE = "accuracy"
 

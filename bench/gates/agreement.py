@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from bench.gates import IntervalGateConfig, decide, missing
-from bench.limits import Share
-from bench.record import Report, Verdict
+from bench.record.limits import Share
+from bench.record.model import Report, Verdict
 
 PROBE = "agreement"
 

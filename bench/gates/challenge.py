@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.damage.changes import judge
 from bench.gates import IntervalGateConfig
-from bench.limits import Points
-from bench.record import Report, Verdict
+from bench.gates._changes import judge
+from bench.record.limits import Points
+from bench.record.model import Report, Verdict
 
 PROBE = "challenge"
 

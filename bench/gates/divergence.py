@@ -6,10 +6,10 @@ from typing import Any
 
 from pydantic import model_validator
 
-from bench.damage.changes import MORE_ROWS
 from bench.gates import IntervalGateConfig, decide, missing
-from bench.limits import Number
-from bench.record import Report, Verdict
+from bench.gates._changes import MORE_ROWS
+from bench.record.limits import Number
+from bench.record.model import Report, Verdict
 
 PROBE = "divergence"
 

@@ -10,8 +10,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.gates import GateConfig, decide, missing
-from bench.limits import Limit, Share
-from bench.record import Interval, Report, Verdict
+from bench.record.limits import Limit, Share
+from bench.record.model import Interval, Report, Verdict
 
 PROBE = "execution"
 _METRICS = {"products": "product_share", "all": "time_share"}

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from bench.damage.changes import MORE_ROWS
 from bench.gates import IntervalGateConfig, decide, missing
-from bench.limits import Share
-from bench.record import Report, Verdict
+from bench.gates._changes import MORE_ROWS
+from bench.record.limits import Share
+from bench.record.model import Report, Verdict
 
 PROBE = "flips"
 

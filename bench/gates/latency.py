@@ -1,8 +1,8 @@
 """How long an inference may take: percentiles in time or as a multiple of the baseline's, or a speed-up.
 
-Judged by the interval (see ``bench.decision``). Where other processes took much CPU time from the timed runs,
-the interval is widened by it before it judges; where they took a little, an interval that barely holds is not
-believed: it is taken twice as wide. A speed-up that no compression gives,
+Judged by the interval (see ``bench.verdicts.decision``). Where other processes took much CPU time from the
+timed runs, the interval is widened by it before it judges; where they took a little, an interval that barely
+holds is not believed: it is taken twice as wide. A speed-up that no compression gives,
 or a baseline that changed its own speed while it was measured, is anomalous.
 """
 
@@ -13,10 +13,13 @@ from typing import Annotated, Self
 import numpy as np
 from pydantic import Field, field_validator, model_validator
 
-from bench import decision, devices, noise, stats
 from bench.gates import IntervalGateConfig, decide, missing
-from bench.limits import Duration, Limit, Times
-from bench.record import Interval, Measurement, Report, Verdict
+from bench.lanes import noise
+from bench.machine import devices
+from bench.record.limits import Duration, Limit, Times
+from bench.record.model import Interval, Measurement, Report, Verdict
+from bench.statistics import stats
+from bench.verdicts import decision
 from compress.strict import Strict
 
 PROBE = "latency"

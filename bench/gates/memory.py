@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import Literal
 
-from bench import devices
 from bench.gates import GateConfig, decide, missing
-from bench.limits import Bytes
-from bench.record import Report, Verdict
+from bench.machine import devices
+from bench.record.limits import Bytes
+from bench.record.model import Report, Verdict
 
 PROBE = "memory"
 _METRICS = {

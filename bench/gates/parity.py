@@ -13,8 +13,8 @@ from typing import Any, Self
 from pydantic import model_validator
 
 from bench.gates import GateConfig, decide
-from bench.limits import Limit, Number
-from bench.record import Report, Verdict
+from bench.record.limits import Limit, Number
+from bench.record.model import Report, Verdict
 
 PROBE = None
 

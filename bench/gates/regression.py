@@ -12,13 +12,13 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
-from bench import baselines, regression
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.gates.latency import At
-from bench.limits import Limit, Worse
-from bench.record import Interval, Report, Verdict
+from bench.record.limits import Limit, Worse
+from bench.record.model import Interval, Report, Verdict
+from bench.verdicts import baselines, regression
 from compress.errors import RecipeError, UserError
-from compress.places import Place
+from compress.pipeline.places import Place
 
 PROBE = None
 # What a metric's name begins with -> the probe that yields it; any other is a metric of the task. Where two

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.gates import GateConfig, decide, missing
-from bench.limits import Bytes
-from bench.record import Report, Verdict
+from bench.record.limits import Bytes
+from bench.record.model import Report, Verdict
 
 PROBE = "size"
 _METRICS = {"artifact": "size_bytes", "weights": "weights_bytes"}

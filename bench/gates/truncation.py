@@ -6,8 +6,8 @@ The figure is counted, not estimated: it has no interval, and rows that were not
 from __future__ import annotations
 
 from bench.gates import GateConfig, decide, missing
-from bench.limits import Share
-from bench.record import Report, Verdict
+from bench.record.limits import Share
+from bench.record.model import Report, Verdict
 
 PROBE = None
 

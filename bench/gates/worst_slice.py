@@ -5,10 +5,10 @@ The interval is wide enough to hold for all slices at once: the worst of many lo
 
 from __future__ import annotations
 
-from bench.damage.changes import judge
 from bench.gates import IntervalGateConfig
-from bench.limits import Points
-from bench.record import Report, Verdict
+from bench.gates._changes import judge
+from bench.record.limits import Points
+from bench.record.model import Report, Verdict
 
 PROBE = "slices"
 

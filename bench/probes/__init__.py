@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from pydantic import BaseModel
 
-    from bench.lanes import Lane
-    from bench.record import Measurement
+    from bench.lanes.lane import Lane
+    from bench.record.model import Measurement
     from compress.recipe import BenchConfig
     from compress.tasks import Head
 
@@ -50,9 +50,9 @@ class Probe(Protocol):
 
     It may also define ``unavailable() -> str | None``, why this machine cannot measure it, which the report
     then says; and ``extend(lanes, subject, config, found, at)``, which measures more at some points while a
-    verdict is open (see ``bench.extension``). Rows or answers of which it can say nothing it refuses with
-    ``NothingToMeasure``: the report then has the reason in place of figures. A probe that lists rows for a
-    person to read names the options that say how many in ``LISTS``: 0 where a report shall hold none.
+    verdict is open (see ``bench.verdicts.extension``). Rows or answers of which it can say nothing it refuses
+    with ``NothingToMeasure``: the report then has the reason in place of figures. A probe that lists rows for
+    a person to read names the options that say how many in ``LISTS``: 0 where a report shall hold none.
 
     Attributes:
         Config: its options (frozen pydantic, unknown keys refused).

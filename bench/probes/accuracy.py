@@ -16,15 +16,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds, paired, stats
+from bench.lanes import feeds
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
+from bench.statistics import paired, stats
 from compress import log
 from compress.errors import DataError
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"

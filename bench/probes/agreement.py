@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds, stats
+from bench.lanes import feeds
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
+from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
     from compress.tasks import Head, Prediction
 
 UNIT = "share"

@@ -14,14 +14,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds
+from bench.lanes import feeds
 from bench.probes import Subject, agreement
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
     from compress.tasks import Prediction
 
 UNIT = "share"

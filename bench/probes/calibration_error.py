@@ -9,14 +9,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.damage import answers, asking, calibration
-from bench.damage.asking import DamageConfig
+from bench.findings import answers, asking, calibration
+from bench.findings.asking import DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress.errors import DataError
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "lower"

@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.damage import asking, challenge, challenges
-from bench.damage.asking import DamageConfig
-from bench.damage.record import Challenge
+from bench.findings import asking, challenge, challenges
+from bench.findings.asking import DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
-from compress.places import Place
+from bench.record.findings import Challenge
+from bench.record.model import Measurement
+from compress.pipeline.places import Place
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"

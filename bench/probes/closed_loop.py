@@ -12,15 +12,16 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds, stats, turns, windows
-from bench.feeds import Point
+from bench.lanes import feeds, turns
+from bench.lanes.feeds import Point
 from bench.probes import Subject
-from bench.record import Interval, Measurement
+from bench.record.model import Interval, Measurement
+from bench.statistics import stats, windows
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "per_s"
 BETTER: Final = "higher"

@@ -12,13 +12,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from bench import devices
-from bench.devices import Watched
-from bench.lanes import Lane
+from bench.lanes.lane import Lane
+from bench.machine import devices
+from bench.machine.devices import Watched
 from bench.probes import Subject
 from bench.probes.memory import heaviest
 from bench.probes.size import weights_bytes
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
 

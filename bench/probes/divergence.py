@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bench.damage import asking, divergence
-from bench.damage.asking import DamageConfig
+from bench.findings import asking, divergence
+from bench.findings.asking import DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "nats"
 BETTER: Final = "lower"

@@ -14,16 +14,16 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench import feeds
-from bench.feeds import Point
+from bench.lanes import feeds
+from bench.lanes.feeds import Point
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
-    from deploy.runtimes import NodeTime
+    from bench.lanes.lane import Lane
+    from deploy.node_time import NodeTime
 
 UNIT = "share"
 BETTER: Final = "higher"

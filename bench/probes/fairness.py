@@ -7,16 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, model_validator
 
-from bench.damage import asking, fairness
-from bench.damage.asking import DamageConfig
-from bench.damage.record import Fairness
+from bench.findings import asking, fairness
+from bench.findings.asking import DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
-from compress.places import Place
+from bench.record.findings import Fairness
+from bench.record.model import Measurement
+from compress.pipeline.places import Place
 
 if TYPE_CHECKING:
-    from bench.damage.record import Gap, Small
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
+    from bench.record.findings import Gap, Small
 
 UNIT = "share"
 BETTER: Final = "lower"

@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench import stats
-from bench.damage import asking, flips, occlusion
-from bench.damage.asking import Asker, DamageConfig
-from bench.damage.record import Flips
+from bench.findings import asking, flips, occlusion
+from bench.findings.asking import Asker, DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.findings import Flips
+from bench.record.model import Measurement
+from bench.statistics import stats
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "lower"

@@ -17,12 +17,14 @@ from typing import Final
 import numpy as np
 from pydantic import Field
 
-from bench import devices, feeds, stats, turns
-from bench.feeds import Point
-from bench.lanes import Lane
-from bench.noise import Disturbance
+from bench.lanes import feeds, turns
+from bench.lanes.feeds import Point
+from bench.lanes.lane import Lane
+from bench.lanes.noise import Disturbance
+from bench.machine import devices
 from bench.probes import Subject
-from bench.record import Interval, Measurement
+from bench.record.model import Interval, Measurement
+from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
 

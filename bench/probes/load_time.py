@@ -15,11 +15,11 @@ from typing import Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds
-from bench.feeds import Point
-from bench.lanes import Lane
+from bench.lanes import feeds
+from bench.lanes.feeds import Point
+from bench.lanes.lane import Lane
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
 

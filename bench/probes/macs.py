@@ -2,7 +2,7 @@
 
 Counted, not timed, so that they are the same on every machine. PyTorch models are counted by
 PyTorch's own counter with plain attention; ONNX graphs by the shapes of their matrix products and
-convolutions (``bench.graph_costs``). Both count products only.
+convolutions (``bench.probes._graph_costs``). Both count products only.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from bench import feeds, graph_costs
-from bench.feeds import DATA, Point
-from bench.graph_costs import Costs
-from bench.probes import Subject
-from bench.record import Measurement
+from bench.lanes import feeds
+from bench.lanes.feeds import DATA, Point
+from bench.probes import Subject, _graph_costs
+from bench.probes._graph_costs import Costs
+from bench.record.model import Measurement
 from compress import log
 from compress.model import checkpoint
 from compress.strict import Strict
@@ -24,7 +24,7 @@ from compress.strict import Strict
 if TYPE_CHECKING:
     import numpy as np
 
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "count"
 BETTER: Final = "lower"
@@ -63,7 +63,7 @@ def costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Costs | 
     if lane.spec.artifact.kind == "torch":
         return torch_costs(lane, subject, feed)
     if lane.spec.artifact.kind == "onnx":
-        return graph_costs.measure(lane.spec.artifact.file("model.onnx"), feed)
+        return _graph_costs.measure(lane.spec.artifact.file("model.onnx"), feed)
     return None
 
 

@@ -20,11 +20,12 @@ from typing import Final
 
 import numpy as np
 
-from bench import devices, feeds
-from bench.feeds import DATA, Point
-from bench.lanes import Lane
+from bench.lanes import feeds
+from bench.lanes.feeds import DATA, Point
+from bench.lanes.lane import Lane
+from bench.machine import devices
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
 

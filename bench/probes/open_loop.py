@@ -1,9 +1,9 @@
 """Latency under load that does not wait: requests arrive at a given rate, queueing included.
 
 ``rate: 50/s`` sends requests by a schedule, by default with the random gaps of independent users, and
-counts each latency from the moment at which its request should have started; see ``bench.load``. One stream
-of requests a candidate, served in order; candidates take turns, window by window, with the same arrivals.
-Tokenization is in no timing here either.
+counts each latency from the moment at which its request should have started; see ``bench.lanes.load``. One
+stream of requests a candidate, served in order; candidates take turns, window by window, with the same
+arrivals. Tokenization is in no timing here either.
 
 Every window begins with an empty queue, and nothing of it is left out. At a load that keeps the server busy
 for more than some 80 % of the time, the latency of 100 requests is still below the lasting one; a note says
@@ -18,16 +18,17 @@ from typing import TYPE_CHECKING, Final, Literal
 import numpy as np
 from pydantic import Field, field_validator
 
-from bench import feeds, load, stats, turns, windows
-from bench.feeds import Point
-from bench.limits import Limit, Rate
+from bench.lanes import feeds, load, turns
+from bench.lanes.feeds import Point
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.limits import Limit, Rate
+from bench.record.model import Measurement
+from bench.statistics import stats, windows
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "ms"
 BETTER: Final = "lower"

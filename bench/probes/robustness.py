@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from bench.damage import asking, robustness
-from bench.damage.asking import Asker, DamageConfig
+from bench.findings import asking, robustness
+from bench.findings.asking import Asker, DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 
 if TYPE_CHECKING:
-    from bench.damage.answers import Pair
-    from bench.lanes import Lane
+    from bench.findings.answers import Pair
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"

@@ -6,12 +6,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
-    from compress.artifact import Artifact
+    from bench.lanes.lane import Lane
+    from compress.artifacts.artifact import Artifact
 
 UNIT = "bytes"
 BETTER: Final = "lower"

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.damage import asking, slices
-from bench.damage.asking import DamageConfig
+from bench.findings import asking, slices
+from bench.findings.asking import DamageConfig
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"

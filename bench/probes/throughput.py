@@ -12,14 +12,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import Field
 
-from bench import feeds, stats, turns, windows
+from bench.lanes import feeds, turns
 from bench.probes import Subject
-from bench.record import Measurement
+from bench.record.model import Measurement
+from bench.statistics import stats, windows
 from compress import log
 from compress.strict import Strict
 
 if TYPE_CHECKING:
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
 UNIT = "per_s"
 BETTER: Final = "higher"

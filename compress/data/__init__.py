@@ -13,7 +13,8 @@ from dataclasses import dataclass, field, replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
-from compress import artifact, log
+from compress import log
+from compress.artifacts import artifact
 from compress.data.columns import like
 from compress.data.label_form import settle
 from compress.data.layout import lay_out, open_source

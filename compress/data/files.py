@@ -14,7 +14,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from compress import artifact
+from compress.artifacts import artifact
 from compress.data import lines, parquet
 from compress.data.quoting import quoting
 from compress.data.table import Table

@@ -9,7 +9,7 @@ import re
 from pathlib import Path
 from typing import Any, Protocol
 
-from compress import artifact
+from compress.artifacts import artifact
 from compress.data.files import digest, first_row, read_file, suffix_of
 from compress.data.table import Table
 from compress.errors import DataError

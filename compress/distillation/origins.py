@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import RecipeError
 
 

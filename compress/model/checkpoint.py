@@ -21,7 +21,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress.artifact import Artifact, is_sealed
+from compress.artifacts.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.label_names import LabelNames
 from compress.model import architecture, attention_type, limit, shapes, weight_files

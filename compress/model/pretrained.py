@@ -15,8 +15,9 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from compress import artifact, fence, log
-from compress.artifact import Artifact
+from compress import fence, log
+from compress.artifacts import artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError
 from compress.model import architecture, checkpoint, hub, identity, weight_files
 from compress.model.weight_files import INDEX, WEIGHTS

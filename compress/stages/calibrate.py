@@ -15,14 +15,14 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from compress import artifact
+from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
 from compress.model import checkpoint, padding, temperature
 from compress.model import limit as limits
 from compress.stage import Context, Role, StageConfig
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"

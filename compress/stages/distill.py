@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import numpy as np
 from pydantic import Field, model_validator
 
-from compress import artifact, processes
-from compress.artifact import Artifact
+from compress import processes
+from compress.artifacts import artifact
+from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
@@ -24,7 +25,7 @@ from compress.distillation.student import Rule, cut, stack_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, length, padding, pretrained
 from compress.model import limit as limits
-from compress.places import Teacher
+from compress.pipeline.places import Teacher
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
 from compress.training.history import History

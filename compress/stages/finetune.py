@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compress import artifact, processes
-from compress.artifact import Artifact
+from compress import processes
+from compress.artifacts import artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError
 from compress.model import checkpoint, limit, padding
 from compress.model.embeddings import input_embeddings

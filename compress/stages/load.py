@@ -19,8 +19,9 @@ import torch
 import transformers
 from pydantic import field_validator, model_validator
 
-from compress import artifact, catalog, log
-from compress.artifact import Artifact
+from compress import catalog, log
+from compress.artifacts import artifact
+from compress.artifacts.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
 from compress.label_names import Lender
@@ -42,7 +43,7 @@ from compress.model import limit as limits
 from compress.model.head import replace_head
 from compress.model.hub import Snapshot
 from compress.model.limit import Limit
-from compress.places import Place
+from compress.pipeline.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head

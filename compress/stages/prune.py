@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 from pydantic import Field, field_validator, model_validator
 
-from compress import artifact, catalog, log, processes, seal
-from compress.artifact import Artifact
+from compress import catalog, log, processes
+from compress.artifacts import artifact, seal
+from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, RecipeError, UserError
 from compress.model import checkpoint, limit, padding
-from compress.places import Teacher
+from compress.pipeline.places import Teacher
 from compress.pruning import surgery
 from compress.pruning import targets as pruning
 from compress.pruning.anatomy import parts_of

@@ -21,11 +21,11 @@ from compress.errors import UserError
 from compress.model import checkpoint
 from deploy.checking.parity import MASK
 from deploy.graph import nodes as graph
-from deploy.precision.observe import real_values, with_outputs
+from deploy.graph.taps import real_values, with_outputs
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import Batch
     from deploy.checking.parity import Feed
 

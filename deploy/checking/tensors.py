@@ -18,7 +18,7 @@ import onnx
 from compress.errors import ArtifactError
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
 # No tensor of a model is larger: it is a shape that somebody made up.
 LARGEST_ELEMENTS = 2**40

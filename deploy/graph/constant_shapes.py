@@ -21,7 +21,7 @@ from onnx import numpy_helper
 
 from deploy.graph import nodes as graph
 from deploy.graph import variants
-from deploy.precision.observe import open_watched
+from deploy.graph.taps import open_watched
 
 if TYPE_CHECKING:
     from compress.tasks import ExportSpec

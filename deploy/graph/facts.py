@@ -17,7 +17,7 @@ from compress.model.positions import OFFSET_POSITIONS
 from compress.reading import files
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import ExportSpec
 
 FILE = "graph.json"

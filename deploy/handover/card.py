@@ -16,7 +16,7 @@ from compress.label_names import LabelNames
 from compress.model import padding
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact, Manifest
+    from compress.artifacts.artifact import Artifact, Manifest
     from compress.model.limit import Limit
     from compress.tasks import Head
     from deploy.handover.figures import Candidate, Figures, Measurement

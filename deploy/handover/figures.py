@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compress import seal
+from compress.artifacts import seal
 from compress.errors import UserError
 from compress.reading import json_values
 from deploy.truncation import Truncation

@@ -14,7 +14,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from compress.artifact import Artifact, digest_file, plain_files
+from compress.artifacts.artifact import Artifact, digest_file, plain_files
 from compress.errors import ArtifactError
 from deploy.handover.build_engine import SUMS
 

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 
 from deploy.graph import nodes as graph
-from deploy.precision import observe
+from deploy.graph import taps
 
 if TYPE_CHECKING:
     from deploy.checking.parity import Feed
@@ -91,7 +91,7 @@ def weigh(base: Base, feed: Feed, threads: int) -> list[Load]:
         name for node in nodes for name in (*node.input[:2], node.output[0]) if name in index.maker and name
     ]
     watched = [name for name in dict.fromkeys(watched) if name not in index.constants]
-    infer = observe.open_watched(base.model, base.folder, watched, threads)
+    infer = taps.open_watched(base.model, base.folder, watched, threads)
     shapes = {name: np.shape(array) for name, array in infer(feed).items()}
     shapes |= {name: index.shape(name) for node in nodes for name in node.input if name in index.constants}
     shapes |= {name: np.shape(array) for name, array in feed.items()}

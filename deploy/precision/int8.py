@@ -16,7 +16,7 @@ import onnx
 
 from deploy.checking.outputs import Collected, collect
 from deploy.graph import nodes as graph
-from deploy.graph import products, variants
+from deploy.graph import products, taps, variants
 from deploy.precision import dynamic, observe, qdq, ranges
 from deploy.precision.eight_bits import EightBits
 from deploy.precision.weights import Weights
@@ -91,7 +91,7 @@ class Prepared:
 
     def watched(self, tensors: Sequence[str]) -> observe.Infer:
         """A session that gives inner tensors."""
-        return observe.open_watched(self.base.model, self.base.folder, tensors, self._threads)
+        return taps.open_watched(self.base.model, self.base.folder, tensors, self._threads)
 
     @property
     def inputs(self) -> list[str]:

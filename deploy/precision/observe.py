@@ -8,53 +8,19 @@ are left out wherever a tensor has the batch and length axes in front.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
-import onnx
 
 from compress import log
 from compress.errors import UserError
 from deploy.checking.parity import MASK
+from deploy.graph.taps import real_values
 from deploy.precision.ranges import Extremes, Histogram
-from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.tasks import Batch
     from deploy.checking.parity import Infer
-
-
-def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> None:
-    """Make inner tensors outputs, in place; types and ranks are left to the runtime."""
-    there = {one.name for one in model.graph.output}
-    for name in tensors:
-        if name not in there:
-            model.graph.output.append(onnx.ValueInfoProto(name=name))
-
-
-def real_values(array: np.ndarray, mask: np.ndarray | None) -> np.ndarray:
-    """The values at real positions: [batch, length, ...] without pads; other shapes as they are."""
-    if mask is not None and array.ndim >= 3 and array.shape[:2] == mask.shape:
-        return array[mask != 0]
-    return array
-
-
-def open_watched(model: onnx.ModelProto, folder: Path, tensors: Sequence[str], threads: int) -> Infer:
-    """A session that gives inner tensors as outputs, unoptimized so that all of them still exist.
-
-    Args:
-        model: graph whose weights lie in ``folder`` (see ``variants.Base``).
-        folder: where the graph is written beside its weights.
-        tensors: names.
-        threads: of the session.
-    """
-    watched = onnx.ModelProto()
-    watched.CopyFrom(model)
-    with_outputs(watched, tensors)
-    path = folder / "watched.onnx"
-    path.write_bytes(watched.SerializeToString())
-    return infer_with(open_session(path, threads=threads, optimize=False))
 
 
 def _pass(

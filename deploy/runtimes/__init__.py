@@ -16,9 +16,10 @@ from typing import TYPE_CHECKING, Any, ClassVar, Self
 import numpy as np
 
 from compress.errors import UserError
+from deploy.node_time import NodeTime
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact, Kind
+    from compress.artifacts.artifact import Artifact, Kind
 
 
 @dataclass(frozen=True)
@@ -64,28 +65,6 @@ class DeviceMemory:
     weights: int | None
     activations: int | None
     reserved: int | None = None
-
-
-@dataclass(frozen=True)
-class NodeTime:
-    """One operator that a runtime ran.
-
-    Attributes:
-        name: of the node or layer.
-        op: its kind, such as ``MatMulInteger``.
-        provider: that ran it.
-        precision: of its products or data: ``int8``, ``fp16``, ``bf16``, ``fp32``, ``other``, or ``unknown``
-            where the runtime does not show what is inside.
-        product: whether it multiplies matrices, which is what precision is for.
-        microseconds: over all runs.
-    """
-
-    name: str
-    op: str
-    provider: str
-    precision: str
-    product: bool
-    microseconds: float
 
 
 class Runner(abc.ABC):

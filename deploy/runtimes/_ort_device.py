@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from compress.artifacts.store import default_root
 from compress.errors import UserError
-from compress.store import default_root
 from deploy import session
 from deploy.device import Device, Stream, Tensors
 from deploy.graph import facts as graph_facts
-from deploy.queue import Queue, Shapes, Work
+from deploy.runtimes._queue import Queue, Shapes, Work
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.graph.facts import GraphFacts
 
 _TORCH = {

@@ -12,7 +12,7 @@ from deploy.runtimes import Runner as Base
 
 if TYPE_CHECKING:
     # PyTorch is behind it, which a session on the CPU must not pay for with 200 MiB.
-    from deploy.queue import Queue
+    from deploy.runtimes._queue import Queue
 
 
 class Queued(Base):

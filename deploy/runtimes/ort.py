@@ -11,10 +11,11 @@ import numpy as np
 
 from compress import environment
 from compress.errors import UserError
-from deploy import profile, session
+from deploy import session
 from deploy.graph import facts as graph_facts
 from deploy.graph.facts import GraphFacts
-from deploy.runtimes import DeviceMemory, NodeTime, TensorSpec
+from deploy.node_time import NodeTime
+from deploy.runtimes import DeviceMemory, TensorSpec, _profile
 from deploy.runtimes._queued import Queued
 
 _DTYPES = {
@@ -193,7 +194,7 @@ class Runner(Queued):
             )
             for feed in feeds:
                 profiled.run(self._names, dict(feed))
-            return profile.read(Path(profiled.end_profiling()))
+            return _profile.read(Path(profiled.end_profiling()))
 
     def provenance(self) -> dict[str, str]:
         """Provider, precision and version that really run."""

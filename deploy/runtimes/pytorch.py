@@ -16,8 +16,8 @@ from compress.errors import UserError
 from compress.model import checkpoint
 from deploy.device import Device, Stream, Tensors
 from deploy.graph import facts as graph_facts
-from deploy.queue import Queue, Shapes, Work
 from deploy.runtimes import DeviceMemory, TensorSpec
+from deploy.runtimes._queue import Queue, Shapes, Work
 from deploy.runtimes._queued import Queued
 
 _CHOICES = {

@@ -19,8 +19,9 @@ from compress import catalog, environment
 from compress.errors import UserError
 from compress.model import checkpoint
 from deploy.device import Device, Stream, Tensors
-from deploy.queue import Queue, Shapes, Work
-from deploy.runtimes import DeviceMemory, NodeTime, TensorSpec
+from deploy.node_time import NodeTime
+from deploy.runtimes import DeviceMemory, TensorSpec
+from deploy.runtimes._queue import Queue, Shapes, Work
 from deploy.runtimes._queued import Queued
 from deploy.tensorrt import binding, gpu, layer_times, profiles
 from deploy.tensorrt import engine as reading

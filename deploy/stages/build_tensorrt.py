@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING, Any
 import onnx
 from pydantic import Field
 
-from compress import artifact as artifacts
 from compress import log
+from compress.artifacts import artifact as artifacts
 from compress.errors import ModelError, RecipeError, UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import content
+from deploy import content
 from deploy.encoder import Encoder, carry
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
@@ -39,7 +39,7 @@ from deploy.tensorrt import (
 from deploy.tensorrt.passport import BuildOptions, Compatibility, Flavor, Passport, Precision
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.tensorrt.binding import Binding
     from deploy.tensorrt.gpu import Gpu
 

@@ -14,7 +14,7 @@ from pydantic import Field
 from compress.errors import DataError
 from compress.model import temperature
 from compress.stage import Context, StageConfig
-from deploy.checking import rehearsal
+from deploy import rehearsal
 from deploy.encoder import Encoder, carry
 from deploy.graph import constants, ending
 from deploy.graph import facts as graph_facts
@@ -23,7 +23,7 @@ from deploy.precision import trials
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"

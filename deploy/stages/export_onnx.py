@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import numpy as np
     import onnx
 
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import ExportSpec
     from deploy.checking.parity import Infer
 

@@ -12,19 +12,20 @@ from pydantic import Field
 from compress import log
 from compress.errors import ParityError, UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import lengths, parity, rehearsal
+from deploy import rehearsal
+from deploy.checking import lengths, parity
 from deploy.checking.outputs import collect
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.graph import constants, products, variants
+from deploy.graph import constants, products, taps, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.graph.reference import reference_infer
-from deploy.precision import eight_bits, guard, half, observe, positions, ranges, trials
+from deploy.precision import eight_bits, guard, half, positions, ranges, trials
 from deploy.precision.eight_bits import HALF_SCALES
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from deploy.checking.parity import Case, Infer
 
 CONSUMES = frozenset({"onnx"})
@@ -166,7 +167,7 @@ def _guarded(
     types = half.element_types(model)
     tensors = half.float_tensors(model, types)
     base = variants.Base(model, ctx.scratch / "watched", ctx.threads)
-    infer = observe.open_watched(base.model, base.folder, tensors, ctx.threads)
+    infer = taps.open_watched(base.model, base.folder, tensors, ctx.threads)
     seen = {name: ranges.Extremes() for name in tensors}
     batches = encoder.unpadded(rows)
     with log.progress("values of every tensor", len(batches)) as bar:

@@ -16,7 +16,8 @@ from pydantic import Field
 from compress import environment, log
 from compress.errors import UserError
 from compress.stage import Context, StageConfig
-from deploy.checking import lengths, parity, rehearsal
+from deploy import rehearsal
+from deploy.checking import lengths, parity
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constants, products
 from deploy.graph import facts as graph_facts
@@ -24,7 +25,7 @@ from deploy.graph import nodes as graph
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"

@@ -15,8 +15,9 @@ from pydantic import Field, model_validator
 from compress import environment
 from compress.errors import UserError
 from compress.stage import Context, StageConfig
+from deploy import rehearsal
 from deploy.checking import batches as batch_sizes
-from deploy.checking import lengths, rehearsal
+from deploy.checking import lengths
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constants, merge, products, variants
@@ -30,7 +31,7 @@ from deploy.precision.ranges import Method
 from deploy.session import infer_with, open_session
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
     from compress.tasks import Batch
 
 CONSUMES = frozenset({"onnx"})

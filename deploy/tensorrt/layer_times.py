@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from deploy.runtimes import NodeTime
+from deploy.node_time import NodeTime
 from deploy.tensorrt.passport import Passport
 
 # TensorRT 8 to 11 and Myelin name their kernels for matrix products in these ways.

@@ -20,7 +20,7 @@ from deploy.tensorrt.layers import Layer
 from deploy.tensorrt.profiles import Profile
 
 if TYPE_CHECKING:
-    from compress.artifact import Artifact
+    from compress.artifacts.artifact import Artifact
 
 ENGINE = "model.engine"
 FILE = "engine.json"

@@ -9,7 +9,7 @@ import pytest
 import tiny_bench
 import tiny_damage
 
-from bench.record import Interval, Report, Verdict
+from bench.record.model import Interval, Report, Verdict
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import validate

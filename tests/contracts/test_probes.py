@@ -15,12 +15,12 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import devices, energy
-from bench.devices import Watched
-from bench.lanes import Lane, LaneSpec, open_lanes
-from bench.nvml import Gpu
+from bench.lanes.lane import Lane, LaneSpec, open_lanes
+from bench.machine import devices, energy
+from bench.machine.devices import Watched
+from bench.machine.nvml import Gpu
 from bench.probes import Subject
-from bench.record import Better, Measurement
+from bench.record.model import Better, Measurement
 from compress import catalog
 from compress.data import BESIDE
 from compress.errors import UserError

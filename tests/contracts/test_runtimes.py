@@ -13,7 +13,7 @@ import tiny_deploy
 import torch
 
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.model import checkpoint
 from deploy.runtimes import Runner

@@ -12,10 +12,10 @@ import pytest
 import tiny_deploy
 import torch
 
-from bench import devices
-from bench.lanes import Lane, LaneSpec
+from bench.lanes.lane import Lane, LaneSpec
+from bench.machine import devices
 from compress import environment
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from deploy import session
 from deploy.opening import runner
 from deploy.runtimes import Runner, ort, trt

@@ -16,22 +16,11 @@ import pytest
 import tiny
 import torch
 
-from bench.acceptance import (
-    agreement,
-    artifacts,
-    backends,
-    cells,
-    kernels,
-    packing,
-    plan,
-    steps,
-    variants,
-    worker,
-)
-from bench.acceptance.around import Around, Skip
-from bench.acceptance.plan import TINY, Shape, Sizes
-from bench.acceptance.prepare import prepare
 from compress.errors import ArtifactError, UserError
+from studies.gpu import agreement, artifacts, backends, cells, kernels, packing, plan, steps, variants, worker
+from studies.gpu.around import Around, Skip
+from studies.gpu.plan import TINY, Shape, Sizes
+from studies.gpu.prepare import prepare
 
 ONE = plan.replace(TINY, models={"deep": TINY.models["deep"]}, shallow="none")
 

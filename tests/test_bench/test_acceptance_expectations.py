@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from bench.acceptance import expectations, record
-from bench.acceptance.expectations import HELD, MISSED, UNMEASURED
-from bench.acceptance.plan import FULL, TINY
-from bench.acceptance.state import Entry, State
+from studies.gpu import expectations, record
+from studies.gpu.expectations import HELD, MISSED, UNMEASURED
+from studies.gpu.plan import FULL, TINY
+from studies.gpu.state import Entry, State
 
 
 def results(clock: str = "gpu_ms", **times: float) -> dict[str, Any]:

@@ -18,12 +18,12 @@ import onnxruntime
 import pytest
 import torch
 
-from bench.acceptance import backends, cells, driver, expectations, nvml, timing
-from bench.acceptance.around import Around, Skip
-from bench.acceptance.backends import _torch, ort
-from bench.acceptance.backends import trt as backend
-from bench.acceptance.plan import TINY, Shape
 from compress.errors import UserError
+from studies.gpu import backends, cells, driver, expectations, nvml, timing
+from studies.gpu.around import Around, Skip
+from studies.gpu.backends import _torch, ort
+from studies.gpu.backends import trt as backend
+from studies.gpu.plan import TINY, Shape
 
 SHAPES = [Shape(1, 8), Shape(2, 8)]
 

@@ -8,11 +8,11 @@ import sys
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-PACKAGE = ROOT / "bench" / "acceptance"
+PACKAGE = ROOT / "studies" / "gpu"
 
 _ON_CPU_MACHINE = {"prepare.py", "packing.py"}
 _ALLOWED = {"numpy", "torch", "transformers", "onnxruntime", "tensorrt"}
-_OWN = ("bench.acceptance", "compress.errors", "compress.children")
+_OWN = ("studies.gpu", "compress.errors", "compress.children")
 
 
 def _modules() -> list[Path]:
@@ -33,7 +33,7 @@ def test_nothing_but_the_runtimes_is_imported() -> None:
             else:
                 continue
             for name in names:
-                if name == "bench.acceptance.prepare":
+                if name == "studies.gpu.prepare":
                     assert path.name == "__main__.py"
                     continue
                 root = name.split(".")[0]
@@ -43,20 +43,20 @@ def test_nothing_but_the_runtimes_is_imported() -> None:
 
 _BLOCKED = """
 import importlib.abc, sys
-allowed = set(sys.stdlib_module_names) | {"numpy", "bench", "compress"}
+allowed = set(sys.stdlib_module_names) | {"numpy", "studies", "compress"}
 class Block(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         if name.split(".")[0] not in allowed:
             raise ModuleNotFoundError(f"blocked: {name}", name=name.split(".")[0])
 sys.meta_path.insert(0, Block())
-from bench.acceptance import __main__, cells, worker
-from bench.acceptance.backends import trt
+from studies.gpu import __main__, cells, worker
+from studies.gpu.backends import trt
 assert __main__.main(["--out", "x", "--list"]) == 0
 request = {"plan": "tiny", "device": "cpu", "artifacts": None, "kind": "context", "params": {}}
 assert worker.answer(request)["status"] == "done", worker.answer(request)
-own = sorted(n for n in sys.modules if n.split(".")[0] in ("bench", "compress", "deploy"))
-foreign = [n for n in own if not n.startswith("bench.acceptance") and n not in
-           ("bench", "compress", "compress.children", "compress.errors", "compress.telemetry")]
+own = sorted(n for n in sys.modules if n.split(".")[0] in ("bench", "compress", "deploy", "paredown",
+"studies")) foreign = [n for n in own if not n.startswith("studies.gpu") and n not in
+           ("studies", "compress", "compress.children", "compress.errors", "compress.telemetry")]
 assert not foreign, foreign
 """
 

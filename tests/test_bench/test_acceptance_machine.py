@@ -9,7 +9,7 @@ from typing import Any
 import fake_gpu_libraries
 import pytest
 
-from bench.acceptance import machine, nvml
+from studies.gpu import machine, nvml
 
 
 def _processes(device: Any, count: Any, found: Any) -> int:

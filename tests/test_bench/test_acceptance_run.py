@@ -14,11 +14,11 @@ from typing import Any
 
 import pytest
 
-from bench.acceptance import __main__ as command
-from bench.acceptance import run, state
-from bench.acceptance.plan import FULL, TINY, Cell
-from bench.acceptance.state import Entry, State
 from compress.errors import UserError
+from studies.gpu import __main__ as command
+from studies.gpu import run, state
+from studies.gpu.plan import FULL, TINY, Cell
+from studies.gpu.state import Entry, State
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -168,7 +168,7 @@ def test_two_calls_on_one_folder_do_not_mix(tmp_path: Path) -> None:
 def test_going_on_after_sigkill(tmp_path: Path) -> None:
     """The killed cell runs again, finished ones do not, and the orphaned worker ends itself."""
     process = subprocess.Popen(
-        [sys.executable, "-m", "bench.acceptance", "--device", "cpu", "--shapes", "tiny", "--minutes", "60",
+        [sys.executable, "-m", "studies.gpu", "--device", "cpu", "--shapes", "tiny", "--minutes", "60",
          "--out", str(tmp_path)],
         cwd=ROOT,
         stderr=subprocess.DEVNULL,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.acceptance import timing
-from bench.acceptance.plan import Sampling
+from studies.gpu import timing
+from studies.gpu.plan import Sampling
 
 FEW = Sampling(warm_seconds=0.0, warm_runs=2, seconds=0.0, runs=3, most_seconds=5.0)
 

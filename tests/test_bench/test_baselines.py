@@ -15,15 +15,18 @@ import typer
 from tiny_baselines import MACHINE, judged, kept, measured, narrow, scaled
 from typer.testing import CliRunner
 
-from bench import baselines, cli, devices, extension, judge, nvml, session
-from bench import report as reports
-from bench.baselines import NoBaseline
+from bench import session
+from bench.machine import devices, nvml
+from bench.record import document as reports
+from bench.verdicts import baselines, extension, judge
+from bench.verdicts.baselines import NoBaseline
 from compress import environment
 from compress.errors import ExitCode, UserError
 from compress.recipe import Named
+from paredown.verbs import bench
 
 app = typer.Typer()
-cli.register(app)
+bench.register(app)
 
 
 @pytest.fixture

@@ -15,12 +15,13 @@ import tiny_bench
 import typer
 from typer.testing import CliRunner
 
-from bench import candidates, cli, report
+from bench.record import document
 from bench.session import RUNTIMES
 from compress.errors import UserError
+from paredown.verbs import _candidates, bench
 
 app = typer.Typer()
-cli.register(app)
+bench.register(app)
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -35,7 +36,7 @@ def run(*arguments: object) -> tuple[int, str]:
 def written(tmp_path: Path) -> Path:
     """The hand-made report in a file."""
     path = tmp_path / "report.json"
-    report.write(path, report.to_json(tiny_bench.report()))
+    document.write(path, document.to_json(tiny_bench.report()))
     return path
 
 
@@ -106,7 +107,7 @@ def test_bench_measures_folders_and_writes_the_report(
     assert code == 0
     assert "baseline" in stdout
     assert "passed all 2 gates" in stdout
-    found = report.read(file)
+    found = document.read(file)
     assert [one.name for one in found.candidates] == ["teacher", "student"]
     assert {one.probe for one in found.measurements} == {"size", "accuracy"}
     assert (tmp_path / "r.html").is_file()
@@ -139,7 +140,7 @@ def test_bench_prints_json_alone_on_stdout(models: tuple[Path, Path], text_data:
         "--rounds", 2, "--runs", 1, "--baseline", "b", "--threads", 1,
     )  # fmt: skip
     assert code == 0
-    found = report.from_json(stdout, "stdout")
+    found = document.from_json(stdout, "stdout")
     assert found.baseline == "b"
     points = {(one.conditions["batch_size"], one.conditions["length"]) for one in found.measurements}
     assert points == {(1, "data"), (1, 9), (2, "data"), (2, 9)}
@@ -152,7 +153,7 @@ def test_load_is_asked_for_by_options(models: tuple[Path, Path], text_data: Path
         "--rate", "500/s", "--concurrency", 2,
     )  # fmt: skip
     assert code == 0
-    found = report.from_json(stdout, "stdout")
+    found = document.from_json(stdout, "stdout")
     assert {one.probe for one in found.measurements} == {"size", "open_loop", "closed_loop"}
     assert found.find("student", "open_loop_p50_ms", rate="500/s") is not None
     assert found.find("student", "closed_loop_rows_per_s", clients=2) is not None
@@ -205,7 +206,7 @@ def test_what_an_open_verdict_was_told_to_count_as_is_shown(
     assert all(headline.split(": ", 1)[1] in path.read_text() for path in paths[1:3])
     # The stored report is shown later as it was judged.
     assert headline in run("report", paths[3])[1]
-    assert report.read(paths[3]).inconclusive == told
+    assert document.read(paths[3]).inconclusive == told
 
 
 def test_gate_writes_the_judged_report_sealed(written: Path, tmp_path: Path) -> None:
@@ -213,7 +214,7 @@ def test_gate_writes_the_judged_report_sealed(written: Path, tmp_path: Path) -> 
     out = tmp_path / "judged.json"
     code, _ = run("gate", written, "--budget", budget(tmp_path, "- size: {at_most: 1MB}"), "--report", out)
     assert code == 3
-    assert report.read(out).verdicts[0].status == "fail"
+    assert document.read(out).verdicts[0].status == "fail"
     assert len(json.loads(out.read_text())["checksum"]) == 64
 
 
@@ -242,7 +243,7 @@ def test_an_edited_report_is_not_judged(written: Path, tmp_path: Path) -> None:
 )
 def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
     """Name, runtime and options, with values as YAML reads them."""
-    assert candidates.parse_runtime(text) == wanted
+    assert _candidates.parse_runtime(text) == wanted
 
 
 @pytest.mark.parametrize(
@@ -251,17 +252,17 @@ def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
 def test_a_runtime_option_of_another_form_is_refused(text: str) -> None:
     """The message shows the form."""
     with pytest.raises(UserError, match="--runtime"):
-        candidates.parse_runtime(text)
+        _candidates.parse_runtime(text)
 
 
 def test_candidates_are_named_by_folder_or_by_hand(tmp_path: Path) -> None:
     """A folder's or hub id's last part, or NAME=PATH; a folder with a sign in its name is a folder."""
     (tmp_path / "int8").mkdir()
     (tmp_path / "a=b").mkdir()
-    assert candidates.parse_candidate(f"{tmp_path}/int8/") == ("int8", f"{tmp_path}/int8/")
-    assert candidates.parse_candidate("someone/model") == ("model", "someone/model")
-    assert candidates.parse_candidate(f"mine={tmp_path}/int8") == ("mine", f"{tmp_path}/int8")
-    assert candidates.parse_candidate(f"{tmp_path}/a=b") == ("a=b", f"{tmp_path}/a=b")
+    assert _candidates.parse_candidate(f"{tmp_path}/int8/") == ("int8", f"{tmp_path}/int8/")
+    assert _candidates.parse_candidate("someone/model") == ("model", "someone/model")
+    assert _candidates.parse_candidate(f"mine={tmp_path}/int8") == ("mine", f"{tmp_path}/int8")
+    assert _candidates.parse_candidate(f"{tmp_path}/a=b") == ("a=b", f"{tmp_path}/a=b")
 
 
 def test_mistakes_are_named_before_anything_runs(models: tuple[Path, Path], text_data: Path) -> None:
@@ -280,7 +281,7 @@ def test_mistakes_are_named_before_anything_runs(models: tuple[Path, Path], text
 def test_the_verbs_import_nothing_heavy() -> None:
     """Importing the command line loads neither torch nor numpy nor matplotlib."""
     heavy = "('torch', 'numpy', 'matplotlib', 'transformers')"
-    code = f"import sys, bench.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, paredown.verbs.bench; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
@@ -315,5 +316,5 @@ def test_evaluation_rows_alone_measure_a_plain_model_folder(
     out = tmp_path / "report.json"
     code, _ = run("bench", text_model, "--data", data, "--probes", "accuracy", "--threads", 1, "--json", out)
     assert code == 0
-    (found,) = [one for one in report.read(out).measurements if one.metric == "accuracy"]
+    (found,) = [one for one in document.read(out).measurements if one.metric == "accuracy"]
     assert found.value == pytest.approx(right / len(rows))

@@ -9,10 +9,11 @@ import tiny
 import tiny_bench
 from rich.console import Console
 
-from bench import caveats, html, report, terminal
-from bench.damage import markdown as damage_markdown
-from bench.damage import terminal as damage_terminal
-from bench.record import Report
+from bench.record import document
+from bench.record.model import Report
+from bench.report import caveats, html, markdown, terminal
+from bench.report.damage import markdown as damage_markdown
+from bench.report.damage import terminal as damage_terminal
 from bench.session import CandidateSpec, measure
 from compress.label_names import LabelNames
 from compress.recipe import BenchConfig, DataConfig, Named
@@ -48,7 +49,7 @@ def test_every_face_says_how_labels_got_their_names_and_what_padding_does(guesse
     damaged = tiny_bench.damaged(guessed)
     faces = (
         _shown(terminal, guessed),
-        report.markdown(guessed),
+        markdown.page(guessed),
         html.page(guessed).replace("&#39;", "'"),
         _shown(damage_terminal, damaged),
         damage_markdown.page(damaged),
@@ -66,7 +67,7 @@ def test_a_model_with_names_of_its_own_needs_no_such_word() -> None:
 
 def test_they_are_typed_in_the_json(guessed: Report) -> None:
     """And come back from it."""
-    back = report.from_json(report.to_json(guessed), "here")
+    back = document.from_json(document.to_json(guessed), "here")
     assert back.candidates[1].labels == guessed.candidates[1].labels
     assert back.candidates[1].pads is False
     assert back.label_order == ("0 = LABEL_0", "1 = LABEL_1")

@@ -7,10 +7,10 @@ import pytest
 import tiny_bench
 from rich.console import Console
 
-from bench import chance, judge, summary, terminal
-from bench import report as reports
-from bench.damage import markdown as damage_markdown
-from bench.record import Report
+from bench.record.model import Report
+from bench.report import forms, junit, markdown, summary, terminal
+from bench.report.damage import markdown as damage_markdown
+from bench.verdicts import chance, judge
 from compress import catalog
 from compress.errors import ExitCode
 from compress.recipe import BenchConfig, Named, validate
@@ -49,11 +49,11 @@ def test_every_face_of_the_report_says_it() -> None:
     judged = judge.judge(report(0.5, 0.4), GATES)
     console = Console(record=True, width=200)
     terminal.show(judged, console)
-    for text in (console.export_text(), reports.markdown(judged), reports.html.page(judged)):
+    for text in (console.export_text(), markdown.page(judged), forms.html.page(judged)):
         assert "no better than chance" in text
         assert "is at chance" in text
-    assert "no better than chance" in reports.junit(judged)
-    assert 'errors="1"' in reports.junit(judged)
+    assert "no better than chance" in junit.xml(judged)
+    assert 'errors="1"' in junit.xml(judged)
     damaged = tiny_bench.damaged(judged)
     assert "no better than chance" in damage_markdown.page(damaged)
 

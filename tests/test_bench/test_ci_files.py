@@ -16,7 +16,8 @@ import tiny_bench
 import yaml
 from conftest import ROOT
 
-from bench import report, step_summary
+from bench.record import document
+from bench.report import step_summary
 from compress.errors import UserError
 
 ACTION = yaml.safe_load((ROOT / "action.yml").read_text())
@@ -97,7 +98,7 @@ def act(folder: Path, environment: dict[str, str], job: str = "gate", **inputs: 
 @pytest.fixture
 def judged(tmp_path: Path) -> Path:
     """A report and a budget in a job's folder."""
-    report.write(tmp_path / "given.json", report.to_json(tiny_bench.report()))
+    document.write(tmp_path / "given.json", document.to_json(tiny_bench.report()))
     (tmp_path / "budget.yaml").write_text("- size: {at_most: 25MB}\n")
     return tmp_path
 
@@ -108,7 +109,7 @@ def test_the_action_judges_a_report(judged: Path, runner: dict[str, str]) -> Non
     assert code == 0
     out = judged / "paredown-report"
     assert {one.name for one in out.iterdir()} == {"report.json", "report.html", "report.md", "junit.xml"}
-    assert report.read(out / "report.json").verdicts[0].status == "pass"
+    assert document.read(out / "report.json").verdicts[0].status == "pass"
     assert (judged / "output.txt").read_text().splitlines() == [
         "artifact=paredown-report-gate-0",
         "exit-code=0",
@@ -187,7 +188,7 @@ def test_the_action_saves_the_first_baseline(judged: Path, runner: dict[str, str
     (judged / "budget.yaml").write_text(
         "- regression: {baseline: kept, metric: size_bytes, worse_by_at_most: 5%}\n"
     )
-    report.write(judged / "given.json", report.to_json(tiny_baselines.measured()))
+    document.write(judged / "given.json", document.to_json(tiny_baselines.measured()))
     inputs = {"report": "given.json", "budget": "budget.yaml", "save_baseline": "kept", "inconclusive": told}
     assert act(judged, runner, **inputs) == {"": 4, "fail": 3}[told]
     assert len(list((judged / "kept").glob("*/main.json"))) == 1
@@ -265,7 +266,7 @@ def test_the_action_measures_candidates(tmp_path: Path, runner: dict[str, str]) 
         tmp_path, runner, candidates=candidates, data="data", budget="budget.yaml", options="--probes\nsize\n"
     )
     assert code == 0
-    found = report.read(tmp_path / "paredown-report" / "report.json")
+    found = document.read(tmp_path / "paredown-report" / "report.json")
     assert [one.name for one in found.candidates] == ["after"]
 
 

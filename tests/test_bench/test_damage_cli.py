@@ -19,17 +19,19 @@ import tiny_damage
 import typer
 from typer.testing import CliRunner
 
-from bench import cli, html, report
-from bench.damage import markdown, page, view
-from bench.damage.asking import Asker
-from bench.record import Report
+from bench.findings.asking import Asker
+from bench.record import document
+from bench.record.model import Report
+from bench.report import html
+from bench.report.damage import markdown, page, view
 from bench.session import RUNTIMES, CandidateSpec, measure
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import BenchConfig, DataConfig, Named
+from paredown.verbs import bench
 
 app = typer.Typer()
-cli.register(app)
+bench.register(app)
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -105,7 +107,7 @@ def done(made: dict[str, Path]) -> tuple[Report, str, str, int, str]:
             "--json", root / "d.json", "--html", root / "d.html", "--markdown", root / "d.md",
             "--budget", budget,
         )  # fmt: skip
-    found = report.read(root / "d.json")
+    found = document.read(root / "d.json")
     return found, (root / "d.html").read_text(), (root / "d.md").read_text(), code, shown
 
 
@@ -123,7 +125,7 @@ def broken(made: dict[str, Path]) -> tuple[Report, int]:
             "--threads", 1, "--json", root / "b.json",
             "--budget", budget,
         )  # fmt: skip
-    return report.read(root / "b.json"), code
+    return document.read(root / "b.json"), code
 
 
 def test_two_equal_models_have_no_damage(done: tuple[Report, str, str, int, str]) -> None:
@@ -297,12 +299,12 @@ def test_the_first_screen_has_three_slices_and_five_rows() -> None:
 def test_a_finding_is_read_back_as_it_was(broken: tuple[Report, int]) -> None:
     """JSON and back; a key that no finding has is refused."""
     found = broken[0]
-    assert report.from_json(report.to_json(found), "here") == found
-    tree = json.loads(report.to_json(found))
+    assert document.from_json(document.to_json(found), "here") == found
+    tree = json.loads(document.to_json(found))
     holder = next(one for one in tree["measurements"] if one["finding"])
     holder["finding"]["extra"] = 1
     with pytest.raises(UserError, match="damaged"):
-        report.from_json(json.dumps(tree), "here")
+        document.from_json(json.dumps(tree), "here")
 
 
 def test_json_on_stdout_is_alone(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,7 +314,7 @@ def test_json_on_stdout_is_alone(made: dict[str, Path], monkeypatch: pytest.Monk
         "damage", made["first"], made["second"], "--data", made["data"], "--json", "-", "--rows", 0
     )
     assert code == 0
-    assert report.from_json(shown, "stdout").title == "What changed from original to candidate"
+    assert document.from_json(shown, "stdout").title == "What changed from original to candidate"
     assert '"cells"' not in shown
 
 
@@ -360,7 +362,7 @@ def test_texts_beyond_the_length_limit_are_said(made: dict[str, Path]) -> None:
 def test_the_verb_imports_nothing_heavy() -> None:
     """Help stays quick."""
     heavy = "('torch', 'numpy', 'matplotlib', 'transformers', 'scipy')"
-    code = f"import sys, bench.damage.cli; print([name for name in {heavy} if name in sys.modules])"
+    code = f"import sys, paredown.verbs.damage; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     finished = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
@@ -387,7 +389,7 @@ def test_a_recipe_can_keep_texts_out_of_its_report(
     whole, bare = (
         measure(specs, rows, BenchConfig(probes=probes, texts=texts), seed=0) for texts in (True, False)
     )
-    assert '"cells"' in report.to_json(whole)
-    assert '"cells"' not in report.to_json(bare)
-    assert str(made["root"]) not in report.to_json(whole)
+    assert '"cells"' in document.to_json(whole)
+    assert '"cells"' not in document.to_json(bare)
+    assert str(made["root"]) not in document.to_json(whole)
     assert [one.value for one in bare.measurements] == [one.value for one in whole.measurements]

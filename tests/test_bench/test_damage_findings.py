@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_damage
 
-from bench.damage import (
+from bench.findings import (
     answers,
     calibration,
     divergence,
@@ -17,7 +17,7 @@ from bench.damage import (
     slices,
     slicing,
 )
-from bench.damage.answers import Pair
+from bench.findings.answers import Pair
 from compress import catalog
 from compress.data import BESIDE
 from compress.errors import DataError, UserError

@@ -9,8 +9,7 @@ import numpy as np
 import pytest
 from scipy import optimize, stats
 
-from bench import paired
-from bench.damage import multiplicity, resampling
+from bench.statistics import multiplicity, paired, resampling
 
 
 def mean(totals: np.ndarray) -> float:

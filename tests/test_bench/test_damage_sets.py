@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 import tiny_damage
 
-from bench import judge
-from bench.damage import challenges, fairness
+from bench.findings import challenges, fairness
+from bench.verdicts import judge
 from compress import catalog
 from compress.errors import DataError
 from compress.recipe import BenchConfig, Named

@@ -17,17 +17,20 @@ import typer
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
-from bench import cli, html, report, session
-from bench.damage import view
-from bench.damage.view import Damage
-from bench.lanes import Lane, LaneSpec, Opened
+from bench import session
+from bench.lanes.lane import Lane, LaneSpec, Opened
+from bench.record import document
+from bench.report import html, markdown
+from bench.report.damage import view
+from bench.report.damage.view import Damage
 from compress import recipe
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.recipe import DataConfig
 from deploy.opening import runner
+from paredown.verbs import bench
 
 app = typer.Typer()
-cli.register(app)
+bench.register(app)
 
 
 class NearLane(Lane):
@@ -86,7 +89,7 @@ def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: lis
         ],
     )
     assert result.exit_code == 0, result.exception
-    found = report.read(root / "d.json")
+    found = document.read(root / "d.json")
     assert "<h2" in html.page(found)
     seen = view.collect(found)
     assert seen is not None
@@ -215,7 +218,7 @@ def test_the_probes_of_the_shipped_recipes_suit_every_head(
     assert (seen.calibration is None) == (problem == "regression")
     missing = found.conditions.get("not measured", {})
     assert missing.keys() == ({"calibration-error"} if problem == "regression" else set())
-    assert "What got worse" in report.markdown(found)
+    assert "What got worse" in markdown.page(found)
     assert "<h2" in html.page(found)
 
 
@@ -223,7 +226,7 @@ def test_the_probes_of_the_shipped_recipes_suit_every_head(
 def test_errors_of_numbers_are_no_points(unit: str) -> None:
     """A limit in points does not judge an error in the data's own unit: it fails as missing."""
     from bench.gates import worst_slice
-    from bench.limits import parse
+    from bench.record.limits import parse
 
     made = tiny_bench.measurement(
         "after", "worst_slice", 1.0, probe="slices", unit=unit, better="lower", difference=0.01

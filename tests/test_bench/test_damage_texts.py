@@ -13,8 +13,8 @@ import pytest
 import tiny
 import tiny_damage
 
-from bench.damage import challenge, challenges, fairness, occlusion, perturb, robustness
-from bench.damage.answers import Pair
+from bench.findings import challenge, challenges, fairness, occlusion, perturb, robustness
+from bench.findings.answers import Pair
 from compress import catalog
 from compress.data import BESIDE
 from compress.errors import DataError, UserError

@@ -13,18 +13,22 @@ import yaml
 from conftest import ROOT
 from typer.testing import CliRunner
 
-from bench import cli, html, report, step_summary
-from bench.damage import asking, brief, markdown, view, words
-from bench.damage.record import Perturbation, Robustness, Slices
-from bench.judge import judge, prepare
-from bench.record import Report
+from bench.findings import asking
+from bench.record import document
+from bench.record.findings import Perturbation, Robustness, Slices
+from bench.record.model import Report
+from bench.report import html, step_summary
+from bench.report import markdown as markdown_
+from bench.report.damage import brief, markdown, view, words
 from bench.session import RUNTIMES, CandidateSpec, measure
+from bench.verdicts.judge import judge, prepare
 from compress import recipe
 from compress.errors import UserError
 from compress.recipe import BenchConfig, Named
+from paredown.verbs import bench
 
 app = typer.Typer()
-cli.register(app)
+bench.register(app)
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def test_one_command_says_what_was_won_and_what_was_lost(
     file, page, text = (tmp_path / name for name in ("d.json", "d.html", "d.md"))
     code, shown = run(models, text_data, "--json", file, "--html", page, "--markdown", text)
     assert code == 0
-    found = report.read(file)
+    found = document.read(file)
     (point,) = {tuple(sorted(one.conditions.items())) for one in found.measurements if one.probe == "latency"}
     assert dict(point) == {"batch_size": 1, "length": "data"}
     flips = found.find("small", "harmful_flips")
@@ -75,13 +79,13 @@ def test_a_quick_look_leaves_the_timing_out(models: tuple[str, str], text_data: 
     """``--no-speed``: size stays, which costs nothing; a gate on latency is measured all the same."""
     file = tmp_path / "d.json"
     assert run(models, text_data, "--no-speed", "--json", file)[0] == 0
-    probes = {one.probe for one in report.read(file).measurements}
+    probes = {one.probe for one in document.read(file).measurements}
     assert "size" in probes
     assert not probes & {"latency", "memory"}
     budget = tmp_path / "budget.yaml"
     budget.write_text("- latency: {p50_at_most: 1000x}\n")
     run(models, text_data, "--no-speed", "--json", file, "--budget", budget)
-    assert "latency" in {one.probe for one in report.read(file).measurements}
+    assert "latency" in {one.probe for one in document.read(file).measurements}
 
 
 def test_options_of_bench_are_options_of_damage(
@@ -98,7 +102,7 @@ def test_options_of_bench_are_options_of_damage(
     code, _ = run(same, text_data, *given, "--junit", junit, "--json", file)
     assert code == 4
     assert junit.read_text().count("<testcase") == 2
-    assert report.read(file).config["shared"] is True
+    assert document.read(file).config["shared"] is True
     assert "## What got worse" in summary.read_text()
     assert run(same, text_data, *given, "--inconclusive", "pass", "--no-summary")[0] == 0
     assert run(same, text_data, *given, "--inconclusive", "fail", "--no-summary")[0] == 3
@@ -112,7 +116,7 @@ def test_a_dash_is_a_file_where_a_verb_has_no_stdout_for_it(
 ) -> None:
     """``gate --report -`` writes a file of that name."""
     monkeypatch.chdir(tmp_path)
-    Path("r.json").write_text(report.to_json(tiny_bench.report()))
+    Path("r.json").write_text(document.to_json(tiny_bench.report()))
     Path("b.yaml").write_text("- size: {at_most: 1GB}\n")
     done = CliRunner().invoke(app, ["gate", "r.json", "--budget", "b.yaml", "--report", "-", "--no-summary"])
     assert done.exit_code == 0
@@ -147,7 +151,7 @@ def two_steps() -> Report:
 
 def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
     """Sentences, three slices, flips in numbers; no text of a row; nothing without damage."""
-    text = report.markdown(tiny_damage.report())
+    text = markdown_.page(tiny_damage.report())
     assert "## What got worse" in text
     assert "7 of 100 answers changed. 6 were right and are wrong now" in text
     assert "| slice | rows | before | now | change | 95 % |" in text
@@ -156,7 +160,7 @@ def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
     assert "class 3 |" not in text
     assert "text of row" not in text
     assert "Step by step" not in text
-    assert "What got worse" not in report.markdown(tiny_bench.report())
+    assert "What got worse" not in markdown_.page(tiny_bench.report())
     assert brief.of(tiny_bench.report()) is None
 
 
@@ -173,12 +177,12 @@ def test_a_report_of_several_steps_leads_with_what_ships() -> None:
     assert "after against before: 6 of 100 answers went from right to wrong" in first
     steps = page[page.index('id="steps"') : page.index('id="slices"')]
     assert steps.index("between") < steps.index(">after<")
-    assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in report.markdown(found)
+    assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in markdown_.page(found)
     fine = found.measurements[-1].finding
     assert isinstance(fine, Slices)
     fine = fine.model_copy(update={"slices": fine.slices[-1:]})
     whole = (*found.measurements[:-1], found.measurements[-1].model_copy(update={"finding": fine}))
-    assert "| between | 2 | 1 | none lost | - |" in report.markdown(
+    assert "| between | 2 | 1 | none lost | - |" in markdown_.page(
         found.model_copy(update={"measurements": whole})
     )
     assert 'id="steps"' not in html.page(tiny_damage.report())

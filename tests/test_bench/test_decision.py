@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import decision, stats
-from bench.record import Interval, Status
+from bench.record.model import Interval, Status
+from bench.statistics import stats
+from bench.verdicts import decision
 
 
 @pytest.mark.parametrize(

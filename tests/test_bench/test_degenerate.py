@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench import decision, paired, regression, stats
-from bench.damage import slicing
-from bench.record import Interval
+from bench.findings import slicing
+from bench.record.model import Interval
+from bench.statistics import paired, stats
+from bench.verdicts import decision, regression
 
 
 @pytest.mark.parametrize(("factor", "status"), [(1.0, "pass"), (1.05, "pass"), (1.051, "fail")])

@@ -14,11 +14,13 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import baselines, context, devices, nvml, session
-from bench.devices import Watched
-from bench.lanes import LaneSpec
-from bench.nvml import Process, State
+from bench import session
+from bench.lanes.lane import LaneSpec
+from bench.machine import context, devices, nvml
+from bench.machine.devices import Watched
+from bench.machine.nvml import Process, State
 from bench.session import CandidateSpec, measure
+from bench.verdicts import baselines
 from compress import environment
 from compress.errors import MissingPiece, UserError
 from compress.recipe import BenchConfig, Named
@@ -186,7 +188,7 @@ def test_a_gpu_in_use_is_measured_only_when_shared(machine: fake_nvml.Library, t
 
 def test_the_option_reaches_the_configuration() -> None:
     """``--shared`` is the configuration's ``shared``; without it a GPU in use is refused."""
-    from bench.cli import _config
+    from paredown.verbs.bench import _config
 
     assert _config(None, [], None, None, shared=True).shared is True
     assert _config(None, [], None, None).shared is False
@@ -251,7 +253,8 @@ def test_a_whole_run_carries_the_gpu(
     machine: fake_nvml.Library, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     """GPU times with and without a graph, energy, memory, the GPU's state: all in one report."""
-    from bench import report as reports
+    from bench.record import document
+    from bench.report import markdown
 
     monkeypatch.setattr(environment, "resolve_device", lambda device: device)
     monkeypatch.setattr(environment, "free_device_memory", lambda device: (0, GIB))
@@ -302,15 +305,15 @@ def test_a_whole_run_carries_the_gpu(
     energy = found.find("engine", "device_energy_per_row_mj")
     assert energy is not None
     assert energy.value > 0
-    again = reports.from_json(reports.to_json(found), "x")
+    again = document.from_json(document.to_json(found), "x")
     assert again == found
-    text = reports.markdown(found)
+    text = markdown.page(found)
     assert "## Time on the GPU" in text
     assert "| batch 1, real rows | engine | yes | 0.500 ms |" in text
     assert "host_bound" in text
     assert "## Memory on the GPU" in text
     assert "Fake H200" in text
-    from bench import html
+    from bench.report import html
 
     page = html.page(found)
     assert "Memory on the GPU" in page
@@ -339,7 +342,7 @@ def test_a_baseline_of_this_gpu_is_found_before_anything_is_measured(
 
 def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:
     """What was tried, what had fitted, what was asked: the candidate is named and nothing is a bug."""
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
 
     artifact = tiny_bench.fake_artifact(tmp_path / "full")
     feed = {"input_ids": __import__("numpy").ones((2, 3), dtype="int64")}

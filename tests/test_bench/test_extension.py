@@ -11,13 +11,13 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import extension, judge
-from bench.feeds import Point
-from bench.lanes import Lane
+from bench.lanes.feeds import Point
+from bench.lanes.lane import Lane
 from bench.probes import latency
-from bench.record import Report
+from bench.record.model import Report
 from bench.session import CandidateSpec, measure
-from compress.artifact import Artifact
+from bench.verdicts import extension, judge
+from compress.artifacts.artifact import Artifact
 from compress.recipe import BenchConfig, Named
 
 ROWS = tiny.sentences(24, 3)
@@ -223,7 +223,7 @@ def test_the_cost_of_measuring_is_stated(artifact: Artifact) -> None:
 
 def tiny_lane(artifact: Artifact) -> Any:
     """A lane of the fake runtime."""
-    from bench.lanes import LaneSpec
+    from bench.lanes.lane import LaneSpec
 
     return LaneSpec("one", artifact, tiny_bench.FAKE, threads=1)
 

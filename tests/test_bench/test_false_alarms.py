@@ -15,11 +15,11 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from bench import false_alarms
-from bench.record import Report
+from bench.record.model import Report
+from compress.artifacts.store import Store
 from compress.errors import UserError
-from compress.pipeline import Built
-from compress.store import Store
+from compress.pipeline.building import Built
+from studies import false_alarms
 
 
 def row(busy: int, percent: int, number: int, status: str, ratio: float = 1.0) -> dict[str, Any]:
@@ -212,7 +212,7 @@ def test_busy_processes_end_with_a_study_that_is_killed() -> None:
     """Killed without a chance to clean up, it leaves nothing that runs on."""
     code = (
         "import subprocess, sys, time\n"
-        "from bench.false_alarms import _SPIN\n"
+        "from studies.false_alarms import _SPIN\n"
         "print(subprocess.Popen([sys.executable, '-c', _SPIN]).pid, flush=True)\n"
         "time.sleep(60)\n"
     )

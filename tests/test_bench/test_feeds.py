@@ -10,9 +10,9 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import cuts, feeds
-from bench.feeds import Point
-from bench.lanes import Lane, LaneSpec
+from bench.lanes import cuts, feeds
+from bench.lanes.feeds import Point
+from bench.lanes.lane import Lane, LaneSpec
 from bench.probes import Subject
 from compress import catalog
 from compress.errors import UserError

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from bench import readme
-from bench.acceptance import expectations, table
+from studies.gpu import expectations, table
+from tools import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 
@@ -58,9 +58,9 @@ def made_up(**changes: Any) -> dict[str, Any]:
 def test_without_a_record_the_page_says_so() -> None:
     """The sentence, word for word, is on the page as long as the folder holds no record."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    if not list((ROOT / readme.GPU).glob("*.json")):
+    if not list((ROOT / readme_tables.GPU).glob("*.json")):
         assert table.NONE in page
-        assert table.read(ROOT / readme.GPU) == []
+        assert table.read(ROOT / readme_tables.GPU) == []
     assert table.render([]) == table.NONE
 
 

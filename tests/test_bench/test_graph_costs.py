@@ -12,7 +12,7 @@ import pytest
 import tiny
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import graph_costs
+from bench.probes import _graph_costs
 
 
 def graph(
@@ -49,20 +49,20 @@ def zeros(*shape: int) -> np.ndarray:
 )
 def test_matmul_by_hand(a: tuple[int, ...], b: tuple[int, ...], macs: int) -> None:
     """Rows times inner size times columns, times the broadcast batch."""
-    assert graph_costs.matmul(a, b) == macs
+    assert _graph_costs.matmul(a, b) == macs
 
 
 def test_other_products_by_hand() -> None:
     """Gemm in all four orientations, convolution with groups, attention, fused attention and einsum."""
-    assert graph_costs.gemm((2, 3), (3, 5), False, False) == 30
-    assert graph_costs.gemm((3, 2), (5, 3), True, True) == 30
-    assert graph_costs.matmul((2, 3), (5, 3), transposed=True) == 30
-    assert graph_costs.convolution((8, 2, 3, 3), (1, 8, 10, 10)) == 800 * 18
-    assert graph_costs.attention((1, 4, 6, 8), (1, 4, 5, 8), (1, 4, 5, 8)) == 4 * 6 * 5 * 16
-    assert graph_costs.attention((1, 6, 32), (1, 5, 32), (1, 5, 32)) == 4 * 6 * 5 * 16
-    assert graph_costs.fused_attention((1, 6, 32), (32, 96), None) == 6 * 32 * 96 + 6 * 6 * 64
-    assert graph_costs.fused_attention((1, 6, 32), (32, 40), (16, 16, 8)) == 6 * 32 * 40 + 6 * 6 * 24
-    assert graph_costs.einsum("bij, bjk -> bik", [(2, 3, 4), (2, 4, 5)]) == 120
+    assert _graph_costs.gemm((2, 3), (3, 5), False, False) == 30
+    assert _graph_costs.gemm((3, 2), (5, 3), True, True) == 30
+    assert _graph_costs.matmul((2, 3), (5, 3), transposed=True) == 30
+    assert _graph_costs.convolution((8, 2, 3, 3), (1, 8, 10, 10)) == 800 * 18
+    assert _graph_costs.attention((1, 4, 6, 8), (1, 4, 5, 8), (1, 4, 5, 8)) == 4 * 6 * 5 * 16
+    assert _graph_costs.attention((1, 6, 32), (1, 5, 32), (1, 5, 32)) == 4 * 6 * 5 * 16
+    assert _graph_costs.fused_attention((1, 6, 32), (32, 96), None) == 6 * 32 * 96 + 6 * 6 * 64
+    assert _graph_costs.fused_attention((1, 6, 32), (32, 40), (16, 16, 8)) == 6 * 32 * 40 + 6 * 6 * 24
+    assert _graph_costs.einsum("bij, bjk -> bik", [(2, 3, 4), (2, 4, 5)]) == 120
 
 
 def test_a_graph_with_a_free_batch_is_counted_at_the_feed(tmp_path: Path) -> None:
@@ -75,15 +75,15 @@ def test_a_graph_with_a_free_batch_is_counted_at_the_feed(tmp_path: Path) -> Non
     ]
     file = graph(tmp_path, nodes, {"x": ["batch", 4]}, {"w": zeros(4, 6), "v": zeros(2, 6), "c": zeros(2)})
     for batch in (1, 3):
-        found = graph_costs.measure(file, {"x": zeros(batch, 4)})
-        assert found == graph_costs.Costs(macs=batch * (24 + 12), parameters=24 + 12 + 2, uncounted=())
+        found = _graph_costs.measure(file, {"x": zeros(batch, 4)})
+        assert found == _graph_costs.Costs(macs=batch * (24 + 12), parameters=24 + 12 + 2, uncounted=())
 
 
 def test_a_convolution_is_counted_by_its_output(tmp_path: Path) -> None:
     """Stride and padding change the output, and with it the count."""
     nodes = [helper.make_node("Conv", ["x", "w"], ["out"], strides=[2, 2], group=2)]
     file = graph(tmp_path, nodes, {"x": ["n", 4, 8, 8]}, {"w": zeros(6, 2, 2, 2)})
-    assert graph_costs.measure(file, {"x": zeros(1, 4, 8, 8)}).macs == 6 * 4 * 4 * 2 * 2 * 2
+    assert _graph_costs.measure(file, {"x": zeros(1, 4, 8, 8)}).macs == 6 * 4 * 4 * 2 * 2 * 2
 
 
 def test_scales_and_zero_points_are_no_parameters(tmp_path: Path) -> None:
@@ -105,14 +105,14 @@ def test_scales_and_zero_points_are_no_parameters(tmp_path: Path) -> None:
         helper.make_node("Mul", ["n", "half"], ["h"]),
         helper.make_node("Reshape", ["h", "shape"], ["out"]),
     ]
-    found = graph_costs.measure(graph(tmp_path, nodes, {"x": ["n", 4]}, weights), {"x": zeros(2, 4)})
+    found = _graph_costs.measure(graph(tmp_path, nodes, {"x": ["n", 4]}, weights), {"x": zeros(2, 4)})
     assert (found.macs, found.parameters) == (48, 30)
 
 
 def test_what_is_not_counted_is_said(tmp_path: Path) -> None:
     """An operator with products inside that the count leaves out is named."""
     nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["out"])]
-    found = graph_costs.measure(
+    found = _graph_costs.measure(
         graph(tmp_path, nodes, {"x": ["n", 2, 4, 4]}, {"w": zeros(2, 3, 2, 2)}), {"x": zeros(1, 2, 4, 4)}
     )
     assert found.macs == 0
@@ -157,12 +157,12 @@ def test_an_exported_transformer_costs_what_pytorch_counts(tmp_path: Path) -> No
         model(
             input_ids=torch.ones(1, 16, dtype=torch.long), attention_mask=torch.ones(1, 16, dtype=torch.long)
         )
-    wanted = graph_costs.Costs(
+    wanted = _graph_costs.Costs(
         macs=counter.get_total_flops() // 2,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         uncounted=(),
     )
-    assert graph_costs.measure(tmp_path / "model.onnx", feed) == wanted
+    assert _graph_costs.measure(tmp_path / "model.onnx", feed) == wanted
     outside = tmp_path / "outside"
     outside.mkdir()
     onnx.save(
@@ -172,6 +172,6 @@ def test_an_exported_transformer_costs_what_pytorch_counts(tmp_path: Path) -> No
         location="model.onnx.data",
         size_threshold=0,
     )
-    assert graph_costs.measure(outside / "model.onnx", feed) == wanted
+    assert _graph_costs.measure(outside / "model.onnx", feed) == wanted
     quantize_dynamic(tmp_path / "model.onnx", tmp_path / "int8.onnx", per_channel=True)
-    assert graph_costs.measure(tmp_path / "int8.onnx", feed) == wanted
+    assert _graph_costs.measure(tmp_path / "int8.onnx", feed) == wanted

@@ -15,11 +15,12 @@ import pytest
 import tiny
 import tiny_bench
 
-from bench import patience
-from bench.lanes import Lane, LaneSpec
-from compress import children, cli
-from compress.artifact import Artifact
+from bench.lanes import patience
+from bench.lanes.lane import Lane, LaneSpec
+from compress import children
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
+from paredown import app
 
 HANGING = "hanging_runtime:Runner"
 DRIVER = Path(__file__).parent.parent / "orphan_driver.py"
@@ -97,7 +98,7 @@ def test_a_worker_that_never_comes_up_ends_the_command(
     model = tiny.text_model(tmp_path / "model")
     report = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
-        cli.main(["bench", str(model), "--data", str(text_data), "--json", str(report), "--threads", "1"])
+        app.main(["bench", str(model), "--data", str(text_data), "--json", str(report), "--threads", "1"])
     said = capsys.readouterr()
     assert ended.value.code == 2, said.err
     assert said.out == ""
@@ -150,7 +151,7 @@ def test_a_process_without_its_parent_does_not_start() -> None:
     """A child that comes up after its parent is gone sees another parent's id, and ends before it imports."""
     gone = subprocess.Popen([sys.executable, "-c", ""])
     gone.wait()
-    line = children.command("bench.worker")
+    line = children.command("bench.lanes.worker")
     line[line.index(str(os.getpid()))] = str(gone.pid)
     done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
     assert done.returncode == children.ORPHANED

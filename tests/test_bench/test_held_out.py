@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from bench import held_out
 from compress.data import grouping
+from studies import held_out
 
 
 def test_groups_are_taken_until_there_are_enough_sentences() -> None:

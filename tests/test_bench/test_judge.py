@@ -8,8 +8,8 @@ from typing import Literal
 import pytest
 import tiny_bench
 
-from bench import judge
-from bench.record import Status, Verdict
+from bench.record.model import Status, Verdict
+from bench.verdicts import judge
 from compress.errors import ExitCode, UserError
 from compress.recipe import BenchConfig, Named, Recipe, validate
 

@@ -16,8 +16,8 @@ import psutil
 import pytest
 import tiny_bench
 
-from bench.lanes import Lane, LaneSpec, open_lanes
-from compress.artifact import Artifact
+from bench.lanes.lane import Lane, LaneSpec, open_lanes
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 
 FEED = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), dtype=np.int64)}
@@ -192,7 +192,7 @@ def test_a_lane_ends_when_its_coordinator_is_killed(artifact: Artifact, tmp_path
     """A coordinator that is killed outright takes its lanes with it: their pipe ends."""
     script = (
         "import sys, time; from pathlib import Path\n"
-        "from bench.lanes import Lane, LaneSpec; from compress.artifact import Artifact\n"
+        "from bench.lanes.lane import Lane, LaneSpec; from compress.artifacts.artifact import Artifact\n"
         f"spec = LaneSpec('x', Artifact.open(Path({str(artifact.path)!r})), {tiny_bench.FAKE!r})\n"
         "with Lane(spec) as lane:\n"
         "    print(lane.opened.pid, flush=True); time.sleep(60)\n"

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from pydantic import BaseModel, ConfigDict
 
-from bench.limits import Bytes, Duration, Number, Points, Share, Times
+from bench.record.limits import Bytes, Duration, Number, Points, Share, Times
 from compress.errors import UserError
 from compress.recipe import validate
 

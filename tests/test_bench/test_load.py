@@ -7,8 +7,9 @@ import time
 import numpy as np
 import pytest
 
-from bench import load, stats
+from bench.lanes import load
 from bench.probes import closed_loop, open_loop
+from bench.statistics import stats
 
 
 def test_a_queue_charges_a_stall_to_everyone_who_waits() -> None:

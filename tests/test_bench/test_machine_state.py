@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from bench import conditions, energy, noise
-from bench.record import Interval
+from bench.lanes import noise
+from bench.machine import conditions, energy
+from bench.record.model import Interval
 
 
 def put(root: Path, path: str, text: str) -> None:

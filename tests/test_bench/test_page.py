@@ -12,8 +12,11 @@ import tiny_bench
 from browser import DESKTOP, PHONE, Browser
 from PIL import Image
 
-from bench import html, judge, report, screenshot
+from bench.record import document
+from bench.report import html
+from bench.verdicts import judge
 from compress.recipe import Named
+from tools import screenshot
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 GATES = [
@@ -47,7 +50,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a recorded run with five candidates."""
     file = tmp_path_factory.mktemp("recorded") / "report.html"
-    found = report.read(ROOT / "bench" / "results" / "text-small.json")
+    found = document.read(ROOT / "studies" / "results" / "text-small.json")
     file.write_text(html.page(found), encoding="utf-8")
     return file
 
@@ -195,7 +198,7 @@ def test_a_recorded_run_shows_what_decides(tab: Browser, recorded: Path) -> None
 def test_without_damage_the_page_says_how_to_find_it(tab: Browser, tmp_path: Path) -> None:
     """A report of a plain bench shows one line with the command, on the first screen."""
     file = tmp_path / "plain.html"
-    plain = report.read(ROOT / "bench" / "results" / "sst2.json")
+    plain = document.read(ROOT / "studies" / "results" / "sst2.json")
     file.write_text(html.page(plain), encoding="utf-8")
     tab.show(file, DESKTOP)
     (hint,) = tab.boxes("#hint")
@@ -226,7 +229,7 @@ def test_the_guards_of_this_file_can_trip(tab: Browser, page: Path, tmp_path: Pa
 
 
 def test_a_picture_of_the_first_screen_is_taken_by_a_command(page: Path, tmp_path: Path) -> None:
-    """``bench.screenshot`` gives the 1200 x 800 that a reader sees, small enough for a repository."""
+    """``tools.screenshot`` gives the 1200 x 800 that a reader sees, small enough for a repository."""
     sizes = {}
     for theme in ([], ["--dark"]):
         out = tmp_path / "docs" / f"report{''.join(theme)}.png"

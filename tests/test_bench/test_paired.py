@@ -7,7 +7,7 @@ from math import comb, inf, log, sqrt
 import numpy as np
 import pytest
 
-from bench import paired
+from bench.statistics import paired
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny_bench
 
-from bench.portable import portable
+from bench.record.portable import portable
 from bench.session import CandidateSpec, measure
 from compress.recipe import BenchConfig, DataConfig, Named
 

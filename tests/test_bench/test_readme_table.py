@@ -8,26 +8,29 @@ from pathlib import Path
 
 import pytest
 
-from bench import false_alarms, held_out, readme, report
+from bench.record import document
+from bench.report import markdown
+from studies import false_alarms, held_out
+from tools import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-RESULTS = ROOT / "bench" / "results"
+RESULTS = ROOT / "studies" / "results"
 
 
 def test_the_table_in_the_readme_is_generated_from_the_recorded_report() -> None:
     """Writing the table again changes nothing."""
     page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert report.table(report.read(RESULTS / "sst2.json")) in page
-    assert readme.whole(page, ROOT) == page
+    assert markdown.table(document.read(RESULTS / "sst2.json")) in page
+    assert readme_tables.whole(page, ROOT) == page
 
 
 def test_every_recorded_result_is_a_report_of_this_version() -> None:
-    """Each JSON under bench/results can be read back, and compares real rows: settings, those held out."""
+    """Each JSON under studies/results can be read back, and compares real rows: settings, those held out."""
     judged, settings = sorted(RESULTS.glob("*.json")), sorted((RESULTS / "held-out").glob("*.json"))
     assert judged
     assert settings
     for path in judged + settings:
-        recorded = report.read(path, must_be_sealed=True)
+        recorded = document.read(path, must_be_sealed=True)
         assert recorded.data["rows"] == (872 if path in judged else held_out.SENTENCES), path
         assert recorded.environment["cpu"]
         text = path.read_text(encoding="utf-8")
@@ -42,7 +45,7 @@ def test_settings_are_stated_as_they_were_measured() -> None:
         return {
             one.candidate: f"{100 * one.value:.2f} %"
             for path in (RESULTS / "held-out").glob(pattern)
-            for one in report.read(path, must_be_sealed=True).measurements
+            for one in document.read(path, must_be_sealed=True).measurements
             if one.metric == metric
         }
 
@@ -62,7 +65,7 @@ def test_the_seeds_of_finetune_are_stated_as_they_were_measured() -> None:
         ("finetune-plain", "gave {}, {} and {} % (`finetune-plain.json`)"),
         ("finetune", "run once: {}, {} and {} %, in the mean {mean:.2f} %."),
     ):
-        recorded = report.read(RESULTS / f"{name}.json", must_be_sealed=True)
+        recorded = document.read(RESULTS / f"{name}.json", must_be_sealed=True)
         found = [recorded.find(f"seed{seed}", "accuracy") for seed in range(3)]
         shares = [100 * one.value for one in found if one is not None]
         assert len(shares) == len(recorded.candidates) == 3
@@ -73,7 +76,7 @@ def test_the_seeds_of_finetune_are_stated_as_they_were_measured() -> None:
 
 def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
     """Verdicts add up to 200 in every cell, each pair of processes serves ten, and every goal is judged."""
-    study = json.loads((ROOT / readme.ALARMS).read_text(encoding="utf-8"))
+    study = json.loads((ROOT / readme_tables.ALARMS).read_text(encoding="utf-8"))
     cells = {(one["condition"], one["planted_percent"]): one for one in study["results"]}
     assert cells.keys() == {
         (condition, percent)
@@ -86,12 +89,12 @@ def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
         assert one["pairs_of_processes"] == 200 / false_alarms.PAIR
     assert false_alarms.goals(study["results"]) == study["goals"]
     assert all(goal["met"] is not None for goal in study["goals"].values())
-    assert "<svg" in (ROOT / readme.ALARMS).with_suffix(".svg").read_text(encoding="utf-8")
+    assert "<svg" in (ROOT / readme_tables.ALARMS).with_suffix(".svg").read_text(encoding="utf-8")
 
 
 def test_the_first_study_is_stated_as_it_was_recorded() -> None:
     """What made the rule of widening is still there to be read: counts of its last condition."""
-    first = json.loads((ROOT / readme.ALARMS).with_name("first.json").read_text(encoding="utf-8"))
+    first = json.loads((ROOT / readme_tables.ALARMS).with_name("first.json").read_text(encoding="utf-8"))
     busiest = list(false_alarms.CONDITIONS.values())[-1]
     equal, slower = (
         next(
@@ -108,12 +111,12 @@ def test_the_first_study_is_stated_as_it_was_recorded() -> None:
 
 def test_a_changed_figure_is_noticed() -> None:
     """The comparison can fail: another table gives another page."""
-    page = f"a\n{readme.BEGIN}\n\nold\n\n{readme.END}\nb"
-    assert readme.render(page, "new") != page
-    assert readme.render(page, "old") == page
+    page = f"a\n{readme_tables.BEGIN}\n\nold\n\n{readme_tables.END}\nb"
+    assert readme_tables.render(page, "new") != page
+    assert readme_tables.render(page, "old") == page
 
 
 def test_a_page_without_markers_is_refused() -> None:
     """Nothing is written where there is no place for it."""
     with pytest.raises(ValueError, match="results:begin"):
-        readme.render("a page", "table")
+        readme_tables.render("a page", "table")

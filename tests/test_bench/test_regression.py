@@ -11,8 +11,10 @@ import pytest
 import tiny_bench
 from tiny_baselines import DATA, MACHINE, judged, kept, measured, narrow, scaled
 
-from bench import baselines, devices, judge, paired, regression
-from bench.record import Interval, Report
+from bench.machine import devices
+from bench.record.model import Interval, Report
+from bench.statistics import paired
+from bench.verdicts import baselines, judge, regression
 from compress.errors import UserError
 from compress.recipe import Named
 

@@ -15,8 +15,10 @@ import pytest
 import tiny_bench
 from rich.console import Console
 
-from bench import cards, html, judge, plots, report, summary, terminal
-from bench.record import Candidate, Interval, Measurement, Report, Verdict
+from bench.record import document
+from bench.record.model import Candidate, Interval, Measurement, Report, Verdict
+from bench.report import cards, forms, html, junit, markdown, plots, summary, terminal
+from bench.verdicts import judge
 from compress.errors import UserError
 from compress.recipe import Named
 
@@ -62,8 +64,8 @@ def text_of(page: str) -> str:
 
 def test_json_is_read_back_as_it_was(judged: Report, tmp_path: Path) -> None:
     """Every figure, interval, sample and verdict survives the file."""
-    report.write(tmp_path / "deep" / "report.json", report.to_json(judged))
-    assert report.read(tmp_path / "deep" / "report.json") == judged
+    document.write(tmp_path / "deep" / "report.json", document.to_json(judged))
+    assert document.read(tmp_path / "deep" / "report.json") == judged
     assert sorted(path.name for path in (tmp_path / "deep").iterdir()) == ["report.json"]
 
 
@@ -81,16 +83,16 @@ def test_json_is_read_back_as_it_was(judged: Report, tmp_path: Path) -> None:
 )
 def test_a_report_of_another_shape_is_refused(judged: Report, change: object, said: str) -> None:
     """A wrong version, a missing or an unknown field get a sentence that says where."""
-    tree = json.loads(report.to_json(judged))
+    tree = json.loads(document.to_json(judged))
     change(tree)  # type: ignore[operator]
     with pytest.raises(UserError, match=said):
-        report.from_json(json.dumps(tree), "old.json")
+        document.from_json(json.dumps(tree), "old.json")
 
 
 def test_an_edited_report_is_refused(judged: Report, tmp_path: Path) -> None:
     """One figure changed by hand, in any place, and the file is refused in one sentence."""
-    text = report.to_json(judged)
-    assert report.from_json(text, "it") == judged
+    text = document.to_json(judged)
+    assert document.from_json(text, "it") == judged
     for before, after in (
         ('"value": 20000000.0', '"value": 10000000.0'),
         ('"status": "fail"', '"status": "pass"'),
@@ -99,14 +101,14 @@ def test_an_edited_report_is_refused(judged: Report, tmp_path: Path) -> None:
         file = tmp_path / "report.json"
         file.write_text(text.replace(before, after, 1))
         with pytest.raises(UserError, match=r"report\.json was changed after it was written"):
-            report.read(file)
+            document.read(file)
 
 
 def test_a_report_may_be_formatted_anew(judged: Report) -> None:
     """The checksum is of the content: other white space and another order of keys leave it whole."""
-    tree = json.loads(report.to_json(judged))
+    tree = json.loads(document.to_json(judged))
     turned = dict(reversed(tree.items()))
-    assert report.from_json(json.dumps(turned), "it") == judged
+    assert document.from_json(json.dumps(turned), "it") == judged
 
 
 def test_a_report_without_a_checksum_is_said_to_be_unsealed(
@@ -114,8 +116,8 @@ def test_a_report_without_a_checksum_is_said_to_be_unsealed(
 ) -> None:
     """A report from before checksums is read, and a warning says what is missing."""
     said: list[str] = []
-    monkeypatch.setattr(report.seal.log, "warning", lambda text, *given: said.append(text % given))
-    assert report.from_json(judged.model_dump_json(), "old.json") == judged
+    monkeypatch.setattr(forms.seal.log, "warning", lambda text, *given: said.append(text % given))
+    assert document.from_json(judged.model_dump_json(), "old.json") == judged
     assert said == [
         "old.json has no checksum: nothing shows whether its figures are those that were measured"
     ]
@@ -127,25 +129,25 @@ def test_a_file_that_is_no_report_is_refused(tmp_path: Path, content: bytes) -> 
     file = tmp_path / "report.json"
     file.write_bytes(content)
     with pytest.raises(UserError, match=r"report\.json is not a paredown report"):
-        report.read(file)
+        document.read(file)
     with pytest.raises(UserError, match=r"none\.json cannot be read: No such file"):
-        report.read(tmp_path / "none.json")
+        document.read(tmp_path / "none.json")
 
 
 def test_a_place_that_cannot_be_written_is_named(tmp_path: Path) -> None:
     """A file in the way of a folder is a sentence, and nothing half-written is left."""
     (tmp_path / "file").write_text("")
     with pytest.raises(UserError, match=r"out\.md cannot be written"):
-        report.write(tmp_path / "file" / "out.md", "text")
+        document.write(tmp_path / "file" / "out.md", "text")
     (tmp_path / "taken").mkdir()
     with pytest.raises(UserError, match="taken cannot be written"):
-        report.write(tmp_path / "taken", "text")
+        document.write(tmp_path / "taken", "text")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["file", "taken"]
 
 
 def test_everything_of_a_run_is_written(judged: Report, tmp_path: Path) -> None:
     """A run folder gets the report in four forms."""
-    report.write_all(judged, tmp_path)
+    forms.write_all(judged, tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {
         "report.json",
         "report.html",
@@ -183,7 +185,7 @@ def test_figures_have_three_significant_digits(value: float, text: str) -> None:
 
 def test_markdown_holds_table_verdict_and_reasons(judged: Report) -> None:
     """The verdict comes first, then the figures, the table of candidates, and the gates' reasons."""
-    text = report.markdown(judged)
+    text = markdown.page(judged)
     assert (
         text.index("FAILED 1 of 3") < text.index("Speed-up: **4.00x**") < text.index("| before | pytorch |")
     )
@@ -192,16 +194,16 @@ def test_markdown_holds_table_verdict_and_reasons(judged: Report) -> None:
         "| 4.00x (3.20x to 5.00x) | 50 MiB | 20.0 MB |"
     )
     assert after in text
-    assert after in report.table(judged)
+    assert after in markdown.table(judged)
     assert "| fail | size | after | 10MB | 20.00 MB on disk; allowed: at most 10MB |" in text
     assert "tokenization is not in it" in text
 
 
 def test_a_name_cannot_break_the_markdown(judged: Report) -> None:
     """Bars and angle brackets in a name are escaped."""
-    text = report.markdown(renamed(judged, "after", EVIL))
+    text = markdown.page(renamed(judged, "after", EVIL))
     assert "<script" not in text
-    rows = [line for line in report.table(renamed(judged, "after", EVIL)).splitlines() if "alert" in line]
+    rows = [line for line in markdown.table(renamed(judged, "after", EVIL)).splitlines() if "alert" in line]
     assert len(rows) == 1
     assert len(re.findall(r"(?<!\\)\|", rows[0])) == 10
 
@@ -222,7 +224,7 @@ def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
         for status in ("inconclusive", "anomalous")
     ]
     found = judged.model_copy(update={"verdicts": (*judged.verdicts, *more)})
-    (suite,) = ElementTree.fromstring(report.junit(found).encode())
+    (suite,) = ElementTree.fromstring(junit.xml(found).encode())
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors"), suite.get("skipped")) == (
         "5",
         "1",
@@ -366,11 +368,11 @@ def test_a_report_with_few_measurements_still_renders(judged: Report) -> None:
     page = html.page(thin)
     assert len(re.findall("<svg", page)) == 1
     assert "after: measured, not judged (no gates)" in text_of(page)
-    assert "| after | pytorch | - | - | - | - | - | - | 20.0 MB |" in report.markdown(thin)
+    assert "| after | pytorch | - | - | - | - | - | - | 20.0 MB |" in markdown.page(thin)
     empty = judged.model_copy(update={"measurements": (), "verdicts": ()})
     assert "<svg" not in html.page(empty)
-    assert "Latency" not in report.markdown(empty)
-    assert list(ElementTree.fromstring(report.junit(empty).encode())[0]) == []
+    assert "Latency" not in markdown.page(empty)
+    assert list(ElementTree.fromstring(junit.xml(empty).encode())[0]) == []
 
 
 def test_the_terminal_shows_before_after_and_the_verdict(judged: Report) -> None:
@@ -442,7 +444,7 @@ def test_figures_under_load_are_shown() -> None:
     assert ["open loop p95", "50/s", "after", "12.5 ms", "", "0.500x"] in rows
     assert ["cold start", "", "after", "1.50 s", "", "-"] in rows
     assert ["int8 product share", "", "after", "80.0 %", "", "-"] in rows
-    assert "| cold start |  | after | 1.50 s |" in report.markdown(found)
+    assert "| cold start |  | after | 1.50 s |" in markdown.page(found)
     assert "open loop p95" in text_of(html.page(found))
 
 
@@ -456,8 +458,8 @@ def test_the_state_of_the_machine_is_shown() -> None:
 
 def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Report) -> None:
     """MNLI's ids in another order than the head's give other figures with nothing else to show for it."""
-    assert "by their order alone" not in report.markdown(judged)
+    assert "by their order alone" not in markdown.page(judged)
     guessed = judged.model_copy(update={"label_order": ("0 = contradiction", "1 = entailment")})
-    for text in (report.markdown(guessed), text_of(html.page(guessed))):
+    for text in (markdown.page(guessed), text_of(html.page(guessed))):
         assert "by their order alone" in text
         assert "0 = contradiction, 1 = entailment" in text

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from bench import screenshot
+from tools import screenshot
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 

@@ -12,12 +12,14 @@ import tiny
 import tiny_bench
 
 import bench
-from bench import energy, paired, session
+from bench import session
+from bench.machine import energy
 from bench.probes import memory
-from bench.record import Report
+from bench.record.model import Report
 from bench.session import CandidateSpec, check, measure
+from bench.statistics import paired
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.recipe import BenchConfig, DataConfig, Named
 
@@ -109,7 +111,7 @@ def test_percentiles_that_the_sample_does_not_carry_are_left_out(report: Report)
 
 def test_the_report_survives_the_trip_through_json(report: Report) -> None:
     """Written and read again, the report is equal to itself."""
-    from bench.report import from_json, to_json
+    from bench.record.document import from_json, to_json
 
     assert from_json(to_json(report), "here") == report
 
@@ -249,7 +251,7 @@ def test_turns_are_interleaved_in_an_order_shuffled_anew(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Every round gives each candidate one turn on the same rows; the order changes between rounds."""
-    from bench.lanes import Lane
+    from bench.lanes.lane import Lane
     from bench.probes import latency
 
     turns: list[tuple[str, tuple[int, ...]]] = []
@@ -334,5 +336,7 @@ def test_every_probe_and_gate_has_a_sentence() -> None:
 
 def test_the_tests_leave_no_process() -> None:
     """After all of the above, no lane is left."""
-    left = [child for child in psutil.Process(os.getpid()).children() if "bench.worker" in child.cmdline()]
+    left = [
+        child for child in psutil.Process(os.getpid()).children() if "bench.lanes.worker" in child.cmdline()
+    ]
     assert left == []

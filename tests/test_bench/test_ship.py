@@ -6,8 +6,10 @@ import numpy as np
 import pytest
 import tiny_bench
 
-from bench import choice, session, summary
-from bench.record import Report
+from bench import session
+from bench.record.model import Report
+from bench.report import summary
+from bench.verdicts import choice
 from compress.errors import UserError
 from compress.recipe import BenchConfig, Named
 

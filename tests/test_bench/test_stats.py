@@ -7,8 +7,8 @@ import math
 import numpy as np
 import pytest
 
-from bench import stats
-from bench.record import Interval
+from bench.record.model import Interval
+from bench.statistics import stats
 
 
 def generator(seed: int = 0) -> np.random.Generator:

@@ -14,10 +14,11 @@ import tiny_bench
 
 from bench import session, tracking
 from bench.trackers import Curve, Result, Run, Stage
-from compress import catalog, workflow
+from compress import catalog
+from compress.artifacts.store import Store
 from compress.errors import RecipeError, UnknownName, UserError
 from compress.recipe import read
-from compress.store import Store
+from paredown import workflow
 
 HISTORY = {
     "steps": 30,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from bench import turns
+from bench.lanes import turns
 
 
 def test_every_lane_has_one_turn_a_round() -> None:

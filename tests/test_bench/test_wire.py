@@ -7,7 +7,7 @@ import io
 import numpy as np
 import pytest
 
-from bench import wire
+from bench.lanes import wire
 
 
 def test_a_message_comes_back_whole() -> None:

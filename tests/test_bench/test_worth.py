@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 import tiny_bench
 
-from bench import device_tables, summary, worth
-from bench.record import Interval, Report
+from bench.record.model import Interval, Report
+from bench.report import device_tables, summary
+from bench.verdicts import worth
 
 POINT: dict[str, int | str] = {"batch_size": 8, "length": 128}
 
@@ -123,19 +124,19 @@ def test_reports_say_it() -> None:
 
     from rich.console import Console
 
-    from bench import html, terminal
-    from bench import report as reports
+    from bench.report import html, terminal
+    from bench.report import markdown as reports
 
     found = report([2.0] * 4, [4.0] * 4, graph="yes")
     said = "Is INT8 worth it? batch 8, 128 tokens: yes."
     assert summary.answers(found)[0].startswith(said)
-    assert f"- {said}" in reports.markdown(found)
+    assert f"- {said}" in reports.page(found)
     assert "Is INT8 worth it? batch 8, 128 tokens: yes." in html.page(found)
     shown = StringIO()
     terminal.show(found, Console(file=shown, width=200))
     assert said in shown.getvalue()
     assert "Time on the GPU" in shown.getvalue()
-    assert "INT8 worth" not in reports.markdown(tiny_bench.report())
+    assert "INT8 worth" not in reports.page(tiny_bench.report())
     assert device_tables.tables(tiny_bench.report()) == []
 
 
@@ -168,8 +169,8 @@ def test_flags_are_those_of_the_limits() -> None:
 
 def test_the_default_carries_a_p99_and_lasts_three_seconds() -> None:
     """500 runs at least; more rounds while a candidate has less than 3 seconds of them, up to the bound."""
-    from bench import stats
     from bench.probes import device_time
+    from bench.statistics import stats
 
     config = device_time.Config()
     assert config.rounds * config.runs >= 300

@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compress import artifact
-from compress.artifact import Artifact, FileEntry, Manifest, Origin, Step
+from compress.artifacts import artifact
+from compress.artifacts.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.errors import ArtifactError
 
 

@@ -13,8 +13,8 @@ import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
-from compress import cli
-from compress.store import Store
+from compress.artifacts.store import Store
+from paredown import app
 
 Refuse = Callable[..., str]
 
@@ -27,7 +27,7 @@ def refuse(tmp_path: Path, text_data: Path, capsys: pytest.CaptureFixture[str]) 
         store, out = tmp_path / "store", tmp_path / "never"
         given = [str(each) for each in arguments]
         with pytest.raises(SystemExit) as left:
-            cli.main([*given, "--data", str(data), "--out", str(out), "--store", str(store)])
+            app.main([*given, "--data", str(data), "--out", str(out), "--store", str(store)])
         said = capsys.readouterr()
         assert left.value.code == 2, said.err
         assert said.out == ""
@@ -134,9 +134,9 @@ def test_a_tampered_artifact(
     text_model: Path, tmp_path: Path, refuse: Refuse, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """A sealed model whose bytes changed, or that lost or gained a file, is not opened."""
-    from compress import pipeline
+    from compress.pipeline import building
 
-    sealed = pipeline.open_artifact(text_model, store=Store(tmp_path / "other")).path
+    sealed = building.open_artifact(text_model, store=Store(tmp_path / "other")).path
     capsys.readouterr()
     for damage, reason in (
         (lambda copy: (copy / "config.json").write_text("{}"), "changed config.json"),

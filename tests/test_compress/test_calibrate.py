@@ -14,7 +14,7 @@ import torch
 from torch import nn
 
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, ModelError, ParityError
 from compress.model import checkpoint, temperature, weight_files
 from compress.recipe import validate

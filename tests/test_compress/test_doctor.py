@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from compress import diagnosis, doctor, environment, gpu_diagnosis, proving
-from compress.diagnosis import LIBRARIES, Proof
+from compress import environment
+from paredown.doctor import diagnosis, examination, gpu_diagnosis, proving
+from paredown.doctor.diagnosis import LIBRARIES, Proof
 
 CORE = {library.distribution: "1.0" for library in LIBRARIES}
 WORKS = {library.module: Proof() for library in LIBRARIES}
@@ -32,7 +33,7 @@ def strange_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("strange_libraries")
 def test_loading_tells_what_metadata_cannot() -> None:
     """A library that kills the process is named and the rest still load; prints and errors are caught."""
-    found = doctor.prove(["lib_good", "lib_deadly", "lib_noisy", "lib_broken", "lib_gone"])
+    found = examination.prove(["lib_good", "lib_deadly", "lib_noisy", "lib_broken", "lib_gone"])
     assert found["lib_good"] == Proof()
     assert found["lib_deadly"].error == "loading it ended the process (exit 7)"
     assert found["lib_noisy"] == Proof(printed="to stdout\nto stderr")
@@ -44,9 +45,9 @@ def test_the_examination_of_this_environment(tmp_path: Path, monkeypatch: pytest
     """What is installed loads in a child process, what is not is named, and the result is plain JSON."""
     light = tuple(each for each in LIBRARIES if each.module in {"tokenizers", "safetensors", "onnx"})
     lost = diagnosis.Library("no_such", "no-such", "wonders", "pip install no-such", core=False)
-    for module in (doctor, diagnosis):
+    for module in (examination, diagnosis):
         monkeypatch.setattr(module, "LIBRARIES", (*light, lost))
-    found = doctor.examine(tmp_path / "not" / "there" / "yet")
+    found = examination.examine(tmp_path / "not" / "there" / "yet")
     states = {piece.name: piece.state for piece in found.pieces}
     assert states == {
         "tokenizers": "works",
@@ -206,4 +207,4 @@ def test_disk(tmp_path: Path) -> None:
     notes, problems = diagnosis.judge_disk(tmp_path, 10**9)
     assert notes == []
     assert "has 1.0 GB free: free some space, run 'paredown store prune'" in problems[0]
-    assert doctor.free_bytes(tmp_path / "a" / "b") > 0
+    assert examination.free_bytes(tmp_path / "a" / "b") > 0

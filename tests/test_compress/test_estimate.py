@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import estimate, pipeline, planning
-from compress.estimate import Workload, effort, training_seconds
+from compress.artifacts.store import Store
+from compress.pipeline import building, estimate, planning
+from compress.pipeline.estimate import Workload, effort, training_seconds
 from compress.recipe import DataConfig, Named, Recipe
-from compress.store import Store
 
 
 def test_training_time_is_its_arithmetic() -> None:
@@ -57,9 +57,9 @@ def test_an_earlier_run_is_scaled_by_passes_and_rows(
             stages=(Named(name="finetune", options={"epochs": epochs, "precision": "fp32"}),),
         )
 
-    built = pipeline.run(recipe(64, 1), store)[-1].artifact.manifest
+    built = building.run(recipe(64, 1), store)[-1].artifact.manifest
     planned = planning.plan(recipe(None, 4), store)[-1]
-    rows = pipeline.run(recipe(None, 1), Store(tmp_path / "other"))[-1].artifact.manifest.facts["data"][
+    rows = building.run(recipe(None, 1), Store(tmp_path / "other"))[-1].artifact.manifest.facts["data"][
         "rows"
     ]
     before = built.facts["data"]["rows"]["train"]

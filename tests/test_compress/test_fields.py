@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from compress import cli
 from compress.errors import ModelError
 from compress.model import adapters, architecture, fields, length
+from paredown import app
 
 _WRONG = ("text", [], [[1]], 1.5, -7, float("nan"), float("inf"), 10**9, 2**70, {}, True)
 _FIELDS = ("hidden_size", "num_hidden_layers", "num_attention_heads", "vocab_size", "intermediate_size")
@@ -76,7 +76,7 @@ def test_predict_leaves_with_exit_code_2_and_the_field(
     rows = tmp_path / "rows.jsonl"
     rows.write_text('{"text": "a good film"}\n')
     with pytest.raises(SystemExit) as leaving:
-        cli.main(["predict", str(text_model), "--file", str(rows)])
+        app.main(["predict", str(text_model), "--file", str(rows)])
     printed = capsys.readouterr().err
     assert leaving.value.code == 2
     assert "config.json: num_hidden_layers is" in printed

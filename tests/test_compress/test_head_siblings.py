@@ -8,11 +8,12 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import catalog, data, log, pipeline
+from compress import catalog, data, log
+from compress.artifacts.store import Store
 from compress.errors import DataError, ModelError
 from compress.label_names import LabelNames
+from compress.pipeline import building
 from compress.recipe import DataConfig, Recipe, StageEntry
-from compress.store import Store
 from compress.tasks import Head, text_classification
 from compress.tasks import _heads as heads
 
@@ -75,10 +76,10 @@ def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
     tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
     stages = (StageEntry(name="prune", options={"recover": {"epochs": 0}, "round_to": 8, "rows": 16}),)
     recipe = Recipe(model=str(model), data=DataConfig(source=str(tmp_path / "data")), stages=stages)
-    first, second = (made.artifact for made in pipeline.run(recipe, Store(tmp_path / "store")))
+    first, second = (made.artifact for made in building.run(recipe, Store(tmp_path / "store")))
     order = ("0 = negative", "1 = positive")
     assert first.manifest.origin.labels == second.manifest.origin.labels == LabelNames(by_order=order)
-    alone = pipeline.open_artifact(model, store=Store(tmp_path / "store"))
+    alone = building.open_artifact(model, store=Store(tmp_path / "store"))
     assert alone.manifest.origin.labels == LabelNames()
 
 

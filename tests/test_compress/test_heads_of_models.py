@@ -15,12 +15,13 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 import deploy
-from compress import catalog, data, pipeline, planning
-from compress.artifact import Artifact
-from compress.chain import LOAD
+from compress import catalog, data
+from compress.artifacts.artifact import Artifact
 from compress.data.label_form import settle
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, identity, label_order
+from compress.pipeline import building, planning
+from compress.pipeline.chain import LOAD
 from compress.recipe import DataConfig, Recipe, StageEntry
 from compress.stage import Context
 from compress.stages import finetune
@@ -61,7 +62,7 @@ def test_a_whole_head_in_the_weights_keeps_its_own_names(
         id2label={"0": "positive", "1": "negative"},
         label2id={"positive": 0, "negative": 1},
     )
-    opened = pipeline.open_artifact(
+    opened = building.open_artifact(
         text_model, task="text-classification", data_config=DataConfig(source=str(text_data))
     )
     assert text_classification.head_of(checkpoint.read_config(opened.path)).labels == ("positive", "negative")
@@ -90,8 +91,8 @@ def test_a_model_without_the_head_is_told_what_it_is(
     for refuse in (
         lambda: planning.check(recipe),
         lambda: planning.plan(recipe),
-        lambda: pipeline.run(recipe),
-        lambda: pipeline.open_artifact(folder, task="text-classification"),
+        lambda: building.run(recipe),
+        lambda: building.open_artifact(folder, task="text-classification"),
     ):
         with pytest.raises(ModelError, match=words) as refused:
             refuse()
@@ -112,7 +113,7 @@ def test_folders_of_other_libraries_are_named(
     folder = other_head(text_model, tmp_path / "other", transformers.BertModel)
     (folder / file).write_text("[]")
     with pytest.raises(ModelError, match=words):
-        pipeline.open_artifact(folder, task="text-classification")
+        building.open_artifact(folder, task="text-classification")
 
 
 def test_a_recipe_that_trains_the_head_takes_the_model(
@@ -181,7 +182,7 @@ def test_an_order_that_fits_far_better_is_found() -> None:
 
 def test_labels_in_another_order_than_the_heads_are_refused(text_model: Path, tmp_path: Path) -> None:
     """Plain ids in the reverse order (transformers 12822): refused with both accuracies; names mend it."""
-    opened = pipeline.open_artifact(text_model)
+    opened = building.open_artifact(text_model)
     own = text_classification.head_of(checkpoint.read_config(opened.path)).labels
     texts = [str(row["text"]) for row in tiny.sentences(80, seed=3)]
     with deploy.load(opened.path) as model:
@@ -197,9 +198,9 @@ def test_labels_in_another_order_than_the_heads_are_refused(text_model: Path, tm
     tiny.write_jsonl(tmp_path / "turned" / "validation.jsonl", turned[:8])
     chosen = DataConfig(source=str(tmp_path / "turned"))
     with pytest.raises(ModelError, match=r"fit another order: .* right as given, 100\.0 % with 1 = "):
-        pipeline.open_artifact(text_model, data_config=chosen)
+        building.open_artifact(text_model, data_config=chosen)
     (tmp_path / "turned" / "labels.json").write_text(json.dumps([own[1], own[0]]))
-    assert pipeline.open_artifact(text_model, data_config=chosen).kind == "torch"
+    assert building.open_artifact(text_model, data_config=chosen).kind == "torch"
 
 
 @pytest.mark.parametrize(
@@ -275,8 +276,8 @@ def test_a_head_that_only_the_config_claims_is_made_by_finetune(
     edit_config(folder, architectures=["BertForSequenceClassification"])
     chosen = DataConfig(source=str(text_data))
     with pytest.raises(ModelError, match="it has no trained head for text-classification"):
-        pipeline.open_artifact(folder, data_config=chosen)
-    made = pipeline.run_stage("finetune", folder, options={"epochs": 1}, data_config=chosen)
+        building.open_artifact(folder, data_config=chosen)
+    made = building.run_stage("finetune", folder, options={"epochs": 1}, data_config=chosen)
     assert text_classification.head_of(checkpoint.read_config(made.path)).labels == ("negative", "positive")
 
 
@@ -285,7 +286,7 @@ def test_a_teacher_without_a_trained_head_is_refused(
 ) -> None:
     """A sealed artifact of a base is no teacher, wherever a path names it."""
     folder = other_head(text_model, tmp_path / "base", transformers.BertModel)
-    loaded = pipeline.run(
+    loaded = building.run(
         Recipe(model=str(folder), task="text-classification", data=DataConfig(source=str(text_data)))
     )[-1].artifact
     assert loaded.manifest.facts["head"] == "new"
@@ -302,17 +303,17 @@ def test_models_of_other_libraries_are_told_what_they_are(text_model: Path, tmp_
     (timm / "model.safetensors").write_bytes((text_model / "model.safetensors").read_bytes())
     for task in (None, "image-classification"):
         with pytest.raises(ModelError, match="is a model of timm, a library whose models paredown does not"):
-            pipeline.open_artifact(timm, task=task)
+            building.open_artifact(timm, task=task)
     embeddings = tmp_path / "embeddings"
     embeddings.mkdir()
     (embeddings / "modules.json").write_text("[]")
     with pytest.raises(ModelError, match="is an embedding model of sentence-transformers, which is none of"):
-        pipeline.open_artifact(embeddings, task="text-classification")
+        building.open_artifact(embeddings, task="text-classification")
 
 
 def test_a_new_head_is_trained_whatever_the_order(text_model: Path, tmp_path: Path) -> None:
     """Labels in another order than the old head's do not keep ``finetune`` from making a new one."""
-    opened = pipeline.open_artifact(text_model)
+    opened = building.open_artifact(text_model)
     manifest = opened.manifest.model_copy(
         update={"facts": {**opened.manifest.facts, "label_order": {"refusal": "the order is another"}}}
     )
@@ -344,7 +345,7 @@ def test_a_folder_that_is_not_there_is_said_before_its_data(
 ) -> None:
     """Verbs complained about data that nobody would need; what may be a hub id is said beside that."""
     with pytest.raises(ModelError, match=r"There is no folder \./gone: check the path"):
-        pipeline.run_stage(stage, "./gone", options={}, data_config=data_config)
+        building.run_stage(stage, "./gone", options={}, data_config=data_config)
     if data_config is None:
         with pytest.raises(RecipeError, match=r"needs data: .* there is no folder 'gone': it would be taken"):
-            pipeline.run_stage(stage, "gone", options={})
+            building.run_stage(stage, "gone", options={})

@@ -14,11 +14,12 @@ import tiny
 import torch
 from torch.nn.functional import cross_entropy, kl_div, log_softmax, softplus
 
-from compress import catalog, pipeline
+from compress import catalog
+from compress.artifacts.store import Store
 from compress.errors import ModelError, UserError
 from compress.model.embeddings import input_embeddings
+from compress.pipeline import building
 from compress.recipe import DataConfig
-from compress.store import Store
 from compress.tasks import Batch, Head
 from compress.training.adversarial import AdversarialObjective, perturbation
 from compress.training.batching import TorchBatch
@@ -235,7 +236,7 @@ def test_a_classifier_learns_with_it(made: SimpleNamespace, tmp_path: Path, opti
 
     def run(**changes: Any) -> Any:
         settings = {"epochs": 8, "batch_size": 8, "learning_rate": 2e-3, "precision": "fp32", **changes}
-        return pipeline.run_stage(
+        return building.run_stage(
             "finetune",
             made.folder,
             options=settings,
@@ -260,7 +261,7 @@ def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace,
     rows = tiny.sentences(64, 3)
 
     def spread(rdrop: float) -> float:
-        artifact = pipeline.run_stage(
+        artifact = building.run_stage(
             "finetune",
             made.folder,
             options={
@@ -291,7 +292,7 @@ def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace,
 def test_a_negative_value_is_refused(made: SimpleNamespace, tmp_path: Path, option: str) -> None:
     """One sentence that names the option."""
     with pytest.raises(UserError, match=option):
-        pipeline.run_stage(
+        building.run_stage(
             "finetune",
             made.folder,
             options={option: -1},

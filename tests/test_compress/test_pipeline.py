@@ -9,12 +9,13 @@ from typing import Any
 
 import pytest
 
-from compress import catalog, pipeline, planning
-from compress.artifact import Artifact
+from compress import catalog
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import RecipeError, UserError
+from compress.pipeline import building, planning
 from compress.recipe import Named, Recipe
 from compress.stage import Context, StageConfig
-from compress.store import Store
 
 
 class Options(StageConfig):
@@ -96,12 +97,12 @@ def test_stages_fold_and_the_store_is_reused(tmp_path: Path, model: Path, calls:
     """Each stage runs once; the second run takes everything from the store with equal ids."""
     store = Store(tmp_path / "store")
     job = recipe(model, Named(name="grow", options={"text": "y"}), Named(name="convert"))
-    first = pipeline.run(job, store)
+    first = building.run(job, store)
     assert calls == ["load", "grow", "convert"]
     assert first[-1].artifact.file("text").read_text() == "xyx"
     assert first[-1].artifact.manifest.facts["length"] == 3
     assert [step.stage for step in first[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
-    second = pipeline.run(job, store)
+    second = building.run(job, store)
     assert calls == ["load", "grow", "convert"]
     assert [each.artifact.id for each in second] == [each.artifact.id for each in first]
     assert all(each.reused for each in second)
@@ -110,22 +111,22 @@ def test_stages_fold_and_the_store_is_reused(tmp_path: Path, model: Path, calls:
 def test_a_change_reruns_only_what_follows(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """Other options change that stage and those after it; variants share their common prefix."""
     store = Store(tmp_path / "store")
-    pipeline.run(recipe(model, Named(name="grow"), Named(name="convert")), store)
+    building.run(recipe(model, Named(name="grow"), Named(name="convert")), store)
     calls.clear()
-    pipeline.run(recipe(model, Named(name="grow"), Named(name="convert", options={"text": "z"})), store)
+    building.run(recipe(model, Named(name="grow"), Named(name="convert", options={"text": "z"})), store)
     assert calls == ["convert"]
     calls.clear()
-    pipeline.run(recipe(model, Named(name="grow"), seed=1), store)
+    building.run(recipe(model, Named(name="grow"), seed=1), store)
     assert calls == ["load", "grow"]
     calls.clear()
     (model / "weights").write_text("v")
-    pipeline.run(recipe(model, Named(name="grow")), store)
+    building.run(recipe(model, Named(name="grow")), store)
     assert calls[0] == "load"
 
 
 def test_a_repeated_stage_gets_a_label_of_its_own(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """Labels stay unique where a stage recurs."""
-    built = pipeline.run(recipe(model, Named(name="grow"), Named(name="grow")), Store(tmp_path / "store"))
+    built = building.run(recipe(model, Named(name="grow"), Named(name="grow")), Store(tmp_path / "store"))
     assert [each.label for each in built] == ["load", "grow", "grow-2"]
 
 
@@ -133,7 +134,7 @@ def test_a_failing_stage_keeps_what_was_finished(tmp_path: Path, model: Path, ca
     """A mistake in the last stage leaves the earlier ones sealed and nothing half-written."""
     store = Store(tmp_path / "store")
     with pytest.raises(UserError, match="told to fail"):
-        pipeline.run(recipe(model, Named(name="grow", options={"fail": True})), store)
+        building.run(recipe(model, Named(name="grow", options={"fail": True})), store)
     assert [entry.artifact.manifest.stage for entry in store.entries()] == ["load"]
     assert list((tmp_path / "store" / "building").iterdir()) == []
 
@@ -151,7 +152,7 @@ def test_a_chain_that_cannot_be_is_refused_before_anything_runs(
 ) -> None:
     """The sentence names the stage and what it takes; no stage ran."""
     with pytest.raises(RecipeError, match=reason):
-        pipeline.run(recipe(model, *stages), Store(tmp_path / "store"))
+        building.run(recipe(model, *stages), Store(tmp_path / "store"))
     assert calls == []
 
 
@@ -162,7 +163,7 @@ def test_plan_touches_nothing_and_knows_the_store(tmp_path: Path, model: Path, c
     before = planning.plan(job, store)
     assert [step.ready for step in before] == [False, False]
     assert not (tmp_path / "store").exists()
-    pipeline.run(job, store)
+    building.run(job, store)
     assert [step.ready for step in planning.plan(job, store)] == [True, True]
     other = planning.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
     assert [step.ready for step in other] == [True, False]
@@ -173,9 +174,9 @@ def test_plan_touches_nothing_and_knows_the_store(tmp_path: Path, model: Path, c
 def test_a_sealed_artifact_is_a_start(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A recipe on an artifact starts there, without load, and its lineage goes on."""
     store = Store(tmp_path / "store")
-    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    first = building.run(recipe(model, Named(name="grow")), store)[-1].artifact
     calls.clear()
-    built = pipeline.run(recipe(first.path, Named(name="convert")), store)
+    built = building.run(recipe(first.path, Named(name="convert")), store)
     assert calls == ["convert"]
     assert [step.stage for step in built[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
 
@@ -186,13 +187,13 @@ def test_load_passes_a_sealed_artifact_through(
 ) -> None:
     """A recipe with 'load', as the shipped ones are, starts from the artifact itself, under load's label."""
     store = Store(tmp_path / "store")
-    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    first = building.run(recipe(model, Named(name="grow")), store)[-1].artifact
     calls.clear()
     written = {"model": str(first.path)} if named == "load" else {}
     tree: dict[str, Any] = {"stages": [{"load": written}, {"convert": {}}, {"convert": {}, "from": "load"}]}
     job = Recipe.model_validate(tree if written else {**tree, "model": str(first.path)})
     assert planning.check(job).labels == ("load", "convert", "convert-2")
-    built = pipeline.run(job, store)
+    built = building.run(job, store)
     assert calls == ["convert"]
     assert built[0].artifact == first
     assert [(each.label, each.source) for each in built] == [
@@ -219,7 +220,7 @@ def test_load_options_that_contradict_a_sealed_artifact_are_named(
     tmp_path: Path, model: Path, calls: list[str], options: dict[str, Any], named: str | None
 ) -> None:
     """Nothing that was asked for is passed over; what only states the default asks for nothing."""
-    first = pipeline.run(recipe(model, Named(name="grow")), Store(tmp_path / "store"))[-1].artifact
+    first = building.run(recipe(model, Named(name="grow")), Store(tmp_path / "store"))[-1].artifact
     job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": options}]})
     if named is None:
         assert planning.check(job).labels == ("load",)
@@ -230,7 +231,7 @@ def test_load_options_that_contradict_a_sealed_artifact_are_named(
 
 def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A recipe for models on what was converted already: not the order is wrong, but what it starts from."""
-    first = pipeline.run(recipe(model, Named(name="convert")), Store(tmp_path / "store"))[-1].artifact
+    first = building.run(recipe(model, Named(name="convert")), Store(tmp_path / "store"))[-1].artifact
     job = Recipe.model_validate({"model": str(first.path), "stages": [{"load": {}}, {"convert": {}}]})
     with pytest.raises(
         RecipeError,
@@ -242,7 +243,7 @@ def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path,
 def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A single verb copies its result to --out, sealed."""
     out = tmp_path / "out"
-    made = pipeline.run_stage(
+    made = building.run_stage(
         "grow", model, options={"text": "q"}, task="text-classification", out=out, store=Store(tmp_path / "s")
     )
     assert made.path == out
@@ -268,7 +269,7 @@ def branched(model: Path) -> Recipe:
 def test_a_branch_starts_at_an_earlier_stage(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """Both ends come from the common stage and know nothing of each other; the prefix runs once."""
     store = Store(tmp_path / "store")
-    built = pipeline.run(branched(model), store)
+    built = building.run(branched(model), store)
     assert [(each.label, each.source) for each in built] == [
         ("load", None),
         ("grow", "load"),
@@ -283,7 +284,7 @@ def test_a_branch_starts_at_an_earlier_stage(tmp_path: Path, model: Path, calls:
     assert second.parent == built[3].artifact.id
     straight = recipe(model, *(Named(name="grow", options={"text": t}) for t in "yz"))
     calls.clear()
-    assert pipeline.run(straight, store)[-1].artifact.id == built[3].artifact.id
+    assert building.run(straight, store)[-1].artifact.id == built[3].artifact.id
     assert calls == [], "a branch has the key that the same stages in a row have"
 
 
@@ -301,14 +302,14 @@ def test_ancestors_are_those_of_the_branch(
         plain(source, config, ctx)
 
     monkeypatch.setattr(grow, "run", run)
-    pipeline.run(branched(model), Store(tmp_path / "store"))
+    building.run(branched(model), Store(tmp_path / "store"))
     assert seen == [(), ("load",)]
 
 
 def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A branch whose start is built has a key, whatever became of the other one."""
     store = Store(tmp_path / "store")
-    pipeline.run(recipe(model, Named(name="grow", options={"text": "y"})), store)
+    building.run(recipe(model, Named(name="grow", options={"text": "y"})), store)
     planned = planning.plan(branched(model), store)
     assert [(step.label, step.source, step.ready) for step in planned] == [
         ("load", None, True),
@@ -318,17 +319,17 @@ def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) ->
         ("second", "grow-2", False),
     ]
     assert [step.key is not None for step in planned] == [True, True, True, True, False]
-    pipeline.run(branched(model), store)
+    building.run(branched(model), store)
     assert all(step.ready for step in planning.plan(branched(model), store))
 
 
 def test_a_sealed_start_bears_its_stages_name(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A stage of that name gets another label, and branches may start at the artifact."""
     store = Store(tmp_path / "store")
-    first = pipeline.run(recipe(model, Named(name="grow")), store)[-1].artifact
+    first = building.run(recipe(model, Named(name="grow")), store)[-1].artifact
     stages = [{"grow": {}}, {"convert": {}}, {"convert": {}, "from": "grow"}]
     job = Recipe.model_validate({"model": str(first.path), "stages": stages})
-    built = pipeline.run(job, store)
+    built = building.run(job, store)
     assert [(each.label, each.source) for each in built] == [
         ("grow", None),
         ("grow-2", "grow"),
@@ -361,5 +362,5 @@ def test_branches_that_cannot_be_are_refused(
         }
     )
     with pytest.raises(RecipeError, match=reason):
-        pipeline.run(job, Store(tmp_path / "store"))
+        building.run(job, Store(tmp_path / "store"))
     assert calls == []

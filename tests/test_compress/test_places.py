@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import tiny
 
-from compress.places import settle, settle_data
+from compress.pipeline.places import settle, settle_data
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry
 
 

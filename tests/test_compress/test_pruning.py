@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from families import build
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.distillation.origins import layer_steps, teacher_artifact, trace_layers
 from compress.errors import RecipeError
 from compress.pruning import surgery

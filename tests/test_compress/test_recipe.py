@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import catalog, options, recipe
+from compress import catalog, recipe
 from compress.errors import RecipeError, UnknownName
 from compress.recipe import Recipe
+from paredown.verbs import _options
 
 WHOLE = """
 model: ./sst2-minilm
@@ -212,7 +213,7 @@ def test_a_stage_says_where_it_starts_and_what_it_is_called(file: Path) -> None:
 
 def test_settings_of_a_single_stage() -> None:
     """Named options and KEY=VALUE entries become one tree; the entries win; clashes are refused."""
-    found = options.settings(
+    found = _options.settings(
         ["training.epochs=2", "keep=0.3"], training__epochs=1, training__schedule="linear", keep=None
     )
     assert found == {"training": {"epochs": 2, "schedule": "linear"}, "keep": 0.3}
@@ -222,4 +223,4 @@ def test_settings_of_a_single_stage() -> None:
         (["a=1", "a.b=2"], "'a' is set to a value, so it has no 'b'"),
     ):
         with pytest.raises(RecipeError, match=re.escape(reason)):
-            options.settings(entries)
+            _options.settings(entries)

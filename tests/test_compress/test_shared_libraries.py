@@ -10,8 +10,8 @@ from typing import Any
 
 import pytest
 
-from compress import gpu_diagnosis, proving, shared_libraries
-from compress.diagnosis import Proof
+from paredown.doctor import gpu_diagnosis, proving, shared_libraries
+from paredown.doctor.diagnosis import Proof
 
 CUDA, TENSORRT = "ONNX Runtime's CUDA provider", "ONNX Runtime's TensorRT provider"
 
@@ -103,7 +103,7 @@ def test_majors_are_in_names() -> None:
 
 def test_this_environment_is_examined() -> None:
     """In a proof, as doctor does it: with the CPU build of ONNX Runtime nothing is wanted."""
-    found = proving.prove("compress.shared_libraries")
+    found = proving.prove("paredown.doctor.shared_libraries")
     assert found["error"] is None
     facts = found["facts"]
     assert set(facts) == {"wanted", "optional", "found"}

@@ -11,13 +11,13 @@ import tiny
 import torch
 import transformers
 
-from compress import pipeline
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint
+from compress.pipeline import building
 from compress.recipe import DataConfig, Named, Recipe, validate
 from compress.stages import distill
-from compress.store import Store
 from compress.tasks import text_classification as task
 
 _FAST: dict[str, Any] = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "precision": "fp32"}
@@ -33,13 +33,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     model.classifier.weight.data *= 8
     model.save_pretrained(folder)
     store = Store(root / "store")
-    loaded = pipeline.open_artifact(folder, data_config=data, store=store)
+    loaded = building.open_artifact(folder, data_config=data, store=store)
     return SimpleNamespace(root=root, data=data, store=store, folder=folder, loaded=loaded)
 
 
 def run(made: SimpleNamespace, *, data: bool = True, **options: Any) -> Artifact:
     """The stage on the tiny teacher."""
-    return pipeline.run_stage(
+    return building.run_stage(
         "distill",
         made.loaded.path,
         options={**_FAST, **options},
@@ -207,8 +207,8 @@ def test_the_original_can_teach_a_later_student(made: SimpleNamespace) -> None:
         ),
     )
     with pytest.raises(RecipeError, match="a student of 2 layers was asked for and the teacher has 2"):
-        pipeline.run(recipe, made.store)
-    first = pipeline.run(recipe.model_copy(update={"stages": recipe.stages[:2]}), made.store)
+        building.run(recipe, made.store)
+    first = building.run(recipe.model_copy(update={"stages": recipe.stages[:2]}), made.store)
     tried = first[-1].artifact.manifest.facts["tried"]
     assert len(tried) == 6  # pairs of the original's four layers, not of the source's three
 
@@ -251,4 +251,4 @@ def test_options_are_checked() -> None:
 def test_data_is_needed(made: SimpleNamespace) -> None:
     """Without rows there is nothing to compare on."""
     with pytest.raises((DataError, RecipeError)):
-        pipeline.run_stage("distill", made.folder, options={}, store=made.store, threads=1)
+        building.run_stage("distill", made.folder, options={}, store=made.store, threads=1)

@@ -12,13 +12,13 @@ import tiny
 import torch
 import transformers
 
-from compress import pipeline
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import DataError, RecipeError, TrainingError
 from compress.model import checkpoint
+from compress.pipeline import building
 from compress.recipe import DataConfig, validate
 from compress.stages import finetune
-from compress.store import Store
 from compress.tasks import text_classification as task
 
 _LEARNS: dict[str, Any] = {"epochs": 8, "batch_size": 8}
@@ -39,7 +39,7 @@ def run(made: SimpleNamespace, store: Path, folder: Path | None = None, **change
     data = changes.pop("data", made.data)
     seed = changes.pop("seed", 0)
     task_name = changes.pop("task", None)
-    return pipeline.run_stage(
+    return building.run_stage(
         "finetune",
         folder or made.folder,
         options={**_FAST, **changes},
@@ -155,7 +155,7 @@ def test_a_new_head_is_trained_where_it_is_asked_for(made: SimpleNamespace, tmp_
 def test_a_pruned_model_trains_and_reloads(made: SimpleNamespace, tmp_path: Path) -> None:
     """Shapes that the configuration cannot express go through training unchanged."""
     store = Store(tmp_path)
-    pruned = pipeline.run_stage(
+    pruned = building.run_stage(
         "prune",
         made.folder,
         options={"keep": 0.5, "round_to": 8, "rows": 64, "recover": {"epochs": 0}},

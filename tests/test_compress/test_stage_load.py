@@ -16,13 +16,13 @@ import transformers
 from safetensors.torch import load_file, save_file
 
 from compress import data as rows
-from compress import pipeline
+from compress.artifacts.store import Store
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import architecture, checkpoint, length, limit
+from compress.pipeline import building
 from compress.recipe import DataConfig, Recipe, validate
 from compress.stage import Context
 from compress.stages import load
-from compress.store import Store
 from compress.tasks import image_classification, text_classification
 
 Run = Callable[..., SimpleNamespace]
@@ -260,12 +260,12 @@ def test_a_fresh_head_is_known_to_later_stages(text_model: Path, tmp_path: Path)
     """The manifest of a model with a new head says so, and the model is refused; a trained one is not."""
     base = _base(text_model, tmp_path / "base")
     recipe = Recipe(model=str(base), task="text-classification")
-    fresh = pipeline.run(recipe)[-1].artifact
+    fresh = building.run(recipe)[-1].artifact
     assert checkpoint.has_fresh_head(fresh)
     for place in (base, fresh.path):
         with pytest.raises(ModelError, match=r"no trained head for text-classification.*paredown finetune"):
-            pipeline.open_artifact(place, task="text-classification")
-    assert not checkpoint.has_fresh_head(pipeline.open_artifact(text_model))
+            building.open_artifact(place, task="text-classification")
+    assert not checkpoint.has_fresh_head(building.open_artifact(text_model))
 
 
 def test_an_architecture_builds_fresh_weights(run: Run) -> None:
@@ -455,7 +455,7 @@ def test_a_hub_model(text_model: Path, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        made = pipeline.open_artifact("someone/tiny", store=Store(tmp_path / "store"))
+        made = building.open_artifact("someone/tiny", store=Store(tmp_path / "store"))
         assert any(line.endswith("model.safetensors") for line in requests)
     assert made.manifest.origin.model == f"someone/tiny@{fake_hub.commit_of(repository)}"
     assert made.task == "text-classification"

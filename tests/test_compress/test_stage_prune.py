@@ -12,15 +12,15 @@ import tiny
 import torch
 import transformers
 
-from compress import pipeline
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import DataError, ModelError, RecipeError, UnknownName, UserError
 from compress.model import checkpoint
+from compress.pipeline import building
 from compress.pruning import surgery
 from compress.pruning.anatomy import parts_of
 from compress.recipe import DataConfig, Recipe, validate
 from compress.stages import prune
-from compress.store import Store
 from compress.tasks import text_classification as task
 
 _FAST: dict[str, Any] = {"round_to": 8, "rows": 64, "recover": {"epochs": 0}}
@@ -33,13 +33,13 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     data = DataConfig(source=str(tiny.text_data(root / "data", train=120)), calibration=32)
     store = Store(root / "store")
     folder = tiny.text_model(root / "model")
-    loaded = pipeline.open_artifact(folder, data_config=data, store=store)
+    loaded = building.open_artifact(folder, data_config=data, store=store)
     return SimpleNamespace(root=root, data=data, store=store, folder=folder, loaded=loaded)
 
 
 def run(made: SimpleNamespace, *, data: bool = True, **options: Any) -> Artifact:
     """The stage on the tiny model."""
-    return pipeline.run_stage(
+    return building.run_stage(
         "prune",
         made.loaded.path,
         options={**_FAST, **options},
@@ -106,7 +106,7 @@ def test_shares_of_each_kind(made: SimpleNamespace) -> None:
 def test_a_gpu_gets_widths_of_64_and_whole_heads(made: SimpleNamespace) -> None:
     """FFN widths are multiples of 64 where layers differ, heads go whole, and their size stays."""
     folder = tiny.text_model(made.root / "wide", ffn=320)
-    artifact = pipeline.run_stage(
+    artifact = building.run_stage(
         "prune",
         folder,
         options={"target": "gpu", "keep": 0.6, "rows": 64, "recover": {"epochs": 0}},
@@ -141,7 +141,7 @@ def test_the_same_again_is_the_same(made: SimpleNamespace, tmp_path: Path) -> No
     first = run(made, criterion="random")
     other = SimpleNamespace(**{**vars(made), "store": Store(tmp_path)})
     assert run(other, criterion="random").id == first.id
-    reseeded = pipeline.run_stage(
+    reseeded = building.run_stage(
         "prune",
         made.loaded.path,
         options={**_FAST, "criterion": "random"},
@@ -184,7 +184,7 @@ def test_a_killed_run_goes_on_after_the_last_round(
             out=tmp_path / out,
             scratch=tmp_path / "scratch",
             task=task,
-            data=pipeline.data.load(made.data, task, 0).training,
+            data=building.data.load(made.data, task, 0).training,
             seed=0,
             threads=1,
             device="cpu",
@@ -218,7 +218,7 @@ def test_a_killed_run_goes_on_after_the_last_round(
 
 def test_magnitude_needs_no_data(made: SimpleNamespace) -> None:
     """A criterion of weights alone, without reconstruction and recovery, prunes without rows."""
-    artifact = pipeline.run_stage(
+    artifact = building.run_stage(
         "prune",
         made.folder,
         options={**_FAST, "criterion": "magnitude", "reconstruct": False},
@@ -233,7 +233,7 @@ def test_missing_data_is_said_at_once(made: SimpleNamespace) -> None:
     with pytest.raises(
         DataError, match=r"there is no data.*'fisher' needs rows.*'reconstruct: false'.*--data"
     ):
-        pipeline.run_stage("prune", made.folder, options=_FAST, store=made.store, threads=1)
+        building.run_stage("prune", made.folder, options=_FAST, store=made.store, threads=1)
 
 
 def test_labels_are_never_made_up(made: SimpleNamespace, tmp_path: Path) -> None:
@@ -244,8 +244,8 @@ def test_labels_are_never_made_up(made: SimpleNamespace, tmp_path: Path) -> None
     options = {**_FAST, "keep": 0.5}
     arguments: dict[str, Any] = {"data_config": data, "store": made.store, "threads": 1}
     with pytest.raises(DataError, match="the rows have no labels"):
-        pipeline.run_stage("prune", made.loaded.path, options=options, **arguments)
-    done = pipeline.run_stage(
+        building.run_stage("prune", made.loaded.path, options=options, **arguments)
+    done = building.run_stage(
         "prune", made.loaded.path, options={**options, "criterion": "activation"}, **arguments
     )
     assert sum(units(done)[::2]) == 4
@@ -281,9 +281,9 @@ def test_untrained_heads_are_refused(made: SimpleNamespace, tmp_path: Path) -> N
     """A head that was never trained gives no importance, also where a sealed artifact has it."""
     base = tiny.base_model(tmp_path / "base")
     recipe = Recipe(model=str(base), task="text-classification", data=made.data)
-    fresh = pipeline.run(recipe, made.store)[-1].artifact
+    fresh = building.run(recipe, made.store)[-1].artifact
     with pytest.raises(ModelError, match=r"no trained head.*paredown finetune"):
-        pipeline.run_stage("prune", fresh.path, options=_FAST, store=made.store, threads=1)
+        building.run_stage("prune", fresh.path, options=_FAST, store=made.store, threads=1)
 
 
 def test_keeping_everything_changes_nothing(made: SimpleNamespace) -> None:
@@ -334,7 +334,7 @@ def test_recovery_knows_which_layer_came_from_where(
             ],
         }
     )
-    pipeline.run(recipe, made.store)
+    building.run(recipe, made.store)
     assert (seen["layer_map"], seen["depth"]) == ((2,), 2)
     assert (seen["training"].epochs, seen["training"].steps) == (1, 1)
     run(made, recover={"epochs": 2}, layers=0.5)

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from compress import artifact as artifacts
-from compress.artifact import Artifact, Manifest, Origin, Step
+from compress.artifacts import artifact as artifacts
+from compress.artifacts.artifact import Artifact, Manifest, Origin, Step
+from compress.artifacts.store import Building, Store, deliver
 from compress.errors import ArtifactError, UserError
-from compress.store import Building, Store, deliver
 
 
 def manifest_for(folder: Path) -> Manifest:

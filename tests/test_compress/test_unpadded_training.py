@@ -12,11 +12,12 @@ import tiny
 import tiny_deploy
 import transformers
 
-from compress import catalog, pipeline
-from compress.artifact import Artifact
+from compress import catalog
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.model import limit
+from compress.pipeline import building
 from compress.recipe import DataConfig
-from compress.store import Store
 from compress.training.batching import apart, plan_epoch, steps_per_epoch
 
 FORWARD = transformers.BertForSequenceClassification.forward
@@ -88,7 +89,7 @@ def test_no_stage_gives_it_a_padded_row(
 
     monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", watched)
     with caplog.at_level("WARNING", logger="paredown"):
-        made = pipeline.run_stage(
+        made = building.run_stage(
             stage,
             sealed.path,
             options=options,
@@ -110,7 +111,7 @@ def test_a_student_of_its_own_is_measured(
     teacher = left_padded(tmp_path / "teacher")
     student = left_padded(tmp_path / "student")
     with caplog.at_level("WARNING", logger="paredown"):
-        made = pipeline.run_stage(
+        made = building.run_stage(
             "distill",
             teacher,
             options={"student": str(student), **EPOCH},

@@ -14,10 +14,10 @@ import pytest
 import tiny
 import tiny_deploy
 
-from compress import pipeline, planning
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import Store
 from compress.errors import MissingPiece, ModelError, UserError
-from compress.store import Store
+from compress.pipeline import building, planning
 from deploy.tensorrt import binding, gpu, passport, precision, timing
 from deploy.tensorrt.passport import BuildOptions
 
@@ -69,7 +69,7 @@ def quantized(exported: Artifact, tmp_path_factory: pytest.TempPathFactory) -> A
 @pytest.fixture
 def call(capfd: pytest.CaptureFixture[str]) -> Call:
     """Run the command line in this process; gives exit code, stdout and stderr."""
-    from compress.cli import main
+    from paredown.app import main
 
     def run(*words: object) -> tuple[int, str, str]:
         with pytest.raises(SystemExit) as stop:
@@ -298,7 +298,7 @@ def test_timings_are_kept_between_builds(
 
     def build(level: int) -> Artifact:
         options = {"profiles": [PROFILE], "builder_optimization_level": level}
-        return pipeline.run_stage("build-tensorrt", exported.path, options=options, store=store)
+        return building.run_stage("build-tensorrt", exported.path, options=options, store=store)
 
     first = passport.read(build(1))
     (file,) = fake_tensorrt.timing_files(store.root)
@@ -343,7 +343,7 @@ def test_the_key_holds_gpu_and_version(
     store = Store(tmp_path / "store")
 
     def build() -> str | None:
-        made = pipeline.run_stage(
+        made = building.run_stage(
             "build-tensorrt", exported.path, options={"profiles": [PROFILE]}, store=store
         )
         return made.manifest.key

@@ -19,17 +19,17 @@ import tiny_deploy
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 
 import deploy
-from compress import artifact as artifacts
-from compress import seal
-from compress.artifact import Artifact
-from compress.cli import main
+from compress.artifacts import artifact as artifacts
+from compress.artifacts import seal
+from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError, UserError
 from compress.label_names import LabelNames
 from compress.tasks import text_classification
-from deploy.bundle import Target, bundle
 from deploy.encoder import Encoder
 from deploy.handover import build_engine, card, sums
+from deploy.handover.bundle import Target, bundle
 from deploy.tensorrt import passport
+from paredown.app import main
 
 ROWS = tiny_deploy.text_rows()
 GPU = {

@@ -13,8 +13,8 @@ import pytest
 import tiny_deploy
 
 from compress.errors import ArtifactError
-from deploy.bundle import Target, bundle
 from deploy.handover import sums
+from deploy.handover.bundle import Target, bundle
 
 ROWS = tiny_deploy.text_rows()
 PROFILES = ("batch=1:4:8,length=1:16:16", "batch=1:4:8,length=17:32:32")

@@ -16,7 +16,7 @@ from onnx import TensorProto, helper, numpy_helper
 from typer.testing import CliRunner
 
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.recipe import validate
 from compress.stage import Context
@@ -178,7 +178,7 @@ def test_other_endings_are_refused(made: list[onnx.NodeProto], said: str) -> Non
 
 def test_the_verb_takes_models_of_either_kind(tmp_path: Path) -> None:
     """A folder and a graph, each through the stage of its kind, with data that the pipeline reads."""
-    from compress.cli import app
+    from paredown.app import app
 
     source = tiny.text_model(tmp_path / "model")
     data = tiny.text_data(tmp_path / "data", train=60, evaluate=20)

@@ -11,7 +11,7 @@ import pytest
 import tiny_deploy
 from onnx import numpy_helper
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.label_names import LabelNames
 from compress.model import checkpoint

@@ -11,7 +11,7 @@ import tiny
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from deploy import session
 from deploy.graph import constants, ending, products
 from deploy.graph import nodes as graph

@@ -20,12 +20,12 @@ import tiny_deploy
 import tiny_hostile
 from tiny_hostile import GRAPHS, RUNS, SIDECARS, TORCH, sealed_anew
 
-from compress.artifact import Artifact
-from compress.cli import main
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
-from deploy.checking import content
+from deploy import content
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import passport, profiles
+from paredown.app import main
 
 
 @pytest.fixture(scope="module")
@@ -301,7 +301,7 @@ def test_recorded_data_of_wrong_types(
     good: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Data that a manifest records is read through its model, in the verbs that take it from there."""
-    from compress import artifact as artifacts
+    from compress.artifacts import artifact as artifacts
 
     bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
     origin = good.onnx.manifest.origin.model_copy(update={"data": {"source": 5, "more": []}})

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import cli
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
+from paredown import app
 
 Call = Any
 
@@ -37,7 +37,7 @@ def call(
     def _call(*words: str | Path) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            cli.main([str(word) for word in words])
+            app.main([str(word) for word in words])
         out, err = capsys.readouterr()
         return int(left.value.code or 0), out, err
 
@@ -252,7 +252,7 @@ def test_help_needs_nothing_heavy() -> None:
     import sys
 
     code = (
-        "import sys, deploy.cli, typer; app = typer.Typer(); deploy.cli.register(app); "
+        "import sys, paredown.verbs.export, typer; app = typer.Typer(); paredown.verbs.export.register(app); "
         "heavy = {'torch', 'numpy', 'onnx', 'onnxruntime'}; "
         "names = [one.name or one.callback.__name__ for one in app.registered_commands]; "
         "print(*sorted(names), sorted(heavy & set(sys.modules)))"

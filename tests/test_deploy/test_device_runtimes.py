@@ -12,7 +12,7 @@ import tiny_deploy
 import torch
 
 from compress import environment
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from deploy import session
 from deploy.graph.facts import GraphFacts
@@ -342,7 +342,7 @@ def test_an_attention_that_the_class_lacks_is_refused(
 
 def test_shapes_beyond_the_limit_make_room() -> None:
     """The least recently used shapes go; those in use stay, and nothing is built twice for them."""
-    from deploy.queue import Queue, Work
+    from deploy.runtimes._queue import Queue, Work
 
     built: list[tuple[int, ...]] = []
 
@@ -361,7 +361,7 @@ def test_shapes_beyond_the_limit_make_room() -> None:
 
 def test_submitted_runs_do_not_overwrite_each_other() -> None:
     """Two pinned sets take turns: before one is filled again, its last copy is waited for."""
-    from deploy.queue import Queue, Work
+    from deploy.runtimes._queue import Queue, Work
 
     def build(shapes: Any, number: int, stream: Any) -> Work:
         buffer = torch.zeros(shapes["x"])

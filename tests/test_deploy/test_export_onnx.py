@@ -14,7 +14,7 @@ import tiny_deploy
 import torch
 
 from compress import fence
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, ModelError, ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import ExportSpec, text_classification

@@ -9,9 +9,9 @@ import pytest
 import tiny_deploy
 from tiny_hostile import field, sealed_anew
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError
-from deploy.checking import content
+from deploy import content
 from deploy.graph import facts as graph_facts
 
 # How each graph is made from another: stage, source, options.

@@ -11,7 +11,7 @@ import pytest
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification

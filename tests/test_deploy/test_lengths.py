@@ -14,7 +14,7 @@ import tiny_deploy
 import torch
 
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ParityError
 from compress.model import checkpoint, limit
 from compress.tasks import text_classification

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny_deploy
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import text_classification

@@ -13,8 +13,8 @@ import tiny_deploy
 import torch
 import transformers
 
-from bench import feeds
-from compress.artifact import Artifact
+from bench.lanes import feeds
+from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError, UserError
 from compress.model import limit, padding
 from compress.tasks import text_classification

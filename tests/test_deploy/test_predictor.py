@@ -14,7 +14,7 @@ import torch
 
 import deploy
 from compress import catalog
-from compress.artifact import Artifact, Origin
+from compress.artifacts.artifact import Artifact, Origin
 from compress.errors import ArtifactError, DataError, UserError
 from compress.model import checkpoint
 from deploy import opening, predictor

@@ -11,14 +11,14 @@ import tiny_deploy
 
 from bench.gates import execution as gate
 from bench.probes import execution
-from bench.record import Report
+from bench.record.model import Report
 from bench.session import CandidateSpec, measure
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError
 from compress.recipe import BenchConfig, validate
-from deploy import profile
 from deploy.graph import facts as graph_facts
-from deploy.runtimes import NodeTime
+from deploy.node_time import NodeTime
+from deploy.runtimes import _profile
 from deploy.runtimes.ort import Runner
 
 ROWS = tiny_deploy.text_rows(32)
@@ -46,7 +46,7 @@ def test_a_node_s_time_is_its_median_over_the_runs() -> None:
         event("a", "MatMul", 12, "float", "float"),
         event("b", "Softmax", 5, "float"),
     ]
-    assert [(one.name, one.microseconds, one.product) for one in profile.nodes(events)] == [
+    assert [(one.name, one.microseconds, one.product) for one in _profile.nodes(events)] == [
         ("a", 36.0, True),
         ("b", 5.0, False),
     ]
@@ -68,7 +68,7 @@ def test_a_node_s_time_is_its_median_over_the_runs() -> None:
 )
 def test_precision_is_that_of_the_kernel(op: str, types: tuple[str, ...], precision: str) -> None:
     """By the operator's name where it tells, by its inputs otherwise."""
-    assert profile.precision(op, types) == precision
+    assert _profile.precision(op, types) == precision
 
 
 def test_shares_by_hand() -> None:

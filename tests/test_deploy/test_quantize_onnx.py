@@ -13,13 +13,13 @@ import pytest
 import tiny_deploy
 from onnx import numpy_helper
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, ParityError, RecipeError, UserError
 from deploy import session
 from deploy.checking.outputs import collect
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
-from deploy.graph import merge, products, variants
+from deploy.graph import merge, products, taps, variants
 from deploy.graph import nodes as graph
 from deploy.opening import runner
 from deploy.precision import embeddings, observe, qdq
@@ -218,7 +218,7 @@ def test_padding_is_no_part_of_a_range(exported: Artifact, tmp_path: Path) -> No
     products.name_nodes(model)
     tensors = [one.input for one in products.find(model)[:7]]
     base = variants.Base(model, tmp_path / "base", 1)
-    infer = observe.open_watched(base.model, base.folder, tensors, 1)
+    infer = taps.open_watched(base.model, base.folder, tensors, 1)
     encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
     mixed = [encoder.batch(ROWS[at : at + 12]) for at in range(0, len(ROWS), 12)]
     alone = [encoder.batch([row]) for row in ROWS]

@@ -16,7 +16,7 @@ import pytest
 import tiny_deploy
 
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts

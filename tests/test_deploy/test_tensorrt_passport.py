@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import tiny_deploy
 
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError, UserError
 from deploy.tensorrt import gpu, passport, profiles
 from deploy.tensorrt.gpu import Gpu
@@ -128,8 +128,8 @@ def test_an_ahead_of_time_engine_runs_on_what_it_lists() -> None:
 
 def test_the_command_gives_the_same_options_back(tmp_path: Path) -> None:
     """Every option that is not the default is in it, and the stage's own configuration takes them."""
-    from compress import options as options_
     from deploy.stages.build_tensorrt import Config
+    from paredown.verbs import _options as options_
 
     given = BuildOptions(
         precision="int8",

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import tiny
 
-from compress import catalog, pipeline, recipe
-from compress.store import Store
+from compress import catalog, recipe
+from compress.artifacts.store import Store
+from compress.pipeline import building
 from deploy.tensorrt import passport
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -48,7 +49,7 @@ def test_the_compiler_takes_what_the_recipe_makes(
         for stage in shipped.stages
     )
     quick = shipped.model_copy(update={"stages": stages, "device": "cpu"})
-    built = pipeline.run(quick, Store(tmp_path / "store"))
+    built = building.run(quick, Store(tmp_path / "store"))
     engines = [one.artifact for one in built if one.artifact.kind == "tensorrt"]
     assert len(engines) == sum(stage.name == "build-tensorrt" for stage in shipped.stages)
     for engine in engines:

@@ -16,7 +16,7 @@ import tiny_deploy
 import torch
 
 from compress import catalog, environment
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError, UserError
 from compress.model import checkpoint
 from deploy.runtimes import trt

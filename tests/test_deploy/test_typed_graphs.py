@@ -16,9 +16,9 @@ import pytest
 import tiny_deploy
 from onnx import TensorProto, helper, numpy_helper
 
-from bench import graph_costs
+from bench.probes import _graph_costs
 from compress import catalog
-from compress.artifact import Artifact
+from compress.artifacts.artifact import Artifact
 from compress.errors import RecipeError, UserError
 from compress.model import checkpoint
 from compress.pruning import surgery
@@ -507,9 +507,9 @@ def test_outputs_stay_near(
 def test_quantizing_changes_neither_products_nor_parameters(make: Make) -> None:
     """Multiply-accumulates and stored numbers are those of the FP32 graph in every precision."""
     feed = {name: np.ones((1, 8), np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
-    wanted = graph_costs.measure(make("text", "fp32")[0].file("model.onnx"), feed)
+    wanted = _graph_costs.measure(make("text", "fp32")[0].file("model.onnx"), feed)
     for precision, rest in (("int8", "fp32"), ("int8", "fp16"), ("fp8", "fp32"), ("fp8", "fp16")):
-        assert graph_costs.measure(make("text", precision, rest)[0].file("model.onnx"), feed) == wanted
+        assert _graph_costs.measure(make("text", precision, rest)[0].file("model.onnx"), feed) == wanted
 
 
 def test_onnxruntime_and_the_reference_agree_on_fp8(make: Make) -> None:

@@ -1,0 +1,1 @@
+"""What became worse in a compressed model: flips, slices, fairness, robustness, calibration."""

@@ -1,0 +1,303 @@
+"""Gaps between groups of people: metric, equalized odds, and sentences that differ in the group alone.
+
+Equalized odds (Hardt, Price and Srebro 2016): the rates of hits and of false alarms should not depend on
+the group; the gap is the largest difference of such a rate between two groups, over all classes. Swaps
+(Dixon et al. 2018; CheckList): the same sentence with another group's name in it should get the same
+answer; the gap is how far its probability ranges over the groups, on average over sentences.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.findings import challenges, scoring, slices, slicing
+from bench.findings.flips import needs_labels
+from bench.record.findings import Gap, Group, Small
+from bench.statistics import resampling, stats
+from compress.data.files import read_file
+from compress.errors import DataError
+from compress.reading import files as reading
+
+if TYPE_CHECKING:
+    from bench.findings.answers import Answers, Pair
+
+_CELL = 10
+_COLUMNS = ("identity", "group", "target")
+_TWO = ("sent_more", "sent_less")
+_ARTICLE = re.compile(r"\ban\b", re.IGNORECASE)
+
+
+def _ranges(tables: np.ndarray) -> np.ndarray:
+    """Largest less smallest over the last axis."""
+    return np.asarray(tables.max(axis=-1) - tables.min(axis=-1))
+
+
+def by_column(
+    pair: Pair, task: ModuleType, column: str, min_rows: int, generator: np.random.Generator
+) -> tuple[list[Gap], list[Small]]:
+    """Gaps of the metric, and of equalized odds where a row has one label, between a column's groups.
+
+    Raises:
+        DataError: no labels, no such column, or fewer than two groups that are large enough.
+    """
+    needs_labels(pair, "comparing groups")
+    cuts = slicing.by_value(column, slices.cells(pair.rows, column))
+    large = [cut for cut in cuts if cut.mask.sum() >= min_rows and cut.name != slicing.EMPTY]
+    small = [
+        Small(family=column, name=cut.name, rows=int(cut.mask.sum()))
+        for cut in cuts
+        if cut.mask.sum() < min_rows
+    ]
+    if len(large) < 2:
+        listed = ", ".join(f"{cut.name} ({cut.mask.sum()})" for cut in cuts[:12])
+        raise DataError(
+            f"groups: the column '{column}' has {len(large)} groups of at least {min_rows} rows, and a gap "
+            f"needs two; it has: {listed}"
+        )
+    weights = stats.resample_weights(len(pair.rows), generator).astype(np.float64)
+    gaps = [_metric_gap(pair, task, column, large, weights)]
+    odds = _odds_gap(pair, column, large, weights)
+    return gaps + ([odds] if odds else []), small
+
+
+def _metric_gap(
+    pair: Pair, task: ModuleType, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray
+) -> Gap:
+    score = scoring.score(pair, task)
+
+    def figures(statistics: np.ndarray, given: np.ndarray) -> np.ndarray:
+        totals = [(given[:, cut.mask] @ statistics[cut.mask]) for cut in cuts]
+        return np.array([[score.of(line) for line in total] for total in totals]).T
+
+    everything = np.ones((1, len(pair.rows)))
+    sides = (score.before, score.after)
+    plain = [figures(side, everything)[0] for side in sides]
+    drawn = [_ranges(figures(side, weights)) for side in sides]
+    before, after = (float(_ranges(one)) for one in plain)
+    return Gap(
+        of="metric",
+        source=column,
+        answer=score.name,
+        unit=score.unit,
+        before=before,
+        after=after,
+        difference=after - before,
+        interval=resampling.centered(after - before, drawn[1] - drawn[0]),
+        groups=tuple(
+            Group(name=cut.name, rows=int(cut.mask.sum()), before=float(old), after=float(new))
+            for cut, old, new in zip(cuts, *plain, strict=True)
+        ),
+    )
+
+
+def _odds_gap(pair: Pair, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray) -> Gap | None:
+    """The equalized-odds gap; None where a row has no single label, or no rate has enough rows."""
+    if pair.head.problem != "single_label" or scoring.many(pair.before.predictions[0], pair.head):
+        return None
+    true = np.array(pair.references)
+    given = [np.array([one.value for one in side.predictions]) for side in (pair.before, pair.after)]
+    cells = []
+    for label in range(len(pair.head.labels)):
+        for kind in (true == label, true != label):
+            masks = [cut.mask & kind for cut in cuts]
+            if all(mask.sum() >= _CELL for mask in masks):
+                cells.append((label, masks))
+    if not cells:
+        return None
+
+    def rates(side: np.ndarray, drawn: np.ndarray) -> np.ndarray:
+        """[resamples, cells, groups]."""
+        table = [
+            [
+                (drawn[:, mask] @ (side[mask] == label)) / np.maximum(drawn[:, mask].sum(axis=1), 1e-9)
+                for mask in masks
+            ]
+            for label, masks in cells
+        ]
+        return np.moveaxis(np.array(table), -1, 0)
+
+    everything = np.ones((1, len(true)))
+    plain = [rates(side, everything)[0] for side in given]
+    gaps = [_ranges(one) for one in plain]
+    drawn = [_ranges(rates(side, weights)).max(axis=1) for side in given]
+    worst = int(gaps[1].argmax())
+    before, after = float(gaps[0].max()), float(gaps[1].max())
+    named = pair.head.labels[cells[worst][0]]
+    hit = bool((true[cells[worst][1][0]] == cells[worst][0]).all())
+    return Gap(
+        of="equalized odds",
+        source=column,
+        answer=f"{'hits' if hit else 'false alarms'} of {named}",
+        before=before,
+        after=after,
+        difference=after - before,
+        interval=resampling.centered(after - before, drawn[1] - drawn[0]),
+        groups=tuple(
+            Group(name=cut.name, rows=int(mask.sum()), before=float(old), after=float(new))
+            for cut, mask, old, new in zip(
+                cuts, cells[worst][1], plain[0][worst], plain[1][worst], strict=True
+            )
+        ),
+    )
+
+
+@dataclass(frozen=True)
+class Swaps:
+    """Sentences that exist for several groups.
+
+    Attributes:
+        name: of the set.
+        rows: without labels.
+        frames: sentence of each row, int64 [rows].
+        groups: group of each row.
+    """
+
+    name: str
+    rows: list[dict[str, Any]]
+    frames: np.ndarray
+    groups: list[str]
+
+
+def frame(text: str, term: str) -> str:
+    """A sentence with a group's term taken out, so that the same sentence for another group is equal."""
+    bare = re.sub(rf"(?<!\w){re.escape(term)}(?!\w)", "\0", text, flags=re.IGNORECASE)
+    return _ARTICLE.sub("a", bare).casefold()
+
+
+def read_swaps(place: str, task: ModuleType, column: str | None, most: int, seed: int) -> Swaps:
+    """A template set: texts with a column that names the group's term, or pairs as CrowS-Pairs has them.
+
+    Args:
+        place: folder or file.
+        task: whose first text the sentences are.
+        column: that names the term; found by its usual names when None.
+        most: sentences to take at most.
+        seed: of the choice.
+
+    Raises:
+        DataError: it is no such set; the message names it.
+    """
+    role = next((role for role, one in task.COLUMNS.items() if one.holds == "text"), None)
+    if role is None:
+        raise DataError("templates swap words of a text, and the rows of this task have none")
+    path = reading.located(place, error=DataError)
+    if not reading.exists(path, error=DataError):
+        raise DataError(f"templates {place}: there is no such folder or file")
+    table = read_file(challenges.only(challenges.files(path)))
+    found: list[tuple[str, str, str]] = []
+    if set(_TWO) <= set(table.columns):
+        found = [(str(i), name, str(row[name])) for i, row in enumerate(table.rows) for name in _TWO]
+    else:
+        names = [column] if column else [name for name in _COLUMNS if name in table.columns]
+        texts = [name for name in (role, *task.COLUMNS[role].aliases) if name in table.columns]
+        if not names or names[0] not in table.columns or not texts:
+            raise DataError(
+                f"templates {place}: needs a text column and one with the group's term (identity), or "
+                f"sent_more and sent_less; the columns are: {', '.join(table.columns)}"
+            )
+        found = [
+            (frame(str(row[texts[0]]), str(row[names[0]])), str(row[names[0]]), str(row[texts[0]]))
+            for row in table.rows
+            if row.get(names[0])
+        ]
+    return _framed(path.name, found, role, most, seed, place)
+
+
+def _framed(
+    name: str, found: Sequence[tuple[str, str, str]], role: str, most: int, seed: int, place: str
+) -> Swaps:
+    members: dict[str, dict[str, str]] = {}
+    for key, group, text in found:
+        members.setdefault(key, {}).setdefault(group, text)
+    several = [groups for groups in members.values() if len(groups) > 1]
+    if not several:
+        raise DataError(
+            f"templates {place}: no sentence occurs for two groups, so there is nothing to compare"
+        )
+    order = np.random.default_rng([seed, 14]).permutation(len(several))
+    chosen: list[dict[str, str]] = []
+    count = 0
+    for i in order:
+        if count + len(several[i]) > most and chosen:
+            break
+        chosen.append(several[i])
+        count += len(several[i])
+    frames = np.repeat(np.arange(len(chosen)), [len(groups) for groups in chosen])
+    return Swaps(
+        name=name,
+        rows=[{role: text} for groups in chosen for text in groups.values()],
+        frames=frames,
+        groups=[group for groups in chosen for group in groups],
+    )
+
+
+def _spreads(answers: Answers, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Range of each probability in a sentence, [frames, classes]; turned, [frames]; p, [rows, classes]."""
+    p = np.array([one.probabilities for one in answers.predictions], dtype=np.float64)
+    values = np.array([one.value for one in answers.predictions])
+    count = int(frames.max()) + 1
+    high, low = np.full((count, p.shape[1]), -np.inf), np.full((count, p.shape[1]), np.inf)
+    np.maximum.at(high, frames, p)
+    np.minimum.at(low, frames, p)
+    first = np.zeros(count, dtype=values.dtype)
+    first[frames[::-1]] = values[::-1]
+    turned = np.zeros(count, dtype=bool)
+    np.logical_or.at(turned, frames, values != first[frames])
+    return high - low, turned, p
+
+
+def _deviations(p: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """Each probability less the mean of its sentence: groups do not all occur in the same sentences."""
+    means = np.bincount(frames, weights=p) / np.bincount(frames)
+    return np.asarray(p - means[frames])
+
+
+def by_swaps(
+    swaps: Swaps, answer: Callable[[Sequence[dict[str, Any]]], Pair], generator: np.random.Generator
+) -> Gap:
+    """The gap over sentences that differ in the group alone.
+
+    Raises:
+        DataError: the models give no probabilities of one label a row.
+    """
+    pair = answer(swaps.rows)
+    if pair.before.predictions[0].probabilities is None:
+        raise DataError("templates compare probabilities of one label a row, and these models give none")
+    old, old_turned, old_p = _spreads(pair.before, swaps.frames)
+    new, new_turned, new_p = _spreads(pair.after, swaps.frames)
+    at = int(old.mean(axis=0).argmax())
+    if len(pair.head.labels) == 2:
+        at = 1  # both ranges are the same: the second label is the one that texts are usually scored by
+    weights = stats.resample_weights(len(old), generator).astype(np.float64)
+    drawn = weights @ (new[:, at] - old[:, at]) / len(old)
+    names = np.array(swaps.groups, dtype=object)
+    own, other = (_deviations(p[:, at], swaps.frames) for p in (new_p, old_p))
+    groups = [
+        Group(
+            name=str(name),
+            rows=int((names == name).sum()),
+            before=float(other[names == name].mean()),
+            after=float(own[names == name].mean()),
+        )
+        for name in sorted(set(swaps.groups))
+    ]
+    before, after = float(old[:, at].mean()), float(new[:, at].mean())
+    return Gap(
+        of="score",
+        source=swaps.name,
+        answer=pair.head.labels[at],
+        before=before,
+        after=after,
+        difference=after - before,
+        interval=stats.interval(drawn),
+        groups=tuple(sorted(groups, key=lambda one: one.after)),
+        swapped=len(old),
+        turned_before=float(old_turned.mean()),
+        turned_after=float(new_turned.mean()),
+    )

@@ -1,0 +1,210 @@
+"""Robustness: what small changes of the text do to the candidate beyond what they do to the original."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping, Sequence
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from bench.findings import answers, perturb, scoring, shown
+from bench.findings.perturb import Kind
+from bench.record.findings import Perturbation, Robustness
+from bench.statistics import resampling, stats
+from compress.errors import NothingToMeasure
+
+if TYPE_CHECKING:
+    from bench.findings.answers import Pair
+    from bench.record.interval import Interval
+
+_UNKNOWN = {"truth": None, "truth_before": None, "truth_after": None}
+Answer = Callable[[Sequence[dict[str, Any]]], "Pair"]
+
+
+def readable(task: ModuleType) -> tuple[list[str], bool]:
+    """The roles that hold text, and whether they hold words with a tag each.
+
+    Raises:
+        NothingToMeasure: none does.
+    """
+    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    if not roles:
+        raise NothingToMeasure(
+            "robustness changes texts, and the rows of this task have none: leave this probe out"
+        )
+    return roles, any(task.COLUMNS[role].holds == "tokens" for role in roles)
+
+
+def changed(
+    row: Mapping[str, Any], roles: Sequence[str], kind: Kind, source: random.Random
+) -> dict[str, Any] | None:
+    """The row with its texts changed; None where the change does not apply to it.
+
+    Negation changes the first text alone: with both of a pair negated, nothing might be.
+    """
+    new = dict(row)
+    for role in roles if kind.keeps_label else roles[:1]:
+        if role not in row:
+            continue
+        cell = row[role]
+        if isinstance(cell, str):
+            new[role] = kind.change(cell, source)
+        else:
+            new[role] = [kind.change(word, source) for word in cell]
+    return new if any(new.get(role) != row.get(role) for role in roles) else None
+
+
+def _words(row: Mapping[str, Any], roles: Sequence[str], kind: Kind, source: random.Random) -> Any:
+    """As ``changed`` for tagged words: typos in one word of ten, not in each."""
+    if kind.name != "typos":
+        return changed(row, roles, kind, source)
+    new = dict(row)
+    for role in roles:
+        cell = list(row[role])
+        long = [i for i, word in enumerate(cell) if kind.change(word, random.Random(0)) != word]
+        for i in source.sample(long, max(1, round(len(long) / 10))) if long else ():
+            cell[i] = kind.change(cell[i], source)
+        new[role] = cell
+    return new if any(list(new[role]) != list(row[role]) for role in roles) else None
+
+
+def find(
+    rows: Sequence[dict[str, Any]],
+    task: ModuleType,
+    answer: Answer,
+    count: int,
+    seed: int,
+    listed: int = 5,
+) -> Robustness:
+    """The finding.
+
+    Args:
+        rows: evaluation rows.
+        task: that reads them.
+        answer: both models' answers on given rows.
+        count: rows to change, at most; a seeded sample where there are more.
+        seed: of the sample and of every change.
+        listed: rows to list for each change, at most.
+
+    Raises:
+        NothingToMeasure: the task's rows have no text.
+    """
+    roles, tagged = readable(task)
+    picks = np.sort(np.random.default_rng([seed, 11]).permutation(len(rows))[:count])
+    sample = [rows[i] for i in picks]
+    clean = answer(sample)
+    score = scoring.score(clean, task) if clean.references is not None else None
+    kinds = [kind for kind in perturb.KINDS if kind.in_words or not tagged]
+    notes = [] if score else ["the rows have no labels: only agreement is measured"]
+    if tagged:
+        notes.append("words keep their places, since each has its tag: only typos and casing are tried")
+    found = []
+    for kind in kinds:
+        source = random.Random(f"{seed}/{kind.name}")
+        change = _words if tagged else changed
+        made = [change(row, roles, kind, source) for row in sample]
+        there = {i: row for i, row in enumerate(made) if row is not None}
+        if not there:
+            notes.append(f"{kind.name}: the change applies to none of the rows")
+            continue
+        moved = answer(list(there.values()))
+        found.append(
+            _compare(clean, moved, list(there), kind, task, [int(picks[i]) for i in there], seed, listed)
+        )
+    better = score.better if score else "higher"
+    return Robustness(
+        metric=score.name if score else "agreement",
+        unit=score.unit if score else "share",
+        better=better,
+        rows=len(sample),
+        changes=tuple(sorted(found, key=lambda one: (not one.keeps_label, _badness(one, better)))),
+        notes=tuple(notes),
+    )
+
+
+def _badness(one: Perturbation, better: str) -> float:
+    if one.extra is None:
+        return one.agreement
+    return one.extra if better == "higher" else -one.extra
+
+
+def _part(pair: Pair, picks: Sequence[int]) -> Any:
+    """The same answers on some rows: predictions and references."""
+    return (
+        [pair.before.predictions[i] for i in picks],
+        [pair.after.predictions[i] for i in picks],
+        None if pair.references is None else [pair.references[i] for i in picks],
+    )
+
+
+def _same(first: Sequence[Any], second: Sequence[Any], tolerance: float) -> np.ndarray:
+    """Whether answers are equal, numbers within a tolerance."""
+    if all(isinstance(one.value, float) for one in (*first, *second)):
+        gaps = [abs(a.value - b.value) <= tolerance for a, b in zip(first, second, strict=True)]
+        return np.array(gaps, dtype=bool)
+    return np.array([a.value == b.value for a, b in zip(first, second, strict=True)], dtype=bool)
+
+
+def _compare(
+    clean: Pair,
+    moved: Pair,
+    there: Sequence[int],
+    kind: Kind,
+    task: ModuleType,
+    numbers: Sequence[int],
+    seed: int,
+    listed: int,
+) -> Perturbation:
+    before, after, _ = _part(clean, there)
+    values = [one.value for one in clean.before.predictions]
+    tolerance = 0.02 * float(np.ptp(values)) if clean.head.problem == "regression" else 0.0
+    stays = [
+        _same(side, now, tolerance)
+        for side, now in ((before, moved.before.predictions), (after, moved.after.predictions))
+    ]
+    agree = _same(moved.before.predictions, moved.after.predictions, tolerance)
+    figures: dict[str, Any] = {}
+    labeled = kind.keeps_label and clean.references is not None
+    if labeled:
+        figures = _losses(clean, moved, there, task, seed)
+    kinds = (
+        shown.changes(moved, tolerance) if labeled else ["other" if not same else "none" for same in agree]
+    )
+    distance = answers.divergences(moved)
+    wanted = "harmful" if labeled else "other"
+    rank = distance if distance is not None else np.zeros(len(kinds))
+    picks = sorted((i for i, one in enumerate(kinds) if one == wanted), key=lambda i: -rank[i])[:listed]
+    rows = shown.rows(moved, task, picks, kinds, distance, numbers)
+    return Perturbation(
+        name=kind.name,
+        what=kind.what,
+        rows=len(there),
+        keeps_label=kind.keeps_label,
+        agreement=float(agree.mean()),
+        reacted_before=float(1 - stays[0].mean()),
+        reacted_after=float(1 - stays[1].mean()),
+        worst=tuple(rows if kind.keeps_label else [one.model_copy(update=_UNKNOWN) for one in rows]),
+        **figures,
+    )
+
+
+def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: ModuleType, seed: int) -> dict[str, Any]:
+    """The metric of both models on the rows as they are and changed, and what the candidate loses beyond."""
+    mask = np.zeros(len(clean.rows), dtype=bool)
+    mask[list(there)] = True
+    plain, now = scoring.score(clean, task).only(mask), scoring.score(moved, task)
+    weights = stats.resample_weights(len(there), np.random.default_rng([seed, 12]))
+    own, own_drawn = resampling.difference(plain.after, now.after, now.of, weights)
+    other, other_drawn = resampling.difference(plain.before, now.before, now.of, weights)
+    interval: Interval | None = stats.interval(own_drawn - other_drawn)
+    (clean_before, clean_after), (before, after) = plain.values(), now.values()
+    return {
+        "clean_before": clean_before,
+        "clean_after": clean_after,
+        "before": before,
+        "after": after,
+        "extra": own - other,
+        "interval": interval,
+    }

@@ -1,0 +1,272 @@
+"""From evaluation rows to the arrays that lanes run on: the data's own mix, and fixed lengths.
+
+Every candidate gets the same rows in the same order, encoded by its own tokenizer and length limit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.errors import UserError
+from deploy import rehearsal
+from deploy.encoder import Encoder
+
+if TYPE_CHECKING:
+    from bench.lanes.lane import Lane
+    from bench.probes import Subject
+    from compress.tasks import Batch, Prediction
+
+DATA = "data"
+_FEED_BYTES = 64 * 2**20
+_FIXED_FEEDS = 8
+_INFER_BYTES = 32 * 2**20
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point of the grid: rows at once, and tokens a row (or the rows' own)."""
+
+    batch_size: int
+    length: int | str
+
+    @property
+    def conditions(self) -> dict[str, int | str]:
+        """As a measurement states them."""
+        return {"batch_size": self.batch_size, "length": self.length}
+
+    def __str__(self) -> str:
+        """In words, for progress and messages."""
+        return f"batch {self.batch_size}, " + (
+            "real lengths" if self.length == DATA else f"{self.length} tokens"
+        )
+
+
+@dataclass(frozen=True)
+class Feeds:
+    """Encoded feeds of one lane at one point.
+
+    Attributes:
+        arrays: one feed a batch.
+        positions: mean length of a feed, padding included; None where rows have no length.
+        padding: share of positions that are padding; None where there is no mask.
+    """
+
+    arrays: list[dict[str, np.ndarray]]
+    positions: float | None
+    padding: float | None
+
+    def note(self) -> str | None:
+        """What a reader should know of the lengths."""
+        if self.positions is None:
+            return None
+        share = "" if self.padding is None else f", of them {100 * self.padding:.0f} % padding"
+        return f"{self.positions:.1f} tokens a row{share}"
+
+
+def points(subject: Subject) -> list[Point]:
+    """The grid: every batch size with every length."""
+    return [Point(size, length) for size in subject.bench.batch_sizes for length in subject.bench.lengths]
+
+
+def own(lane: Lane, subject: Subject) -> Encoder:
+    """How the candidate's own folder turns rows into arrays, opened once."""
+    if "encoder" not in lane.memo:
+        lane.memo["encoder"] = Encoder.open(lane.spec.artifact.path, subject.task)
+    opened: Encoder = lane.memo["encoder"]
+    return opened
+
+
+def processor(lane: Lane, subject: Subject) -> Any:
+    """The candidate's own tokenizer or image processor."""
+    return own(lane, subject).processor
+
+
+def encoder(
+    lane: Lane, subject: Subject, *, labelled: bool = False
+) -> Callable[[Sequence[dict[str, Any]]], Batch]:
+    """From rows to arrays, as the candidate's folder says."""
+    opened = own(lane, subject)
+
+    def encode(rows: Sequence[dict[str, Any]]) -> Batch:
+        return opened.batch(rows, labelled=labelled)
+
+    return encode
+
+
+def batches(count: int, rows: int, size: int, generator: np.random.Generator) -> list[list[int]]:
+    """``count`` batches of row indices: random orders of all rows, one after the other."""
+    needed = count * size
+    orders = [generator.permutation(rows) for _ in range(-(-needed // rows))]
+    flat = np.concatenate(orders)[:needed]
+    return [list(map(int, flat[i * size : (i + 1) * size])) for i in range(count)]
+
+
+def _length_axes(lane: Lane, subject: Subject) -> dict[str, int]:
+    """Input name -> the axis that runs over tokens; empty for a task whose rows have no length."""
+    spec = own(lane, subject).spec
+    if spec.length_axis is None:
+        return {}
+    return {
+        name: axis
+        for name, axes in spec.inputs.items()
+        for axis, symbol in axes.items()
+        if symbol == spec.length_axis
+    }
+
+
+def stretch(
+    parts: Sequence[dict[str, np.ndarray]], axes: dict[str, int], length: int
+) -> dict[str, np.ndarray]:
+    """One row of exactly ``length`` tokens: real rows one after the other, cut at the end.
+
+    Args:
+        parts: encoded single rows without padding, [1, ...] each.
+        axes: input name -> its token axis.
+        length: wanted.
+    """
+    row = {}
+    for name, axis in axes.items():
+        whole = np.concatenate([part[name] for part in parts], axis=axis)
+        while whole.shape[axis] < length:
+            whole = np.concatenate([whole, whole], axis=axis)
+        row[name] = np.take(whole, np.arange(length), axis=axis)
+    return row
+
+
+def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """Feeds of exactly ``point.length`` tokens, made of real rows' token ids, without padding.
+
+    Raises:
+        UserError: the task's rows have no length.
+    """
+    axes = _length_axes(lane, subject)
+    if not axes or not isinstance(point.length, int):
+        raise UserError(
+            f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
+            "use 'data'"
+        )
+    encode = encoder(lane, subject)
+    generator = np.random.default_rng([subject.seed, 2])
+    made = []
+    for _ in range(count):
+        rows = []
+        for _ in range(point.batch_size):
+            parts: list[dict[str, np.ndarray]] = []
+            tokens = 0
+            while tokens < point.length and len(parts) < point.length:
+                row = subject.rows[int(generator.integers(len(subject.rows)))]
+                parts.append(encode([row]).inputs)
+                name, axis = next(iter(axes.items()))
+                tokens += parts[-1][name].shape[axis]
+            rows.append(stretch(parts, axes, point.length))
+        made.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
+    return Feeds(arrays=made, positions=float(point.length), padding=0.0)
+
+
+def _of_one_length(picks: Sequence[int], alike: Sequence[Sequence[int]]) -> list[int]:
+    """As many rows as were picked, all as long as the first of them.
+
+    Args:
+        picks: indices of rows.
+        alike: indices of all rows, those of one length together.
+    """
+    members = next(group for group in alike if picks[0] in group)
+    begin = members.index(picks[0])
+    return [members[(begin + i) % len(members)] for i in range(len(picks))]
+
+
+def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """Feeds of real rows at their own lengths, padded to the longest row of each batch.
+
+    A candidate that may not pad gets batches of rows that are as long as the first one picked.
+    """
+    encode = encoder(lane, subject)
+    axes = _length_axes(lane, subject)
+    generator = np.random.default_rng([subject.seed, 1])
+    made: list[dict[str, np.ndarray]] = []
+    widths: list[int] = []
+    masked = total = size = 0
+    alike = None if own(lane, subject).pads else own(lane, subject).together(subject.rows, len(subject.rows))
+    for picks in batches(count, len(subject.rows), point.batch_size, generator):
+        if alike is not None:
+            picks = _of_one_length(picks, alike)
+        inputs = encode([subject.rows[i] for i in picks]).inputs
+        made.append(lane.feed(inputs))
+        size += sum(array.nbytes for array in made[-1].values())
+        if axes:
+            name, axis = next(iter(axes.items()))
+            widths.append(inputs[name].shape[axis])
+        mask = inputs.get("attention_mask")
+        if mask is not None:
+            masked += int((mask == 0).sum())
+            total += mask.size
+        if size > _FEED_BYTES and len(made) >= _FIXED_FEEDS:
+            break
+    return Feeds(
+        arrays=made,
+        positions=float(np.mean(widths)) if widths else None,
+        padding=masked / total if total else None,
+    )
+
+
+def at(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
+    """The feeds of a point: up to ``count`` different ones."""
+    if point.length == DATA:
+        return real(lane, subject, point, count)
+    return fixed(lane, subject, point, min(count, _FIXED_FEEDS))
+
+
+def stream(
+    lane: Lane, subject: Subject, rows: Sequence[dict[str, Any]], batch_size: int, *, labelled: bool = False
+) -> Iterator[tuple[list[int], Batch, dict[str, np.ndarray]]]:
+    """Row numbers, encoded batch and outputs, batch after batch.
+
+    Args:
+        lane: the candidate.
+        subject: the task and its head.
+        rows: to run, encoded by the candidate's own processor.
+        batch_size: rows at once; rows of similar length share a batch, to keep padding small.
+        labelled: whether the batches carry the rows' labels.
+    """
+    encode = encoder(lane, subject, labelled=labelled)
+    single = [[i] for i in range(len(rows))]
+    grouped = own(lane, subject).together(rows, batch_size) if batch_size > 1 else single
+    waiting: list[tuple[list[int], Batch]] = []
+    size = 0
+    for number, picks in enumerate(grouped, start=1):
+        batch = encode([rows[i] for i in picks])
+        waiting.append((picks, batch))
+        size += sum(array.nbytes for array in batch.inputs.values())
+        if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
+            outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
+            names = subject.task.link(subject.head)
+            for (members, _), output in zip(waiting, outputs, strict=True):
+                rehearsal.check_outputs(output, names, subject.head, len(members), lane.spec.artifact.path)
+            yield from ((*one, output) for one, output in zip(waiting, outputs, strict=True))
+            waiting, size = [], 0
+
+
+def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int], None]) -> list[Prediction]:
+    """The candidate's predictions on every row, in order; computed once a batch size.
+
+    Args:
+        lane: the candidate.
+        subject: rows and task.
+        batch_size: rows at once; rows of similar length share a batch, to keep padding small.
+        done: called with the number of rows after each batch.
+    """
+    key = ("predictions", batch_size)
+    if key in lane.memo:
+        done(len(subject.rows))
+        found: list[Prediction] = lane.memo[key]
+        return found
+    by_row: dict[int, Prediction] = {}
+    for picks, batch, output in stream(lane, subject, subject.rows, batch_size):
+        by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        done(len(picks))
+    lane.memo[key] = [by_row[i] for i in range(len(subject.rows))]
+    return lane.memo[key]

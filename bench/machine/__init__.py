@@ -1,0 +1,1 @@
+"""What the machine under a benchmark is and does: processor, GPU, energy, who else uses it."""

@@ -1,0 +1,1 @@
+"""The findings of a report in words, tables and plots."""

@@ -1,0 +1,83 @@
+"""A report as one HTML file: no network, no script, light and dark, readable on a phone; all text escaped."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from functools import cache
+from pathlib import Path
+
+from jinja2 import Environment, StrictUndefined, Template
+from markupsafe import Markup
+
+from bench.record.model import Report
+from bench.report import cards, caveats, device_tables, plots, summary, svg
+from bench.report.cards import Card
+from bench.report.damage import figures, view, words
+from bench.report.damage.page import sections as damage_sections
+from compress import fact_lines
+
+# How many reasons of failed gates the first screen has room for.
+REASONS = 2
+_HERE = Path(__file__).parent
+
+
+@cache
+def _template() -> Template:
+    environment = Environment(
+        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    return environment.from_string((_HERE / "report.html.jinja").read_text(encoding="utf-8"))
+
+
+@cache
+def _style() -> tuple[str, str]:
+    """The style sheet, and its hash: the page's security policy allows this one and nothing else."""
+    text = (_HERE / "report.css").read_text(encoding="utf-8")
+    digest = hashlib.sha256(text.encode()).digest()
+    return text, f"sha256-{base64.b64encode(digest).decode()}"
+
+
+def _cards(report: Report, damage: view.Damage | None) -> list[Card]:
+    """The figures of the first screen; those of damage where there is room for them."""
+    found = cards.cards(report)
+    titles = {card.title for card in found}
+    more = [card for card in words.cards(damage) if card.title not in titles] if damage else []
+    return found + [Card(one.title, one.value, "", "", one.detail) for one in more[: 4 - len(found)]]
+
+
+def page(report: Report) -> str:
+    """The whole page: the verdict and the deciding figures first, then plots, then tables to open."""
+    drawn = (
+        ("Speed-up (bar: 95 % interval)", plots.speedups(report)),
+        ("Change in quality (bar: 95 % interval)", plots.changes(report)),
+        ("Quality against latency", plots.tradeoff(report)),
+        ("Latency (box: middle half; whiskers: p5 to p95)", plots.distribution(report)),
+        ("Memory", plots.memory_bars(report)),
+        ("Size", plots.size_bars(report)),
+    )
+    style, digest = _style()
+    damage = view.collect(report)
+    return _template().render(
+        report=report,
+        s=summary,
+        brief=fact_lines.brief,
+        status=summary.overall(report),
+        lines=summary.lines(report),
+        reasons=REASONS,
+        cards=_cards(report, damage),
+        caveats=caveats.sentences(report),
+        damage=damage,
+        top=view.highlights(report),
+        w=words,
+        f=figures,
+        sections=damage_sections(report),
+        metric=summary.main_metric(report) or "score",
+        # Markup: the SVG is serialized from a tree, with every name in it escaped; the style is a file here.
+        plots=[(title, Markup(drawing)) for title, drawing in drawn if drawing],
+        style=Markup(style),
+        style_hash=digest,
+        points=summary.grid(report),
+        device_tables=device_tables.tables(report),
+        colors=svg.COLORS,
+    )

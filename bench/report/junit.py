@@ -1,0 +1,47 @@
+"""The verdicts of a report as JUnit XML."""
+
+from __future__ import annotations
+
+from xml.etree import ElementTree
+
+from bench.record.model import Report
+from bench.report import summary, xml_text
+
+
+def xml(report: Report) -> str:
+    """The verdicts as JUnit XML: one test case a gate; a failure carries the reason.
+
+    An inconclusive one is skipped, and a failure where it was told to count as one; the message says so.
+    """
+    kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
+    if report.inconclusive == "fail":
+        kinds["inconclusive"] = "failure"
+    shown = [kinds.get(verdict.status) for verdict in report.verdicts]
+    told = summary.counts_as(report.inconclusive)
+    suites = ElementTree.Element("testsuites")
+    suite = ElementTree.SubElement(
+        suites,
+        "testsuite",
+        name=xml_text.clean(f"paredown gates: {report.title}"),
+        tests=str(len(shown)),
+        failures=str(shown.count("failure")),
+        errors=str(shown.count("error")),
+        skipped=str(shown.count("skipped")),
+        timestamp=report.created,
+    )
+    for verdict, kind in zip(report.verdicts, shown, strict=True):
+        case = ElementTree.SubElement(
+            suite,
+            "testcase",
+            classname=xml_text.clean(verdict.candidate),
+            name=xml_text.clean(f"{verdict.gate} {verdict.metric} {verdict.limit}"),
+        )
+        reason = verdict.reason
+        if verdict.status == "inconclusive":
+            reason = f"inconclusive{', ' if told else ''}{told}: {reason}"
+        if kind is not None:
+            ElementTree.SubElement(case, kind, message=xml_text.clean(reason))
+        else:
+            ElementTree.SubElement(case, "system-out").text = xml_text.clean(reason)
+    ElementTree.indent(suites)
+    return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

@@ -1,0 +1,1 @@
+"""The statistics of a benchmark, as pure functions on arrays."""

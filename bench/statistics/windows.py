@@ -1,0 +1,67 @@
+"""Figures that are taken window by window, candidates in turns: rates, and energy a row."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from bench.record.model import Better, Measurement
+from bench.statistics import stats
+
+
+def resampled(of: Callable[[np.ndarray], float], draws: np.ndarray) -> np.ndarray:
+    """A figure of whole windows, in resamples of them, [resamples].
+
+    Args:
+        of: from indices of windows to the figure; candidates that it compares are drawn together.
+        draws: resamples of windows, from ``stats.resample_rounds``.
+    """
+    return np.array([of(draw) for draw in draws])
+
+
+def figure(
+    probe: str,
+    metric: str,
+    unit: str,
+    better: Better,
+    name: str,
+    taken: Mapping[str, np.ndarray],
+    baseline: str,
+    conditions: dict[str, int | str],
+    draws: np.ndarray,
+    notes: tuple[str, ...] = (),
+) -> Measurement:
+    """The figure of one candidate: median over windows with its interval, ratio by window.
+
+    Args:
+        probe: that took it.
+        metric: its name.
+        unit: of it.
+        better: which direction is good.
+        name: of the candidate.
+        taken: candidate -> what each window gave, [windows].
+        baseline: of the ratio; there is no ratio where it was not taken, or a window of it gave nothing.
+        conditions: stated with the figure.
+        draws: resamples of windows, from ``stats.resample_rounds``.
+        notes: what a reader must know.
+    """
+    own = taken[name][:, None]
+    ratio = ratio_interval = None
+    if baseline in taken and (taken[baseline] > 0).all():
+        ratio, ratio_interval = stats.ratio_of_medians(own, taken[baseline][:, None], draws)
+    return Measurement(
+        probe=probe,
+        candidate=name,
+        metric=metric,
+        value=float(np.median(own)),
+        unit=unit,
+        better=better,
+        interval=stats.percentile_interval(own, 50, draws),
+        ratio=ratio,
+        ratio_interval=ratio_interval,
+        conditions=conditions,
+        samples=tuple(float(one) for one in own.ravel()),
+        rounds=len(own),
+        notes=notes,
+    )

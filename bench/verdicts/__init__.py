@@ -1,0 +1,1 @@
+"""From a report and limits to verdicts, and to an exit code."""

@@ -1,0 +1,71 @@
+"""A baseline that answers no better than one that gives every row the same answer.
+
+Baseline and candidate may share a fault: a head that was never trained, labels in another order. They then
+agree with each other, and no comparison can see it. The share of the commonest class can: a baseline that is
+at or below it has learned nothing that these rows show, and whatever is said against it means nothing.
+"""
+
+from __future__ import annotations
+
+from bench.record.model import Measurement, Report, Verdict
+
+GATE = "chance"
+OPTION = "allow_chance"
+
+_BLIND = {
+    "accuracy": "the share of the commonest label",
+    "micro_f1": "what the best constant set of labels gets",
+    "pearson": "what a constant number gets",
+    "f1": "what finding nothing gets",
+}
+
+
+def found(report: Report) -> Measurement | None:
+    """The baseline's main metric where it is at or below that of a constant answer; None where it is above.
+
+    Rows that are all of one class tell nothing: there, no model can be above.
+    """
+    for one in report.measurements:
+        if one.candidate == report.baseline and one.blind is not None:
+            return one if one.value <= one.blind < 1 else None
+    return None
+
+
+def allowed(report: Report) -> bool:
+    """Whether the recipe takes such a baseline all the same."""
+    return bool(report.config.get(OPTION))
+
+
+def sentences(report: Report) -> list[str]:
+    """What the reader of a report must know of its baseline; empty where it is above chance."""
+    one = found(report)
+    if one is None or one.blind is None:
+        return []
+
+    def shown(value: float) -> str:
+        return f"{100 * value:.2f} %" if one.unit == "share" else f"{value:.4f}"
+
+    told = f" (taken all the same: bench.{OPTION})" if allowed(report) else ""
+    return [
+        f"The baseline '{report.baseline}' is no better than chance: {one.metric} {shown(one.value)}, and "
+        f"{_BLIND.get(one.metric, 'what a constant answer gets')} is {shown(one.blind)} of these rows. Its "
+        "head may be untrained, or its labels in another order than the data's; figures against it say "
+        f"nothing{told}"
+    ]
+
+
+def verdict(report: Report) -> Verdict | None:
+    """An anomaly where the baseline is at chance and nobody allowed that."""
+    one = found(report)
+    if one is None or one.blind is None or allowed(report):
+        return None
+    return Verdict(
+        gate=GATE,
+        candidate=report.baseline,
+        status="anomalous",
+        metric=one.metric,
+        value=one.value,
+        interval=one.interval,
+        limit=f"above {one.blind:.4g}",
+        reason=f"{sentences(report)[0]}; where that is meant, say bench.{OPTION}: true (--allow-chance)",
+    )

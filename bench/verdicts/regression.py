@@ -1,0 +1,303 @@
+"""What changed since a stored report of the same machine and rows, with an interval.
+
+Milliseconds of two days do not compare well even on one machine. Where both reports measured the same
+reference (the same artifact in the same runtime) beside the candidate, its ratios to that reference are
+compared, which cancels the machine's mood; otherwise the figures themselves are. Intervals of the
+two runs are joined by the MOVER rule (Zou and Donner 2008, eq. 3): on logarithms for ratios, on points for
+shares. Where both know which rows were right, the two are paired row by row instead::
+
+    low = d - sqrt((new - new_low)^2 + (old_high - old)^2),  high likewise
+
+A figure without an interval is one of four things. Bytes on disk and counted operations are exact. Memory of
+a process differs a little each time: ``MEMORY`` is taken for its spread (recorded reports of one artifact on
+one machine differ by up to 0.5 %). Seconds to start have as many samples as there were starts: their interval
+is Student's, on logarithms, and wide with two. Anything else cannot be told from noise, and stays
+inconclusive.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from bench.lanes import noise
+from bench.machine import devices
+from bench.record.model import Candidate, Interval, Measurement, Report
+from bench.statistics import paired
+from bench.verdicts.baselines import NoBaseline, differences
+from compress.errors import UserError
+
+# A reference that takes this much more or less time than it did: the machine is not the one it was.
+MOVED = 1.33
+# What memory of two runs may differ by without a reason, as a share; several times what was seen.
+MEMORY = 0.02
+_LEVEL = 0.95
+# Nothing of these is measured: they are counted.
+_EXACT = frozenset({"size", "macs"})
+_EXACT_METRICS = frozenset({"device_memory_file_bytes"})
+_OF_MEMORY = frozenset({"memory", "device_memory"})
+# Conditions that say what was found and not where it was looked for.
+_FOUND = {"worst_slice": frozenset({"slice", "rows"})}
+
+
+@dataclass(frozen=True)
+class Change:
+    """How a figure changed; more than ``unchanged`` is worse.
+
+    Attributes:
+        old: the figure then.
+        new: the figure now.
+        unit: of both.
+        worse: cost now over cost then, or points lost.
+        unchanged: 1 for a cost ratio, 0 for points.
+        interval: of ``worse``; None where the figures are exact.
+        points: whether ``worse`` is in percentage points.
+        how: what was compared, in words.
+        moved: why the comparison cannot be believed, where it cannot.
+        spoiled: why one of the two runs counts for nothing, where it does not.
+        unknown: why the figures cannot be told from noise, where they cannot.
+        widened: whether the interval counts what others took.
+    """
+
+    old: float
+    new: float
+    unit: str
+    worse: float
+    unchanged: float
+    interval: Interval | None
+    points: bool
+    how: str
+    moved: str | None = None
+    spoiled: str | None = None
+    unknown: str | None = None
+    widened: bool = False
+
+
+def _named(report: Report, name: str) -> Candidate | None:
+    return next((one for one in report.candidates if one.name == name), None)
+
+
+def _same_setting(one: Candidate, other: Candidate) -> bool:
+    return (one.runtime, one.runtime_options, one.device, one.threads) == (
+        other.runtime,
+        other.runtime_options,
+        other.device,
+        other.threads,
+    )
+
+
+def refuse(new: Report, old: Report, candidate: str) -> None:
+    """Refuse to compare what is not the same thing measured in the same way.
+
+    Raises:
+        NoBaseline: another machine.
+        UserError: another task, other rows, or a candidate in another setting.
+    """
+    other = differences(old.environment, new.environment)
+    if other:
+        raise NoBaseline(
+            f"the baseline was measured on another machine ({'; '.join(other)}): times of two machines are "
+            "not compared; save a baseline here with 'paredown baseline save'"
+        )
+    if old.task != new.task:
+        raise UserError(f"the baseline is of {old.task} and this report of {new.task}: they are not compared")
+    prints = [report.data.get("fingerprint") for report in (old, new)]
+    if None in prints or prints[0] != prints[1]:
+        said = [str(one)[:12] if one else "none" for one in prints]
+        raise UserError(
+            f"the baseline was measured on other evaluation rows (fingerprint {said[0]} there, {said[1]} "
+            "here): measure both on the same data"
+        )
+    then, now = _named(old, candidate), _named(new, candidate)
+    if then is None or now is None:
+        known = ", ".join(one.name for one in old.candidates)
+        raise UserError(f"the baseline has no candidate '{candidate}'; it has: {known}")
+    if not _same_setting(then, now):
+        there, here = (f"{one.runtime} on {one.device}, {one.threads} threads" for one in (then, now))
+        raise UserError(
+            f"'{candidate}' ran in another setting when the baseline was measured ({there}; now {here}): "
+            "measure both in the same one"
+        )
+
+
+def shared_reference(new: Report, old: Report, candidate: str) -> bool:
+    """Whether both reports measured the same reference beside the candidate."""
+    then, now = _named(old, old.baseline), _named(new, new.baseline)
+    return (
+        candidate not in (new.baseline, old.baseline)
+        and then is not None
+        and now is not None
+        and then.artifact == now.artifact
+        and _same_setting(then, now)
+    )
+
+
+def mover(
+    new: float, new_interval: Interval | None, old: float, old_interval: Interval | None
+) -> Interval | None:
+    """The interval of new minus old, from the interval of each; None where one has none."""
+    if new_interval is None or old_interval is None:
+        return None
+    below = math.hypot(new - new_interval.low, old_interval.high - old)
+    above = math.hypot(new_interval.high - new, old - old_interval.low)
+    return Interval(low=new - old - below, high=new - old + above, level=new_interval.level)
+
+
+def _log(interval: Interval | None) -> Interval | None:
+    if interval is None or interval.low <= 0:
+        return None
+    return interval.model_copy(update={"low": math.log(interval.low), "high": math.log(interval.high)})
+
+
+def around(value: float, *samples: Sequence[float]) -> Interval | None:
+    """The interval of a figure by what its repeated samples, and those of what divides it, differ by.
+
+    Args:
+        value: the figure, or the ratio of two.
+        samples: of each figure in it, all above 0.
+
+    Returns:
+        Student's interval on logarithms around the value; None where one has fewer than two samples.
+    """
+    from scipy.stats import t
+
+    half = 0.0
+    for each in samples:
+        if len(each) < 2:
+            return None
+        error = float(np.std(np.log(each), ddof=1)) / math.sqrt(len(each))
+        half = math.hypot(half, float(t.ppf(0.5 + _LEVEL / 2, len(each) - 1)) * error)
+    return Interval(low=value * math.exp(-half), high=value * math.exp(half), level=_LEVEL)
+
+
+def _unknown(one: Measurement) -> str:
+    advice = (
+        "measure both with the probe 'load-time: {processes: 5}'"
+        if one.probe == "load_time"
+        else "take a metric that has an interval, or 'judge: point' to take it as exact"
+    )
+    return f"one of the runs has a single figure, whose spread is not known: {advice}"
+
+
+def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
+    sign = 100 if new.better == "lower" else -100
+    rows = new.conditions.get("rows")
+    gap: Interval | None
+    if new.right and old.right and isinstance(rows, int) and old.conditions.get("rows") == rows:
+        pair = paired.compare(paired.unpack(new.right, rows), paired.unpack(old.right, rows))
+        gap = paired.tango(pair.worse, pair.better, rows)
+        value = new.value - old.value
+        how = f"row by row, {pair.better} better, {pair.worse} worse, McNemar p = {pair.p_value:.2g}"
+    elif shared and new.difference is not None and old.difference is not None:
+        gap = mover(new.difference, new.difference_interval, old.difference, old.difference_interval)
+        value, how = new.difference - old.difference, "the change against the shared reference"
+    else:
+        gap = mover(new.value, new.interval, old.value, old.interval)
+        value, how = new.value - old.value, "the figures of the two runs"
+    interval = None
+    if gap is not None:
+        ends = sorted((sign * gap.low, sign * gap.high))
+        interval = Interval(low=ends[0], high=ends[1], level=gap.level)
+    return Change(old.value, new.value, new.unit, sign * value + 0.0, 0.0, interval, True, how)
+
+
+def _ratio(
+    new: Measurement, old: Measurement, bases: tuple[Measurement | None, Measurement | None]
+) -> Change:
+    """How a cost changed.
+
+    Args:
+        new: the figure now.
+        old: the figure then.
+        bases: those of the shared reference, now and then; None where there is none.
+    """
+    base_now, base_then = bases
+    if base_now is not None and base_then is not None and new.ratio and old.ratio:
+        now = (new.ratio, new.ratio_interval or around(new.ratio, new.samples, base_now.samples))
+        then = (old.ratio, old.ratio_interval or around(old.ratio, old.samples, base_then.samples))
+        how = "the ratios to the shared reference"
+    else:
+        now = (new.value, new.interval or around(new.value, new.samples))
+        then = (old.value, old.interval or around(old.value, old.samples))
+        how = "the figures of the two runs"
+    if now[0] <= 0 or then[0] <= 0:
+        raise UserError(f"{new.metric} is {old.value:g} there and {new.value:g} here: zero has no ratio")
+    gap = mover(math.log(now[0]), _log(now[1]), math.log(then[0]), _log(then[1]))
+    worse, interval = now[0] / then[0], None
+    if gap is not None:
+        interval = Interval(low=math.exp(gap.low), high=math.exp(gap.high), level=gap.level)
+    elif new.probe in _OF_MEMORY and new.metric not in _EXACT_METRICS:
+        interval = Interval(low=worse / (1 + MEMORY), high=worse * (1 + MEMORY), level=_LEVEL)
+        how = f"{how}, which may differ by {100 * MEMORY:g} % without a reason"
+    if new.better == "higher":
+        worse = 1 / worse
+        if interval is not None:
+            interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
+    return Change(old.value, new.value, new.unit, worse, 1.0, interval, False, how)
+
+
+def _moved(new: Report, old: Report, now: Measurement) -> str | None:
+    """Whether the reference itself takes another time than it did, in words."""
+    here = new.find(new.baseline, now.metric, **now.conditions)
+    there = old.find(old.baseline, now.metric, **now.conditions)
+    if here is None or there is None or here.unit not in {"ms", "s", "per_s"} or not there.value:
+        return None
+    ratio = here.value / there.value
+    if 1 / MOVED <= ratio <= MOVED:
+        return None
+    return (
+        f"the reference '{new.baseline}' itself went from {there.value:.3g} to {here.value:.3g} {here.unit} "
+        "on what calls itself the same machine: measure again at rest, or save a new baseline"
+    )
+
+
+def in_points(one: Measurement) -> bool:
+    """Whether a change of that figure is in percentage points, not in percent."""
+    return one.unit in {"share", "correlation"}
+
+
+def change(new: Report, old: Report, now: Measurement) -> Change | None:
+    """How a measurement of the new report changed since the old one; None where the old one lacks it.
+
+    Raises:
+        UserError: the two are in different units.
+    """
+    found_out = _FOUND.get(now.metric, frozenset())
+    asked = {key: value for key, value in now.conditions.items() if key not in found_out}
+    then = old.find(now.candidate, now.metric, **asked)
+    if then is None:
+        return None
+    if (then.unit, then.better) != (now.unit, now.better):
+        raise UserError(
+            f"{now.metric} is in {then.unit} in the baseline and in {now.unit} here: they are not compared; "
+            "measure the baseline again"
+        )
+    shared = shared_reference(new, old, now.candidate)
+    exact = now.probe in _EXACT or now.metric in _EXACT_METRICS
+    if in_points(now):
+        found = _points(now, then, shared=shared)
+        return replace(found, unknown=_unknown(now) if found.interval is None else None)
+    bases = (
+        (new.find(new.baseline, now.metric, **asked), old.find(old.baseline, now.metric, **asked))
+        if shared
+        else (None, None)
+    )
+    found = _ratio(now, then, bases)
+    if devices.WHOLE in (*now.notes, *then.notes):
+        return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
+    if now.unit in {"ms", "s", "per_s"} and found.interval is not None:
+        share = max(one.disturbed or 0.0 for one in (now, then))
+        counted = noise.widened(found.interval, share)
+        if counted != found.interval:
+            taken = f"{100 * share:.0f} %"
+            how = f"{found.how}, widened since others had the CPU for {taken} of the timed seconds"
+            found = replace(found, interval=counted, how=how, widened=True)
+    return replace(
+        found,
+        moved=_moved(new, old, now) if shared else None,
+        spoiled=devices.spoiled((*now.notes, *then.notes)),
+        unknown=_unknown(now) if found.interval is None and not exact else None,
+    )

@@ -1,0 +1,1 @@
+"""From a recipe to built artifacts: steps, keys, plan, run."""

@@ -1,0 +1,242 @@
+"""The command line: parse, one library call, render. The roof over compress, deploy and bench.
+
+Nothing heavy is imported before a command runs. Results go to stdout, everything else to stderr;
+``UserError`` becomes one sentence and exit code 2.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import importlib.util
+import os
+import sys
+import traceback
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from compress import __version__, log
+from compress.artifacts.store import default_root
+from compress.errors import ExitCode, UserError
+from compress.reading import files, utf8
+from paredown.verbs import (
+    _usage,
+    baseline,
+    bench,
+    build,
+    bundle,
+    calibrate,
+    compare,
+    damage,
+    demo,
+    distill,
+    doctor,
+    export,
+    finetune,
+    gate,
+    list_,
+    plan,
+    predict,
+    prune,
+    quantize,
+    report,
+    run,
+    show,
+    store,
+    verify,
+)
+
+if TYPE_CHECKING:
+    pass
+
+app = typer.Typer(
+    name="paredown",
+    help="Shrink a fine-tuned model before production: distill, prune, quantize, export, benchmark, gate.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+
+
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
+
+
+# What a file system says of a path or of its disk; a missing file is not here, since it may be one of ours.
+_PLACE = _DISK | {
+    errno.ENAMETOOLONG,
+    errno.ENOTDIR,
+    errno.EISDIR,
+    errno.ELOOP,
+    errno.EPERM,
+    errno.EIO,
+    errno.ENXIO,
+    errno.ENODEV,
+    errno.EFBIG,
+    errno.EMFILE,
+    errno.ENFILE,
+}
+
+
+_INTERRUPTED = 130
+
+
+_SHOWN = 80
+
+
+def _show_version(asked: bool) -> None:
+    if asked:
+        sys.stdout.write(f"paredown {__version__}\n")
+        raise typer.Exit
+
+
+def _check_packages() -> None:
+    """Refuse to run where another distribution's ``compress``, ``deploy`` or ``bench`` shadows ours."""
+    home = Path(__file__).resolve().parent.parent
+    for name in ("compress", "deploy", "bench"):
+        spec = importlib.util.find_spec(name)
+        origin = Path(spec.origin).resolve() if spec and spec.origin else None
+        if origin is None or origin.parent.parent != home:
+            raise UserError(
+                f"the package '{name}' comes from {origin}, not from {home}: another distribution "
+                "installs the same name; install paredown into an environment of its own"
+            )
+
+
+@app.callback()
+def root(
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Errors only.")] = False,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Say more.")] = False,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Shrink a fine-tuned model before production: distill, prune, quantize, export, benchmark, gate."""
+    log.configure(-1 if quiet else int(verbose))
+    # What matplotlib learns of this machine's fonts is kept with everything else that we keep.
+    os.environ.setdefault("MPLCONFIGDIR", str(default_root() / "caches" / "matplotlib"))
+    _check_packages()
+
+
+# In the order of a model's way: what --help shows.
+for _verb in (
+    run.run,
+    demo.demo,
+    plan.plan,
+    doctor.doctor,
+    finetune.finetune,
+    distill.distill,
+    prune.prune,
+    list_.list_,
+    show.show,
+    verify.verify,
+    export.export,
+    quantize.quantize,
+    build.build,
+    compare.compare,
+    predict.predict,
+    bundle.bundle,
+    calibrate.calibrate,
+    bench.bench,
+    gate.gate,
+    report.report,
+    damage.damage,
+):
+    app.command(name=_verb.__name__.rstrip("_"))(_verb)
+app.add_typer(store.app, name="store")
+app.add_typer(baseline.app, name="baseline")
+
+
+def _check_words(words: list[str]) -> None:
+    """Refuse words that are not UTF-8: no report, manifest or recipe could hold them.
+
+    Raises:
+        UserError: the first such word.
+    """
+    for word in words:
+        if utf8.joined(word) is None:
+            raise UserError(
+                f"'{files.shown(word)}' is not UTF-8: rename the file, or write the word in UTF-8"
+            )
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and leave with its exit code; a user's mistake is one sentence."""
+    try:
+        _check_words(sys.argv[1:] if arguments is None else arguments)
+        code = app(arguments, standalone_mode=False) or ExitCode.OK
+        sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
+    except UserError as mistake:
+        _say(str(mistake))
+        sys.exit(ExitCode.INPUT)
+    except _usage.UsageError as error:
+        if _usage.asks_for_help(error):
+            error.show()
+        else:
+            _say(str(_usage.mistake(error)))
+        sys.exit(ExitCode.INPUT)
+    except BrokenPipeError:
+        _let_go_of_stdout()
+        _say("whoever read the output went away before all of it was written")
+        sys.exit(ExitCode.INPUT)
+    except Exception as problem:
+        refusal = _refused_by_the_disk(problem) or _refused_by_the_place(problem)
+        if refusal is None and isinstance(problem, MemoryError):
+            refusal = "memory ran out: free some, or ask for less at once (batch sizes, lengths, rows); "
+        if refusal:
+            _let_go_of_stdout()
+            _say(refusal + "what was finished is kept, and the same command goes on from there")
+            sys.exit(ExitCode.INPUT)
+        traceback.print_exc()
+        _say("this is a bug of paredown: please report it with the lines above")
+        sys.exit(ExitCode.BUG)
+    if code == _INTERRUPTED:  # Typer catches Ctrl-C and gives this code
+        _say("interrupted: what was finished is kept, and the same command goes on from there")
+    sys.exit(code)
+
+
+def _refused_by_the_disk(problem: BaseException | None) -> str | None:
+    """What the file system said, where an error, or what caused it, is a disk that takes no more.
+
+    Libraries written in Rust and C++ give a text in place of an ``OSError``.
+    """
+    while problem is not None:
+        found = None
+        if isinstance(problem, OSError) and problem.errno in _DISK:
+            found = f"{problem.strerror} ({_named(problem)})"
+        elif os.strerror(errno.ENOSPC) in str(problem):
+            found = os.strerror(errno.ENOSPC)
+        if found is not None:
+            return f"{found}: free space or choose another --store and --out; "
+        problem = problem.__cause__ or problem.__context__
+    return None
+
+
+def _refused_by_the_place(problem: Exception) -> str | None:
+    """What the file system said of a path, where that is the error itself."""
+    if isinstance(problem, OSError) and problem.errno in _PLACE:
+        return f"{problem.strerror} ({_named(problem)}): give another path; "
+    return None
+
+
+def _named(problem: OSError) -> str:
+    """The file that an error names, cut where it is long."""
+    text = str(problem.filename or "while writing")
+    return text if len(text) <= 4 * _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
+
+
+def _let_go_of_stdout() -> None:
+    """Drop what could not be written, so that the interpreter does not try once more while it ends."""
+    with contextlib.suppress(OSError, ValueError), open(os.devnull, "w") as nothing:  # noqa: PTH123 - a device
+        os.dup2(nothing.fileno(), sys.stdout.fileno())
+
+
+def _say(sentence: str) -> None:
+    lines = (files.printable(line.strip()) for line in sentence.splitlines())
+    sys.stderr.write(f"paredown: {' '.join(line for line in lines if line)}\n")
+
+
+if __name__ == "__main__":
+    main()

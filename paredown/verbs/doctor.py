@@ -1,0 +1,39 @@
+"""The verb doctor: what is installed and what fits together."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import typer
+from rich.table import Table
+
+from compress.errors import ExitCode
+from paredown.verbs import _options, _rendering
+
+if TYPE_CHECKING:
+    pass
+
+
+def doctor(store: _options.StoreRoot = None, as_json: _options.Json = False) -> None:
+    """Say what is installed, what each missing piece would enable, and what does not work together."""
+    import dataclasses
+
+    from paredown.doctor import examination as examiner
+
+    found = examiner.examine(_options.store(store).root)
+    _options.emit(dataclasses.asdict(found), as_json, lambda: _show_examination(found))
+    if found.problems:
+        raise typer.Exit(ExitCode.INPUT)
+
+
+def _show_examination(found: Any) -> None:
+    console = _rendering.console()
+    table = Table("piece", "version", "state", box=None, pad_edge=False)
+    for piece in found.pieces:
+        table.add_row(piece.name, piece.version or "-", piece.state)
+    console.print(table)
+    for title, items in (("Missing", found.missing), ("Notes", found.notes), ("Problems", found.problems)):
+        for item in items:
+            console.print(f"{title}: {item}", soft_wrap=True, markup=False)
+    if not found.problems:
+        console.print("No problem found.")

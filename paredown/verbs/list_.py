@@ -1,0 +1,60 @@
+"""The verb list: the entries of every shelf."""
+
+from __future__ import annotations
+
+import os
+import textwrap
+from typing import Annotated
+
+import typer
+
+from compress import catalog
+from compress.errors import UnknownName
+from paredown.verbs import _options, _rendering
+
+SHELVES = ("recipe", "task", "stage", "criterion", "runtime", "probe", "gate", "tracker")
+
+
+def list_(
+    kind: Annotated[
+        str | None, typer.Argument(help="One of recipe, task, stage, ...: only that kind, in full.")
+    ] = None,
+    as_json: _options.Json = False,
+) -> None:
+    """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers; of one KIND in full."""
+    if kind is not None and catalog.canonical(kind) not in SHELVES:
+        raise UnknownName("kind", kind, SHELVES)
+    found = {
+        shelf: {name: catalog.summary(shelf, name) for name in catalog.names(shelf)}  # type: ignore[arg-type]
+        for shelf in SHELVES
+        if kind is None or shelf == catalog.canonical(kind)
+    }
+    _options.emit(found, as_json, lambda: _list(found, whole=kind is not None))
+
+
+def _list(found: dict[str, dict[str, str]], *, whole: bool) -> None:
+    """The entries by kind, each in a line that a terminal's width cuts, or ``whole``.
+
+    What goes into a pipe or a file is not cut: there is no width, and a search should find every word.
+    """
+    console = _rendering.console()
+    cut = not whole and (console.is_terminal or "COLUMNS" in os.environ)
+    for shelf, entries in found.items():
+        console.print(f"{shelf} ({len(entries)})", style="bold", highlight=False)
+        column = max(map(len, entries))
+        for name, text in entries.items():
+            plain = text.replace("``", "")
+            if whole:
+                margin = " " * (column + 4)
+                lines = textwrap.wrap(
+                    plain, console.width, initial_indent=f"  {name:<{column}}  ", subsequent_indent=margin
+                )
+                plain = "\n".join(lines)
+            else:
+                plain = f"  {name:<{column}}  {plain}"
+            console.print(
+                plain, highlight=False, soft_wrap=not cut, no_wrap=cut, overflow="ellipsis" if cut else None
+            )
+    if not whole:
+        console.print("'paredown list KIND' gives one kind with its whole lines,", highlight=False)
+    console.print("'paredown show NAME' what an entry is and takes.", highlight=False)

@@ -1,0 +1,122 @@
+"""The verb predict: answers for one row or a file of rows."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from compress import log
+from compress.errors import UserError
+from paredown.verbs import _options
+
+if TYPE_CHECKING:
+    from compress.tasks import Prediction
+    from deploy.truncation import Truncation
+
+Runtime = Annotated[str | None, typer.Option("--runtime", help="Runtime; the artifact's own when left out.")]
+
+
+def predict(
+    artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="A text; two where the model takes pairs; an image file for images."),
+    ] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
+    ] = None,
+    batch_size: Annotated[int, typer.Option("--batch-size", min=1, max=65_536, help="Rows at once.")] = 16,
+    task: _options.Task = None,
+    runtime: Runtime = None,
+    device: Annotated[
+        str | None,
+        typer.Option("--device", help="cpu, cuda or cuda:N; where the artifact runs when left out."),
+    ] = None,
+    threads: _options.Threads = None,
+    store: _options.StoreRoot = None,
+    as_json: _options.Json = False,
+) -> None:
+    """Predict one row, or every row of a file.
+
+    Two texts are one pair. A model that is known to take single texts refuses them, as one that takes pairs
+    refuses a single text.
+    """
+    from compress.data import files
+    from compress.pipeline import building
+    from deploy.predictor import Predictor
+
+    if bool(texts) == (file is not None):
+        raise UserError("give a text to predict, or --file with rows as JSON lines: one of the two")
+    opened = building.open_artifact(artifact, task=task, store=_options.store(store))
+    with Predictor(opened, runtime=runtime, device=device, threads=threads) as predictor:
+        labels, unit = predictor.labels, predictor.unit
+        if file is not None:
+            rows = (row for _, row in files.objects(file))
+            for found in predictor.stream(rows, batch_size):
+                sys.stdout.write(json.dumps(as_json_row(found, labels, unit), ensure_ascii=False) + "\n")
+            _warn_of_cuts(predictor.truncation)
+            return
+        given = tuple(texts or ())
+        if len(given) > len(predictor.may_have):
+            raise UserError(
+                f"{len(given)} arguments are given, and predict takes one row of at most "
+                f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
+                "for several rows give --file ROWS.jsonl"
+            )
+        if len(given) > 1 and predictor.roles is None:
+            log.warning(
+                "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
+                "For several rows give --file ROWS.jsonl.",
+                ", ".join(predictor.may_have),
+            )
+        (found,) = predictor.predict([given[0] if len(given) == 1 else given])
+        _warn_of_cuts(predictor.truncation)
+        _options.emit(
+            as_json_row(found, labels, unit), as_json, lambda: _show_prediction(found, labels, unit)
+        )
+
+
+def _warn_of_cuts(cut: Truncation) -> None:
+    if cut.cut:
+        log.warning("%s: the answer is about what was left of them.", cut.sentence())
+
+
+def as_json_row(found: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
+    """A prediction as JSON values: the label, and the numbers behind it.
+
+    ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
+    scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
+    that was cut off has the label null.
+    """
+    shown: dict[str, Any] = {"label": found.label}
+    if found.truncated:
+        shown["truncated"] = True
+    if found.probabilities is not None:
+        shown["probabilities"] = dict(zip(labels, map(float, found.probabilities), strict=True))
+    if found.scores is not None:
+        shown["scores"] = dict(zip(labels, map(float, found.scores), strict=True))
+    if found.scores is not None or isinstance(found.label, float):
+        shown["unit"] = unit
+    return shown
+
+
+def _show_prediction(found: Prediction, labels: tuple[str, ...], unit: str) -> None:
+    text = str(found.label)
+    if isinstance(found.label, float):
+        text = f"{text} ({unit})"
+    elif isinstance(found.label, tuple):
+        words = ["(cut off)" if part is None else str(part) for part in found.label]
+        text = (" " if found.scores is None else ", ").join(words)
+        if found.scores is not None and not text:
+            text = "none of the labels"
+    sys.stdout.write(f"{text}\n")
+    shares = found.probabilities or found.scores
+    if shares is not None:
+        ranked = sorted(zip(labels, shares, strict=True), key=lambda one: -one[1])
+        most = max(5, sum(share >= 0.5 for share in shares))  # every label that holds is there
+        for label, share in ranked[:most]:
+            sys.stdout.write(f"  {share:.4f} {label}\n")

@@ -1,0 +1,1 @@
+"""Studies of the product itself, and their recorded results; not part of the wheel."""
