@@ -9,10 +9,14 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import bench
 import compress
+import deploy
+import paredown
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "onnxruntime", "onnx", "datasets", "sklearn", "matplotlib", "scipy")
@@ -51,13 +55,21 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_importing_the_packages_imports_nothing_heavy() -> None:
     """The three packages load their public names on first use."""
-    assert heavy_after("import compress, deploy, bench") == []
+    assert heavy_after("import compress, deploy, bench, paredown") == []
 
 
 def test_the_version_is_said_once() -> None:
     """Pyproject and the package agree."""
     declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     assert compress.__version__ == declared
+
+
+@pytest.mark.parametrize("package", [compress, deploy, bench, paredown])
+def test_public_names_are_there(package: ModuleType) -> None:
+    """Each name that a package lists loads, and one that it does not list is an AttributeError."""
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        package.no_such_name  # noqa: B018 - the access is the test
 
 
 def test_constraints_pin_every_requirement() -> None:
