@@ -72,6 +72,20 @@ def test_public_names_are_there(package: ModuleType) -> None:
         package.no_such_name  # noqa: B018 - the access is the test
 
 
+@pytest.mark.parametrize("package", ["compress", "deploy", "bench", "paredown"])
+def test_every_room_has_its_place_in_the_order(package: str) -> None:
+    """What stands in a package is named in the layers of import-linter, so that nothing is outside."""
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    ordered = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
+    rooms = {
+        f"{package}.{path.stem}"
+        for path in (ROOT / package).iterdir()
+        if (path.suffix == ".py" and not path.stem.startswith("__")) or (path / "__init__.py").is_file()
+    }
+    assert len(rooms) > 1
+    assert rooms <= ordered, rooms - ordered
+
+
 def test_constraints_pin_every_requirement() -> None:
     """Every requirement of the CPU tool and its tests has an exact version in constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
