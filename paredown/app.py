@@ -22,6 +22,7 @@ from compress.artifacts.store import default_root
 from compress.errors import ExitCode, UserError
 from compress.reading import files, utf8
 from paredown.verbs import (
+    _stage,
     _usage,
     baseline,
     bench,
@@ -120,6 +121,15 @@ def root(
     _check_packages()
 
 
+# The stages whose options ``--set`` takes, listed at the end of a verb's help.
+_STAGES = {
+    "finetune": ("finetune",),
+    "distill": ("distill",),
+    "prune": ("prune",),
+    "export": ("export-onnx", "optimize-onnx"),
+    "quantize": ("quantize-onnx", "half-precision"),
+    "build": ("build-tensorrt",),
+}
 # In the order of a model's way: what --help shows.
 for _verb in (
     run.run,
@@ -144,7 +154,8 @@ for _verb in (
     report.report,
     damage.damage,
 ):
-    app.command(name=_verb.__name__.rstrip("_"))(_verb)
+    _name = _verb.__name__.rstrip("_")
+    app.command(name=_name, epilog=_stage.described(_verb, _STAGES.get(_name, ())))(_verb)
 app.add_typer(store.app, name="store")
 app.add_typer(baseline.app, name="baseline")
 
