@@ -28,7 +28,6 @@ from paredown.verbs import (
     bench,
     build,
     bundle,
-    calibrate,
     compare,
     damage,
     demo,
@@ -46,6 +45,7 @@ from paredown.verbs import (
     run,
     show,
     store,
+    temperature,
     verify,
 )
 
@@ -136,26 +136,27 @@ for _verb in (
     demo.demo,
     plan.plan,
     doctor.doctor,
+    list_.list_,
+    show.show,
     finetune.finetune,
     distill.distill,
     prune.prune,
-    list_.list_,
-    show.show,
-    verify.verify,
     export.export,
     quantize.quantize,
+    temperature.temperature,
     build.build,
-    compare.compare,
     predict.predict,
-    bundle.bundle,
-    calibrate.calibrate,
+    compare.compare,
     bench.bench,
+    damage.damage,
     gate.gate,
     report.report,
-    damage.damage,
+    bundle.bundle,
+    verify.verify,
 ):
     _name = _verb.__name__.rstrip("_")
     app.command(name=_name, epilog=_stage.described(_verb, _STAGES.get(_name, ())))(_verb)
+app.command(name="calibrate", hidden=True)(temperature.temperature)  # what temperature was called
 app.add_typer(store.app, name="store")
 app.add_typer(baseline.app, name="baseline")
 
