@@ -129,7 +129,7 @@ def test_every_stage_has_its_line() -> None:
 
 def test_signs_of_docstrings_mean_nothing_to_markdown() -> None:
     """Stars, underscores and brackets stay what they are; literals become code; a bar stays in its cell."""
-    assert docs_reference.markdown("a *b* ``x_y*`` c_d [x] <y>") == r"a \*b\* `x_y*` c\_d \[x] \<y>"
+    assert docs_reference.markdown("a *b* ``x_y*`` c_d [x] <y>") == r"a \*b\* `x_y*` c\_d \[x] &lt;y>"
     assert docs_reference.cell("``a|b`` or\n  c|d") == r"`a\|b` or c\|d"
     assert docs_reference.code("<a|b>") == r"`<a\|b>`"
     assert docs_reference.paragraphs("One.\n\n    x = 1\n\nTwo_three.") == (

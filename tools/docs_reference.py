@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import ast
 import inspect
-import re
 from pathlib import Path
 from typing import Any, Final
 
@@ -30,7 +29,7 @@ BORROWED: Final = {
     "studies/results/README.md": "results.md",
 }
 """Pages outside ``docs/``, with the place that each has on the site."""
-_SIGNS: Final = re.compile(r"([*_<\[])")
+_SIGNS: Final = str.maketrans({"*": r"\*", "_": r"\_", "[": r"\[", "<": "&lt;"})
 
 
 def plural(shelf: str) -> str:
@@ -41,7 +40,7 @@ def plural(shelf: str) -> str:
 def markdown(text: str) -> str:
     """A docstring's words as Markdown: its literals are code, and no other sign means anything."""
     spans = text.replace("``", "`").split("`")
-    return "`".join(span if index % 2 else _SIGNS.sub(r"\\\1", span) for index, span in enumerate(spans))
+    return "`".join(span if index % 2 else span.translate(_SIGNS) for index, span in enumerate(spans))
 
 
 def cell(text: str) -> str:
