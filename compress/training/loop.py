@@ -49,7 +49,7 @@ class TrainingConfig(StageConfig):
         epochs: passes over the training rows.
         steps: optimizer steps in all; overrides ``epochs``.
         batch_size: rows a step, over all processes together.
-        learning_rate: the peak.
+        learning_rate: at its highest, after the warm-up.
         schedule: course of the learning rate after the warm-up, down to 0.
         warmup: share of the steps that warm up.
         layer_decay: factor of the learning rate from a layer to the one below; 1 for none.

@@ -116,7 +116,7 @@ def test_a_report_without_a_checksum_is_said_to_be_unsealed(
 ) -> None:
     """A report from before checksums is read, and a warning says what is missing."""
     said: list[str] = []
-    monkeypatch.setattr(forms.seal.log, "warning", lambda text, *given: said.append(text % given))
+    monkeypatch.setattr(document.seal.log, "warning", lambda text, *given: said.append(text % given))
     assert document.from_json(judged.model_dump_json(), "old.json") == judged
     assert said == [
         "old.json has no checksum: nothing shows whether its figures are those that were measured"
