@@ -111,6 +111,17 @@ def test_the_reference_names_every_command_and_option(generated: dict[str, str])
         assert ("| argument | meaning |" in part) is (arguments > 0), words
 
 
+def test_the_reference_has_every_public_name() -> None:
+    """Each name that ``import paredown`` gives is rendered on the page of the Python API."""
+    import paredown
+
+    page = (pages.DOCS / "reference" / "api.md").read_text(encoding="utf-8")
+    rendered = {line.removeprefix("::: ") for line in page.splitlines() if line.startswith("::: ")}
+    for name in set(paredown.__all__) - {"__version__"}:
+        thing = getattr(paredown, name)
+        assert f"{thing.__module__}.{thing.__qualname__}" in rendered, name
+
+
 def test_recipes_and_tasks_are_explained() -> None:
     """The pages of recipes and tasks have a line for each that ships."""
     for shelf in ("recipe", "task", "tracker", "runtime"):
