@@ -87,10 +87,10 @@ def test_every_room_has_its_place_in_the_order(package: str) -> None:
 
 
 def test_constraints_pin_every_requirement() -> None:
-    """Every requirement of the CPU tool and its tests has an exact version in constraints.txt."""
+    """Every requirement of the CPU tool, its tests and its docs has an exact version in constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"]]
+    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"], *extras["docs"]]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
