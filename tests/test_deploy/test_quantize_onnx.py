@@ -628,6 +628,7 @@ def test_what_stays_float_is_counted_by_its_cost(exported: Artifact, tmp_path: P
 
 def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: Path) -> None:
     """Figures of calibration rows stand among the limits; where nothing depends on it, nothing is said."""
+    from compress.label_names import LabelNames
     from compress.model.limit import Limit
     from compress.tasks import Head
     from deploy.handover.card import Subject, card
@@ -639,7 +640,9 @@ def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: P
         manifest = made.artifact.manifest.model_copy(update={"facts": facts})
         artifact = replace(made.artifact, manifest=manifest)
         head = Head("single_label", ("negative", "positive"))
-        told[ranges] = card(Subject("int8", artifact, head, "int8", Limit(32, "model"), True, None, False))
+        told[ranges] = card(
+            Subject("int8", artifact, head, "int8", Limit(32, "model"), LabelNames(), True, True, None, False)
+        )
     assert "13 of 14 weight products are in eight bits" in told["token"]
     assert "batch 1 against batch 16" in told["tensor"]
     assert "activation_scales: token" in told["tensor"]
