@@ -267,17 +267,16 @@ def _logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
     import torch
 
     rows = range(len(next(iter(inputs.values()))))
-    with torch.no_grad():
-        return torch.cat(
-            [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
-        )
+    return torch.cat(
+        [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
+    )
 
 
 def _check_rank(adapter: Adapter) -> None:
     """Refuse a rank that no weight of the file has, before room is taken for it."""
     table = weight_files.table(adapter.folder / WEIGHTS)
     largest = max(max(entry.shape, default=0) for entry in table.values())
-    ranks = {"r": adapter.content.get("r", 1), **adapter.content.get("rank_pattern", {})}
+    ranks = {"r": adapter.content.get("r", 1), **(adapter.content.get("rank_pattern") or {})}
     for name, rank in ranks.items():
         if not _is_kind(rank, int) or not 1 <= rank <= largest:
             raise _wrong(adapter.folder / CONFIG, name, rank, f"a rank that its weights have, 1 to {largest}")

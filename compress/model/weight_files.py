@@ -106,7 +106,7 @@ def read(folder: Path) -> dict[str, torch.Tensor]:
     """
     weights: dict[str, torch.Tensor] = {}
     for file in files(folder):
-        weights.update(read_file(file))
+        weights.update(_loaded(file))
     return weights
 
 
@@ -116,10 +116,15 @@ def read_file(file: Path) -> dict[str, torch.Tensor]:
     Raises:
         ModelError: it is none, or damaged.
     """
+    table(file)
+    return _loaded(file)
+
+
+def _loaded(file: Path) -> dict[str, torch.Tensor]:
+    """The tensors of a file that was looked at already."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
 
-    table(file)
     try:
         return dict(load_file(file))
     except SafetensorError as cause:

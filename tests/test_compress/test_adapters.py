@@ -319,6 +319,7 @@ OPTIONS: dict[str, tuple[Any, str]] = {
     "task_type": (True, "task_type is True, allowed is a name"),
     "r": (10**9, r"r is 1000000000, allowed is a rank that its weights have, 1 to 64"),
     "rank_pattern": ({"query": 10**9}, "query is 1000000000, allowed is a rank"),
+    "rank_pattern of nothing": (None, "does not fit the base model .*AttributeError"),
     "alpha_pattern": ("3", "alpha_pattern is '3', allowed is a table"),
     "lora_alpha": ("16", "lora_alpha is '16', allowed is a number"),
     "fan_in_fan_out": ("false", "fan_in_fan_out is 'false', allowed is true or false"),
@@ -338,7 +339,7 @@ def test_options_of_a_wrong_kind_are_refused(
     adapter = tmp_path / "adapter"
     _adapt(text_model, adapter, METHODS["lora"]())
     file = adapter / "adapter_config.json"
-    file.write_text(json.dumps({**json.loads(file.read_text()), option: value}))
+    file.write_text(json.dumps({**json.loads(file.read_text()), option.partition(" ")[0]: value}))
     with pytest.raises(ModelError, match=reason):
         _load(tmp_path / "out", model=adapter)
 

@@ -72,25 +72,26 @@ def test_as_many_layers_as_the_teacher_are_refused() -> None:
         check_choice(4, (0, 1, 2, 3))
 
 
+SIZES = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+
 FAMILIES = {
     "bert": lambda: transformers.BertForSequenceClassification(
         transformers.BertConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+            vocab_size=30,
+            **SIZES,
         )
     ),
     "roberta": lambda: transformers.RobertaForSequenceClassification(
         transformers.RobertaConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+            vocab_size=30,
+            **SIZES,
         )
     ),
     "electra": lambda: transformers.ElectraForSequenceClassification(
         transformers.ElectraConfig(
             vocab_size=30,
             embedding_size=8,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
         )
     ),
     "distilbert": lambda: transformers.DistilBertForSequenceClassification(
@@ -99,10 +100,7 @@ FAMILIES = {
     "deberta-v2": lambda: transformers.DebertaV2ForSequenceClassification(
         transformers.DebertaV2Config(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
             relative_attention=True,
             pos_att_type=["p2c", "c2p"],
             max_position_embeddings=64,
@@ -111,10 +109,7 @@ FAMILIES = {
     "modernbert": lambda: transformers.ModernBertForSequenceClassification(
         transformers.ModernBertConfig(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
             global_attn_every_n_layers=2,
             pad_token_id=0,
             bos_token_id=1,
@@ -126,10 +121,7 @@ FAMILIES = {
     "longformer": lambda: transformers.LongformerForSequenceClassification(
         transformers.LongformerConfig(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
             attention_window=[4, 4, 8, 8],
             max_position_embeddings=64,
             pad_token_id=0,
@@ -149,12 +141,9 @@ FAMILIES = {
     "gemma2": lambda: transformers.Gemma2ForSequenceClassification(
         transformers.Gemma2Config(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
             num_key_value_heads=2,
             head_dim=8,
-            intermediate_size=32,
+            **SIZES,
             sliding_window=4,
             pad_token_id=0,
         )
@@ -164,10 +153,7 @@ FAMILIES = {
             image_size=8,
             patch_size=2,
             num_channels=1,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
         )
     ),
 }
