@@ -22,7 +22,7 @@ from bench.verdicts import choice, extension, judge
 from compress import catalog, environment, log
 from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, NothingToMeasure, UserError
-from compress.model import checkpoint
+from compress.model import checkpoint, limit
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 from deploy import content
 
@@ -188,7 +188,9 @@ def _selection(rows: Rows, task: Task, seed: int, head: Head) -> Callable[[], An
     return cache(read)
 
 
-def _describe(spec: LaneSpec, provenance: dict[str, str], cut: Truncation | None = None) -> Candidate:
+def _describe(
+    spec: LaneSpec, head: Head, provenance: dict[str, str], cut: Truncation | None = None
+) -> Candidate:
     manifest = spec.artifact.manifest
     return Candidate(
         name=spec.name,
@@ -202,17 +204,19 @@ def _describe(spec: LaneSpec, provenance: dict[str, str], cut: Truncation | None
         provenance=provenance,
         lineage=tuple(step.stage for step in manifest.lineage),
         truncation=cut,
+        labels=checkpoint.label_names(spec.artifact, head),
+        pads=limit.read_padding(spec.artifact.path),
     )
 
 
 def _sketch(
-    specs: Sequence[LaneSpec], baseline: str, rows: dict[str, Any], machine: dict[str, str]
+    specs: Sequence[LaneSpec], head: Head, baseline: str, rows: dict[str, Any], machine: dict[str, str]
 ) -> Report:
     """What is known of the report before anything is measured."""
     return Report(
         title="",
         task=specs[0].artifact.task,
-        candidates=tuple(_describe(spec, {}) for spec in specs),
+        candidates=tuple(_describe(spec, head, {}) for spec in specs),
         baseline=baseline,
         measurements=(),
         data=rows,
@@ -275,8 +279,9 @@ def measure(
     task = catalog.task(specs[0].artifact.task)
     head = _common_head(specs, task, baseline)
     rows, facts = _rows(data, task, seed, head)
+    order = tuple(facts.pop("label_order", ()))
     if prepared and not bench.ship:  # which candidate ships is not known yet where it is chosen
-        judge.comparable(prepared, _sketch(specs, baseline, facts, machine))
+        judge.comparable(prepared, _sketch(specs, head, baseline, facts, machine))
     subject = Subject(
         task=task,
         rows=rows,
@@ -292,7 +297,9 @@ def measure(
     probes = _probes(bench)
     with open_lanes(specs) as lanes:
         cut = cuts.count(lanes, subject)
-        described = tuple(_describe(lane.spec, lane.opened.provenance, cut.get(lane.name)) for lane in lanes)
+        described = tuple(
+            _describe(lane.spec, head, lane.opened.provenance, cut.get(lane.name)) for lane in lanes
+        )
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
             states = {"before": before, "after": conditions.read(), "not measured": absent}
@@ -304,6 +311,7 @@ def measure(
                 measurements=tuple(measurements),
                 inconclusive=inconclusive,
                 data=portable(facts, here),
+                label_order=order,
                 facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,
                 device=watch.record(),

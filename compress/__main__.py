@@ -1,4 +1,4 @@
-"""``python -m compress`` is ``paredown``."""
+"""``python -m compress`` is ``paredown``, as it was before the roof had a package of its own."""
 
 from paredown.app import main
 

@@ -12,22 +12,19 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_args
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, BeforeValidator, Field, ValidationError, field_validator
 
 from compress import catalog
 from compress.errors import RecipeError
 from compress.reading import files, yaml_values
+from compress.strict import Strict
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Named(_Strict):
+class Named(Strict):
     """An entry of a catalog shelf with its options, written ``name: {options}`` or just ``name``."""
 
     name: str
-    options: dict[str, Any] = {}
+    options: dict[str, Any] = Field(default={})
 
 
 def _named(value: Any) -> Any:
@@ -85,7 +82,7 @@ def written(entry: Named) -> dict[str, Any]:
     return {entry.name: entry.options, **{key: value for key, value in places.items() if value is not None}}
 
 
-class DataConfig(_Strict):
+class DataConfig(Strict):
     """Where the rows are.
 
     Attributes:
@@ -109,7 +106,7 @@ class DataConfig(_Strict):
     selection: str | None = None
     eval: str | None = None
     unlabeled: str | None = None
-    columns: dict[str, str] = {}
+    columns: dict[str, str] = Field(default={})
     labels: tuple[str, ...] | None = None
     calibration: int = Field(default=256, ge=8, le=10**6)
     selection_share: float = Field(default=0.1, gt=0, lt=0.5)
@@ -118,7 +115,7 @@ class DataConfig(_Strict):
     revision: str | None = None
 
 
-class BenchConfig(_Strict):
+class BenchConfig(Strict):
     """What to measure and how.
 
     Attributes:
@@ -150,7 +147,7 @@ class BenchConfig(_Strict):
     lengths: tuple[Annotated[int, Field(ge=1, le=10**6)] | str, ...] = ("data",)
     rounds: int = Field(default=20, ge=2, le=10_000)
     runs: int = Field(default=8, ge=1, le=10_000)
-    runtimes: dict[str, str] = {}
+    runtimes: dict[str, str] = Field(default={})
     shared: bool = False
     allow_chance: bool = False
     texts: bool = True
@@ -163,7 +160,7 @@ class BenchConfig(_Strict):
         return value
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """A whole job.
 
     Attributes:

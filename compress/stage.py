@@ -14,11 +14,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from compress.artifacts.artifact import Kind
 from compress.contract import optional
 from compress.errors import RecipeError
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
@@ -29,13 +28,11 @@ if TYPE_CHECKING:
 Role = Literal["train", "selection", "calibration", "unlabeled"]
 
 
-class StageConfig(BaseModel):
+class StageConfig(Strict):
     """The base of every stage's options: unknown keys are refused, values never change.
 
     A config only validates. It touches no device, no file and no environment variable.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,8 @@ import numpy as np
 
 from compress import catalog, log
 from compress.errors import UserError
+from compress.label_names import LabelNames
+from compress.model import checkpoint
 from deploy import content, truncation
 from deploy.checking.layers import LayerError, compare_layers, first_diverging
 from deploy.checking.outputs import Collected, collect
@@ -59,6 +61,9 @@ class Comparison:
         layers: relative error of each layer, where it was asked for.
         first_diverging: the first layer above the limit, where there is one.
         provenance: what ran each of the two.
+        labels: how the outputs of each of the two got their names.
+        label_order: which label of the rows was taken for which of the head's, where their order alone told.
+        pads: of each of the two, whether rows of several lengths share a batch.
     """
 
     rows: int
@@ -71,6 +76,9 @@ class Comparison:
     truncation: tuple[Truncation | None, Truncation | None] = (None, None)
     layers: tuple[LayerError, ...] = ()
     first_diverging: int | None = None
+    labels: tuple[LabelNames, LabelNames] = (LabelNames(), LabelNames())
+    label_order: tuple[str, ...] = ()
+    pads: tuple[bool, bool] = (True, True)
 
     @property
     def agreement(self) -> float | None:
@@ -83,6 +91,7 @@ class Comparison:
         return {
             **asdict(self),
             "truncation": cut,
+            "labels": [names.model_dump(mode="json") for names in self.labels],
             "agreement": self.agreement,
         }
 
@@ -104,6 +113,7 @@ def compare(
     batch_size: int = 16,
     layers: bool = False,
     layer_limit: float = LAYER_LIMIT,
+    label_order: tuple[str, ...] = (),
 ) -> Comparison:
     """Run both on the same rows, each with its own length limit.
 
@@ -117,6 +127,7 @@ def compare(
         batch_size: rows at once.
         layers: whether hidden states are compared as well.
         layer_limit: relative error above which a layer diverges.
+        label_order: of the rows, as it was decided when they were read.
 
     Raises:
         UserError: the two do different tasks, or their outputs do not mean the same.
@@ -169,6 +180,12 @@ def compare(
         truncation=(truncation.count(first, rows), truncation.count(second, rows)),
         layers=errors,
         first_diverging=first_diverging(errors, layer_limit),
+        labels=(
+            checkpoint.label_names(reference, first.head),
+            checkpoint.label_names(candidate, second.head),
+        ),
+        label_order=label_order,
+        pads=(first.pads, second.pads),
     )
 
 

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
-from compress.model import checkpoint, shapes
+from compress.model import checkpoint, shapes, weight_files
 from deploy.checking import precision, structure, tensors
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
@@ -196,24 +196,12 @@ def _check_engine(artifact: Artifact) -> None:
 
 def _check_weights(artifact: Artifact) -> None:
     """Read a torch artifact's shapes, and the tables of contents of its weights."""
-    from safetensors import SafetensorError, safe_open
-
     changed: dict[str, list[int]] = {}
     if checkpoint.SHAPES in artifact.manifest.files:
         changed = shapes.read(artifact.file(checkpoint.SHAPES)).parameters
-    for file in checkpoint.weight_files(artifact.path):
-        try:
-            with safe_open(file, framework="numpy") as held:
-                names = {name: list(held.get_slice(name).get_shape()) for name in held.keys()}  # noqa: SIM118
-        except SafetensorError as cause:
+    for name, entry in weight_files.contents(artifact.path).items():
+        if name in changed and tuple(changed[name]) != entry.shape:
             raise ModelError(
-                f"{file} is damaged or no safetensors file ({first_line(cause)}): get it again"
-            ) from cause
-        if not names:
-            raise ModelError(f"{file} holds no weights: get it again")
-        for name in changed.keys() & names.keys():
-            if changed[name] != names[name]:
-                raise ModelError(
-                    f"{artifact.path / checkpoint.SHAPES} does not fit the model: {name} is {changed[name]} "
-                    f"there and {names[name]} in {file.name}: build it again"
-                )
+                f"{artifact.path / checkpoint.SHAPES} does not fit the model: {name} is {changed[name]} "
+                f"there and {list(entry.shape)} in {entry.file.name}: build it again"
+            )

@@ -51,7 +51,7 @@ def options(threads: int | None) -> Any:
     chosen = onnxruntime().SessionOptions()
     chosen.intra_op_num_threads = threads or environment.cpu_count()
     chosen.inter_op_num_threads = 1
-    chosen.log_severity_level = 3
+    chosen.log_severity_level = 4  # an error is raised too, and said in a sentence where it matters
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "1")
     chosen.add_session_config_entry("session.force_spinning_stop", "1")
     return chosen

@@ -22,12 +22,12 @@ from compress.artifacts.store import default_root
 from compress.errors import ExitCode, UserError
 from compress.reading import files, utf8
 from paredown.verbs import (
+    _stage,
     _usage,
     baseline,
     bench,
     build,
     bundle,
-    calibrate,
     compare,
     damage,
     demo,
@@ -45,6 +45,7 @@ from paredown.verbs import (
     run,
     show,
     store,
+    temperature,
     verify,
 )
 
@@ -120,31 +121,42 @@ def root(
     _check_packages()
 
 
+# The stages whose options ``--set`` takes, listed at the end of a verb's help.
+_STAGES = {
+    "finetune": ("finetune",),
+    "distill": ("distill",),
+    "prune": ("prune",),
+    "export": ("export-onnx", "optimize-onnx"),
+    "quantize": ("quantize-onnx", "half-precision"),
+    "build": ("build-tensorrt",),
+}
 # In the order of a model's way: what --help shows.
 for _verb in (
     run.run,
     demo.demo,
     plan.plan,
     doctor.doctor,
+    list_.list_,
+    show.show,
     finetune.finetune,
     distill.distill,
     prune.prune,
-    list_.list_,
-    show.show,
-    verify.verify,
     export.export,
     quantize.quantize,
+    temperature.temperature,
     build.build,
-    compare.compare,
     predict.predict,
-    bundle.bundle,
-    calibrate.calibrate,
+    compare.compare,
     bench.bench,
+    damage.damage,
     gate.gate,
     report.report,
-    damage.damage,
+    bundle.bundle,
+    verify.verify,
 ):
-    app.command(name=_verb.__name__.rstrip("_"))(_verb)
+    _name = _verb.__name__.rstrip("_")
+    app.command(name=_name, epilog=_stage.described(_verb, _STAGES.get(_name, ())))(_verb)
+app.command(name="calibrate", hidden=True)(temperature.temperature)  # what temperature was called
 app.add_typer(store.app, name="store")
 app.add_typer(baseline.app, name="baseline")
 

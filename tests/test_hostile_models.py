@@ -17,6 +17,11 @@ import tiny
 import torch
 import transformers
 from PIL import Image
+from safetensors.torch import save_file
+
+from compress.errors import ModelError
+from compress.model import architecture, identity, pretrained
+from compress.tasks import image_classification, text_classification
 
 VALUES: tuple[Any, ...] = (
     *("text", "", "3", None, [], [[1]], {}),
@@ -134,3 +139,55 @@ def test_every_field_of_every_wrong_kind_is_answered_or_refused(
     finally:
         path.write_bytes(whole)
     assert not faults, "\n".join(faults)
+
+
+_FAMILIES: dict[str, dict[str, Any]] = {
+    "roberta": {"num_attention_heads": 4, "hidden_size": 32, "num_hidden_layers": 1, "intermediate_size": 32},
+    "distilbert": {"n_heads": 4, "dim": 32, "n_layers": 1, "hidden_dim": 32},
+    "gpt2": {"n_head": 4, "n_embd": 32, "n_layer": 1},
+    "deberta-v2": {
+        "num_attention_heads": 4,
+        "hidden_size": 32,
+        "num_hidden_layers": 1,
+        "intermediate_size": 32,
+        "relative_attention": True,
+        "pos_att_type": ["c2p", "p2c"],
+        "conv_kernel_size": 3,
+    },
+    "resnet": {"embedding_size": 8, "hidden_sizes": [8, 16], "depths": [1, 1], "layer_type": "basic"},
+    "swin": {"embed_dim": 16, "depths": [1, 1], "num_heads": [2, 4], "window_size": 4, "image_size": 16},
+}
+_READ = 5
+
+
+@pytest.mark.parametrize("family", _FAMILIES)
+def test_every_field_of_other_families_is_read_or_refused(family: str, tmp_path: Path) -> None:
+    """Whatever a config.json holds, what is read before any weight is a configuration, or one sentence."""
+    images = family in ("resnet", "swin")
+    task = image_classification if images else text_classification
+    vocabulary = {} if images else {"vocab_size": 40}
+    config = transformers.AutoConfig.for_model(family, **vocabulary, **_FAMILIES[family])
+    with torch.device("meta"):
+        model = architecture.build(config, task, "eager")
+    save_file(
+        {
+            name: torch.zeros(tensor.shape)
+            for name, tensor in model.state_dict().items()
+            if tensor.is_floating_point()
+        },
+        tmp_path / "model.safetensors",
+    )
+    content = json.loads(json.dumps({**config.to_dict(), "architectures": [type(model).__name__]}))
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(content))
+    assert not identity.lacks_head(tmp_path, pretrained.inspect(tmp_path, task), task)
+    refused = 0
+    for number, place in enumerate(_places(content)):
+        for turn in range(_READ):
+            value = VALUES[(number * _READ + turn) % len(VALUES)]
+            path.write_text(json.dumps(_with(content, place, value)))
+            try:
+                identity.lacks_head(tmp_path, pretrained.inspect(tmp_path, task), task)
+            except ModelError:
+                refused += 1
+    assert refused > len(content)

@@ -28,7 +28,7 @@ FOLDERS = {
     "finetune": ("finetune", "{model}", "--data", "{data}"),
     "distill": ("distill", "{model}", "--data", "{data}"),
     "prune": ("prune", "{model}", "--data", "{data}"),
-    "calibrate": ("calibrate", "{model}", "--data", "{data}"),
+    "temperature": ("temperature", "{model}", "--data", "{data}"),
     "export": ("export", "{model}", "--data", "{data}"),
     "quantize": ("quantize", "{artifact}", "--data", "{data}"),
     "build": ("build", "{artifact}"),

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import re
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
+import bench
 import compress
+import deploy
+import paredown
 
 ROOT = Path(__file__).resolve().parent.parent
 HEAVY = ("torch", "transformers", "onnxruntime", "onnx", "datasets", "sklearn", "matplotlib", "scipy")
@@ -50,7 +55,7 @@ def test_help_and_list_import_nothing_heavy(arguments: list[str]) -> None:
 
 def test_importing_the_packages_imports_nothing_heavy() -> None:
     """The three packages load their public names on first use."""
-    assert heavy_after("import compress, deploy, bench") == []
+    assert heavy_after("import compress, deploy, bench, paredown") == []
 
 
 def test_the_version_is_said_once() -> None:
@@ -59,11 +64,33 @@ def test_the_version_is_said_once() -> None:
     assert compress.__version__ == declared
 
 
+@pytest.mark.parametrize("package", [compress, deploy, bench, paredown])
+def test_public_names_are_there(package: ModuleType) -> None:
+    """Each name that a package lists loads, and one that it does not list is an AttributeError."""
+    assert all(getattr(package, name) is not None for name in package.__all__)
+    with pytest.raises(AttributeError, match="no_such_name"):
+        package.no_such_name  # noqa: B018 - the access is the test
+
+
+@pytest.mark.parametrize("package", ["compress", "deploy", "bench", "paredown"])
+def test_every_room_has_its_place_in_the_order(package: str) -> None:
+    """What stands in a package is named in the layers of import-linter, so that nothing is outside."""
+    (contract,) = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["importlinter"]["contracts"]
+    ordered = {name.strip() for layer in contract["layers"] for name in layer.split("|")}
+    rooms = {
+        f"{package}.{path.stem}"
+        for path in (ROOT / package).iterdir()
+        if (path.suffix == ".py" and not path.stem.startswith("__")) or (path / "__init__.py").is_file()
+    }
+    assert len(rooms) > 1
+    assert rooms <= ordered, rooms - ordered
+
+
 def test_constraints_pin_every_requirement() -> None:
-    """Every requirement of the CPU tool and its tests has an exact version in constraints.txt."""
+    """Every requirement of the CPU tool, its tests and its docs has an exact version in constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"]]
+    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"], *extras["docs"]]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
@@ -84,16 +111,47 @@ def test_pinned_versions_are_the_ones_that_run() -> None:
         assert importlib.metadata.version(name).split("+")[0] == pins[name], name
 
 
-def test_no_file_of_ours_pickles_or_names_a_host() -> None:
-    """No pickle, no torch.load or torch.save, no package index and no machine path in the sources."""
-    ours = [
-        *(
-            file
-            for package in ("compress", "deploy", "bench", "paredown", "studies", "tools")
-            for file in ROOT.glob(f"{package}/**/*.py")
-        )
-    ]
+def tracked() -> dict[str, str]:
+    """Every text file that is committed, by its path in the repository."""
+    listed = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, check=True).stdout
+    texts = {}
+    for name in listed.decode().split("\0"):
+        with contextlib.suppress(UnicodeDecodeError, FileNotFoundError):  # pictures; what is being removed
+            texts[name] = (ROOT / name).read_text(encoding="utf-8") if name else ""
+    return texts
+
+
+def test_no_file_of_ours_pickles() -> None:
+    """No pickle, no torch.load or torch.save in any source."""
+    ours = {name: text for name, text in tracked().items() if name.endswith(".py") and "tests/" not in name}
     assert len(ours) > 40
-    forbidden = re.compile(r"^\s*import pickle|torch\.(load|save)\(|index-url|/opt/|/work/", re.MULTILINE)
-    bad = [str(path) for path in ours if forbidden.search(path.read_text())]
-    assert bad == []
+    forbidden = re.compile(r"^\s*import pickle|torch\.(load|save)\(", re.MULTILINE)
+    assert [name for name, text in ours.items() if forbidden.search(text)] == []
+
+
+# A home or a checkout of some machine, or an index that only one network has.
+MACHINE = re.compile(
+    r"(?<![\w.~}])/(?:home|root|Users|opt|work|srv|mnt|workspace|builds)/[\w.-]+"
+    r"|(?:--|-)?index-url[ =]|\[global\]"
+)
+# Made-up paths that a test is about.
+MADE_UP = {"tests/test_bench/test_portable.py"}
+
+
+def test_no_file_names_a_machine_or_a_registry() -> None:
+    """No committed text, be it source, page, workflow or recorded result, holds a path of a machine."""
+    texts = tracked()
+    assert {"README.md", ".ci/run", "pyproject.toml"} <= set(texts)
+    own = "tests/test_packaging.py"
+    named = {
+        name: found.group()
+        for name, text in texts.items()
+        if name not in MADE_UP | {own} and (found := MACHINE.search(text))
+    }
+    assert named == {}
+
+
+@pytest.mark.parametrize("text", ["/home/ci/x", "in /work/main", "--index-url https://i", "'/root/.cache'"])
+def test_a_machine_s_path_is_seen(text: str) -> None:
+    """The search above finds what it is there for."""
+    assert MACHINE.search(text)

@@ -1,1 +1,1 @@
-"""Tools of the checkout: the tables of the README, screenshots, checks of the house."""
+"""Tools of the checkout: generated tables and reference of the docs, screenshots, checks of the house."""

@@ -1,36 +1,59 @@
-"""Keeps the README's tables of results equal to the recorded reports.
+"""Keeps the generated tables of the README and of the docs equal to what they are made from.
 
 In a checkout, ``python -m tools.readme_tables`` writes the table of ``studies/results/sst2.json``, those of
-``studies/results/gpu/*.json`` and what the false-alarm study found between the README's markers;
-``python -m tools.readme_tables --check`` only says whether they are there. Figures are never typed by hand;
-where no GPU run is recorded, a sentence says so.
+``studies/results/gpu/*.json``, what the false-alarm study found, and the rooms of the house between the
+markers of their pages; ``python -m tools.readme_tables --check`` only says whether they are there. Figures
+are never typed by hand; where no GPU run is recorded, a sentence says so.
 """
 
 from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import Final
 
 from bench.record import document
 from bench.report import markdown
 from studies import false_alarms
 from studies.gpu import table as gpu
+from tools import rooms
 
 RESULTS = Path("studies", "results", "sst2.json")
 GPU = Path("studies", "results", "gpu")
-BEGIN, END = "<!-- results:begin -->", "<!-- results:end -->"
 ALARMS = Path("studies", "results", "false-alarms", "study.json")
-GPU_BEGIN, GPU_END = "<!-- gpu:begin -->", "<!-- gpu:end -->"
-ALARMS_BEGIN, ALARMS_END = "<!-- alarms:begin -->", "<!-- alarms:end -->"
+
+TABLES: Final[dict[str, Callable[[Path], str]]] = {
+    "results": lambda root: markdown.table(document.read(root / RESULTS)),
+    "gpu": lambda root: gpu.render(gpu.read(root / GPU)),
+    "alarms": lambda root: false_alarms.markdown(json.loads((root / ALARMS).read_text(encoding="utf-8"))),
+    "rooms": rooms.table,
+}
+"""What stands between the markers of each name, made from a checkout."""
+
+PAGES: Final[dict[str, tuple[str, ...]]] = {
+    "README.md": ("results",),
+    "docs/index.md": ("results",),
+    "docs/gpu.md": ("gpu",),
+    "docs/measuring.md": ("alarms",),
+    "docs/architecture.md": ("rooms",),
+}
+"""Which tables each page holds."""
 
 
-def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
-    """The page with the table between two markers.
+def markers(name: str) -> tuple[str, str]:
+    """The lines before and after a table."""
+    return f"<!-- {name}:begin -->", f"<!-- {name}:end -->"
+
+
+def render(page: str, table: str, name: str = "results") -> str:
+    """The page with the table between the markers of a name.
 
     Raises:
         ValueError: the markers are not there, once each and in order.
     """
+    first, last = markers(name)
     before, begin, rest = page.partition(first)
     _, end, after = rest.partition(last)
     if not (begin and end) or first in after or last in before:
@@ -38,23 +61,22 @@ def render(page: str, table: str, first: str = BEGIN, last: str = END) -> str:
     return f"{before}{first}\n\n{table}\n\n{last}{after}"
 
 
-def whole(page: str, root: Path) -> str:
-    """The page with every table as the recorded results of a checkout give it."""
-    study = json.loads((root / ALARMS).read_text(encoding="utf-8"))
-    page = render(page, markdown.table(document.read(root / RESULTS)))
-    page = render(page, gpu.render(gpu.read(root / GPU)), GPU_BEGIN, GPU_END)
-    return render(page, false_alarms.markdown(study), ALARMS_BEGIN, ALARMS_END)
+def whole(name: str, root: Path) -> str:
+    """A page of a checkout with every table as it is to be."""
+    page = (root / name).read_text(encoding="utf-8")
+    for table in PAGES[name]:
+        page = render(page, TABLES[table](root), table)
+    return page
 
 
 def main(arguments: list[str]) -> int:
-    """Write the tables of the README in the folder that we are in, or check them."""
+    """Write the tables of the pages in the folder that we are in, or check them."""
     root = Path()
-    page = root / "README.md"
-    text = page.read_text(encoding="utf-8")
-    wanted = whole(text, root)
+    wanted = {name: whole(name, root) for name in PAGES}
     if arguments == ["--check"]:
-        return int(text != wanted)
-    page.write_text(wanted, encoding="utf-8")
+        return int(any((root / name).read_text(encoding="utf-8") != text for name, text in wanted.items()))
+    for name, text in wanted.items():
+        (root / name).write_text(text, encoding="utf-8")
     return 0
 
 

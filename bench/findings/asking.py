@@ -6,11 +6,12 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.findings import answers
 from bench.lanes import feeds
 from compress import log
+from compress.strict import Strict
 from deploy import truncation
 
 if TYPE_CHECKING:
@@ -19,14 +20,12 @@ if TYPE_CHECKING:
     from bench.probes import Subject
 
 
-class DamageConfig(BaseModel):
+class DamageConfig(Strict):
     """The base of every damage probe's options.
 
     Attributes:
         batch_size: rows at once; the first of the bench's batch sizes when absent.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
 

@@ -9,25 +9,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from pydantic import BaseModel, ConfigDict
-
 from bench.record.model import Interval, Report, Status, Verdict
 from bench.verdicts import decision
 from bench.verdicts.decision import Judge
 from compress.contract import optional
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.record.limits import Limit
 
 
-class GateConfig(BaseModel):
+class GateConfig(Strict):
     """The base of every gate's options.
 
     Attributes:
         candidate: that is judged; the last one of the report, which ships, when absent.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     candidate: str | None = None
 

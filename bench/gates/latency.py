@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Annotated, Self
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.lanes import noise
@@ -20,6 +20,7 @@ from bench.record.limits import Duration, Limit, Times
 from bench.record.model import Interval, Measurement, Report, Verdict
 from bench.statistics import stats
 from bench.verdicts import decision
+from compress.strict import Strict
 
 PROBE = "latency"
 # Two halves of a run: the baseline's own speed changed by more than this, and the ratio with it.
@@ -29,15 +30,13 @@ _MOVED, _RATIO_MOVED = 0.25, 0.15
 _FEW_ROUNDS, _BY_CHANCE = 10, 0.01
 
 
-class At(BaseModel):
+class At(Strict):
     """Where in the grid.
 
     Attributes:
         batch_size: rows at once.
         length: tokens, or ``data`` for the evaluation rows' own mix.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int = Field(default=1, ge=1, le=65_536)
     length: Annotated[int, Field(ge=1, le=10**6)] | str = "data"

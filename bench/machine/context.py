@@ -42,7 +42,7 @@ def held(index: int) -> Iterator[Context]:
     Raises:
         UserError: there can be no context; the message says why.
     """
-    path = [str(Path(__file__).resolve().parent.parent), os.environ.get("PYTHONPATH")]
+    path = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")]
     with subprocess.Popen(
         children.command("bench.machine.context", str(index)),
         env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, path))},

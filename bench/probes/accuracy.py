@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject
@@ -22,6 +22,7 @@ from bench.record.model import Measurement
 from bench.statistics import paired, stats
 from compress import log
 from compress.errors import DataError
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -38,14 +39,12 @@ _ERRORS = frozenset({"mse"})
 _SHARES_OF_ROWS = frozenset({"accuracy", "subset_accuracy"})
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         batch_size: rows at once; the first of the bench's batch sizes when absent.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
 

@@ -12,13 +12,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject
 from bench.record.model import Measurement
 from bench.statistics import stats
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -30,15 +31,13 @@ DEFAULT = True
 FRESH = False
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         batch_size: rows at once; the first of the bench's batch sizes when absent.
         within: for regression: the difference that still agrees, as a share of the baseline's range.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
     within: float = Field(default=0.02, gt=0, le=1e6)

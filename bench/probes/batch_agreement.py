@@ -12,12 +12,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject, agreement
 from bench.record.model import Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -31,15 +32,13 @@ FRESH = False
 _BATCH = 16
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         batch_size: that is held against one row at a time; the largest of the bench's batch sizes when
             absent, and 16 where that is 1.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     batch_size: int | None = Field(default=None, ge=2, le=4096)
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
@@ -18,6 +18,7 @@ from bench.probes import Subject
 from bench.record.model import Interval, Measurement
 from bench.statistics import stats, windows
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -31,7 +32,7 @@ _PERCENTILES = (50.0, 95.0, 99.0)
 _FEEDS = 64
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -39,8 +40,6 @@ class Config(BaseModel):
         windows: that each candidate gets.
         seconds: length of a window.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     clients: int = Field(default=2, ge=1, le=1024)
     windows: int = Field(default=5, ge=2, le=10_000)

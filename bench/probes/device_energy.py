@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.machine import devices
@@ -19,6 +19,7 @@ from bench.probes import Subject
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -31,15 +32,13 @@ FRESH = False
 _FEEDS = 64
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         windows: that each candidate gets at each point.
         seconds: length of a window.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     windows: int = Field(default=3, ge=2, le=10_000)
     seconds: float = Field(default=2.0, gt=0, le=3600)

@@ -12,8 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
 from bench.lanes.lane import Lane
 from bench.machine import devices
 from bench.machine.devices import Watched
@@ -22,6 +20,7 @@ from bench.probes.memory import heaviest
 from bench.probes.size import weights_bytes
 from bench.record.model import Measurement
 from compress import log
+from compress.strict import Strict
 
 UNIT = "bytes"
 BETTER: Final = "lower"
@@ -32,10 +31,8 @@ _RUNS = 4
 _STATED = ("weights", "activations", "reserved")
 
 
-class Config(BaseModel):
+class Config(Strict):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def parts(file: int, stated: dict[str, int | None], held: int | None, context: int | None) -> dict[str, int]:

@@ -17,7 +17,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
@@ -26,6 +26,7 @@ from bench.probes import Subject
 from bench.record.model import Measurement
 from bench.statistics import stats
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -43,7 +44,7 @@ _SETTLE = 2
 _WINDOW = 10
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     The defaults are at least 3 seconds and 500 runs: so many carry a p99, which wants at least 300.
@@ -56,8 +57,6 @@ class Config(BaseModel):
         min_seconds: of timed runs of each candidate; there are more rounds until they are reached.
         max_rounds: that there may be for it; a note says where they were not enough.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     warmup_ms: float = Field(default=200.0, gt=0, le=3.6e6)
     warmup_runs: int = Field(default=20, ge=1, le=10**6)

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
@@ -20,6 +20,7 @@ from bench.probes import Subject
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -32,15 +33,13 @@ FRESH = False
 _FEEDS = 64
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         windows: that each candidate gets.
         seconds: length of a window, and of the idle one before it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     windows: int = Field(default=5, ge=2, le=10_000)
     seconds: float = Field(default=1.0, gt=0, le=3600)

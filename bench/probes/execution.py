@@ -12,13 +12,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.lanes.feeds import Point
 from bench.probes import Subject
 from bench.record.model import Measurement
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -35,14 +36,12 @@ _WHERE_THERE = ("fp8", "tf32", UNKNOWN)
 _LISTED = 12
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         runs: of the pass.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     runs: int = Field(default=16, ge=3, le=10_000)
 

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
@@ -26,6 +26,7 @@ from bench.probes import Subject
 from bench.record.model import Interval, Measurement
 from bench.statistics import stats
 from compress import log
+from compress.strict import Strict
 
 PROBE = "latency"
 UNIT = "ms"
@@ -38,7 +39,7 @@ _WINDOW = 8
 _SETTLE = 2
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -48,8 +49,6 @@ class Config(BaseModel):
         tolerance: how far the medians of three windows may lie apart to agree; also how far the later
             rounds may drift from the earlier ones before a figure is called unstable.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     warmup_seconds: float = Field(default=3.0, gt=0, le=3600)
     warmup_runs: int = Field(default=20, ge=1, le=10**6)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.lanes.feeds import Point
@@ -21,6 +21,7 @@ from bench.lanes.lane import Lane
 from bench.probes import Subject
 from bench.record.model import Measurement
 from compress import log
+from compress.strict import Strict
 
 UNIT = "s"
 BETTER: Final = "lower"
@@ -28,14 +29,12 @@ DEFAULT = True
 FRESH = False
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         processes: fresh processes a candidate.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     processes: int = Field(default=1, ge=1, le=1000)
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.lanes import feeds
 from bench.lanes.feeds import DATA, Point
@@ -19,6 +19,7 @@ from bench.probes._graph_costs import Costs
 from bench.record.model import Measurement
 from compress import log
 from compress.model import checkpoint
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,14 +34,12 @@ FRESH = False
 _LENGTH = 128
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
         length: tokens; when absent 128, or the smallest length limit among the candidates if that is less.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     length: int | None = Field(default=None, ge=1, le=10**6)
 

@@ -19,7 +19,6 @@ from contextlib import ExitStack
 from typing import Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
 from bench.lanes import feeds
 from bench.lanes.feeds import DATA, Point
@@ -28,6 +27,7 @@ from bench.machine import devices
 from bench.probes import Subject
 from bench.record.model import Measurement
 from compress import log
+from compress.strict import Strict
 
 UNIT = "bytes"
 BETTER: Final = "lower"
@@ -37,10 +37,8 @@ FRESH = True
 _RUNS = 4
 
 
-class Config(BaseModel):
+class Config(Strict):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:

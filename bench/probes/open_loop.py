@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final, Literal
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
 from bench.lanes import feeds, load, turns
 from bench.lanes.feeds import Point
@@ -25,6 +25,7 @@ from bench.record.limits import Limit, Rate
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -42,7 +43,7 @@ _LEAST, _MOST = 0.01, 1e6
 _SATURATED = 0.95
 
 
-class Config(BaseModel):
+class Config(Strict):
     """Options.
 
     Attributes:
@@ -51,8 +52,6 @@ class Config(BaseModel):
         windows: that each candidate gets.
         arrivals: ``poisson`` for random gaps, ``even`` for equal ones.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rate: Rate
     requests: int = Field(default=100, ge=2, le=10**7)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from pydantic import BaseModel, ConfigDict
-
 from bench.probes import Subject
 from bench.record.model import Measurement
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -22,10 +21,8 @@ FRESH = False
 _WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".engine", ".plan")
 
 
-class Config(BaseModel):
+class Config(Strict):
     """There is nothing to choose."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def weights_bytes(artifact: Artifact) -> int:

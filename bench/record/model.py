@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from bench.record.findings import Finding
 from bench.record.interval import Interval
+from compress.label_names import LabelNames
 from deploy.truncation import Truncation
 
 __all__ = [
@@ -65,6 +66,8 @@ class Candidate(_Frozen):
         provenance: what really ran, from ``Runner.provenance``.
         lineage: stage names, oldest first.
         truncation: what its length limit did to the evaluation rows; None where rows have no length.
+        labels: how its outputs got their names.
+        pads: whether rows of several lengths share a batch; False where padding moves its answers.
     """
 
     name: str
@@ -78,6 +81,8 @@ class Candidate(_Frozen):
     provenance: dict[str, str]
     lineage: tuple[str, ...]
     truncation: Truncation | None = None
+    labels: LabelNames = LabelNames()
+    pads: bool = True
 
 
 class Measurement(_Frozen):
@@ -163,6 +168,7 @@ class Report(_Frozen):
         verdicts: of the gates, empty when none were asked.
         inconclusive: what an inconclusive verdict was told to count as; nothing was said when None.
         data: evaluation rows: source, fingerprint, rows.
+        label_order: which of their labels was taken for which of the head's, where their order alone told.
         facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
         environment: machine and versions.
         device: the GPU, its state before and after, and who else used it; None on a CPU.
@@ -183,6 +189,7 @@ class Report(_Frozen):
     verdicts: tuple[Verdict, ...] = ()
     inconclusive: Counts | None = None
     data: dict[str, Any]
+    label_order: tuple[str, ...] = ()
     facts: dict[str, dict[str, Any]] = {}
     environment: dict[str, str]
     device: dict[str, Any] | None = None

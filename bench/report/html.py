@@ -10,12 +10,12 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
-from bench.lanes import cuts
 from bench.record.model import Report
-from bench.report import cards, device_tables, plots, summary, svg
+from bench.report import cards, caveats, device_tables, plots, summary, svg
 from bench.report.cards import Card
 from bench.report.damage import figures, view, words
 from bench.report.damage.page import sections as damage_sections
+from compress import fact_lines
 
 # How many reasons of failed gates the first screen has room for.
 REASONS = 2
@@ -61,11 +61,12 @@ def page(report: Report) -> str:
     return _template().render(
         report=report,
         s=summary,
+        brief=fact_lines.brief,
         status=summary.overall(report),
         lines=summary.lines(report),
         reasons=REASONS,
         cards=_cards(report, damage),
-        cuts=cuts.sentences(report),
+        caveats=caveats.sentences(report),
         damage=damage,
         top=view.highlights(report),
         w=words,

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from bench.lanes import cuts
 from bench.record.model import Report, Verdict
-from bench.report import cards, device_tables, summary
+from bench.report import cards, caveats, device_tables, summary
 from bench.report.damage import brief, tables
 
 
@@ -105,7 +104,7 @@ def page(report: Report) -> str:
     """The report as Markdown, the verdict first."""
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts += [_cards(report), table(report)]
-    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in cuts.sentences(report)))
+    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from bench.machine import devices
 from bench.record.model import Counts, Interval, Measurement, Report, Status
 from bench.verdicts import chance, worth
-from compress.tasks._heads import listed
 
 NONE = "-"
 STATUS_WORDS: dict[Status | None, str] = {
@@ -264,13 +263,6 @@ def explanation(report: Report) -> list[str]:
         f"{report.data.get('rows', 'No')} evaluation rows; task {report.task}; the baseline is "
         f"'{report.baseline}', and '{shipped(report)}' is what ships."
     ]
-    order = report.data.get("label_order")
-    # A stored report comes from a file: only what a report of ours would hold is repeated.
-    if isinstance(order, list) and order:
-        said.append(
-            "The data's labels were matched with the head's by their order alone, which no figure can check: "
-            f"{listed([str(pair) for pair in order])}."
-        )
     probes = {one.probe for one in report.measurements}
     if "latency" in probes:
         said.append(

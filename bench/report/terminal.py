@@ -6,9 +6,8 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from bench.lanes import cuts
 from bench.record.model import Report, Status
-from bench.report import device_tables, summary
+from bench.report import caveats, device_tables, summary
 
 _STYLES: dict[Status, str] = {
     "pass": "green",
@@ -58,7 +57,7 @@ def show(report: Report, console: Console) -> None:
     console.print(table(report))
     for found in device_tables.tables(report):
         console.print(_plain(found))
-    for sentence in cuts.sentences(report):
+    for sentence in caveats.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for answer in summary.answers(report):
         console.print(answer, highlight=False, markup=False, soft_wrap=True)

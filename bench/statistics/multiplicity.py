@@ -20,10 +20,6 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 def benjamini_hochberg(p_values: Sequence[float]) -> list[float]:
     """Benjamini and Hochberg's corrected p-values (1995): the expected share of false finds."""
-    order = np.argsort(p_values, kind="stable")[::-1]
-    corrected = np.empty(len(order))
-    lowest = 1.0
-    for place, index in enumerate(order):
-        lowest = min(lowest, p_values[index] * len(order) / (len(order) - place))
-        corrected[index] = lowest
-    return [float(value) for value in corrected]
+    from scipy.stats import false_discovery_control
+
+    return [float(value) for value in false_discovery_control(p_values)] if len(p_values) else []

@@ -47,15 +47,10 @@ def unpack(text: str, rows: int) -> np.ndarray:
 
 def mcnemar(worse: int, better: int) -> float:
     """The exact two-sided p-value: how likely so uneven a split of the differing rows is by a fair coin."""
-    count, few = worse + better, min(worse, better)
-    if count == 0:
-        return 1.0
-    log_half = count * math.log(2)
-    whole = math.lgamma(count + 1)
-    tail = math.fsum(
-        math.exp(whole - math.lgamma(k + 1) - math.lgamma(count - k + 1) - log_half) for k in range(few + 1)
-    )
-    return min(1.0, 2 * tail)
+    from scipy.stats import binomtest
+
+    count = worse + better
+    return float(binomtest(worse, count, 0.5).pvalue) if count else 1.0
 
 
 def _score(worse: int, better: int, rows: int, difference: float) -> float:
@@ -72,11 +67,17 @@ def _score(worse: int, better: int, rows: int, difference: float) -> float:
 
 
 def _crossing(falling: Callable[[float], float], low: float, high: float) -> float:
-    """Where a falling function crosses zero."""
-    for _ in range(80):
-        middle = (low + high) / 2
-        low, high = (middle, high) if falling(middle) > 0 else (low, middle)
-    return (low + high) / 2
+    """Where a falling function crosses zero; the end that it does not reach it from, where it does not.
+
+    By halving alone, since the statistic is infinite where it has no variance.
+    """
+    from scipy.optimize import bisect
+
+    if falling(low) <= 0:
+        return low
+    if falling(high) >= 0:
+        return high
+    return float(bisect(falling, low, high, xtol=1e-15))
 
 
 def tango(worse: int, better: int, rows: int, level: float = LEVEL) -> Interval:

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel, ConfigDict
-
 from bench.record.model import Counts, Report, Verdict
 from bench.verdicts import chance
 from compress import catalog, log
 from compress.errors import ExitCode, RecipeError
 from compress.recipe import BenchConfig, Named, NamedEntry, load_yaml, validate
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from bench.gates import Gate
@@ -36,9 +35,7 @@ class Prepared:
         return found
 
 
-class _Budget(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
+class _Budget(Strict):
     gates: tuple[NamedEntry, ...]
 
 

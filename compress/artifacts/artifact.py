@@ -34,6 +34,7 @@ from typing import Annotated, Any, Literal, NoReturn
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from compress.errors import ArtifactError
+from compress.label_names import LabelNames
 from compress.reading import files, json_values
 
 Kind = Literal["torch", "onnx", "tensorrt"]
@@ -78,6 +79,7 @@ class Origin(_Frozen):
     data_fingerprint: str | None = None
     data_columns: dict[str, str] | None = None
     data_license: str | None = None
+    labels: LabelNames = LabelNames()
 
 
 class _Data(BaseModel):

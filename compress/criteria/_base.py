@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     import torch
@@ -13,10 +13,8 @@ if TYPE_CHECKING:
     from compress.criteria import Structure
 
 
-class CriterionConfig(BaseModel):
+class CriterionConfig(Strict):
     """Options of a criterion: unknown keys are refused, values never change."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
 
 def per_unit(structure: Structure, terms: Sequence[torch.Tensor]) -> torch.Tensor:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
 
 from compress import log
 from compress.artifacts import artifact
+from compress.data.columns import like
 from compress.data.label_form import settle
 from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
@@ -108,6 +109,15 @@ class TrainingData:
         head: Head = task.infer_head([row[task.LABEL] for row in self.train], self.label_names)
         return head
 
+    def label_order(self, task: Task, head: Head) -> tuple[str, ...]:
+        """Which label of the data is which of the head's, where their order alone tells; else empty."""
+        for _, names, rows in self.labeled:
+            cells = settle([row[task.LABEL] for row in rows], names, head, lambda: self._form(task))
+            pairs = _order(cells, names, head)
+            if pairs:
+                return pairs
+        return ()
+
     def for_head(self, task: Task, head: Head) -> TrainingData:
         """The same rows with labels as ids in the head's order (or numbers).
 
@@ -168,12 +178,12 @@ def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
     return splits.choose_max_length(lengths, model_max)
 
 
-def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[str]:
+def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> tuple[str, ...]:
     """Which id is which label, where only their order tells; empty where names do."""
     if not by_position(cells, names, head):
-        return []
+        return ()
     own = names or [str(i) for i in range(len(head.labels))]
-    return [f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False)]
+    return tuple(f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False))
 
 
 def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str) -> None:
@@ -309,10 +319,12 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
 def _no_train(reader: Reader, whole: Rows, labeled: Rows) -> str:
     if whole and not labeled:
         table = reader.tables["train"]
+        wanted = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)
+        named = f"--column {reader.task.LABEL}=NAME (in a recipe: data.columns.{reader.task.LABEL})"
         return (
             f"{table.name} has no labels (no filled column for {reader.task.LABEL} among "
-            f"{', '.join(table.columns)}): name it with --column {reader.task.LABEL}=NAME (in a recipe: "
-            f"data.columns.{reader.task.LABEL}), or use a stage that needs none"
+            f"{', '.join(table.columns)}).{like(wanted, table.columns)} Name it with {named}, or use a stage "
+            "that needs none"
         )
     return f"there are no training rows: {_GIVE['train']}"
 

@@ -35,7 +35,7 @@ class Bundled:
 
     def read(self, split: str) -> Table:
         """The rows of a split."""
-        environment.require("sklearn", purpose="the data source sklearn:digits")
+        environment.require("sklearn", extra="cpu", purpose="the data source sklearn:digits")
         import numpy as np
         from sklearn.datasets import load_digits
         from sklearn.model_selection import train_test_split

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
@@ -33,14 +34,17 @@ def find(
         if role not in roles:
             raise DataError(f"data.columns names the role '{role}'; this task has {', '.join(roles)}")
         if column not in columns:
-            raise DataError(f"{where} has no column '{column}' (asked for as {role}); it has: {there}")
+            raise DataError(
+                f"{where} has no column '{column}' (asked for as {role}).{like((column,), columns)} "
+                f"It has: {there}"
+            )
     free = [column for column in columns if column not in named.values()]
     found: dict[str, str] = {}
     for role, wanted in roles.items():
         if role in named:
             found[role] = named[role]
             continue
-        fitting = [role] if role in free else [alias for alias in wanted.aliases if alias in free]
+        fitting = _fitting((role, *wanted.aliases), free)
         if len(fitting) > 1:
             raise DataError(
                 f"{where}: the column for {role} could be {' or '.join(fitting)}; name it with "
@@ -48,12 +52,38 @@ def find(
             )
         if not fitting and wanted.required:
             raise DataError(
-                f"{where} has no column for {role} ({role}, {', '.join(wanted.aliases)}); name it with "
-                f"--column {role}=NAME (in a recipe: data.columns.{role}). The columns are: {there}"
+                f"{where} has no column for {role} ({', '.join((role, *wanted.aliases))})."
+                f"{like((role, *wanted.aliases), free)} Name it with --column {role}=NAME (in a recipe: "
+                f"data.columns.{role}). The columns are: {there}"
             )
         if fitting:
             found[role] = fitting[0]
     return found
+
+
+def _fitting(names: Sequence[str], columns: Sequence[str]) -> list[str]:
+    """The columns that a role may mean: that of its own name, else aliases, however they are written."""
+    if names[0] in columns:
+        return [names[0]]
+    exact = [alias for alias in names if alias in columns]
+    if exact:
+        return exact
+    folded = [column for column in columns if _folded(column) == names[0]]
+    return folded or [column for column in columns if _folded(column) in names]
+
+
+def _folded(name: str) -> str:
+    return name.strip().casefold()
+
+
+def like(names: Sequence[str], columns: Sequence[str]) -> str:
+    """A question that names the column that is nearest to one of these names; empty where none is near."""
+    by_folded = {_folded(column): column for column in columns}
+    for name in names:
+        near = difflib.get_close_matches(_folded(name), by_folded, n=1, cutoff=0.75)
+        if near:
+            return f" Did you mean '{by_folded[near[0]]}'?"
+    return ""
 
 
 def kind(cell: Any) -> str:

@@ -71,27 +71,37 @@ def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
 
 
 def _separated(path: Path, separator: str, *, quoted: bool) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Rows of a file of separated cells; blanks around the names in its header are not theirs.
+
+    A header with a blank after each separator says that one is there in every line: it is no part of a cell.
+    """
+    names = next((line for _, line in lines.numbered(path)), "").split(separator)[1:]
     reader = csv.reader(
         (line for _, line in lines.numbered(path)),
         delimiter=separator,
         quoting=csv.QUOTE_MINIMAL if quoted else csv.QUOTE_NONE,
         strict=quoted,
+        skipinitialspace=quoted and bool(names) and all(name.startswith(" ") for name in names),
     )
     try:
-        header = next(reader, [])
-        if len(set(header)) < len(header):
-            raise DataError(f"{path}, line 1: the header names a column twice: {', '.join(header)}")
+        header = [name.strip() for name in next(reader, [])]
+        named = [name for name in header if name]
+        if len(set(named)) < len(named):
+            raise DataError(f"{path}, line 1: the header names a column twice: {', '.join(named)}")
+        # A separator after the last name need not be there in every row.
+        shorter = len(header) - 1 if named and header[-1] == "" else len(header)
         before = reader.line_num
         for cells in reader:
             number, before = before + 1, reader.line_num
             if not cells:
                 continue
-            if len(cells) != len(header):
+            if not shorter <= len(cells) <= len(header):
                 raise DataError(
                     f"{path}, line {number}: {len(cells)} cells under a header of {len(header)} columns "
                     f"({', '.join(header)})"
                 )
-            yield number, {name: cell or None for name, cell in zip(header, cells, strict=True)}
+            # Nobody can ask for a column without a name, such as the index that pandas writes.
+            yield number, {name: cell or None for name, cell in zip(header, cells, strict=False) if name}
     except csv.Error as cause:
         raise DataError(f"{path}, line {reader.line_num}: {cause}") from cause
 

@@ -22,10 +22,10 @@ def settle(
         training: gives the form of the training rows' cells, None where there are none; asked only where
             these cells do not tell.
     """
-    if head.problem != "multi_label" or heads.set_form(cells) != "either":
+    labels = names or head.labels
+    if head.problem != "multi_label" or heads.set_form(cells, labels) != "either":
         return list(cells)
     form = training()
-    labels = names or head.labels
     if form not in {"vectors", "lists"} or len(labels) < 2:
         return list(cells)
     settled: list[Any] = []

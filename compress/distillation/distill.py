@@ -22,14 +22,14 @@ from torch import nn
 
 from compress import processes
 from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
-from compress.distillation.student import uniform_map
+from compress.distillation.student import stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, real_tokens, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError
-from compress.model.layers import attention_linears, find_stack
+from compress.model.layers import attention_linears
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row, Task
-from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, precision_of, train
 from compress.training.objectives import TaskObjective
@@ -81,6 +81,7 @@ def distill(
     device: str,
     threads: int,
     description: str,
+    pads: bool = True,
 ) -> History:
     """Train the student in place; gradients flow into it alone.
 
@@ -101,6 +102,7 @@ def distill(
         device: ``cpu``, ``cuda`` or ``cuda:N``.
         threads: CPU threads.
         description: shown in the progress bar.
+        pads: whether rows of several lengths may share a batch, with both models.
 
     Raises:
         ModelError: the two cannot be compared (other outputs, no layer stack, no relations).
@@ -122,7 +124,7 @@ def distill(
     bf16 = precision_of(training.precision, team.device) == "bf16"
     teacher.to(team.device)
     answers = Teacher(teacher, task, match.teacher, bf16)
-    plan = plan_sorted(lengths, len(rows), training.batch_size, groups)
+    plan = plan_sorted(lengths, len(rows), training.batch_size, apart(lengths, groups, pads))
     arguments: dict[str, Any] = {
         "tokens": None if lengths is None else int(lengths.sum()),
         "folder": scratch / "teacher",
@@ -140,7 +142,7 @@ def distill(
         encode=encode,
         lengths=lengths,
         objective=DistillationObjective(student, cache, match, task, head, loss),
-        evaluate=Selection(task, head, data.selection, processor, max_length)
+        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
         else None,
         config=training,
@@ -151,6 +153,7 @@ def distill(
         description=description,
         groups=groups,
         encoded=source,
+        pads=pads,
     )
     teacher.to(home)
     return history
@@ -218,7 +221,7 @@ def plan_match(
             )
     if not loss.hidden_weight and not loss.relation_weight:
         return Match()
-    depths = len(find_stack(student)), len(find_stack(teacher))
+    depths = len(stack_of(student)), len(stack_of(teacher))
     chosen = tuple(layer_map) if layer_map is not None else uniform_map(*depths)
     if len(chosen) != depths[0] or not all(1 <= layer <= depths[1] for layer in chosen):
         raise ModelError(
@@ -234,7 +237,7 @@ def plan_match(
     widths = [
         linear.out_features
         for model, layer in ((student, depths[0]), (teacher, chosen[-1]))
-        for linear in attention_linears(find_stack(model).layers[layer - 1])
+        for linear in attention_linears(stack_of(model).layers[layer - 1])
     ]
     heads = min(relation_heads(widths[i], widths[i + 3], loss.relation_heads) for i in range(3))
     return Match(Want(relations=depths[0]), Want(relations=chosen[-1]), heads)

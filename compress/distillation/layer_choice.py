@@ -26,13 +26,13 @@ from compress.distillation.student import (
     first_is_fixed,
     keeping_first,
     search,
+    stack_of,
     subsets,
 )
 from compress.distillation.taps import real_tokens
 from compress.errors import DataError
-from compress.model.layers import find_stack
 from compress.tasks import Batch, Head, Row, Task
-from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def choose_layers(
         RecipeError: as many layers as the teacher has, or none, or others than it has.
         DataError: the rule needs calibration rows and there are none.
     """
-    stack = find_stack(teacher)
+    stack = stack_of(teacher)
     layers, fixed = len(stack), first_is_fixed(stack)
     if isinstance(wanted, tuple):
         return LayerChoice(check_choice(layers, wanted))
@@ -107,6 +107,7 @@ class Calibration:
         rows: Sequence[Row],
         max_length: int | None,
         device: str,
+        pads: bool = True,
     ) -> None:
         """Take the rows; they are encoded when first needed.
 
@@ -117,6 +118,7 @@ class Calibration:
             rows: calibration rows.
             max_length: token limit.
             device: where the models compute meanwhile.
+            pads: whether rows of several lengths may share a batch.
         """
         self._task = task
         self._head = head
@@ -124,6 +126,7 @@ class Calibration:
         self._rows = rows
         self._max_length = max_length
         self._device = device
+        self._pads = pads
         self._links = task.link(head)
 
     @cached_property
@@ -135,7 +138,7 @@ class Calibration:
             )
         lengths = row_lengths(self._task, self._rows, self._processor, self._max_length)
         source = EncodedRows(self._rows, self._encode, lengths)
-        plan = plan_sorted(lengths, len(self._rows), _BATCH)
+        plan = plan_sorted(lengths, len(self._rows), _BATCH, apart(lengths, None, self._pads))
         return [to_torch(source.gather(part), part, self._device) for part in plan]
 
     def _encode(self, rows: Sequence[Row]) -> Batch:

@@ -15,18 +15,34 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
 from compress.errors import ModelError, RecipeError
+from compress.model import checkpoint
 from compress.model.layers import Stack, find_stack
 
 if TYPE_CHECKING:
-    from transformers import PreTrainedModel
+    from transformers import PretrainedConfig, PreTrainedModel
 
 Rule = Literal["auto", "search", "every-other", "drop-top", "block-influence"]
 SEARCH_LIMIT = 100
+
+# Where configurations keep the depths of their stages.
+_STAGES = ("depths", "depth")
+
+# What configurations list layer by layer.
+_BY_LAYER = (
+    "layer_types",
+    "mlp_layer_types",
+    "layers_block_type",
+    "attention_layers",
+    "attention_window",
+    "attn_layers",
+    "no_rope_layers",
+    "sliding_windows",
+)
 
 
 def every_other(layers: int, keep: int) -> tuple[int, ...]:
@@ -97,6 +113,30 @@ def check_choice(layers: int, chosen: Sequence[int]) -> tuple[int, ...]:
     return tuple(chosen)
 
 
+def stack_of(model: PreTrainedModel) -> Stack:
+    """The layers of a model as distillation takes them: one list, each as wide as the next.
+
+    Raises:
+        ModelError: it has no such list.
+    """
+    kind = type(model).__name__
+    remedy = (
+        "Distill its answers alone into a smaller model of its own: 'student: FOLDER' with "
+        "'hidden_weight: 0' and 'relation_weight: 0' (a base model gets the teacher's labels)"
+    )
+    for name in _STAGES:
+        stages = getattr(model.config, name, None)
+        if isinstance(stages, list | tuple):
+            raise ModelError(
+                f"a {kind} is built in {len(stages)} stages ({name} {list(stages)} in its config), each of "
+                f"its own width: it has no layers to choose or to compare one by one. {remedy}"
+            )
+    try:
+        return find_stack(model)
+    except ModelError as cause:
+        raise ModelError(f"{str(cause).removesuffix('.')}. {remedy}") from cause
+
+
 def first_is_fixed(stack: Stack) -> bool:
     """Whether only layer 0 can stand first, since its parameters are others (ModernBERT: no norm)."""
     names = [{name for name, _ in layer.named_parameters()} for layer in stack.layers]
@@ -111,14 +151,38 @@ def keeping_first(rule: Callable[[int, int], tuple[int, ...]], layers: int, keep
 
 
 @contextmanager
-def only(stack: Stack, chosen: Sequence[int]) -> Iterator[None]:
+def only(model: PreTrainedModel, chosen: Sequence[int]) -> Iterator[None]:
     """The model with some of its layers, for as long as the context lasts."""
+    stack = stack_of(model)
     everything = list(stack.layers)
+    before = _shorten(model.config, stack, chosen)
     stack.replace([everything[i] for i in chosen])
     try:
         yield
     finally:
         stack.replace(everything)
+        for name, value in before.items():
+            setattr(model.config, name, value)
+
+
+def _shorten(config: PretrainedConfig, stack: Stack, chosen: Sequence[int]) -> dict[str, Any]:
+    """Let a config count some of its layers alone, lists by layer included; what it said before."""
+    before: dict[str, Any] = {stack.count: getattr(config, stack.count)}
+    for name in _BY_LAYER:
+        values = getattr(config, name, None)
+        if isinstance(values, list | tuple) and len(values) == len(stack):
+            before[name] = values
+            setattr(config, name, [values[i] for i in chosen])
+    setattr(config, stack.count, len(chosen))
+    return before
+
+
+def _describe_outputs(config: PretrainedConfig) -> None:
+    """Let the fields of a backbone, which classification does not read, name layers that there are."""
+    names = getattr(config, "stage_names", None)
+    if names is not None:
+        config.stage_names = names[: config.num_hidden_layers + 1]
+        config.set_output_features_output_indices(out_features=None, out_indices=None)
 
 
 def search(
@@ -131,13 +195,13 @@ def search(
         keep: layers a subset.
         distance: model -> how far its outputs are from the teacher's own.
     """
-    stack = find_stack(teacher)
+    stack = stack_of(teacher)
     scored = []
     fixed = first_is_fixed(stack)
     for chosen in subsets(len(stack), keep):
         if fixed and chosen[0] != 0:
             continue
-        with only(stack, chosen):
+        with only(teacher, chosen):
             scored.append((chosen, distance(teacher)))
     # A subset that computes no finite outputs comes last.
     return sorted(scored, key=lambda entry: (not math.isfinite(entry[1]), entry[1], entry[0]))
@@ -146,26 +210,31 @@ def search(
 def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
     """A copy of the teacher with some of its layers; its config says so, lists by layer included.
 
+    It is built anew from that config, so that it computes now what it will compute when it is loaded: a
+    layer may take more from its number than its weights (GPT-2's ``scale_attn_by_inverse_layer_idx``).
+
     Args:
         teacher: left as it was.
         chosen: layers to keep, counted from 0.
 
     Raises:
-        ModelError: layer 0 must stay and is not among them.
+        ModelError: layer 0 must stay and is not among them, or the config builds other layers than these.
     """
-    layers = len(find_stack(teacher))
     student = copy.deepcopy(teacher)
-    stack = find_stack(student)
+    stack = stack_of(student)
     if chosen[0] != 0 and first_is_fixed(stack):
         raise ModelError(
             f"the first layer of a {type(teacher).__name__} is built unlike the others and must stay: "
             f"choose layers that begin with 0, not {list(chosen)}"
         )
-    stack.replace([stack.layers[i] for i in chosen])
-    if getattr(stack.parent, stack.count, None) == layers:
-        setattr(stack.parent, stack.count, len(chosen))
-    types = getattr(student.config, "layer_types", None)
-    if isinstance(types, list) and len(types) == layers:
-        student.config.layer_types = [types[i] for i in chosen]
-    setattr(student.config, stack.count, len(chosen))
-    return student
+    layers = list(stack.layers)
+    _shorten(student.config, stack, chosen)
+    _describe_outputs(student.config)
+    stack.replace([layers[i] for i in chosen])
+    try:
+        return checkpoint.rebuild(student)
+    except ValueError as cause:
+        raise ModelError(
+            f"the layers {list(chosen)} of a {type(teacher).__name__} do not fit where its configuration "
+            f"would put them ({cause}): choose others, or give a student of its own"
+        ) from cause

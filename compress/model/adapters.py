@@ -8,16 +8,18 @@ tokens or layers instead of changing weights (prefix and prompt tuning) cannot b
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import environment
+from compress import environment, fence
 from compress.errors import ModelError
-from compress.model import hub
+from compress.model import hub, weight_files
 from compress.model.architecture import build
 from compress.model.hub import Snapshot
-from compress.reading import json_values
+from compress.reading import files, json_values
 
 if TYPE_CHECKING:
     import torch
@@ -31,6 +33,8 @@ TOLERANCE = 1e-4
 MERGEABLE = ("LORA", "LOHA", "LOKR", "IA3")
 _TASKS = {"SEQ_CLS": "text-classification", "TOKEN_CLS": "token-classification"}
 _PREFIX = "base_model.model."
+_KINDS: dict[type, str] = {bool: "true or false", int: "a number", float: "a number", dict: "a table"}
+_NAMES = ("peft_type", "base_model_name_or_path", "revision", "task_type")
 
 
 @dataclass(frozen=True)
@@ -43,6 +47,7 @@ class Adapter:
         base: the base model that it names; None where it names none.
         revision: of the base.
         task: the catalog's name of the task that it names, or None.
+        content: of its ``adapter_config.json``.
     """
 
     folder: Path
@@ -50,6 +55,7 @@ class Adapter:
     base: str | None
     revision: str | None
     task: str | None
+    content: Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -93,17 +99,21 @@ def read(folder: Path) -> Adapter:
     file = folder / CONFIG
     if not file.is_file():
         raise ModelError(f"{folder} holds no adapter (no {CONFIG}): give the folder that peft saved")
-    try:
-        content = json_values.read(file, error=ModelError)
-        method = str(content["peft_type"]).upper()
-    except (ValueError, KeyError, TypeError) as cause:
-        raise ModelError(f"{file} is damaged: get the adapter again") from cause
+    content = json_values.read(file, error=ModelError)
+    if not isinstance(content, dict):
+        raise ModelError(f"{file} holds no JSON object: get the adapter again")
+    for name in _NAMES:
+        if content.get(name) is not None and not isinstance(content[name], str):
+            raise _wrong(file, name, content[name], "a name")
+    method = str(content.get("peft_type")).upper()
     if method not in MERGEABLE:
         raise ModelError(
             f"the adapter {folder} uses {method.lower().replace('_', ' ')}, which cannot be merged into the "
             f"weights; paredown merges {', '.join(MERGEABLE)}"
         )
-    if not (folder / WEIGHTS).is_file():
+    if files.exists(folder / WEIGHTS, error=ModelError):
+        _check_weights(folder / WEIGHTS)
+    else:
         found = hub.pickles(folder)
         reason = f"holds {', '.join(found)}, which can run code when opened" if found else "holds no weights"
         raise ModelError(
@@ -116,7 +126,22 @@ def read(folder: Path) -> Adapter:
         base=content.get("base_model_name_or_path") or None,
         revision=content.get("revision") or None,
         task=_TASKS.get(str(content.get("task_type"))),
+        content=content,
     )
+
+
+def _check_weights(file: Path) -> None:
+    """Refuse a file of weights that is damaged, or that holds whole numbers.
+
+    Raises:
+        ModelError: the tensor is named.
+    """
+    for name, entry in weight_files.table(file).items():
+        if not entry.floating:
+            raise ModelError(
+                f"{file}: {name} holds numbers of the type {entry.dtype}, and an adapter's are "
+                "floating-point numbers: get the adapter again"
+            )
 
 
 def find_base(adapter: Adapter) -> Snapshot:
@@ -153,8 +178,11 @@ def count_labels(adapter: Adapter, config: PretrainedConfig, task: Task) -> int 
     plain = build(config, task, "eager")
     base = f"{plain.base_model_prefix}."
     outside = {n: t for n, t in plain.state_dict().items() if not n.startswith(base)}
-    last = [n for n, t in outside.items() if t.shape[0] == config.num_labels]
-    found = {t.shape[0] for name, t in _weights(adapter).items() if name.removeprefix(_PREFIX) in last}
+    last = [n for n, t in outside.items() if t.ndim and t.shape[0] == config.num_labels]
+    held = weight_files.table(adapter.folder / WEIGHTS)
+    found = {
+        entry.shape[0] for name, entry in held.items() if entry.shape and name.removeprefix(_PREFIX) in last
+    }
     if len(found) > 1:
         raise ModelError(f"the adapter {adapter.folder} carries heads of different sizes: {sorted(found)}")
     return found.pop() if found else None
@@ -176,33 +204,32 @@ def merge(
     """
     peft = environment.require("peft", purpose="to merge an adapter")
     import torch
-    from safetensors import SafetensorError
 
-    weights = _weights(adapter)
-    damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor).all())]
+    _check_options(adapter, peft)
+    weights = weight_files.read_file(adapter.folder / WEIGHTS)
+    damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
     if damaged:
         raise ModelError(
             f"the adapter {adapter.folder} holds NaN or infinity in {damaged[0]}: its training diverged, or "
             "the file is damaged; get or train it again"
         )
 
-    try:
+    what = f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__})"
+    remedy = "give the base that it was trained on"
+    with fence.reading(what, remedy):
         wrapped = peft.PeftModel.from_pretrained(model, adapter.folder, torch_device="cpu")
-    except (RuntimeError, ValueError, KeyError, TypeError, SafetensorError) as cause:
-        reason = " ".join(str(cause).split())[:300]
-        raise _mismatch(adapter, model, reason) from cause
     # Without save_embedding_layers=False peft may ask the hub for the base's vocabulary. Embeddings that were
     # trained whole are then in the file under the model's own names.
     expected = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
     held, own = set(weights), set(wrapped.state_dict())
     odd = sorted((expected - held) | (held - expected - own))
     if odd:
-        raise _mismatch(adapter, model, f"{len(odd)} weights are on one side only, such as {odd[0]}")
+        raise ModelError(f"{what}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
     wrapped.eval()
-    with torch.no_grad():
-        before = wrapped(**inputs).logits
+    with fence.reading(f"the adapter {adapter.folder} cannot be merged", remedy), torch.no_grad():
+        before = _logits(wrapped, inputs)
         merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
-        after = merged(**inputs).logits
+        after = _logits(merged, inputs)
     difference = float((after - before).abs().max())
     limit = TOLERANCE * max(1.0, float(before.abs().max()))
     if not difference < limit:
@@ -213,18 +240,54 @@ def merge(
     return merged, Check(max_abs_difference=difference, limit=limit, rows=int(before.shape[0]))
 
 
-def _mismatch(adapter: Adapter, model: PreTrainedModel, reason: str) -> ModelError:
-    return ModelError(
-        f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__}): {reason}. "
-        "Give the base that it was trained on."
+def _check_options(adapter: Adapter, peft: Any) -> None:
+    """Refuse options of a wrong type, which peft takes as they are and stumbles over, or reads as a switch.
+
+    Raises:
+        ModelError: the option is named, with what it holds and what is allowed.
+    """
+    file = adapter.folder / CONFIG
+    config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[adapter.method]
+    for field in dataclasses.fields(config):
+        default = field.default if field.default_factory is dataclasses.MISSING else field.default_factory()
+        kind = type(default) if type(default) in _KINDS and "Literal" not in str(field.type) else None
+        value = adapter.content.get(field.name, default)
+        if kind is not None and value is not None and not _is_kind(value, kind):
+            raise _wrong(file, field.name, value, _KINDS[kind])
+    if adapter.content.get("megatron_config") is not None:
+        raise ModelError(
+            f"{file}: megatron_config asks for a library to be imported, which paredown does for no model: "
+            "save the adapter without it"
+        )
+    if adapter.method == "LORA":
+        _check_rank(adapter)
+
+
+def _logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
+    """Logits row by row: without a padding id, a model that reads its last token takes one row at a time."""
+    import torch
+
+    rows = range(len(next(iter(inputs.values()))))
+    return torch.cat(
+        [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
     )
 
 
-def _weights(adapter: Adapter) -> dict[str, Any]:
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
+def _check_rank(adapter: Adapter) -> None:
+    """Refuse a rank that no weight of the file has, before room is taken for it."""
+    table = weight_files.table(adapter.folder / WEIGHTS)
+    largest = max(max(entry.shape, default=0) for entry in table.values())
+    ranks = {"r": adapter.content.get("r", 1), **(adapter.content.get("rank_pattern") or {})}
+    for name, rank in ranks.items():
+        if not _is_kind(rank, int) or not 1 <= rank <= largest:
+            raise _wrong(adapter.folder / CONFIG, name, rank, f"a rank that its weights have, 1 to {largest}")
 
-    try:
-        return dict(load_file(adapter.folder / WEIGHTS))
-    except SafetensorError as cause:
-        raise ModelError(f"{adapter.folder / WEIGHTS} is damaged ({cause}): get the adapter again") from cause
+
+def _is_kind(value: Any, kind: type) -> bool:
+    if isinstance(value, bool):
+        return kind is bool
+    return isinstance(value, int | float) if kind in (int, float) else isinstance(value, kind)
+
+
+def _wrong(file: Path, name: str, value: Any, allowed: str) -> ModelError:
+    return ModelError(f"{file}: {name} is {value!r:.60}, allowed is {allowed}: get the adapter again")

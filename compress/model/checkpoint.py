@@ -22,42 +22,41 @@ from typing import TYPE_CHECKING, Any
 
 from compress.artifacts.artifact import Artifact, is_sealed
 from compress.errors import ModelError
-from compress.model import architecture, limit, shapes
+from compress.label_names import LabelNames
+from compress.model import architecture, attention_type, limit, shapes, weight_files
 from compress.model.architecture import CONFIG, infer_task, read_config
 from compress.model.limit import ENCODING
 from compress.model.shapes import SHAPES
-from compress.reading import json_values
+from compress.model.weight_files import WEIGHTS
+from compress.tasks import Task
+from compress.tasks import _heads as heads
 
 if TYPE_CHECKING:
     import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
-    from compress.tasks import Task
+    from compress.tasks import Head
 
 __all__ = [
     "CONFIG",
     "ENCODING",
-    "INDEX",
     "SHAPES",
-    "WEIGHTS",
+    "check_finite",
     "copy_sidecars",
     "has_fresh_head",
     "infer_task",
     "initialize",
+    "label_names",
     "load",
     "load_teacher",
     "read_config",
     "read_max_length",
-    "read_weights",
+    "rebuild",
     "require_head",
     "require_order",
     "save",
     "sidecars",
-    "weight_files",
 ]
-
-WEIGHTS = "model.safetensors"
-INDEX = "model.safetensors.index.json"
 
 # What a folder needs besides the model itself: to encode rows, to generate, to be passed on.
 _SIDECARS = (
@@ -101,14 +100,17 @@ def load(folder: Path, task: Task, *, attention: str = "sdpa") -> PreTrainedMode
     content = read_config(folder)
     architecture.check_task(content, task, str(folder))
     config = architecture.parse_config(content, str(folder))
-    weights = read_weights(folder)
+    contents = weight_files.contents(folder)
     with _without_initialization():
         model = architecture.build(config, task, attention)
     if (folder / SHAPES).is_file():
         shapes.restore(model, folder / SHAPES)
     # A build without initialization ties nothing, and a resized embedding is a new parameter.
     model.tie_weights()
-    _load_strictly(model, weights, folder)
+    remedy = f"the folder is not whole, or its {SHAPES} is missing"
+    weight_files.check_fit(contents, model.state_dict(), "", type(model).__name__, remedy)
+    _load_strictly(model, weight_files.read(folder), folder)
+    check_finite(model, str(folder))
     return model.eval()
 
 
@@ -126,10 +128,7 @@ def save(model: PreTrainedModel, out: Path, *, source: Path | None) -> None:
     """
     from safetensors.torch import save_file
 
-    with _without_initialization():
-        plain = type(model)._from_config(
-            type(model.config).from_dict(model.config.to_dict()), attn_implementation="eager"
-        )
+    plain = _plain(model, "eager")
     deviations = shapes.deviations(model, plain)
     del plain
     if source is not None:
@@ -138,6 +137,33 @@ def save(model: PreTrainedModel, out: Path, *, source: Path | None) -> None:
     if deviations is not None:
         _write_json(out / SHAPES, deviations)
     save_file(_own_tensors(model), out / WEIGHTS, metadata={"format": "pt"})
+
+
+def rebuild(model: PreTrainedModel) -> PreTrainedModel:
+    """What would come back from disk: a build of the model's configuration, with its shapes and weights.
+
+    Raises:
+        ValueError: the model's parameters are not those of its configuration.
+    """
+    built = _plain(model, model.config._attn_implementation)
+    attention_type.keep(built)
+    deviations = shapes.deviations(model, built)
+    if deviations is not None:
+        shapes.impose(built, shapes.Shapes.model_validate_json(json.dumps(deviations)))
+    built.tie_weights()
+    built.load_state_dict(model.state_dict())
+    return built.eval()
+
+
+def _plain(model: PreTrainedModel, attention: str) -> PreTrainedModel:
+    """A build of a model's configuration as it would be read from disk, its weights not filled."""
+    with _without_initialization():
+        plain: PreTrainedModel = type(model)._from_config(
+            type(model.config).from_dict(model.config.to_dict()),
+            attn_implementation=attention,
+            dtype=model.dtype,
+        )
+    return plain
 
 
 def initialize(config: PretrainedConfig | Mapping[str, Any], task: Task, seed: int) -> PreTrainedModel:
@@ -191,44 +217,23 @@ def copy_sidecars(source: Path, out: Path) -> None:
         limit.write(out, limit.read_derived(source))
 
 
-def weight_files(folder: Path) -> list[Path]:
-    """The safetensors files that hold a folder's model: one, or the shards that the index lists.
+def check_finite(model: torch.nn.Module, where: str) -> None:
+    """Refuse weights that are not numbers.
 
     Raises:
-        ModelError: there are none, or the index is damaged.
+        ModelError: a tensor holds NaN or an infinity; it is named, with how many.
     """
-    single, index = folder / WEIGHTS, folder / INDEX
-    if single.is_file():
-        return [single]
-    if not index.is_file():
-        raise ModelError(f"{folder} holds no weights: expected {WEIGHTS}, or {INDEX} with its shards")
-    try:
-        names = sorted(set(json_values.read(index, error=ModelError)["weight_map"].values()))
-        files = [folder / name for name in names]
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError) as cause:
-        raise ModelError(f"{index} is damaged: get the model folder again") from cause
-    for file in files:
-        if file.parent != folder or not file.is_file():
-            raise ModelError(f"{index} names {file.name}, which is not in {folder}: get the folder again")
-    return files
+    import torch
 
-
-def read_weights(folder: Path) -> dict[str, torch.Tensor]:
-    """Every tensor of a folder's safetensors files, by name.
-
-    Raises:
-        ModelError: there are none, one cannot be read, or the index names a file that is not there.
-    """
-    from safetensors import SafetensorError
-    from safetensors.torch import load_file
-
-    weights: dict[str, torch.Tensor] = {}
-    for file in weight_files(folder):
-        try:
-            weights.update(load_file(file))
-        except SafetensorError as cause:
-            raise ModelError(f"{file} is damaged ({cause}): get the model folder again") from cause
-    return weights
+    for name, tensor in model.state_dict().items():
+        if not tensor.is_floating_point():
+            continue
+        bad = int((~torch.isfinite(tensor)).sum())
+        if bad:
+            raise ModelError(
+                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers "
+                "(NaN or infinity): the model is damaged or its training diverged; get or train it again"
+            )
 
 
 def has_fresh_head(artifact: Artifact) -> bool:
@@ -251,6 +256,16 @@ def require_head(artifact: Artifact) -> None:
             f"'paredown finetune MODEL --task {artifact.task} --data DATA --out TRAINED' and use that (to "
             "measure the speed of an architecture alone, a recipe may say 'load: {untrained: true}')"
         )
+
+
+def label_names(artifact: Artifact, head: Head) -> LabelNames:
+    """How the outputs of an artifact got their names.
+
+    Args:
+        artifact: its manifest says what later stages cannot see.
+        head: of its model.
+    """
+    return artifact.manifest.origin.labels.model_copy(update={"unknown": heads.unnamed(head)})
 
 
 def require_order(artifact: Artifact) -> None:
@@ -290,10 +305,10 @@ def _without_initialization() -> Iterator[None]:
 
 
 def _load_strictly(model: PreTrainedModel, weights: Mapping[str, torch.Tensor], folder: Path) -> None:
-    """Copy weights into the model; tied names may be absent, nothing else may.
+    """Copy weights, whose shapes fit, into the model; tied names may be absent, nothing else may.
 
     Raises:
-        ModelError: a name is missing or not known, a shape differs, or tied weights disagree.
+        ModelError: a name is missing or not known, or tied weights disagree.
     """
     import torch
 
@@ -304,11 +319,6 @@ def _load_strictly(model: PreTrainedModel, weights: Mapping[str, torch.Tensor], 
         raise ModelError(f"{folder}: the weights hold {_some(extra)}, which a {kind} has not")
     held: dict[int, str] = {}
     for name in sorted(weights):
-        if weights[name].shape != targets[name].shape:
-            raise ModelError(
-                f"{folder}: {name} has the shape {list(weights[name].shape)} and the configuration asks for "
-                f"{list(targets[name].shape)}: the folder is not whole, or its {SHAPES} is missing"
-            )
         twin = held.setdefault(targets[name].data_ptr(), name)
         if twin != name and not torch.equal(weights[twin], weights[name]):
             raise ModelError(f"{folder}: {twin} and {name} are one tied weight and have different values")

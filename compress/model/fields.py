@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -33,6 +34,10 @@ _BOUNDS = {
 }
 # Multi-stage models give one number a stage.
 _MAY_BE_LISTS = frozenset({*_LAYERS, *_HEADS, *_WIDTHS, *_INNER, "image_size", "patch_size"})
+# What counts modules that are built one after the other, under any name (depths, block_sizes, num_stages): a
+# loop over a billion never ends, whatever memory there is. Some are widths of blocks, hence the room.
+_COUNTS = re.compile("^(?!.*vocab).*(layer|depth|block|stage|group|repeat|expert|register)")
+_MOST_COUNTED = 2**14
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "auto")
 
 
@@ -59,6 +64,8 @@ def _check_field(name: str, value: Any, where: str) -> None:
         raise _wrong(name, value, where, "a finite number")
     if name in _BOUNDS:
         _check_number(name, value, where)
+    elif _COUNTS.match(name):
+        _check_counts(name, value, where)
     elif name in {"hidden_act", "model_type", "problem_type"}:
         if value is not None and not isinstance(value, str):
             raise _wrong(name, value, where, "a name")
@@ -86,6 +93,15 @@ def _check_number(name: str, value: Any, where: str) -> None:
             continue
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
             raise _wrong(name, value, where, f"a whole number from {least} to {most}")
+
+
+def _check_counts(name: str, value: Any, where: str) -> None:
+    """Refuse an endless number of modules, also in lists; what is no whole number the class reads itself."""
+    if isinstance(value, list | tuple):
+        for each in value:
+            _check_counts(name, each, where)
+    elif isinstance(value, int) and not -_MOST_COUNTED <= value <= _MOST_COUNTED:
+        raise _wrong(name, value, where, f"a whole number up to {_MOST_COUNTED:,}")
 
 
 def _check_labels(name: str, value: Any, where: str) -> None:

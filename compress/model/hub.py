@@ -64,11 +64,23 @@ def resolve(reference: str, revision: str | None = None) -> Snapshot:
     Raises:
         ModelError: neither exists, or the hub cannot be reached and the snapshot is not cached.
     """
-    path = reading.located(reference, error=ModelError)
-    if reading.is_folder(path, error=ModelError):
+    path = local(reference)
+    if path is not None:
         if revision is not None:
             raise ModelError(f"{reference} is a local folder: a revision belongs to a hub id, leave it out")
         return Snapshot(folder=path, name=path.resolve().name, revision=None)
+    return _download(reference, revision)
+
+
+def local(reference: str) -> Path | None:
+    """The folder that a reference names; None where there is none and it can be a hub id.
+
+    Raises:
+        ModelError: there is no such folder, and no hub id is written like that.
+    """
+    path = reading.located(reference, error=ModelError)
+    if reading.is_folder(path, error=ModelError):
+        return path
     if path.exists():
         raise ModelError(
             f"{reading.shown(reference)} is a file: give the folder that holds config.json and the weights"
@@ -78,7 +90,7 @@ def resolve(reference: str, revision: str | None = None) -> Snapshot:
             f"There is no folder {reading.shown(reference)}: check the path, or give a hub id such as "
             "owner/name"
         )
-    return _download(reference, revision)
+    return None
 
 
 @cache

@@ -5,15 +5,13 @@ Read from the folder's JSON files and the names of its weights alone: nothing is
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog
-from compress.errors import ModelError
-from compress.model import architecture, checkpoint
+from compress.model import architecture, weight_files
+from compress.model.shapes import SHAPES
 
 if TYPE_CHECKING:
     from compress.tasks import Task
@@ -33,7 +31,6 @@ _HEADS = {
     "AutoModelForSemanticSegmentation": "an image segmenter",
     "AutoModelForMaskedImageModeling": "an image model that fills in masked patches",
 }
-_HEADER_LIMIT = 100 * 2**20  # as safetensors itself has it
 
 
 def describe(folder: Path, content: Mapping[str, Any]) -> str:
@@ -82,29 +79,11 @@ def refusal(folder: Path, content: Mapping[str, Any], task: Task) -> str:
     )
 
 
-def weight_names(folder: Path) -> frozenset[str]:
-    """The names of all weights in a folder's safetensors files, from their headers.
-
-    Raises:
-        ModelError: a file is missing or damaged.
-    """
-    names: set[str] = set()
-    for file in checkpoint.weight_files(folder):
-        try:
-            with file.open("rb") as stream:
-                (size,) = struct.unpack("<Q", stream.read(8))
-                if size > _HEADER_LIMIT:
-                    raise ValueError(f"its header would be {size} bytes long")
-                names |= json.loads(stream.read(size)).keys()
-        except (ValueError, struct.error, AttributeError, RecursionError) as cause:
-            raise ModelError(f"{file} is damaged ({cause}): get the model folder again") from cause
-    return frozenset(names - {"__metadata__"})
-
-
 def lacks_head(folder: Path, content: Mapping[str, Any], task: Task) -> bool:
     """Whether a folder's weights hold nothing of a task's head.
 
-    The weights decide: ``architectures`` may be absent, or be copied from the base model.
+    The weights decide: ``architectures`` may be absent, or be copied from the base model. They are held
+    against the configuration first, and nothing of them is loaded.
 
     Args:
         folder: of the model, with safetensors.
@@ -112,25 +91,29 @@ def lacks_head(folder: Path, content: Mapping[str, Any], task: Task) -> bool:
         task: names the class, and so the head's weights.
 
     Raises:
-        ModelError: the configuration or a weight file cannot be read.
+        ModelError: the configuration or a weight file cannot be read, or a weight has another shape than
+            the configuration asks for.
     """
-    own = head_names(architecture.parse_config(content, str(folder)), task)
-    return bool(own) and not own & weight_names(folder)
+    model = _skeleton(architecture.parse_config(content, str(folder)), task)
+    held = weight_files.contents(folder)
+    if not (folder / SHAPES).is_file():
+        base = f"{model.base_model_prefix}."
+        remedy = "weights and configuration are not of the same model"
+        weight_files.check_fit(held, model.state_dict(), base, type(model).__name__, remedy)
+    own = _head_names(model)
+    return bool(own) and not own & held.keys()
 
 
-def head_names(config: Any, task: Task) -> frozenset[str]:
-    """The names of the weights that are a task's head: those outside the base model.
-
-    Tied weights are left out, since a file need not hold them.
-
-    Args:
-        config: of transformers.
-        task: names the class.
-    """
+def _skeleton(config: Any, task: Task) -> Any:
+    """The model of a configuration without room for its weights."""
     import torch
 
     with torch.device("meta"):
-        model = architecture.build(config, task, "eager")
+        return architecture.build(config, task, "eager")
+
+
+def _head_names(model: Any) -> frozenset[str]:
+    """The names of the weights outside the base model; tied ones are left out, a file need not hold them."""
     base = f"{model.base_model_prefix}."
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     return frozenset(name for name in model.state_dict() if not name.startswith(base) and name not in tied)

@@ -6,6 +6,7 @@ counts layers. optimum's NormalizedConfigManager knows what each architecture ca
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
 
 _COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
+_NUMBERS = ("layer_idx", "layer_id")
 _QKV = (
     ("query", "key", "value"),
     ("q_proj", "k_proj", "v_proj"),
@@ -47,8 +49,18 @@ class Stack:
         return len(self.layers)
 
     def replace(self, layers: list[nn.Module]) -> None:
-        """Put other layers in their place; the config is not touched."""
+        """Put other layers in their place, numbered anew; the config is not touched."""
+        number(layers)
         setattr(self.parent, self.name.rsplit(".", 1)[-1], nn.ModuleList(layers))
+
+
+def number(layers: Iterable[nn.Module]) -> None:
+    """Tell layers, and the modules in them that keep it, where each stands now: caches are kept by number."""
+    for position, layer in enumerate(layers):
+        for module in layer.modules():
+            for name in _NUMBERS:
+                if isinstance(getattr(module, name, None), int):
+                    setattr(module, name, position)
 
 
 def count_name(config: PretrainedConfig) -> str:

@@ -10,19 +10,26 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from compress import fence
+from compress import fence, log
+from compress.model import limit as limits
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+    from compress.stage import Context
     from compress.tasks import Row, Task
 
 # FP32 rounding in batches of another shape: 1e-7 to 1e-5 of the largest output was seen.
 _ABSOLUTE, _RELATIVE = 2e-5, 1e-4
+SENTENCE = (
+    "its answers depend on how far a row is padded, so that paredown lets only rows of one length share a "
+    "batch: whoever pads rows gets other answers"
+)
 _LONGEST = 256
 _SHORT = 3
 _TEXTS = (
@@ -98,6 +105,74 @@ def measure(
             largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - one[0]), nan=np.inf).max()))
             scale = float(np.fmax(scale, np.abs(one).max()))
     return Effect(largest, scale, padded)
+
+
+def may_pad(
+    model: PreTrainedModel, processor: Any, limit: int | None, ctx: Context, who: str = "model"
+) -> bool:
+    """Whether rows may be padded: measured on calibration rows, recorded and said where they may not.
+
+    Args:
+        model: on the CPU, in evaluation mode.
+        processor: of the model.
+        limit: tokens that the model takes.
+        ctx: of the stage that brings the model in.
+        who: the model is in that stage.
+    """
+    rows: Sequence[Row] = ()
+    if ctx.data is not None and len(ctx.data.calibration):
+        rows = ctx.data.calibration
+    effect = measure(model, ctx.task, processor, rows, limit)
+    if effect is None or not effect.matters:
+        return True
+    name = "padding" if who == "model" else f"{who}_padding"
+    ctx.record(name, {"largest": effect.largest, "scale": effect.scale, "rows": effect.rows})
+    log.warning(
+        "The answers of this %s depend on how far a row is padded (by up to %.3g at values up to %.3g): only "
+        "rows of one length share a batch, so that each is answered as it is alone.",
+        who,
+        effect.largest,
+        effect.scale,
+    )
+    return False
+
+
+def of_folder(
+    folder: Path, model: PreTrainedModel, processor: Any, limit: int | None, ctx: Context, who: str
+) -> bool:
+    """Whether rows of a model may be padded: what its folder says, measured where it says nothing."""
+    if (folder / limits.ENCODING).is_file():
+        return in_training(folder, ctx)
+    return may_pad(model, processor, limit, ctx, who)
+
+
+def in_training(folder: Path, ctx: Context) -> bool:
+    """Whether rows of an artifact's model may be padded in training; recorded and said where they may not."""
+    if limits.read_padding(folder):
+        return True
+    ctx.record("batches", "of one length")
+    log.warning(
+        "The answers of this model depend on padding: it is trained and scored on batches of rows of one "
+        "length, which are smaller than batch_size where few rows have the same length."
+    )
+    return False
+
+
+def batches(
+    lengths: np.ndarray | None, count: int, limit: int | None, size: int, *, pads: bool
+) -> list[list[int]]:
+    """Indices of rows in batches: in their order, or of one length each where none may be padded.
+
+    Args:
+        lengths: tokens of each row before truncation; None where rows have no length.
+        count: how many rows there are.
+        limit: that they are cut to.
+        size: the most rows of a batch.
+        pads: whether rows of several lengths may share a batch.
+    """
+    if not pads and lengths is not None:
+        return alike(lengths, limit, size)
+    return [list(range(at, min(at + size, count))) for at in range(0, count, size)]
 
 
 def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:

@@ -18,10 +18,11 @@ from compress import fence, log
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError
-from compress.model import architecture, checkpoint, hub, identity
+from compress.model import architecture, checkpoint, hub, identity, weight_files
+from compress.model.weight_files import INDEX, WEIGHTS
+from compress.reading import files
 
 if TYPE_CHECKING:
-    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
     from compress.tasks import Head, Task
@@ -94,33 +95,16 @@ def inspect(folder: Path, task: Task, *, ignore_remote_code: bool = False) -> di
             f"If transformers' own class for '{content.get('model_type')}' computes the same, say so with "
             "'load: {ignore_remote_code: true}'; else use another model."
         )
-    _refuse_pickles(folder)
+    _check_weights(folder)
     architecture.check_task(content, task, str(folder), headless=True)
     architecture.model_class(architecture.parse_config(content, str(folder)), task)
     return content
 
 
-def check_finite(model: torch.nn.Module, where: str) -> None:
-    """Refuse weights that are not numbers.
-
-    Raises:
-        ModelError: a tensor holds NaN or an infinity; it is named, with how many.
-    """
-    import torch
-
-    for name, tensor in model.state_dict().items():
-        if not tensor.is_floating_point():
-            continue
-        bad = int((~torch.isfinite(tensor)).sum())
-        if bad:
-            raise ModelError(
-                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers "
-                "(NaN or infinity): the model is damaged or its training diverged; get or train it again"
-            )
-
-
-def _refuse_pickles(folder: Path) -> None:
-    if (folder / checkpoint.WEIGHTS).is_file() or (folder / checkpoint.INDEX).is_file():
+def _check_weights(folder: Path) -> None:
+    present = (files.exists(folder / name, error=ModelError) for name in (WEIGHTS, INDEX))
+    if any(present):
+        weight_files.contents(folder)
         return
     found = hub.pickles(folder)
     if found:
@@ -130,7 +114,7 @@ def _refuse_pickles(folder: Path) -> None:
             f"model's Auto class: AutoModel….from_pretrained('{folder}').save_pretrained('NEW')."
         )
     raise ModelError(
-        f"{folder} holds no weights (no {checkpoint.WEIGHTS}, no {checkpoint.INDEX}): get the whole model "
+        f"{folder} holds no weights (no {WEIGHTS}, no {INDEX}): get the whole model "
         "folder; a hub model without safetensors has to be converted first"
     )
 

@@ -121,17 +121,26 @@ def restore(model: torch.nn.Module, file: Path) -> None:
     """
     content = read(file)
     try:
-        for name, shape in content.parameters.items():
-            _reshape(model, name, shape)
-        for name, changes in content.attributes.items():
-            module = model.get_submodule(name)
-            known = integers(module)
-            for key, value in changes.items():
-                if isinstance(known[key], tuple) != isinstance(value, list):
-                    raise TypeError(f"{name}.{key} cannot be {value}")
-                setattr(module, key, tuple(value) if isinstance(value, list) else value)
+        impose(model, content)
     except (ValueError, KeyError, TypeError, AttributeError) as cause:
         raise ModelError(f"{file} does not fit the model ({cause}): build it again") from cause
+
+
+def impose(model: torch.nn.Module, content: Shapes) -> None:
+    """Give a plain build other shapes and attributes.
+
+    Raises:
+        ValueError, KeyError, TypeError, AttributeError: the model does not have what is listed.
+    """
+    for name, shape in content.parameters.items():
+        _reshape(model, name, shape)
+    for name, changes in content.attributes.items():
+        module = model.get_submodule(name)
+        known = integers(module)
+        for key, value in changes.items():
+            if isinstance(known[key], tuple) != isinstance(value, list):
+                raise TypeError(f"{name}.{key} cannot be {value}")
+            setattr(module, key, tuple(value) if isinstance(value, list) else value)
 
 
 def _reshape(model: torch.nn.Module, name: str, shape: list[int]) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress import fence
+from compress.errors import ModelError
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -18,7 +19,7 @@ def run(model: PreTrainedModel, task: Task, processor: Any) -> None:
     """Run a model of images once; models of texts are run where padding is measured.
 
     Raises:
-        ModelError: it does not take what its processor gives.
+        ModelError: it does not take what its processor gives, or has other outputs than names.
     """
     import torch
 
@@ -26,6 +27,15 @@ def run(model: PreTrainedModel, task: Task, processor: Any) -> None:
         return
     pixels = torch.from_numpy(np.zeros((1, *task.pixel_shape(processor)), dtype=np.float32))
     what = f"the {type(model).__name__} does not run on what its image processor gives, {list(pixels.shape)}"
-    remedy = "config.json and preprocessor_config.json are not of the same model"
+    remedy = "config.json, its weights and preprocessor_config.json do not belong together"
     with fence.reading(what, remedy), torch.inference_mode():
-        model(pixel_values=pixels, return_dict=True)
+        found = model(pixel_values=pixels, return_dict=True)
+    named = max(1, len(task.head_of(model.config.to_dict()).labels))
+    for name in task.OUTPUTS:
+        width = found[name].shape[-1]
+        if width != named:
+            raise ModelError(
+                f"the {type(model).__name__} gives {width} numbers a row, and id2label of its config.json "
+                f"has {named} names: name all of them there, or take a model with {named} outputs "
+                "(paredown finetune makes one)"
+            )

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from compress import log
+import numpy as np
+
+from compress import fence, log
 from compress.errors import ModelError
+from compress.tasks import _tokenizers as tokenizers
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
+# FP32 rounding of one row that is run twice is nothing; another token's answer is far off.
+_ROUNDING = 1e-5
 
-def fit(model: PreTrainedModel, tokenizer: Any, where: str) -> None:
+
+def fit(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool = True) -> None:
     """Refuse ids that the embedding has no row for, and give a model without a padding id the tokenizer's.
 
     A GPT-2 style classifier reads its answer at the last token that is no padding: without the id it
@@ -21,9 +27,10 @@ def fit(model: PreTrainedModel, tokenizer: Any, where: str) -> None:
         model: its configuration takes the padding id where it names none.
         tokenizer: of the same folder.
         where: what an error calls the folder.
+        trained: whether the head is the folder's own, so that its answers must stay as they are.
 
     Raises:
-        ModelError: the tokenizer gives ids beyond the embedding.
+        ModelError: the tokenizer gives ids beyond the embedding, or its padding id changes the answers.
     """
     rows = _embedding_rows(model)
     if rows is None:
@@ -38,12 +45,51 @@ def fit(model: PreTrainedModel, tokenizer: Any, where: str) -> None:
             "the model was trained with, or resize the model (resize_token_embeddings) and train it again"
         )
     if model.config.pad_token_id is None and tokenizer.pad_token_id is not None:
-        model.config.pad_token_id = tokenizer.pad_token_id
-        log.info(
-            "%s: config.json names no pad_token_id, the tokenizer's is taken (%d)",
-            where,
-            tokenizer.pad_token_id,
-        )
+        _take_padding(model, tokenizer, where, trained=trained)
+
+
+def _take_padding(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool) -> None:
+    """Give a model the tokenizer's padding id, unless that moves the answer of a row by itself.
+
+    Without an id the answer is read at the last token. Where the tokenizer ends each row in the token that
+    it pads with, the id would move it to the token before, which is another answer.
+
+    Raises:
+        ModelError: it does.
+    """
+    number, token = tokenizer.pad_token_id, tokenizer.pad_token
+    before = _answer(model, tokenizer, where) if trained else None
+    model.config.pad_token_id = number
+    if before is not None:
+        after = _answer(model, tokenizer, where)
+        if np.abs(after - before).max() > _ROUNDING * max(1.0, float(np.abs(before).max())):
+            raise ModelError(
+                f"{where}: config.json names no pad_token_id, and the tokenizer pads with '{token}' "
+                f"({number}), in which it also ends each row: transformers reads the answer of a single "
+                "row at that token, and of several rows, which need the id, at the one before. Set "
+                "pad_token_id in config.json to the id that the model was trained with, or to that of a "
+                "token which ends no row (and pad_token in tokenizer_config.json to that token)"
+            )
+    log.warning(
+        "%s: config.json names no pad_token_id, the tokenizer's is taken ('%s', %d); an answer that is read "
+        "at the last token is read before it where a text itself ends in it",
+        where,
+        token,
+        number,
+    )
+
+
+def _answer(model: PreTrainedModel, tokenizer: Any, where: str) -> np.ndarray:
+    """A model's answer to one row without padding."""
+    import torch
+
+    encoded = tokenizer(["a"], verbose=False)
+    feed = {name: torch.from_numpy(ids) for name, ids in tokenizers.arrays(encoded, tokenizer).items()}
+    reason = f"{where}: the {type(model).__name__} does not run on a text"
+    remedy = "its configuration, weights and tokenizer do not belong together"
+    with fence.reading(reason, remedy), torch.inference_mode():
+        answer: np.ndarray = model(**feed, return_dict=True).logits.float().numpy()
+    return answer
 
 
 def _embedding_rows(model: PreTrainedModel) -> int | None:

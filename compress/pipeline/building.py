@@ -19,12 +19,14 @@ from compress.artifacts import artifact as artifacts
 from compress.artifacts.artifact import Artifact, FileEntry, Manifest, Origin, Step
 from compress.artifacts.store import Building, Store, deliver
 from compress.errors import UserError
+from compress.label_names import LabelNames
 from compress.model import checkpoint
 from compress.pipeline import places
 from compress.pipeline.chain import Link, chain, check_head, infer_task
 from compress.pipeline.job import Job
 from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import Context
+from compress.tasks import _heads as heads
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,9 @@ class _Run:
             files = artifacts.inventory(building.out)
             if not files:
                 raise RuntimeError(f"the stage '{link.name}' wrote nothing")
-            sealed = self.store.seal(key, building, self._manifest(link, key, source, files, facts))
+            sealed = self.store.seal(
+                key, building, self._manifest(link, key, source, building.out, files, facts)
+            )
         log.info("%s: done in %.1f s", link.label, sealed.manifest.facts["seconds"])
         return Built(label=link.label, artifact=sealed, reused=False, source=link.source)
 
@@ -124,6 +128,7 @@ class _Run:
         link: Link,
         key: str,
         source: Artifact | None,
+        out: Path,
         files: dict[str, FileEntry],
         facts: dict[str, Any],
     ) -> Manifest:
@@ -147,6 +152,7 @@ class _Run:
                     "data_license": self.job.rows.facts.get("license"),
                 }
             )
+        origin = origin.model_copy(update={"labels": self._label_names(link, source, out, origin.labels)})
         return Manifest(
             kind=kind,
             task=self.job.task_name,
@@ -162,6 +168,17 @@ class _Run:
             created=datetime.now(UTC).isoformat(timespec="seconds"),
             files=files,
         )
+
+    def _label_names(self, link: Link, source: Artifact | None, out: Path, known: LabelNames) -> LabelNames:
+        """How the outputs of a result got their names: as its source's, unless its head is another one."""
+        if not (out / checkpoint.CONFIG).is_file():
+            return known
+        head = self.job.task.head_of(checkpoint.read_config(out))
+        if source is not None and head != self.job.task.head_of(checkpoint.read_config(source.path)):
+            known = LabelNames()
+        rows = self.job.rows if link.module.DATA else None
+        order = rows.label_order(self.job.task, head) if rows is not None else ()
+        return known.model_copy(update={"unknown": heads.unnamed(head), "by_order": order or known.by_order})
 
     def fold(self) -> Iterator[Built]:
         made = self.job.begin()

@@ -16,6 +16,7 @@ from compress.artifacts import artifact as artifacts
 from compress.artifacts.artifact import Artifact, Kind
 from compress.data import layout
 from compress.errors import DataError, RecipeError
+from compress.model import hub
 from compress.reading import files
 from compress.recipe import DataConfig, Recipe, StageEntry, validate
 from compress.stage import Stage, StageConfig
@@ -96,10 +97,8 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
             )
         if not module.CONSUMES and position > 0:
             raise RecipeError(f"stage '{entry.name}' starts a chain: it can only stand first")
-        if module.NEEDS_DATA and recipe.data is None:
-            raise RecipeError(f"stage '{entry.name}' needs data: give --data DIR or 'data:' in the recipe")
-        if module.NEEDS_DATA and recipe.data is not None:
-            _require_rows(entry.name, module, recipe.data)
+        if module.NEEDS_DATA:
+            _require_data(entry.name, module, recipe)
         label = entry.label or _free(entry.name, kinds)
         if label == LOAD != entry.name:
             raise RecipeError(f"stage '{entry.name}' cannot be called '{LOAD}': that is where a run starts")
@@ -109,6 +108,22 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
         kinds[label] = module.PRODUCES
         last = label
     return links, start
+
+
+def _require_data(stage: str, module: Stage, recipe: Recipe) -> None:
+    """Refuse a stage that cannot do without data; a model's folder that is not there is said before that.
+
+    Raises:
+        ModelError: there is no such folder, and no hub id is written like that.
+        RecipeError: there is no data.
+        DataError: there are no rows of the kind that the stage needs.
+    """
+    absent = ""
+    if recipe.model is not None and hub.local(recipe.model) is None:
+        absent = f" (and there is no folder '{files.shown(recipe.model)}': it would be taken for a hub id)"
+    if recipe.data is None:
+        raise RecipeError(f"stage '{stage}' needs data: give --data DIR or 'data:' in the recipe{absent}")
+    _require_rows(stage, module, recipe.data)
 
 
 def _require_rows(stage: str, module: Stage, config: DataConfig) -> None:

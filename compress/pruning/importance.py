@@ -14,7 +14,7 @@ from compress.pruning import signals as signal
 from compress.pruning.anatomy import Part, parts_of
 from compress.pruning.targets import Scores
 from compress.tasks import Batch, Head, Row, Task
-from compress.training.batching import EncodedRows, TorchBatch, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class Rows:
         processor: Any,
         max_length: int | None,
         device: str,
+        pads: bool = True,
     ) -> None:
         """Keep what rows are read with.
 
@@ -46,6 +47,7 @@ class Rows:
             processor: tokenizer or image processor.
             max_length: token limit.
             device: where batches go.
+            pads: whether rows of several lengths may share a batch.
         """
         self.data = data
         self.task = task
@@ -53,6 +55,7 @@ class Rows:
         self._processor = processor
         self._max_length = max_length
         self._device = device
+        self._pads = pads
 
     def sample(self, count: int, seed: int) -> list[TorchBatch]:
         """At most so many training rows, drawn by the seed; unlabelled rows where there are no others."""
@@ -84,7 +87,7 @@ class Rows:
         encoded = EncodedRows(rows, encode, lengths)
         return [
             to_torch(encoded.gather(indices), indices, self._device)
-            for indices in plan_sorted(lengths, len(rows), _BATCH)
+            for indices in plan_sorted(lengths, len(rows), _BATCH, apart(lengths, None, self._pads))
         ]
 
 

@@ -24,6 +24,7 @@ import torch_pruning
 from torch import nn
 
 from compress.errors import ModelError
+from compress.model.layers import number
 from compress.pruning.anatomy import Part, family_of, layers_of, parts_of
 
 if TYPE_CHECKING:
@@ -109,10 +110,7 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     setattr(owner, name, staying)
     for attribute in family.layer_counts:
         setattr(owner, attribute, len(staying))
-    for index, layer in enumerate(staying):
-        for module in layer.modules():
-            if isinstance(getattr(module, "layer_idx", None), int):
-                setattr(module, "layer_idx", index)  # noqa: B010 - modules are typed without it
+    number(staying)
     model.config.num_hidden_layers = len(staying)
 
 

@@ -17,7 +17,7 @@ from torch import nn
 
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
-from compress.model import checkpoint, temperature
+from compress.model import checkpoint, padding, temperature
 from compress.model import limit as limits
 from compress.stage import Context, Role, StageConfig
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "scipy")
 DATA: frozenset[Role] = frozenset({"selection"})
 NEEDS_DATA = True
@@ -110,8 +110,10 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     data = ctx.data.for_head(task, head)
     processor, limit = task.load_processor(source.path), limits.read_derived(source.path).tokens
     rows = list(data.selection)
+    lengths, pads = task.lengths(rows, processor), limits.read_padding(source.path)
     batches = [
-        task.encode(rows[at : at + _BATCH], processor, head, limit) for at in range(0, len(rows), _BATCH)
+        task.encode([rows[i] for i in members], processor, head, limit)
+        for members in padding.batches(lengths, len(rows), limit, _BATCH, pads=pads)
     ]
 
     def infer(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

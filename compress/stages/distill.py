@@ -21,11 +21,10 @@ from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
-from compress.distillation.student import Rule, cut, uniform_map
+from compress.distillation.student import Rule, cut, stack_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import checkpoint, length, pretrained
+from compress.model import checkpoint, length, padding, pretrained
 from compress.model import limit as limits
-from compress.model.layers import find_stack
 from compress.pipeline.places import Teacher
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
@@ -41,7 +40,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 4
 TOOLS = ("torch", "transformers", "accelerate", "optimum")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = True
@@ -113,18 +112,23 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
     limit = limits.read_derived(folder)
+    own = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
     origin = config.student or folder
+    layer_map: tuple[int, ...] | None = None
     if config.student is None:
         place = processes.team(ctx.device).device
-        calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place)
+        calibration = Calibration(task, head, processor, data.calibration, limit.tokens, place, pads)
         choice = choose_layers(teacher, config.layers, config.rule, calibration)
         for name, value in choice.facts.items():
             ctx.record(name, value)
         student, layer_map = cut(teacher, choice.layers), tuple(layer + 1 for layer in choice.layers)
     else:
         student = given_student(config.student, head, data, processor, ctx)
-        layer_map = uniform_map(len(find_stack(student)), len(find_stack(teacher)))
+        if config.hidden_weight or config.relation_weight:
+            layer_map = uniform_map(len(stack_of(student)), len(stack_of(teacher)))
         limit = length.within(limit, student.config)
+        own = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
+        pads = pads and own
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
     history = distill(
@@ -143,15 +147,19 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         device=ctx.device,
         threads=ctx.threads,
         description="distill",
+        pads=pads,
     )
     ctx.record("training", history.facts())
-    ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
+    if layer_map is not None:
+        ctx.record("layers" if config.student is None else "layer_map", list(layer_map))
     if control is not None:
-        plain = train_alone(control, task, head, processor, data, limit.tokens, training, history.steps, ctx)
+        plain = train_alone(
+            control, task, head, processor, data, limit.tokens, training, history.steps, ctx, pads
+        )
         ctx.record("control", comparison(history, plain))
     if processes.is_main():
         checkpoint.save(student, ctx.out, source=origin)
-        limits.write(ctx.out, limit)
+        limits.write(ctx.out, limit, padding=own)
 
 
 def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifact]) -> Path:
@@ -201,6 +209,7 @@ def train_alone(
     training: TrainingConfig,
     steps: int,
     ctx: Context,
+    pads: bool,
 ) -> History:
     """The control: the same student, seed and number of steps, on the task's loss alone."""
 
@@ -214,7 +223,7 @@ def train_alone(
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=TaskObjective(task, head),
-        evaluate=Selection(task, head, data.selection, processor, max_length)
+        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
         else None,
         config=training.model_copy(update={"steps": steps}),
@@ -223,6 +232,7 @@ def train_alone(
         device=ctx.device,
         threads=ctx.threads,
         description="control",
+        pads=pads,
     )
 
 

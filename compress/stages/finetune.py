@@ -17,7 +17,7 @@ from compress import processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import DataError
-from compress.model import checkpoint, limit
+from compress.model import checkpoint, limit, padding
 from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
 from compress.stage import Context, Role
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "accelerate")
 DATA: frozenset[Role] = frozenset({"train", "selection"})
 NEEDS_DATA = True
@@ -80,6 +80,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     head, data, kept = choose_head(model, source, config, ctx)
     processor = task.load_processor(source.path)
     max_length = limit.read_derived(source.path).tokens
+    pads = padding.in_training(source.path, ctx)
 
     def encode(rows: Sequence[Row]) -> Batch:
         batch: Batch = task.encode(rows, processor, head, max_length)
@@ -91,7 +92,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         encode=encode,
         lengths=row_lengths(task, data.train, processor, max_length),
         objective=objective(model, task, head, config),
-        evaluate=Selection(task, head, data.selection, processor, max_length)
+        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
         else None,
         config=config,
@@ -100,6 +101,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         device=ctx.device,
         threads=ctx.threads,
         description="finetune",
+        pads=pads,
     )
     ctx.record("training", history.facts())
     ctx.record("head", "kept" if kept else "replaced")

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import transformers
 from pydantic import field_validator, model_validator
@@ -22,7 +23,9 @@ from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.data import columns, layout
 from compress.errors import DataError, ModelError
+from compress.label_names import Lender
 from compress.model import (
+    adapter_labels,
     adapters,
     architecture,
     checkpoint,
@@ -47,7 +50,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 3
+VERSION = 4
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -246,7 +249,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     Raises:
         ModelError: the model cannot be used as it is; the message says why and what to do.
     """
-    borrowed = False
+    lender: Lender | None = None
     if config.architecture is not None:
         model, fresh = _from_architecture(config.architecture, ctx), True
     else:
@@ -266,15 +269,15 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if loaded.unused:
             ctx.record("unused_weights", list(loaded.unused))
         if sources.adapter is not None:
-            model, fresh, borrowed = _merge(model, fresh, sources, folder, ctx)
-        pretrained.check_finite(model, str(sources.base.folder))
-        vocabulary.fit(model, processor, str(sources.base.folder))
+            model, fresh, lender = _merge(model, fresh, sources, folder, ctx)
+        checkpoint.check_finite(model, str(sources.base.folder))
+        vocabulary.fit(model, processor, str(sources.base.folder), trained=not fresh)
         trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=folder)
-        _record_origin(sources, ctx)
+        _record_origin(sources, lender, ctx)
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
-        _check_order(model, ctx, borrowed=borrowed)
+        _check_order(model, ctx, borrowed=lender is not None)
     ctx.record("parameters", sum(parameter.numel() for parameter in model.parameters()))
     _limit_length(model, ctx)
 
@@ -308,20 +311,21 @@ def _processor_folder(sources: Sources) -> Path:
 
 def _merge(
     model: transformers.PreTrainedModel, fresh: bool, sources: Sources, processor_folder: Path, ctx: Context
-) -> tuple[transformers.PreTrainedModel, bool, bool]:
-    """The model with the adapter in it; whether its head is new; whether its labels' names are another's."""
+) -> tuple[transformers.PreTrainedModel, bool, Lender | None]:
+    """The model with the adapter in it; whether its head is new; whose names its labels have."""
     found = sources.adapter
     if found is None:
         raise ModelError("there is no adapter to merge")
-    adapter, borrowed = adapters.read(found.folder), False
+    adapter = adapters.read(found.folder)
+    lender: Lender | None = None
     outputs = adapters.count_labels(adapter, model.config, ctx.task)
     if outputs is not None and (fresh or outputs != model.config.num_labels):
-        head, place = _head_of_adapter(outputs, sources, ctx.task)
+        folders: tuple[tuple[Lender, Path], ...] = (("adapter", found.folder), ("base", sources.base.folder))
+        head, lender = adapter_labels.head(outputs, folders, ctx.task)
         replace_head(model, ctx.task, head, ctx.seed)
         if head.labels:
-            borrowed = place is not None
-            ctx.record("labels", "unknown" if place is None else f"of {place}")
-            _say_names(adapter.folder, head, place)
+            ctx.record("labels", "unknown" if lender is None else f"of the {lender}")
+            adapter_labels.say(adapter.folder, head, lender)
     inputs = _rows_to_compare(model, processor_folder, ctx)
     merged, check = adapters.merge(model, adapter, inputs)
     ctx.record(
@@ -335,38 +339,7 @@ def _merge(
         },
     )
     log.info("merged the adapter %s: logits differ by at most %.1g", found.name, check.max_abs_difference)
-    return merged, fresh and outputs is None, borrowed
-
-
-def _head_of_adapter(outputs: int, sources: Sources, task: Task) -> tuple[Head, str | None]:
-    """The head that an adapter carries, and whose config.json names its labels; None where none does.
-
-    The data's names are not taken: they may be in another order.
-    """
-    if outputs == 1:
-        return Head("regression", ()), None
-    for place, snapshot in (("the adapter", sources.adapter), ("the base", sources.base)):
-        if snapshot is None or not (snapshot.folder / architecture.CONFIG).is_file():
-            continue
-        content = architecture.read_config(snapshot.folder)
-        head: Head = task.head_of(content)
-        if content.get("id2label") and len(head.labels) == outputs and not heads.unnamed(head):
-            return head, place
-    return Head("single_label", tuple(f"LABEL_{i}" for i in range(outputs))), None
-
-
-def _say_names(folder: Path, head: Head, place: str | None) -> None:
-    if place is None:
-        log.warning(
-            "the adapter %s names no labels, nor does its base: its %d outputs are called %s; name them in "
-            "id2label of the base's config.json, or give data whose labels.json lists them in their order",
-            folder,
-            len(head.labels),
-            heads.listed(head.labels),
-        )
-    else:
-        named = [f"{i} = {label}" for i, label in enumerate(head.labels)]
-        log.warning("the labels of the adapter %s are those of %s: %s", folder, place, heads.listed(named))
+    return merged, fresh and outputs is None, lender
 
 
 def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed: bool) -> None:
@@ -395,13 +368,14 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
         return  # a label that the head does not know: whatever reads the labels says so
     processor = ctx.task.load_processor(ctx.out)
     limit = length.longest(model.config, processor)
-    predicted: list[int] = []
-    for at in range(0, len(rows), _CHECK_ROWS):
-        batch = ctx.task.encode(rows[at : at + _CHECK_ROWS], processor, head, limit, labelled=False)
+    predicted = np.zeros(len(rows), dtype=np.int64)
+    lengths = ctx.task.lengths(rows, processor)
+    for members in padding.batches(lengths, len(rows), limit, _CHECK_ROWS, pads=False):
+        batch = ctx.task.encode([rows[i] for i in members], processor, head, limit, labelled=False)
         with torch.inference_mode():
             logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
-        predicted += logits.argmax(-1).tolist()
-    found = label_order.fit(predicted, labels, len(head.labels))
+        predicted[members] = logits.argmax(-1).numpy()
+    found = label_order.fit(predicted.tolist(), labels, len(head.labels))
     refusal = None
     if found.wrong:
         own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
@@ -441,30 +415,14 @@ def _rows_to_compare(
     return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
 
 
-def _record_origin(sources: Sources, ctx: Context) -> None:
+def _record_origin(sources: Sources, lender: Lender | None, ctx: Context) -> None:
     label = sources.base.label
     if sources.adapter is not None:
         label = f"{label} + {sources.adapter.label}"
-    ctx.record("origin", {"model": label, "model_license": hub.license_of(sources.base.folder)})
-
-
-def _may_pad(model: transformers.PreTrainedModel, processor: Any, limit: int | None, ctx: Context) -> bool:
-    """Whether rows may be padded: measured on calibration rows, recorded, and said where they may not."""
-    rows: Sequence[Any] = ()
-    if ctx.data is not None and len(ctx.data.calibration):
-        rows = ctx.data.calibration
-    effect = padding.measure(model, ctx.task, processor, rows, limit)
-    if effect is None:
-        return True
-    if effect.matters:
-        ctx.record("padding", {"largest": effect.largest, "scale": effect.scale, "rows": effect.rows})
-        log.warning(
-            "The answers of this model depend on how far a row is padded (by up to %.3g at values up to "
-            "%.3g): only rows of one length share a batch, so that each is answered as it is alone.",
-            effect.largest,
-            effect.scale,
-        )
-    return not effect.matters
+    origin: dict[str, Any] = {"model": label, "model_license": hub.license_of(sources.base.folder)}
+    if lender is not None:
+        origin["labels"] = {"borrowed_from": lender}
+    ctx.record("origin", origin)
 
 
 def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
@@ -488,7 +446,7 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
     chosen = length.choose(asked, lengths, own)
-    limits.write(ctx.out, own, chosen, padding=_may_pad(model, processor, own.tokens, ctx))
+    limits.write(ctx.out, own, chosen, padding=padding.may_pad(model, processor, own.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
     if lengths is None:
         return

@@ -23,7 +23,7 @@ from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, RecipeError, UserError
-from compress.model import checkpoint, limit
+from compress.model import checkpoint, limit, padding
 from compress.pipeline.places import Teacher
 from compress.pruning import surgery
 from compress.pruning import targets as pruning
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 2
+VERSION = 3
 TOOLS = ("torch", "transformers", "accelerate", "torch-pruning")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = False
@@ -218,7 +218,10 @@ class _Work:
         self.head = head
         self.processor = ctx.task.load_processor(source.path)
         self.max_length = limit.read_derived(source.path).tokens
-        self.rows = Rows(self.data, ctx.task, head, self.processor, self.max_length, self.team.device)
+        self.pads = padding.in_training(source.path, ctx)
+        self.rows = Rows(
+            self.data, ctx.task, head, self.processor, self.max_length, self.team.device, self.pads
+        )
         self.ledger = Ledger(parts_of(self.model))
         self.notes: list[dict[str, Any]] = []
         self.before = surgery.parameter_count(self.model)
@@ -246,7 +249,7 @@ class _Work:
         if self.data is None or not len(self.data.selection):
             return None
         rows = list(self.data.selection)[:_JUDGED]
-        return Selection(self.ctx.task, self.head, rows, self.processor, self.max_length)
+        return Selection(self.ctx.task, self.head, rows, self.processor, self.max_length, self.pads)
 
     def cut(self, number: int) -> None:
         """Remove what a round removes, layers first: what is left of the others is scored after that."""
@@ -303,7 +306,7 @@ class _Work:
         if not recovery.wanted or self.data is None:
             return
         self.model.to("cpu")
-        teacher, layer_map = self._teacher()
+        teacher, layer_map, pads = self._teacher()
         history = distill(
             self.model,
             teacher,
@@ -320,11 +323,12 @@ class _Work:
             device=self.ctx.device,
             threads=self.ctx.threads,
             description=f"recover {number}/{self.config.rounds}",
+            pads=self.pads and pads,
         )
         self.notes[-1]["recovery"] = history.facts()
 
-    def _teacher(self) -> tuple[PreTrainedModel, tuple[int, ...] | None]:
-        """The teacher, and which of its layers each layer of the model imitates (None: spread evenly)."""
+    def _teacher(self) -> tuple[PreTrainedModel, tuple[int, ...] | None, bool]:
+        """The teacher, which of its layers each layer imitates (None: spread evenly), whether it may pad."""
         chain = [each for each in (*self.ctx.ancestors, self.source) if each.kind == "torch"]
         found = origins.teacher_artifact(self.config.teacher, chain)
         if found is None:
@@ -333,14 +337,20 @@ class _Work:
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
-            return checkpoint.load_teacher(folder, self.ctx.task), None
+            given = checkpoint.load_teacher(folder, self.ctx.task)
+            return (
+                given,
+                None,
+                padding.of_folder(folder, given, self.processor, self.max_length, self.ctx, "teacher"),
+            )
         teacher = checkpoint.load(found.path, self.ctx.task)
+        pads = limit.read_padding(found.path)
         steps = origins.layer_steps(chain[chain.index(found) + 1 :])
         depth = len(parts_of(teacher)) // 2
         traced = None if steps is None else origins.trace_layers(depth, steps)
         if traced is None or len(traced) != self.ledger.depth:
-            return teacher, None
-        return teacher, tuple(traced[layer] for layer in self.ledger.layers)
+            return teacher, None, pads
+        return teacher, tuple(traced[layer] for layer in self.ledger.layers), pads
 
     def _scratch(self, number: int) -> Path:
         """The folder of a round; the teacher's answers move on from the round before."""

@@ -65,7 +65,7 @@ def _set_names(cells: Sequence[Sequence[Any]], names: Sequence[str] | None) -> t
         return tuple(names)
     form = heads.set_form(cells)
     if form == "either":
-        raise heads.ambiguous_sets()
+        raise heads.ambiguous_sets(cells)
     if form == "vectors":
         return tuple(f"LABEL_{i}" for i in range(len(cells[0])))
     return heads.class_names([item for cell in cells for item in cell], None)

@@ -132,12 +132,13 @@ def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -
 
 def unnamed(head: Head) -> bool:
     """Whether a head's labels are numbers alone: ``LABEL_0``, ``LABEL_1``, ..."""
-    return all(_GENERIC.fullmatch(label) for label in head.labels)
+    return bool(head.labels) and all(_GENERIC.fullmatch(label) for label in head.labels)
 
 
 def configure(config: Any, head: Head) -> None:
     """Write the head into a transformers config."""
     labels = head.labels or ("LABEL_0",)
+    config.num_labels = len(labels)  # a field of its own in some (PVT), what names the labels in all others
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.problem_type = PROBLEM_TYPES[head.problem]
@@ -279,26 +280,38 @@ def align_classes(cells: Sequence[Any], names: Sequence[str] | None, head: Head)
     return aligned
 
 
-def set_form(cells: Sequence[Any]) -> SetForm:
+def set_form(cells: Sequence[Any], labels: Sequence[str] | None = None) -> SetForm:
     """Whether list cells are 0/1 vectors, lists of labels, or could be either.
 
     Vectors have one length and hold 0 and 1 only, and some cell repeats a value, which a list of labels never
     does. Pairs of a 0 and a 1 in every row could be both: vectors with exactly one label on, or lists that
-    name both labels.
+    name both labels. So could a single 0 or 1 in every row, unless it is known how many labels there are.
+
+    Args:
+        cells: label cells of one file.
+        labels: all that there are, where they are known.
     """
     lists = [cell for cell in cells if isinstance(cell, list | tuple)]
-    if not lists or len({len(cell) for cell in lists}) != 1 or len(lists[0]) < 2:
+    if not lists or len({len(cell) for cell in lists}) != 1 or not lists[0]:
+        return "lists"
+    if len(lists[0]) == 1 and labels is not None and len(labels) > 1:
         return "lists"
     ids = [[whole(int(value) if isinstance(value, bool) else value) for value in cell] for cell in lists]
     if any(value not in {0, 1} for cell in ids for value in cell):
         return "lists"
-    if any(len(set(cell)) < len(cell) for cell in ids):
+    if any(len(set(cell)) < len(cell) for cell in ids) or (labels is not None and len(labels) == 1):
         return "vectors"
     return "either"
 
 
-def ambiguous_sets() -> DataError:
+def ambiguous_sets(cells: Sequence[Any]) -> DataError:
     """The sentence about cells that could be vectors or lists."""
+    if any(isinstance(cell, list | tuple) and len(cell) == 1 for cell in cells):
+        return DataError(
+            "every label is [0] or [1], which can be a 0/1 vector of one label or a list with the id of one: "
+            "write the names of the labels in the lists, or give all names there are (data.labels, or a "
+            "labels.json beside the data)"
+        )
     return DataError(
         "every label is [0, 1] or [1, 0], which can be a 0/1 vector with one label on or the list of both "
         "labels: write the names of the labels in the lists, or add a row whose vector is [0, 0] or [1, 1]"
@@ -319,9 +332,9 @@ def align_sets(cells: Sequence[Any], names: Sequence[str] | None, head: Head) ->
                 f"row {row + 1} has the label {cell!r}; the model gives several labels a row, "
                 "so a cell must be a list of labels"
             )
-    form = set_form(cells)
+    form = set_form(cells, names or head.labels)
     if form == "either":
-        raise ambiguous_sets()
+        raise ambiguous_sets(cells)
     hot = form == "vectors"
     aligned: list[tuple[int, ...] | None] = []
     for row, cell in enumerate(cells):

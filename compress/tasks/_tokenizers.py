@@ -10,6 +10,7 @@ import numpy as np
 
 from compress import fence
 from compress.errors import ModelError
+from compress.reading import json_values
 from compress.tasks import _tokenizer_fields as fields
 
 # transformers 5 makes an empty tokenizer, without a word, where none of these files is there.
@@ -46,12 +47,12 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    if not any((folder / name).is_file() for name in _FILES):
+    fields.check(folder)
+    if not any((folder / name).is_file() for name in _FILES) and not _is_without_files(folder):
         raise ModelError(
             f"{folder} has no tokenizer (none of {', '.join(_FILES)}): save the tokenizer that the "
             "model was trained with into the same folder"
         )
-    fields.check(folder)
     with fence.reading(f"the tokenizer in {folder} cannot be read", _REMEDY):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
         if words and getattr(tokenizer, "add_prefix_space", None) is False:
@@ -73,6 +74,18 @@ def load_tokenizer(folder: Path, *, words: bool = False) -> Any:
             ]
     _try(tokenizer, folder, words=words)
     return tokenizer
+
+
+def _is_without_files(folder: Path) -> bool:
+    """Whether the tokenizer's class is the whole of it: it reads characters or bytes (CANINE, ByT5)."""
+    import transformers
+
+    file = folder / "tokenizer_config.json"
+    name = json_values.read(file, error=ModelError).get("tokenizer_class") if file.is_file() else None
+    kind = getattr(transformers, name, None) if isinstance(name, str) else None
+    if not isinstance(kind, type) or not issubclass(kind, transformers.PreTrainedTokenizerBase):
+        return False
+    return not getattr(kind, "vocab_files_names", None)
 
 
 def _check_names(tokenizer: Any, folder: Path) -> None:

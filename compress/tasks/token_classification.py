@@ -95,7 +95,8 @@ def load_processor(folder: Path) -> Any:
     if not tokenizer.is_fast:
         raise ModelError(
             f"the tokenizer in {folder} cannot say which word a token belongs to (it has no tokenizer.json): "
-            "convert it to a fast tokenizer"
+            "save the fast form of it into the folder; a model whose kind has none (CANINE, say) cannot tag "
+            "words here"
         )
     return tokenizer
 

@@ -102,6 +102,20 @@ def _alike(lengths: np.ndarray | None, count: int, groups: np.ndarray | None) ->
                 yield members[at : min(at + size, stop)]
 
 
+def apart(lengths: np.ndarray | None, groups: np.ndarray | None, pads: bool) -> np.ndarray | None:
+    """Group numbers that keep rows of different lengths out of one batch, where padding moves the answers.
+
+    Args:
+        lengths: tokens of each row [count], after truncation; None where rows have no length.
+        groups: a number for each row [count], or None.
+        pads: whether rows of several lengths may share a batch: the groups then stay as they are.
+    """
+    if pads or lengths is None:
+        return groups
+    kinds = np.zeros_like(lengths) if groups is None else groups
+    return np.unique(np.stack([kinds, lengths]), axis=1, return_inverse=True)[1].reshape(-1)
+
+
 def steps_per_epoch(count: int, batch_size: int, groups: np.ndarray | None) -> int:
     """How many batches ``plan_epoch`` makes."""
     sizes = [count] if groups is None else np.unique(groups, return_counts=True)[1].tolist()

@@ -30,7 +30,7 @@ from compress.model.layers import find_stack
 from compress.stage import StageConfig
 from compress.tasks import Row
 from compress.training import resume
-from compress.training.batching import Encode, EncodedRows, TorchBatch, plan_epoch, steps_per_epoch
+from compress.training.batching import Encode, EncodedRows, TorchBatch, apart, plan_epoch, steps_per_epoch
 from compress.training.dropout import DropoutSource, own_dropout
 from compress.training.history import Evaluation, History, Progress, noted
 from compress.training.objectives import Objective
@@ -49,7 +49,7 @@ class TrainingConfig(StageConfig):
         epochs: passes over the training rows.
         steps: optimizer steps in all; overrides ``epochs``.
         batch_size: rows a step, over all processes together.
-        learning_rate: the peak.
+        learning_rate: at its highest, after the warm-up.
         schedule: course of the learning rate after the warm-up, down to 0.
         warmup: share of the steps that warm up.
         layer_decay: factor of the learning rate from a layer to the one below; 1 for none.
@@ -109,6 +109,7 @@ def train(
     description: str,
     groups: np.ndarray | None = None,
     encoded: EncodedRows | None = None,
+    pads: bool = True,
 ) -> History:
     """Train a model in place and leave it with its best weights, in eval mode, where it was.
 
@@ -129,6 +130,7 @@ def train(
         description: shown in the progress bar.
         groups: a number for each row; rows of different groups never share a batch.
         encoded: the same rows, where the caller has encoded them already.
+        pads: whether rows of several lengths may share a batch (see ``compress.model.padding``).
 
     Raises:
         TrainingError: no rows; a loss or gradient that is not finite; a checkpoint that cannot be
@@ -144,7 +146,7 @@ def train(
         source = encoded or EncodedRows(rows, encode, lengths, groups)
         run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description)
         with own_dropout(model, run.masks):
-            history = run.go(len(rows), lengths, groups)
+            history = run.go(len(rows), lengths, apart(lengths, groups, pads))
     model.to(home)
     model.eval()
     return history

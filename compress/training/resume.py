@@ -19,7 +19,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from compress import log
-from compress.errors import TrainingError
+from compress.errors import ModelError, TrainingError
+from compress.model import weight_files
 
 _STATE, _SUM = "state", "sha256"
 
@@ -66,12 +67,13 @@ def read(path: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]] | None:
     if not path.is_file():
         return None
     try:
+        weight_files.table(path)
         with safe_open(path, framework="pt") as stream:
             metadata = stream.metadata() or {}
             tensors = {name: stream.get_tensor(name) for name in stream.keys()}  # noqa: SIM118 - no mapping
             if _checksum(tensors, metadata[_STATE]) != metadata[_SUM]:
                 raise ValueError("its checksum does not fit")
             return tensors, json.loads(metadata[_STATE])
-    except (OSError, SafetensorError, KeyError, ValueError) as cause:
+    except (OSError, ModelError, SafetensorError, KeyError, ValueError) as cause:
         log.warning("the checkpoint %s is damaged (%s): training starts anew", path, cause)
         return None

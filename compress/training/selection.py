@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from compress.tasks import Head, Row, Task
-from compress.training.batching import EncodedRows, plan_sorted, to_torch
+from compress.training.batching import EncodedRows, apart, plan_sorted, to_torch
 
 _BATCH = 64
 
@@ -19,7 +19,13 @@ class Selection:
     """Scores a model on rows that were encoded once. Call it with the model."""
 
     def __init__(
-        self, task: Task, head: Head, rows: Sequence[Row], processor: Any, max_length: int | None
+        self,
+        task: Task,
+        head: Head,
+        rows: Sequence[Row],
+        processor: Any,
+        max_length: int | None,
+        pads: bool = True,
     ) -> None:
         """Encode the rows.
 
@@ -29,6 +35,7 @@ class Selection:
             rows: labelled rows, aligned with the head.
             processor: tokenizer or image processor.
             max_length: token limit.
+            pads: whether rows of several lengths may share a batch.
         """
         self._task = task
         self._head = head
@@ -37,7 +44,7 @@ class Selection:
         self._encoded = EncodedRows(
             rows, lambda some: task.encode(some, processor, head, max_length), lengths
         )
-        self._plan = plan_sorted(lengths, len(rows), _BATCH)
+        self._plan = plan_sorted(lengths, len(rows), _BATCH, apart(lengths, None, pads))
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """The task's figures, the main one first; the model is in eval mode and stays where it is."""

@@ -3,7 +3,8 @@
 ONNX Runtime cannot check half precision on a CPU: its provider has no BF16, and computes FP16 graphs
 in FP32 without rounding in between, so that an overflow would not show. The products are replaced:
 numpy multiplies halves one by one, which is a hundred times slower than what GPUs do and what stands
-here, multiply and add in FP32 and round once.
+here, multiply and add in FP32 and round once. Norms, softmax and convolutions are widened likewise. The
+gather by element is replaced because its reference takes fewer shapes than the operator does.
 """
 
 from __future__ import annotations
@@ -15,6 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
+from onnx.reference.ops.op_conv import Conv
+from onnx.reference.ops.op_layer_normalization import LayerNormalization
+from onnx.reference.ops.op_softmax import Softmax
 
 if TYPE_CHECKING:
     from deploy.checking.parity import Infer
@@ -51,13 +55,45 @@ class Gemm(OpRun):
         return (found.astype(a.dtype),)
 
 
+def _widened(operator: type[OpRun]) -> type[OpRun]:
+    """An operator that sums in FP32 and rounds its outputs once, to the type of its first input."""
+
+    class Widened(operator):
+        def _run(
+            self, first: np.ndarray, *others: np.ndarray | None, **attributes: Any
+        ) -> tuple[np.ndarray, ...]:
+            wide = [None if one is None else _wide(one) for one in others]
+            found = super()._run(_wide(first), *wide, **attributes)
+            return tuple(one.astype(first.dtype) for one in found)
+
+    Widened.__name__ = operator.__name__  # the evaluator finds an operator by the name of its class
+    return Widened
+
+
+class GatherElements(OpRun):
+    """Elements by index along one axis, where the other axes of the index may be shorter than the data's.
+
+    ONNX allows it (PyTorch's ``gather`` does, and DeBERTa's relative positions use it for a batch of one);
+    the reference evaluator refuses it, and every axis of more than 32 elements.
+    """
+
+    def _run(self, data: np.ndarray, indices: np.ndarray, axis: int = 0) -> tuple[np.ndarray]:
+        axis %= data.ndim
+        within = tuple(slice(None if d == axis else n) for d, n in enumerate(indices.shape))
+        return (np.take_along_axis(data[within], indices, axis),)
+
+
+_OPERATORS = [MatMul, Gemm, GatherElements, *map(_widened, (Conv, LayerNormalization, Softmax))]
+
+
 def reference_infer(graph: Path | Any) -> Infer:
     """A function from feed to named outputs.
 
     Args:
         graph: file, or model.
     """
-    evaluator = ReferenceEvaluator(str(graph) if isinstance(graph, Path) else graph, new_ops=[MatMul, Gemm])
+    given = str(graph) if isinstance(graph, Path) else graph
+    evaluator = ReferenceEvaluator(given, new_ops=_OPERATORS)
     names = list(evaluator.output_names)
 
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -7,8 +7,11 @@ fusions, quantizers and TensorRT know. It warns that it will go; the dynamo path
 from __future__ import annotations
 
 import contextlib
-import io
+import ctypes
 import logging
+import os
+import sys
+import tempfile
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -17,26 +20,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import torch
 
-from compress import log
-from compress.errors import ModelError
+from compress import fence, log
+from compress.errors import ModelError, first_line
 
 if TYPE_CHECKING:
     from compress.tasks import ExportSpec
     from deploy.checking.parity import Infer
 
 Exporter = Literal["torchscript", "dynamo"]
-
-# Tracing runs the model's own code on symbolic values: what it raises there is about the model.
-_EXPORTER_RAISES = (
-    RuntimeError,
-    TypeError,
-    ValueError,
-    AttributeError,
-    LookupError,
-    AssertionError,
-    ArithmeticError,
-    torch.onnx.errors.OnnxExporterError,
-)
 
 
 class NamedOutputs(torch.nn.Module):
@@ -56,11 +47,19 @@ class NamedOutputs(torch.nn.Module):
 
 
 def infer_with(wrapped: NamedOutputs) -> Infer:
-    """A function from feed to named outputs, in PyTorch on the CPU."""
+    """A function from feed to named outputs, in PyTorch on the CPU.
+
+    It raises ``ModelError`` where the model does not run.
+    """
+    kind = type(wrapped.model).__name__
+
+    def refusal(cause: Exception) -> ModelError:
+        log.detail("what the %s said: %s", kind, cause)
+        return ModelError(f"this {kind} does not run in PyTorch ({first_line(cause)}): take another model")
 
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in wrapped.inputs]
-        with torch.inference_mode():
+        with fence.running(refusal), torch.inference_mode():
             found = wrapped(*arrays)
         return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, found, strict=True)}
 
@@ -72,13 +71,13 @@ def _quiet_exporter() -> Iterator[None]:
     """Hold back what both exporters say about themselves; parity is what tells whether it matters.
 
     - TorchScript: TracerWarning where a model reads a shape in Python, the notices that the path is
-      deprecated, and "constant folding" notes.
+      deprecated, "constant folding" notes, and the whole intermediate graph of a model that it cannot
+      translate (from C++, past Python's streams).
     - dynamo: lines about torchvision operators that are not installed, about symbols without a source, and
       the whole intermediate graph of a model that it cannot follow; ``--verbose`` shows them.
     """
     names = ("torch.onnx", "torch.fx", "torch.export", "torch._dynamo", "onnxscript", "onnx_ir")
     loggers = [logging.getLogger(name) for name in names]
-    printed = io.StringIO()
     levels = [logger.level for logger in loggers]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", category=torch.jit.TracerWarning)
@@ -89,13 +88,38 @@ def _quiet_exporter() -> Iterator[None]:
         for logger in loggers:
             logger.setLevel(logging.ERROR)
         try:
-            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+            with _streams_held_back():
                 yield
         finally:
             for logger, level in zip(loggers, levels, strict=True):
                 logger.setLevel(level)
-            if printed.getvalue():
-                log.detail("what the exporter printed: %s", printed.getvalue())
+
+
+@contextlib.contextmanager
+def _streams_held_back() -> Iterator[None]:
+    """Keep what is printed, by Python or by libraries, from the terminal; ``--verbose`` shows it."""
+    process = ctypes.CDLL(None)  # C keeps a buffer of its own for stdout
+    with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
+        kept = {}
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        process.fflush(None)
+        for number in (1, 2):
+            with contextlib.suppress(OSError):  # a closed one shows nothing
+                kept[number] = os.dup(number)
+                os.dup2(printed.fileno(), number)
+        try:
+            with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
+                yield
+        finally:
+            process.fflush(None)
+            printed.flush()
+            for number, copy in kept.items():
+                os.dup2(copy, number)
+                os.close(copy)
+            printed.seek(0)
+            if text := printed.read().strip():
+                log.detail("what the exporter printed: %s", text)
 
 
 def reason_of(cause: Exception) -> str:
@@ -138,27 +162,28 @@ def export(
         "output_names": list(spec.outputs),
         "opset_version": opset,
     }
-    try:
-        with _quiet_exporter(), torch.no_grad():
-            if exporter == "torchscript":
-                axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
-                torch.onnx.export(wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared)
-            else:
-                torch.onnx.export(
-                    wrapped,
-                    arrays,
-                    str(path),
-                    dynamo=True,
-                    dynamic_shapes=(tuple(dict(free) for free in spec.inputs.values()),),
-                    external_data=False,
-                    verbose=False,
-                    **shared,
-                )
-    except _EXPORTER_RAISES as cause:
+
+    def refusal(cause: Exception) -> ModelError:
         other = "dynamo" if exporter == "torchscript" else "torchscript"
         log.detail("what the %s exporter said: %s", exporter, cause)
-        reason = reason_of(cause)
-        raise ModelError(
+        return ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {reason}. Try exporter: {other}."
-        ) from cause
+            f"{opset}: {reason_of(cause)}. Try exporter: {other}; what both refuse has no ONNX form in this "
+            "PyTorch."
+        )
+
+    with fence.running(refusal), _quiet_exporter(), torch.no_grad():
+        if exporter == "torchscript":
+            axes = {name: dict(free) for name, free in {**spec.inputs, **spec.outputs}.items()}
+            torch.onnx.export(wrapped, arrays, str(path), dynamo=False, dynamic_axes=axes, **shared)
+        else:
+            torch.onnx.export(
+                wrapped,
+                arrays,
+                str(path),
+                dynamo=True,
+                dynamic_shapes=(tuple(dict(free) for free in spec.inputs.values()),),
+                external_data=False,
+                verbose=False,
+                **shared,
+            )

@@ -26,7 +26,7 @@ import onnx
 from compress import __version__, catalog, outputs
 from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
-from compress.model import tokenizer_files
+from compress.model import checkpoint, tokenizer_files
 from compress.model.limit import Limit
 from deploy import content
 from deploy.encoder import Encoder
@@ -150,6 +150,8 @@ class _Writer:
             head=self.encoder.head,
             precision=precision,
             limit=self._limit(),
+            labels=checkpoint.label_names(self.artifact, self.encoder.head),
+            pads=self.encoder.pads,
             settled=tokenizer_files.settled(self.artifact.path, self.encoder.max_length),
             triton=None if self.artifact.kind == "torch" else TRITON,
             build=build,

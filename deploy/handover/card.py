@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress import label_names
+from compress.label_names import LabelNames
+from compress.model import padding
+
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact, Manifest
     from compress.model.limit import Limit
@@ -31,6 +35,8 @@ class Subject:
         head: what its outputs mean.
         precision: of its weight products, where the graph says it.
         limit: tokens that a row is cut to, and who set that; None where rows have no length.
+        labels: how the outputs got their names.
+        pads: whether rows of several lengths may share a batch.
         settled: whether the tokenizer's files say that limit, and pad nothing by themselves.
         triton: path of the Triton repository in the bundle; None where there is none.
         build: whether the bundle builds its engine on the target.
@@ -41,6 +47,8 @@ class Subject:
     head: Head
     precision: str | None
     limit: Limit | None
+    labels: LabelNames
+    pads: bool
     settled: bool
     triton: str | None
     build: bool
@@ -158,6 +166,7 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
     about = f"On {rows} evaluation rows" if rows else "On the report's evaluation rows"
     processor = figures.environment.get("gpu") or figures.environment.get("cpu") or UNKNOWN
     parts.append(f"{about}, {figures.created}, on {_cell(processor)}. The whole report is `report.json`.")
+    parts += [f"{_cell(sentence)}." for sentence in label_names.evaluation_order(figures.label_order)]
     for one in candidates:
         lines = [_figure(each) for each in figures.of(one)]
         title = f"`{one.runtime}` on {one.device}, {one.threads} threads"
@@ -189,6 +198,7 @@ def _limits(subject: Subject) -> str:
     ]
     if subject.limit is not None:
         lines.append(_tokenizer(subject.limit, subject.settled))
+    lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _answers(subject)]
     if artifact.kind == "tensorrt":
         lines.append(
             "An engine runs on the GPU and the TensorRT version that it was built for, and no other."
@@ -197,6 +207,11 @@ def _limits(subject: Subject) -> str:
     if subject.precision == "fp8":
         lines.append("FP8 needs a GPU of compute capability 8.9 or later.")
     return "## Limits\n\n" + "\n".join(f"- {line}" for line in lines)
+
+
+def _answers(subject: Subject) -> list[str]:
+    """What no figure shows of the answers: whose names they have, and whether padding moves them."""
+    return subject.labels.sentences() + ([] if subject.pads else [padding.SENTENCE])
 
 
 def _tokenizer(limit: Limit, settled: bool) -> str:

@@ -67,6 +67,7 @@ class Figures(_Part):
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()
     data: dict[str, Any]
+    label_order: tuple[str, ...] = ()
     environment: dict[str, str]
     created: str
 

@@ -3,7 +3,8 @@
 A node computes in half precision when its operator allows it and nothing blocks it; Casts stand where
 half and float meet. Inputs and outputs of the graph keep their types. LayerNormalization takes and
 gives halves and computes its statistics in FP32 (``stash_type`` 1, as the operator is specified);
-means, sums and powers that stand alone stay in FP32 altogether, and so does what lies between them.
+means, sums and powers that stand alone stay in FP32 altogether, and so does what lies between them,
+and what is computed from integers alone (``positions``).
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from onnx import TensorProto, defs, helper, numpy_helper
 
 from compress.errors import ModelError
 from deploy.graph import nodes as graph
+from deploy.precision import positions
 from deploy.precision.eight_bits import FP16_LARGEST
 
 Half = Literal["fp16", "bf16"]
@@ -195,7 +197,7 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
     types = element_types(model)
     version = graph.opset(model)
     work = _Converter(model, kind, types, constants=graph.Index(model).constants)
-    between = _between(model)
+    whole = keep_float | _between(model) | positions.from_integers(model, types)
     stayed: list[str] = []
     outputs = {one.name for one in model.graph.output}
     for node in list(model.graph.node):
@@ -207,8 +209,8 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
             # A constant is kept as it is; whoever wants halves takes an initializer of its own.
             work.nodes.append(node)
             continue
-        kept = node.name in keep_float or node.name in between
-        wanted = "half" if not kept and allowed(node, kind, version, types) else "float"
+        fits = node.name not in whole and allowed(node, kind, version, types)
+        wanted = "half" if fits else "float"
         if wanted == "float":
             stayed.append(node.name)
         made = onnx.NodeProto()

@@ -20,7 +20,7 @@ from deploy.graph import constants, products, taps, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.graph.reference import reference_infer
-from deploy.precision import eight_bits, guard, half, ranges, trials
+from deploy.precision import eight_bits, guard, half, positions, ranges, trials
 from deploy.precision.eight_bits import HALF_SCALES
 from deploy.session import infer_with, open_session
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 3
+VERSION = 4
 TOOLS = ("onnx", "onnxruntime", "numpy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -164,7 +164,8 @@ def _guarded(
     model: onnx.ModelProto, encoder: Encoder, rows: Any, config: Config, ctx: Context
 ) -> dict[str, str]:
     """Nodes whose values come near FP16's end on real rows."""
-    tensors = half.float_tensors(model, half.element_types(model))
+    types = half.element_types(model)
+    tensors = half.float_tensors(model, types)
     base = variants.Base(model, ctx.scratch / "watched", ctx.threads)
     infer = taps.open_watched(base.model, base.folder, tensors, ctx.threads)
     seen = {name: ranges.Extremes() for name in tensors}
@@ -175,7 +176,9 @@ def _guarded(
                 if name in seen:
                     seen[name].add(np.asarray(array))
             bar.advance()
-    return guard.overflowing(model, seen, eight_bits.FP16_LARGEST / config.margin)
+    found = guard.overflowing(model, seen, eight_bits.FP16_LARGEST / config.margin)
+    whole = positions.from_integers(model, types)  # in FP32 already, whatever they reach
+    return {name: reason for name, reason in found.items() if name not in whole}
 
 
 def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, config: Config) -> dict[str, Any]:

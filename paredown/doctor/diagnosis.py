@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 LOW_DISK_BYTES = 2 * 1024**3
-PACKAGES = ("compress", "deploy", "bench")
+PACKAGES = ("compress", "deploy", "bench", "paredown")
 
 
 @dataclass(frozen=True)
@@ -50,7 +50,6 @@ LIBRARIES = (
     _core("peft", "merging LoRA adapters"),
     _core("onnx", "ONNX graphs"),
     _core("onnxscript", "the dynamo path of the ONNX export"),
-    _core("sklearn", "metrics and the digits of the demo", "scikit-learn"),
     _core("PIL", "images", "pillow"),
     _core("matplotlib", "plots in reports"),
     Library(
@@ -60,7 +59,20 @@ LIBRARIES = (
         "pip install 'paredown[cpu]' (with an NVIDIA GPU: 'paredown[gpu]', never both)",
         core=False,
     ),
-    _core("elftools", "reading which libraries a binary wants", "pyelftools"),
+    Library(
+        "sklearn",
+        "scikit-learn",
+        "the handwritten digits that 'paredown demo' trains on",
+        "pip install 'paredown[cpu]'",
+        core=False,
+    ),
+    Library(
+        "elftools",
+        "pyelftools",
+        "naming the libraries of NVIDIA that a package wants and does not find",
+        "pip install 'paredown[gpu]'",
+        core=False,
+    ),
     Library(
         "pynvml",
         "nvidia-ml-py",

@@ -79,7 +79,7 @@ def prove(modules: Sequence[str]) -> dict[str, Proof]:
     """Load modules in a child process; after one that kills it, the rest go on in another."""
     proofs: dict[str, Proof] = {}
     left = list(modules)
-    path = [str(Path(__file__).parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    path = [str(Path(__file__).parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
     with log.progress("loading libraries", total=len(left)) as bar:
         while left:
             current = left[0]

@@ -124,9 +124,10 @@ def examine() -> dict[str, Any]:
     """What is wanted and what loads, after the packages have brought in what they carry themselves.
 
     Returns:
-        ``{"wanted": owner -> names, "optional": owner -> names, "found": name -> file or None}``.
+        ``{"wanted": owner -> names, "optional": owner -> names, "found": name -> file or None}``; nothing is
+        wanted where pyelftools is not installed, which ``doctor`` then lists as missing.
     """
-    asked = wanted()
+    asked = wanted() if importlib.util.find_spec("elftools") else {}
     if asked:
         # PyTorch and TensorRT load the libraries of their own wheels, ONNX Runtime on request.
         for module in ("torch", "tensorrt", "onnxruntime"):

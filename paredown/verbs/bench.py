@@ -27,7 +27,7 @@ from paredown.verbs._report_options import (
 if TYPE_CHECKING:
     from compress.recipe import BenchConfig, Named
 
-_LENGTH = re.compile("[0-9]{1,9}")
+_WHOLE = re.compile("[0-9]{1,9}")
 
 
 def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any]]:
@@ -38,6 +38,11 @@ def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any
     if concurrency is not None:
         asked.append({"closed-loop": {"clients": concurrency}})
     return asked
+
+
+def _counted(parts: list[str]) -> list[int | str]:
+    """The parts of an option, with whole numbers as such; what else there is the configuration judges."""
+    return [int(part) if _WHOLE.fullmatch(part) else part for part in parts]
 
 
 def _config(
@@ -52,10 +57,9 @@ def _config(
         named: list[Any] = split(probes, "--probes") if probes is not None else default_probes()
         tree["probes"] = [*named, *load]
     if batch_sizes is not None:
-        tree["batch_sizes"] = split(batch_sizes, "--batch-sizes")
+        tree["batch_sizes"] = _counted(split(batch_sizes, "--batch-sizes"))
     if lengths is not None:
-        parts = split(lengths, "--lengths")
-        tree["lengths"] = [int(part) if _LENGTH.fullmatch(part) else part for part in parts]
+        tree["lengths"] = _counted(split(lengths, "--lengths"))
     config: BenchConfig = validate(BenchConfig, tree, "bench")
     return config
 

@@ -50,9 +50,17 @@ def compare(
         raise UserError("neither artifact records the data that it was made with: give --data")
     module = catalog.task(first.task)
     head = module.head_of(checkpoint.read_config(first.path))
-    found = sources.evaluation(config, module, first.manifest.seed, head)
+    decided: dict[str, Any] = {}
+    found = sources.evaluation(config, module, first.manifest.seed, head, facts=decided)
     result = comparing.compare(
-        first, second, found[:rows], device=device, threads=threads, layers=layers, layer_limit=layer_limit
+        first,
+        second,
+        found[:rows],
+        device=device,
+        threads=threads,
+        layers=layers,
+        layer_limit=layer_limit,
+        label_order=decided.get("label_order", ()),
     )
     _options.emit(result.as_json(), as_json, lambda: _show_comparison(result, reference, candidate))
 
@@ -70,6 +78,9 @@ def recorded(artifact: Artifact) -> Any:
 def _show_comparison(result: Comparison, reference: str, candidate: str) -> None:
     from rich.table import Table
 
+    from compress import label_names
+    from compress.model import padding
+
     table = Table(box=None, pad_edge=False, show_header=False)
     table.add_column()
     table.add_column(overflow="fold")
@@ -79,6 +90,11 @@ def _show_comparison(result: Comparison, reference: str, candidate: str) -> None
     for name, cut in zip(("reference", "candidate"), result.truncation, strict=True):
         if cut is not None and cut.cut:
             table.add_row(f"cut by the {name}", cut.sentence())
+    for name, names, pads in zip(("reference", "candidate"), result.labels, result.pads, strict=True):
+        for sentence in names.sentences() + ([] if pads else [padding.SENTENCE]):
+            table.add_row(f"of the {name}", sentence)
+    for sentence in label_names.evaluation_order(result.label_order):
+        table.add_row("labels", sentence)
     if result.agreement is not None:
         table.add_row(
             "agreement", f"{100 * result.agreement:.2f} % ({result.agreeing} of {result.decisions})"

@@ -82,7 +82,7 @@ def damage(
     """Say what compression won and broke: speed, flipped answers, worst slices, confidence, robustness."""
     from rich.console import Console
 
-    from bench import damage_plan
+    from bench import damage as plan
     from bench.record import document as reports
     from bench.report.damage import markdown, terminal
     from bench.verdicts import judge
@@ -99,7 +99,7 @@ def damage(
     if named[0][0] == named[1][0]:
         named = [(name, place) for name, (_, place) in zip(("original", "candidate"), named, strict=True)]
     specs = open_specs(named, runtime or [], evaluation, task, store)
-    wishes = damage_plan.Wishes(
+    wishes = plan.Wishes(
         rows=rows,
         cases=cases,
         columns=tuple(slice_ or ()),
@@ -109,7 +109,7 @@ def damage(
         speed=speed,
         batch_size=batch_size,
     )
-    probes = damage_plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
+    probes = plan.probes(Artifact.open(specs[0].path, verify=False), wishes, evaluation)
     config = BenchConfig(
         probes=probes,
         baseline=named[0][0],

@@ -33,6 +33,8 @@ _GRACE_SECONDS = 3.0
 _PACE_LIMITS = (0.2, 4.0)
 GROUPS = ("facts", "torch", "ort", "tensorrt")
 Execute = Callable[..., dict[str, Any]]
+# Studies are in no wheel: a worker finds them in this checkout.
+_PATH = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
 @dataclass(frozen=True)
@@ -96,6 +98,7 @@ def execute(cell: Cell, job: Job, timeout: float, log: TextIO) -> dict[str, Any]
             stderr=log,
             text=True,
             start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_PATH)},
         )
         if process.stdin is None:
             raise RuntimeError("the worker has no stdin")

@@ -1,17 +1,20 @@
-"""Every number in every configuration has a smallest and a largest value, whoever adds a field."""
+"""Every number in every configuration is bounded and taken as it is written, whoever adds a field."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Annotated, Any, get_args, get_origin
+from typing import Annotated, Any, cast, get_args, get_origin
 
 import pytest
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
+from pydantic_core import CoreSchema, SchemaValidator
 
 from compress import catalog
-from compress.recipe import BenchConfig, DataConfig, Recipe
+from compress.errors import RecipeError, UserError
+from compress.recipe import BenchConfig, DataConfig, Recipe, validate
+from compress.strict import Strict
 
 _SHELVES = ("stage", "criterion", "probe", "gate")
 
@@ -98,3 +101,102 @@ def test_a_field_without_a_bound_is_seen() -> None:
     assert seen["fine"] == []
     assert all("10^18" in seen[field] for field in ("low_only", "either", "inner", "bare"))
     assert "NaN" in seen["bare"]
+
+
+# What YAML may hold, and what pydantic would take each for.
+_LEAVES = (True, False, 0, 1, 3, 0.5, 1.0, 3.0, "3", "0.5", "1e-3", "true", "yes", "off", b"3")
+_VALUES = (
+    *_LEAVES,
+    *([leaf] for leaf in _LEAVES),
+    *([leaf, leaf] for leaf in _LEAVES),
+    *({"a": leaf} for leaf in _LEAVES),
+)
+
+
+def _fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, SchemaValidator]]:
+    """Each field of a model, and of those within, with what validates it, as the model does."""
+    schema: Any = model.__pydantic_core_schema__
+    shared: list[Any] = []
+    while schema["type"] != "model-fields":
+        shared += schema.get("definitions", [])
+        schema = schema["schema"]
+    for name, field in schema["fields"].items():
+        alone = {"type": "definitions", "schema": field["schema"], "definitions": shared}
+        yield f"{above}{name}", SchemaValidator(cast(CoreSchema, alone if shared else field["schema"]))
+    for name, info in model.model_fields.items():
+        for part in (info.annotation, *get_args(info.annotation)):
+            if isinstance(part, type) and issubclass(part, BaseModel):
+                yield from _fields(part, f"{above}{name}.")
+
+
+def _as_written(given: Any, kept: Any) -> bool:
+    """Whether no value became one of another type; a whole number may become any number."""
+    if isinstance(given, list):
+        items = kept if isinstance(kept, list | tuple) else [kept]
+        return all(_as_written(one, other) for one, other in zip(given, items, strict=False))
+    if isinstance(given, dict) and isinstance(kept, dict):
+        return all(_as_written(given[key], kept[key]) for key in given)
+    if isinstance(kept, float):
+        return type(given) in (int, float) and given == kept
+    return not isinstance(kept, int) or (type(given) is type(kept) and given == kept)
+
+
+def _mistaken(validator: SchemaValidator) -> list[str]:
+    found = []
+    for value in _VALUES:
+        try:
+            kept = validator.validate_python(value)
+        except (ValidationError, UserError):  # an unknown name, say
+            continue
+        if not _as_written(value, kept):
+            found.append(f"{value!r} as {kept!r}")
+    return found
+
+
+@pytest.mark.parametrize(("name", "model"), _models().items(), ids=_models())
+def test_every_value_is_taken_as_it_is_written(name: str, model: type[BaseModel]) -> None:
+    """``true`` is no 1, ``"3"`` is no 3, 3.0 is no whole number, and neither 1 nor ``yes`` is a switch."""
+    found = {field: wrong for field, validator in _fields(model) if (wrong := _mistaken(validator))}
+    assert found == {}, f"{name}: {found}"
+
+
+class _Lax(BaseModel):
+    whole: int = 1
+    number: float = 1.0
+    switch: bool = False
+    several: tuple[int, ...] = ()
+    table: dict[str, float] = {}
+
+
+class _Inner(Strict):
+    whole: int = 1
+
+
+class _Exact(Strict):
+    default: int = 1
+    type: bool | int | None = None
+    several: tuple[float, ...] = ()
+    inner: _Inner = _Inner()
+
+
+def test_a_mistaken_value_is_seen() -> None:
+    """The walk finds what pydantic itself takes; the common base does not, whatever a field's name."""
+    seen = {field: _mistaken(validator) for field, validator in _fields(_Lax)}
+    assert {"True as 1", "'3' as 3", "3.0 as 3"} <= set(seen["whole"])
+    assert {"True as 1.0", "'1e-3' as 0.001"} <= set(seen["number"])
+    assert {"1 as True", "'off' as False"} <= set(seen["switch"])
+    assert "[True] as (1,)" in seen["several"]
+    assert "{'a': True} as {'a': 1.0}" in seen["table"]
+    exact = {field: _mistaken(validator) for field, validator in _fields(_Exact)}
+    assert exact == {name: [] for name in ("default", "type", "several", "inner", "inner.whole")}
+    assert _Exact.model_validate({"several": [1, 0.5], "type": True}).several == (1.0, 0.5)
+    with pytest.raises(ValidationError):
+        _Exact.model_validate({"inner": {"whole": True}})
+
+
+def test_the_sentence_names_what_was_written() -> None:
+    """Field, what is allowed, what was found."""
+    with pytest.raises(RecipeError, match=r"rounds: Input should be a valid integer \(found True\)"):
+        validate(BenchConfig, {"rounds": True}, "bench")
+    with pytest.raises(RecipeError, match=r"texts: Input should be a valid boolean \(found 1\)"):
+        validate(BenchConfig, {"texts": 1}, "bench")

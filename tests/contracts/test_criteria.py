@@ -15,6 +15,7 @@ from compress.recipe import validate
 
 NAMES = catalog.names("criterion")
 SIGNALS = {"gradients", "fisher", "activations"}
+CHANCE = "random"  # scores by the seed alone, whatever the units are
 
 
 def make(kind: str, dead: int | None = None, seed: int = 0) -> tuple[Structure, Signals]:
@@ -77,6 +78,11 @@ def scores(module: ModuleType, structure: Structure, signals: Signals, seed: int
     return module.score(structure, only_needed(module, signals), module.Config(), generator)
 
 
+def is_chance(module: ModuleType) -> bool:
+    """Whether it scores by the seed alone."""
+    return catalog.canonical(module.__name__.rpartition(".")[2]) == CHANCE
+
+
 @pytest.fixture(params=NAMES)
 def criterion(request: pytest.FixtureRequest) -> Any:
     """Every entry of the shelf."""
@@ -112,23 +118,23 @@ def test_scores_are_finite_float64_and_one_a_unit(criterion: ModuleType, kind: s
 
 @pytest.mark.parametrize("kind", ["heads", "ffn"])
 def test_scores_do_not_depend_on_unit_order(criterion: ModuleType, kind: str) -> None:
-    """Permuted units get permuted scores (chance excepted, which knows no units)."""
-    if criterion.__name__.endswith(".random"):
-        return
+    """Permuted units get permuted scores; chance, which knows no units, gives its own in any order."""
     structure, signals = make(kind)
     order = torch.randperm(6, generator=torch.Generator().manual_seed(2))
-    assert torch.allclose(
-        scores(criterion, *permuted(structure, signals, order)), scores(criterion, structure, signals)[order]
-    )
+    before = scores(criterion, structure, signals)
+    after = scores(criterion, *permuted(structure, signals, order))
+    assert torch.allclose(after, before if is_chance(criterion) else before[order])
+    assert not torch.allclose(before, before[order])  # or the two could not be told apart
 
 
 @pytest.mark.parametrize("kind", ["heads", "ffn"])
 @pytest.mark.parametrize("dead", [0, 3, 5])
 def test_a_dead_unit_comes_last(criterion: ModuleType, kind: str, dead: int) -> None:
-    """A unit of zero weights and zero signals has the strictly lowest score (chance excepted)."""
-    if criterion.__name__.endswith(".random"):
-        return
+    """A unit of zero weights and zero signals has the strictly lowest score; chance does not see it."""
     found = scores(criterion, *make(kind, dead=dead))
+    if is_chance(criterion):
+        assert torch.equal(found, scores(criterion, *make(kind)))
+        return
     others = torch.cat([found[:dead], found[dead + 1 :]])
     assert found[dead] < others.min()
 
@@ -147,15 +153,24 @@ def test_scores_repeat_with_the_seed(criterion: ModuleType) -> None:
     structure, signals = make("ffn")
     assert torch.equal(scores(criterion, structure, signals), scores(criterion, structure, signals))
     same = torch.equal(scores(criterion, structure, signals, 1), scores(criterion, structure, signals, 2))
-    assert same is not criterion.__name__.endswith(".random")
+    assert same is not is_chance(criterion)
 
 
 def test_a_missing_signal_is_said(criterion: ModuleType) -> None:
-    """A criterion never scores on a signal that was not collected."""
-    structure, _ = make("ffn")
-    if criterion.NEEDS:
+    """A criterion never scores on a signal that was not collected; one that asks for none scores without."""
+    structure, signals = make("ffn")
+    generator = torch.Generator().manual_seed(0)
+    for name in criterion.NEEDS:
+        others = {other: getattr(signals, other) for other in criterion.NEEDS - {name}}
         with pytest.raises(ValueError, match="needs"):
-            criterion.score(structure, Signals(), criterion.Config(), torch.Generator())
+            criterion.score(structure, Signals(**others), criterion.Config(), generator)
+    if not criterion.NEEDS:
+        assert criterion.score(structure, Signals(), criterion.Config(), generator).shape == (6,)
+
+
+def test_each_signal_is_needed_by_a_criterion() -> None:
+    """Every signal that can be collected is missed by a criterion, so that the refusal above is seen."""
+    assert frozenset().union(*(catalog.load("criterion", name).NEEDS for name in NAMES)) == SIGNALS
 
 
 def test_magnitude_by_hand() -> None:

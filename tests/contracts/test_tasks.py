@@ -287,6 +287,7 @@ def test_positions_and_lengths_agree_with_the_arrays(case: Case) -> None:
     """Lengths count the real tokens; positions, where there are any, lie on real tokens."""
     lengths = case.task.lengths(case.rows, case.processor)
     positions = case.task.positions(case.batch)
+    assert (lengths is None) is ("attention_mask" not in case.batch.inputs)
     if lengths is None:
         assert positions is None
         assert case.batch.truncated is None

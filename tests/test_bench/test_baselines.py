@@ -11,7 +11,6 @@ from typing import Any
 import pytest
 import tiny
 import tiny_damage
-import typer
 from tiny_baselines import MACHINE, judged, kept, measured, narrow, scaled
 from typer.testing import CliRunner
 
@@ -23,10 +22,7 @@ from bench.verdicts.baselines import NoBaseline
 from compress import environment
 from compress.errors import ExitCode, UserError
 from compress.recipe import Named
-from paredown.verbs import bench
-
-app = typer.Typer()
-bench.register(app)
+from paredown.app import app
 
 
 @pytest.fixture

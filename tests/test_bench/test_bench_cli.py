@@ -12,16 +12,13 @@ from xml.etree import ElementTree
 import pytest
 import tiny
 import tiny_bench
-import typer
 from typer.testing import CliRunner
 
 from bench.record import document
 from bench.session import RUNTIMES
 from compress.errors import UserError
-from paredown.verbs import _candidates, bench
-
-app = typer.Typer()
-bench.register(app)
+from paredown.app import app
+from paredown.verbs import _candidates
 
 
 def run(*arguments: object) -> tuple[int, str]:

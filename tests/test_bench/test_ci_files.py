@@ -153,7 +153,22 @@ def test_an_artifact_s_name_has_no_slash_and_is_of_its_job(judged: Path, runner:
         lines = (judged / "output.txt").read_text().splitlines()
         assert "report=build/report/report.json" in lines
         names += [line.removeprefix("artifact=") for line in lines if line.startswith("artifact=")]
-    assert names == ["build-report-gate-0", "build-report-gate-arm-0"]
+    assert [re.sub(r"-\d+$", "", name) for name in names] == [
+        "build-report-gate-0",
+        "build-report-gate-arm-0",
+    ]
+
+
+def test_two_folders_of_a_job_never_share_an_artifact(judged: Path, runner: dict[str, str]) -> None:
+    """'build/report' and 'build-report', and two long names that differ in their ends alone."""
+    names = []
+    for out in ("build-report", "build/report", "build report", "a" * 150 + "b", "a" * 150 + "c"):
+        (judged / "output.txt").unlink(missing_ok=True)
+        assert act(judged, runner, report="given.json", budget="budget.yaml", out=out) == 0
+        names.append((judged / "output.txt").read_text().splitlines()[0].removeprefix("artifact="))
+    assert names[0] == "build-report-gate-0"
+    assert len(set(names)) == len(names)
+    assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,220}", name) for name in names)
 
 
 def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: dict[str, str]) -> None:
@@ -161,7 +176,7 @@ def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: d
     given = {"report": "given.json", "budget": "budget.yaml", "out": "a" * 150}
     assert act(judged, runner, "j" * 200, **given) == 0
     name = (judged / "output.txt").read_text().splitlines()[0]
-    assert name == f"artifact={'a' * 90}-{'j' * 90}-0"
+    assert re.fullmatch(f"artifact={'a' * 90}-{'j' * 90}-0-[0-9]+", name)
 
 
 @pytest.mark.parametrize("told", ["", "fail"])

@@ -16,7 +16,6 @@ import pytest
 import tiny
 import tiny_bench
 import tiny_damage
-import typer
 from typer.testing import CliRunner
 
 from bench.findings.asking import Asker
@@ -28,10 +27,7 @@ from bench.session import RUNTIMES, CandidateSpec, measure
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import BenchConfig, DataConfig, Named
-from paredown.verbs import bench
-
-app = typer.Typer()
-bench.register(app)
+from paredown.app import app
 
 
 def run(*arguments: object) -> tuple[int, str]:

@@ -13,7 +13,6 @@ import pytest
 import tiny
 import tiny_bench
 import tiny_deploy
-import typer
 from safetensors.numpy import load_file, save_file
 from typer.testing import CliRunner
 
@@ -27,10 +26,7 @@ from compress import recipe
 from compress.artifacts.artifact import Artifact
 from compress.recipe import DataConfig
 from deploy.opening import runner
-from paredown.verbs import bench
-
-app = typer.Typer()
-bench.register(app)
+from paredown.app import app
 
 
 class NearLane(Lane):

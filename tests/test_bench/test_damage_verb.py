@@ -8,7 +8,6 @@ import pytest
 import tiny
 import tiny_bench
 import tiny_damage
-import typer
 import yaml
 from conftest import ROOT
 from typer.testing import CliRunner
@@ -18,17 +17,14 @@ from bench.record import document
 from bench.record.findings import Perturbation, Robustness, Slices
 from bench.record.model import Report
 from bench.report import html, step_summary
-from bench.report import markdown as markdown_
+from bench.report import markdown as pages
 from bench.report.damage import brief, markdown, view, words
 from bench.session import RUNTIMES, CandidateSpec, measure
 from bench.verdicts.judge import judge, prepare
 from compress import recipe
 from compress.errors import UserError
 from compress.recipe import BenchConfig, Named
-from paredown.verbs import bench
-
-app = typer.Typer()
-bench.register(app)
+from paredown.app import app
 
 
 @pytest.fixture
@@ -151,7 +147,7 @@ def two_steps() -> Report:
 
 def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
     """Sentences, three slices, flips in numbers; no text of a row; nothing without damage."""
-    text = markdown_.page(tiny_damage.report())
+    text = pages.page(tiny_damage.report())
     assert "## What got worse" in text
     assert "7 of 100 answers changed. 6 were right and are wrong now" in text
     assert "| slice | rows | before | now | change | 95 % |" in text
@@ -160,7 +156,7 @@ def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
     assert "class 3 |" not in text
     assert "text of row" not in text
     assert "Step by step" not in text
-    assert "What got worse" not in markdown_.page(tiny_bench.report())
+    assert "What got worse" not in pages.page(tiny_bench.report())
     assert brief.of(tiny_bench.report()) is None
 
 
@@ -177,12 +173,12 @@ def test_a_report_of_several_steps_leads_with_what_ships() -> None:
     assert "after against before: 6 of 100 answers went from right to wrong" in first
     steps = page[page.index('id="steps"') : page.index('id="slices"')]
     assert steps.index("between") < steps.index(">after<")
-    assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in markdown_.page(found)
+    assert "| between | 2 | 1 | -3.0 pt (label: class 1) | - |" in pages.page(found)
     fine = found.measurements[-1].finding
     assert isinstance(fine, Slices)
     fine = fine.model_copy(update={"slices": fine.slices[-1:]})
     whole = (*found.measurements[:-1], found.measurements[-1].model_copy(update={"finding": fine}))
-    assert "| between | 2 | 1 | none lost | - |" in markdown_.page(
+    assert "| between | 2 | 1 | none lost | - |" in pages.page(
         found.model_copy(update={"measurements": whole})
     )
     assert 'id="steps"' not in html.page(tiny_damage.report())
@@ -238,10 +234,10 @@ def test_shipped_text_recipes_look_for_damage_within_bounds(name: str) -> None:
     assert probes["robustness"]["rows"] <= 300
 
 
-def test_the_gates_that_the_readme_shows_for_damage_exist() -> None:
+def test_the_gates_that_the_docs_show_for_damage_exist() -> None:
     """Names and options of the block hold together."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
-    section = text[text.index("### What compression broke") :]
+    text = (ROOT / "docs" / "damage.md").read_text(encoding="utf-8")
+    section = text[text.index("## In a budget") :]
     block = section[section.index("```yaml\n") + 8 :]
     gates = yaml.safe_load(block[: block.index("```")])
     prepared = prepare([Named(name=name, options=given) for one in gates for name, given in one.items()])

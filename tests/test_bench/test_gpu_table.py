@@ -1,4 +1,4 @@
-"""The README's GPU part: a sentence while nothing was run, tables from records of GPUs, nothing else."""
+"""The docs' GPU part: a sentence while nothing was run, tables from records of GPUs, nothing else."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def made_up(**changes: Any) -> dict[str, Any]:
 
 def test_without_a_record_the_page_says_so() -> None:
     """The sentence, word for word, is on the page as long as the folder holds no record."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
+    page = (ROOT / "docs" / "gpu.md").read_text(encoding="utf-8")
     if not list((ROOT / readme_tables.GPU).glob("*.json")):
         assert table.NONE in page
         assert table.read(ROOT / readme_tables.GPU) == []

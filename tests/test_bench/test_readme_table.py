@@ -1,4 +1,4 @@
-"""The README's table is the recorded report's, and the record is a report."""
+"""The table of README and docs is the recorded report's, and the record is a report."""
 
 from __future__ import annotations
 
@@ -18,10 +18,14 @@ RESULTS = ROOT / "studies" / "results"
 
 
 def test_the_table_in_the_readme_is_generated_from_the_recorded_report() -> None:
-    """Writing the table again changes nothing."""
-    page = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert markdown.table(document.read(RESULTS / "sst2.json")) in page
-    assert readme_tables.whole(page, ROOT) == page
+    """Writing the tables of a page again changes nothing, and the report's is on both first pages."""
+    for name in readme_tables.PAGES:
+        page = (ROOT / name).read_text(encoding="utf-8")
+        assert readme_tables.whole(name, ROOT) == page
+    for name in ("README.md", "docs/index.md"):
+        assert markdown.table(document.read(RESULTS / "sst2.json")) in (ROOT / name).read_text(
+            encoding="utf-8"
+        )
 
 
 def test_every_recorded_result_is_a_report_of_this_version() -> None:
@@ -111,7 +115,8 @@ def test_the_first_study_is_stated_as_it_was_recorded() -> None:
 
 def test_a_changed_figure_is_noticed() -> None:
     """The comparison can fail: another table gives another page."""
-    page = f"a\n{readme_tables.BEGIN}\n\nold\n\n{readme_tables.END}\nb"
+    first, last = readme_tables.markers("results")
+    page = f"a\n{first}\n\nold\n\n{last}\nb"
     assert readme_tables.render(page, "new") != page
     assert readme_tables.render(page, "old") == page
 

@@ -116,7 +116,7 @@ def test_a_report_without_a_checksum_is_said_to_be_unsealed(
 ) -> None:
     """A report from before checksums is read, and a warning says what is missing."""
     said: list[str] = []
-    monkeypatch.setattr(forms.seal.log, "warning", lambda text, *given: said.append(text % given))
+    monkeypatch.setattr(document.seal.log, "warning", lambda text, *given: said.append(text % given))
     assert document.from_json(judged.model_dump_json(), "old.json") == judged
     assert said == [
         "old.json has no checksum: nothing shows whether its figures are those that were measured"
@@ -459,9 +459,7 @@ def test_the_state_of_the_machine_is_shown() -> None:
 def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Report) -> None:
     """MNLI's ids in another order than the head's give other figures with nothing else to show for it."""
     assert "by their order alone" not in markdown.page(judged)
-    guessed = judged.model_copy(
-        update={"data": {**judged.data, "label_order": ["0 = contradiction", "1 = entailment"]}}
-    )
+    guessed = judged.model_copy(update={"label_order": ("0 = contradiction", "1 = entailment")})
     for text in (markdown.page(guessed), text_of(html.page(guessed))):
         assert "by their order alone" in text
         assert "0 = contradiction, 1 = entailment" in text

@@ -99,6 +99,33 @@ def test_a_merged_adapter_computes_what_the_unmerged_did(
     assert torch.allclose(_logits(plain), expected, atol=1e-5)
 
 
+def test_an_adapter_on_a_base_without_a_padding_id(tmp_path: Path) -> None:
+    """Such a base takes one row at a time; the merged model gets the tokenizer's id, and its answer stays."""
+    size = len(tiny.vocabulary())
+    config = transformers.GPT2Config(
+        vocab_size=size, n_embd=16, n_layer=1, n_head=2, n_positions=64, bos_token_id=2, eos_token_id=3
+    )
+    base = tmp_path / "base"
+    torch.manual_seed(0)
+    transformers.GPT2ForSequenceClassification(config).save_pretrained(base)
+    tiny.save_tokenizer(base)
+    wrapped = peft.get_peft_model(
+        transformers.AutoModelForSequenceClassification.from_pretrained(base),
+        peft.LoraConfig(task_type="SEQ_CLS", r=4, target_modules=["c_attn"], fan_in_fan_out=True),
+    )
+    for parameter in wrapped.parameters():
+        if parameter.requires_grad:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        expected = wrapped.eval()(input_ids=IDS[:1]).logits
+    made = _load(tmp_path / "out", model=tmp_path / "adapter")
+    merged = checkpoint.load(made.out, text_classification)
+    assert (merged.config.pad_token_id, made.facts["adapter"]["rows"]) == (0, 16)
+    with torch.no_grad():
+        assert torch.allclose(merged(input_ids=IDS[:1]).logits, expected, atol=1e-5)
+
+
 def test_base_and_adapter_given_apart(text_model: Path, text_data: Path, tmp_path: Path) -> None:
     """An adapter can be named beside its base; with data it is checked on training rows."""
     expected = _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
@@ -173,6 +200,7 @@ def test_names_in_the_base_are_those_of_an_adapter(
         made = _load(tmp_path / "out", model=tmp_path / "adapter")
     assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("positive", "negative")
     assert made.facts["labels"] == "of the base"
+    assert made.facts["origin"]["labels"] == {"borrowed_from": "base"}
     assert "are those of the base: 0 = positive, 1 = negative" in caplog.text
 
 
@@ -282,6 +310,48 @@ def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
         _load(tmp_path / "out-5", model=adapter)
     with pytest.raises(ModelError, match="holds no adapter"):
         _load(tmp_path / "out-6", model=text_model, adapter=text_model)
+
+
+OPTIONS: dict[str, tuple[Any, str]] = {
+    "peft_type": ([1], "peft_type is .* a name"),
+    "base_model_name_or_path": (5, "base_model_name_or_path is 5, allowed is a name"),
+    "revision": ({}, "revision is {}, allowed is a name"),
+    "task_type": (True, "task_type is True, allowed is a name"),
+    "r": (10**9, r"r is 1000000000, allowed is a rank that its weights have, 1 to 64"),
+    "rank_pattern": ({"query": 10**9}, "query is 1000000000, allowed is a rank"),
+    "rank_pattern of nothing": (None, "does not fit the base model .*AttributeError"),
+    "alpha_pattern": ("3", "alpha_pattern is '3', allowed is a table"),
+    "lora_alpha": ("16", "lora_alpha is '16', allowed is a number"),
+    "fan_in_fan_out": ("false", "fan_in_fan_out is 'false', allowed is true or false"),
+    "use_dora": (1, "use_dora is 1, allowed is true or false"),
+    "bias": (-1, "does not fit the base model .*AttributeError"),
+    "target_modules": (7, "does not fit the base model"),
+    "alora_invocation_tokens": ([1], "(cannot be merged|does not fit)"),
+    "megatron_config": ({"a": 1}, "megatron_config asks for a library to be imported"),
+}
+
+
+@pytest.mark.parametrize(("option", "value", "reason"), [(k, *v) for k, v in OPTIONS.items()], ids=OPTIONS)
+def test_options_of_a_wrong_kind_are_refused(
+    option: str, value: Any, reason: str, text_model: Path, tmp_path: Path
+) -> None:
+    """An option that peft would stumble over, read as a switch, or take room for is one sentence."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    file = adapter / "adapter_config.json"
+    file.write_text(json.dumps({**json.loads(file.read_text()), option.partition(" ")[0]: value}))
+    with pytest.raises(ModelError, match=reason):
+        _load(tmp_path / "out", model=adapter)
+
+
+def test_an_adapter_of_whole_numbers_is_refused(text_model: Path, tmp_path: Path) -> None:
+    """Their bytes would be read as quite other numbers."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    file = adapter / "adapter_model.safetensors"
+    file.write_bytes(file.read_bytes().replace(b'"F32"', b'"I32"'))
+    with pytest.raises(ModelError, match="holds numbers of the type I32"):
+        _load(tmp_path / "out", model=adapter)
 
 
 def test_the_task_of_an_adapter(text_model: Path, tmp_path: Path) -> None:

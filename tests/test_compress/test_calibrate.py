@@ -16,7 +16,7 @@ from torch import nn
 from compress import catalog
 from compress.artifacts.artifact import Artifact
 from compress.errors import DataError, ModelError, ParityError
-from compress.model import checkpoint, temperature
+from compress.model import checkpoint, temperature, weight_files
 from compress.recipe import validate
 from compress.stage import Context
 from compress.stages import calibrate
@@ -158,7 +158,7 @@ def test_the_fitted_temperature_lowers_the_loss(tmp_path: Path) -> None:
     before, after = outputs(source, ROWS), outputs(made, ROWS)
     assert torch.equal(before.argmax(dim=1), after.argmax(dim=1))
     torch.testing.assert_close(after, before / facts["temperature"])
-    old, new = checkpoint.read_weights(source.path), checkpoint.read_weights(made.path)
+    old, new = weight_files.read(source.path), weight_files.read(made.path)
     assert {name for name in old if not torch.equal(old[name], new[name])} == {
         "classifier.weight",
         "classifier.bias",

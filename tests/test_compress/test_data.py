@@ -181,7 +181,7 @@ def test_columns_can_be_named(tmp_path: Path) -> None:
             {},
             r"the column for text could be sentence or review; name it with --column text=NAME",
         ),
-        ({"text": "x"}, {"text": "body"}, r"has no column 'body' \(asked for as text\); it has: text"),
+        ({"text": "x"}, {"text": "body"}, r"has no column 'body' \(asked for as text\)\. It has: text"),
         ({"text": "x"}, {"words": "text"}, r"names the role 'words'; this task has text, text_pair, label"),
         (
             {"text": None, "label": 1},

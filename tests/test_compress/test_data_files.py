@@ -10,6 +10,7 @@ from tiny_data import load, numbered, refused, write
 
 from compress.data import files
 from compress.data import layout as layouts
+from compress.errors import DataError
 from compress.recipe import DataConfig
 from compress.tasks import Head, text_classification
 
@@ -101,3 +102,58 @@ def test_class_labels_of_parquet_features_are_kept(tmp_path: Path) -> None:
     assert found.label_names == ("no", "yes")
     assert found.facts["label_names_from"] == "the column's features"
     assert found.training.infer_head(text_classification) == Head("single_label", ("no", "yes"))
+
+
+_PLAIN = "text,label\n{}".format("".join(f"a{i} b{i} c{i},{i % 2}\n" for i in range(30)))
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("train.csv", _PLAIN.replace("text,label", "text, label")),
+        ("train.csv", _PLAIN.replace(",", ", ")),
+        ("train.csv", _PLAIN.replace("text,label", " text ,label ")),
+        ("train.csv", "\ufeff" + _PLAIN),
+        ("train.csv", _PLAIN.replace("text,label", '"text","label"')),
+        ("train.csv", _PLAIN.replace(",", ', "').replace("\n", '"\n')),
+        ("train.csv", _PLAIN.replace("text,label", "Text,LABEL")),
+        ("train.csv", _PLAIN.replace("text,label", "text,label,")),
+        ("train.csv", _PLAIN.replace("\n", ",\n")),
+        ("train.csv", "," + _PLAIN.replace("\n", "\n0,")[:-2]),
+        ("train.csv", _PLAIN.replace(",", "; ")),
+        ("train.tsv", _PLAIN.replace("text,label", "text , label").replace(",", "\t")),
+    ],
+)
+def test_a_header_is_read_however_its_names_are_written(tmp_path: Path, name: str, content: str) -> None:
+    """Blanks, a byte order mark, quotes, capitals, a separator after the last name, an index without one."""
+    (tmp_path / name).write_text(content, encoding="utf-8")
+    found = load(source=str(tmp_path), labels=("negative", "positive"))
+    rows = [*found.training.train, *found.training.selection]
+    wanted = [{"text": f"a{i} b{i} c{i}", "label": i % 2} for i in range(30)]
+    assert sorted(rows, key=str) == sorted(wanted, key=str)
+
+
+def test_a_blank_that_only_a_cell_has_is_its_own(tmp_path: Path) -> None:
+    """The header decides: without a blank after its separators, those in the rows are text."""
+    (tmp_path / "train.csv").write_text("label,text\n" + "".join(f"{i % 2}, a{i} b{i}\n" for i in range(30)))
+    found = load(source=str(tmp_path), labels=("negative", "positive"))
+    assert all(row["text"].startswith(" a") for row in found.training.train)
+
+
+@pytest.mark.parametrize(
+    ("content", "named", "message"),
+    [
+        ("text,lable\na,b\n", {}, r"no filled column .*\. Did you mean 'lable'\? Name it with --column"),
+        ("sentences,label\na,b\n", {"text": "sentense"}, r"no column 'sentense'.*Did you mean 'sentences'\?"),
+        ("zzz,label\na,b\n", {}, r"no column for text \(text, .*\)\. Name it with --column text=NAME"),
+        ("Text,TEXT,label\na,b,c\n", {}, "could be Text or TEXT"),
+        ("text, text\na,b\n", {}, "names a column twice: text, text"),
+    ],
+)
+def test_a_column_that_is_not_found_is_asked_about(
+    tmp_path: Path, content: str, named: dict[str, str], message: str
+) -> None:
+    """What is wanted, what there is, and what is nearest to it."""
+    (tmp_path / "train.csv").write_text(content)
+    with pytest.raises(DataError, match=message):
+        load(source=str(tmp_path), columns=named).training.infer_head(text_classification)

@@ -43,6 +43,17 @@ def test_other_fields_are_named_too(name: str, value: Any) -> None:
         fields.check({"model_type": "bert", name: value}, "here")
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("depths", [1, 2**40]), ("block_sizes", [[10**9]]), ("num_stages", 10**9), ("num_repeats", -(2**40))],
+)
+def test_what_counts_modules_is_bounded_under_any_name(name: str, value: Any) -> None:
+    """ResNet's depths of 2^40 built layers until the machine was switched off."""
+    with pytest.raises(ModelError, match=rf"here: {name} is .*a whole number up to 16,384"):
+        fields.check({"model_type": "resnet", name: value}, "here")
+    fields.check({"model_type": "resnet", name: [[2, 3], 4], "vocab_size_per_layer_input": 262_144}, "here")
+
+
 def test_a_model_beyond_the_memory_is_refused_before_it_is_built() -> None:
     """The estimate from the widths alone is compared with the machine's memory."""
     content = {"model_type": "bert", "hidden_size": 2**20, "num_hidden_layers": 2048}

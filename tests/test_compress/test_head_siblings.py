@@ -9,8 +9,11 @@ import pytest
 import tiny
 
 from compress import catalog, data, log
-from compress.errors import ModelError
-from compress.recipe import DataConfig
+from compress.artifacts.store import Store
+from compress.errors import DataError, ModelError
+from compress.label_names import LabelNames
+from compress.pipeline import building
+from compress.recipe import DataConfig, Recipe, StageEntry
 from compress.tasks import Head, text_classification
 from compress.tasks import _heads as heads
 
@@ -37,7 +40,7 @@ def test_the_order_of_evaluation_labels_is_recorded(tmp_path: Path) -> None:
     """The report says which id was which name; names need no such word."""
     head = Head("single_label", ("negative", "positive"))
     for name, labels, expected in (
-        ("ids", (0, 1), {"label_order": ["0 = negative", "1 = positive"]}),
+        ("ids", (0, 1), {"label_order": ("0 = negative", "1 = positive")}),
         ("names", ("positive", "negative"), {}),
     ):
         rows = [{"text": f"word {i}", "label": labels[i % 2]} for i in range(4)]
@@ -64,3 +67,29 @@ def test_whole_numbers_written_with_a_point_are_said_to_be_numbers(monkeypatch: 
     assert "whole numbers written with a point (0.0, 1.0, 2.0)" in said.pop()
     assert text_classification.infer_head([0.5, 2.0], None).problem == "regression"
     assert said == []
+
+
+def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
+    """Ids of the data and names of the head: on record where they met, and in what is made of it since."""
+    model = tiny.text_model(tmp_path / "model")
+    rows = [{**row, "label": i % 2} for i, row in enumerate(tiny.sentences(40, 3))]
+    tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
+    stages = (StageEntry(name="prune", options={"recover": {"epochs": 0}, "round_to": 8, "rows": 16}),)
+    recipe = Recipe(model=str(model), data=DataConfig(source=str(tmp_path / "data")), stages=stages)
+    first, second = (made.artifact for made in building.run(recipe, Store(tmp_path / "store")))
+    order = ("0 = negative", "1 = positive")
+    assert first.manifest.origin.labels == second.manifest.origin.labels == LabelNames(by_order=order)
+    alone = building.open_artifact(model, store=Store(tmp_path / "store"))
+    assert alone.manifest.origin.labels == LabelNames()
+
+
+def test_vectors_of_one_element_are_vectors_of_one_label() -> None:
+    """[1] beside [0] was read as the ids of two labels, where the head, or the data, has one label alone."""
+    one, two = Head("multi_label", ("toxic",)), Head("multi_label", ("toxic", "rude"))
+    assert text_classification.align([[1], [0], [1]], None, one) == [(0,), (), (0,)]
+    assert text_classification.align([[1], [0], [1]], None, two) == [(1,), (0,), (1,)]
+    assert text_classification.align([["toxic"], []], None, one) == [(0,), ()]
+    assert text_classification.infer_head([[1], [0]], ("toxic",)) == one
+    with pytest.raises(DataError, match=r"every label is \[0\] or \[1\], which can be a 0/1 vector of one"):
+        text_classification.infer_head([[1], [0], [1]], None)
+    assert text_classification.infer_head([[1], [0], [1, 0]], None).labels == ("0", "1")

@@ -18,7 +18,7 @@ import deploy
 from compress import catalog, data
 from compress.artifacts.artifact import Artifact
 from compress.data.label_form import settle
-from compress.errors import DataError, ModelError
+from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, identity, label_order
 from compress.pipeline import building, planning
 from compress.pipeline.chain import LOAD
@@ -336,3 +336,16 @@ def test_a_new_head_is_trained_whatever_the_order(text_model: Path, tmp_path: Pa
         finetune.choose_head(model, turned, finetune.Config(), context)
     head, _, kept = finetune.choose_head(model, turned, finetune.Config(head="new"), context)
     assert (head.labels, kept) == (("0", "1"), False)
+
+
+@pytest.mark.parametrize("data_config", [None, DataConfig(source="/nowhere/rows")])
+@pytest.mark.parametrize("stage", ["export-onnx", "finetune", "distill", "calibrate"])
+def test_a_folder_that_is_not_there_is_said_before_its_data(
+    stage: str, data_config: DataConfig | None
+) -> None:
+    """Verbs complained about data that nobody would need; what may be a hub id is said beside that."""
+    with pytest.raises(ModelError, match=r"There is no folder \./gone: check the path"):
+        building.run_stage(stage, "./gone", options={}, data_config=data_config)
+    if data_config is None:
+        with pytest.raises(RecipeError, match=r"needs data: .* there is no folder 'gone': it would be taken"):
+            building.run_stage(stage, "gone", options={})

@@ -137,6 +137,31 @@ def test_a_given_student_is_trained(made: SimpleNamespace, tmp_path: Path) -> No
     assert distill.reads(distill.Config(student=student, teacher=str(tmp_path))) == (student, tmp_path)
 
 
+def test_a_student_without_a_list_of_layers_learns_from_answers_alone(
+    made: SimpleNamespace, tmp_path: Path
+) -> None:
+    """ALBERT shares one layer: it is told what to leave out, and is trained when that is left out."""
+    student = tmp_path / "student"
+    config = transformers.AlbertConfig(
+        vocab_size=len(tiny.vocabulary()),
+        embedding_size=8,
+        hidden_size=16,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=32,
+        max_position_embeddings=checkpoint.read_config(made.folder)["max_position_embeddings"],
+    )
+    transformers.AlbertModel(config).save_pretrained(student)
+    tiny.save_tokenizer(student)
+    with pytest.raises(ModelError, match=r"share or split their layers.*'hidden_weight: 0'"):
+        run(made, student=student, steps=1)
+    artifact = run(made, student=student, steps=1, hidden_weight=0, relation_weight=0)
+    assert "layer_map" not in artifact.manifest.facts
+    assert checkpoint.read_config(artifact.path)["model_type"] == "albert"
+    ours = checkpoint.load(artifact.path, task)
+    assert task.head_of(ours.config.to_dict()) == task.head_of(checkpoint.read_config(made.loaded.path))
+
+
 def test_a_base_student_gets_the_teachers_head(made: SimpleNamespace, tmp_path: Path) -> None:
     """An encoder without a head learns the teacher's labels."""
     folder = tmp_path / "base"

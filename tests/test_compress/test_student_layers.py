@@ -17,12 +17,16 @@ from compress.distillation.student import (
     every_other,
     first_is_fixed,
     keeping_first,
+    only,
     search,
     subsets,
     uniform_map,
 )
 from compress.errors import ModelError, RecipeError
+from compress.model import checkpoint
 from compress.model.layers import attention_linears, find_stack
+from compress.pruning import surgery
+from compress.tasks import text_classification
 
 
 def test_rules_by_hand() -> None:
@@ -68,25 +72,26 @@ def test_as_many_layers_as_the_teacher_are_refused() -> None:
         check_choice(4, (0, 1, 2, 3))
 
 
+SIZES = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": 32}
+
 FAMILIES = {
     "bert": lambda: transformers.BertForSequenceClassification(
         transformers.BertConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+            vocab_size=30,
+            **SIZES,
         )
     ),
     "roberta": lambda: transformers.RobertaForSequenceClassification(
         transformers.RobertaConfig(
-            vocab_size=30, hidden_size=16, num_hidden_layers=4, num_attention_heads=2, intermediate_size=32
+            vocab_size=30,
+            **SIZES,
         )
     ),
     "electra": lambda: transformers.ElectraForSequenceClassification(
         transformers.ElectraConfig(
             vocab_size=30,
             embedding_size=8,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
         )
     ),
     "distilbert": lambda: transformers.DistilBertForSequenceClassification(
@@ -95,10 +100,7 @@ FAMILIES = {
     "deberta-v2": lambda: transformers.DebertaV2ForSequenceClassification(
         transformers.DebertaV2Config(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
             relative_attention=True,
             pos_att_type=["p2c", "c2p"],
             max_position_embeddings=64,
@@ -107,10 +109,7 @@ FAMILIES = {
     "modernbert": lambda: transformers.ModernBertForSequenceClassification(
         transformers.ModernBertConfig(
             vocab_size=30,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
             global_attn_every_n_layers=2,
             pad_token_id=0,
             bos_token_id=1,
@@ -119,15 +118,42 @@ FAMILIES = {
             sep_token_id=2,
         )
     ),
+    "longformer": lambda: transformers.LongformerForSequenceClassification(
+        transformers.LongformerConfig(
+            vocab_size=30,
+            **SIZES,
+            attention_window=[4, 4, 8, 8],
+            max_position_embeddings=64,
+            pad_token_id=0,
+        )
+    ),
+    "gpt2": lambda: transformers.GPT2ForSequenceClassification(
+        transformers.GPT2Config(
+            vocab_size=30,
+            n_embd=16,
+            n_layer=4,
+            n_head=2,
+            n_positions=16,
+            pad_token_id=0,
+            scale_attn_by_inverse_layer_idx=True,
+        )
+    ),
+    "gemma2": lambda: transformers.Gemma2ForSequenceClassification(
+        transformers.Gemma2Config(
+            vocab_size=30,
+            num_key_value_heads=2,
+            head_dim=8,
+            **SIZES,
+            sliding_window=4,
+            pad_token_id=0,
+        )
+    ),
     "vit": lambda: transformers.ViTForImageClassification(
         transformers.ViTConfig(
             image_size=8,
             patch_size=2,
             num_channels=1,
-            hidden_size=16,
-            num_hidden_layers=4,
-            num_attention_heads=2,
-            intermediate_size=32,
+            **SIZES,
         )
     ),
 }
@@ -144,7 +170,10 @@ def family_inputs(name: str) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("name", sorted(FAMILIES))
 def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None:
-    """The cut model computes with its own layers alone and loads with plain ``from_pretrained``."""
+    """The cut model computes with its own layers alone and loads with plain ``from_pretrained``.
+
+    Decoders keep a cache by the number of a layer, Longformer a window for each, and GPT-2 may divide by it.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
         whole = FAMILIES[name]().eval()
@@ -156,6 +185,9 @@ def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None
     for ours, theirs in zip(find_stack(student).layers, kept, strict=True):
         pairs = zip(ours.parameters(), find_stack(whole).layers[theirs].parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
+    if name in ("longformer", "gemma2"):
+        lists = student.config.attention_window if name == "longformer" else student.config.layer_types
+        assert len(lists) == 2
     student.save_pretrained(tmp_path)
     again, info = type(whole).from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
@@ -165,7 +197,7 @@ def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None
         assert torch.allclose(left, right, atol=1e-6)
         states = student(**inputs, output_hidden_states=True).hidden_states
     assert len(states) == 3
-    if name == "modernbert":
+    if name in ("modernbert", "gpt2"):
         with pytest.raises(ModelError, match="no separate query, key and value"):
             attention_linears(find_stack(student).layers[0])
     else:
@@ -182,6 +214,94 @@ def test_a_first_layer_unlike_the_others_stays() -> None:
     assert all(chosen[0] == 0 for chosen, _ in search(whole, 2, lambda model: 0.0))
     with pytest.raises(ModelError, match="must stay"):
         cut(whole, (1, 3))
+
+
+STAGED = {
+    "convnext": lambda: transformers.ConvNextForImageClassification(
+        transformers.ConvNextConfig(image_size=32, depths=[1, 1], hidden_sizes=[8, 16], num_stages=2)
+    ),
+    "resnet": lambda: transformers.ResNetForImageClassification(
+        transformers.ResNetConfig(
+            embedding_size=8, hidden_sizes=[8, 16], depths=[1, 1], layer_type="basic", num_channels=3
+        )
+    ),
+    "swin": lambda: transformers.SwinForImageClassification(
+        transformers.SwinConfig(
+            embed_dim=8, depths=[1, 1], num_heads=[1, 2], window_size=2, image_size=16, patch_size=2
+        )
+    ),
+}
+
+
+@pytest.mark.parametrize("name", sorted(STAGED))
+def test_stages_are_no_layers(name: str) -> None:
+    """A network in stages has no layers to choose from, and the refusal says what can be done with it."""
+    with pytest.raises(ModelError, match=r"built in 2 stages \(depths \[1, 1\].*'student: FOLDER'"):
+        cut(STAGED[name](), (0,))
+
+
+def test_a_student_of_a_pruned_teacher_keeps_its_shapes(tmp_path: Path) -> None:
+    """Layers of different widths, which no configuration says, are cut out as they are and read again."""
+    whole = FAMILIES["bert"]().eval()
+    surgery.apply(
+        whole, surgery.Plan({"layer.1.ffn": range(0, 32, 2), "layer.3.heads": [1], "layer.3.ffn": [0, 5]})
+    )
+    inputs = family_inputs("bert")
+    student = cut(whole, (1, 3))
+    checkpoint.save(student, tmp_path, source=None)
+    again = checkpoint.load(tmp_path, text_classification)
+    assert [layer.intermediate.dense.out_features for layer in find_stack(again).layers] == [16, 2]
+    assert find_stack(student).layers[1].attention.self.num_attention_heads == 1
+    with torch.no_grad(), only(whole, (1, 3)):
+        assert torch.allclose(student(**inputs).logits, whole(**inputs).logits, atol=1e-6)
+        assert torch.equal(student(**inputs).logits, again(**inputs).logits)
+
+
+def test_a_backbone_names_no_layer_that_is_gone(tmp_path: Path) -> None:
+    """DINOv2's config lists the outputs of a backbone by layer: a student's has to be read again."""
+    whole = transformers.Dinov2ForImageClassification(
+        transformers.Dinov2Config(
+            image_size=8,
+            patch_size=2,
+            num_channels=1,
+            hidden_size=16,
+            num_hidden_layers=4,
+            num_attention_heads=2,
+            out_indices=[0, 2, 4],
+        )
+    ).eval()
+    student = cut(whole, (1, 3))
+    student.save_pretrained(tmp_path)
+    again = transformers.Dinov2ForImageClassification.from_pretrained(tmp_path)
+    assert again.config.stage_names == ["stem", "stage1", "stage2"]
+    assert again.config.out_indices == [2]
+    with torch.no_grad():
+        pixels = family_inputs("vit")["pixel_values"]
+        assert len(search(whole, 2, lambda model: float(model(pixels).logits.sum()))) == 6
+        assert whole.config.out_indices == [0, 2, 4]
+        assert torch.allclose(student(pixels).logits, again.eval()(pixels).logits, atol=1e-6)
+
+
+def test_search_tries_what_a_student_would_compute() -> None:
+    """Gemma's masks go by the number of a layer; a try counts anew, and the teacher is as it was after it."""
+    whole = FAMILIES["gemma2"]().eval()
+    whole.config.dtype = torch.bfloat16  # what the folder held; the model here is FP32, and so is its student
+    assert cut(whole, (1, 3)).dtype == torch.float32
+    inputs = family_inputs("gemma2")
+    answers: list[torch.Tensor] = []
+
+    def distance(model: transformers.PreTrainedModel) -> float:
+        answers.append(model(**inputs).logits)
+        return 0.0
+
+    with torch.no_grad():
+        before = whole(**inputs).logits
+        tried = [chosen for chosen, _ in search(whole, 2, distance)]
+        assert tried == subsets(4, 2)
+        for chosen, answer in zip(tried, answers, strict=True):
+            assert torch.allclose(answer, cut(whole, chosen)(**inputs).logits, atol=1e-6)
+        assert torch.equal(whole(**inputs).logits, before)
+    assert whole.config.num_hidden_layers == len(whole.config.layer_types) == 4
 
 
 def test_a_model_that_shares_its_layers_is_refused() -> None:

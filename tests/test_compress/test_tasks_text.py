@@ -257,6 +257,22 @@ def test_a_tokenizer_offers_only_what_the_model_takes(tmp_path: Path) -> None:
     assert list(task.export_spec({}, tokenizer, THREE).inputs) == ["input_ids", "attention_mask"]
 
 
+def test_a_tokenizer_of_characters_has_no_vocabulary_to_keep(tmp_path: Path) -> None:
+    """CANINE's class is the whole tokenizer: its folder holds settings alone."""
+    import transformers
+
+    transformers.CanineTokenizer(model_max_length=16).save_pretrained(tmp_path)
+    tokenizer = task.load_processor(tmp_path)
+    ids = task.encode([{"text": "ab"}], tokenizer, THREE, None).inputs["input_ids"]
+    assert ids.tolist() == [[0xE000, ord("a"), ord("b"), 0xE001]]
+    settings = json.loads((tmp_path / "tokenizer_config.json").read_text())
+    (tmp_path / "tokenizer_config.json").write_text(
+        json.dumps(settings | {"tokenizer_class": "BertTokenizer"})
+    )
+    with pytest.raises(ModelError, match="has no tokenizer"):
+        task.load_processor(tmp_path)
+
+
 def test_tokenizers_that_cannot_serve_are_refused(tmp_path: Path) -> None:
     """A damaged file and a missing padding token each get a sentence."""
     tiny.text_model(tmp_path)

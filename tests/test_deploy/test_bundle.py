@@ -23,7 +23,10 @@ from compress.artifacts import artifact as artifacts
 from compress.artifacts import seal
 from compress.artifacts.artifact import Artifact
 from compress.errors import ArtifactError, UserError
-from deploy.handover import build_engine, sums
+from compress.label_names import LabelNames
+from compress.tasks import text_classification
+from deploy.encoder import Encoder
+from deploy.handover import build_engine, card, sums
 from deploy.handover.bundle import Target, bundle
 from deploy.tensorrt import passport
 from paredown.app import main
@@ -146,6 +149,33 @@ def test_the_card_says_what_is_known(made: SimpleNamespace, tmp_path: Path) -> N
     assert not (torch / "triton").exists()
     assert "tritonserver" not in (torch / "README.md").read_text()
     assert sums.verify(torch).id == made.torch.id
+
+
+def test_the_card_says_what_no_figure_shows(made: SimpleNamespace, tmp_path: Path) -> None:
+    """Names that were guessed, or are nobody's, and answers that padding moves."""
+    encoder = Encoder.open(made.torch.path, text_classification)
+    plain = card.Subject(
+        name="m",
+        artifact=made.torch,
+        head=encoder.head,
+        precision=None,
+        limit=None,
+        labels=LabelNames(unknown=True, borrowed_from="base", by_order=("0 = no", "1 = yes")),
+        pads=False,
+        settled=True,
+        triton=None,
+        build=False,
+    )
+    text = card.card(plain)
+    assert "- The labels have no names: LABEL_0" in text
+    assert "- The names of the labels are those of the adapter's base" in text
+    assert "taken by their order alone: 0 = no, 1 = yes." in text
+    assert "- Its answers depend on how far a row is padded" in text
+    report = _report(tmp_path / "r.json", made.int8.id)
+    tree = seal.broken(json.loads(report.read_text())) | {"label_order": ["0 = no", "1 = yes"]}
+    report.write_text(json.dumps(seal.sealed(tree)))
+    figures = (bundle(made.int8, tmp_path / "out", report=report) / "README.md").read_text()
+    assert "by their order alone, which no figure can check: 0 = no, 1 = yes." in figures
 
 
 def _report(path: Path, artifact: str) -> Path:

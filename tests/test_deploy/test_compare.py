@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,7 @@ from onnx import numpy_helper
 
 from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
+from compress.label_names import LabelNames
 from compress.model import checkpoint
 from compress.tasks import text_classification as task
 from deploy.checking import layers
@@ -145,3 +147,20 @@ def test_token_models_are_compared_at_words(tmp_path: Path) -> None:
     found = compare(source, exported, rows, threads=1)
     assert found.decisions == sum(len(row["tokens"]) for row in rows)
     assert found.agreeing == found.decisions
+
+
+def test_names_that_were_guessed_stand_beside_the_figures(tmp_path: Path) -> None:
+    """A head of LABEL_0 and LABEL_1, and rows whose labels mean them by their order: typed, in the JSON."""
+    folder = tiny_deploy.text_artifact(tmp_path / "torch").path
+    config = json.loads((folder / "config.json").read_text())
+    config |= {"id2label": {"0": "LABEL_0", "1": "LABEL_1"}, "label2id": {"LABEL_0": 0, "LABEL_1": 1}}
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "encoding.json").write_text('{"max_length": 32, "padding": false}')
+    artifact = tiny_deploy.seal(folder)
+    found = compare(artifact, artifact, ROWS, threads=1, label_order=("0 = LABEL_0", "1 = LABEL_1"))
+    assert found.labels == (LabelNames(unknown=True),) * 2
+    assert found.pads == (False, False)
+    values = json.loads(json.dumps(found.as_json()))
+    assert [names["unknown"] for names in values["labels"]] == [True, True]
+    assert values["label_order"] == ["0 = LABEL_0", "1 = LABEL_1"]
+    assert values["pads"] == [False, False]

@@ -13,8 +13,9 @@ import pytest
 import tiny_deploy
 import torch
 
+from compress import fence
 from compress.artifacts.artifact import Artifact
-from compress.errors import DataError, ModelError, ParityError
+from compress.errors import DataError, ModelError, ParityError, UserError
 from compress.model import checkpoint
 from compress.tasks import ExportSpec, text_classification
 from deploy import session
@@ -292,6 +293,79 @@ def test_what_an_exporter_prints_is_held_back(tmp_path: Path, capfd: pytest.Capt
     assert (out, err) == ("", "")
 
 
+class _OddError(Exception):
+    """A class of its own, as models and exporters have them."""
+
+
+class _Odd(torch.nn.Module):
+    """A model whose code raises what nobody lists."""
+
+    def forward(self, input_ids: torch.Tensor, return_dict: bool) -> dict[str, torch.Tensor]:
+        """Never gives anything."""
+        raise _OddError("this layer counts\nin base seven")
+
+
+class _Short(torch.nn.Module):
+    """A model that gives other outputs than those that were asked for."""
+
+    def forward(self, input_ids: torch.Tensor, return_dict: bool) -> dict[str, torch.Tensor]:
+        """One output."""
+        return {"scores": input_ids.float()}
+
+
+def _export(model: torch.nn.Module, exporter: Any, path: Path) -> None:
+    wrapped = torch_export.NamedOutputs(model, ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((3, 2), dtype=np.int64)}
+    opset = 18 if exporter == "dynamo" else 17
+    torch_export.export(wrapped, sample, spec, path, exporter=exporter, opset=opset)
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_whatever_a_models_own_code_raises_is_a_sentence(exporter: str, tmp_path: Path) -> None:
+    """An exception of any class, raised in code that is not ours, is about the model: cause and remedy."""
+    other = "dynamo" if exporter == "torchscript" else "torchscript"
+    reason = rf"_Odd cannot be exported by the {exporter} .*(base seven|counts).*Try exporter: {other}"
+    with pytest.raises(ModelError, match=reason):
+        _export(_Odd(), exporter, tmp_path / "m.onnx")
+    wrapped = torch_export.NamedOutputs(_Odd(), ("input_ids",), ("logits",))
+    with pytest.raises(ModelError, match=r"this _Odd does not run in PyTorch \(this layer counts\)"):
+        torch_export.infer_with(wrapped)({"input_ids": np.ones((1, 2), dtype=np.int64)})
+
+
+@pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
+def test_a_fault_of_ours_in_an_export_keeps_its_traceback(exporter: str, tmp_path: Path) -> None:
+    """What is raised in a line of paredown's is no sentence about the model, even where torch wraps it."""
+    with pytest.raises(Exception, match="logits") as raised:
+        _export(_Short(), exporter, tmp_path / "m.onnx")
+    assert not isinstance(raised.value, UserError)
+    assert fence.is_ours(raised.value)
+    wrapped = torch_export.NamedOutputs(_Short(), ("input_ids",), ("logits",))
+    with pytest.raises(KeyError, match="logits"):
+        torch_export.infer_with(wrapped)({"input_ids": np.ones((1, 2), dtype=np.int64)})
+
+
+class _Unfolds(torch.nn.Module):
+    """MobileViT-v2's fold, whose TorchScript translation breaks off in the middle."""
+
+    def forward(self, input_ids: torch.Tensor, **_: Any) -> dict[str, torch.Tensor]:
+        """Patches put together again, to a size that the trace carries."""
+        size = (input_ids.shape[0], input_ids.shape[1])
+        patches = input_ids.float().reshape(1, 4, -1)
+        return {"logits": torch.nn.functional.fold(patches, size, kernel_size=2, stride=2)}
+
+
+def test_what_the_tracer_prints_is_held_back(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Its C++ part prints the graph past Python's streams: 590 lines for MobileViT-v2 at opset 18."""
+    wrapped = torch_export.NamedOutputs(_Unfolds(), ("input_ids",), ("logits",)).eval()
+    spec = ExportSpec(inputs={"input_ids": {0: "batch"}}, outputs={"logits": {0: "batch"}}, length_axis=None)
+    sample = {"input_ids": np.ones((2, 2), dtype=np.int64)}
+    with pytest.raises(ModelError, match="cannot be exported by the torchscript exporter"):
+        torch_export.export(wrapped, sample, spec, tmp_path / "m.onnx", exporter="torchscript", opset=18)
+    out, err = capfd.readouterr()
+    assert (out, err) == ("", "")
+
+
 class _EndsInEach:
     """A session of a graph that does not run."""
 
@@ -306,6 +380,19 @@ def test_a_graph_that_does_not_run_is_one_sentence(
     """What ONNX Runtime raises of a graph that was just exported is about the model (Longformer, Funnel)."""
     monkeypatch.setattr(tiny_deploy.stage("export_onnx"), "infer_with", lambda _session: _EndsInEach())
     with pytest.raises(ModelError, match=r"BertFor.* does not run .*\(index out of bounds\).*dynamo"):
+        tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+
+
+def test_an_input_that_the_trace_lost_is_named(
+    source: Artifact, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A model that answers without its mask here (MRA without its kernel does) gives no graph without one."""
+
+    def forward(wrapped: torch_export.NamedOutputs, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        return (wrapped.model(input_ids=arrays[0]).logits,)
+
+    monkeypatch.setattr(torch_export.NamedOutputs, "forward", forward)
+    with pytest.raises(ModelError, match=r"does not take attention_mask.*try exporter: dynamo"):
         tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
 
 

@@ -282,6 +282,110 @@ def test_reference_products_round_once() -> None:
     assert (found.dtype, found.item()) == (np.float16, 4100.0)
 
 
+def test_reference_norms_and_softmax_sum_in_float() -> None:
+    """As on GPUs: squares of a LayerNorm do not overflow, and 4,096 shares add up to 1."""
+    x = np.zeros((1, 4096), np.float16)
+    x[0, 0] = 3000.0
+    info = helper.make_tensor_value_info
+    model = helper.make_model(
+        helper.make_graph(
+            [
+                helper.make_node("LayerNormalization", ["x", "w"], ["norm"]),
+                helper.make_node("Softmax", ["zero"], ["y"]),
+            ],
+            "g",
+            [info(name, TensorProto.FLOAT16, [1, 4096]) for name in ("x", "zero")],
+            [info(name, TensorProto.FLOAT16, [1, 4096]) for name in ("norm", "y")],
+            [numpy_helper.from_array(np.ones(4096, np.float16), "w")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    found = reference_infer(model)({"x": x, "zero": np.zeros_like(x)})
+    assert found["norm"][0, 0] == np.float16(64)  # the square root of 4,095
+    assert found["y"].astype(np.float32).sum() == 1.0
+
+
+@pytest.mark.parametrize("length", [3, 90])
+def test_reference_gathers_by_a_shorter_index(length: int) -> None:
+    """PyTorch's gather takes one row of positions for a batch, over any number of them (DeBERTa)."""
+    data = np.arange(2 * 4 * length, dtype=np.float16).reshape(2, 4, length)
+    at = np.array([[[length - 1, 0], [-1, 1]]])
+    info = helper.make_tensor_value_info
+    model = helper.make_model(
+        helper.make_graph(
+            [helper.make_node("GatherElements", ["data", "at"], ["y"], axis=2)],
+            "g",
+            [info("data", TensorProto.FLOAT16, data.shape), info("at", TensorProto.INT64, at.shape)],
+            [info("y", TensorProto.FLOAT16, at.shape)],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+    )
+    found = reference_infer(model)({"data": data, "at": at})["y"]
+    assert found.tolist() == [[[length - 1, 0], [2 * length - 1, length + 1]]]
+
+
+@pytest.mark.parametrize("kind", ["fp16", "bf16"])
+def test_positions_and_their_angles_stay_float(kind: half.Half) -> None:
+    """Position 3001 is no half, and the angle of 500 is off by 0.25: rotary models were off on GPUs.
+
+    ONNX Runtime computes halves in FP32 on a CPU and cannot show it.
+    """
+    model = _model(
+        [
+            helper.make_node("Cast", ["positions"], ["counted"], to=TensorProto.FLOAT),
+            helper.make_node("Unsqueeze", ["frequencies", "zero"], ["row"]),
+            helper.make_node("Mul", ["counted", "row"], ["angles"]),
+            helper.make_node("Cos", ["angles"], ["turn"]),
+            helper.make_node("Mul", ["x", "turn"], ["turned"]),
+            helper.make_node("MatMul", ["turned", "w"], ["y"]),
+        ],
+        {
+            "positions": np.array([[3001]]),
+            "frequencies": np.array([1.0, 0.5, 0.1, 0.01], np.float32),
+            "zero": np.array([0]),
+            "w": np.eye(4, dtype=np.float32),
+        },
+    )
+    stayed = half.convert(model, kind, frozenset())
+    assert stayed == ["n0", "n1", "n2", "n3"]
+    x = np.ones((1, 4), np.float32)
+    wanted = np.cos(3001 * np.array([1.0, 0.5, 0.1, 0.01]))
+    np.testing.assert_allclose(_run(model, x)[0], wanted, atol=2e-3 if kind == "fp16" else 1e-2)
+
+
+def test_buckets_of_positions_are_counted_in_float() -> None:
+    """T5 and DeBERTa look up a logarithm of distances, rounded to an integer: 2049 apart is no half."""
+    model = _model(
+        [
+            helper.make_node("Cast", ["distance"], ["far"], to=TensorProto.FLOAT),
+            helper.make_node("Sub", ["far", "near"], ["rest"]),
+            helper.make_node("Cast", ["rest"], ["bucket"], to=TensorProto.INT64),
+            helper.make_node("Gather", ["table", "bucket"], ["row"]),
+            helper.make_node("Add", ["x", "row"], ["y"]),
+        ],
+        {
+            "distance": np.array([2049]),
+            "near": np.array([0.0], np.float32),
+            "table": np.arange(2052, dtype=np.float32)[:, None] % 16,
+        },
+    )
+    assert half.convert(model, "fp16", frozenset()) == ["n0", "n1", "n2"]
+    assert _run(model, np.zeros((1, 4), np.float32)).tolist() == [[1.0] * 4]
+
+
+def test_a_weight_times_a_mask_is_half() -> None:
+    """What carries weights is no position, even where its other side is an integer."""
+    model = _model(
+        [
+            helper.make_node("Cast", ["ids"], ["hot"], to=TensorProto.FLOAT),
+            helper.make_node("MatMul", ["hot", "table"], ["row"]),
+            helper.make_node("Add", ["x", "row"], ["y"]),
+        ],
+        {"ids": np.array([[0, 1]]), "table": np.eye(2, 4, dtype=np.float32)},
+    )
+    assert half.convert(model, "fp16", frozenset()) == ["n0"]
+
+
 def test_named_nodes_stay_float(exported: Artifact, tmp_path: Path) -> None:
     """By part of a name or by operator; a name that is none is refused."""
     made = tiny_deploy.run(

@@ -337,7 +337,8 @@ def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
     assert len(kept) == 1 + 3
     with pytest.raises(UserError, match=r"no weight product's name has 'poller' in it\. There are: .*pooler"):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, keep_float=["poller"])
-    with pytest.raises(UserError, match="nothing is left to quantize"):
+    said = r"nothing is left to quantize.*\(named in keep_float\)\. Convolutions stay float"
+    with pytest.raises(UserError, match=said):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "none", ROWS, keep_float=["model"])
 
 
@@ -627,6 +628,7 @@ def test_what_stays_float_is_counted_by_its_cost(exported: Artifact, tmp_path: P
 
 def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: Path) -> None:
     """Figures of calibration rows stand among the limits; where nothing depends on it, nothing is said."""
+    from compress.label_names import LabelNames
     from compress.model.limit import Limit
     from compress.tasks import Head
     from deploy.handover.card import Subject, card
@@ -638,7 +640,9 @@ def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: P
         manifest = made.artifact.manifest.model_copy(update={"facts": facts})
         artifact = replace(made.artifact, manifest=manifest)
         head = Head("single_label", ("negative", "positive"))
-        told[ranges] = card(Subject("int8", artifact, head, "int8", Limit(32, "model"), True, None, False))
+        told[ranges] = card(
+            Subject("int8", artifact, head, "int8", Limit(32, "model"), LabelNames(), True, True, None, False)
+        )
     assert "13 of 14 weight products are in eight bits" in told["token"]
     assert "batch 1 against batch 16" in told["tensor"]
     assert "activation_scales: token" in told["tensor"]

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import tiny_deploy
 import torch
+from onnx import TensorProto, helper, numpy_helper
 
 from compress import environment
 from compress.artifacts.artifact import Artifact
@@ -157,6 +158,28 @@ def test_a_missing_library_is_named_with_its_command(monkeypatch: pytest.MonkeyP
     """Nothing is imported to find out."""
     monkeypatch.setattr(environment, "onnxruntime_distribution", lambda: None)
     assert ort.Runner.unavailable() == "ONNX Runtime is not installed: run pip install 'paredown[cpu]'"
+
+
+def test_what_a_session_raises_is_not_printed_too(capfd: pytest.CaptureFixture[str]) -> None:
+    """An export of T5 or BART tries cut rows, which the graph refuses: that is no error to show in red."""
+    node = helper.make_node("Gather", ["x", "index"], ["y"])
+    info = helper.make_tensor_value_info
+    model = helper.make_model(
+        helper.make_graph(
+            [node],
+            "g",
+            [info("x", TensorProto.FLOAT, ["n"])],
+            [info("y", TensorProto.FLOAT, [1])],
+            [numpy_helper.from_array(np.array([7]), "index")],
+        ),
+        opset_imports=[helper.make_opsetid("", 17)],
+        ir_version=8,
+    )
+    opened = session.open_session(model.SerializeToString(), threads=1)
+    with pytest.raises(session.refusals(), match="out of data bounds"):
+        opened.run(None, {"x": np.zeros(2, np.float32)})
+    said = capfd.readouterr()
+    assert (said.out, said.err) == ("", "")
 
 
 def test_threads_do_not_spin_between_runs() -> None:

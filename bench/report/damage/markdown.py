@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from bench.record.findings import Row
 from bench.record.model import Report
-from bench.report import summary
+from bench.report import caveats, summary
 from bench.report.damage import tables, view, words
 from bench.report.markdown import _cards, _cell, _rows, _verdict_row
 from bench.verdicts import chance
@@ -30,6 +30,7 @@ def page(report: Report) -> str:
         return ""
     parts = [f"# {_cell(report.title)}", f"**{_cell(words.headline(damage))}**", _cards(report)]
     parts += [f"**{_cell(sentence)}**" for sentence in chance.sentences(report)]
+    parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     if report.verdicts:
         rows = [_verdict_row(verdict) for verdict in report.verdicts]
         parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]

@@ -9,7 +9,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from bench.record.model import Report
-from bench.report import cards, terminal
+from bench.report import cards, caveats, terminal
 from bench.report.damage import tables, view, words
 from bench.verdicts import chance
 
@@ -24,7 +24,7 @@ def show(report: Report, console: Console) -> None:
         console.print("nothing was looked at")
         return
     console.print(f"[bold]{escape(words.headline(damage))}[/]", highlight=False, soft_wrap=True)
-    for sentence in chance.sentences(report):
+    for sentence in caveats.sentences(report) + chance.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for card in cards.cards(report):
         line = f"[bold]{escape(card.title)}.[/] {escape(card.value)} ({escape(card.words)})"

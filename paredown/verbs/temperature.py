@@ -1,4 +1,4 @@
-"""The verb calibrate: the stage that folds a temperature into a model of either kind."""
+"""The verb temperature: the stage that folds a temperature into a model of either kind."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 from paredown.verbs import _options, _rendering
 
 
-def calibrate(
+def temperature(
     model: Annotated[str, typer.Argument(help="Classifier: an artifact of either kind, a folder or hub id.")],
     data: _options.Data = None,
     out: _options.Out = Path("calibrated"),

@@ -1,0 +1,73 @@
+"""Nested facts as a person reads them: no raw dictionary, no line that a terminal breaks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from compress import fact_lines
+
+FACTS: dict[str, Any] = {
+    "seconds": 28.0619999,
+    "rows": {"train": 200, "eval": 872},
+    "data": {
+        "source": "/somewhere/rows",
+        "license": None,
+        "splits": {"train": "train", "eval": "validation"},
+        "quotes": {},
+    },
+    "checked": True,
+    "kept": [1, 3, 5],
+    "training": {"losses": [[1, 0.7], [100, 0.25], [200, 0.125]]},
+    "parity": {"cases": [{"case": "one row", "largest": 1.19e-06}, {"case": "padded", "largest": 2e-05}]},
+}
+
+
+def test_facts_are_lines_with_their_parts_below_them() -> None:
+    """Short parts in one line, others indented, rows of equal columns as a table, a curve by its ends."""
+    assert fact_lines.lines(FACTS, 80) == [
+        "seconds  28.06",
+        "rows     train 200, eval 872",
+        "data",
+        "  source   /somewhere/rows",
+        "  license  -",
+        "  splits   train train, eval validation",
+        "  quotes   none",
+        "checked  yes",
+        "kept     1, 3, 5",
+        "training",
+        "  losses  3, from (1, 0.7) to (200, 0.125)",
+        "parity",
+        "  cases",
+        "    case     largest",
+        "    one row  1.19e-06",
+        "    padded   2e-05",
+    ]
+
+
+def test_no_line_is_wider_than_the_terminal() -> None:
+    """Values wrap below themselves; a table that does not fit becomes lines; names stay with their values."""
+    wide = [{f"column{i}": "x" * 12 for i in range(8)} for _ in range(12)]
+    shown = fact_lines.lines({"words": " ".join(["word"] * 60), "wide": wide, "deep": {"wide": wide}}, 60)
+    assert max(map(len, shown)) <= 60
+    assert shown[1].startswith("       word")
+    assert shown[-1] == "    and 2 more (--json has all)"
+    assert sum(line.startswith("  - column0 ") for line in shown) == 12
+    assert all("{" not in line and "\u00a0" not in line for line in shown)
+
+
+def test_what_lies_very_deep_or_is_very_long_is_cut() -> None:
+    """A manifest from elsewhere may hold anything."""
+    nested: Any = 1
+    for _ in range(150):
+        nested = {"a": [nested, {"b": 1}]}
+    shown = fact_lines.lines({"deep": nested, "long": list(range(10**5))}, 80)
+    assert len(shown) < 60
+    assert shown[-1].endswith("99980 more")
+
+
+def test_a_fact_in_a_cell_is_one_text() -> None:
+    """As the page shows what is known of the rows."""
+    assert fact_lines.brief({"text": "sentence", "label": None}) == "text sentence, label -"
+    assert fact_lines.brief({"a": {"b": 1}}) == "a (b 1)"
+    assert fact_lines.brief(["x", ["y"]]) == "x, (y)"
+    assert fact_lines.brief(True) == "yes"
