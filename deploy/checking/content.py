@@ -9,9 +9,9 @@ and outputs are those of the task. What is wrong is one sentence with file and f
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import onnx
 from google.protobuf.message import DecodeError
@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
 from compress.model import checkpoint, shapes
-from deploy.checking import precision, structure, tensors
+from deploy.checking import declared, finite, listing, precision, structure, tensors
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import passport
@@ -33,6 +33,9 @@ _LARGEST_GRAPH = 2**31 - 1
 _TYPES = onnx.TensorProto
 _WHOLE = frozenset({_TYPES.INT64, _TYPES.INT32})
 _FLOATS = frozenset({_TYPES.FLOAT, _TYPES.FLOAT16, _TYPES.BFLOAT16, _TYPES.DOUBLE})
+
+# What safetensors calls the types of ``finite``; numpy has no BF16, and what is sealed is FP32.
+_FLOATING = {"F32": "FLOAT", "F64": "DOUBLE", "F16": "FLOAT16", "BF16": "BFLOAT16"}
 
 
 def check(artifact: Artifact) -> None:
@@ -50,6 +53,7 @@ def check(artifact: Artifact) -> None:
         facts = graph_facts.read(artifact)
         model = check_graph(artifact, facts)
         _check_ports(artifact, model, facts, encoder)
+        declared.check_graph(artifact.path, model, encoder, facts)
     elif artifact.kind == "tensorrt":
         _check_engine(artifact)
     else:
@@ -58,9 +62,12 @@ def check(artifact: Artifact) -> None:
 
 def check_sidecars(artifact: Artifact) -> Encoder:
     """Read configuration, processor and limits; gives what encodes rows."""
+    listing.check(artifact)
     for name in artifact.manifest.files:
         artifact.file(name)
-    return Encoder.open(artifact.path, catalog.load("task", artifact.task))
+    encoder = Encoder.open(artifact.path, catalog.load("task", artifact.task))
+    declared.check(artifact.path, encoder)
+    return encoder
 
 
 def load_graph(artifact: Artifact) -> onnx.ModelProto:
@@ -113,8 +120,15 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
     """Hold names, types and ranks of a graph's ends against those of the task."""
     path = artifact.path / graph_facts.MODEL
     held = {tensor.name for tensor in model.graph.initializer}
-    inputs = {one.name: one for one in model.graph.input if one.name not in held}
+    inputs = {one.name: one for one in model.graph.input}
     outputs = {one.name: one for one in model.graph.output}
+    ends = [one.name for one in (*model.graph.input, *model.graph.output)]
+    if twice := sorted({name for name in ends if ends.count(name) > 1}):
+        raise ArtifactError(f"{path} has two ends called '{twice[0][:80]}': export the model again")
+    if filled := sorted(held & {*(one.name for one in model.graph.input), *outputs}):
+        raise ArtifactError(
+            f"{path} has a constant for '{filled[0][:80]}', which is one of its ends: export the model again"
+        )
     spec = encoder.spec
     if inputs.keys() != spec.inputs.keys() or not spec.outputs.keys() <= outputs.keys():
         raise ArtifactError(
@@ -126,11 +140,12 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
     for name, axes in spec.inputs.items():
         allowed = _WHOLE if texts else _FLOATS
         _check_port(path, "input", inputs[name], allowed, len(axes) if texts else None, max(axes) + 1)
-        _check_free(path, inputs[name], axes)
+        _check_free(path, "input", inputs[name], axes)
     width = max(1, len(encoder.head.labels))
     for name, axes in spec.outputs.items():
         rank = max(axes, default=0) + 2
         _check_port(path, "output", outputs[name], _FLOATS, rank, rank)
+        _check_free(path, "output", outputs[name], axes)
         sizes = outputs[name].type.tensor_type.shape.dim
         if sizes and sizes[-1].HasField("dim_value") and sizes[-1].dim_value != width:
             raise ArtifactError(
@@ -172,13 +187,13 @@ def _check_port(
         )
 
 
-def _check_free(path: Path, value: onnx.ValueInfoProto, axes: Iterable[int]) -> None:
-    """Refuse an input that takes one size only on an axis where rows have any."""
+def _check_free(path: Path, side: str, value: onnx.ValueInfoProto, axes: Iterable[int]) -> None:
+    """Refuse an end that has one size only on an axis where rows have any."""
     sizes = value.type.tensor_type.shape.dim
     for axis in axes:
         if axis < len(sizes) and sizes[axis].HasField("dim_value"):
             raise ArtifactError(
-                f"{path}: axis {axis} of input '{value.name[:80]}' is fixed to {sizes[axis].dim_value}, and "
+                f"{path}: axis {axis} of {side} '{value.name[:80]}' is fixed to {sizes[axis].dim_value}, and "
                 "the task's rows come in any number and length: export the model again"
             )
 
@@ -204,7 +219,9 @@ def _check_weights(artifact: Artifact) -> None:
     for file in checkpoint.weight_files(artifact.path):
         try:
             with safe_open(file, framework="numpy") as held:
-                names = {name: list(held.get_slice(name).get_shape()) for name in held.keys()}  # noqa: SIM118
+                slices = {name: held.get_slice(name) for name in held.keys()}  # noqa: SIM118
+                names = {name: list(part.get_shape()) for name, part in slices.items()}
+                _check_floats(file, {name: part.get_dtype() for name, part in slices.items()}, held)
         except SafetensorError as cause:
             raise ModelError(
                 f"{file} is damaged or no safetensors file ({first_line(cause)}): get it again"
@@ -217,3 +234,18 @@ def _check_weights(artifact: Artifact) -> None:
                     f"{artifact.path / checkpoint.SHAPES} does not fit the model: {name} is {changed[name]} "
                     f"there and {names[name]} in {file.name}: build it again"
                 )
+
+
+def _check_floats(file: Path, kinds: Mapping[str, str], held: Any) -> None:
+    """Refuse weights that are no floating numbers, or among which are some that are no numbers."""
+    for name, kind in kinds.items():
+        weight = name.endswith((".weight", ".bias"))
+        if kind not in _FLOATING:
+            if weight:
+                raise ModelError(
+                    f"{file}: {name} is of the type {kind}, and weights are FP32: build it again"
+                )
+            continue
+        lacking = None if kind == "BF16" else finite.lacking(held.get_tensor(name), _FLOATING[kind])
+        if lacking == "NaN" or (lacking is not None and weight):
+            raise ModelError(f"{file}: {name} holds {lacking}, which is no weight: build it again")
