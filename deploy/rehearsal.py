@@ -13,16 +13,22 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from compress import catalog
 from compress.errors import ModelError
+from compress.model import checkpoint, padding
 from deploy import content
+from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
+from deploy.runtimes.ort import Runner, refusal
 from deploy.session import given, infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
     from compress.tasks import Head
     from deploy.checking.parity import Infer
-    from deploy.encoder import Encoder
+
+# Two short rows take a fraction of a second; a graph that takes so long has a loop without an end.
+_SECONDS = 60.0
 
 
 def rehearse(
@@ -43,14 +49,52 @@ def rehearse(
     content.check(artifact)
     path = artifact.file(graph_facts.MODEL)
     with given(path):
-        infer = infer_with(open_session(path, threads=threads))
+        session = open_session(path, threads=threads)
+    infer = infer_with(session)
     if not rows:
         return infer
     feed = encoder.feed(rows[:2])
     with given(path):
-        outputs = infer(feed)
+        outputs = infer_with(session, _SECONDS)(feed)
     check_outputs(outputs, encoder.spec.outputs, encoder.head, len(rows[:2]), path)
     return infer
+
+
+def before_handover(artifact: Artifact) -> None:
+    """Look at an artifact's content, and run it once on rows of our own where this machine can.
+
+    Weights are loaded into their class. A graph is run where ONNX Runtime is installed and has its precision
+    on a CPU; an engine runs on the GPU that it was built for, and not here.
+
+    Args:
+        artifact: sealed.
+
+    Raises:
+        ArtifactError: its content is not what its kind says.
+        ModelError: it does not load or run, or its outputs are no numbers or not the task's.
+    """
+    content.check(artifact)
+    task = catalog.task(artifact.task)
+    if artifact.kind == "torch":
+        checkpoint.load(artifact.path, task)
+    if artifact.kind != "onnx" or Runner.unavailable() or refusal(graph_facts.read(artifact), "cpu"):
+        return
+    encoder = Encoder.open(artifact.path, task)
+    path = artifact.file(graph_facts.MODEL)
+    most = min((sizes[0] for sizes in graph_facts.read(artifact).limits.values() if 0 in sizes), default=2)
+    rows = padding.made_up(task)[:most]
+    with given(path):
+        infer = infer_with(open_session(path), _SECONDS)
+        if not rows:
+            return
+        outputs = infer(encoder.feed(rows))
+    check_outputs(outputs, encoder.spec.outputs, encoder.head, len(rows), path)
+    for name in encoder.spec.outputs:
+        if not np.isfinite(outputs[name]).all():
+            raise ModelError(
+                f"{path}: output '{name}' has numbers that are none (NaN or infinite) for a plain row: "
+                "export the model again"
+            )
 
 
 def check_outputs(

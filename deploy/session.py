@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import threading
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -51,7 +52,7 @@ def options(threads: int | None) -> Any:
     chosen = onnxruntime().SessionOptions()
     chosen.intra_op_num_threads = threads or environment.cpu_count()
     chosen.inter_op_num_threads = 1
-    chosen.log_severity_level = 4  # an error is raised too, and said in a sentence where it matters
+    chosen.log_severity_level = 4  # what it logs of a failure is in its exception, and so in our sentence
     chosen.add_session_config_entry("session.intra_op.allow_spinning", "1")
     chosen.add_session_config_entry("session.force_spinning_stop", "1")
     return chosen
@@ -181,11 +182,26 @@ def misplaced(placed: Sequence[tuple[str, str, str]], wanted: Sequence[str]) -> 
     return [name or op for where, op, name in placed if where not in wanted and op in _HEAVY]
 
 
-def infer_with(session: Any) -> Infer:
-    """A function from feed to named outputs, on the CPU."""
+def infer_with(session: Any, seconds: float | None = None) -> Infer:
+    """A function from feed to named outputs, on the CPU.
+
+    Args:
+        session: open.
+        seconds: after which a run is ended, which ONNX Runtime then refuses; None for no limit. It looks
+            between two nodes, so that a loop without an end is ended, and one long node is not.
+    """
     names = [output.name for output in session.get_outputs()]
 
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-        return dict(zip(names, session.run(names, dict(feed)), strict=True))
+        if seconds is None:
+            return dict(zip(names, session.run(names, dict(feed)), strict=True))
+        run = onnxruntime().RunOptions()
+        timer = threading.Timer(seconds, lambda: setattr(run, "terminate", True))
+        timer.daemon = True
+        timer.start()
+        try:
+            return dict(zip(names, session.run(names, dict(feed), run), strict=True))
+        finally:
+            timer.cancel()
 
     return infer

@@ -260,6 +260,46 @@ def _beside(folder: Path) -> None:
     (folder / "weights.data").write_bytes(b"\0" * 16)
 
 
+def _data_beside(folder: Path) -> None:
+    (folder / "model.onnx.data").write_bytes(b"\0" * 8192)
+
+
+def _inside_too(model: onnx.ModelProto) -> None:
+    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    tensor.data_location = TensorProto.EXTERNAL
+    tensor.external_data.add(key="location", value="model.onnx.data")
+
+
+def _two_in_one_place(model: onnx.ModelProto) -> None:
+    large = sorted(model.graph.initializer, key=lambda one: len(one.raw_data))[-2:]
+    for tensor in large:
+        length = len(tensor.raw_data)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        for key, value in {"location": "model.onnx.data", "offset": "0", "length": str(length)}.items():
+            tensor.external_data.add(key=key, value=value)
+
+
+def _weight(make: Callable[[Any], Any], name: str = "onnx::MatMul") -> Change:
+    """The first initializer whose name has a part, with other numbers."""
+
+    def edit(model: onnx.ModelProto) -> None:
+        tensor = next(one for one in model.graph.initializer if name in one.name)
+        tensor.CopyFrom(numpy_helper.from_array(make(numpy_helper.to_array(tensor)), tensor.name))
+
+    return graph(edit)
+
+
+def _set_attribute(operator: str, name: str, value: int) -> Callable[[onnx.ModelProto], None]:
+    def edit(model: onnx.ModelProto) -> None:
+        node = next(node for node in model.graph.node if node.op_type == operator)
+        for attribute in node.attribute:
+            if attribute.name == name:
+                attribute.i = value
+
+    return edit
+
+
 GRAPHS: dict[str, Change] = {
     "empty": written("model.onnx", b""),
     "text": written("model.onnx", "hello"),
@@ -399,6 +439,57 @@ GRAPHS: dict[str, Change] = {
     "external beyond the end": chained(_beside, external("weights.data", offset=2**40)),
     "external negative": chained(_beside, external("weights.data", offset=-8)),
     "external of no number": chained(_beside, external("weights.data", length="many")),
+    "external in another file": external("config.json"),
+    "external of an unknown key": chained(_beside, external("weights.data", basepath="/etc")),
+    "external and inside": chained(_data_beside, graph(_inside_too)),
+    "external longer than its tensors": chained(
+        _data_beside, external("model.onnx.data"), written("model.onnx.data", b"\0" * 2**20)
+    ),
+    "two in one place": chained(_data_beside, graph(_two_in_one_place)),
+    "a weight of whole numbers": _weight(lambda a: a.astype(np.int64)),
+    "a weight of truths": _weight(lambda a: a > 0),
+    "a weight too narrow": _weight(lambda a: np.ascontiguousarray(a[:, :16])),
+    "a weight of NaN": _weight(lambda a: a * np.float32(np.nan)),
+    "a weight of infinity": _weight(lambda a: a + np.float32(np.inf)),
+    "cast to type 99": graph(_set_attribute("Cast", "to", 99)),
+    "an axis that is none": graph(_set_attribute("Gather", "axis", 7)),
+    "a table of ten rows": _weight(lambda a: a[:10], "word_embeddings.weight"),
+    "a classifier of three rows": chained(
+        _weight(lambda a: np.concatenate([a, a[:1]]), "classifier.weight"),
+        _weight(lambda a: np.concatenate([a, a[:1]]), "classifier.bias"),
+    ),
+    "an output of one batch size": graph(
+        lambda model: setattr(model.graph.output[0].type.tensor_type.shape.dim[0], "dim_value", 7)
+    ),
+    "an output listed twice": graph(lambda model: model.graph.output.append(model.graph.output[0])),
+    "a constant for an input": graph(
+        lambda model: model.graph.initializer.append(_constant("input_ids", np.zeros((1, 3), np.int64)))
+    ),
+    "random numbers": small_graph(
+        [
+            CAST,
+            *_tail()[:1],
+            helper.make_node("Concat", ["sum", "sum"], ["twice"], axis=1),
+            helper.make_node("RandomNormalLike", ["twice"], ["logits"]),
+        ],
+        [ONE],
+    ),
+    "a dropout that is on": small_graph(
+        [
+            helper.make_node("Cast", ["input_ids"], ["whole"], to=TensorProto.FLOAT),
+            helper.make_node("Dropout", ["whole", "half", "yes"], ["x"]),
+            *_tail(),
+        ],
+        [ONE, _constant("half", np.float32(0.5)), _constant("yes", np.array(True))],
+    ),
+    "code beside it": written("evil.py", "print()"),
+    "a pickle beside it": written("evil.pkl", b"\x80\x04."),
+    "a library beside it": written("lib.so", b"\x7fELF"),
+    "another graph beside it": written("second.onnx", b"graph"),
+    "weights beside it": written("model.safetensors", b"weights"),
+    "data of no tensor": written("model.onnx.data", b"\0" * 64),
+    "a hidden file": written(".hidden", "x"),
+    "a name of two lines": written("a\nb", "x"),
     "external in a subgraph": _subgraph("../outside.data"),
     "external device in a subgraph": _subgraph("/dev/zero"),
 }  # fmt: skip
@@ -438,7 +529,46 @@ RUNS: dict[str, Change] = {
 
 _JSON = ("", "{}", "[]", "null", "3", '"text"', "{", "[" * 100_000, "\xff\xfe", "NaN")
 
+
+def _tokens(edit: Callable[[dict[str, int]], Any]) -> Change:
+    """A tokenizer with another vocabulary."""
+
+    def change(folder: Path) -> None:
+        tree = json.loads((folder / "tokenizer.json").read_text())
+        edit(tree["model"]["vocab"])
+        (folder / "tokenizer.json").write_text(json.dumps(tree))
+
+    return change
+
+
+def _labels(*names: Any) -> dict[str, Any]:
+    table = {str(i): name for i, name in enumerate(names)}
+    return {"id2label": table, "label2id": {str(name): int(i) for i, name in table.items()}}
+
+
 SIDECARS: dict[str, Change] = {
+    "three labels": field("config.json", **_labels("a", "b", "c")),
+    "one label": field("config.json", **_labels("a")),
+    "labels of one name": field("config.json", **_labels("a", "a")),
+    "labels of no name": field("config.json", **_labels("", "b")),
+    "labels of numbers": field("config.json", **_labels(5, 6)),
+    "a label of null": field("config.json", **_labels(None, "b")),
+    "an empty id2label": field("config.json", id2label={}),
+    "label2id the other way round": field("config.json", label2id={"positive": 0, "negative": 1}),
+    "label2id of other names": field("config.json", label2id={"x": 0, "y": 1}),
+    "num_labels of its own": field("config.json", num_labels=5),
+    "another model_type": field("config.json", model_type="gpt2"),
+    "a model_type of images": field("config.json", model_type="vit"),
+    "another task's class": field("config.json", architectures=["BertForTokenClassification"]),
+    "a class without a head": field("config.json", architectures=["BertForMaskedLM"]),
+    "a smaller vocabulary": field("config.json", vocab_size=10),
+    "a larger vocabulary": field("config.json", vocab_size=1000),
+    "fewer positions": field("config.json", max_position_embeddings=8),
+    "limits of two lengths": field(
+        "graph.json", limits={"input_ids": {"1": 64}, "attention_mask": {"1": 16}}
+    ),
+    "a token beyond the table": _tokens(lambda vocabulary: vocabulary.update(good=29)),
+    "a token far beyond the table": _tokens(lambda vocabulary: vocabulary.update(good=2**31)),
     **{f"graph.json {text[:8]!r}": written("graph.json", text) for text in _JSON},
     "graph.json missing": removed("graph.json"),
     "graph.json not UTF-8": written("graph.json", b"\xff\xfe{}"),
@@ -483,7 +613,37 @@ SIDECARS: dict[str, Change] = {
     "config.json missing": removed("config.json"),
 }  # fmt: skip
 
+
+def _weights(edit: Callable[[dict[str, Any]], Any]) -> Change:
+    """Weights that were edited."""
+
+    def change(folder: Path) -> None:
+        from safetensors.numpy import load_file, save_file
+
+        weights = load_file(folder / "model.safetensors")
+        edit(weights)
+        save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+
+    return change
+
+
+_QUERY = "bert.encoder.layer.0.attention.self.query.weight"
+
 TORCH: dict[str, Change] = {
+    "weights of NaN": _weights(lambda w: w.update({_QUERY: w[_QUERY] * np.float32(np.nan)})),
+    "weights of infinity": _weights(lambda w: w.update({_QUERY: w[_QUERY] + np.float32(np.inf)})),
+    "weights of whole numbers": _weights(lambda w: w.update({_QUERY: w[_QUERY].astype(np.int64)})),
+    "weights of another shape": _weights(lambda w: w.update({_QUERY: w[_QUERY][:16].copy()})),
+    "a weight missing": _weights(lambda w: w.pop(_QUERY)),
+    "a weight more": _weights(lambda w: w.update(evil=np.zeros(3, np.float32))),
+    "a layer more": field("config.json", num_hidden_layers=9),
+    "code beside them": written("modeling.py", "print()"),
+    "a pickle beside them": written("pytorch_model.bin", b"\x80\x04."),
+    "a graph beside them": written("model.onnx", b"graph"),
+    "an index beside them": written("model.safetensors.index.json", '{"weight_map": {"a": "../x"}}'),
+    "a tokenizer of another model": _tokens(
+        lambda vocabulary: vocabulary.update({word: at + 1000 for word, at in vocabulary.items()})
+    ),
     "weights empty": written("model.safetensors", b""),
     "weights text": written("model.safetensors", "hello, this is no tensor"),
     "weights cut": cut("model.safetensors", 0.5),

@@ -192,6 +192,15 @@ def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
     return found
 
 
+def made_up(task: Task) -> list[dict[str, Any]]:
+    """Two rows of texts of our own, of two lengths; none where the task's rows are no texts."""
+    holds = {role: column.holds for role, column in task.COLUMNS.items()}
+    if not set(holds.values()) & {"text", "tokens"}:
+        return []
+    needed = [role for role, column in task.COLUMNS.items() if column.required and role != task.LABEL]
+    return [{role: _cell(text, holds[role]) for role in needed} for text in _TEXTS]
+
+
 def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
     """The longest, the middle and the shortest row, and the first words of that one."""
     holds = {role: column.holds for role, column in task.COLUMNS.items()}
@@ -202,8 +211,7 @@ def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
         for row in rows[:64]
     ]
     if not some:
-        needed = [role for role, column in task.COLUMNS.items() if column.required]
-        some = [{role: _cell(text, holds[role]) for role in needed} for text in _TEXTS]
+        some = made_up(task)
     lengths = task.lengths(some, processor)
     if lengths is None:
         return []

@@ -35,15 +35,7 @@ def fit(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool = T
     rows = _embedding_rows(model)
     if rows is None:
         return
-    vocabulary = tokenizer.get_vocab()
-    beyond = sorted((number, token) for token, number in vocabulary.items() if not 0 <= number < rows)
-    if beyond:
-        number, token = beyond[0]
-        raise ModelError(
-            f"{where}: the tokenizer has {len(vocabulary)} tokens and the model's embedding {rows} rows, so "
-            f"{len(beyond)} of its ids ('{token}' = {number}, for one) have none: save the tokenizer that "
-            "the model was trained with, or resize the model (resize_token_embeddings) and train it again"
-        )
+    check_ids(tokenizer, rows, where)
     if model.config.pad_token_id is None and tokenizer.pad_token_id is not None:
         _take_padding(model, tokenizer, where, trained=trained)
 
@@ -90,6 +82,35 @@ def _answer(model: PreTrainedModel, tokenizer: Any, where: str) -> np.ndarray:
     with fence.reading(reason, remedy), torch.inference_mode():
         answer: np.ndarray = model(**feed, return_dict=True).logits.float().numpy()
     return answer
+
+
+def check_ids(tokenizer: Any, rows: int, where: str) -> None:
+    """Refuse ids that an embedding has no row for.
+
+    Args:
+        tokenizer: its vocabulary is looked at, and the marks that it puts around a text.
+        rows: of the embedding.
+        where: what an error calls the folder.
+
+    Raises:
+        ModelError: the tokenizer gives ids beyond the embedding.
+    """
+    vocabulary = tokenizer.get_vocab()
+    beyond = sorted((number, token) for token, number in vocabulary.items() if not 0 <= number < rows)
+    if beyond:
+        number, token = beyond[0]
+        raise ModelError(
+            f"{where}: the tokenizer has {len(vocabulary)} tokens and the model's embedding {rows} rows, so "
+            f"{len(beyond)} of its ids ('{token}' = {number}, for one) have none: save the tokenizer that "
+            "the model was trained with, or resize the model (resize_token_embeddings) and train it again"
+        )
+    # The marks around a text are ids of their own in a tokenizer's file, whatever its vocabulary says.
+    marks = tokenizer("a", add_special_tokens=True)["input_ids"]
+    if not all(0 <= number < rows for number in marks):
+        raise ModelError(
+            f"{where}: the tokenizer puts the ids {', '.join(map(str, marks))} in place of a text, and the "
+            f"model's embedding has {rows} rows: save the tokenizer that the model was trained with"
+        )
 
 
 def _embedding_rows(model: PreTrainedModel) -> int | None:

@@ -1,13 +1,15 @@
 """Whether an ONNX graph is one that the installed libraries know and that can be walked to its end.
 
 Looked at without running anything: versions, operators, the order of nodes, calls between functions, sizes.
-What ONNX's own checker finds is its sentence; what it lets pass (an operator set of the future, an operator
-of a domain that nobody implements, functions that call each other in a circle) is found here.
+What ONNX's own checker finds, types and shapes that do not meet inside the graph among it, is its sentence;
+what it lets pass (an operator set of the future, an operator of a domain that nobody implements, one that
+draws random numbers, functions that call each other in a circle) is found here.
 """
 
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
@@ -31,6 +33,16 @@ _ONNX = (*_STANDARD, "ai.onnx.ml")
 RUNTIME = "com.microsoft"
 # Holds what another program compiled, or the name of a file with it.
 _COMPILED = "EPContext"
+
+# Shapes and axes have fewer numbers; weights have more.
+_MOST_CHECKED = 1024
+# Answers would be others on every run.
+_RANDOM = frozenset(
+    {
+        *("RandomNormal", "RandomNormalLike", "RandomUniform", "RandomUniformLike"),
+        *("Bernoulli", "Multinomial"),
+    }
+)
 
 Function = tuple[str, str]
 
@@ -79,7 +91,7 @@ def check(model: onnx.ModelProto, path: Path) -> None:
 
     Args:
         model: the graph.
-        path: of its file, which ONNX's own checker reads.
+        path: of its file.
 
     Raises:
         ArtifactError: no library here knows it, or it is no graph that can be walked.
@@ -96,13 +108,66 @@ def check(model: onnx.ModelProto, path: Path) -> None:
     for nodes in (main, *bodies.values()):
         for node in nodes:
             _check_operator(node, functions.keys(), versions, path)
+    _check_random(model, path)
     _check_sizes(model, path)
     try:
-        onnx.checker.check_model(str(path))
-    except onnx.checker.ValidationError as cause:
+        onnx.checker.check_model(_hollow(model), full_check=True)
+    # The last is for a type that ONNX has no name for.
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError, ValueError) as cause:
         raise ArtifactError(
-            f"{path} is no valid ONNX graph ({first_line(cause)}): export the model again"
+            f"{path} is no valid ONNX graph ({_plain(cause)}): export the model again"
         ) from cause
+
+
+def _hollow(model: onnx.ModelProto) -> onnx.ModelProto:
+    """The graph with an input of the same type and shape in place of every large or external constant.
+
+    Types and shapes meet in it where they meet in the graph, and what the checker copies is small.
+    """
+    hollow = _without(model, "graph")
+    hollow.graph.CopyFrom(_without(model.graph, "initializer"))
+    for tensor in model.graph.initializer:
+        inside = tensor.data_location != onnx.TensorProto.EXTERNAL
+        if inside and math.prod(tensor.dims) <= _MOST_CHECKED:
+            hollow.graph.initializer.append(tensor)
+        elif all(tensor.name != value.name for value in model.graph.input):
+            hollow.graph.input.append(
+                onnx.helper.make_tensor_value_info(tensor.name, tensor.data_type, tensor.dims)
+            )
+    return hollow
+
+
+def _without(message: Any, left_out: str) -> Any:
+    """A copy of a message of ONNX's format but for one field."""
+    copied = type(message)()
+    for field, value in message.ListFields():
+        if field.name == left_out:
+            continue
+        if tensors.repeats(field):
+            getattr(copied, field.name).extend(value)
+        elif field.message_type is not None:
+            getattr(copied, field.name).CopyFrom(value)
+        else:
+            setattr(copied, field.name, value)
+    return copied
+
+
+def _plain(cause: Exception) -> str:
+    """The first line of what ONNX says, without the names of its own exceptions."""
+    return re.sub(r"\[\w+\] |Inference error\(s\): ", "", first_line(cause))
+
+
+def _check_random(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse a graph that draws random numbers, be it in a dropout that is on."""
+    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    for node in all_nodes(model):
+        drops = node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]
+        training = drops and (node.input[2] not in held or numpy_helper.to_array(held[node.input[2]]).any())
+        if node.op_type in _RANDOM or training:
+            raise ArtifactError(
+                f"{path} draws random numbers (node '{node.name[:80]}', {node.op_type}): its answers would "
+                "be others on every run. Export the model in evaluation mode"
+            )
 
 
 def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:

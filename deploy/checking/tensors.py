@@ -3,19 +3,24 @@
 ONNX lets a tensor lie in a file of any name: ``../secret``, ``/dev/zero``, a link, a place beyond the end of
 a file. Whoever opens such a graph reads what its author chose. Here every tensor of a graph is looked at
 (initializers, attributes, subgraphs, functions) before any library opens it, and only a listed plain file of
-the artifact is accepted. Nothing of the data itself is read.
+the artifact is accepted. The files of such data are read for what is no number in them, and hold nothing that
+is no tensor's.
 """
 
 from __future__ import annotations
 
 import math
 import posixpath
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import onnx
 
 from compress.errors import ArtifactError
+from deploy.checking import finite
+from deploy.graph import facts as graph_facts
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
@@ -35,6 +40,23 @@ _FIELDS = {
     _TYPES.UINT64: ("uint64_data", 1),
     _TYPES.STRING: ("string_data", 1),
 }
+
+_PLACE = frozenset({"location", "offset", "length"})
+# Writers begin a tensor on a page of memory, which is 64 KiB at most.
+_PAGE = 2**16
+# Their inputs but the first are weights: numbers, and no mask.
+_WEIGHTED = frozenset(
+    {"MatMul", "Gemm", "Conv", "LayerNormalization", "BatchNormalization", "DequantizeLinear"}
+)
+
+
+@dataclass(frozen=True)
+class _Place:
+    """Where a tensor lies in a file: its bytes from ``begin`` to ``end``."""
+
+    begin: int
+    end: int
+    what: str
 
 
 def tensors(message: Any) -> Iterator[onnx.TensorProto]:
@@ -63,17 +85,66 @@ def check(artifact: Artifact, model: onnx.ModelProto, where: str) -> None:
         where: the graph's file, for messages.
 
     Raises:
-        ArtifactError: a tensor has an absurd shape, holds more or less than its shape says, or lies outside
-            the artifact's files.
+        ArtifactError: a tensor has an absurd shape, holds more or less than its shape says or what is no
+            number, or lies outside the artifact's files.
     """
+    weights = {
+        name for node in model.graph.node if node.op_type in _WEIGHTED for name in node.input[1:] if name
+    }
+    places: dict[str, list[_Place]] = {}
     for tensor in tensors(model):
         what = f"{where}: the tensor '{tensor.name[:80]}'"
         elements = _elements(tensor, what)
         wanted = _bytes(tensor, elements)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            _check_external(artifact, tensor, wanted, what)
+            name, place = _external(artifact, tensor, wanted, what)
+            places.setdefault(name, []).append(place)
+            data: Any = (
+                np.memmap(artifact.file(name), np.uint8, "r")[place.begin : place.end] if wanted else b""
+            )
         else:
-            _check_internal(tensor, elements, wanted, what)
+            data = _internal(tensor, elements, wanted, what)
+        _check_numbers(tensor, data, elements, weights, what)
+    _check_files(artifact, places)
+
+
+def _check_numbers(tensor: onnx.TensorProto, data: Any, elements: int, weights: Set[str], what: str) -> None:
+    """Refuse NaN, and infinities where they are no mask: in weights, and positive ones among several."""
+    kind = onnx.TensorProto.DataType.Name(tensor.data_type)
+    if kind not in finite.FORMATS or elements == 0:
+        return
+    lacking = finite.lacking(data, kind)
+    mask = lacking == "-infinity" or (lacking == "infinity" and elements == 1)
+    if lacking is not None and not (mask and tensor.name not in weights):
+        raise ArtifactError(f"{what} holds {lacking}, which is no weight: export the model again")
+
+
+def _check_files(artifact: Artifact, places: dict[str, list[_Place]]) -> None:
+    """Refuse data files with bytes of two tensors, or of none."""
+    beside = {name for name in artifact.manifest.files if name.startswith(f"{graph_facts.MODEL}.")}
+    for name in sorted(beside - places.keys()):
+        raise ArtifactError(
+            f"{artifact.path / name} holds no tensor of the graph: an artifact has no other files than its "
+            "own. Export the model again"
+        )
+    for name, held in places.items():
+        end = 0
+        for place in sorted(held, key=lambda place: (place.begin, place.end)):
+            if place.begin < end:
+                raise ArtifactError(
+                    f"{place.what} is at byte {place.begin} of {name}, where another tensor lies: export the "
+                    "model again"
+                )
+            _check_gap(name, end, place.begin, place.what)
+            end = place.end
+        _check_gap(name, end, artifact.file(name).stat().st_size, str(artifact.path / graph_facts.MODEL))
+
+
+def _check_gap(name: str, end: int, begin: int, what: str) -> None:
+    if begin - end >= _PAGE:
+        raise ArtifactError(
+            f"{what}: the bytes {end} to {begin} of {name} are of no tensor: export the model again"
+        )
 
 
 def _elements(tensor: onnx.TensorProto, what: str) -> int:
@@ -98,35 +169,52 @@ def _bytes(tensor: onnx.TensorProto, elements: int) -> int | None:
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _check_internal(tensor: onnx.TensorProto, elements: int, wanted: int | None, what: str) -> None:
+def _internal(tensor: onnx.TensorProto, elements: int, wanted: int | None, what: str) -> Any:
+    """The numbers of a tensor that lie in the graph, as raw data or as an array of their type."""
     if tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != wanted:
+        data = tensor.raw_data
+        if len(data) != wanted:
             raise ArtifactError(
-                f"{what} holds {len(tensor.raw_data)} bytes and its shape {list(tensor.dims)} asks for "
+                f"{what} holds {len(data)} bytes and its shape {list(tensor.dims)} asks for "
                 f"{wanted}: export the model again"
             )
-        return
+        return data
     field, entries = _FIELDS.get(tensor.data_type, ("int32_data", 1))
-    count = len(getattr(tensor, field))
-    packed = wanted is not None and wanted < elements and count == wanted
-    if count != elements * entries and not packed:
+    listed = getattr(tensor, field)
+    packed = wanted is not None and wanted < elements and len(listed) == wanted
+    if len(listed) != elements * entries and not packed:
         raise ArtifactError(
-            f"{what} holds {count} numbers and its shape {list(tensor.dims)} asks for {elements * entries}: "
-            "export the model again"
+            f"{what} holds {len(listed)} numbers and its shape {list(tensor.dims)} asks for "
+            f"{elements * entries}: export the model again"
         )
+    if field in ("float_data", "double_data"):
+        return np.asarray(listed, "<f4" if field == "float_data" else "<f8").tobytes()
+    kind = finite.FORMATS.get(onnx.TensorProto.DataType.Name(tensor.data_type))
+    return np.asarray(listed).astype(kind.bits).tobytes() if kind is not None else b""
 
 
-def _check_external(artifact: Artifact, tensor: onnx.TensorProto, wanted: int | None, what: str) -> None:
+def _external(
+    artifact: Artifact, tensor: onnx.TensorProto, wanted: int | None, what: str
+) -> tuple[str, _Place]:
+    """The file in which a tensor lies, and where."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
         raise ArtifactError(f"{what} names its place twice: export the model again")
+    if more := sorted(entries.keys() - _PLACE):
+        raise ArtifactError(
+            f"{what} says '{more[0][:80]}' of its place; allowed: {', '.join(sorted(_PLACE))}. Export "
+            "the model again"
+        )
+    if tensor.HasField("raw_data"):
+        raise ArtifactError(f"{what} holds numbers in the graph and names a file too: export the model again")
     location = entries.get("location", "")
     name = posixpath.normpath(location)
     outside = posixpath.isabs(location) or ".." in name.split("/") or "\\" in location
-    if outside or name not in artifact.manifest.files:
+    if outside or not name.startswith(f"{graph_facts.MODEL}.") or name not in artifact.manifest.files:
         raise ArtifactError(
-            f"{what} lies in {location[:200]!r}, which is no file of the artifact: external data must be a "
-            "plain file that the artifact lists. Export the model again"
+            f"{what} lies in {location[:200]!r}, which is no file of the artifact for it: external data must "
+            f"be in a plain file that the artifact lists, such as {graph_facts.MODEL}.data. Export the model "
+            "again"
         )
     size = artifact.file(name).stat().st_size
     offset, length = (_number(entries, key, what) for key in ("offset", "length"))
@@ -137,6 +225,7 @@ def _check_external(artifact: Artifact, tensor: onnx.TensorProto, wanted: int | 
             f"{what} is at byte {begin} of {name} with {'the rest' if length is None else length} bytes; the "
             f"file has {size}, and its shape {list(tensor.dims)} asks for {wanted}: export the model again"
         )
+    return name, _Place(begin, begin + wanted, what)
 
 
 def _number(entries: dict[str, str], key: str, what: str) -> int | None:

@@ -28,7 +28,7 @@ from compress.artifacts.artifact import Artifact
 from compress.errors import UserError
 from compress.model import checkpoint, tokenizer_files
 from compress.model.limit import Limit
-from deploy import content
+from deploy import rehearsal
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.handover import build_engine, card, figures, sums, triton
@@ -96,7 +96,7 @@ def bundle(
             f"{artifact.path} is {artifact.kind}, and an engine is built on the target from an ONNX "
             "artifact: give that one (what 'paredown export' or 'quantize' made)"
         )
-    content.check(artifact)
+    rehearsal.before_handover(artifact)
     found, measured = figures.read(report, artifact.id) if report is not None else (None, ())
     out.parent.mkdir(parents=True, exist_ok=True)
     folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"

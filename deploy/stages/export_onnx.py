@@ -15,6 +15,7 @@ from compress.model import checkpoint
 from compress.model import limit as limits
 from compress.model.limit import Limit
 from compress.stage import Context, StageConfig
+from deploy import content
 from deploy.checking import lengths, parity
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constant_shapes, constants, products, torch_export
@@ -75,9 +76,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     """Trace the model with eager attention, write the graph, check it, seal nothing on failure.
 
     Raises:
+        ArtifactError: the source is not what it says.
         ModelError: the exporter cannot do this model.
         ParityError: the graph computes something else.
     """
+    content.check(source)
     encoder = Encoder.open(source.path, ctx.task, config.max_length, derived=True)
     spec = encoder.spec
     rows = real_rows(ctx, "the parity check of an export")

@@ -20,6 +20,7 @@ from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
 from compress.model import checkpoint, shapes, weight_files
 from deploy.checking import precision, structure, tensors
+from deploy.content import declared, listing
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
 from deploy.tensorrt import passport
@@ -50,6 +51,7 @@ def check(artifact: Artifact) -> None:
         facts = graph_facts.read(artifact)
         model = check_graph(artifact, facts)
         _check_ports(artifact, model, facts, encoder)
+        declared.check_graph(artifact.path, model, encoder, facts)
     elif artifact.kind == "tensorrt":
         _check_engine(artifact)
     else:
@@ -58,9 +60,12 @@ def check(artifact: Artifact) -> None:
 
 def check_sidecars(artifact: Artifact) -> Encoder:
     """Read configuration, processor and limits; gives what encodes rows."""
+    listing.check(artifact)
     for name in artifact.manifest.files:
         artifact.file(name)
-    return Encoder.open(artifact.path, catalog.task(artifact.task))
+    encoder = Encoder.open(artifact.path, catalog.task(artifact.task))
+    declared.check(artifact.path, encoder)
+    return encoder
 
 
 def load_graph(artifact: Artifact) -> onnx.ModelProto:
@@ -113,8 +118,15 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
     """Hold names, types and ranks of a graph's ends against those of the task."""
     path = artifact.path / graph_facts.MODEL
     held = {tensor.name for tensor in model.graph.initializer}
-    inputs = {one.name: one for one in model.graph.input if one.name not in held}
+    inputs = {one.name: one for one in model.graph.input}
     outputs = {one.name: one for one in model.graph.output}
+    ends = [one.name for one in (*model.graph.input, *model.graph.output)]
+    if twice := sorted({name for name in ends if ends.count(name) > 1}):
+        raise ArtifactError(f"{path} has two ends called '{twice[0][:80]}': export the model again")
+    if filled := sorted(held & {*(one.name for one in model.graph.input), *outputs}):
+        raise ArtifactError(
+            f"{path} has a constant for '{filled[0][:80]}', which is one of its ends: export the model again"
+        )
     spec = encoder.spec
     if inputs.keys() != spec.inputs.keys() or not spec.outputs.keys() <= outputs.keys():
         raise ArtifactError(
@@ -126,11 +138,12 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
     for name, axes in spec.inputs.items():
         allowed = _WHOLE if texts else _FLOATS
         _check_port(path, "input", inputs[name], allowed, len(axes) if texts else None, max(axes) + 1)
-        _check_free(path, inputs[name], axes)
+        _check_free(path, "input", inputs[name], axes)
     width = max(1, len(encoder.head.labels))
     for name, axes in spec.outputs.items():
         rank = max(axes, default=0) + 2
         _check_port(path, "output", outputs[name], _FLOATS, rank, rank)
+        _check_free(path, "output", outputs[name], axes)
         sizes = outputs[name].type.tensor_type.shape.dim
         if sizes and sizes[-1].HasField("dim_value") and sizes[-1].dim_value != width:
             raise ArtifactError(
@@ -172,13 +185,13 @@ def _check_port(
         )
 
 
-def _check_free(path: Path, value: onnx.ValueInfoProto, axes: Iterable[int]) -> None:
-    """Refuse an input that takes one size only on an axis where rows have any."""
+def _check_free(path: Path, side: str, value: onnx.ValueInfoProto, axes: Iterable[int]) -> None:
+    """Refuse an end that has one size only on an axis where rows have any."""
     sizes = value.type.tensor_type.shape.dim
     for axis in axes:
         if axis < len(sizes) and sizes[axis].HasField("dim_value"):
             raise ArtifactError(
-                f"{path}: axis {axis} of input '{value.name[:80]}' is fixed to {sizes[axis].dim_value}, and "
+                f"{path}: axis {axis} of {side} '{value.name[:80]}' is fixed to {sizes[axis].dim_value}, and "
                 "the task's rows come in any number and length: export the model again"
             )
 
