@@ -54,9 +54,10 @@ from studies.gpu.backends import trt
 assert __main__.main(["--out", "x", "--list"]) == 0
 request = {"plan": "tiny", "device": "cpu", "artifacts": None, "kind": "context", "params": {}}
 assert worker.answer(request)["status"] == "done", worker.answer(request)
-own = sorted(n for n in sys.modules if n.split(".")[0] in ("bench", "compress", "deploy", "paredown",
-"studies")) foreign = [n for n in own if not n.startswith("studies.gpu") and n not in
-           ("studies", "compress", "compress.children", "compress.errors", "compress.telemetry")]
+rooms = ("bench", "compress", "deploy", "paredown", "studies")
+own = sorted(n for n in sys.modules if n.split(".")[0] in rooms and not n.startswith("studies.gpu"))
+allowed = ("studies", "compress", "compress.children", "compress.errors", "compress.telemetry")
+foreign = [n for n in own if n not in allowed]
 assert not foreign, foreign
 """
 

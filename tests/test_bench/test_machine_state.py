@@ -79,7 +79,7 @@ def test_a_process_that_shares_its_cpu_is_seen_to_wait() -> None:
     """On one CPU with a busy process beside, the kernel's counter grows while this one computes."""
     code = (
         "import os, time; os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})\n"
-        "from bench import noise\n"
+        "from bench.lanes import noise\n"
         "before, end = noise.read(), time.perf_counter() + 0.3\n"
         "while time.perf_counter() < end: pass\n"
         "print(noise.since(before)['wait_ns'])\n"
