@@ -88,6 +88,34 @@ def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) ->
     assert [(v["gate"], v["status"]) for v in report["verdicts"]] == [("download-size", "pass")]
 
 
+def test_the_task_is_inferred_and_answers_as_plain_transformers_does(copy: Path, tmp_path: Path) -> None:
+    """A model with BERT's second head is exported under the new task; its answers are the model's own."""
+    import tiny
+    import torch
+    import transformers
+
+    torch.manual_seed(0)
+    shape = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 24}
+    config = transformers.BertConfig(
+        vocab_size=len(tiny.vocabulary()), max_position_embeddings=64, initializer_range=1.0, **shape
+    )
+    model = transformers.BertForNextSentencePrediction(config).eval()
+    model.save_pretrained(tmp_path / "model")
+    tiny.save_tokenizer(tmp_path / "model")
+    pairs = [("the film is good", "a story"), ("ugly", "the good film is bad"), ("a scene", "a film")]
+    rows = [json.dumps({"text": text, "text_pair": pair}) for text, pair in pairs]
+    (tmp_path / "rows.jsonl").write_text("\n".join(rows) + "\n")
+    run(copy, "compress", "export", "model", "--data", "rows.jsonl", "--out", "onnx", folder=tmp_path)
+    answers = run(copy, "compress", "predict", "onnx", "--file", "rows.jsonl", folder=tmp_path).splitlines()
+    tokenizer = transformers.AutoTokenizer.from_pretrained(tmp_path / "model")
+    for pair, answer in zip(pairs, map(json.loads, answers), strict=True):
+        with torch.no_grad():
+            expected = model(**tokenizer(*pair, return_tensors="pt")).logits.softmax(-1)[0]
+        assert list(answer["probabilities"]) == ["next", "random"]
+        assert list(answer["probabilities"].values()) == pytest.approx(expected.tolist(), abs=1e-4)
+        assert answer["label"] == ("next", "random")[int(expected.argmax())]
+
+
 def test_a_distribution_of_ones_own_brings_the_criterion(tmp_path: Path) -> None:
     """The page's criterion, in a distribution with the page's entry point, is listed with its origin."""
     toml = re.search(r"^```toml\n(.*?)^```$", PAGE, re.MULTILINE | re.DOTALL)
