@@ -22,8 +22,11 @@ class _Tokenizer:
     def __init__(self, size: int, ids: tuple[int, ...] = (4, 5)) -> None:
         self._size, self._ids = size, list(ids)
 
-    def __call__(self, texts: list[str], **_: Any) -> dict[str, list[list[int]]]:
-        return {"input_ids": [self._ids], "attention_mask": [[1] * len(self._ids)]}
+    def __call__(self, texts: str | list[str], **_: Any) -> dict[str, Any]:
+        mask = [1] * len(self._ids)
+        if isinstance(texts, str):
+            return {"input_ids": self._ids, "attention_mask": mask}
+        return {"input_ids": [self._ids], "attention_mask": [mask]}
 
     def get_vocab(self) -> dict[str, int]:
         return {f"w{i}": i for i in range(self._size)}

@@ -118,6 +118,7 @@ def test_models_that_do_not_mean_the_same_are_refused(kinds: dict[str, Artifact]
         compare(kinds["torch"], deeper, ROWS, threads=1, layers=True)
     model = checkpoint.load(kinds["torch"].path, task)
     model.config.id2label = {0: "no", 1: "yes"}
+    model.config.label2id = {"no": 0, "yes": 1}
     folder = tmp_path / "renamed"
     folder.mkdir()
     checkpoint.save(model, folder, source=kinds["torch"].path)
