@@ -10,7 +10,7 @@ from typing import Any
 
 SCHEMA = 1
 
-_UNSTABLE = "unstable:"
+_UNSTABLE = "unstable"
 _HOST_BOUND = "host_bound:"
 _SATURATED = "saturated:"
 _SPOILED = "spoiled:"
