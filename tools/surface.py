@@ -36,13 +36,13 @@ def verbs(group: Any, words: tuple[str, ...] = ("paredown",)) -> Iterator[tuple[
 
 
 def options(command: Any) -> dict[str, Any]:
-    """The arguments and options of a command by all their names, with their defaults."""
+    """The arguments and options of a command by each of their names, with their defaults."""
     found = {}
     for one in command.params:
         argument = one.param_type_name == "argument"
-        names = one.name.upper() if argument else ", ".join([*one.opts, *one.secondary_opts])
         default = one.default if isinstance(one.default, bool | int | float | None) else str(one.default)
-        found[names] = REQUIRED if one.required else default
+        for name in [one.name.upper()] if argument else [*one.opts, *one.secondary_opts]:
+            found[name] = REQUIRED if one.required else default
     return found
 
 
