@@ -16,6 +16,16 @@ from bench.record import document
 from bench.verdicts import baselines
 from compress.errors import UserError
 
+_VERDICT = {
+    "gate": "size",
+    "candidate": "after",
+    "status": "pass",
+    "metric": "size_bytes",
+    "value": 1.0,
+    "interval": None,
+    "limit": "1MB",
+    "reason": "small",
+}
 CHANGES: dict[str, tuple[str, Any]] = {
     "no candidates": ("candidates", []),
     "one candidate gone": ("candidates.1", ABSENT),
@@ -92,21 +102,11 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "threads 0": ("candidates.0.threads", 0),
     "threads null": ("candidates.0.threads", None),
     "lineage a text": ("candidates.0.lineage", "load"),
-    "verdict on nobody": (
-        "verdicts",
-        [
-            {
-                "gate": "size",
-                "candidate": "nobody",
-                "status": "pass",
-                "metric": "size_bytes",
-                "value": 1.0,
-                "interval": None,
-                "limit": "1MB",
-                "reason": "small",
-            }
-        ],
-    ),
+    "verdict on nobody": ("verdicts", [_VERDICT | {"candidate": "nobody"}]),
+    "verdict of 1e308": ("verdicts", [_VERDICT | {"value": 1e308}]),
+    "verdict in a text": ("verdicts", [_VERDICT | {"value": "1"}]),
+    "verdict turned": ("verdicts", [_VERDICT | {"interval": {"low": 2.0, "high": 1.0, "level": 0.95}}]),
+    "chance 1e308": ("measurements.0.blind", 1e308),
     "verdict of no status": ("verdicts", [{"gate": "size"}]),
     "schema version 0": ("schema_version", 0),
     "schema version 3": ("schema_version", 3),

@@ -78,13 +78,15 @@ def _problems(report: Report) -> Iterator[str]:
     for verdict in report.verdicts:
         if verdict.candidate not in names:
             yield f"the gate '{verdict.gate}' judged '{verdict.candidate}', which is no candidate"
+        for reason in findings.problems(verdict):
+            yield f"the verdict of the gate '{verdict.gate}': {reason}"
     yield from _units(report)
     yield from _free(report, names)
 
 
 def _figure(one: Measurement) -> Iterator[str]:
     """What is wrong with a measurement by itself."""
-    for name in ("value", "ratio", "difference", "disturbed"):
+    for name in ("value", "ratio", "difference", "blind", "disturbed"):
         value = getattr(one, name)
         if value is not None and not -MOST <= value <= MOST:
             yield f"its {name} {value} is no figure that can be measured"
