@@ -22,7 +22,7 @@ from bench.lanes import feeds, load, turns
 from bench.lanes.feeds import Point
 from bench.probes import Subject
 from bench.record.limits import Limit, Rate
-from bench.record.model import Measurement
+from bench.record.model import Flags, Measurement
 from bench.statistics import stats, windows
 from compress import log
 from compress.strict import Strict
@@ -96,8 +96,9 @@ def figures(
         return min(1.0, float(service[which][draw].sum() / spans[which][draw].sum()))
 
     busy = share(name)
+    flags = Flags(saturated=busy > _SATURATED)
     notes: tuple[str, ...] = (f"busy {100 * busy:.0f} % of the time",)
-    if busy > _SATURATED:
+    if flags.saturated:
         notes = (*notes, "saturated: requests came faster than they were served, and the queue grew")
     elif random and (needed := load.settling(busy)) > own.shape[1]:
         notes = (
@@ -141,6 +142,7 @@ def figures(
                 conditions=conditions,
                 samples=tuple(float(one) for one in own.ravel()) if q == 50 else (),
                 rounds=len(own),
+                flags=flags,
                 notes=notes,
             )
         )

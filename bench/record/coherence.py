@@ -18,6 +18,7 @@ from bench.record.findings_coherence import MOST
 from bench.record.model import Measurement, Report
 from compress.errors import UserError
 from compress.reading import files
+from compress.strict import Strict
 
 _NEVER_NEGATIVE = frozenset({"ms", "s", "mJ", "count", "per_s"})
 _ROUNDS = 10**6  # where the samples were not kept
@@ -25,10 +26,10 @@ _BITS = 4  # of a hexadecimal digit
 _GIVE = "measure again with 'paredown bench --json', and give the file that it writes"
 
 
-class _Part(BaseModel):
+class _Part(Strict):
     """What is read of a part of free form; the rest of it is nobody's business here."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
 
 class _Case(_Part):
@@ -43,28 +44,6 @@ class _Parity(_Part):
 class _Facts(_Part):
     parity: _Parity | None = None
     against_float: _Parity | None = None
-
-
-class _State(_Part):
-    sm_clock_mhz: float | None
-    memory_clock_mhz: float | None
-    temperature_c: float | None
-    power_w: float | None
-
-
-class _Gpu(_Part):
-    name: str
-    memory_bytes: int
-    driver: str
-    cuda: str
-
-
-class _Device(_Part):
-    facts: _Gpu
-    before: _State
-    after: _State
-    context_bytes: int | None
-    shared_with: Any = None
 
 
 def check(report: Report, where: str) -> None:
@@ -99,13 +78,15 @@ def _problems(report: Report) -> Iterator[str]:
     for verdict in report.verdicts:
         if verdict.candidate not in names:
             yield f"the gate '{verdict.gate}' judged '{verdict.candidate}', which is no candidate"
+        for reason in findings.problems(verdict):
+            yield f"the verdict of the gate '{verdict.gate}': {reason}"
     yield from _units(report)
     yield from _free(report, names)
 
 
 def _figure(one: Measurement) -> Iterator[str]:
     """What is wrong with a measurement by itself."""
-    for name in ("value", "ratio", "difference", "disturbed"):
+    for name in ("value", "ratio", "difference", "blind", "disturbed"):
         value = getattr(one, name)
         if value is not None and not -MOST <= value <= MOST:
             yield f"its {name} {value} is no figure that can be measured"
@@ -169,8 +150,6 @@ def _free(report: Report, names: list[str]) -> Iterator[str]:
         if name not in names:
             yield f"it has facts of '{name}', which is no candidate"
         yield from _fits(_Facts, facts, f"facts of '{name}'")
-    if report.device is not None and "unknown" not in report.device:
-        yield from _fits(_Device, report.device, "device")
 
 
 def _fits(model: type[BaseModel], value: Any, where: str) -> Iterator[str]:

@@ -8,19 +8,16 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from bench.record.interval import Interval
+from compress.strict import Strict
 
 VERSION: Literal[1] = 1
 Change = Literal["harmful", "beneficial", "other", "none"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Attribution(_Frozen):
+class Attribution(Strict):
     """How much each word speaks for an answer, for both models.
 
     Attributes:
@@ -36,7 +33,7 @@ class Attribution(_Frozen):
     after: tuple[float, ...]
 
 
-class Row(_Frozen):
+class Row(Strict):
     """A row for a person to read.
 
     Attributes:
@@ -66,7 +63,7 @@ class Row(_Frozen):
     attribution: Attribution | None = None
 
 
-class Parts(_Frozen):
+class Parts(Strict):
     """Flips of the parts of an answer, such as entities, where a row has several.
 
     Attributes:
@@ -82,7 +79,7 @@ class Parts(_Frozen):
     beneficial: int
 
 
-class Matrix(_Frozen):
+class Matrix(Strict):
     """How often each answer of the original became each answer of the candidate.
 
     Attributes:
@@ -94,7 +91,7 @@ class Matrix(_Frozen):
     counts: tuple[tuple[int, ...], ...]
 
 
-class Flips(_Frozen):
+class Flips(Strict):
     """Answers that changed.
 
     Attributes:
@@ -138,7 +135,7 @@ class Flips(_Frozen):
     notes: tuple[str, ...] = ()
 
 
-class Slice(_Frozen):
+class Slice(Strict):
     """One slice of the rows, before and after.
 
     Attributes:
@@ -168,7 +165,7 @@ class Slice(_Frozen):
     bh: float
 
 
-class Small(_Frozen):
+class Small(Strict):
     """A slice that has too few rows to be judged; or, where a family has many of them, how many it has."""
 
     family: str
@@ -176,7 +173,7 @@ class Small(_Frozen):
     rows: int
 
 
-class Slices(_Frozen):
+class Slices(Strict):
     """A metric in parts of the data.
 
     Attributes:
@@ -204,7 +201,7 @@ class Slices(_Frozen):
     notes: tuple[str, ...] = ()
 
 
-class Bin(_Frozen):
+class Bin(Strict):
     """Answers of like confidence: their mean confidence, how many of them were right, how many there are."""
 
     confidence: float
@@ -212,7 +209,7 @@ class Bin(_Frozen):
     count: int
 
 
-class Reliability(_Frozen):
+class Reliability(Strict):
     """How well confidence matches being right.
 
     Attributes:
@@ -228,7 +225,7 @@ class Reliability(_Frozen):
     bins: tuple[Bin, ...]
 
 
-class Calibration(_Frozen):
+class Calibration(Strict):
     """Confidence before and after, as it is and with a fitted temperature.
 
     Attributes:
@@ -256,11 +253,11 @@ class Calibration(_Frozen):
     selection_rows: int = 0
     scaled_before: Reliability | None = None
     scaled_after: Reliability | None = None
-    scaled_changes: dict[str, Interval] = {}
+    scaled_changes: dict[str, Interval] = Field(default={})
     notes: tuple[str, ...] = ()
 
 
-class Divergence(_Frozen):
+class Divergence(Strict):
     """How far the candidate's distributions are from the original's, in nats a row.
 
     Attributes:
@@ -279,7 +276,7 @@ class Divergence(_Frozen):
     largest: float
 
 
-class Perturbation(_Frozen):
+class Perturbation(Strict):
     """What one kind of change of the text does to both models.
 
     Attributes:
@@ -317,7 +314,7 @@ class Perturbation(_Frozen):
     worst: tuple[Row, ...] = ()
 
 
-class Robustness(_Frozen):
+class Robustness(Strict):
     """Changed texts.
 
     Attributes:
@@ -339,7 +336,7 @@ class Robustness(_Frozen):
     notes: tuple[str, ...] = ()
 
 
-class Passed(_Frozen):
+class Passed(Strict):
     """How many cases of a test both models pass.
 
     Attributes:
@@ -365,7 +362,7 @@ class Passed(_Frozen):
     p_value: float
 
 
-class ChallengeSet(_Frozen):
+class ChallengeSet(Strict):
     """One challenge set.
 
     Attributes:
@@ -385,7 +382,7 @@ class ChallengeSet(_Frozen):
     notes: tuple[str, ...] = ()
 
 
-class Challenge(_Frozen):
+class Challenge(Strict):
     """Challenge sets of the user."""
 
     kind: Literal["challenge"] = "challenge"
@@ -393,7 +390,7 @@ class Challenge(_Frozen):
     sets: tuple[ChallengeSet, ...]
 
 
-class Group(_Frozen):
+class Group(Strict):
     """One group before and after.
 
     Attributes:
@@ -410,7 +407,7 @@ class Group(_Frozen):
     after: float
 
 
-class Gap(_Frozen):
+class Gap(Strict):
     """How far groups lie apart.
 
     Attributes:
@@ -443,7 +440,7 @@ class Gap(_Frozen):
     turned_after: float | None = None
 
 
-class Fairness(_Frozen):
+class Fairness(Strict):
     """Gaps between groups.
 
     Attributes:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
 from bench.lanes.noise import DISTURBED
-from bench.machine import devices
 from bench.record.model import Interval, Measurement, Report
 from bench.report import summary
 
@@ -88,10 +89,10 @@ def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], *
         said = f"clearly {words[0]}"
     else:
         said = f"clearly {words[1]}" if interval.low > same else words[2]
-    notes = [note for one in both for note in one.notes]
-    if devices.spoiled(notes):
+    flags = reduce(or_, (one.flags for one in both))
+    if flags.spoiled:
         return f"{said}, but a spoiled run"
-    if any(note.startswith("unstable") for note in notes):
+    if flags.unstable:
         return f"{said}, but an unstable run"
     # As the gate on latency sees it: what others took of the timed seconds.
     return f"{said}, but a disturbed run" if any((one.disturbed or 0) > DISTURBED for one in both) else said

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from bench.machine import devices
 from bench.record.model import Measurement, Report
 from bench.report import summary
 
@@ -45,11 +44,6 @@ def times(report: Report) -> Table:
 
         point = {name: value for name, value in one.conditions.items() if name != "graph"}
         energy = report.find(one.candidate, "device_energy_per_row_mj", **point)
-        raised = [
-            note.split(":", 1)[0]
-            for note in one.notes
-            if note.startswith(("host_bound:", "unstable:", devices.SPOILED))
-        ]
         rows.append(
             [
                 summary.where(point),
@@ -61,7 +55,7 @@ def times(report: Report) -> Table:
                 summary.time(other("e2e_p50_ms")),
                 summary.times(summary.speedup(one)),
                 f"{summary.digits(energy.value)} mJ" if energy else summary.NONE,
-                ", ".join(dict.fromkeys(raised)) or summary.NONE,
+                ", ".join(one.flags.raised) or summary.NONE,
             ]
         )
     header = [

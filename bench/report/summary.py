@@ -249,26 +249,21 @@ def notes(report: Report) -> list[str]:
 def _rounds(report: Report) -> str:
     """How many rounds latency took: more where a verdict was open at first."""
     taken = sorted({one.rounds for one in report.measurements if one.probe == "latency" and one.rounds})
-    return (
-        " to ".join(map(str, dict.fromkeys((taken[0], taken[-1]))))
-        if taken
-        else str(report.config.get("rounds"))
-    )
+    return " to ".join(map(str, dict.fromkeys((taken[0], taken[-1])))) if taken else str(report.config.rounds)
 
 
 def explanation(report: Report) -> list[str]:
     """What was measured and how, in sentences."""
-    config = report.config
     said = [
-        f"{report.data.get('rows', 'No')} evaluation rows; task {report.task}; the baseline is "
-        f"'{report.baseline}', and '{shipped(report)}' is what ships."
+        f"{'No' if report.data.rows is None else report.data.rows} evaluation rows; task {report.task}; the "
+        f"baseline is '{report.baseline}', and '{shipped(report)}' is what ships."
     ]
     probes = {one.probe for one in report.measurements}
     if "latency" in probes:
         said.append(
             "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
             "own process; tokenization is not in it. Candidates took turns in one run: "
-            f"{_rounds(report)} rounds of {config.get('runs')} runs, in an order shuffled anew each "
+            f"{_rounds(report)} rounds of {report.config.runs} runs, in an order shuffled anew each "
             "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
             "rounds. Milliseconds belong to this machine; ratios carry further."
         )
@@ -355,6 +350,6 @@ def when(report: Report) -> str:
 def machine(report: Report) -> Sequence[tuple[str, str]]:
     """Machine, GPU and versions, as pairs, then the machine's state before and after measuring."""
     pairs = sorted([*report.environment.items(), *devices.lines(report.device)])
-    for when_, state in report.conditions.items():
-        pairs += [(f"{what}, {when_}", found) for what, found in state.items()]
+    for when_, state in report.conditions:
+        pairs += [(f"{what}, {when_.replace('_', ' ')}", found) for what, found in state.items()]
     return pairs

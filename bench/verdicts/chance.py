@@ -33,7 +33,7 @@ def found(report: Report) -> Measurement | None:
 
 def allowed(report: Report) -> bool:
     """Whether the recipe takes such a baseline all the same."""
-    return bool(report.config.get(OPTION))
+    return report.config.allow_chance
 
 
 def sentences(report: Report) -> list[str]:

@@ -104,7 +104,7 @@ def refuse(new: Report, old: Report, candidate: str) -> None:
         )
     if old.task != new.task:
         raise UserError(f"the baseline is of {old.task} and this report of {new.task}: they are not compared")
-    prints = [report.data.get("fingerprint") for report in (old, new)]
+    prints = [report.data.fingerprint for report in (old, new)]
     if None in prints or prints[0] != prints[1]:
         said = [str(one)[:12] if one else "none" for one in prints]
         raise UserError(
@@ -286,7 +286,8 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         else (None, None)
     )
     found = _ratio(now, then, bases)
-    if devices.WHOLE in (*now.notes, *then.notes):
+    flags = now.flags | then.flags
+    if flags.whole_device:
         return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
     if now.unit in {"ms", "s", "per_s"} and found.interval is not None:
         share = max(one.disturbed or 0.0 for one in (now, then))
@@ -298,6 +299,6 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     return replace(
         found,
         moved=_moved(new, old, now) if shared else None,
-        spoiled=devices.spoiled((*now.notes, *then.notes)),
+        spoiled=flags.spoiled,
         unknown=_unknown(now) if found.interval is None and not exact else None,
     )

@@ -216,7 +216,8 @@ def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Mea
             assert one.ratio in {None, 1.0}
             assert one.difference in {None, 0.0}
             # What is in use on a whole device is no figure of one candidate.
-            whole = any(note.startswith("the whole device") for note in one.notes)
+            whole = one.flags.whole_device
+            assert any(note.startswith("the whole device") for note in one.notes) is whole
             assert (one.ratio is not None or one.difference is not None) is not whole
 
 
@@ -232,6 +233,7 @@ def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measur
         assert (gpu.value, enqueue.value, whole.value) == (rows * 1.0, rows * 0.9, rows * 2.0)
         assert len(gpu.samples) == 6
         assert any(note.startswith("host_bound: enqueuing takes 0.90") for note in gpu.notes)
+        assert gpu.flags.raised == ("host_bound",)
         assert "gpu: 6 runs, coefficient of variation 0.0 %" in gpu.notes
 
 

@@ -212,7 +212,7 @@ def test_the_probes_of_the_shipped_recipes_suit_every_head(
     assert seen is not None
     assert seen.robustness is not None
     assert (seen.calibration is None) == (problem == "regression")
-    missing = found.conditions.get("not measured", {})
+    missing = found.conditions.not_measured
     assert missing.keys() == ({"calibration-error"} if problem == "regression" else set())
     assert "What got worse" in markdown.page(found)
     assert "<h2" in html.page(found)

@@ -98,7 +98,7 @@ def test_options_of_bench_are_options_of_damage(
     code, _ = run(same, text_data, *given, "--junit", junit, "--json", file)
     assert code == 4
     assert junit.read_text().count("<testcase") == 2
-    assert document.read(file).config["shared"] is True
+    assert document.read(file).config.model_dump()["shared"] is True
     assert "## What got worse" in summary.read_text()
     assert run(same, text_data, *given, "--inconclusive", "pass", "--no-summary")[0] == 0
     assert run(same, text_data, *given, "--inconclusive", "fail", "--no-summary")[0] == 3
@@ -192,7 +192,7 @@ def test_what_has_nothing_to_say_stands_in_the_report(tmp_path: Path) -> None:
     both = BenchConfig(probes=(Named(name="flips"), Named(name="slices")), threads=1)
     found = measure(specs, tiny.sentences(10, 1), both)
     reason = "there are 10 rows and no slice of them has 20"
-    assert reason in found.conditions["not measured"]["slices"]
+    assert reason in found.conditions.not_measured["slices"]
     assert found.find("two", "harmful_flips") is not None
     assert f"slices is not measured: {reason}" in html.page(found)
     (verdict,) = judge(found, [Named(name="worst-slice", options={"drop_at_most": "50pt"})]).verdicts

@@ -72,7 +72,7 @@ def collect(report: Report, candidate: str | None = None) -> Damage | None:
     if not found:
         return None
     score = next((one for one in own if one.probe == "accuracy"), None)
-    refused = tuple(sorted(report.conditions.get("not measured", {}).items()))
+    refused = tuple(sorted(report.conditions.not_measured.items()))
     return Damage(
         original=report.baseline,
         candidate=name,
