@@ -78,7 +78,16 @@ def score(structure, signals, config, generator):
     "task": '''"""Which mood a text is in."""
 
 from compress.tasks.text_classification import *
+from compress.tasks import Metric
 from compress.tasks.text_classification import COLUMNS, MODEL, OUTPUTS, encode, export_spec, lengths
+from compress.tasks.text_classification import metrics as their_metrics
+
+METRICS = (Metric("surprise", unit="squared", better="lower"), *METRICS)
+
+
+def metrics(totals, head):
+    figures = their_metrics(totals, head)
+    return {**figures, "surprise": (1 - figures["accuracy"]) ** 2}
 ''',
     "runtime": '''"""PyTorch, called by another name."""
 
@@ -92,12 +101,17 @@ class Runner(Base):
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 
 UNIT = "count"
 BETTER = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (
+    Figure("files", columns=(Column("files of it"),), exact="counted", card="Number of files"),
+    Figure("folders", "folders of it"),
+)
 
 
 class Config(BaseModel):
@@ -109,9 +123,14 @@ class Config(BaseModel):
 def measure(lanes, subject, config):
     counts = {lane.name: float(len(lane.spec.artifact.manifest.files)) for lane in lanes}
     return [
-        Measurement(probe="file-count", candidate=name, metric="files", value=count, unit=UNIT, better=BETTER)
+        Measurement(probe="file-count", candidate=name, metric=metric, value=value, unit=UNIT, better=BETTER)
         for name, count in counts.items()
+        for metric, value in (("files", count), ("folders", 1.0))
     ]
+
+
+def explanation(report):
+    return "Files are counted by name."
 ''',
     "gate": '''"""How many files an artifact may have."""
 

@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.findings import asking, challenge, challenges
 from bench.findings.asking import DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.findings import Challenge
 from bench.record.model import Measurement
 from compress.pipeline.places import Place
@@ -22,6 +23,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("challenge", rows="nowhere", gate="challenge"),)
 LISTS = ("listed",)
 
 

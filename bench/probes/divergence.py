@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from bench.findings import asking, divergence
 from bench.findings.asking import DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
@@ -17,6 +18,7 @@ UNIT = "nats"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("divergence_*", rows="nowhere"),)
 
 
 class Config(DamageConfig):

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from bench.findings import asking, fairness
 from bench.findings.asking import DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.findings import Fairness
 from bench.record.model import Measurement
 from compress.pipeline.places import Place
@@ -22,6 +23,7 @@ UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("fairness_gap", rows="nowhere", gate="fairness-gap"),)
 
 
 class Config(DamageConfig):

@@ -14,6 +14,7 @@ from pydantic import Field
 from bench.findings import asking, flips, occlusion
 from bench.findings.asking import Asker, DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.findings import Flips
 from bench.record.model import Measurement
 from bench.statistics import stats
@@ -25,6 +26,7 @@ UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("flips", rows="nowhere"), Figure("*_flips", rows="nowhere"))
 LISTS = ("rows", "explained")
 
 

@@ -19,6 +19,7 @@ from bench.lanes import feeds
 from bench.lanes.feeds import Point
 from bench.lanes.lane import Lane
 from bench.probes import Subject
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
@@ -27,6 +28,11 @@ UNIT = "s"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure("load_time_s", columns=(Column("load", rank=70, wide=True),), rows="page"),
+    Figure("import_time_s", rows="page"),
+    Figure("cold_start_s", rows="page"),
+)
 
 
 class Config(Strict):

@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.findings import asking, robustness
 from bench.findings.asking import Asker, DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
@@ -21,6 +22,10 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (
+    Figure("robustness", rows="nowhere", gate="robustness"),
+    Figure("agreement_changed", rows="nowhere", gate="robustness"),
+)
 LISTS = ("listed",)
 
 

@@ -14,6 +14,7 @@ from pydantic import Field
 from bench.findings import asking, slices
 from bench.findings.asking import DamageConfig
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
@@ -23,6 +24,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("worst_slice", rows="nowhere", found=frozenset({"slice", "rows"})),)
 
 
 class Config(DamageConfig):

@@ -11,7 +11,7 @@ from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
 from bench.record.model import Report
-from bench.report import cards, caveats, device_tables, plots, summary, svg
+from bench.report import cards, caveats, plots, summary, svg, tables
 from bench.report.cards import Card
 from bench.report.damage import figures, view, words
 from bench.report.damage.page import sections as damage_sections
@@ -48,14 +48,6 @@ def _cards(report: Report, damage: view.Damage | None) -> list[Card]:
 
 def page(report: Report) -> str:
     """The whole page: the verdict and the deciding figures first, then plots, then tables to open."""
-    drawn = (
-        ("Speed-up (bar: 95 % interval)", plots.speedups(report)),
-        ("Change in quality (bar: 95 % interval)", plots.changes(report)),
-        ("Quality against latency", plots.tradeoff(report)),
-        ("Latency (box: middle half; whiskers: p5 to p95)", plots.distribution(report)),
-        ("Memory", plots.memory_bars(report)),
-        ("Size", plots.size_bars(report)),
-    )
     style, digest = _style()
     damage = view.collect(report)
     return _template().render(
@@ -63,7 +55,6 @@ def page(report: Report) -> str:
         s=summary,
         brief=fact_lines.brief,
         status=summary.overall(report),
-        lines=summary.lines(report),
         reasons=REASONS,
         cards=_cards(report, damage),
         caveats=caveats.sentences(report),
@@ -72,12 +63,11 @@ def page(report: Report) -> str:
         w=words,
         f=figures,
         sections=damage_sections(report),
-        metric=summary.main_metric(report) or "score",
         # Markup: the SVG is serialized from a tree, with every name in it escaped; the style is a file here.
-        plots=[(title, Markup(drawing)) for title, drawing in drawn if drawing],
+        plots=[(title, Markup(drawing)) for title, drawing in plots.drawn(report)],
         style=Markup(style),
         style_hash=digest,
-        points=summary.grid(report),
-        device_tables=device_tables.tables(report),
+        candidates=tables.candidates(report, wide=True),
+        tables=[*tables.joined(report), tables.further(report, wide=True)],
         colors=svg.COLORS,
     )

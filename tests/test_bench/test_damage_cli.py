@@ -23,10 +23,11 @@ from bench.record import document
 from bench.record.model import Report
 from bench.report import html
 from bench.report.damage import markdown, page, view
-from bench.session import RUNTIMES, CandidateSpec, measure
+from bench.session import CandidateSpec, measure
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import BenchConfig, DataConfig, Named
+from deploy.opening import RUNTIMES
 from paredown.app import app
 
 

@@ -19,11 +19,12 @@ from bench.record.model import Report
 from bench.report import html, step_summary
 from bench.report import markdown as pages
 from bench.report.damage import brief, markdown, view, words
-from bench.session import RUNTIMES, CandidateSpec, measure
+from bench.session import CandidateSpec, measure
 from bench.verdicts.judge import judge, prepare
 from compress import recipe
 from compress.errors import UserError
 from compress.recipe import BenchConfig, Named
+from deploy.opening import RUNTIMES
 from paredown.app import app
 
 
