@@ -9,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.findings import answers, asking, calibration
-from bench.findings.asking import DamageConfig
+from bench.answers import answers, asking
+from bench.answers.asking import DamageConfig
+from bench.findings import calibration
 from bench.probes import Subject
 from bench.record.figure import Figure
 from bench.record.model import Measurement

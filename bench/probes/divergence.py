@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bench.findings import asking, divergence
-from bench.findings.asking import DamageConfig
+from bench.answers import asking
+from bench.answers.asking import DamageConfig
+from bench.findings import divergence
 from bench.probes import Subject
 from bench.record.figure import Figure
 from bench.record.model import Measurement

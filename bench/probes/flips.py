@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.findings import asking, flips, occlusion
-from bench.findings.asking import Asker, DamageConfig
+from bench.answers import asking, occlusion
+from bench.answers.asking import Asker, DamageConfig
+from bench.findings import flips
+from bench.findings.flips import Flips
 from bench.probes import Subject
 from bench.record.figure import Figure
-from bench.record.findings import Flips
 from bench.record.model import Measurement
 from bench.statistics import stats
 

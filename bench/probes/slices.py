@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.findings import asking, slices
-from bench.findings.asking import DamageConfig
+from bench.answers import asking
+from bench.answers.asking import DamageConfig
+from bench.findings import slices
 from bench.probes import Subject
 from bench.record.figure import Figure
 from bench.record.model import Measurement

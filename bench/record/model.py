@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from bench.record.findings import Finding
+from bench.record.finding import Kept
 from bench.record.interval import Interval
 from compress.label_names import LabelNames
 from deploy.truncation import Truncation
@@ -131,7 +131,7 @@ class Measurement(_Frozen):
     blind: float | None = None
     disturbed: float | None = None
     notes: tuple[str, ...] = ()
-    finding: Finding | None = None
+    finding: Kept | None = None
 
 
 class Verdict(_Frozen):

@@ -2,38 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bench.display.parts import Card
 from bench.lanes.noise import DISTURBED
 from bench.machine import devices
 from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement, Report
 from bench.report import summary
-
-
-@dataclass(frozen=True)
-class Card:
-    """One figure of the first screen.
-
-    Attributes:
-        title: what it is.
-        value: the figure.
-        interval: where it lies with 95 % confidence; empty where it has none.
-        sure: what the interval allows to say, in a few words; empty without one.
-        detail: before and after.
-    """
-
-    title: str
-    value: str
-    interval: str
-    sure: str
-    detail: str
-
-    @property
-    def words(self) -> str:
-        """Everything but title and figure, in one line."""
-        interval = f"95 % interval {self.interval}" if self.interval else ""
-        return "; ".join(part for part in (interval, self.sure, self.detail) if part)
 
 
 def cards(report: Report) -> list[Card]:

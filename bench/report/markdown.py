@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from bench.record.model import Report, Verdict
+from bench.display.parts import Table
+from bench.record.model import Report
 from bench.report import cards, caveats, summary, tables
-from bench.report.damage import brief
-from bench.report.damage.tables import STEP_HEADER
+from bench.report.damage import view
+
+# As many as the first screen of the page shows.
+_WORST = 3
 
 
 def _cell(text: str) -> str:
@@ -20,7 +23,7 @@ def _rows(header: list[str], rows: list[list[str]], right: int) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, rule, *rows))
 
 
-def _table(found: tables.Table) -> str:
+def _table(found: Table) -> str:
     return _rows(found.header, [list(map(str, row)) for row in found.rows], right=found.left)
 
 
@@ -32,10 +35,6 @@ def table(report: Report) -> str:
     return _table(replace(found, header=header))
 
 
-def _verdict_row(verdict: Verdict) -> list[str]:
-    return [verdict.status, verdict.gate, verdict.candidate, verdict.limit, verdict.reason]
-
-
 def _cards(report: Report) -> str:
     """The deciding figures as a list."""
     return "\n".join(
@@ -43,17 +42,24 @@ def _cards(report: Report) -> str:
     )
 
 
+def _verdicts(report: Report) -> list[str]:
+    """The gates and what they say; nothing where nothing was judged."""
+    rows = [[one.status, one.gate, one.candidate, one.limit, one.reason] for one in report.verdicts]
+    return (
+        ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)] if rows else []
+    )
+
+
 def _damage(report: Report) -> list[str]:
-    """What became worse, in sentences and two small tables; rows are in the page and in the JSON."""
-    found = brief.of(report)
-    if found is None:
+    """What became worse, in sentences and small tables; rows are in the page and in the JSON."""
+    damage = view.collect(report)
+    if damage is None:
         return []
-    parts = ["## What got worse"]
-    parts.append("\n".join(f"- {_cell(title)}: {_cell(said)}" for title, said in found.sentences))
-    if found.slices:
-        parts += ["The worst slices:", _rows(found.header, found.slices, right=1)]
-    if found.steps:
-        parts += ["Step by step:", _rows(STEP_HEADER, found.steps, right=1)]
+    told = "\n".join(f"- {_cell(title)}: {_cell(sentence)}" for title, sentence in damage.sentences)
+    parts = ["## What got worse", told]
+    steps = view.steps(report)
+    for found in (*damage.brief(_WORST), *([steps] if steps else [])):
+        parts += [f"{_cell(found.title)}:", _table(found)]
     return parts
 
 
@@ -62,10 +68,7 @@ def page(report: Report) -> str:
     parts = [f"# {_cell(report.title)}", f"**{_cell(summary.headline(report))}**"]
     parts += [_cards(report), table(report)]
     parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
-    if report.verdicts:
-        rows = [_verdict_row(verdict) for verdict in report.verdicts]
-        parts += ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)]
-    parts += _damage(report)
+    parts += _verdicts(report) + _damage(report)
     for found in (*tables.joined(report), tables.further(report)):
         if found.rows:
             parts += [f"## {found.title}", _table(found)]

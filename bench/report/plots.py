@@ -10,9 +10,10 @@ import matplotlib.ticker
 import numpy as np
 from matplotlib.figure import Figure as MatplotlibFigure
 
+from bench.display import svg
 from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement, Report
-from bench.report import summary, svg
+from bench.report import summary
 from bench.statistics import stats
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import math
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 
 from bench import probes
 from bench.machine import devices
@@ -22,22 +25,26 @@ STATUS_WORDS: dict[Status | None, str] = {
 }
 
 
-def figures(report: Report) -> dict[str, Figure]:
+def figures(report: Report) -> Mapping[str, Figure]:
     """How each metric of a report is shown, in the order in which the report has them.
 
     Of several that are what a task is about, the first alone has the columns and the card.
     """
+    measured = dict.fromkeys((one.probe, one.metric) for one in report.measurements)
+    return _figures(tuple(measured), tuple(sys.path))
+
+
+@lru_cache(maxsize=16)  # every part of every face asks
+def _figures(measured: tuple[tuple[str, str], ...], _path: tuple[str, ...]) -> Mapping[str, Figure]:
     shown: dict[str, Figure] = {}
     leads = ""
-    for one in report.measurements:
-        if one.metric in shown:
-            continue
-        figure = probes.figure(one.probe, one.metric)
+    for probe, metric in measured:
+        figure = probes.figure(probe, metric)
         if figure.main:
-            leads = leads or one.metric
-            figure = figure if one.metric == leads else replace(figure, columns=(), card="", main=False)
-        shown[one.metric] = figure
-    return shown
+            leads = leads or metric
+            figure = figure if metric == leads else replace(figure, columns=(), card="", main=False)
+        shown.setdefault(metric, figure)
+    return MappingProxyType(shown)
 
 
 def main_metric(report: Report) -> str | None:

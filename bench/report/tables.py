@@ -2,43 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
+from bench.display.parts import Cell, Table
 from bench.machine import devices
 from bench.record.figure import Column, Figure
 from bench.record.model import Measurement, Report
 from bench.report import summary
 
 _GRID = frozenset({"batch_size", "length"})
-
-
-@dataclass(frozen=True)
-class Cell:
-    """A text, and the interval behind it; empty where there is none."""
-
-    text: str
-    interval: str = ""
-
-    def __str__(self) -> str:
-        """Both in one line."""
-        return f"{self.text} ({self.interval})" if self.interval else self.text
-
-
-@dataclass(frozen=True)
-class Table:
-    """A table of texts.
-
-    Attributes:
-        title: above it.
-        header: of its columns.
-        rows: the cells.
-        left: how many columns from the left hold words; the rest are figures.
-    """
-
-    title: str
-    header: list[str]
-    rows: list[list[Cell]]
-    left: int
 
 
 def _cell(report: Report, one: Measurement | None, column: Column, figure: Figure) -> Cell:

@@ -6,6 +6,7 @@ from rich.console import Console, OverflowMethod
 from rich.markup import escape
 from rich.table import Table
 
+from bench.display import parts
 from bench.record.model import Report, Status
 from bench.report import caveats, summary, tables
 
@@ -17,7 +18,8 @@ _STYLES: dict[Status, str] = {
 }
 
 
-def _table(found: tables.Table, *, titled: bool = True) -> Table:
+def table(found: parts.Table, *, titled: bool = True) -> Table:
+    """A table of texts; what its columns of figures have no room for is cut."""
     shown = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
     shown.title = found.title if titled else None
     for index, name in enumerate(found.header):
@@ -38,10 +40,10 @@ def show(report: Report, console: Console) -> None:
         console.print(
             f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False, markup=False
         )
-    console.print(_table(tables.named(tables.candidates(report), report), titled=False))
+    console.print(table(tables.named(tables.candidates(report), report), titled=False))
     for found in (*tables.joined(report), tables.further(report, page=False)):
         if found.rows:
-            console.print(_table(found))
+            console.print(table(found))
     for sentence in caveats.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for answer in summary.answers(report):

@@ -16,11 +16,14 @@ import tiny_bench
 from rich.console import Console
 
 from bench import tracking
+from bench.record import document
 from bench.record.model import Measurement, Report
-from bench.report import forms, terminal
+from bench.report import forms, html, markdown, terminal
+from bench.report.damage import markdown as damage_markdown
+from bench.report.damage import terminal as damage_terminal
 from bench.verdicts import baselines, judge
 from compress import catalog, distributions
-from compress.errors import EntryError
+from compress.errors import EntryError, UserError
 from compress.recipe import Named
 from paredown import app
 
@@ -96,6 +99,8 @@ def test_one_run_uses_every_kind(site: Path, tmp_path: Path, capsys: pytest.Capt
     assert report["task"] == "moods"
     assert {candidate["runtime"] for candidate in report["candidates"]} == {"plain"}
     assert {each["metric"] for each in report["measurements"]} >= {"files", "agreement"}
+    found = {each["metric"]: each["finding"] for each in report["measurements"]}
+    assert found["folders"] == {"kind": "folders", "schema_version": 1, "names": ["onnx"]}
     assert [(each["gate"], each["status"]) for each in report["verdicts"]] == [("file-count", "pass")]
     assert (tmp_path / "notes.txt").read_text().splitlines()[:3] == ["load", "prune", "copy-files"]
     manifests = {path: json.loads(path.read_text()) for path in (tmp_path / "out").rglob("manifest.json")}
@@ -160,6 +165,79 @@ def test_what_they_measure_is_compared_with_a_baseline(files: float, status: str
     assert prepared[0].looks_at() == "file-count"
     (verdict,) = judge.judge(report(measurements=tuple(made)), prepared).verdicts
     assert verdict.status == status, verdict.reason
+
+
+def found_by_them() -> Report:
+    """The report with the finding from outside behind one of its figures, for two candidates."""
+    folders = catalog.finding("folders").MODEL.model_validate({"names": ["<b>onnx</b>", "data"]})
+    made = [
+        one.model_copy(update={"finding": folders}) if one.metric == "folders" else one
+        for one in report().measurements
+    ]
+    return report(measurements=tuple(made))
+
+
+@pytest.mark.usefixtures("site")
+def test_what_they_find_stands_in_every_face() -> None:
+    """Sentence, table, plot, card, step and note of the finding, escaped; and it is read back as it was."""
+    found = found_by_them()
+    assert document.from_json(document.to_json(found), "it") == found
+    console = Console(width=200)
+    with console.capture() as captured:
+        damage_terminal.show(found, console)
+    faces = {
+        "terminal": captured.get(),
+        "page": html.page(found),
+        "markdown": markdown.page(found),
+        "damage": damage_markdown.page(found),
+    }
+    for name, text in faces.items():
+        assert "Folders of it" in text, name
+        assert "There are 2 folders." in text, name
+        assert "onnx" in text, name
+        assert "<b>onnx" not in text or name == "terminal", name
+    for words in (
+        "after against before: folders were looked for",
+        "All folders",
+        "<svg/>",
+        "links are no folders",
+    ):
+        assert words in faces["page"]
+    assert "| before | 2 |" in faces["markdown"]
+    assert "not looked at: calibration, challenge" in faces["damage"]
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        ({"kind": "folders", "names": ["a", "a"]}, "a folder that is there twice"),
+        ({"kind": "folders"}, r"Field required at 'names'"),
+        ({"kind": "folders", "names": [], "more": 1}, r"Extra inputs are not permitted at 'more'"),
+    ],
+)
+def test_a_finding_that_does_not_hold_together_is_refused(finding: dict[str, Any], said: str) -> None:
+    """The model of the entry and its own checks are those of a report that is read."""
+    tree = json.loads(found_by_them().model_dump_json())
+    tree["measurements"][-1]["finding"] = finding
+    with pytest.raises(UserError, match=said):
+        document.from_json(json.dumps(tree), "it")
+
+
+def test_a_finding_that_nothing_here_knows_is_kept(site: Path) -> None:
+    """A report with it is read, shown with a note, and written as it was."""
+    text = document.to_json(found_by_them())
+    for file in site.glob("*.dist-info/entry_points.txt"):
+        file.write_text("")
+    distributions._all.cache_clear()
+    kept = document.from_json(text, "it", must_be_sealed=True)
+    assert json.loads(document.to_json(kept)) == json.loads(text)
+    assert "'folders' was found by what is not installed here" in damage_markdown.page(kept)
+    broken = json.loads(text)
+    del broken["checksum"]
+    broken["measurements"][-1]["finding"]["names"] = -1
+    with pytest.raises(UserError, match="names is -1, which is no count"):
+        document.from_json(json.dumps(broken), "it")
 
 
 def test_a_report_is_shown_where_what_measured_it_is_not_installed(tmp_path: Path) -> None:
@@ -295,6 +373,12 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
         "type": ("PROBE = 3", "'PROBE' is 3, and "),
         "parameter": ("def check(report, config): pass", "'check(report, candidate, config)' is wanted"),
         "hook": ("ready = True", "'ready' is True, and 'ready(config, environment)' is wanted"),
+    },
+    "finding": {
+        "missing": ("del MODEL", "'MODEL' is missing (type[bench.record.finding.Finding] is wanted)"),
+        "type": ("MODEL = dict", "'MODEL' is dict, and type[bench.record.finding.Finding] is wanted"),
+        "function": ("del sentences", "'sentences(found)' is missing"),
+        "hook": ("def plots(): pass", "'plots(found)' is wanted"),
     },
     "tracker": {
         "missing": ("del start", "'start(run, location)' is missing"),

@@ -97,7 +97,7 @@ SELECTION = tiny.sentences(40, 12)
     ("name", "metric"), [(name, one) for name, every in METRICS.items() for one in sorted(every)]
 )
 def test_every_figure_says_how_it_is_shown(name: str, metric: str) -> None:
-    """A probe declares each of its figures, and its own declaration is the closest: it is what measures it."""
+    """A probe declares each of its figures, and of all probes it names them most closely."""
     assert probes.of_metric(metric)[0] == name
     entry = probes.entry(name)
     assert entry is not None

@@ -309,7 +309,7 @@ def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report
     found = tiny_bench.damaged(judged)
     made = tuple(one for one in found.measurements if one.probe not in {"latency", "memory"})
     words = text_of(html.page(found.model_copy(update={"measurements": made})))
-    order = ["Change in accuracy", "Size on disk", "Right before, wrong now 3", "Worst slice -12.0 pt"]
+    order = ["Change in accuracy", "Size on disk", "Worst slice -12.0 pt", "Right before, wrong now 3"]
     places = [words.index(part) for part in order]
     assert places == sorted(places)
     assert "3 of 100 answers went from right to wrong, 2 the other way" in words

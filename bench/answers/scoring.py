@@ -16,7 +16,7 @@ from bench.statistics.resampling import Metric
 from compress import tasks
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from compress.tasks import Head, Prediction, Task
 
 Part = tuple[str, ...]
