@@ -30,7 +30,7 @@ FRESH = False
 FIGURES = (
     Figure(
         "throughput_rows_per_s",
-        columns=(Column("throughput", 40, table="Latency and throughput"),),
+        columns=(Column("rows per second", 40, table="Latency and throughput"),),
         grid=True,
     ),
 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from bench.display.parts import Table
 from bench.record.model import Report
 from bench.report import cards, caveats, summary, tables
@@ -24,15 +22,15 @@ def _rows(header: list[str], rows: list[list[str]], right: int) -> str:
 
 
 def _table(found: Table) -> str:
-    return _rows(found.header, [list(map(str, row)) for row in found.rows], right=found.left)
+    """A Markdown table; a column that has intervals says so."""
+    spread = [any(row[place].interval for row in found.rows) for place in range(len(found.header))]
+    header = [f"{name} (95 %)" if more else name for name, more in zip(found.header, spread, strict=True)]
+    return _rows(header, [list(map(str, row)) for row in found.rows], right=found.left)
 
 
 def table(report: Report) -> str:
     """The candidates as a Markdown table: before, each step, after."""
-    found = tables.named(tables.candidates(report), report, runtime=True)
-    spread = [any(row[place].interval for row in found.rows) for place in range(len(found.header))]
-    header = [f"{name} (95 %)" if more else name for name, more in zip(found.header, spread, strict=True)]
-    return _table(replace(found, header=header))
+    return _table(tables.named(tables.candidates(report), report, runtime=True))
 
 
 def _cards(report: Report) -> str:

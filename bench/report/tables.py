@@ -126,7 +126,7 @@ def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
     }
     some = {one.metric for one in report.measurements if one.value}
     rows = [
-        list(map(Cell, _row(one, figures[one.metric])))
+        list(map(Cell, _row(report, one, figures[one.metric])))
         for one in report.measurements
         if one.metric in listed & some
     ]
@@ -134,14 +134,14 @@ def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
     return Table("Further figures", header, rows, left=3)
 
 
-def _row(one: Measurement, figure: Figure) -> tuple[str, ...]:
+def _row(report: Report, one: Measurement, figure: Figure) -> tuple[str, ...]:
     interval = ""
     if one.interval is not None:
         factor = 100 if one.unit == "share" else 1
         interval = " to ".join(summary.digits(factor * end) for end in (one.interval.low, one.interval.high))
     against = summary.NONE if one.ratio is None else f"{summary.digits(one.ratio)}x"
     if one.difference is not None:
-        against = str(Cell(summary.change(one), summary.change_interval(one)))
+        against = str(_cell(report, one, Column(shows="change"), figure))
     bare = one.metric if one.unit == "share" else one.metric.removesuffix(f"_{one.unit}")
     title = figure.title or bare.replace("_", " ")
     return title, summary.where(one.conditions), one.candidate, summary.value(one, figure), interval, against
