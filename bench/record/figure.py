@@ -48,6 +48,7 @@ class Figure:
         grid: whether there is one for each batch size and length.
         found: conditions that say what was found and not where it was looked for.
         gate: that looks at all of them, where a report holds several of one name.
+        advice: what gives it an interval, where it has none.
     """
 
     metric: str
@@ -62,6 +63,7 @@ class Figure:
     grid: bool = False
     found: frozenset[str] = frozenset()
     gate: str = ""
+    advice: str = ""
 
     def exactness(self, unit: str) -> str:
         """How exact it is, where it is in that unit."""

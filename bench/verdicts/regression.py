@@ -26,6 +26,7 @@ import numpy as np
 from bench import probes
 from bench.lanes import noise
 from bench.machine import devices
+from bench.record.figure import Figure
 from bench.record.model import Candidate, Interval, Measurement, Report
 from bench.statistics import paired
 from bench.verdicts.baselines import NoBaseline, differences
@@ -168,12 +169,8 @@ def around(value: float, *samples: Sequence[float]) -> Interval | None:
     return Interval(low=value * math.exp(-half), high=value * math.exp(half), level=_LEVEL)
 
 
-def _unknown(one: Measurement) -> str:
-    advice = (
-        "measure both with the probe 'load-time: {processes: 5}'"
-        if one.probe == "load_time"
-        else "take a metric that has an interval, or 'judge: point' to take it as exact"
-    )
+def _unknown(figure: Figure) -> str:
+    advice = figure.advice or "take a metric that has an interval, or 'judge: point' to take it as exact"
     return f"one of the runs has a single figure, whose spread is not known: {advice}"
 
 
@@ -278,7 +275,7 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     exactness = figure.exactness(now.unit)
     if in_points(now):
         found = _points(now, then, shared=shared)
-        return replace(found, unknown=_unknown(now) if found.interval is None else None)
+        return replace(found, unknown=_unknown(figure) if found.interval is None else None)
     bases = (
         (new.find(new.baseline, now.metric, **asked), old.find(old.baseline, now.metric, **asked))
         if shared
@@ -298,5 +295,5 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         found,
         moved=_moved(new, old, now) if shared and exactness == "timed" else None,
         spoiled=devices.spoiled((*now.notes, *then.notes)),
-        unknown=_unknown(now) if found.interval is None and exactness != "counted" else None,
+        unknown=_unknown(figure) if found.interval is None and exactness != "counted" else None,
     )

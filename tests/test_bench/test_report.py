@@ -15,10 +15,12 @@ import pytest
 import tiny_bench
 from rich.console import Console
 
+import bench
 from bench.record import document
 from bench.record.model import Candidate, Interval, Measurement, Report, Verdict
 from bench.report import cards, forms, html, junit, markdown, plots, summary, tables, terminal
 from bench.verdicts import judge
+from compress import catalog
 from compress.errors import UserError
 from compress.recipe import Named
 
@@ -467,3 +469,20 @@ def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Repo
     for text in (markdown.page(guessed), text_of(html.page(guessed))):
         assert "by their order alone" in text
         assert "0 = contradiction, 1 = entailment" in text
+
+
+@pytest.mark.parametrize("place", ["report", "tracking.py", "verdicts/regression.py", "gates/regression.py"])
+def test_no_face_knows_a_probe_or_a_finding_by_name(place: str) -> None:
+    """What is shown and compared is what entries declare: none of their names stands in what shows them."""
+    names = {name.replace("-", form) for name in catalog.names("probe") for form in "-_"}
+    names |= {figure.metric for name in catalog.names("probe") for figure in catalog.probe(name).FIGURES}
+    names |= {one.name for name in catalog.names("task") for one in catalog.task(name).METRICS}
+    names |= set(catalog.names("finding"))
+    root = Path(bench.__file__).parent / place
+    files = [root] if root.is_file() else [one for one in root.rglob("*") if one.suffix in {".py", ".jinja"}]
+    assert files
+    for file in files:
+        known = set(re.findall(r"""["']([\w*.-]+)["']""", file.read_text(encoding="utf-8"))) & names
+        # The gate's default, which a recipe may leave out; an artifact's own size; a word for how exact.
+        allowed = {"gates/regression.py": "latency_p50_ms", "tracking.py": "size_bytes"}.get(place, "memory")
+        assert known <= {allowed}, file
