@@ -25,12 +25,12 @@ from compress.errors import DataError, NothingToMeasure, UserError
 from compress.model import checkpoint, limit
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 from deploy import content
+from deploy.opening import RUNTIMES
 
 if TYPE_CHECKING:
     from compress.tasks import Head, Task
     from deploy.truncation import Truncation
 
-RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
 _NOT_OPTIONS = {
     "self": "leave it out",
     "artifact": "the candidate is its artifact, so give NAME=PATH for another",

@@ -23,7 +23,8 @@ from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Flags, Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Measurement, Report
 from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
@@ -35,6 +36,18 @@ UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+_TABLE = "Time on the GPU"
+FIGURES = (
+    Figure(
+        "gpu_p50_ms",
+        columns=(Column("GPU p50", 10, table=_TABLE), Column("speed-up", 40, "times", _TABLE)),
+        grid=True,
+    ),
+    Figure("gpu_p95_ms", columns=(Column("GPU p95", 11, table=_TABLE),), grid=True),
+    Figure("enqueue_p50_ms", columns=(Column("enqueue p50", 20, table=_TABLE),), grid=True),
+    Figure("e2e_p50_ms", columns=(Column("end to end p50", 30, table=_TABLE),), grid=True),
+    *(Figure(f"{part}_*_ms", rows="nowhere", grid=True) for part in ("gpu", "enqueue", "e2e")),
+)
 
 HOST_BOUND = 0.8
 UNSTABLE = 0.025
@@ -268,3 +281,12 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             for lane in able:
                 found += figures(lane.name, timed, subject.baseline, conditions, draws)
     return found
+
+
+def explanation(report: Report) -> str:
+    """What each of the three times is."""
+    return (
+        "GPU time is that between device events around one run, inputs on the device; enqueue time is "
+        "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. "
+        "They are figures of their own, with and without a CUDA graph."
+    )

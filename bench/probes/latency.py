@@ -23,7 +23,8 @@ from bench.lanes.lane import Lane
 from bench.lanes.noise import Disturbance
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Flags, Interval, Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Interval, Measurement, Report
 from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
@@ -33,6 +34,26 @@ UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+_TABLE = "Latency and throughput"
+FIGURES = (
+    Figure(
+        "latency_p50_ms",
+        columns=(
+            Column("p50", rank=20),
+            Column("speed-up", rank=25, shows="times"),
+            Column("p50", rank=20, table=_TABLE),
+            Column("speed-up", rank=30, shows="times", table=_TABLE),
+        ),
+        card="Speed-up",
+        rank=10,
+        words=("slower", "faster", "no clear difference"),
+        grid=True,
+    ),
+    Figure("latency_p95_ms", columns=(Column("p95", 21), Column("p95", 21, table=_TABLE)), grid=True),
+    Figure("latency_p99_ms", columns=(Column("p99", 22, table=_TABLE),), grid=True),
+    Figure("latency_p99.9_ms", columns=(Column("p99.9", 23, table=_TABLE),), grid=True),
+    Figure("latency_*", grid=True),
+)
 
 _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 _WINDOW = 8
@@ -250,3 +271,17 @@ def extend(
     replaced = [point.conditions for point in at]
     kept = [one for one in found if one.probe != PROBE or one.conditions not in replaced]
     return kept + fresh
+
+
+def explanation(report: Report) -> str:
+    """What was timed, in how many rounds, and what the intervals are."""
+    taken = sorted({one.rounds for one in report.measurements if one.probe == PROBE and one.rounds})
+    ends = dict.fromkeys((taken[0], taken[-1])) if taken else [report.config.rounds]
+    rounds = " to ".join(map(str, ends))
+    return (
+        "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
+        "own process; tokenization is not in it. Candidates took turns in one run: "
+        f"{rounds} rounds of {report.config.runs} runs, in an order shuffled anew each "
+        "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
+        "rounds. Milliseconds belong to this machine; ratios carry further."
+    )

@@ -25,7 +25,8 @@ from bench.lanes.feeds import DATA, Point
 from bench.lanes.lane import Lane
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Flags, Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Measurement, Report
 from compress import log
 from compress.strict import Strict
 
@@ -33,6 +34,18 @@ UNIT = "bytes"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = True
+FIGURES = (
+    Figure(
+        "memory_peak_bytes",
+        columns=(Column("peak memory", rank=30),),
+        exact="memory",
+        card="Peak memory",
+        rank=30,
+    ),
+    Figure("memory_*_bytes", rows="nowhere", exact="memory"),
+    Figure("device_memory_peak_bytes", rows="page", exact="memory"),
+    Figure("device_memory_allocated_bytes", rows="page", exact="memory"),
+)
 
 _RUNS = 4
 
@@ -118,3 +131,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             bar.advance(1, lane.name)
     base = {one.metric: one for one in found if one.candidate == subject.baseline}
     return [_against(base.get(one.metric), one) for one in found]
+
+
+def explanation(report: Report) -> str:
+    """What the peak is of."""
+    return (
+        "Memory is the peak of a fresh process as the operating system sees it, libraries included; "
+        "the share of the model alone is in the JSON report."
+    )

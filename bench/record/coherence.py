@@ -13,13 +13,16 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.record import findings_coherence as findings
-from bench.record.findings_coherence import MOST
+from bench.record.finding import Part
+from bench.record.interval import Interval
 from bench.record.model import Measurement, Report
 from compress.errors import UserError
 from compress.reading import files
 from compress.strict import Strict
 
+# Of any figure in either direction: multiply-accumulates of a whole day's run are fewer.
+MOST = 1e21
+_COUNTED = 10**15
 _NEVER_NEGATIVE = frozenset({"ms", "s", "mJ", "count", "per_s"})
 _ROUNDS = 10**6  # where the samples were not kept
 _BITS = 4  # of a hexadecimal digit
@@ -78,7 +81,7 @@ def _problems(report: Report) -> Iterator[str]:
     for verdict in report.verdicts:
         if verdict.candidate not in names:
             yield f"the gate '{verdict.gate}' judged '{verdict.candidate}', which is no candidate"
-        for reason in findings.problems(verdict):
+        for reason in _parts("verdict", verdict):
             yield f"the verdict of the gate '{verdict.gate}': {reason}"
     yield from _units(report)
     yield from _free(report, names)
@@ -98,13 +101,43 @@ def _figure(one: Measurement) -> Iterator[str]:
         yield "a sample that is no figure that can be measured"
     for interval in (one.interval, one.ratio_interval, one.difference_interval):
         if interval is not None:
-            yield from findings.of_interval(interval)
+            yield from _interval(interval)
     if one.rounds is not None and not 1 <= one.rounds <= (len(one.samples) or _ROUNDS):
         yield f"{one.rounds} rounds of {len(one.samples)} samples"
     yield from _conditions(one)
     yield from _rows(one)
     if one.finding is not None:
-        yield from findings.problems(one.finding)
+        yield from _parts("finding", one.finding)
+
+
+def _parts(name: str, value: object) -> Iterator[str]:
+    """What is wrong in a finding or a part of it, all the way down: counts and figures."""
+    if isinstance(value, Interval):
+        yield from _interval(value)
+    elif isinstance(value, BaseModel):
+        yield from value.problems() if isinstance(value, Part) else ()
+        for inner, part in value:
+            yield from _parts(inner, part)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _parts(name, each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _parts(name, each)
+    elif isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if not 0 <= value <= _COUNTED:
+            yield f"{name} is {value}, which is no count"
+    elif isinstance(value, float) and not -MOST <= value <= MOST:
+        yield f"{name} is {value}, which is no figure that can be measured"
+
+
+def _interval(interval: Interval) -> Iterator[str]:
+    if not -MOST <= interval.low <= interval.high <= MOST:
+        yield f"an interval from {interval.low} to {interval.high}"
+    if not 0 < interval.level < 1:
+        yield f"an interval of the level {interval.level}"
 
 
 def _conditions(one: Measurement) -> Iterator[str]:

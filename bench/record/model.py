@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field
 
-from bench.record.findings import Finding
+from bench.record.finding import Kept
 from bench.record.gpu import Gpu, UnknownGpu
 from bench.record.interval import Interval
 from compress.label_names import LabelNames
@@ -170,7 +170,7 @@ class Measurement(Strict):
     disturbed: float | None = None
     flags: Flags = Flags()
     notes: tuple[str, ...] = ()
-    finding: Finding | None = None
+    finding: Kept | None = None
 
 
 class Verdict(Strict):

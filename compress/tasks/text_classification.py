@@ -16,6 +16,7 @@ from compress.tasks import _tokenizers as tokenizers
 from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
+    METRICS,
     align,
     blind,
     decode,
@@ -34,6 +35,7 @@ from compress.tasks._tokenizers import load_tokenizer as load_processor
 
 __all__ = [
     "LABEL",
+    "METRICS",
     "align",
     "blind",
     "configure",

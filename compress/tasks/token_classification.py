@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import DataError, ModelError
-from compress.tasks import Batch, Column, ExportSpec, Head, Link, Prediction, Row
+from compress.tasks import Batch, Column, ExportSpec, Head, Link, Metric, Prediction, Row
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 from compress.tasks import _tokenizers as tokenizers
@@ -35,6 +35,12 @@ COLUMNS = {
 }
 LABEL = "tags"
 OUTPUTS = ("logits",)
+METRICS = (
+    Metric("f1", blind="what finding nothing gets"),
+    Metric("precision"),
+    Metric("recall"),
+    Metric("accuracy", blind="the share of the commonest label"),
+)
 IGNORED = -100
 UNSEEN = -1  # the tag of a word that the length limit cut off
 _CHUNK = re.compile(r"[BIESLU]-.+")

@@ -315,7 +315,7 @@ def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
     code, stdout = run("baseline", "compare", file, "--from", kept, "--lost", "2pt", "--json")
     assert code == 0
     assert [one["metric"] for one in json.loads(stdout)] == [
-        "latency_p50_ms", "accuracy", "size_bytes", "memory_peak_bytes",
+        "latency_p50_ms", "accuracy", "memory_peak_bytes", "size_bytes",
     ]  # fmt: skip
     # One point is within the noise of two reports on a hundred rows.
     for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):

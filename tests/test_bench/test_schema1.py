@@ -18,7 +18,7 @@ from bench.machine import devices
 from bench.record import document
 from bench.record.gpu import Gpu, UnknownGpu
 from bench.record.model import Flags, Report
-from bench.report import cards, device_tables, html, markdown
+from bench.report import cards, html, markdown, tables
 from bench.verdicts import baselines, judge, worth
 from compress.errors import UserError
 from compress.recipe import Named
@@ -95,8 +95,11 @@ def test_verdicts_and_tables_hang_on_no_word(flagged: Report) -> None:
         Named(name="memory", options={"of": "device", "at_most": "64GiB"}),
     ]
     for report in (flagged, other):
-        (table,) = device_tables.tables(report)
-        assert [row[-1] for row in table.rows] == ["-", "host_bound, unstable, spoiled"]
+        flags = {table.title: [row[-1].text for row in table.rows] for table in tables.joined(report)}
+        assert flags == {
+            "Latency and throughput": ["-", "unstable"],
+            "Time on the GPU": ["-", "host_bound, unstable, spoiled"],
+        }
         assert cards.cards(report)[0].sure == "clearly faster, but an unstable run"
     assert judge.judge(other, gates).verdicts == judge.judge(flagged, gates).verdicts
     assert worth.answers(other) == worth.answers(flagged)
@@ -104,12 +107,9 @@ def test_verdicts_and_tables_hang_on_no_word(flagged: Report) -> None:
         update={"metric": "gpu_p50_ms", "notes": ("spoiled: in words", "unstable: in words")}
     )
     assert said.flags == Flags()
-    (row,) = device_tables.times(
-        flagged.model_copy(
-            update={"measurements": (said.model_copy(update={"conditions": {"graph": "no"}}),)}
-        )
-    ).rows
-    assert row[-1] == "-"
+    alone = said.model_copy(update={"conditions": {"graph": "no"}})
+    (table,) = tables.joined(flagged.model_copy(update={"measurements": (alone,)}))
+    assert "flags" not in table.header
 
 
 @pytest.mark.parametrize(

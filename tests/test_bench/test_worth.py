@@ -8,7 +8,7 @@ import pytest
 import tiny_bench
 
 from bench.record.model import Flags, Interval, Report
-from bench.report import device_tables, summary
+from bench.report import summary, tables
 from bench.verdicts import worth
 
 POINT: dict[str, int | str] = {"batch_size": 8, "length": 128}
@@ -137,7 +137,7 @@ def test_reports_say_it() -> None:
     assert said in shown.getvalue()
     assert "Time on the GPU" in shown.getvalue()
     assert "INT8 worth" not in reports.page(tiny_bench.report())
-    assert device_tables.tables(tiny_bench.report()) == []
+    assert [one.title for one in tables.joined(tiny_bench.report())] == ["Latency and throughput"]
 
 
 def test_a_spoiled_run_shows_nothing() -> None:

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bench.record.findings import Attribution
+from bench.answers.shown import Attribution
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from compress.tasks import Task
 
 METHOD = "occlusion: probability of the original's answer, less the same without the word"

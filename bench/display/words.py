@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from bench.record.findings import Slice
+from typing import Literal
+
 from bench.record.interval import Interval
+
+LEVEL = 0.05
+"""Below it a p-value is called more than chance."""
 
 
 def share(value: float | None, places: int = 1) -> str:
@@ -39,6 +43,6 @@ def chance(p_value: float) -> str:
     return "< 0.001" if p_value < 0.001 else f"{p_value:.3f}" if p_value < 0.1 else f"{p_value:.2f}"
 
 
-def slice_name(one: Slice) -> str:
-    """A slice with its family."""
-    return f"{one.family}: {one.name}"
+def worse(difference: float, better: Literal["lower", "higher"]) -> bool:
+    """Whether a difference, candidate less original, is a loss."""
+    return difference < 0 if better == "higher" else difference > 0

@@ -4,20 +4,84 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.findings import scoring
-from bench.record.findings import Change, Row
+from bench.answers import scoring
+from bench.record.finding import Part
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from compress.tasks import Prediction, Task
 
 _LONGEST = 1200
 _PICTURE = 72
+_URI = "data:image/"
+Change = Literal["harmful", "beneficial", "other", "none"]
+CHANGE_WORDS: dict[Change, str] = {
+    "harmful": "right before, wrong now",
+    "beneficial": "wrong before, right now",
+    "other": "changed",
+    "none": "same answer",
+}
+
+
+class Attribution(Part):
+    """How much each word speaks for an answer, for both models.
+
+    Attributes:
+        answer: that is explained: the original's.
+        words: of the row, or runs of words where it is long.
+        before: the original's probability of the answer less that without the word.
+        after: the same of the candidate.
+    """
+
+    answer: str
+    words: tuple[str, ...]
+    before: tuple[float, ...]
+    after: tuple[float, ...]
+
+    def problems(self) -> Iterator[str]:
+        """Words and weights that do not match."""
+        if not len(self.words) == len(self.before) == len(self.after):
+            yield f"{len(self.words)} words with {len(self.before)} and {len(self.after)} weights"
+
+
+class Row(Part):
+    """A row for a person to read.
+
+    Attributes:
+        number: of the row among those that were measured, from 1.
+        cells: role -> text.
+        image: a small picture as a data URI, for rows that are images.
+        truth: the label; None where it has none.
+        before: what the original says.
+        after: what the candidate says.
+        change: whether that is harmful, beneficial, another change (both wrong), or none.
+        truth_before: the original's probability of the truth, where there is one.
+        truth_after: the candidate's.
+        divergence: of the two distributions, in nats.
+        attribution: of the row's words, where it was asked for.
+    """
+
+    number: int
+    cells: dict[str, str]
+    image: str | None = None
+    truth: str | None = None
+    before: str
+    after: str
+    change: Change
+    truth_before: float | None = None
+    truth_after: float | None = None
+    divergence: float | None = None
+    attribution: Attribution | None = None
+
+    def problems(self) -> Iterator[str]:
+        """An image that a page must not open."""
+        if self.image is not None and not self.image.startswith(_URI):
+            yield "an image that is no picture"
 
 
 def cells(row: Mapping[str, Any], task: Task) -> dict[str, str]:
@@ -47,7 +111,7 @@ def picture(row: Mapping[str, Any], task: Task) -> str | None:
     image.thumbnail((_PICTURE, _PICTURE))
     stream = io.BytesIO()
     image.save(stream, format="PNG", optimize=True)
-    return "data:image/png;base64," + base64.b64encode(stream.getvalue()).decode()
+    return f"{_URI}png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
 def changes(pair: Pair, tolerance: float = 0.0) -> list[Change]:

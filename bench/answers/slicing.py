@@ -8,9 +8,21 @@ from typing import Any
 
 import numpy as np
 
+from bench.record.finding import Part
+from compress.data import BESIDE
+from compress.errors import DataError
+
 EMPTY = "(empty)"
 _VALUES = 12
 _QUARTERS = ("lowest", "second", "third", "highest")
+
+
+class Small(Part):
+    """A slice that has too few rows to be judged; or, where a family has many of them, how many it has."""
+
+    family: str
+    name: str
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -65,3 +77,25 @@ def by_column(name: str, cells: Sequence[Any]) -> list[Cut]:
     if numbers and len(set(present)) > _VALUES:
         return quarters(name, np.array([np.nan if cell is None else float(cell) for cell in cells]))
     return by_value(name, cells)
+
+
+def cells(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
+    """The cells of a column that stands beside the task's own.
+
+    Raises:
+        DataError: there is none of that name; the message lists what there is.
+    """
+    there = {name: None for row in rows for name in row.get(BESIDE, {})}
+    if column not in there:
+        listed = ", ".join(there) or "none besides the task's own"
+        raise DataError(f"the evaluation rows have no column '{column}'; the columns are: {listed}")
+    return [row.get(BESIDE, {}).get(column) for row in rows]
+
+
+def listed(small: Sequence[Small], family: bool = True) -> str:
+    """Parts that are too small to judge, the first of them by name."""
+    named = [
+        f"{one.family}: {one.name} ({one.rows})" if family else f"{one.name} ({one.rows})" for one in small
+    ]
+    more = f" and {len(named) - _VALUES} more" if len(named) > _VALUES else ""
+    return ", ".join(named[:_VALUES]) + more

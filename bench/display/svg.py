@@ -22,7 +22,7 @@ import matplotlib as mpl
 from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
-from bench.report import xml_text
+from bench.display import xml_text
 
 # How many candidates have a color of their own; then the colors come again.
 COLORS = 8

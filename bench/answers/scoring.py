@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from bench.statistics.resampling import Metric
+from compress import tasks
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from compress.tasks import Head, Prediction, Task
 
 Part = tuple[str, ...]
@@ -108,7 +109,8 @@ def score(pair: Pair, task: Task) -> Score:
     def metric(totals: np.ndarray) -> float:
         return float(task.metrics(totals, head)[name])
 
-    return Score(name, "share", "higher", before, after, metric, binary=False)
+    declared = tasks.metric(task, name)
+    return Score(name, declared.unit, declared.better, before, after, metric, binary=False)
 
 
 def _with_ones(values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from bench.lanes import feeds
-from compress.errors import NothingToMeasure, UserError
+from compress.errors import DataError, NothingToMeasure, UserError
 from deploy.checking import divergence
 
 if TYPE_CHECKING:
@@ -140,6 +140,19 @@ def pair(
         after=answer(after, subject, rows, size, done, key),
         references=[task.reference(row, subject.head) for row in rows] if labelled else None,
     )
+
+
+def needs_labels(pair: Pair, purpose: str) -> None:
+    """Refuse rows without labels.
+
+    Raises:
+        DataError: there are none.
+    """
+    if pair.references is None:
+        raise DataError(
+            f"the evaluation rows have no labels, which {purpose} needs: give labeled rows, or look at "
+            "divergence and agreement, which need none"
+        )
 
 
 def decided(pair: Pair, purpose: str) -> tuple[Link, np.ndarray, np.ndarray]:

@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from pydantic import Field
 
-from bench.findings import answers
+from bench.answers import answers
 from bench.lanes import feeds
 from compress import log
 from compress.strict import Strict
 from deploy import truncation
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from bench.lanes.lane import Lane
     from bench.probes import Subject
 
