@@ -49,7 +49,7 @@ def test_the_list_holds_what_a_user_writes_and_reads(now: surface.Listing) -> No
     assert now["stage prune"]["criterion_options"] == {}
     assert now["runtime pytorch"]["mode"] == "eager"
     assert now["report"]["Measurement.flags"]["spoiled"] is None
-    assert now["report"]["Flips.harmful"] == surface.REQUIRED
+    assert now["finding flips"]["harmful"] == surface.REQUIRED
 
 
 @pytest.mark.parametrize(

@@ -104,7 +104,11 @@ def test_verdicts_and_tables_hang_on_no_word(flagged: Report) -> None:
     assert judge.judge(other, gates).verdicts == judge.judge(flagged, gates).verdicts
     assert worth.answers(other) == worth.answers(flagged)
     said = flagged.measurements[-1].model_copy(
-        update={"metric": "gpu_p50_ms", "notes": ("spoiled: in words", "unstable: in words")}
+        update={
+            "probe": "device_time",
+            "metric": "gpu_p50_ms",
+            "notes": ("spoiled: in words", "unstable: in words"),
+        }
     )
     assert said.flags == Flags()
     alone = said.model_copy(update={"conditions": {"graph": "no"}})
