@@ -106,7 +106,10 @@ OTHERS = (
     "export",
     "build",
 )
-SOME = ("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device")
+SOME = (
+    *("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device"),
+    "a loop without an end",
+)
 
 
 @pytest.mark.parametrize("verb", FIRST)
