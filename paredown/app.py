@@ -22,6 +22,7 @@ from compress.errors import ExitCode, UserError
 from compress.reading import files, utf8
 from paredown.verbs import (
     _machine,
+    _signals,
     _stage,
     _usage,
     baseline,
@@ -154,8 +155,9 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; a user's mistake is one sentence."""
     try:
         _check_words(sys.argv[1:] if arguments is None else arguments)
-        code = app(arguments, standalone_mode=False) or ExitCode.OK
-        sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
+        with _signals.heard():
+            code = app(arguments, standalone_mode=False) or ExitCode.OK
+            sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
     except UserError as mistake:
         shortage = _machine.shortage(mistake)
         _say(f"{mistake}; {shortage}" if shortage else str(mistake))
@@ -166,6 +168,11 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             _say(str(_usage.mistake(error)))
         sys.exit(ExitCode.INPUT)
+    except KeyboardInterrupt:  # where Typer is not there to catch it
+        code = _INTERRUPTED
+    except _signals.Ended as end:
+        _say(f"ended by {end.name}: {_KEPT}")
+        sys.exit(end.code)
     except BrokenPipeError:
         _let_go_of_stdout()
         _say("whoever read the output went away before all of it was written")
