@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
@@ -61,6 +62,7 @@ app = typer.Typer(
 
 
 _INTERRUPTED = 130
+_ENDLESS = re.compile(r"\S{501,}")
 _KEPT = "what was finished is kept, and the same command goes on from there"
 
 
@@ -197,6 +199,8 @@ def _let_go_of_stdout() -> None:
 
 
 def _say(sentence: str) -> None:
+    """One line on stderr; a word that nobody reads to its end, as what was given may be, is cut."""
+    sentence = _ENDLESS.sub(lambda word: f"{word[0][:80]}… ({len(word[0])} characters)", sentence)
     lines = (files.printable(line.strip()) for line in sentence.splitlines())
     sys.stderr.write(f"paredown: {' '.join(line for line in lines if line)}\n")
 
