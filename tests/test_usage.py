@@ -85,7 +85,7 @@ def test_an_interrupted_command_says_that_it_can_go_on(tmp_path: Path) -> None:
         # A shell that runs the tests in the background lets its children ignore Ctrl-C.
         "signal.signal(signal.SIGINT, signal.default_int_handler)\n"
         "def wait(*_, **__):\n    print('ready', flush=True)\n    time.sleep(60)\n"
-        "compress.catalog.names = wait\n"
+        "compress.catalog.entries = wait\n"
         "from paredown.app import main\nmain(['list'])\n"
     )
     process = subprocess.Popen(
