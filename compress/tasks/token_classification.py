@@ -112,7 +112,13 @@ def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
     if not rows:
         return np.zeros(0, dtype=np.int64)
     return tokenizers.token_counts(
-        processor([row["tokens"] for row in rows], is_split_into_words=True, truncation=False, verbose=False)
+        tokenizers.encoded(
+            processor,
+            [row["tokens"] for row in rows],
+            is_split_into_words=True,
+            truncation=False,
+            verbose=False,
+        )
     )
 
 
@@ -147,7 +153,8 @@ def encode(
     rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
 ) -> Batch:
     """Token arrays padded to the longest row; a tag at the first sub-token of each word."""
-    encoded = processor(
+    encoded = tokenizers.encoded(
+        processor,
         [list(row["tokens"]) for row in rows],
         is_split_into_words=True,
         truncation=max_length is not None,

@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -269,6 +270,14 @@ def test_nothing_is_overwritten_and_nothing_half_written(
     with pytest.raises(OSError, match="No space"):
         bundle(made.onnx, tmp_path / "late")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
+
+
+def test_what_a_killed_process_left_is_put_away(made: SimpleNamespace, tmp_path: Path) -> None:
+    """A half bundle beside the output goes with the next one; that of a living process stays."""
+    for process in (2**22 + 1, os.getppid()):  # no process has the first number
+        (tmp_path / f".out.{process}.tmp" / "artifact").mkdir(parents=True)
+    bundle(made.onnx, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".out.{os.getppid()}.tmp", "out"]
 
 
 def _script(folder: Path) -> Any:
