@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import types
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import bare
 import fake_nvml
 import pytest
 import spelling
@@ -21,9 +23,10 @@ from compress import catalog, environment
 from compress.recipe import BenchConfig
 from paredown.verbs import _candidates
 from studies.gpu import __main__ as command
-from studies.gpu import figures, models, prepare
-from studies.gpu.plan import EAGER32, FULL, ORT8, SDPA16, TINY, Cell, Expected, Sizes, depths
+from studies.gpu import figures, models, prepare, run
+from studies.gpu.plan import EAGER32, FULL, ORT8, ORT16, SDPA16, TINY, Cell, Expected, Sizes, depths
 
+ROOT = Path(__file__).resolve().parent.parent.parent
 PLACES = {"artifacts": "artifacts", "engines": "engines", "answer": "report.json"}
 
 
@@ -213,3 +216,34 @@ def test_the_list_shows_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == len(TINY.cells("cuda"))
     assert "paredown bench eager-fp32=A/deep/model" in lines[2]
+
+
+BARE = ("torch", "transformers", "numpy", "onnx", "onnxruntime")
+
+
+def required() -> list[str]:
+    """The distributions that travel as wheels."""
+    lines = (ROOT / "studies" / "gpu" / "requirements.txt").read_text(encoding="utf-8").splitlines()
+    return [line for line in lines if line and not line.startswith("#")]
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_it_runs_where_little_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The artifacts and a headline cell, by real commands, with only the runtimes and the wheels there."""
+    hidden = bare.write(tmp_path / "bare", [*BARE, *required()])
+    monkeypatch.setattr(run, "_PATH", [str(ROOT), str(hidden)])
+    plan = replace(TINY, models={"deep": TINY.models["deep"]}, shallow="none", lanes=(ORT16,))
+    job = run.Job(plan, tmp_path / "artifacts", tmp_path / "out", "cpu", 20.0)
+    run.make(job, None, lambda line: None)
+    made = {folder.parent.name + "/" + folder.name for folder in (tmp_path / "artifacts").glob("*/*")}
+    assert {"deep/onnx-fp16", "deep/onnx-int8", "deep-keep50/model", "deep-depth1/model"} <= made
+    cell = next(one for one in plan.cells("cpu") if one.id == "headline/deep/ort-fp16")
+    report = tmp_path / "report.json"
+    with (tmp_path / "log").open("w") as log:
+        answer = run.execute(cell.command(job.places(str(report))), 900, log)
+        told = run.judge(cell, answer, report)
+        missing = run.execute(["list", "--json"], 300, log)
+    assert told["status"] == "done", told
+    assert told["result"]["candidates"]["ort-fp16"]["provider"] == "CPUExecutionProvider"
+    assert missing.code == 0, missing.last
