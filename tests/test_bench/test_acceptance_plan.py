@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import types
 from dataclasses import replace
 from pathlib import Path
@@ -225,6 +227,14 @@ def required() -> list[str]:
     """The distributions that travel as wheels."""
     lines = (ROOT / "studies" / "gpu" / "requirements.txt").read_text(encoding="utf-8").splitlines()
     return [line for line in lines if line and not line.startswith("#")]
+
+
+def test_the_wheels_of_the_readme_are_those_that_are_wanted() -> None:
+    """What is downloaded on one machine is what pip asks for on the other."""
+    page = (ROOT / "studies" / "gpu" / "README.md").read_text(encoding="utf-8")
+    named = [word for line in re.findall(r"pip download \$FOR (.*)", page) for word in shlex.split(line)]
+    plain = {re.split(r"[>=]", word)[0] for word in named if not word.startswith("-")}
+    assert plain == {re.split(r"[>=]", line)[0] for line in required()}
 
 
 @pytest.mark.slow
