@@ -211,8 +211,11 @@ def identity(watched: Watched | None, device: str) -> dict[str, str]:
 
 def identities() -> list[dict[str, str]]:
     """What a report that is made here would say of its GPU, for each GPU of the machine."""
-    devices = [f"cuda:{index}" for index in range(gpu.count())]
-    return [identity(find(device), device) for device in devices]
+    try:
+        count = gpu.count()
+    except MissingPiece:  # what cannot be asked here can be in no report that is made here
+        return []
+    return [identity(find(device), device) for device in (f"cuda:{index}" for index in range(count))]
 
 
 class Watch:
