@@ -58,7 +58,7 @@ def fields(model: type[BaseModel]) -> dict[str, Any]:
 
 
 def entry(shelf: Any, name: str) -> dict[str, Any]:
-    """The options of an entry of the catalog, or the fields of a finding; none where its shelf has neither."""
+    """The options of a catalog entry, or the fields of a finding; none where its shelf has neither."""
     if shelf == "finding":
         return fields(catalog.finding(name).MODEL)
     if shelf in docs_reference.CONFIGURED:

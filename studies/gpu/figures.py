@@ -5,18 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from bench.machine import devices
-from bench.record.model import Measurement, Report
+from bench.record.model import Report
 from studies.gpu.plan import Expected
 
 Figure = Mapping[str, Any]
-_FLAGS = ("host_bound", "unstable")
-
-
-def flags(measurement: Measurement) -> list[str]:
-    """What is known against a figure: ``spoiled``, ``host_bound``, ``unstable``."""
-    spoiled = ["spoiled"] if devices.spoiled(measurement.notes) is not None else []
-    return spoiled + [flag for flag in _FLAGS if any(note.startswith(flag) for note in measurement.notes)]
 
 
 def of(report: Report) -> list[dict[str, Any]]:
@@ -26,7 +18,7 @@ def of(report: Report) -> list[dict[str, Any]]:
     found = []
     for measurement in report.measurements:
         tree = measurement.model_dump(mode="json", include=set(kept), exclude_defaults=True)
-        found.append({**tree, "flags": flags(measurement)})
+        found.append({**tree, "flags": list(measurement.flags.raised)})
     return found
 
 
