@@ -9,7 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from bench.findings import challenges, fairness, robustness, slices
+from bench.answers import challenges, slicing
+from bench.findings import fairness, robustness
 from bench.probes import slices as slices_probe
 from compress import catalog, data, log
 from compress.errors import DataError, NothingToMeasure
@@ -108,4 +109,4 @@ def _check(task: Task, head: Head, wishes: Wishes, evaluation: DataConfig) -> No
             "say is little)"
         )
     for column in [*wishes.columns, *([wishes.groups] if wishes.groups else [])]:
-        slices.cells(rows, column)
+        slicing.cells(rows, column)

@@ -16,7 +16,7 @@ from bench.lanes.lane import LaneSpec, cpu_threads, open_lanes
 from bench.machine import conditions, devices
 from bench.probes import Probe, Subject
 from bench.probes.size import weights_bytes
-from bench.record.model import Candidate, Counts, Measurement, Report
+from bench.record.model import Candidate, Conditions, Counts, Data, Measurement, Report, Setting
 from bench.record.portable import portable
 from bench.verdicts import choice, extension, judge
 from compress import catalog, environment, log
@@ -25,12 +25,12 @@ from compress.errors import DataError, NothingToMeasure, UserError
 from compress.model import checkpoint, limit
 from compress.recipe import BenchConfig, DataConfig, Named, validate
 from deploy import content
+from deploy.opening import RUNTIMES
 
 if TYPE_CHECKING:
     from compress.tasks import Head, Task
     from deploy.truncation import Truncation
 
-RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
 _NOT_OPTIONS = {
     "self": "leave it out",
     "artifact": "the candidate is its artifact, so give NAME=PATH for another",
@@ -219,9 +219,9 @@ def _sketch(
         candidates=tuple(_describe(spec, head, {}) for spec in specs),
         baseline=baseline,
         measurements=(),
-        data=rows,
+        data=Data(**rows),
         environment=machine,
-        config={},
+        config=Setting(),
         seed=0,
         created="",
     )
@@ -302,7 +302,6 @@ def measure(
         )
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
-            states = {"before": before, "after": conditions.read(), "not measured": absent}
             made = Report(
                 title=title or f"{specs[-1].name} against {baseline}",
                 task=specs[0].artifact.task,
@@ -315,7 +314,7 @@ def measure(
                 facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
                 environment=machine,
                 device=watch.record(),
-                conditions={name: state for name, state in states.items() if state},
+                conditions=Conditions(before=before, after=conditions.read(), not_measured=absent),
                 config=portable(bench.model_dump(mode="json"), here),
                 recipe=portable(recipe, here),
                 seed=seed,

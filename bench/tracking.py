@@ -92,15 +92,21 @@ def stage(label: str, artifact: Artifact) -> Stage:
 
 
 def figures(report: Report) -> dict[str, float]:
-    """Every figure of a report by ``CANDIDATE/METRIC``, at its grid point where it has one.
+    """Every figure of a report by ``CANDIDATE/METRIC``, with what tells figures of one name apart.
 
     A ratio or difference to the baseline follows under the same name, with the ends of its interval.
     """
     found: dict[str, float] = {}
+    shown = summary.figures(report)
     for one in report.measurements:
         name = f"{one.candidate}/{one.metric}"
         if "length" in one.conditions:
             name += f"/batch {one.conditions.get('batch_size')}, length {one.conditions['length']}"
+        apart = {key: at for key, at in one.conditions.items() if key not in summary.OF_THE_SAMPLE}
+        apart = {
+            key: at for key, at in apart.items() if key != "length" and key not in shown[one.metric].found
+        }
+        name += "".join(f"/{key} {at}" for key, at in apart.items())
         found[name] = one.value
         for kind, value, interval in (
             ("ratio", one.ratio, one.ratio_interval),

@@ -23,6 +23,7 @@ from compress import contract, distributions
 from compress.errors import EntryError, UnknownName, UserError, first_line
 
 if TYPE_CHECKING:
+    from bench.findings import Finding
     from bench.gates import Gate
     from bench.probes import Probe
     from bench.trackers import Tracker
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from compress.tasks import Task
     from deploy.runtimes import Runner
 
-Shelf = Literal["stage", "criterion", "task", "runtime", "probe", "gate", "tracker", "recipe"]
+Shelf = Literal["stage", "criterion", "task", "runtime", "probe", "gate", "finding", "tracker", "recipe"]
 
 _SHELVES: dict[str, tuple[str, ...]] = {
     "stage": ("compress.stages", "deploy.stages"),
@@ -40,6 +41,7 @@ _SHELVES: dict[str, tuple[str, ...]] = {
     "runtime": ("deploy.runtimes",),
     "probe": ("bench.probes",),
     "gate": ("bench.gates",),
+    "finding": ("bench.findings",),
     "tracker": ("bench.trackers",),
     "recipe": ("compress.recipes",),
 }
@@ -50,6 +52,7 @@ _GROUPS: dict[str, str] = {
     "runtime": "paredown.runtimes",
     "probe": "paredown.probes",
     "gate": "paredown.gates",
+    "finding": "paredown.findings",
     "tracker": "paredown.trackers",
     "recipe": "paredown.recipes",
 }
@@ -60,6 +63,7 @@ _PROTOCOLS: dict[str, tuple[str, str]] = {
     "runtime": ("deploy.runtimes", "Runtime"),
     "probe": ("bench.probes", "Probe"),
     "gate": ("bench.gates", "Gate"),
+    "finding": ("bench.findings", "Finding"),
     "tracker": ("bench.trackers", "Tracker"),
 }
 _checked: WeakKeyDictionary[ModuleType, set[str]] = WeakKeyDictionary()
@@ -271,6 +275,11 @@ def probe(name: str) -> Probe:
 def gate(name: str) -> Gate:
     """A gate."""
     return cast("Gate", load("gate", name))
+
+
+def finding(name: str) -> Finding:
+    """A finding."""
+    return cast("Finding", load("finding", name))
 
 
 def tracker(name: str) -> Tracker:

@@ -37,7 +37,7 @@ def reading(where: str, remedy: str) -> Iterator[None]:
     except Exception as cause:
         raise _refusal(where, cause, remedy) from cause
     except BaseException as cause:
-        if type(cause).__name__ != "PanicException":  # of Rust, where tokenizers meets what it never expects
+        if not is_panic(cause):
             raise
         raise _refusal(where, cause, remedy) from cause
 
@@ -64,6 +64,11 @@ def running(refusal: Callable[[Exception], ModelError]) -> Iterator[None]:
         if is_ours(cause):
             raise
         raise refusal(cause) from cause
+
+
+def is_panic(cause: BaseException) -> bool:
+    """Whether an error is of Rust, where a library such as tokenizers meets what it never expects."""
+    return type(cause).__name__ == "PanicException"
 
 
 def is_ours(problem: BaseException) -> bool:

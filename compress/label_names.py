@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, StrictBool
 
 Lender = Literal["adapter", "base"]
 
@@ -28,7 +28,7 @@ class LabelNames(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    unknown: bool = False
+    unknown: StrictBool = False
     borrowed_from: Lender | None = None
     by_order: tuple[str, ...] = Field(default=(), max_length=100_000)
 

@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 # Where an artifact runs when nothing is said.
 _DEVICES = {"tensorrt": "cuda"}
-_RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
+# What opens each kind when nothing is said.
+RUNTIMES = {"torch": "pytorch", "onnx": "ort", "tensorrt": "trt"}
 
 
 def runner(
@@ -35,7 +36,7 @@ def runner(
     Raises:
         UserError: the runtime does not exist or does not open this kind.
     """
-    name = runtime or _RUNTIMES[artifact.kind]
+    name = runtime or RUNTIMES[artifact.kind]
     if runtime is None and catalog.canonical(name) not in catalog.names("runtime"):
         raise UserError(f"{artifact.path} is {artifact.kind}, and no runtime here opens that kind")
     made: Runner = catalog.runtime(name)(

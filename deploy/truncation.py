@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from pydantic import BaseModel, ConfigDict, NonNegativeInt, PositiveInt
+from pydantic import NonNegativeInt, PositiveInt
 
 from compress.model.limit import Limit, Whose
+from compress.strict import Strict
 
 if TYPE_CHECKING:
     from compress.tasks import Row
     from deploy.encoder import Encoder
 
 
-class Truncation(BaseModel):
+class Truncation(Strict):
     """What a length limit did to some rows.
 
     Attributes:
@@ -24,8 +25,6 @@ class Truncation(BaseModel):
         whose: who set the limit; None where the artifact does not say.
         beyond_baseline: rows of which the baseline sees more; None where there is no baseline beside it.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rows: NonNegativeInt
     cut: NonNegativeInt

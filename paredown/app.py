@@ -7,13 +7,13 @@ Nothing heavy is imported before a command runs. Results go to stdout, everythin
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib.util
 import os
+import re
 import sys
 import traceback
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -22,6 +22,8 @@ from compress.artifacts.store import default_root
 from compress.errors import ExitCode, UserError
 from compress.reading import files, utf8
 from paredown.verbs import (
+    _machine,
+    _signals,
     _stage,
     _usage,
     baseline,
@@ -49,9 +51,6 @@ from paredown.verbs import (
     verify,
 )
 
-if TYPE_CHECKING:
-    pass
-
 app = typer.Typer(
     name="paredown",
     help="Shrink a fine-tuned model before production: distill, prune, quantize, export, benchmark, gate.",
@@ -62,29 +61,9 @@ app = typer.Typer(
 )
 
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES})
-
-
-# What a file system says of a path or of its disk; a missing file is not here, since it may be one of ours.
-_PLACE = _DISK | {
-    errno.ENAMETOOLONG,
-    errno.ENOTDIR,
-    errno.EISDIR,
-    errno.ELOOP,
-    errno.EPERM,
-    errno.EIO,
-    errno.ENXIO,
-    errno.ENODEV,
-    errno.EFBIG,
-    errno.EMFILE,
-    errno.ENFILE,
-}
-
-
 _INTERRUPTED = 130
-
-
-_SHOWN = 80
+_ENDLESS = re.compile(r"\S{501,}")
+_KEPT = "what was finished is kept, and the same command goes on from there"
 
 
 def _show_version(asked: bool) -> None:
@@ -178,10 +157,12 @@ def main(arguments: list[str] | None = None) -> None:
     """Run the command line and leave with its exit code; a user's mistake is one sentence."""
     try:
         _check_words(sys.argv[1:] if arguments is None else arguments)
-        code = app(arguments, standalone_mode=False) or ExitCode.OK
-        sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
+        with _signals.heard():
+            code = app(arguments, standalone_mode=False) or ExitCode.OK
+            sys.stdout.flush()  # where that fails the result did not arrive, and the exit code says so
     except UserError as mistake:
-        _say(str(mistake))
+        shortage = _machine.shortage(mistake)
+        _say(f"{mistake}; {shortage}" if shortage else str(mistake))
         sys.exit(ExitCode.INPUT)
     except _usage.UsageError as error:
         if _usage.asks_for_help(error):
@@ -189,54 +170,26 @@ def main(arguments: list[str] | None = None) -> None:
         else:
             _say(str(_usage.mistake(error)))
         sys.exit(ExitCode.INPUT)
+    except KeyboardInterrupt:  # where Typer is not there to catch it
+        code = _INTERRUPTED
+    except _signals.Ended as end:
+        _say(f"ended by {end.name}: {_KEPT}")
+        sys.exit(end.code)
     except BrokenPipeError:
         _let_go_of_stdout()
         _say("whoever read the output went away before all of it was written")
         sys.exit(ExitCode.INPUT)
     except Exception as problem:
-        refusal = _refused_by_the_disk(problem) or _refused_by_the_place(problem)
-        if refusal is None and isinstance(problem, MemoryError):
-            refusal = "memory ran out: free some, or ask for less at once (batch sizes, lengths, rows); "
-        if refusal:
+        if refusal := _machine.refusal(problem):
             _let_go_of_stdout()
-            _say(refusal + "what was finished is kept, and the same command goes on from there")
+            _say(f"{refusal}; {_KEPT}")
             sys.exit(ExitCode.INPUT)
         traceback.print_exc()
         _say("this is a bug of paredown: please report it with the lines above")
         sys.exit(ExitCode.BUG)
     if code == _INTERRUPTED:  # Typer catches Ctrl-C and gives this code
-        _say("interrupted: what was finished is kept, and the same command goes on from there")
+        _say(f"interrupted: {_KEPT}")
     sys.exit(code)
-
-
-def _refused_by_the_disk(problem: BaseException | None) -> str | None:
-    """What the file system said, where an error, or what caused it, is a disk that takes no more.
-
-    Libraries written in Rust and C++ give a text in place of an ``OSError``.
-    """
-    while problem is not None:
-        found = None
-        if isinstance(problem, OSError) and problem.errno in _DISK:
-            found = f"{problem.strerror} ({_named(problem)})"
-        elif os.strerror(errno.ENOSPC) in str(problem):
-            found = os.strerror(errno.ENOSPC)
-        if found is not None:
-            return f"{found}: free space or choose another --store and --out; "
-        problem = problem.__cause__ or problem.__context__
-    return None
-
-
-def _refused_by_the_place(problem: Exception) -> str | None:
-    """What the file system said of a path, where that is the error itself."""
-    if isinstance(problem, OSError) and problem.errno in _PLACE:
-        return f"{problem.strerror} ({_named(problem)}): give another path; "
-    return None
-
-
-def _named(problem: OSError) -> str:
-    """The file that an error names, cut where it is long."""
-    text = str(problem.filename or "while writing")
-    return text if len(text) <= 4 * _SHOWN else f"{text[:_SHOWN]}… ({len(text)} characters)"
 
 
 def _let_go_of_stdout() -> None:
@@ -246,6 +199,8 @@ def _let_go_of_stdout() -> None:
 
 
 def _say(sentence: str) -> None:
+    """One line on stderr; a word that nobody reads to its end, as what was given may be, is cut."""
+    sentence = _ENDLESS.sub(lambda word: f"{word[0][:80]}… ({len(word[0])} characters)", sentence)
     lines = (files.printable(line.strip()) for line in sentence.splitlines())
     sys.stderr.write(f"paredown: {' '.join(line for line in lines if line)}\n")
 

@@ -38,7 +38,7 @@ from bench.lanes.lane import Lane, LaneSpec, open_lanes
 from bench.machine import conditions
 from bench.probes import Subject, latency
 from bench.record import document as reports
-from bench.record.model import Candidate, Measurement, Report
+from bench.record.model import Candidate, Data, Measurement, Report, Setting
 from bench.statistics import stats
 from bench.verdicts import extension, judge
 from compress import catalog, data, environment, log, recipe
@@ -203,9 +203,9 @@ def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
             candidates=candidates,
             baseline=subject.baseline,
             measurements=tuple(measurements),
-            data={},
+            data=Data(),
             environment={},
-            config=subject.bench.model_dump(mode="json"),
+            config=Setting(**subject.bench.model_dump(mode="json")),
             seed=subject.seed,
             created="",
         )

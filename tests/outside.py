@@ -13,6 +13,7 @@ GROUPS = {
     "runtime": "runtimes",
     "probe": "probes",
     "gate": "gates",
+    "finding": "findings",
     "tracker": "trackers",
     "recipe": "recipes",
 }
@@ -23,6 +24,7 @@ NAMES = {
     "runtime": "plain",
     "probe": "file-count",
     "gate": "file-count",
+    "finding": "folders",
     "tracker": "notes",
     "recipe": "all-of-it",
 }
@@ -78,7 +80,16 @@ def score(structure, signals, config, generator):
     "task": '''"""Which mood a text is in."""
 
 from compress.tasks.text_classification import *
+from compress.tasks import Metric
 from compress.tasks.text_classification import COLUMNS, MODEL, OUTPUTS, encode, export_spec, lengths
+from compress.tasks.text_classification import metrics as their_metrics
+
+METRICS = (Metric("surprise", unit="squared", better="lower"), *METRICS)
+
+
+def metrics(totals, head):
+    figures = their_metrics(totals, head)
+    return {**figures, "surprise": (1 - figures["accuracy"]) ** 2}
 ''',
     "runtime": '''"""PyTorch, called by another name."""
 
@@ -92,12 +103,17 @@ class Runner(Base):
 
 from pydantic import BaseModel, ConfigDict
 
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 
 UNIT = "count"
 BETTER = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (
+    Figure("files", columns=(Column("files of it"),), exact="counted", card="Number of files"),
+    Figure("folders", "folders of it"),
+)
 
 
 class Config(BaseModel):
@@ -107,11 +123,26 @@ class Config(BaseModel):
 
 
 def measure(lanes, subject, config):
+    from more_entries.finding_entry import Folders
+
     counts = {lane.name: float(len(lane.spec.artifact.manifest.files)) for lane in lanes}
     return [
-        Measurement(probe="file-count", candidate=name, metric="files", value=count, unit=UNIT, better=BETTER)
+        Measurement(
+            probe="file-count",
+            candidate=name,
+            metric=metric,
+            value=value,
+            unit=UNIT,
+            better=BETTER,
+            finding=Folders(names=("onnx",)) if metric == "folders" else None,
+        )
         for name, count in counts.items()
+        for metric, value in (("files", count), ("folders", 1.0))
     ]
+
+
+def explanation(report):
+    return "Files are counted by name."
 ''',
     "gate": '''"""How many files an artifact may have."""
 
@@ -143,6 +174,59 @@ def check(report, candidate, config):
         limit=str(config.at_most),
         reason=f"{files:g} files; allowed: at most {config.at_most}",
     )
+''',
+    "finding": '''"""Which folders an artifact has."""
+
+from typing import Literal
+
+from bench.display.parts import Card, table
+from bench.record.finding import Finding
+
+TITLE = "Folders of it"
+
+
+class Folders(Finding):
+    kind: Literal["folders"] = "folders"
+    names: tuple[str, ...]
+
+    def problems(self):
+        if len(set(self.names)) < len(self.names):
+            yield "a folder that is there twice"
+
+
+MODEL = Folders
+
+
+def sentences(found):
+    return [f"There are {len(found.names)} folders."]
+
+
+def headline(found):
+    return "folders were looked for"
+
+
+def tables(found):
+    return [table("All folders", ["folder"], [[name] for name in found.names])]
+
+
+def brief(found):
+    return tables(found)[0]
+
+
+def plots(found):
+    return [("Folders, drawn", "<svg/>")]
+
+
+def cards(found):
+    return [Card("Folders", str(len(found.names)), "", "", "of both models")]
+
+
+def steps(found):
+    return {"folders": str(len(found.names))}
+
+
+def notes(found):
+    return ["links are no folders"]
 ''',
     "tracker": '''"""Notes in a text file."""
 

@@ -74,7 +74,7 @@ def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) ->
     tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(16))
     tiny.text_data(tmp_path / "data")
     (tmp_path / "budget.yaml").write_text("- download-size: {at_most: 1x}\n")
-    run(
+    shown = run(
         copy,
         "compress",
         *("bench", "plain=onnx", "slow=onnx", "--runtime", "slow=reference", "--data", "data"),
@@ -86,6 +86,7 @@ def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) ->
     assert figures["slow", "agreement"] == 1
     assert 0 < figures["slow", "download_bytes"] == figures["plain", "download_bytes"]
     assert [(v["gate"], v["status"]) for v in report["verdicts"]] == [("download-size", "pass")]
+    assert shown.splitlines()[0].split() == ["candidate", "download"]
 
 
 def test_the_task_is_inferred_and_answers_as_plain_transformers_does(copy: Path, tmp_path: Path) -> None:

@@ -15,7 +15,8 @@ import pytest
 import tiny_bench
 from hostile import DIGITS, HALF, refused
 
-from bench.findings import challenges, fairness
+from bench.answers import challenges
+from bench.findings import fairness
 from compress import catalog, data
 from compress.errors import DataError, UserError
 from compress.recipe import DataConfig

@@ -9,7 +9,9 @@ from typing import Any
 import tiny
 import tiny_hostile
 
-from bench.record import findings as damage
+from bench.answers.shown import Attribution, Row
+from bench.findings.flips import Flips, Matrix
+from bench.findings.slices import Slice, Slices
 from bench.record.model import Candidate, Interval, Measurement, Report
 from compress.artifacts import artifact as artifacts
 from compress.artifacts.artifact import Artifact, Manifest, Origin, Step
@@ -218,7 +220,7 @@ def damaged(found: Report) -> Report:
     weighed, the fourth with a hostile text.
     """
     slices = [
-        damage.Slice(
+        Slice(
             family=family,
             name=name,
             rows=25,
@@ -239,7 +241,7 @@ def damaged(found: Report) -> Report:
     ]
     long = ("a", "film", "that", "takes", "its", "time,") * 12
     rows = [
-        damage.Row(
+        Row(
             number=1 + index,
             cells={"text": text},
             truth=truth,
@@ -248,7 +250,7 @@ def damaged(found: Report) -> Report:
             change=change,  # type: ignore[arg-type]
             truth_before=0.9,
             truth_after=0.2,
-            attribution=damage.Attribution(
+            attribution=Attribution(
                 answer="good",
                 words=long,
                 before=tuple(0.01 * (place % 21 - 10) for place in range(len(long))),
@@ -269,7 +271,7 @@ def damaged(found: Report) -> Report:
         )
     ]
     findings = (
-        damage.Slices(
+        Slices(
             metric="accuracy",
             unit="share",
             better="higher",
@@ -279,14 +281,14 @@ def damaged(found: Report) -> Report:
             small=(),
             min_rows=20,
         ),
-        damage.Flips(
+        Flips(
             rows=100,
             harmful=3,
             beneficial=2,
             other=1,
             p_value=0.7,
             harmful_interval=Interval(low=0.01, high=0.08),
-            matrix=damage.Matrix(labels=("bad", "good"), counts=((40, 3), (3, 54))),
+            matrix=Matrix(labels=("bad", "good"), counts=((40, 3), (3, 54))),
             worst=tuple(rows),
             attribution="leaving each word out",
         ),

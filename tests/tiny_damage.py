@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 import tiny_bench
 
-from bench.findings.answers import Answers, Pair
-from bench.record.findings import Flips, Row, Slice, Slices
+from bench.answers.answers import Answers, Pair
+from bench.answers.shown import Row
+from bench.findings.flips import Flips
+from bench.findings.slices import Slice, Slices
 from bench.record.model import Interval, Report
 from compress.tasks import Head, Link, Prediction
 

@@ -256,6 +256,27 @@ def _subgraph(location: str) -> Change:
     return small_graph(nodes, [ONE, yes])
 
 
+def _loop(trips: int) -> Change:
+    """A Loop that goes on as long as it may: its condition is always true."""
+    body = helper.make_graph(
+        [helper.make_node("Identity", ["going"], ["on"]), helper.make_node("Identity", ["held"], ["kept"])],
+        "body",
+        [
+            helper.make_tensor_value_info("trip", TensorProto.INT64, []),
+            helper.make_tensor_value_info("going", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("held", TensorProto.FLOAT, ["batch", "sequence"]),
+        ],
+        [
+            helper.make_tensor_value_info("on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("kept", TensorProto.FLOAT, ["batch", "sequence"]),
+        ],
+    )
+    first = helper.make_node("Cast", ["input_ids"], ["begun"], to=TensorProto.FLOAT)
+    loop = helper.make_node("Loop", ["trips", "yes", "begun"], ["x"], "endless", body=body)
+    held = [ONE, _constant("trips", np.array(trips, np.int64)), _constant("yes", np.array(True))]
+    return small_graph([first, loop, *_tail()], held)
+
+
 def _beside(folder: Path) -> None:
     (folder / "weights.data").write_bytes(b"\0" * 16)
 
@@ -482,6 +503,7 @@ GRAPHS: dict[str, Change] = {
         ],
         [ONE, _constant("half", np.float32(0.5)), _constant("yes", np.array(True))],
     ),
+    "a loop without an end": _loop(2**62),
     "code beside it": written("evil.py", "print()"),
     "a pickle beside it": written("evil.pkl", b"\x80\x04."),
     "a library beside it": written("lib.so", b"\x7fELF"),

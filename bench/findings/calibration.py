@@ -1,22 +1,186 @@
-"""Calibration before and after, as the models are and at temperatures fitted on the selection rows."""
+"""Calibration before and after, as the models are and at temperatures fitted on the selection rows.
+
+The figures are sums over rows: expected calibration error, Brier score, negative log likelihood. The
+calibration error takes bins of equal mass over confidence: ``sum_b |sum_{i in b} (confidence_i -
+right_i)| / n`` (Nguyen and O'Connor 2015 for the bins; Guo et al. 2017, eq. 3, for the sum). In
+resamples the bins stay where the full sample put them, so that every resample is one weighted sum.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+from pydantic import Field
 
-from bench.findings import answers, reliability
-from bench.findings.flips import needs_labels
-from bench.record.findings import Calibration, Interval
+from bench.answers import answers
+from bench.display import words
+from bench.display.parts import Card, Table, table
+from bench.record.finding import Finding, Part
+from bench.record.interval import Interval
 from bench.statistics import resampling, stats
 from compress.errors import NothingToMeasure, UserError
 from compress.model import temperature
+from compress.tasks import Link
+from deploy.checking import divergence
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
-    from bench.findings.reliability import Sums
-    from compress.tasks import Link
+    from bench.answers.answers import Pair
+
+TITLE = "Confidence"
+RANK = 50
+BINS = 15
+
+
+class Bin(Part):
+    """Answers of like confidence: their mean confidence, how many of them were right, how many there are."""
+
+    confidence: float
+    right: float
+    count: int
+
+
+class Reliability(Part):
+    """How well confidence matches being right.
+
+    Attributes:
+        ece: expected calibration error over bins of equal mass.
+        brier: mean squared error of the probabilities.
+        nll: mean negative log likelihood of the truth, in nats.
+        bins: by rising confidence.
+    """
+
+    ece: float
+    brier: float
+    nll: float
+    bins: tuple[Bin, ...]
+
+
+class Calibration(Finding):
+    """Confidence before and after, as it is and with a fitted temperature.
+
+    Attributes:
+        decisions: that were counted: rows, labels of rows, or words.
+        before: the original.
+        after: the candidate.
+        changes: ``ece``, ``brier``, ``nll`` -> paired interval of the difference.
+        temperature_before: fitted for the original on ``selection_rows``; None where there are none.
+        temperature_after: for the candidate.
+        selection_rows: that temperatures were fitted on; no evaluation row is among them.
+        scaled_before: the original at its temperature.
+        scaled_after: the candidate at its temperature.
+        scaled_changes: intervals of the differences of those.
+        notes: what a reader must know.
+    """
+
+    kind: Literal["calibration"] = "calibration"
+    decisions: int
+    before: Reliability
+    after: Reliability
+    changes: dict[str, Interval]
+    temperature_before: float | None = None
+    temperature_after: float | None = None
+    selection_rows: int = 0
+    scaled_before: Reliability | None = None
+    scaled_after: Reliability | None = None
+    scaled_changes: dict[str, Interval] = Field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+MODEL = Calibration
+
+
+@dataclass(frozen=True)
+class Sums:
+    """What the three figures are sums of, by row.
+
+    Attributes:
+        gaps: confidence less right, by bin, float64 [rows, bins].
+        brier: squared error, float64 [rows].
+        nll: in nats, float64 [rows].
+        counts: decisions, float64 [rows].
+        bins: for the plot.
+    """
+
+    gaps: np.ndarray
+    brier: np.ndarray
+    nll: np.ndarray
+    counts: np.ndarray
+    bins: tuple[Bin, ...]
+
+    def figures(self, weights: np.ndarray) -> dict[str, np.ndarray]:
+        """``ece``, ``brier`` and ``nll`` under row weights [..., rows]."""
+        wide = np.asarray(weights, dtype=np.float64)
+        total = wide @ self.counts
+        return {
+            "ece": np.abs(wide @ self.gaps).sum(axis=-1) / total,
+            "brier": wide @ self.brier / total,
+            "nll": wide @ self.nll / total,
+        }
+
+    def reliability(self) -> Reliability:
+        """The figures of all rows."""
+        found = self.figures(np.ones(len(self.counts)))
+        return Reliability(**{name: float(value) for name, value in found.items()}, bins=self.bins)
+
+
+def _confidences(
+    outputs: np.ndarray, truth: np.ndarray, link: Link
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Confidence and whether it was right, [decisions]; squared error, [decisions of the outputs]."""
+    if link == "softmax":
+        p = np.exp(divergence.log_softmax(outputs))
+        true = np.eye(p.shape[1])[truth.astype(np.int64)]
+        return p.max(axis=1), (p.argmax(axis=1) == truth).astype(np.float64), ((p - true) ** 2).sum(axis=1)
+    p = 1 / (1 + np.exp(-outputs))
+    right = ((p >= 0.5) == (truth > 0.5)).astype(np.float64)
+    return np.maximum(p, 1 - p).reshape(-1), right.reshape(-1), ((p - truth) ** 2).sum(axis=1)
+
+
+def sums(
+    outputs: np.ndarray,
+    truth: np.ndarray,
+    owner: np.ndarray,
+    rows: int,
+    link: Link,
+    scale: float = 1.0,
+    bins: int = BINS,
+) -> Sums:
+    """The sums of one model.
+
+    Args:
+        outputs: before the link, float64 [decisions, classes].
+        truth: class ids, or 0/1 for each label.
+        owner: row of each decision, int64 [decisions].
+        rows: how many there are.
+        link: ``softmax`` or ``sigmoid`` (each label is then a decision).
+        scale: temperature.
+        bins: of equal mass; fewer where there are fewer decisions.
+    """
+    confidence, right, squared = _confidences(outputs / scale, truth, link)
+    labels = 1 if link == "softmax" else outputs.shape[1]
+    owners = np.repeat(owner, labels)
+    order = np.argsort(confidence, kind="stable")
+    gaps = np.zeros((rows, min(bins, len(order))))
+    made = []
+    for place, members in enumerate(np.array_split(order, gaps.shape[1])):
+        np.add.at(gaps[:, place], owners[members], confidence[members] - right[members])
+        made.append(
+            Bin(
+                confidence=float(confidence[members].mean()),
+                right=float(right[members].mean()),
+                count=len(members),
+            )
+        )
+    each = temperature.nll(outputs, truth, link, scale) * labels
+    return Sums(
+        gaps=gaps,
+        brier=np.bincount(owner, weights=squared, minlength=rows),
+        nll=np.bincount(owner, weights=each, minlength=rows),
+        counts=np.bincount(owners, minlength=rows).astype(np.float64),
+        bins=tuple(made),
+    )
 
 
 def _prepared(pair: Pair) -> tuple[Link, np.ndarray, np.ndarray, np.ndarray]:
@@ -26,7 +190,7 @@ def _prepared(pair: Pair) -> tuple[Link, np.ndarray, np.ndarray, np.ndarray]:
         DataError: no labels.
         NothingToMeasure: the task's answers have no probabilities.
     """
-    needs_labels(pair, "calibration")
+    answers.needs_labels(pair, "calibration")
     link, before, after = answers.decided(pair, "calibration")
     if link == "identity":
         raise NothingToMeasure(
@@ -66,7 +230,7 @@ def find(
     count, owner = len(pair.rows), pair.before.owner
     weights = stats.resample_weights(count, generator)
     notes = [] if missing is None else [f"no temperature was fitted: {missing}"]
-    plain = [reliability.sums(side, truth, owner, count, link) for side in (before, after)]
+    plain = [sums(side, truth, owner, count, link) for side in (before, after)]
     made = Calibration(
         decisions=int(plain[0].counts.sum()),
         before=plain[0].reliability(),
@@ -81,7 +245,7 @@ def find(
     except UserError as refusal:
         return made.model_copy(update={"notes": (*notes, f"no temperature was fitted: {refusal}")})
     scaled = [
-        reliability.sums(side, truth, owner, count, link, scale)
+        sums(side, truth, owner, count, link, scale)
         for side, scale in zip((before, after), fitted, strict=True)
     ]
     return made.model_copy(
@@ -99,3 +263,105 @@ def find(
 def _temperatures(selection: Pair) -> tuple[float, float]:
     link, truth, before, after = _prepared(selection)
     return temperature.fit(before, truth, link), temperature.fit(after, truth, link)
+
+
+def sentences(found: Calibration) -> list[str]:
+    """How far confidence is off, before and now, and what a temperature would mend."""
+    mean = [
+        sum(one.confidence * one.count for one in side.bins) / found.decisions
+        - sum(one.right * one.count for one in side.bins) / found.decisions
+        for side in (found.before, found.after)
+    ]
+    manner = "too sure of itself" if mean[1] > 0 else "not sure enough of itself"
+    said = (
+        f"On average confidence is off by {words.share(found.before.ece)} before and "
+        f"{words.share(found.after.ece)} now (change {words.change(found.after.ece - found.before.ece)}"
+    )
+    interval = found.changes.get("ece")
+    said += f", 95 % interval {words.between(interval)})" if interval else ")"
+    said += f"; on the whole the candidate is {manner} by {words.share(abs(mean[1]))}. "
+    if found.temperature_after is None or found.scaled_after is None:
+        return [said]
+    said += (
+        f"At the temperature that {found.selection_rows} selection rows ask for "
+        f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
+        f"{words.share(found.scaled_after.ece)}. "
+    )
+    if found.scaled_after.ece < found.after.ece:
+        return [f"{said}'paredown calibrate' folds that into the model and changes no answer."]
+    return [f"{said}That is no help here, as happens where the model was trained on the selection rows, too."]
+
+
+def tables(found: Calibration) -> list[Table]:
+    """Both models, as they are and at their temperatures."""
+    sides = (
+        ("original", found.before, None),
+        ("candidate", found.after, None),
+        ("original at its temperature", found.scaled_before, found.temperature_before),
+        ("candidate at its temperature", found.scaled_after, found.temperature_after),
+    )
+    rows = [
+        [
+            name,
+            f"{heat:.3f}" if heat else "1",
+            words.share(side.ece, 2),
+            f"{side.brier:.4f}",
+            f"{side.nll:.4f}",
+        ]
+        for name, side, heat in sides
+        if side is not None
+    ]
+    header = ["model", "temperature", "calibration error", "Brier score", "negative log likelihood"]
+    return [table("Figures", header, rows)]
+
+
+def cards(found: Calibration) -> list[Card]:
+    """The calibration error now and before."""
+    before, after = found.before.ece, found.after.ece
+    return [Card("Calibration error", words.share(after), "", "", f"{words.share(before)} before")]
+
+
+def steps(found: Calibration) -> dict[str, str]:
+    """The calibration error."""
+    return {"calibration error": words.share(found.after.ece)}
+
+
+def notes(found: Calibration) -> list[str]:
+    """What a reader must know."""
+    return list(found.notes)
+
+
+def plots(found: Calibration) -> list[tuple[str, str]]:
+    """How often answers of a confidence are right, before and now; the diagonal is honest confidence."""
+    # Only the page draws, and the library takes long to import.
+    from bench.display import svg
+    from bench.display.plots import AFTER, BEFORE
+
+    curves = [("original", found.before, BEFORE, "-"), ("candidate", found.after, AFTER, "-")]
+    if found.scaled_after is not None:
+        curves.append(("candidate at its temperature", found.scaled_after, AFTER, ":"))
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        low = min(100 * min(one.confidence, one.right) for _, side, _, _ in curves for one in side.bins)
+        start = max(0.0, low - 3)
+        axes.plot([start, 100], [start, 100], color=svg.INK, linewidth=0.8, alpha=0.5, linestyle="--")
+        for name, side, shade, line in curves:
+            axes.plot(
+                [100 * one.confidence for one in side.bins],
+                [100 * one.right for one in side.bins],
+                marker="o",
+                markersize=4,
+                linestyle=line,
+                color=shade,
+                label=name,
+            )
+        axes.set_xlim(start, 101)
+        axes.set_ylim(start, 102)
+        axes.set_xlabel("confidence, % (below the dashed line: too sure)")
+        axes.set_ylabel("right, %")
+        axes.grid()
+        figure.legend(loc="outside lower center", ncols=2, fontsize=11)
+
+    drawing = svg.render(draw, 3.8, "Share of right answers by confidence, before and now", "reliability")
+    return [("How often answers of a confidence are right", drawing)]

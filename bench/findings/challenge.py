@@ -3,18 +3,81 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.findings import answers, shown
-from bench.record.findings import ChallengeSet, Passed, Row
+from bench.answers import answers, shown
+from bench.answers.shown import Row
+from bench.display import words
+from bench.display.parts import Card, Listing, Table, table
+from bench.record.finding import Finding, Part
+from bench.record.interval import Interval
 from bench.statistics import paired
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
-    from bench.findings.challenges import Case, Read
+    from bench.answers.answers import Pair
+    from bench.answers.challenges import Case, Read
     from compress.tasks import Task
+
+TITLE = "Challenge sets"
+RANK = 30
+
+
+class Passed(Part):
+    """How many cases of a test both models pass.
+
+    Attributes:
+        name: of the test.
+        cases: a row, a pair, or a group of rows that belong together.
+        before: share that the original passes.
+        after: the candidate.
+        difference: after less before.
+        interval: Tango's, paired.
+        harmful: cases that only the original passes.
+        beneficial: that only the candidate passes.
+        p_value: McNemar's exact test.
+    """
+
+    name: str
+    cases: int
+    before: float
+    after: float
+    difference: float
+    interval: Interval
+    harmful: int
+    beneficial: int
+    p_value: float
+
+
+class ChallengeSet(Part):
+    """One challenge set.
+
+    Attributes:
+        name: of the folder or file.
+        layout: how it is made: ``labeled``, ``pairs`` or ``checklist``.
+        whole: all cases.
+        tests: parts of it, the worst change first.
+        worst: failed by the candidate alone.
+        notes: cases that were left out, and why.
+    """
+
+    name: str
+    layout: Literal["labeled", "pairs", "checklist"]
+    whole: Passed
+    tests: tuple[Passed, ...] = ()
+    worst: tuple[Row, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+class Challenge(Finding):
+    """Challenge sets of the user."""
+
+    kind: Literal["challenge"] = "challenge"
+    sets: tuple[ChallengeSet, ...]
+
+
+MODEL = Challenge
 
 
 def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
@@ -87,3 +150,85 @@ def find(read: Read, pair: Pair, task: Task, listed: int = 10) -> ChallengeSet:
         worst=tuple(_worst(read, pair, lost, task, listed)),
         notes=read.notes,
     )
+
+
+def sentences(found: Challenge) -> list[str]:
+    """How each set went."""
+    return [_sentence(one) for one in found.sets]
+
+
+def _sentence(one: ChallengeSet) -> str:
+    what = {"labeled": "rows", "pairs": "pairs (all of a pair right)", "checklist": "cases"}[one.layout]
+    whole = one.whole
+    said = (
+        f"{one.name}: of {whole.cases} {what} the original passes {words.share(whole.before)}, the candidate "
+        f"{words.share(whole.after)} ({words.change(whole.difference)}, 95 % interval "
+        f"{words.between(whole.interval)}; {whole.harmful} lost, {whole.beneficial} won)."
+    )
+    worse = [
+        test for test in one.tests if test.p_value * len(one.tests) < words.LEVEL and test.difference < 0
+    ]
+    if worse:
+        listed = ", ".join(f"'{test.name}' ({words.change(test.difference)})" for test in worse[:5])
+        said += f" Worse beyond chance (Bonferroni): {listed}."
+    return said
+
+
+def tables(found: Challenge) -> list[Table]:
+    """Every test of every set."""
+    header = ["test", "cases", "before", "now", "change", "95 %", "lost", "won", "p"]
+    return [
+        table(f"{one.name}: every test", header, [_cells(test) for test in (one.whole, *one.tests)])
+        for one in found.sets
+    ]
+
+
+def _cells(one: Passed) -> list[str]:
+    return [
+        one.name,
+        str(one.cases),
+        words.share(one.before),
+        words.share(one.after),
+        words.change(one.difference),
+        words.between(one.interval),
+        str(one.harmful),
+        str(one.beneficial),
+        words.chance(one.p_value),
+    ]
+
+
+def listings(found: Challenge) -> list[Listing]:
+    """Cases that the candidate alone fails."""
+    return [Listing(f"{one.name}: failed by the candidate alone", one.worst) for one in found.sets]
+
+
+def cards(found: Challenge) -> list[Card]:
+    """The set that lost most."""
+    lost = min(found.sets, key=lambda one: one.whole.difference)
+    detail = f"{lost.name}: {words.share(lost.whole.before)} to {words.share(lost.whole.after)}"
+    return [Card("Worst challenge set", words.change(lost.whole.difference), "", "", detail)]
+
+
+def notes(found: Challenge) -> list[str]:
+    """Cases that were left out, and why."""
+    return [f"{one.name}: {note}" for one in found.sets for note in one.notes]
+
+
+def plots(found: Challenge) -> list[tuple[str, str]]:
+    """What both models pass: the sets, where there are several, and the tests of each, the worst first."""
+    # Only the page draws, and the library takes long to import.
+    from bench.display.plots import MOST, label, pairs
+
+    drawn = [("Challenge sets", tuple(one.whole for one in found.sets))] if len(found.sets) > 1 else []
+    drawn += [(f"{one.name}, the worst change first", one.tests) for one in found.sets if one.tests]
+    return [
+        (
+            title,
+            pairs(
+                [(label(one.name, one.cases), 100 * one.before, 100 * one.after) for one in tests[:MOST]],
+                "passed, %",
+                "Challenge tests passed",
+            ),
+        )
+        for title, tests in drawn
+    ]

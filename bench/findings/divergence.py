@@ -6,17 +6,42 @@ whether they became worse: that is for flips and slices.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from bench.findings import answers
-from bench.record.findings import Divergence
+from bench.answers import answers
+from bench.record.finding import Finding
+from bench.record.interval import Interval
 from bench.statistics import stats
 from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
+
+TITLE = "Probabilities"
+RANK = 70
+
+
+class Divergence(Finding):
+    """How far the candidate's distributions are from the original's, in nats a row.
+
+    Attributes:
+        rows: compared.
+        mean: over rows, with its bootstrap interval.
+        p99: exceeded by one row in a hundred.
+        largest: of any row.
+    """
+
+    kind: Literal["divergence"] = "divergence"
+    rows: int
+    mean: float
+    mean_interval: Interval | None
+    p99: float
+    largest: float
+
+
+MODEL = Divergence
 
 
 def find(pair: Pair, generator: np.random.Generator) -> Divergence:
@@ -38,3 +63,12 @@ def find(pair: Pair, generator: np.random.Generator) -> Divergence:
         p99=float(np.percentile(each, 99)),
         largest=float(each.max()),
     )
+
+
+def sentences(found: Divergence) -> list[str]:
+    """How far distributions moved."""
+    return [
+        f"The candidate's probabilities are {found.mean:.3g} nats a row from the original's on average, and "
+        f"{found.p99:.3g} or more on one row in a hundred (largest: {found.largest:.3g}). This says that "
+        "answers moved, not whether they became worse."
+    ]

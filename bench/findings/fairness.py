@@ -11,26 +11,99 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.findings import challenges, scoring, slices, slicing
-from bench.findings.flips import needs_labels
-from bench.record.findings import Gap, Group, Small
+from bench.answers import answers, challenges, scoring, slicing
+from bench.answers.slicing import Small
+from bench.display import words
+from bench.display.parts import Table, table
+from bench.record.finding import Finding, Part
+from bench.record.interval import Interval
 from bench.statistics import resampling, stats
 from compress.data.files import read_file
 from compress.errors import DataError
 from compress.reading import files as reading
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Answers, Pair
+    from bench.answers.answers import Answers, Pair
     from compress.tasks import Task
 
+TITLE = "Groups"
+RANK = 60
 _CELL = 10
 _COLUMNS = ("identity", "group", "target")
 _TWO = ("sent_more", "sent_less")
 _ARTICLE = re.compile(r"\ban\b", re.IGNORECASE)
+
+
+class Group(Part):
+    """One group before and after.
+
+    Attributes:
+        name: of the group.
+        rows: of it.
+        before: the original's figure: the metric, the rate, or for ``score`` how far the probability of
+            ``Gap.answer`` lies from the mean of the same sentence over all groups.
+        after: the candidate's.
+    """
+
+    name: str
+    rows: int
+    before: float
+    after: float
+
+
+class Gap(Part):
+    """How far groups lie apart.
+
+    Attributes:
+        of: ``metric``, ``equalized odds`` (largest gap of any class's hit and false alarm rate) or
+            ``score`` (mean probability, same sentence, other group).
+        source: the column or the set that names the groups.
+        answer: for ``score``: the class whose probability is compared; else the metric, or the rate.
+        unit: of the figures.
+        before: largest less smallest, original.
+        after: candidate.
+        difference: after less before.
+        interval: of the difference, paired.
+        groups: the figures of each.
+        swapped: for ``score``: sentences that exist for several groups.
+        turned_before: share of those whose answer depends on the group, original.
+        turned_after: candidate.
+    """
+
+    of: Literal["metric", "equalized odds", "score"]
+    source: str
+    answer: str | None = None
+    unit: str = "share"
+    before: float
+    after: float
+    difference: float
+    interval: Interval | None
+    groups: tuple[Group, ...]
+    swapped: int | None = None
+    turned_before: float | None = None
+    turned_after: float | None = None
+
+
+class Fairness(Finding):
+    """Gaps between groups.
+
+    Attributes:
+        gaps: each way to look.
+        small: groups with too few rows to be judged.
+        notes: what a reader must know.
+    """
+
+    kind: Literal["fairness"] = "fairness"
+    gaps: tuple[Gap, ...]
+    small: tuple[Small, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+MODEL = Fairness
 
 
 def _ranges(tables: np.ndarray) -> np.ndarray:
@@ -46,8 +119,8 @@ def by_column(
     Raises:
         DataError: no labels, no such column, or fewer than two groups that are large enough.
     """
-    needs_labels(pair, "comparing groups")
-    cuts = slicing.by_value(column, slices.cells(pair.rows, column))
+    answers.needs_labels(pair, "comparing groups")
+    cuts = slicing.by_value(column, slicing.cells(pair.rows, column))
     large = [cut for cut in cuts if cut.mask.sum() >= min_rows and cut.name != slicing.EMPTY]
     small = [
         Small(family=column, name=cut.name, rows=int(cut.mask.sum()))
@@ -299,3 +372,67 @@ def by_swaps(
         turned_before=float(old_turned.mean()),
         turned_after=float(new_turned.mean()),
     )
+
+
+def sentences(found: Fairness) -> list[str]:
+    """How each gap went."""
+    return [_sentence(one) for one in found.gaps]
+
+
+def _sentence(one: Gap) -> str:
+    moved, spread = words.change(one.difference, one.unit), words.between(one.interval, one.unit)
+    interval = f" (change {moved}, 95 % interval {spread})"
+    if one.of == "score":
+        return (
+            f"{one.source}: in {one.swapped} sentences that differ in the group alone, the probability of "
+            f"'{one.answer}' ranges over {words.share(one.before)} before and "
+            f"{words.share(one.after)} now{interval}; the answer "
+            f"itself depends on the group in {words.share(one.turned_before)} before, "
+            f"{words.share(one.turned_after)} now."
+        )
+    what = f"equalized odds ({one.answer})" if one.of == "equalized odds" else one.answer
+    return (
+        f"{one.source}: {what} differs between groups by up to {words.figure(one.before, one.unit)} before "
+        f"and {words.figure(one.after, one.unit)} now{interval}."
+    )
+
+
+def tables(found: Fairness) -> list[Table]:
+    """The groups of each gap."""
+    made = []
+    for gap in found.gaps:
+        show = words.change if gap.of == "score" else words.figure
+        rows = [
+            [one.name, str(one.rows), show(one.before, gap.unit), show(one.after, gap.unit)]
+            for one in gap.groups
+        ]
+        title = f"{gap.source}: {gap.of} of {len(gap.groups)} groups"
+        made.append(table(title, ["group", "rows", "before", "now"], rows))
+    return made
+
+
+def notes(found: Fairness) -> list[str]:
+    """What a reader must know, and which groups were too small."""
+    if not found.small:
+        return list(found.notes)
+    named = slicing.listed(found.small, family=False)
+    return [*found.notes, f"groups with too few rows to judge: {named}"]
+
+
+def plots(found: Fairness) -> list[tuple[str, str]]:
+    """Each group's figure before and now; the outermost groups where there are many."""
+    # Only the page draws, and the library takes long to import.
+    from bench.display.plots import MOST, label, pairs
+
+    drawn = []
+    for gap in found.gaps:
+        shown = list(gap.groups)
+        if len(shown) > MOST:
+            shown = [*shown[: MOST // 2], *shown[-MOST // 2 :]]
+        factor, unit = (100, "%") if gap.unit == "share" else (1, gap.unit)
+        rows = [(label(one.name), factor * one.before, factor * one.after) for one in shown]
+        axis = f"{gap.answer}, {unit}"
+        if gap.of == "score":
+            axis = f"'{gap.answer}' against the mean of the same sentence, points"
+        drawn.append((f"{gap.source}: {gap.of}", pairs(rows, axis, f"Groups of {gap.source}")))
+    return drawn

@@ -2,36 +2,107 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.findings import answers, scoring, shown
-from bench.record.findings import Flips, Matrix, Parts, Row
+from bench.answers import answers, scoring, shown
+from bench.answers.shown import Change, Row
+from bench.display import words
+from bench.display.parts import Card, Highlight, Listing
+from bench.record.finding import Finding, Part
+from bench.record.interval import Interval
 from bench.statistics import paired, resampling, stats
-from compress.errors import DataError
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
-    from bench.record.findings import Change
+    from bench.answers.answers import Pair
     from compress.tasks import Task
 
+TITLE = "Answers that changed"
+RANK = 20
 _MATRIX_LABELS = 12
 _DIVERGENT = 20
 _ORDER: dict[Change, int] = {"harmful": 0, "other": 1, "beneficial": 2, "none": 3}
 
 
-def needs_labels(pair: Pair, purpose: str) -> None:
-    """Refuse rows without labels.
+class Parts(Part):
+    """Flips of the parts of an answer, such as entities, where a row has several.
 
-    Raises:
-        DataError: there are none.
+    Attributes:
+        name: of a part, in the plural.
+        total: parts that are true or that a model named.
+        harmful: that the original had right and the candidate has wrong.
+        beneficial: the other way round.
     """
-    if pair.references is None:
-        raise DataError(
-            f"the evaluation rows have no labels, which {purpose} needs: give labeled rows, or look at "
-            "divergence and agreement, which need none"
-        )
+
+    name: str
+    total: int
+    harmful: int
+    beneficial: int
+
+
+class Matrix(Part):
+    """How often each answer of the original became each answer of the candidate.
+
+    Attributes:
+        labels: rows and columns alike.
+        counts: [original][candidate].
+    """
+
+    labels: tuple[str, ...]
+    counts: tuple[tuple[int, ...], ...]
+
+    def problems(self) -> Iterator[str]:
+        """A table that is not square."""
+        if any(len(row) != len(self.labels) for row in (self.counts, *self.counts)):
+            yield f"a matrix of {len(self.labels)} labels that is not square"
+
+
+class Flips(Finding):
+    """Answers that changed.
+
+    Attributes:
+        rows: compared.
+        harmful: right before, wrong after; for numbers: the error grew by more than ``tolerance``.
+        beneficial: wrong before, right after.
+        other: changed, and wrong both times.
+        p_value: McNemar's exact test of harmful against beneficial.
+        harmful_interval: Wilson's interval of the harmful share.
+        tolerance: for numbers: the change that does not count.
+        error_before: for numbers: mean absolute error of the original.
+        error_after: of the candidate.
+        error_interval: of the difference, paired.
+        parts: of the answers, where a row has several.
+        matrix: None where there are too many labels, or none.
+        worst: harmful flips first, then other changes, then beneficial, each by divergence.
+        divergent: the rows on which the two models differ most, flipped or not.
+        left_out: flipped rows that are counted and not listed.
+        attribution: how the words were weighed; None where they were not, with the reason in ``notes``.
+        notes: what a reader must know.
+    """
+
+    kind: Literal["flips"] = "flips"
+    rows: int
+    harmful: int
+    beneficial: int
+    other: int
+    p_value: float
+    harmful_interval: Interval
+    tolerance: float | None = None
+    error_before: float | None = None
+    error_after: float | None = None
+    error_interval: Interval | None = None
+    parts: Parts | None = None
+    matrix: Matrix | None = None
+    worst: tuple[Row, ...]
+    divergent: tuple[Row, ...] = ()
+    left_out: int = 0
+    attribution: str | None = None
+    notes: tuple[str, ...] = ()
+
+
+MODEL = Flips
 
 
 def matrix(pair: Pair) -> Matrix | None:
@@ -85,7 +156,7 @@ def find(pair: Pair, task: Task, listed: int, within: float, generator: np.rando
     Raises:
         DataError: the rows have no labels.
     """
-    needs_labels(pair, "finding flips")
+    answers.needs_labels(pair, "finding flips")
     number = pair.head.problem == "regression"
     values = np.array([one.value for one in pair.before.predictions]) if number else np.zeros(1)
     tolerance = float(within * np.ptp(values.astype(np.float64))) if number else 0.0
@@ -129,3 +200,119 @@ def _divergent(
         return ()
     order = np.argsort(-distance, kind="stable")[:most]
     return tuple(shown.rows(pair, task, [int(i) for i in order if distance[i] > 0], kinds, distance))
+
+
+def sentences(found: Flips) -> list[str]:
+    """What flipped, and whether more was lost than chance explains."""
+    changed = found.harmful + found.beneficial + found.other
+    sure = "more than chance explains" if found.p_value < words.LEVEL else "no more than chance explains"
+    if found.tolerance is not None:
+        return [
+            f"{found.harmful} of {found.rows} numbers are further from the truth than before and "
+            f"{found.beneficial} are nearer (by more than {found.tolerance:.3g}); that balance is {sure} "
+            f"(exact p {words.chance(found.p_value)}). Mean absolute error: {found.error_before:.4g} before, "
+            f"{found.error_after:.4g} now (difference {words.between(found.error_interval, 'error')})."
+        ]
+    low, high = words.share(found.harmful_interval.low), words.share(found.harmful_interval.high)
+    said = (
+        f"{changed} of {found.rows} answers changed. {found.harmful} were right and are wrong now "
+        f"({words.share(found.harmful / found.rows)}, 95 % interval {low} to {high}), {found.beneficial} "
+        "were wrong and are right now"
+        + (f", {found.other} are wrong in another way" if found.other else "")
+        + "."
+    )
+    if changed:
+        said += f" That balance is {sure} (McNemar's exact p {words.chance(found.p_value)})."
+    if found.parts is not None:
+        parts = found.parts
+        said += (
+            f" Of {parts.total} {parts.name}, {parts.harmful} went wrong and {parts.beneficial} were mended."
+        )
+    return [said]
+
+
+def headline(found: Flips) -> str:
+    """What was lost and won, and whether chance explains it."""
+    lost = f"{found.harmful} of {found.rows} answers went from right to wrong"
+    if found.tolerance is not None:
+        lost = f"{found.harmful} of {found.rows} numbers moved away from the truth"
+    net = "no net loss"
+    if found.harmful > found.beneficial:
+        net = "more lost than chance explains"
+        if found.p_value >= words.LEVEL:
+            net = f"no {net}"
+    return f"{lost}, {found.beneficial} the other way ({net})"
+
+
+def listings(found: Flips) -> list[Listing]:
+    """The changed answers, and where the two models differ most."""
+    more = f", {found.left_out} more not listed" if found.left_out else ""
+    return [
+        Listing(
+            f"{len(found.worst)} changed answers, harmful first{more}", found.worst, found.attribution or ""
+        ),
+        Listing(
+            f"{len(found.divergent)} rows on which the two models differ most, flipped or not",
+            found.divergent,
+        ),
+    ]
+
+
+def highlight(found: Flips) -> Highlight:
+    """The first changed answers."""
+    return Highlight("worst-rows", "Changed answers, worst first", rows=found.worst)
+
+
+def cards(found: Flips) -> list[Card]:
+    """How many went wrong."""
+    title = "Right before, wrong now" if found.tolerance is None else "Further from the truth"
+    detail = f"of {found.rows} rows; {found.beneficial} the other way; p {words.chance(found.p_value)}"
+    return [Card(title, str(found.harmful), "", "", detail)]
+
+
+def steps(found: Flips) -> dict[str, str]:
+    """Lost and won."""
+    return {"lost": str(found.harmful), "won": str(found.beneficial)}
+
+
+def notes(found: Flips) -> list[str]:
+    """What a reader must know."""
+    return list(found.notes)
+
+
+def plots(found: Flips) -> list[tuple[str, str]]:
+    """Answers of the original against answers of the candidate, where there is a table of them."""
+    if found.matrix is None:
+        return []
+    # Only the page draws, and the library takes long to import.
+    from bench.display import svg
+    from bench.display.plots import BEFORE, WORSE
+
+    table, labels = np.array(found.matrix.counts), found.matrix.labels
+
+    def draw(figure: Any) -> None:
+        axes = figure.subplots()
+        moved = table.astype(float)
+        np.fill_diagonal(moved, 0)
+        axes.set_xticks(range(len(labels)), labels, rotation=30 if len(labels) > 4 else 0)
+        axes.set_yticks(range(len(labels)), labels)
+        axes.set_xlim(-0.5, len(labels) - 0.5)
+        axes.set_ylim(len(labels) - 0.5, -0.5)
+        top = max(1.0, moved.max())
+        for row in range(len(labels)):
+            for column in range(len(labels)):
+                alpha = 0.12 if row == column else 0.55 * moved[row, column] / top
+                axes.add_patch(_square(column, row, BEFORE if row == column else WORSE, alpha))
+                axes.text(column, row, str(table[row, column]), ha="center", va="center")
+        axes.set_xlabel("candidate says")
+        axes.set_ylabel("original says")
+        axes.set_aspect("equal")
+
+    title = "Answers before and now"
+    return [(title, svg.render(draw, 1.4 + min(3.6, 0.75 * len(labels)), title, "matrix"))]
+
+
+def _square(x: float, y: float, shade: str, alpha: float) -> Any:
+    from matplotlib.patches import Rectangle
+
+    return Rectangle((x - 0.5, y - 0.5), 1, 1, color=shade, alpha=alpha, linewidth=0)

@@ -4,23 +4,90 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.findings import answers, perturb, scoring, shown
-from bench.findings.perturb import Kind
-from bench.record.findings import Perturbation, Robustness
+from bench.answers import answers, perturb, scoring, shown
+from bench.answers.perturb import Kind
+from bench.answers.shown import Row
+from bench.display import words
+from bench.display.parts import Listing, Table, table
+from bench.record.finding import Finding, Part
+from bench.record.interval import Interval
 from bench.statistics import resampling, stats
 from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
-    from bench.record.interval import Interval
+    from bench.answers.answers import Pair
     from compress.tasks import Task
 
+TITLE = "Changed texts"
+RANK = 40
 _UNKNOWN = {"truth": None, "truth_before": None, "truth_after": None}
 Answer = Callable[[Sequence[dict[str, Any]]], "Pair"]
+
+
+class Perturbation(Part):
+    """What one kind of change of the text does to both models.
+
+    Attributes:
+        name: of the change.
+        what: it does, in words.
+        rows: that it changed.
+        keeps_label: whether the label stays what it is; else there is only agreement.
+        clean_before: the original's metric on the same rows unchanged.
+        clean_after: the candidate's.
+        before: the original's metric on the changed rows.
+        after: the candidate's.
+        extra: what the candidate loses more than the original: its change less the original's; below
+            zero is worse.
+        interval: of ``extra``, paired.
+        agreement: share of changed rows on which both give the same answer.
+        reacted_before: share of rows whose answer the change turned, in the original.
+        reacted_after: in the candidate.
+        worst: rows that the original still has right and the candidate no longer; for a change that
+            keeps no label, rows on which they part.
+    """
+
+    name: str
+    what: str
+    rows: int
+    keeps_label: bool
+    clean_before: float | None = None
+    clean_after: float | None = None
+    before: float | None = None
+    after: float | None = None
+    extra: float | None = None
+    interval: Interval | None = None
+    agreement: float
+    reacted_before: float
+    reacted_after: float
+    worst: tuple[Row, ...] = ()
+
+
+class Robustness(Finding):
+    """Changed texts.
+
+    Attributes:
+        metric: that is compared.
+        unit: of the metric.
+        better: which direction is good.
+        rows: of the sample that was changed.
+        changes: the worst first.
+        notes: what a reader must know.
+    """
+
+    kind: Literal["robustness"] = "robustness"
+    metric: str
+    unit: str
+    better: Literal["lower", "higher"]
+    rows: int
+    changes: tuple[Perturbation, ...]
+    notes: tuple[str, ...] = ()
+
+
+MODEL = Robustness
 
 
 def readable(task: Task) -> tuple[list[str], bool]:
@@ -208,3 +275,95 @@ def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: Task, seed: in
         "extra": own - other,
         "interval": interval,
     }
+
+
+def sentences(found: Robustness) -> list[str]:
+    """What changed texts do."""
+    labeled = [one for one in found.changes if one.extra is not None]
+    if not labeled:
+        return [
+            f"{found.rows} rows were changed in {len(found.changes)} ways; both models are compared on them."
+        ]
+    worst = labeled[0]
+    unit = found.unit
+    if not words.worse(worst.extra or 0.0, found.better):
+        return [
+            f"{found.rows} rows were changed in {len(found.changes)} ways. None of the {len(labeled)} that "
+            "keep the label costs the candidate more than it costs the original."
+        ]
+    return [
+        f"{found.rows} rows were changed in {len(found.changes)} ways. The worst is '{worst.name}' "
+        f"({worst.what}): the original goes from {words.figure(worst.clean_before, unit)} to "
+        f"{words.figure(worst.before, unit)}, the candidate from {words.figure(worst.clean_after, unit)} to "
+        f"{words.figure(worst.after, unit)}, which is {words.change(worst.extra, unit)} beyond "
+        f"the original's loss (95 % interval {words.between(worst.interval, unit)})."
+    ]
+
+
+def tables(found: Robustness) -> list[Table]:
+    """Every change, and what it does."""
+
+    def moved(clean: float | None, now: float | None, reacted: float) -> str:
+        if now is None:
+            return f"{words.share(reacted)} of answers turn"
+        return f"{words.figure(clean, found.unit)} to {words.figure(now, found.unit)}"
+
+    header = ["change", "rows", "original", "candidate", "beyond the original", "95 %", "same answer"]
+    rows = [
+        [
+            one.name,
+            str(one.rows),
+            moved(one.clean_before, one.before, one.reacted_before),
+            moved(one.clean_after, one.after, one.reacted_after),
+            words.change(one.extra, found.unit),
+            words.between(one.interval, found.unit),
+            words.share(one.agreement),
+        ]
+        for one in found.changes
+    ]
+    return [table(f"All {len(found.changes)} changes", header, rows)]
+
+
+def listings(found: Robustness) -> list[Listing]:
+    """Rows that a change turned in the candidate alone."""
+    return [
+        Listing(
+            f"{one.name}: "
+            + (
+                "the original has it right and the candidate does not"
+                if one.keeps_label
+                else "the two models part"
+            ),
+            one.worst,
+        )
+        for one in found.changes
+    ]
+
+
+def notes(found: Robustness) -> list[str]:
+    """What each change does, and what a reader must know."""
+    unknown = "; what is right then is not known, so only whether both models react alike is measured"
+    done = [f"{one.name}: {one.what}{'' if one.keeps_label else unknown}" for one in found.changes]
+    return [*done, *found.notes]
+
+
+def plots(found: Robustness) -> list[tuple[str, str]]:
+    """The loss that each change of the text brings to both models, where there are labels."""
+    # Only the page draws, and the library takes long to import.
+    from bench.display.plots import label, pairs
+
+    factor = 100 if found.unit == "share" else 1
+    rows = [
+        (label(one.name), factor * (one.before - one.clean_before), factor * (one.after - one.clean_after))
+        for one in found.changes
+        if None not in (one.before, one.clean_before, one.after, one.clean_after)
+        and one.before is not None
+        and one.clean_before is not None
+        and one.after is not None
+        and one.clean_after is not None
+    ]
+    if not rows:
+        return []
+    unit = "points" if found.unit == "share" else found.unit
+    axis = f"change in {found.metric} on changed texts, {unit}"
+    return [("What changed texts cost each model", pairs(rows, axis, "Loss on changed texts"))]

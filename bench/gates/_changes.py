@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Sequence
+from typing import Any
 
 from bench.gates import decide, missing
 from bench.record.limits import Limit
@@ -24,50 +25,56 @@ def losses(found: Measurement) -> tuple[float, Interval | None]:
     return sign * (found.difference or 0.0) + 0.0, interval
 
 
-def judge(
-    report: Report,
-    gate: str,
-    candidate: str,
-    metric: str,
-    limit: Limit,
-    *,
+def gate(
+    name: str,
+    metric: str | Callable[[Any], str],
+    limit: str,
     wanted: str,
+    *,
     named: str | None = None,
-    only: Mapping[str, str | None] | None = None,
-    how: Judge = "interval",
-) -> Verdict:
-    """The worst verdict on the changes of a metric: no sure loss hides behind a larger one that is not.
+    only: Sequence[str] = (),
+) -> Callable[[Report, str, Any], Verdict]:
+    """The check of a gate on changes of a metric.
+
+    It gives the worst verdict on them: no sure loss hides behind a larger one that is not.
 
     Args:
-        report: that holds it.
-        gate: its name.
-        candidate: that is judged.
-        metric: to look for.
-        limit: on the loss, in points.
+        name: of the gate.
+        metric: to look for, or what its options make of it.
+        limit: its option with the limit on the loss, in points.
         wanted: what is looked for, in words.
         named: the condition that says where the change is, for the reason.
-        only: conditions that a figure must have; None for any.
-        how: by the interval or by the point.
+        only: options that a figure's conditions of the same name must have, where they are given.
     """
-    conditions = {key: value for key, value in (only or {}).items() if value is not None}
-    there = [
-        one
-        for one in report.measurements
-        if (one.candidate, one.metric) == (candidate, metric)
-        and one.difference is not None
-        and one.unit != "error"  # of numbers, whose unit is the data's own and no share
-        and conditions.items() <= one.conditions.items()
-    ]
-    if not there:
-        at = f" ({', '.join(conditions.values())})" if conditions else ""
-        return missing(report, gate, candidate, metric, limit.text, f"{wanted}{at}, as points,")
-    verdicts = [_settle(report, gate, candidate, metric, limit, one, named, how) for one in there]
-    return max(verdicts, key=lambda one: (_WORSE.index(one.status), one.value))
+
+    def check(report: Report, candidate: str, config: Any) -> Verdict:
+        """Pass when the loss is at most the limit."""
+        looked_for = metric if isinstance(metric, str) else metric(config)
+        most: Limit = getattr(config, limit)
+        conditions = {key: getattr(config, key) for key in only if getattr(config, key) is not None}
+        there = [
+            one
+            for one in report.measurements
+            if (one.candidate, one.metric) == (candidate, looked_for)
+            and one.difference is not None
+            and one.unit != "error"  # of numbers, whose unit is the data's own and no share
+            and conditions.items() <= one.conditions.items()
+        ]
+        if not there:
+            at = f" ({', '.join(conditions.values())})" if conditions else ""
+            what = wanted.format(metric=looked_for)
+            return missing(report, name, candidate, looked_for, most.text, f"{what}{at}, as points,")
+        verdicts = [
+            _settle(report, name, candidate, looked_for, most, one, named, config.judge) for one in there
+        ]
+        return max(verdicts, key=lambda one: (_WORSE.index(one.status), one.value))
+
+    return check
 
 
 def _settle(
     report: Report,
-    gate: str,
+    name: str,
     candidate: str,
     metric: str,
     limit: Limit,
@@ -84,7 +91,7 @@ def _settle(
         ends = (interval.low, interval.high) if found.better == "lower" else (-interval.high, -interval.low)
         said += f" ({100 * interval.level:.4g} % interval {ends[0]:+.2f} to {ends[1]:+.2f})"
     return decide(
-        gate,
+        name,
         candidate,
         metric,
         loss,

@@ -8,6 +8,7 @@ then says how many evaluation rows would be enough.
 from __future__ import annotations
 
 from bench.gates import IntervalGateConfig, decide, missing
+from bench.gates._changes import losses
 from bench.record.limits import Limit, Points
 from bench.record.model import Interval, Measurement, Report, Verdict
 from bench.statistics import paired
@@ -68,14 +69,10 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
             report, "accuracy-drop", candidate, metric, config.at_most.text, f"the difference in {metric}"
         )
     found = scores[0]
-    sign = 100 if found.better == "lower" else -100
-    drop = sign * (found.difference or 0.0) + 0.0
-    interval = None
+    drop, interval = losses(found)
     said = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
-    if found.difference_interval is not None:
-        ends = sorted((sign * found.difference_interval.low, sign * found.difference_interval.high))
-        interval = Interval(low=ends[0], high=ends[1], level=found.difference_interval.level)
-        said += f" ({100 * interval.level:.0f} % interval {-ends[1]:+.2f} to {-ends[0]:+.2f}"
+    if interval is not None:
+        said += f" ({100 * interval.level:.0f} % interval {-interval.high:+.2f} to {-interval.low:+.2f}"
         if found.paired is not None:
             said += (
                 f"; {found.paired.better} rows better, {found.paired.worse} worse, "

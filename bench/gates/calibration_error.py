@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.gates import IntervalGateConfig
-from bench.gates._changes import judge
+from bench.gates._changes import gate
 from bench.record.limits import Points
-from bench.record.model import Report, Verdict
 
 PROBE = "calibration-error"
 
@@ -26,15 +25,9 @@ class Config(IntervalGateConfig):
     rise_at_most: Points
 
 
-def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the error rises by at most the limit."""
-    metric = config.of + ("_scaled" if config.scaled else "")
-    return judge(
-        report,
-        "calibration-error",
-        candidate,
-        metric,
-        config.rise_at_most,
-        wanted=f"the change in {metric}",
-        how=config.judge,
-    )
+check = gate(
+    "calibration-error",
+    lambda config: config.of + ("_scaled" if config.scaled else ""),
+    "rise_at_most",
+    "the change in {metric}",
+)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bench.gates import IntervalGateConfig
-from bench.gates._changes import judge
+from bench.gates._changes import gate
 from bench.record.limits import Points
-from bench.record.model import Report, Verdict
 
 PROBE = "challenge"
 
@@ -22,16 +21,6 @@ class Config(IntervalGateConfig):
     drop_at_most: Points
 
 
-def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the set's share falls by at most the limit."""
-    return judge(
-        report,
-        "challenge",
-        candidate,
-        "challenge",
-        config.drop_at_most,
-        wanted="the share of passed cases",
-        named="set",
-        only={"set": config.set},
-        how=config.judge,
-    )
+check = gate(
+    "challenge", "challenge", "drop_at_most", "the share of passed cases", named="set", only=("set",)
+)

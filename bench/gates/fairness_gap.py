@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import Literal
 
 from bench.gates import IntervalGateConfig
-from bench.gates._changes import judge
+from bench.gates._changes import gate
 from bench.record.limits import Points
-from bench.record.model import Report, Verdict
 
 PROBE = "fairness"
 
@@ -26,16 +25,11 @@ class Config(IntervalGateConfig):
     rise_at_most: Points
 
 
-def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the gap grows by at most the limit."""
-    return judge(
-        report,
-        "fairness-gap",
-        candidate,
-        "fairness_gap",
-        config.rise_at_most,
-        wanted="the gap between groups",
-        named="of",
-        only={"of": config.of, "source": config.source},
-        how=config.judge,
-    )
+check = gate(
+    "fairness-gap",
+    "fairness_gap",
+    "rise_at_most",
+    "the gap between groups",
+    named="of",
+    only=("of", "source"),
+)

@@ -15,7 +15,6 @@ from pydantic import Field, field_validator, model_validator
 
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.lanes import noise
-from bench.machine import devices
 from bench.record.limits import Duration, Limit, Times
 from bench.record.model import Interval, Measurement, Report, Verdict
 from bench.statistics import stats
@@ -187,7 +186,7 @@ def _one(
         unchanged=unchanged,
         distrust=distrust,
         widened=widened,
-        spoiled=devices.spoiled(found.notes),
+        spoiled=found.flags.spoiled,
         advice="more rounds on a machine at rest would narrow it",
         anomaly=anomaly,
     )

@@ -37,7 +37,6 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     if found is None or (limit.relative and found.ratio is None):
         wanted = metric if found is None else f"{metric} as a multiple of the baseline's"
         return missing(report, "memory", candidate, metric, limit.text, wanted)
-    whole = devices.WHOLE in found.notes
     said = f"peak of the {config.of}: {found.value / 2**20:.1f} MiB"
     value = found.value
     if limit.relative:
@@ -52,5 +51,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         limit,
         at_most=True,
         said=said,
-        spoiled=f"it is of {devices.WHOLE}" if whole else None,
+        spoiled=f"it is of {devices.WHOLE}" if found.flags.whole_device else None,
     )

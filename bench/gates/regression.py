@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import field_validator, model_validator
 
+from bench import probes
 from bench.gates import IntervalGateConfig, decide, missing
 from bench.gates.latency import At
 from bench.record.limits import Limit, Worse
@@ -21,56 +22,6 @@ from compress.errors import RecipeError, UserError
 from compress.pipeline.places import Place
 
 PROBE = None
-# What a metric's name begins with -> the probe that yields it; any other is a metric of the task. Where two
-# fit, the longer one says it.
-_PROBES = {
-    "latency_": "latency",
-    "throughput_": "throughput",
-    "open_loop_": "open-loop",
-    "closed_loop_": "closed-loop",
-    "energy_": "energy",
-    "size_": "size",
-    "weights_": "size",
-    "memory_": "memory",
-    "gpu_": "device-time",
-    "enqueue_": "device-time",
-    "e2e_": "device-time",
-    "device_energy_": "device-energy",
-    "device_memory_": "device-memory",
-    "device_memory_peak_": "memory",
-    "device_memory_allocated_": "memory",
-    "load_time_": "load-time",
-    "import_time_": "load-time",
-    "cold_start_": "load-time",
-    "int8_": "execution",
-    "fp16_": "execution",
-    "bf16_": "execution",
-    "fp32_": "execution",
-    "fp8_": "execution",
-    "tf32_": "execution",
-    "unknown_": "execution",
-    "placed_": "execution",
-    "agreement": "agreement",
-    "batch_": "batch-agreement",
-    "flips": "flips",
-    "harmful_flips": "flips",
-    "beneficial_flips": "flips",
-    "worst_slice": "slices",
-    "ece": "calibration-error",
-    "brier": "calibration-error",
-    "nll": "calibration-error",
-    "divergence_": "divergence",
-    "macs": "macs",
-    "parameters": "macs",
-}
-_GRID = ("latency_", "throughput_", "gpu_", "enqueue_", "e2e_", "device_energy_")
-# Several figures of one name in a report, one a set, group or kind of change -> the gate that looks at all.
-_SEVERAL = {
-    "robustness": "robustness",
-    "agreement_changed": "robustness",
-    "challenge": "challenge",
-    "fairness_gap": "fairness-gap",
-}
 # Better than the stored figure by this much is no improvement but another model, or another measurement.
 _LEAP_RATIO, _LEAP_POINTS = 0.5, -5.0
 
@@ -96,25 +47,26 @@ class Config(IntervalGateConfig):
     @model_validator(mode="before")
     @classmethod
     def _grid(cls, tree: Any) -> Any:
-        if isinstance(tree, dict) and str(tree.get("metric", "latency_p50_ms")).startswith(_GRID):
-            return {"at": {}, **tree}
+        if isinstance(tree, dict):
+            metric = tree.get("metric", cls.model_fields["metric"].default)
+            return {"at": {}, **tree} if probes.of_metric(str(metric))[1].grid else tree
         return tree
 
     @field_validator("metric")
     @classmethod
     def _one(cls, metric: str) -> str:
-        if metric in _SEVERAL:
+        gate = probes.of_metric(metric)[1].gate
+        if gate:
             raise ValueError(
                 f"'{metric}' has several figures in a report, and a regression is of one: use the gate "
-                f"'{_SEVERAL[metric]}', which looks at all of them"
+                f"'{gate}', which looks at all of them"
             )
         return metric
 
     @property
     def probe(self) -> str:
         """The probe that yields the metric."""
-        fitting = [start for start in _PROBES if self.metric.startswith(start)]
-        return _PROBES[max(fitting, key=len)] if fitting else "accuracy"
+        return probes.of_metric(self.metric)[0]
 
 
 def ready(config: Config, environment: Mapping[str, str]) -> str | None:

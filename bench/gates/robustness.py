@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from bench.gates import IntervalGateConfig
-from bench.gates._changes import judge
+from bench.gates._changes import gate
 from bench.record.limits import Points
-from bench.record.model import Report, Verdict
 
 PROBE = "robustness"
 
@@ -22,16 +21,11 @@ class Config(IntervalGateConfig):
     extra_drop_at_most: Points
 
 
-def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the extra loss is at most the limit."""
-    return judge(
-        report,
-        "robustness",
-        candidate,
-        "robustness",
-        config.extra_drop_at_most,
-        wanted="the loss on changed texts",
-        named="change",
-        only={"change": config.change},
-        how=config.judge,
-    )
+check = gate(
+    "robustness",
+    "robustness",
+    "extra_drop_at_most",
+    "the loss on changed texts",
+    named="change",
+    only=("change",),
+)

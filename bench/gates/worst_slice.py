@@ -6,9 +6,8 @@ The interval is wide enough to hold for all slices at once: the worst of many lo
 from __future__ import annotations
 
 from bench.gates import IntervalGateConfig
-from bench.gates._changes import judge
+from bench.gates._changes import gate
 from bench.record.limits import Points
-from bench.record.model import Report, Verdict
 
 PROBE = "slices"
 
@@ -23,15 +22,4 @@ class Config(IntervalGateConfig):
     drop_at_most: Points
 
 
-def check(report: Report, candidate: str, config: Config) -> Verdict:
-    """Pass when the worst slice loses at most the limit."""
-    return judge(
-        report,
-        "worst-slice",
-        candidate,
-        "worst_slice",
-        config.drop_at_most,
-        wanted="the change in the worst slice",
-        named="slice",
-        how=config.judge,
-    )
+check = gate("worst-slice", "worst_slice", "drop_at_most", "the change in the worst slice", named="slice")

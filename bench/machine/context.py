@@ -1,18 +1,15 @@
 """An empty process with a CUDA context: what the context alone costs, and which GPU a device is.
 
 ``python -m bench.machine.context N`` makes a context on device N, writes one JSON line and keeps the context
-until its stdin ends. The driver's library is asked directly, so that nothing but the context is in its
-memory.
+until its stdin ends. The driver is asked directly, so that nothing but the context is in the GPU's memory.
 """
 
 from __future__ import annotations
 
-import ctypes
 import json
 import os
 import subprocess
 import sys
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -20,6 +17,7 @@ from pathlib import Path
 
 from compress import children
 from compress.errors import UserError
+from deploy.tensorrt import gpu
 
 
 @dataclass(frozen=True)
@@ -62,33 +60,11 @@ def held(index: int) -> Iterator[Context]:
             child.wait(30)
 
 
-def make(index: int) -> str:
-    """Make a context on a device; its UUID.
-
-    Raises:
-        RuntimeError: a call of the driver failed; the message names it.
-    """
-    driver = ctypes.CDLL("libcuda.so.1")
-
-    def call(name: str, *given: object) -> None:
-        code = getattr(driver, name)(*given)
-        if code != 0:
-            raise RuntimeError(f"{name} failed with CUDA error {code}")
-
-    device, context = ctypes.c_int(), ctypes.c_void_p()
-    identity = (ctypes.c_ubyte * 16)()
-    call("cuInit", 0)
-    call("cuDeviceGet", ctypes.byref(device), index)
-    call("cuDeviceGetUuid", ctypes.byref(identity), device)
-    call("cuDevicePrimaryCtxRetain", ctypes.byref(context), device)
-    return f"GPU-{uuid.UUID(bytes=bytes(identity))}"
-
-
 def main(index: int) -> None:
     """Make the context, say which GPU it is on, and wait."""
     try:
-        said = {"uuid": make(index)}
-    except (OSError, RuntimeError) as cause:
+        said = {"uuid": gpu.hold(index)}
+    except UserError as cause:
         said = {"error": str(cause)}
     sys.stdout.write(json.dumps(said) + "\n")
     sys.stdout.flush()

@@ -11,7 +11,8 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from bench.machine import context, nvml
-from bench.machine.nvml import State
+from bench.record.gpu import Facts, State, UnknownGpu
+from bench.record.gpu import Gpu as Record
 from compress import log
 from compress.errors import MissingPiece, UserError
 from deploy.tensorrt import gpu
@@ -23,8 +24,6 @@ if TYPE_CHECKING:
 BUSY = 0.05
 # A run whose clock moved by more than this share is two runs at two speeds.
 CLOCK_TOLERANCE = 0.03
-# How the note of a run begins that counts for nothing.
-SPOILED = "spoiled:"
 _HALF = ("fp16", "bf16")
 
 
@@ -85,21 +84,16 @@ def refuse_memory(asked: Mapping[str, int], free: int, total: int) -> str | None
     )
 
 
-def disturbances(before: State, after: State) -> list[str]:
-    """What spoils figures between two moments: lowered clocks, or clocks that moved."""
+def disturbances(before: State, after: State) -> str | None:
+    """What spoils figures between two moments, in words: lowered clocks, or clocks that moved."""
     found = []
     reasons = sorted({*before.slowdowns, *after.slowdowns})
     if reasons:
-        found.append(f"{SPOILED} the GPU lowered its clocks ({', '.join(reasons)})")
+        found.append(f"the GPU lowered its clocks ({', '.join(reasons)})")
     was, now = before.sm_clock_mhz, after.sm_clock_mhz
     if was and now and abs(now - was) > CLOCK_TOLERANCE * was:
-        found.append(f"{SPOILED} the SM clock moved from {was} to {now} MHz")
-    return found
-
-
-def spoiled(notes: Sequence[str]) -> str | None:
-    """Why a figure with these notes counts for nothing, in words; None where it counts."""
-    return next((note.removeprefix(SPOILED).strip() for note in notes if note.startswith(SPOILED)), None)
+        found.append(f"the SM clock moved from {was} to {now} MHz")
+    return "; ".join(found) or None
 
 
 def weights_needed(file_bytes: int, options: Mapping[str, Any]) -> int:
@@ -112,34 +106,33 @@ def gib(count: int) -> str:
     return f"{count / 2**30:.2f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
 
 
-def lines(device: Mapping[str, Any] | None) -> list[tuple[str, str]]:
+def lines(device: Record | UnknownGpu | None) -> list[tuple[str, str]]:
     """What a report recorded of its GPU, as pairs to show."""
-    if not device:
+    if device is None:
         return []
-    if "unknown" in device:
-        return [("gpu", f"not recorded: {device['unknown']}")]
-    facts = device["facts"]
+    if isinstance(device, UnknownGpu):
+        return [("gpu", f"not recorded: {device.unknown}")]
     found = [
-        ("gpu", f"{facts['name']}, {gib(facts['memory_bytes'])}"),
-        ("gpu driver", f"{facts['driver']} (CUDA {facts['cuda']})"),
-        ("gpu before", _state(device["before"])),
-        ("gpu after", _state(device["after"])),
+        ("gpu", f"{device.facts.name}, {gib(device.facts.memory_bytes)}"),
+        ("gpu driver", f"{device.facts.driver} (CUDA {device.facts.cuda})"),
+        ("gpu before", _state(device.before)),
+        ("gpu after", _state(device.after)),
     ]
-    if device["context_bytes"] is not None:
-        found.append(("gpu context alone", gib(device["context_bytes"])))
-    if device["shared_with"]:
-        found.append(("gpu shared", f"measured while in use by others: {device['shared_with']}"))
+    if device.context_bytes is not None:
+        found.append(("gpu context alone", gib(device.context_bytes)))
+    if device.shared_with:
+        found.append(("gpu shared", f"measured while in use by others: {device.shared_with}"))
     return found
 
 
-def _state(state: Mapping[str, Any]) -> str:
+def _state(state: State) -> str:
     parts = [
-        f"SM {state['sm_clock_mhz']} MHz" if state["sm_clock_mhz"] is not None else "",
-        f"memory {state['memory_clock_mhz']} MHz" if state["memory_clock_mhz"] is not None else "",
-        f"{state['temperature_c']} °C" if state["temperature_c"] is not None else "",
-        f"{state['power_w']:.0f} W" if state["power_w"] is not None else "",
-        f"{gib(state['used_bytes'])} in use",
-        f"clocks lowered: {', '.join(state['slowdowns'])}" if state["slowdowns"] else "clocks not lowered",
+        f"SM {state.sm_clock_mhz} MHz" if state.sm_clock_mhz is not None else "",
+        f"memory {state.memory_clock_mhz} MHz" if state.memory_clock_mhz is not None else "",
+        f"{state.temperature_c} °C" if state.temperature_c is not None else "",
+        f"{state.power_w:.0f} W" if state.power_w is not None else "",
+        f"{gib(state.used_bytes)} in use",
+        f"clocks lowered: {', '.join(state.slowdowns)}" if state.slowdowns else "clocks not lowered",
     ]
     return ", ".join(part for part in parts if part)
 
@@ -206,7 +199,7 @@ def identity(watched: Watched | None, device: str) -> dict[str, str]:
 
     Where NVML cannot be asked, the driver is: two GPUs must not pass for one machine.
     """
-    facts: nvml.Facts | gpu.Gpu | None
+    facts: Facts | gpu.Gpu | None
     if watched is not None:
         facts = watched.gpu.facts()
     else:
@@ -218,8 +211,11 @@ def identity(watched: Watched | None, device: str) -> dict[str, str]:
 
 def identities() -> list[dict[str, str]]:
     """What a report that is made here would say of its GPU, for each GPU of the machine."""
-    devices = [f"cuda:{index}" for index in range(gpu.count())]
-    return [identity(find(device), device) for device in devices]
+    try:
+        count = gpu.count()
+    except MissingPiece:  # what cannot be asked here can be in no report that is made here
+        return []
+    return [identity(find(device), device) for device in (f"cuda:{index}" for index in range(count))]
 
 
 class Watch:
@@ -234,22 +230,22 @@ class Watch:
         """What a report's environment says of the GPU; nothing on a CPU."""
         return identity(self._watched, self._device)
 
-    def record(self) -> dict[str, Any] | None:
+    def record(self) -> Record | UnknownGpu | None:
         """What the report keeps; None on a CPU."""
         if self._unknown is not None:
-            return {"device": self._device, "unknown": self._unknown}
+            return UnknownGpu(device=self._device, unknown=self._unknown)
         if self._watched is None or self._before is None:
             return None
         asked = self._watched.gpu
-        return {
-            "device": self._device,
-            "facts": asked.facts().as_json(),
-            "before": self._before.as_json(),
-            "after": asked.state().as_json(),
-            "context_bytes": self._watched.context_bytes,
-            "energy_counter": asked.energy_mj() is not None,
-            "shared_with": self._who,
-        }
+        return Record(
+            device=self._device,
+            facts=asked.facts(),
+            before=self._before,
+            after=asked.state(),
+            context_bytes=self._watched.context_bytes,
+            energy_counter=asked.energy_mj() is not None,
+            shared_with=self._who,
+        )
 
 
 def watch(specs: Sequence[LaneSpec], weights: Mapping[str, int], device: str, *, shared: bool) -> Watch:

@@ -7,9 +7,9 @@ containers often no processes.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
 from typing import Any
 
+from bench.record.gpu import Facts, Process, State
 from compress import environment
 from compress.errors import MissingPiece
 
@@ -23,61 +23,6 @@ _SLOWDOWNS = {
     0x40: "hardware thermal slowdown",
     0x80: "power brake",
 }
-
-
-@dataclass(frozen=True)
-class Process:
-    """A process that computes on the GPU, and the bytes that it holds where the driver says so."""
-
-    pid: int
-    bytes: int | None
-
-
-@dataclass(frozen=True)
-class State:
-    """A GPU at one moment.
-
-    Attributes:
-        sm_clock_mhz: of the multiprocessors.
-        memory_clock_mhz: of the memory.
-        temperature_c: of the chip.
-        power_w: that it draws.
-        slowdowns: reasons for which its clocks are lowered.
-        utilization: share of the last moments in which a kernel ran.
-        used_bytes: of its memory, by everybody.
-        free_bytes: of its memory.
-        processes: that compute on it; empty also where the driver shows none.
-    """
-
-    sm_clock_mhz: int | None
-    memory_clock_mhz: int | None
-    temperature_c: int | None
-    power_w: float | None
-    slowdowns: tuple[str, ...]
-    utilization: float | None
-    used_bytes: int
-    free_bytes: int
-    processes: tuple[Process, ...]
-
-    def as_json(self) -> dict[str, Any]:
-        """As a report records it."""
-        found = asdict(self)
-        return {**found, "slowdowns": list(self.slowdowns), "processes": list(found["processes"])}
-
-
-@dataclass(frozen=True)
-class Facts:
-    """What does not change: name, identity, driver, the newest CUDA that it runs, and memory."""
-
-    name: str
-    uuid: str
-    driver: str
-    cuda: str
-    memory_bytes: int
-
-    def as_json(self) -> dict[str, Any]:
-        """As a report records it."""
-        return asdict(self)
 
 
 class Gpu:
@@ -149,7 +94,7 @@ class Gpu:
     def processes(self) -> tuple[Process, ...]:
         """Every process that has a context on it, as far as the driver shows."""
         found = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
-        return tuple(Process(int(one.pid), _bytes(one.usedGpuMemory)) for one in found)
+        return tuple(Process(pid=int(one.pid), bytes=_bytes(one.usedGpuMemory)) for one in found)
 
     def process_bytes(self, pid: int) -> int | None:
         """Bytes that a process holds; None where the driver does not show it."""

@@ -6,18 +6,23 @@ them in turns; it keeps raw samples.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from pydantic import BaseModel
 
+from bench.record.figure import Figure, closest
+from compress import catalog
 from compress.contract import optional
+from compress.errors import EntryError, UnknownName
 
 if TYPE_CHECKING:
     from bench.lanes.feeds import Point
     from bench.lanes.lane import Lane
-    from bench.record.model import Measurement
+    from bench.record.model import Measurement, Report
     from compress.recipe import BenchConfig
     from compress.tasks import Head, Task
 
@@ -60,6 +65,7 @@ class Probe(Protocol):
         FRESH: whether it wants processes that have run nothing yet; such probes go first.
         LISTS: the options that say how many rows it lists for a person to read: 0 where a report shall hold
             none.
+        FIGURES: how its figures are shown and compared; one that it leaves out has a row of its own.
     """
 
     Config: type[BaseModel]
@@ -68,6 +74,7 @@ class Probe(Protocol):
     DEFAULT: bool
     FRESH: bool
     LISTS: tuple[str, ...] = ()
+    FIGURES: tuple[Figure, ...] = ()
 
     @staticmethod
     def measure(lanes: Sequence[Lane], subject: Subject, config: Any) -> list[Measurement]:
@@ -78,6 +85,12 @@ class Probe(Protocol):
     @optional
     def unavailable() -> str | None:
         """Why this machine cannot measure it, which the report then says; None where it can."""
+        return None
+
+    @staticmethod
+    @optional
+    def explanation(report: Report) -> str | None:
+        """How a report's figures were measured, in sentences for its reader."""
         return None
 
     @staticmethod
@@ -99,3 +112,35 @@ class Probe(Protocol):
 def can_extend(probe: Probe) -> bool:
     """Whether a probe can measure more while a verdict is open."""
     return probe.extend is not Probe.extend
+
+
+def entry(name: str) -> Probe | None:
+    """A probe by the name that its figures bear; None where it is not installed, or broken.
+
+    A report is read where what measured it need not be: its figures are then shown as they are.
+    """
+    return _entry(name, tuple(sys.path))
+
+
+@cache
+def _entry(name: str, _path: tuple[str, ...]) -> Probe | None:
+    try:
+        return catalog.probe(name)
+    except (UnknownName, EntryError):
+        return None
+
+
+def figure(probe: str, metric: str) -> Figure:
+    """How a probe shows a metric; as a row of further figures where it says nothing of it."""
+    known = entry(probe)
+    return (closest(known.FIGURES, metric) if known else None) or Figure(metric)
+
+
+def of_metric(metric: str) -> tuple[str, Figure]:
+    """The probe that yields a metric, and how it shows it: of all that are there the one that is closest.
+
+    A name that nobody else has is one of the task's metrics.
+    """
+    known = [(name, entry(name)) for name in catalog.names("probe")]
+    found = [(name, closest(probe.FIGURES, metric)) for name, probe in known if probe is not None]
+    return max(((name, one) for name, one in found if one is not None), key=lambda each: each[1].fits(metric))

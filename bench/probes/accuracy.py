@@ -18,11 +18,13 @@ from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Measurement, Report
 from bench.statistics import paired, stats
-from compress import log
+from compress import log, tasks
 from compress.errors import DataError
 from compress.strict import Strict
+from compress.tasks import Metric
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -31,12 +33,16 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
-
-# Metrics that are no share of something; of an error, less is better.
-_UNITS = {"mcc": "correlation", "pearson": "correlation", "spearman": "correlation", "mse": "squared"}
-_ERRORS = frozenset({"mse"})
-# Shares of right rows, where a row is right or wrong as a whole.
-_SHARES_OF_ROWS = frozenset({"accuracy", "subset_accuracy"})
+FIGURES = (
+    Figure(
+        "*",
+        columns=(Column(rank=10), Column("change", rank=11, shows="change")),
+        rows="page",
+        main=True,
+        card="Change in {metric}",
+        rank=20,
+    ),
+)
 
 
 class Config(Strict):
@@ -50,7 +56,7 @@ class Config(Strict):
 
 
 def right_rows(
-    statistics: np.ndarray, metrics: Callable[[np.ndarray], dict[str, float]], metric: str
+    statistics: np.ndarray, metrics: Callable[[np.ndarray], dict[str, float]], metric: Metric
 ) -> np.ndarray | None:
     """Whether each row is right, bool [rows]; None where the metric is no share of right rows.
 
@@ -59,9 +65,9 @@ def right_rows(
         metrics: from summed statistics to figures.
         metric: asked about.
     """
-    if metric not in _SHARES_OF_ROWS:
+    if not metric.of_rows:
         return None
-    values = np.array([metrics(row)[metric] for row in statistics])
+    values = np.array([metrics(row)[metric.name] for row in statistics])
     return values == 1 if np.isin(values, (0.0, 1.0)).all() else None
 
 
@@ -96,8 +102,9 @@ def score(
     blind: float | None = task.blind(statistics[name].sum(axis=0), head)
     found = []
     for metric, value in own.items():
+        declared = tasks.metric(task, metric)
         spread = stats.interval(drawn[name][metric] - drawn[subject.baseline][metric])
-        right = [right_rows(statistics[which], metrics, metric) for which in (name, subject.baseline)]
+        right = [right_rows(statistics[which], metrics, declared) for which in (name, subject.baseline)]
         pair = None
         if name != subject.baseline and right[0] is not None and right[1] is not None:
             pair = paired.compare(right[0], right[1])
@@ -108,8 +115,8 @@ def score(
                 candidate=name,
                 metric=metric,
                 value=value,
-                unit=_UNITS.get(metric, UNIT),
-                better="lower" if metric in _ERRORS else BETTER,
+                unit=declared.unit,
+                better=declared.better,
                 interval=stats.interval(drawn[name][metric]),
                 difference=value - other[metric],
                 difference_interval=spread,
@@ -148,3 +155,13 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     return [
         one for lane in lanes for one in score(lane.name, statistics, subject, weights, drawn, conditions)
     ]
+
+
+def explanation(report: Report) -> str:
+    """What was scored, and what the intervals are."""
+    tango = any(one.paired is not None for one in report.measurements)
+    return (
+        "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
+        "on the same rows; 95 % intervals come from a bootstrap over rows"
+        + (", those of shares of right rows from Tango's score test." if tango else ".")
+    )

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 from bench.statistics import stats
 from compress import log
@@ -29,6 +30,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
+FIGURES = (Figure("agreement", columns=(Column("agreement", rank=50, wide=True),), rows="page"),)
 
 
 class Config(Strict):

@@ -16,6 +16,7 @@ from pydantic import Field
 
 from bench.lanes import feeds
 from bench.probes import Subject, agreement
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
@@ -28,6 +29,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
+FIGURES = (Figure("batch_agreement", rows="page"), Figure("batch_difference", rows="page"))
 
 _BATCH = 16
 

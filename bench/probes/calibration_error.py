@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Final
 
-from bench.findings import answers, asking, calibration
-from bench.findings.asking import DamageConfig
+from bench.answers import answers, asking
+from bench.answers.asking import DamageConfig
+from bench.findings import calibration
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from compress.errors import DataError
 
@@ -22,6 +24,7 @@ UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = tuple(Figure(f"{metric}*", rows="nowhere") for metric in ("ece", "brier", "nll"))
 
 _UNITS = {"ece": "share", "brier": "squared", "nll": "nats"}
 

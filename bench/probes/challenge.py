@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.findings import asking, challenge, challenges
-from bench.findings.asking import DamageConfig
+from bench.answers import asking, challenges
+from bench.answers.asking import DamageConfig
+from bench.findings import challenge
+from bench.findings.challenge import Challenge
 from bench.probes import Subject
-from bench.record.findings import Challenge
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from compress.pipeline.places import Place
 
@@ -22,6 +24,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("challenge", rows="nowhere", gate="challenge"),)
 LISTS = ("listed",)
 
 

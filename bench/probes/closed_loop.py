@@ -15,6 +15,7 @@ from pydantic import Field
 from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement
 from bench.statistics import stats, windows
 from compress import log
@@ -27,6 +28,7 @@ UNIT = "per_s"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("closed_loop_*"),)
 
 _PERCENTILES = (50.0, 95.0, 99.0)
 _FEEDS = 64

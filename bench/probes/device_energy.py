@@ -16,6 +16,7 @@ from pydantic import Field
 from bench.lanes import feeds, turns
 from bench.machine import devices
 from bench.probes import Subject
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
@@ -28,6 +29,13 @@ UNIT = "mJ"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure(
+        "device_energy_per_row_mj",
+        columns=(Column("energy a row", rank=50, table="Time on the GPU"),),
+        grid=True,
+    ),
+)
 
 _FEEDS = 64
 

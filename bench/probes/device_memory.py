@@ -18,7 +18,8 @@ from bench.machine.devices import Watched
 from bench.probes import Subject
 from bench.probes.memory import heaviest
 from bench.probes.size import weights_bytes
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Measurement, Report
 from compress import log
 from compress.strict import Strict
 
@@ -26,6 +27,16 @@ UNIT = "bytes"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = True
+_TABLE = "Memory on the GPU"
+_TITLES = {"process": "process less context"}
+FIGURES = tuple(
+    Figure(
+        f"device_memory_{part}_bytes",
+        columns=(Column(_TITLES.get(part, part), rank, table=_TABLE),),
+        exact="counted" if part == "file" else "memory",
+    )
+    for rank, part in enumerate(("file", "weights", "activations", "reserved", "process", "context"))
+)
 
 _RUNS = 4
 _STATED = ("weights", "activations", "reserved")
@@ -96,3 +107,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         for name, (found, notes) in taken.items()
         for part, size in found.items()
     ]
+
+
+def explanation(report: Report) -> str:
+    """What the figures are of."""
+    return (
+        "GPU memory is given as four figures that are not added up: file, weights, activations, and what "
+        "the driver says that the process holds, less an empty CUDA context."
+    )

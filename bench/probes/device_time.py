@@ -23,7 +23,8 @@ from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Measurement, Report
 from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
@@ -35,6 +36,18 @@ UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+_TABLE = "Time on the GPU"
+FIGURES = (
+    Figure(
+        "gpu_p50_ms",
+        columns=(Column("GPU p50", 10, table=_TABLE), Column("speed-up", 40, "times", _TABLE)),
+        grid=True,
+    ),
+    Figure("gpu_p95_ms", columns=(Column("GPU p95", 11, table=_TABLE),), grid=True),
+    Figure("enqueue_p50_ms", columns=(Column("enqueue p50", 20, table=_TABLE),), grid=True),
+    Figure("e2e_p50_ms", columns=(Column("end to end p50", 30, table=_TABLE),), grid=True),
+    *(Figure(f"{part}_*_ms", rows="nowhere", grid=True) for part in ("gpu", "enqueue", "e2e")),
+)
 
 HOST_BOUND = 0.8
 UNSTABLE = 0.025
@@ -72,10 +85,12 @@ class Timed:
 
     Attributes:
         samples: part -> milliseconds, [rounds, runs].
+        flags: what is known of them.
         notes: what a reader must know of them.
     """
 
     samples: dict[str, np.ndarray]
+    flags: Flags
     notes: tuple[str, ...]
 
 
@@ -84,28 +99,29 @@ def variation(samples: np.ndarray) -> float:
     return float(samples.std() / samples.mean())
 
 
-def flags(samples: Mapping[str, np.ndarray], *, waits: bool) -> list[str]:
-    """What the timings say of themselves.
+def flags(samples: Mapping[str, np.ndarray], *, waits: bool) -> tuple[Flags, list[str]]:
+    """What the timings say of themselves, for verdicts and in words.
 
     Args:
         samples: part -> milliseconds.
         waits: whether enqueuing waits for the device, so that its time is no cost of the host.
     """
-    found = []
+    notes = []
     gpu, enqueue = np.median(samples["gpu"]), np.median(samples["enqueue"])
+    host_bound = bool(not waits and enqueue > HOST_BOUND * gpu)
     if waits:
-        found.append(
+        notes.append(
             "the runtime waits for the device inside a graph's replay: its enqueue time holds the GPU's, and "
             "its GPU time the way back to the host"
         )
-    elif enqueue > HOST_BOUND * gpu:
-        found.append(
+    elif host_bound:
+        notes.append(
             f"host_bound: enqueuing takes {enqueue / gpu:.2f} of the GPU's time: the GPU waits for the host"
         )
     spread = variation(samples["gpu"])
     if spread > UNSTABLE:
-        found.append(f"unstable: the GPU's time varies by {100 * spread:.1f} % (coefficient of variation)")
-    return found
+        notes.append(f"unstable: the GPU's time varies by {100 * spread:.1f} % (coefficient of variation)")
+    return Flags(host_bound=host_bound, unstable=spread > UNSTABLE), notes
 
 
 def figures(
@@ -125,7 +141,6 @@ def figures(
         draws: resamples of rounds.
     """
     own, base = timed[name], timed.get(baseline)
-    spoiled = tuple(note for note in own.notes if note.startswith(devices.SPOILED))
     found = []
     for part in PARTS:
         samples = own.samples[part]
@@ -155,7 +170,8 @@ def figures(
                     conditions=conditions,
                     samples=tuple(float(x) for x in samples.ravel()) if q == 50 else (),
                     rounds=len(samples),
-                    notes=(*own.notes, counted) if q == 50 else spoiled,
+                    flags=own.flags,
+                    notes=(*own.notes, counted) if q == 50 else own.flags.notes,
                 )
             )
         for figure, take in (("mean", np.mean), ("min", np.min)):
@@ -170,7 +186,8 @@ def figures(
                     better=BETTER,
                     ratio=None if other is None else value / float(take(other)),
                     conditions=conditions,
-                    notes=spoiled,
+                    flags=own.flags,
+                    notes=own.flags.notes,
                 )
             )
     return found
@@ -232,7 +249,7 @@ def time_point(
                 spent[lane.name] += float(turn.gpu.sum() + turn.e2e.sum()) / 1000
             number += 1
             bar.advance()
-    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else []
+    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else None
     done = {}
     for lane in lanes:
         lane.drop(key)
@@ -240,8 +257,9 @@ def time_point(
         if spent[lane.name] < config.min_seconds:
             short = f"{number} rounds (max_rounds) took {spent[lane.name]:.2f} s, less than min_seconds"
             notes[lane.name].append(f"{short} {config.min_seconds:g}")
-        said_all = (*notes[lane.name], *flags(samples, waits=waits[lane.name]), *moved)
-        done[lane.name] = Timed(samples, said_all)
+        raised, said_of_them = flags(samples, waits=waits[lane.name])
+        raised |= Flags(spoiled=moved)
+        done[lane.name] = Timed(samples, raised, (*notes[lane.name], *said_of_them, *raised.notes))
     return done
 
 
@@ -263,3 +281,12 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             for lane in able:
                 found += figures(lane.name, timed, subject.baseline, conditions, draws)
     return found
+
+
+def explanation(report: Report) -> str:
+    """What each of the three times is."""
+    return (
+        "GPU time is that between device events around one run, inputs on the device; enqueue time is "
+        "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. "
+        "They are figures of their own, with and without a CUDA graph."
+    )

@@ -5,9 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
-from bench.findings import asking, divergence
-from bench.findings.asking import DamageConfig
+from bench.answers import asking
+from bench.answers.asking import DamageConfig
+from bench.findings import divergence
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
@@ -17,6 +19,7 @@ UNIT = "nats"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("divergence_*", rows="nowhere"),)
 
 
 class Config(DamageConfig):

@@ -17,6 +17,7 @@ from bench.lanes import feeds, turns
 from bench.lanes.feeds import Point
 from bench.machine import energy
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
@@ -29,6 +30,7 @@ UNIT = "mJ"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("energy_mj_per_row", "energy a row"),)
 
 _FEEDS = 64
 

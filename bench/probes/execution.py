@@ -17,7 +17,8 @@ from pydantic import Field
 from bench.lanes import feeds
 from bench.lanes.feeds import Point
 from bench.probes import Subject
-from bench.record.model import Measurement
+from bench.record.figure import Figure
+from bench.record.model import Measurement, Report
 from compress import log
 from compress.strict import Strict
 
@@ -29,6 +30,11 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure("*_product_share", rows="page"),
+    Figure("*_time_share", rows="page"),
+    Figure("placed_share", rows="page"),
+)
 
 PRECISIONS = ("int8", "fp16", "bf16", "fp32")
 UNKNOWN = "unknown"
@@ -113,3 +119,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     )
                 )
     return found
+
+
+def explanation(report: Report) -> str:
+    """Where the shares come from."""
+    return (
+        "Shares of the time in INT8, FP16 and FP32 come from the runtime's own profile of a separate "
+        "pass, which is in no timing."
+    )

@@ -7,21 +7,25 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field, model_validator
 
-from bench.findings import asking, fairness
-from bench.findings.asking import DamageConfig
+from bench.answers import asking
+from bench.answers.asking import DamageConfig
+from bench.findings import fairness
+from bench.findings.fairness import Fairness
 from bench.probes import Subject
-from bench.record.findings import Fairness
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from compress.pipeline.places import Place
 
 if TYPE_CHECKING:
+    from bench.answers.slicing import Small
+    from bench.findings.fairness import Gap
     from bench.lanes.lane import Lane
-    from bench.record.findings import Gap, Small
 
 UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("fairness_gap", rows="nowhere", gate="fairness-gap"),)
 
 
 class Config(DamageConfig):

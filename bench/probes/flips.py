@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.findings import asking, flips, occlusion
-from bench.findings.asking import Asker, DamageConfig
+from bench.answers import asking, occlusion
+from bench.answers.asking import Asker, DamageConfig
+from bench.findings import flips
+from bench.findings.flips import Flips
 from bench.probes import Subject
-from bench.record.findings import Flips
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 from bench.statistics import stats
 
@@ -25,6 +27,7 @@ UNIT = "share"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("flips", rows="nowhere"), Figure("*_flips", rows="nowhere"))
 LISTS = ("rows", "explained")
 
 

@@ -23,7 +23,8 @@ from bench.lanes.lane import Lane
 from bench.lanes.noise import Disturbance
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Interval, Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Interval, Measurement, Report
 from bench.statistics import stats
 from compress import log
 from compress.strict import Strict
@@ -33,6 +34,26 @@ UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+_TABLE = "Latency and throughput"
+FIGURES = (
+    Figure(
+        "latency_p50_ms",
+        columns=(
+            Column("p50", rank=20),
+            Column("speed-up", rank=25, shows="times"),
+            Column("p50", rank=20, table=_TABLE),
+            Column("speed-up", rank=30, shows="times", table=_TABLE),
+        ),
+        card="Speed-up",
+        rank=10,
+        words=("slower", "faster", "no clear difference"),
+        grid=True,
+    ),
+    Figure("latency_p95_ms", columns=(Column("p95", 21), Column("p95", 21, table=_TABLE)), grid=True),
+    Figure("latency_p99_ms", columns=(Column("p99", 22, table=_TABLE),), grid=True),
+    Figure("latency_p99.9_ms", columns=(Column("p99.9", 23, table=_TABLE),), grid=True),
+    Figure("latency_*", grid=True),
+)
 
 _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 _WINDOW = 8
@@ -63,16 +84,18 @@ class Timed:
     Attributes:
         samples: milliseconds, [rounds, runs].
         disturbed: share of the timed seconds that other processes took.
+        flags: what is known of them.
         notes: what a reader must know of them.
     """
 
     samples: np.ndarray
     disturbed: float
+    flags: Flags
     notes: tuple[str, ...]
 
     def with_earlier(self, earlier: Timed) -> Timed:
         """The rounds measured before, and then these; those that were spoiled are dropped."""
-        if devices.spoiled(earlier.notes):
+        if earlier.flags.spoiled:
             return self
         parts = (earlier.samples, self.samples)
         spent = [float(one.sum()) for one in parts]
@@ -80,6 +103,7 @@ class Timed:
         return Timed(
             samples=np.concatenate(parts),
             disturbed=(earlier.disturbed * spent[0] + self.disturbed * spent[1]) / sum(spent),
+            flags=earlier.flags | self.flags,
             notes=(*kept, *self.notes),
         )
 
@@ -120,12 +144,15 @@ def time_point(
     rounds, runs = subject.bench.rounds, subject.bench.runs
     key = f"latency {point}"
     notes: dict[str, list[str]] = {}
+    unstable: dict[str, bool] = {}
     counts: dict[str, int] = {}
     for lane in lanes:
         made = feeds.at(lane, subject, point, rounds * runs)
         lane.keep(key, made.arrays)
         counts[lane.name] = len(made.arrays)
-        said = (made.note(), warm_up(lane, key, len(made.arrays), config), lane.overhead(key).note())
+        restless = warm_up(lane, key, len(made.arrays), config)
+        unstable[lane.name] = restless is not None
+        said = (made.note(), restless, lane.overhead(key).note())
         notes[lane.name] = [note for note in said if note]
         lane.disturbance = Disturbance()
     watched = devices.find(lanes[0].spec.device)
@@ -138,15 +165,17 @@ def time_point(
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
                 taken[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
             bar.advance()
-    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else []
+    moved = devices.disturbances(before, watched.gpu.state()) if watched and before else None
     found = {}
     for lane in lanes:
         lane.drop(key)
         noisy = lane.disturbance.note(config.disturbance)
+        flags = Flags(unstable=unstable[lane.name], spoiled=moved)
         found[lane.name] = Timed(
             samples=np.stack(taken[lane.name]) / 1e6,
             disturbed=lane.disturbance.share(),
-            notes=(*notes[lane.name], *((noisy,) if noisy else ()), *moved),
+            flags=flags,
+            notes=(*notes[lane.name], *((noisy,) if noisy else ()), *flags.notes),
         )
     return found
 
@@ -162,9 +191,10 @@ def figures(
     own, other = timed[name], timed[subject.baseline]
     count, rounds = own.samples.size, len(own.samples)
     draws = stats.resample_rounds(rounds, np.random.default_rng([subject.seed, 4]))
-    notes = own.notes
+    flags, notes = own.flags, own.notes
     moved = stats.drift(own.samples)
     if abs(moved) > config.tolerance:
+        flags |= Flags(unstable=True)
         notes = (*notes, f"unstable: the later rounds took {100 * moved:+.0f} % against the earlier ones")
     left_out = [q for q in _PERCENTILES if not stats.supported(count, q)]
     if left_out:
@@ -199,6 +229,7 @@ def figures(
                 samples=tuple(float(x) for x in own.samples.ravel()) if q == 50 else (),
                 rounds=rounds,
                 disturbed=max(own.disturbed, other.disturbed),
+                flags=flags,
                 notes=notes,
             )
         )
@@ -240,3 +271,17 @@ def extend(
     replaced = [point.conditions for point in at]
     kept = [one for one in found if one.probe != PROBE or one.conditions not in replaced]
     return kept + fresh
+
+
+def explanation(report: Report) -> str:
+    """What was timed, in how many rounds, and what the intervals are."""
+    taken = sorted({one.rounds for one in report.measurements if one.probe == PROBE and one.rounds})
+    ends = dict.fromkeys((taken[0], taken[-1])) if taken else [report.config.rounds]
+    rounds = " to ".join(map(str, ends))
+    return (
+        "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
+        "own process; tokenization is not in it. Candidates took turns in one run: "
+        f"{rounds} rounds of {report.config.runs} runs, in an order shuffled anew each "
+        "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
+        "rounds. Milliseconds belong to this machine; ratios carry further."
+    )

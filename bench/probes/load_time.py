@@ -19,6 +19,7 @@ from bench.lanes import feeds
 from bench.lanes.feeds import Point
 from bench.lanes.lane import Lane
 from bench.probes import Subject
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 from compress import log
 from compress.strict import Strict
@@ -27,6 +28,12 @@ UNIT = "s"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+_ADVICE = "measure both with the probe 'load-time: {processes: 5}'"
+FIGURES = (
+    Figure("load_time_s", columns=(Column("load", 70, wide=True),), rows="page", advice=_ADVICE),
+    Figure("import_time_s", rows="page", advice=_ADVICE),
+    Figure("cold_start_s", rows="page", advice=_ADVICE),
+)
 
 
 class Config(Strict):

@@ -16,7 +16,8 @@ from bench.lanes import feeds
 from bench.lanes.feeds import DATA, Point
 from bench.probes import Subject, _graph_costs
 from bench.probes._graph_costs import Costs
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Measurement, Report
 from compress import log
 from compress.model import checkpoint
 from compress.strict import Strict
@@ -30,6 +31,10 @@ UNIT = "count"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure("macs", "MACs", (Column("MACs", rank=60, wide=True),), rows="page", exact="counted"),
+    Figure("parameters", columns=(Column("parameters", rank=61, wide=True),), rows="page", exact="counted"),
+)
 
 _LENGTH = 128
 
@@ -115,3 +120,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             _record(name, "parameters", own.parameters, base.parameters if base else None),
         ]
     return made
+
+
+def explanation(report: Report) -> str:
+    """The shape that was counted for."""
+    counted = next((one for one in report.measurements if one.metric == "macs"), None)
+    length = counted.conditions.get("length") if counted else None
+    tokens = f" of {length} tokens" if isinstance(length, int) else ""
+    return f"Multiply-accumulates are counted, not timed, for one row{tokens}."

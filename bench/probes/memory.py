@@ -25,7 +25,8 @@ from bench.lanes.feeds import DATA, Point
 from bench.lanes.lane import Lane
 from bench.machine import devices
 from bench.probes import Subject
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Flags, Measurement, Report
 from compress import log
 from compress.strict import Strict
 
@@ -33,6 +34,18 @@ UNIT = "bytes"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = True
+FIGURES = (
+    Figure(
+        "memory_peak_bytes",
+        columns=(Column("peak memory", rank=30),),
+        exact="memory",
+        card="Peak memory",
+        rank=30,
+    ),
+    Figure("memory_*_bytes", rows="nowhere", exact="memory"),
+    Figure("device_memory_peak_bytes", rows="page", exact="memory"),
+    Figure("device_memory_allocated_bytes", rows="page", exact="memory"),
+)
 
 _RUNS = 4
 
@@ -58,25 +71,7 @@ def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
     return made
 
 
-def _comparable(base: tuple[float, tuple[str, ...]] | None, notes: tuple[str, ...]) -> float | None:
-    """The baseline's figure where a ratio to it says something about the two processes."""
-    return None if base is None or devices.WHOLE in (*base[1], *notes) else base[0]
-
-
-def _record(name: str, metric: str, value: float, base: float | None, notes: tuple[str, ...]) -> Measurement:
-    return Measurement(
-        probe="memory",
-        candidate=name,
-        metric=metric,
-        value=float(value),
-        unit=UNIT,
-        better=BETTER,
-        ratio=value / base if base else None,
-        notes=notes,
-    )
-
-
-def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[str, ...]]]:
+def _measure_lane(lane: Lane, subject: Subject) -> list[Measurement]:
     with ExitStack() as stack:
         fresh = lane
         if lane.used:  # what ran before would be in the peak
@@ -87,34 +82,60 @@ def _measure_lane(lane: Lane, subject: Subject) -> dict[str, tuple[float, tuple[
             fresh.turn("memory", [index] * _RUNS)
         said = fresh.memory()
         size = max(subject.bench.batch_sizes)
-        note = f"batch {size}, the longest rows of the grid"
         device = devices.held_bytes(lane.spec.device, fresh.opened.pid)
         empty = fresh.empty_bytes()  # closes the model: last
-        found: dict[str, tuple[float, tuple[str, ...]]] = {
-            "memory_peak_bytes": (said.peak, (note,)),
-            "memory_empty_bytes": (empty, ("the process with its libraries, after it closed the model",)),
-            "memory_model_bytes": (said.peak - empty, (note,)),
-        }
-        if device is not None:
-            held, own = device
-            notes = (note,) if own else (note, devices.WHOLE)
-            found["device_memory_peak_bytes"] = (held, notes)
-        if said.device_allocated:
-            found["device_memory_allocated_bytes"] = (said.device_allocated, (note, "PyTorch's allocator"))
         fresh.drop("memory")
+
+    def figure(metric: str, value: float, *notes: str, whole_device: bool = False) -> Measurement:
+        return Measurement(
+            probe="memory",
+            candidate=lane.name,
+            metric=metric,
+            value=float(value),
+            unit=UNIT,
+            better=BETTER,
+            flags=Flags(whole_device=whole_device),
+            notes=notes,
+        )
+
+    note = f"batch {size}, the longest rows of the grid"
+    found = [
+        figure("memory_peak_bytes", said.peak, note),
+        figure("memory_empty_bytes", empty, "the process with its libraries, after it closed the model"),
+        figure("memory_model_bytes", said.peak - empty, note),
+    ]
+    if device is not None:
+        held, own = device
+        notes = (note,) if own else (note, devices.WHOLE)
+        found.append(figure("device_memory_peak_bytes", held, *notes, whole_device=not own))
+    if said.device_allocated:
+        found.append(
+            figure("device_memory_allocated_bytes", said.device_allocated, note, "PyTorch's allocator")
+        )
     return found
+
+
+def _against(base: Measurement | None, one: Measurement) -> Measurement:
+    """A figure with its ratio, where that says something about the two processes."""
+    if base is None or not base.value or (base.flags | one.flags).whole_device:
+        return one
+    return one.model_copy(update={"ratio": one.value / base.value})
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Peak memory of every candidate, in bytes."""
-    taken = {}
+    found: list[Measurement] = []
     with log.progress("memory", len(lanes)) as bar:
         for lane in lanes:
-            taken[lane.name] = _measure_lane(lane, subject)
+            found += _measure_lane(lane, subject)
             bar.advance(1, lane.name)
-    base = taken[subject.baseline]
-    return [
-        _record(name, metric, value, _comparable(base.get(metric), notes), notes)
-        for name, figures in taken.items()
-        for metric, (value, notes) in figures.items()
-    ]
+    base = {one.metric: one for one in found if one.candidate == subject.baseline}
+    return [_against(base.get(one.metric), one) for one in found]
+
+
+def explanation(report: Report) -> str:
+    """What the peak is of."""
+    return (
+        "Memory is the peak of a fresh process as the operating system sees it, libraries included; "
+        "the share of the model alone is in the JSON report."
+    )

@@ -21,8 +21,9 @@ from pydantic import Field, field_validator
 from bench.lanes import feeds, load, turns
 from bench.lanes.feeds import Point
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.limits import Limit, Rate
-from bench.record.model import Measurement
+from bench.record.model import Flags, Measurement, Report
 from bench.statistics import stats, windows
 from compress import log
 from compress.strict import Strict
@@ -34,6 +35,7 @@ UNIT = "ms"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("open_loop_*"),)
 
 _PERCENTILES = (50.0, 95.0, 99.0, 99.9)
 _FEEDS = 64
@@ -96,8 +98,9 @@ def figures(
         return min(1.0, float(service[which][draw].sum() / spans[which][draw].sum()))
 
     busy = share(name)
+    flags = Flags(saturated=busy > _SATURATED)
     notes: tuple[str, ...] = (f"busy {100 * busy:.0f} % of the time",)
-    if busy > _SATURATED:
+    if flags.saturated:
         notes = (*notes, "saturated: requests came faster than they were served, and the queue grew")
     elif random and (needed := load.settling(busy)) > own.shape[1]:
         notes = (
@@ -141,6 +144,7 @@ def figures(
                 conditions=conditions,
                 samples=tuple(float(one) for one in own.ravel()) if q == 50 else (),
                 rounds=len(own),
+                flags=flags,
                 notes=notes,
             )
         )
@@ -189,3 +193,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             random=config.arrivals == "poisson",
         )
     ]
+
+
+def explanation(report: Report) -> str:
+    """What latency counts from."""
+    return (
+        "Open-loop requests arrive by a schedule that does not wait; latency counts from the intended "
+        "start, queueing included."
+    )

@@ -8,19 +8,25 @@ from typing import TYPE_CHECKING, Any, Final
 
 from pydantic import Field
 
-from bench.findings import asking, robustness
-from bench.findings.asking import Asker, DamageConfig
+from bench.answers import asking
+from bench.answers.asking import Asker, DamageConfig
+from bench.findings import robustness
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
-    from bench.findings.answers import Pair
+    from bench.answers.answers import Pair
     from bench.lanes.lane import Lane
 
 UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (
+    Figure("robustness", rows="nowhere", gate="robustness"),
+    Figure("agreement_changed", rows="nowhere", gate="robustness"),
+)
 LISTS = ("listed",)
 
 

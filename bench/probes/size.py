@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Final
 
 from bench.probes import Subject
-from bench.record.model import Measurement
+from bench.record.figure import Column, Figure
+from bench.record.model import Measurement, Report
 from compress.strict import Strict
 
 if TYPE_CHECKING:
@@ -17,6 +18,16 @@ UNIT = "bytes"
 BETTER: Final = "lower"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure(
+        "size_bytes",
+        columns=(Column("size", rank=40),),
+        exact="counted",
+        card="Size on disk",
+        rank=40,
+    ),
+    Figure("weights_bytes", rows="nowhere", exact="counted"),
+)
 
 _WEIGHTS = (".safetensors", ".onnx", ".onnx.data", ".engine", ".plan")
 
@@ -53,3 +64,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 )
             )
     return found
+
+
+def explanation(report: Report) -> str:
+    """What is counted."""
+    return "Size counts every file of the artifact, tokenizer included."

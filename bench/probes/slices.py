@@ -11,9 +11,11 @@ from typing import TYPE_CHECKING, Final
 
 from pydantic import Field
 
-from bench.findings import asking, slices
-from bench.findings.asking import DamageConfig
+from bench.answers import asking
+from bench.answers.asking import DamageConfig
+from bench.findings import slices
 from bench.probes import Subject
+from bench.record.figure import Figure
 from bench.record.model import Measurement
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ UNIT = "share"
 BETTER: Final = "higher"
 DEFAULT = False
 FRESH = False
+FIGURES = (Figure("worst_slice", rows="nowhere", found=frozenset({"slice", "rows"})),)
 
 
 class Config(DamageConfig):

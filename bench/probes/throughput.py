@@ -14,6 +14,7 @@ from pydantic import Field
 
 from bench.lanes import feeds, turns
 from bench.probes import Subject
+from bench.record.figure import Column, Figure
 from bench.record.model import Measurement
 from bench.statistics import stats, windows
 from compress import log
@@ -26,6 +27,13 @@ UNIT = "per_s"
 BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
+FIGURES = (
+    Figure(
+        "throughput_rows_per_s",
+        columns=(Column("rows per second", 40, table="Latency and throughput"),),
+        grid=True,
+    ),
+)
 
 _FEEDS = 64
 

@@ -13,22 +13,26 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.record import findings_coherence as findings
-from bench.record.findings_coherence import MOST
+from bench.record.finding import Part
+from bench.record.interval import Interval
 from bench.record.model import Measurement, Report
 from compress.errors import UserError
 from compress.reading import files
+from compress.strict import Strict
 
+# Of any figure in either direction: multiply-accumulates of a whole day's run are fewer.
+MOST = 1e21
+_COUNTED = 10**15
 _NEVER_NEGATIVE = frozenset({"ms", "s", "mJ", "count", "per_s"})
 _ROUNDS = 10**6  # where the samples were not kept
 _BITS = 4  # of a hexadecimal digit
 _GIVE = "measure again with 'paredown bench --json', and give the file that it writes"
 
 
-class _Part(BaseModel):
+class _Part(Strict):
     """What is read of a part of free form; the rest of it is nobody's business here."""
 
-    model_config = ConfigDict(extra="allow", allow_inf_nan=False)
+    model_config = ConfigDict(extra="allow", frozen=True, allow_inf_nan=False)
 
 
 class _Case(_Part):
@@ -43,28 +47,6 @@ class _Parity(_Part):
 class _Facts(_Part):
     parity: _Parity | None = None
     against_float: _Parity | None = None
-
-
-class _State(_Part):
-    sm_clock_mhz: float | None
-    memory_clock_mhz: float | None
-    temperature_c: float | None
-    power_w: float | None
-
-
-class _Gpu(_Part):
-    name: str
-    memory_bytes: int
-    driver: str
-    cuda: str
-
-
-class _Device(_Part):
-    facts: _Gpu
-    before: _State
-    after: _State
-    context_bytes: int | None
-    shared_with: Any = None
 
 
 def check(report: Report, where: str) -> None:
@@ -99,13 +81,15 @@ def _problems(report: Report) -> Iterator[str]:
     for verdict in report.verdicts:
         if verdict.candidate not in names:
             yield f"the gate '{verdict.gate}' judged '{verdict.candidate}', which is no candidate"
+        for reason in _parts("verdict", verdict):
+            yield f"the verdict of the gate '{verdict.gate}': {reason}"
     yield from _units(report)
     yield from _free(report, names)
 
 
 def _figure(one: Measurement) -> Iterator[str]:
     """What is wrong with a measurement by itself."""
-    for name in ("value", "ratio", "difference", "disturbed"):
+    for name in ("value", "ratio", "difference", "blind", "disturbed"):
         value = getattr(one, name)
         if value is not None and not -MOST <= value <= MOST:
             yield f"its {name} {value} is no figure that can be measured"
@@ -117,13 +101,43 @@ def _figure(one: Measurement) -> Iterator[str]:
         yield "a sample that is no figure that can be measured"
     for interval in (one.interval, one.ratio_interval, one.difference_interval):
         if interval is not None:
-            yield from findings.of_interval(interval)
+            yield from _interval(interval)
     if one.rounds is not None and not 1 <= one.rounds <= (len(one.samples) or _ROUNDS):
         yield f"{one.rounds} rounds of {len(one.samples)} samples"
     yield from _conditions(one)
     yield from _rows(one)
     if one.finding is not None:
-        yield from findings.problems(one.finding)
+        yield from _parts("finding", one.finding)
+
+
+def _parts(name: str, value: object) -> Iterator[str]:
+    """What is wrong in a finding or a part of it, all the way down: counts and figures."""
+    if isinstance(value, Interval):
+        yield from _interval(value)
+    elif isinstance(value, BaseModel):
+        yield from value.problems() if isinstance(value, Part) else ()
+        for inner, part in value:
+            yield from _parts(inner, part)
+    elif isinstance(value, tuple | list):
+        for each in value:
+            yield from _parts(name, each)
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _parts(name, each)
+    elif isinstance(value, bool):
+        return
+    elif isinstance(value, int):
+        if not 0 <= value <= _COUNTED:
+            yield f"{name} is {value}, which is no count"
+    elif isinstance(value, float) and not -MOST <= value <= MOST:
+        yield f"{name} is {value}, which is no figure that can be measured"
+
+
+def _interval(interval: Interval) -> Iterator[str]:
+    if not -MOST <= interval.low <= interval.high <= MOST:
+        yield f"an interval from {interval.low} to {interval.high}"
+    if not 0 < interval.level < 1:
+        yield f"an interval of the level {interval.level}"
 
 
 def _conditions(one: Measurement) -> Iterator[str]:
@@ -169,8 +183,6 @@ def _free(report: Report, names: list[str]) -> Iterator[str]:
         if name not in names:
             yield f"it has facts of '{name}', which is no candidate"
         yield from _fits(_Facts, facts, f"facts of '{name}'")
-    if report.device is not None and "unknown" not in report.device:
-        yield from _fits(_Device, report.device, "device")
 
 
 def _fits(model: type[BaseModel], value: Any, where: str) -> Iterator[str]:

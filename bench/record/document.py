@@ -1,4 +1,8 @@
-"""A report as sealed JSON, and back: ``to_json`` writes what ``from_json`` and ``read`` check and give."""
+"""A report as sealed JSON, and back: ``to_json`` writes what ``from_json`` and ``read`` check and give.
+
+A report of schema 1 is read as well: its seal is checked as it was written, and its content lifted
+(``bench.record.schema1``).
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from bench.record import coherence
+from bench.record import coherence, schema1
 from bench.record.model import SCHEMA, Report
 from compress.artifacts import seal
 from compress.errors import UserError
@@ -42,14 +46,14 @@ def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
     """
     tree = json_values.parse(text, f"{where} is not a paredown report, or it is damaged")
     try:
-        found = Report.model_validate(seal.broken(tree) if isinstance(tree, dict) else tree)
+        found = Report.model_validate(schema1.lifted(seal.broken(tree)) if isinstance(tree, dict) else tree)
     except ValidationError as cause:
         first = cause.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         if first["loc"] == ("schema_version",):
             raise UserError(
-                f"{where} is a report of schema version {first['input']}; this paredown reads version "
-                f"{SCHEMA}: measure again with 'paredown bench'"
+                f"{where} is a report of schema version {files.shown(str(first['input']))}; this paredown "
+                f"reads versions {schema1.SCHEMA} and {SCHEMA}: measure again with 'paredown bench'"
             ) from cause
         at = f" at '{place}'" if place else ""
         raise UserError(

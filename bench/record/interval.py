@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+from compress.strict import Strict
 
 
-class Interval(BaseModel):
+class Interval(Strict):
     """A confidence interval; ``level`` is its coverage, such as 0.95."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     low: float
     high: float

@@ -1,42 +1,46 @@
 """The words that travel through bench: Candidate, Measurement, Report, Verdict.
 
-Frozen pydantic models, so that a report written by one version is read, or refused, by another.
+Frozen pydantic models, so that a report written by one version is read, or refused, by another. Their numbers
+and switches are taken as they are: a text or ``true`` is no figure. What a verdict or a table hangs on is a
+field; notes are words for people, and nothing reads them.
 """
 
 from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict, Field
 
-from bench.record.findings import Finding
+from bench.record.finding import Kept
+from bench.record.gpu import Gpu, UnknownGpu
 from bench.record.interval import Interval
 from compress.label_names import LabelNames
+from compress.strict import Strict
 from deploy.truncation import Truncation
 
 __all__ = [
     "SCHEMA",
     "Better",
     "Candidate",
+    "Conditions",
     "Counts",
+    "Data",
+    "Flags",
     "Interval",
     "Measurement",
     "Report",
+    "Setting",
     "Status",
     "Verdict",
 ]
 
-SCHEMA: Literal[1] = 1
+SCHEMA: Literal[2] = 2
 Better = Literal["lower", "higher"]
 Status = Literal["pass", "fail", "inconclusive", "anomalous"]
 Counts = Literal["pass", "fail"]
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class Paired(_Frozen):
+class Paired(Strict):
     """How two models differ on the same rows, where each row is right or wrong.
 
     Attributes:
@@ -52,7 +56,7 @@ class Paired(_Frozen):
     p_value: float
 
 
-class Candidate(_Frozen):
+class Candidate(Strict):
     """One thing that was measured: an artifact in a runtime.
 
     Attributes:
@@ -75,7 +79,7 @@ class Candidate(_Frozen):
     kind: str
     stage: str
     runtime: str
-    runtime_options: dict[str, Any] = {}
+    runtime_options: dict[str, Any] = Field(default={})
     device: str
     threads: int
     provenance: dict[str, str]
@@ -85,7 +89,40 @@ class Candidate(_Frozen):
     pads: bool = True
 
 
-class Measurement(_Frozen):
+class Flags(Strict):
+    """What is known of the run behind a figure, for whatever judges or shows it; all is well by default.
+
+    Attributes:
+        host_bound: the GPU waited for the host.
+        unstable: its runs differ more among themselves than those of a steady machine.
+        saturated: requests came faster than they were served.
+        whole_device: it is memory of a whole device, other processes included: it has no ratio and judges
+            nothing.
+        spoiled: why it counts for nothing, in words; None where it counts.
+    """
+
+    host_bound: bool = False
+    unstable: bool = False
+    saturated: bool = False
+    whole_device: bool = False
+    spoiled: str | None = None
+
+    def __or__(self, other: Flags) -> Flags:
+        """What is known of two figures that are compared, or of one that both runs are in."""
+        return Flags(**{name: value or getattr(other, name) for name, value in self})
+
+    @property
+    def raised(self) -> tuple[str, ...]:
+        """The names of those that are not as they should be."""
+        return tuple(name for name, value in self if value)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """The words for what no probe has words of its own for."""
+        return () if self.spoiled is None else (f"spoiled: {self.spoiled}",)
+
+
+class Measurement(Strict):
     """One figure of one candidate.
 
     Attributes:
@@ -108,7 +145,8 @@ class Measurement(_Frozen):
         be paired. blind: the same metric of the best answer that is the same for every row (always the
             commonest class), for a task's main metric.
         disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
-        notes: anything that a reader must know (``unstable``, ...).
+        flags: what is known of the run behind it, for verdicts and tables.
+        notes: anything that a reader must know, in words.
         finding: what stands behind the figure, for a person to read, where the probe found more than that.
     """
 
@@ -123,18 +161,19 @@ class Measurement(_Frozen):
     ratio_interval: Interval | None = None
     difference: float | None = None
     difference_interval: Interval | None = None
-    conditions: dict[str, int | str] = {}
+    conditions: dict[str, int | str] = Field(default={})
     samples: tuple[float, ...] = ()
     rounds: int | None = None
     paired: Paired | None = None
     right: str | None = None
     blind: float | None = None
     disturbed: float | None = None
+    flags: Flags = Flags()
     notes: tuple[str, ...] = ()
-    finding: Finding | None = None
+    finding: Kept | None = None
 
 
-class Verdict(_Frozen):
+class Verdict(Strict):
     """What a gate says.
 
     Attributes:
@@ -158,7 +197,55 @@ class Verdict(_Frozen):
     reason: str
 
 
-class Report(_Frozen):
+class _Open(Strict):
+    """A part of which something is read, and the rest is shown as it is."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+
+class Data(_Open):
+    """The evaluation rows; beside these what the section ``data`` said, and what reading it decided.
+
+    Attributes:
+        source: where they are; None where files were named one by one.
+        fingerprint: of the rows; None where they were given as they are.
+        rows: how many; None where nobody counted.
+    """
+
+    source: str | None = None
+    fingerprint: str | None = None
+    rows: int | None = None
+
+
+class Setting(_Open):
+    """The configuration of a run as it was, whose options may since have changed.
+
+    Attributes:
+        rounds: in which the candidates took turns; None where it does not say.
+        runs: of each in a round.
+        allow_chance: whether gates judge beside a baseline at chance.
+    """
+
+    rounds: int | None = None
+    runs: int | None = None
+    allow_chance: bool = False
+
+
+class Conditions(Strict):
+    """The machine while it measured: what is looked at, by name, in words.
+
+    Attributes:
+        before: load, governor, temperature and the like before measuring.
+        after: the same after it.
+        not_measured: probes that could not be measured here, each with the reason.
+    """
+
+    before: dict[str, str] = Field(default={})
+    after: dict[str, str] = Field(default={})
+    not_measured: dict[str, str] = Field(default={})
+
+
+class Report(Strict):
     """Everything that one bench run found.
 
     Attributes:
@@ -167,20 +254,20 @@ class Report(_Frozen):
         measurements: of all probes.
         verdicts: of the gates, empty when none were asked.
         inconclusive: what an inconclusive verdict was told to count as; nothing was said when None.
-        data: evaluation rows: source, fingerprint, rows.
+        data: the evaluation rows.
         label_order: which of their labels was taken for which of the head's, where their order alone told.
-        facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...).
-        environment: machine and versions.
+        facts: candidate name -> what the stages recorded (parity, sensitivity, control run, ...); open, since
+            stages from elsewhere record what they like. What a gate reads of it, ``coherence`` checks.
+        environment: machine and versions, by name.
         device: the GPU, its state before and after, and who else used it; None on a CPU.
-        conditions: state of the machine ``before`` and ``after`` measuring (load, governor, temperature), and
-            under ``not measured`` what this machine cannot measure, with the reason.
+        conditions: state of the machine, and what could not be measured on it.
         choice: why the last candidate ships, where several could.
-        config: the bench configuration.
+        config: the bench configuration as it was.
         recipe: the recipe that was run, where there was one.
         created: ISO 8601, UTC.
     """
 
-    schema_version: Literal[1] = SCHEMA
+    schema_version: Literal[2] = SCHEMA
     title: str
     task: str
     candidates: tuple[Candidate, ...]
@@ -188,14 +275,14 @@ class Report(_Frozen):
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()
     inconclusive: Counts | None = None
-    data: dict[str, Any]
+    data: Data
     label_order: tuple[str, ...] = ()
-    facts: dict[str, dict[str, Any]] = {}
+    facts: dict[str, dict[str, Any]] = Field(default={})
     environment: dict[str, str]
-    device: dict[str, Any] | None = None
-    conditions: dict[str, dict[str, str]] = {}
+    device: Gpu | UnknownGpu | None = None
+    conditions: Conditions = Conditions()
     choice: str | None = None
-    config: dict[str, Any]
+    config: Setting
     recipe: dict[str, Any] | None = None
     seed: int
     created: str

@@ -2,75 +2,55 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from functools import reduce
+from operator import or_
 
+from bench.display.parts import Card
 from bench.lanes.noise import DISTURBED
-from bench.machine import devices
+from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement, Report
 from bench.report import summary
 
 
-@dataclass(frozen=True)
-class Card:
-    """One figure of the first screen.
-
-    Attributes:
-        title: what it is.
-        value: the figure.
-        interval: where it lies with 95 % confidence; empty where it has none.
-        sure: what the interval allows to say, in a few words; empty without one.
-        detail: before and after.
-    """
-
-    title: str
-    value: str
-    interval: str
-    sure: str
-    detail: str
-
-    @property
-    def words(self) -> str:
-        """Everything but title and figure, in one line."""
-        interval = f"95 % interval {self.interval}" if self.interval else ""
-        return "; ".join(part for part in (interval, self.sure, self.detail) if part)
-
-
 def cards(report: Report) -> list[Card]:
-    """The first screen: speed, accuracy, size and memory of what ships against the baseline."""
-    by_name = {line.name: line for line in summary.lines(report)}
-    before, after = by_name[report.baseline], by_name[summary.shipped(report)]
-    found = []
-    faster = summary.speedup(after.p50)
-    if faster is not None and after.p50 is not None and before.p50 is not None:
-        where = summary.where(summary.grid(report)[0])
-        found.append(
-            Card(
-                title="Speed-up",
-                value=summary.times(faster),
-                interval=summary.times_interval(faster),
-                sure=_sure(faster[1], 1, ("slower", "faster", "no clear difference"), after.p50, before.p50),
-                detail=f"p50 {summary.time(before.p50)} to {summary.time(after.p50)}, {where}",
-            )
+    """The first screen: what ships against the baseline, in the figures that have a card there."""
+    shown = [(metric, figure) for metric, figure in summary.figures(report).items() if figure.card]
+    made = [_card(report, metric, figure) for metric, figure in sorted(shown, key=lambda one: one[1].rank)]
+    return [card for card in made if card is not None]
+
+
+def _card(report: Report, metric: str, figure: Figure) -> Card | None:
+    """A figure's card; None where one of the two sides has none, or the comparison none."""
+    own, other = (
+        summary.at(report, name, metric, figure) for name in (summary.shipped(report), report.baseline)
+    )
+    if own is None or other is None:
+        return None
+    title = figure.card.format(metric=metric)
+    before, after = summary.value(other, figure), summary.value(own, figure)
+    shows = {column.shows for column in figure.columns}
+    if "times" in shows:
+        faster = summary.speedup(own)
+        if faster is None:
+            return None
+        where = summary.where(own.conditions)
+        return Card(
+            title=title,
+            value=summary.times(faster),
+            interval=summary.times_interval(faster),
+            sure=_sure(faster[1], 1, figure.words, own, other),
+            detail=f"{figure.columns[0].title} {before} to {after}" + (f", {where}" if where else ""),
         )
-    if after.score is not None and before.score is not None:
-        words = ("lower", "higher", "no clear change")
-        found.append(
-            Card(
-                title=f"Change in {after.score.metric}",
-                value=summary.change(after.score),
-                interval=summary.change_interval(after.score),
-                sure=_sure(after.score.difference_interval, 0, words, after.score, before.score),
-                detail=f"{summary.score(before.score)} to {summary.score(after.score)}",
-            )
+    if "change" in shows:
+        return Card(
+            title=title,
+            value=summary.change(own),
+            interval=summary.change_interval(own),
+            sure=_sure(own.difference_interval, 0, figure.words, own, other),
+            detail=f"{before} to {after}",
         )
-    for title, own, other, show in (
-        ("Peak memory", after.memory, before.memory, summary.memory),
-        ("Size on disk", after.size, before.size, summary.size),
-    ):
-        if own is not None and other is not None:
-            share = f" ({summary.digits(own.value / other.value)}x)" if other.value else ""
-            found.append(Card(title, show(own.value), "", "", f"{show(other.value)} before{share}"))
-    return found
+    share = f" ({summary.digits(own.value / other.value)}x)" if other.value else ""
+    return Card(title, after, "", "", f"{before} before{share}")
 
 
 def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], *both: Measurement) -> str:
@@ -88,10 +68,10 @@ def _sure(interval: Interval | None, same: float, words: tuple[str, str, str], *
         said = f"clearly {words[0]}"
     else:
         said = f"clearly {words[1]}" if interval.low > same else words[2]
-    notes = [note for one in both for note in one.notes]
-    if devices.spoiled(notes):
+    flags = reduce(or_, (one.flags for one in both))
+    if flags.spoiled:
         return f"{said}, but a spoiled run"
-    if any(note.startswith("unstable") for note in notes):
+    if flags.unstable:
         return f"{said}, but an unstable run"
     # As the gate on latency sees it: what others took of the timed seconds.
     return f"{said}, but a disturbed run" if any((one.disturbed or 0) > DISTURBED for one in both) else said

@@ -10,15 +10,18 @@ from pathlib import Path
 from jinja2 import Environment, StrictUndefined, Template
 from markupsafe import Markup
 
+from bench.display import svg
+from bench.display.parts import Card
 from bench.record.model import Report
-from bench.report import cards, caveats, device_tables, plots, summary, svg
-from bench.report.cards import Card
-from bench.report.damage import figures, view, words
+from bench.report import cards, caveats, plots, summary, tables
+from bench.report.damage import rows, view
 from bench.report.damage.page import sections as damage_sections
 from compress import fact_lines
 
 # How many reasons of failed gates the first screen has room for.
 REASONS = 2
+# How many cards it has room for, where figures of probes leave any.
+CARDS = 4
 _HERE = Path(__file__).parent
 
 
@@ -39,23 +42,14 @@ def _style() -> tuple[str, str]:
 
 
 def _cards(report: Report, damage: view.Damage | None) -> list[Card]:
-    """The figures of the first screen; those of damage where there is room for them."""
+    """The figures of the first screen; those of findings where there is room for them."""
     found = cards.cards(report)
-    titles = {card.title for card in found}
-    more = [card for card in words.cards(damage) if card.title not in titles] if damage else []
-    return found + [Card(one.title, one.value, "", "", one.detail) for one in more[: 4 - len(found)]]
+    more = [card for entry, model in damage.sections for card in entry.cards(model)] if damage else []
+    return found + more[: max(0, CARDS - len(found))]
 
 
 def page(report: Report) -> str:
     """The whole page: the verdict and the deciding figures first, then plots, then tables to open."""
-    drawn = (
-        ("Speed-up (bar: 95 % interval)", plots.speedups(report)),
-        ("Change in quality (bar: 95 % interval)", plots.changes(report)),
-        ("Quality against latency", plots.tradeoff(report)),
-        ("Latency (box: middle half; whiskers: p5 to p95)", plots.distribution(report)),
-        ("Memory", plots.memory_bars(report)),
-        ("Size", plots.size_bars(report)),
-    )
     style, digest = _style()
     damage = view.collect(report)
     return _template().render(
@@ -63,21 +57,18 @@ def page(report: Report) -> str:
         s=summary,
         brief=fact_lines.brief,
         status=summary.overall(report),
-        lines=summary.lines(report),
         reasons=REASONS,
         cards=_cards(report, damage),
         caveats=caveats.sentences(report),
         damage=damage,
-        top=view.highlights(report),
-        w=words,
-        f=figures,
+        top=damage.highlights() if damage else [],
+        r=rows,
         sections=damage_sections(report),
-        metric=summary.main_metric(report) or "score",
         # Markup: the SVG is serialized from a tree, with every name in it escaped; the style is a file here.
-        plots=[(title, Markup(drawing)) for title, drawing in drawn if drawing],
+        plots=[(title, Markup(drawing)) for title, drawing in plots.drawn(report)],
         style=Markup(style),
         style_hash=digest,
-        points=summary.grid(report),
-        device_tables=device_tables.tables(report),
+        candidates=tables.candidates(report, wide=True),
+        tables=[*tables.joined(report), tables.further(report, wide=True)],
         colors=svg.COLORS,
     )

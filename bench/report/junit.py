@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from xml.etree import ElementTree
 
+from bench.display import xml_text
 from bench.record.model import Report
-from bench.report import summary, xml_text
+from bench.report import summary
 
 
 def xml(report: Report) -> str:

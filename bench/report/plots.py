@@ -8,10 +8,12 @@ from typing import Any
 
 import matplotlib.ticker
 import numpy as np
-from matplotlib.figure import Figure
+from matplotlib.figure import Figure as MatplotlibFigure
 
-from bench.record.model import Interval, Report
-from bench.report import summary, svg
+from bench.display import svg
+from bench.record.figure import Figure
+from bench.record.model import Interval, Measurement, Report
+from bench.report import summary
 from bench.statistics import stats
 
 
@@ -45,7 +47,7 @@ def _intervals(
     if not dots:
         return None
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
         axes.axvline(reference, color=svg.INK, linewidth=1, linestyle="--", alpha=0.6)
         for place, (index, _, value, interval) in enumerate(dots):
@@ -65,43 +67,72 @@ def _intervals(
     return svg.render(draw, 0.95 + 0.44 * len(dots), title, name)
 
 
-def speedups(report: Report) -> str | None:
+def drawn(report: Report) -> list[tuple[str, str]]:
+    """Every plot with its title: of the figures that have a card, in the way that each is compared."""
+    shown = sorted(
+        ((metric, figure) for metric, figure in summary.figures(report).items() if figure.card),
+        key=lambda one: one[1].rank,
+    )
+    found: list[tuple[str, str | None]] = []
+    for metric, figure in shown:
+        title = figure.card.format(metric=metric)
+        shows = {column.shows for column in figure.columns}
+        if "times" in shows:
+            found.append((f"{title} (bar: 95 % interval)", speedups(report, metric, figure)))
+        elif "change" in shows:
+            found.append((f"{title} (bar: 95 % interval)", changes(report, metric, figure)))
+    found += [
+        ("Quality against latency", tradeoff(report)),
+        ("Latency (box: middle half; whiskers: p5 to p95)", distribution(report)),
+    ]
+    found += [
+        (figure.card, bars(report, metric, figure))
+        for metric, figure in shown
+        if {column.shows for column in figure.columns} <= {"value"}
+    ]
+    return [(title, drawing) for title, drawing in found if drawing]
+
+
+def _compared(report: Report, metric: str, figure: Figure) -> list[tuple[int, Measurement]]:
+    """The figure of every candidate but the baseline, with the candidate's place."""
+    found = [
+        (index, summary.at(report, name, metric, figure))
+        for index, name in _rows(report)
+        if name != report.baseline
+    ]
+    return [(index, one) for index, one in found if one is not None]
+
+
+def speedups(report: Report, metric: str, figure: Figure) -> str | None:
     """How many times faster than the baseline each candidate is, with intervals."""
-    found = [(index, line.name, summary.speedup(line.p50)) for index, line in _others(report)]
-    dots = [(index, name, one[0], one[1]) for index, name, one in found if one is not None]
+    found = [(index, one, summary.speedup(one)) for index, one in _compared(report, metric, figure)]
+    dots = [(index, one.candidate, times[0], times[1]) for index, one, times in found if times is not None]
     return _intervals(
         dots,
         "times faster (1 = as before)",
         1,
         lambda value: f"{summary.digits(value)}x",
-        "Speed-up of each candidate, with 95 % intervals",
-        "speedups",
+        f"{figure.card} of each candidate, with 95 % intervals",
+        metric,
     )
 
 
-def changes(report: Report) -> str | None:
-    """How the main metric changed against the baseline, with paired intervals."""
-    metric = summary.main_metric(report) or ""
-    scores = [(index, line.name, line.score) for index, line in _others(report)]
-    found = [(index, name, one) for index, name, one in scores if one and one.difference is not None]
-    share = all(one.unit == "share" for _, _, one in found)
+def changes(report: Report, metric: str, figure: Figure) -> str | None:
+    """How a metric changed against the baseline, with paired intervals."""
+    found = [(index, one) for index, one in _compared(report, metric, figure) if one.difference is not None]
+    share = all(one.unit == "share" for _, one in found)
+    factor = 100 if share else 1
     return _intervals(
         [
-            (index, name, factor * (one.difference or 0.0), _scaled(one.difference_interval, factor))
-            for factor in [100 if share else 1]
-            for index, name, one in found
+            (index, one.candidate, factor * (one.difference or 0.0), _scaled(one.difference_interval, factor))
+            for index, one in found
         ],
         f"{metric}, {'points' if share else 'difference'} (0 = as before)",
         0,
         lambda value: f"{value:+.2f}" if share else f"{value:+.4f}",
         f"Change in {metric} of each candidate, with 95 % intervals",
-        "changes",
+        f"change-{metric}",
     )
-
-
-def _others(report: Report) -> list[tuple[int, summary.Line]]:
-    lines = enumerate(summary.lines(report))
-    return [(index, line) for index, line in lines if line.name != report.baseline]
 
 
 def _scaled(interval: Interval | None, factor: float) -> Interval | None:
@@ -112,15 +143,20 @@ def _scaled(interval: Interval | None, factor: float) -> Interval | None:
 
 def tradeoff(report: Report) -> str | None:
     """The task's main metric against p50 latency, with intervals and the Pareto front; None without both."""
-    lines = [line for line in summary.lines(report) if line.score is not None and line.p50 is not None]
-    if not lines:
+    metric, timed, figures = summary.main_metric(report), summary.timed(report), summary.figures(report)
+    if metric is None or timed is None:
         return None
-    metric = summary.main_metric(report) or ""
-    shown = [(line.name, line.p50, line.score) for line in lines if line.p50 and line.score]
+    both = [
+        (name, summary.at(report, name, timed, figures[timed]), report.find(name, metric))
+        for _, name in _rows(report)
+    ]
+    shown = [(name, time, score) for name, time, score in both if time is not None and score is not None]
+    if not shown:
+        return None
     percent = 100 if shown[0][2].unit == "share" else 1
     higher = 1 if shown[0][2].better == "higher" else -1
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
         front = stats.pareto([(p50.value, higher * score.value) for _, p50, score in shown])
         if len(front) > 1:
@@ -174,18 +210,18 @@ def _rows(report: Report) -> list[tuple[int, str]]:
 
 def distribution(report: Report) -> str | None:
     """Latency samples of each candidate at the first point of the grid, as boxes; None without samples."""
-    points = summary.grid(report)
-    if not points:
+    points, timed = summary.grid(report), summary.timed(report)
+    if not points or timed is None:
         return None
     shown = []
     for index, name in _rows(report):
-        found = report.find(name, "latency_p50_ms", **points[0])
+        found = report.find(name, timed, **points[0])
         if found is not None and found.samples:
             shown.append((index, name, np.array(found.samples)))
     if not shown:
         return None
 
-    def draw(figure: Figure) -> None:
+    def draw(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
         boxes = axes.boxplot(
             [samples for _, _, samples in shown],
@@ -217,43 +253,30 @@ def distribution(report: Report) -> str | None:
     )
 
 
-def bars(report: Report, metric: str, label: str, factor: float, show: Callable[[float], str]) -> str | None:
-    """A bar a candidate of one metric; None where it was not measured.
-
-    Args:
-        report: to draw.
-        metric: its name.
-        label: of the axis, with the unit.
-        factor: of the unit, such as 1e6.
-        show: the figure in words, written at the bar's end.
-    """
-    shown = [(index, name, report.find(name, metric)) for index, name in _rows(report)]
-    present = [(index, name, one.value) for index, name, one in shown if one is not None]
+def bars(report: Report, metric: str, figure: Figure) -> str | None:
+    """A bar a candidate of one metric; None where it was not measured."""
+    found = [(index, name, summary.at(report, name, metric, figure)) for index, name in _rows(report)]
+    present = [(index, name, one) for index, name, one in found if one is not None]
     if not present:
         return None
+    unit = {"bytes": "MiB" if figure.exact == "memory" else "MB", "share": "%"}.get(
+        present[0][2].unit, present[0][2].unit
+    )
+    factor = {"MiB": 2**20, "MB": 1e6, "%": 0.01}.get(unit, 1)
+    label = f"{figure.card}, {unit}"
 
-    def draw(figure: Figure) -> None:
-        axes = figure.subplots()
-        drawn = axes.barh(
+    def draw(drawing: MatplotlibFigure) -> None:
+        axes = drawing.subplots()
+        shapes = axes.barh(
             [_short(name) for _, name, _ in present],
-            [value / factor for _, _, value in present],
+            [one.value / factor for _, _, one in present],
             color=[svg.color(index) for index, _, _ in present],
             height=0.6,
         )
-        axes.bar_label(drawn, labels=[show(value) for _, _, value in present], padding=4)
+        axes.bar_label(shapes, labels=[summary.value(one, figure) for _, _, one in present], padding=4)
         axes.margins(x=0.22)
         axes.invert_yaxis()
         axes.set_xlabel(label)
         axes.grid(axis="x")
 
     return svg.render(draw, 0.95 + 0.36 * len(present), f"{label} of each candidate", metric)
-
-
-def size_bars(report: Report) -> str | None:
-    """Size on disk of each candidate."""
-    return bars(report, "size_bytes", "size on disk, MB", 1e6, summary.size)
-
-
-def memory_bars(report: Report) -> str | None:
-    """Peak memory of each candidate's process."""
-    return bars(report, "memory_peak_bytes", "peak memory of the process, MiB", 2**20, summary.memory)

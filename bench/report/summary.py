@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from functools import lru_cache
+from types import MappingProxyType
 
+from bench import probes
 from bench.machine import devices
-from bench.record.model import Counts, Interval, Measurement, Report, Status
+from bench.record.figure import Figure
+from bench.record.model import Candidate, Counts, Interval, Measurement, Report, Status
 from bench.verdicts import chance, worth
 
 NONE = "-"
@@ -20,79 +25,64 @@ STATUS_WORDS: dict[Status | None, str] = {
 }
 
 
-@dataclass(frozen=True)
-class Line:
-    """One candidate's figures; None where a probe did not run.
+def figures(report: Report) -> Mapping[str, Figure]:
+    """How each metric of a report is shown, in the order in which the report has them.
 
-    Attributes:
-        name: of the candidate.
-        runtime: with its options.
-        score: the task's main metric.
-        p50: latency at the first point of the grid.
-        p95: the same.
-        memory: peak of the process.
-        size: on disk.
-        agreement: with the baseline.
-        macs: multiply-accumulates of a row.
-        parameters: stored numbers.
-        load: seconds to open.
-        throughput: rows a second at the first point of the grid.
+    Of several that are what a task is about, the first alone has the columns and the card.
     """
+    measured = dict.fromkeys((one.probe, one.metric) for one in report.measurements)
+    return _figures(tuple(measured), tuple(sys.path))
 
-    name: str
-    runtime: str
-    score: Measurement | None
-    p50: Measurement | None
-    p95: Measurement | None
-    memory: Measurement | None
-    size: Measurement | None
-    agreement: Measurement | None
-    macs: Measurement | None
-    parameters: Measurement | None
-    load: Measurement | None
-    throughput: Measurement | None
+
+@lru_cache(maxsize=16)  # every part of every face asks
+def _figures(measured: tuple[tuple[str, str], ...], _path: tuple[str, ...]) -> Mapping[str, Figure]:
+    shown: dict[str, Figure] = {}
+    leads = ""
+    for probe, metric in measured:
+        figure = probes.figure(probe, metric)
+        if figure.main:
+            leads = leads or metric
+            figure = figure if metric == leads else replace(figure, columns=(), card="", main=False)
+        shown.setdefault(metric, figure)
+    return MappingProxyType(shown)
 
 
 def main_metric(report: Report) -> str | None:
-    """The task's main metric: the first that the accuracy probe gave."""
-    return next((one.metric for one in report.measurements if one.probe == "accuracy"), None)
+    """The metric that the task is about: the first that the report holds."""
+    return next((metric for metric, figure in figures(report).items() if figure.main), None)
+
+
+def timed(report: Report) -> str | None:
+    """The metric whose ratio to the baseline is the speed-up of the table of candidates."""
+    return next(
+        (
+            metric
+            for metric, figure in figures(report).items()
+            if any(column.shows == "times" and not column.table for column in figure.columns)
+        ),
+        None,
+    )
 
 
 def grid(report: Report) -> list[dict[str, int | str]]:
-    """The points at which latency was measured, in order."""
-    points: list[dict[str, int | str]] = []
+    """The points at which the figures of the table of candidates were measured, in order."""
+    metric, points = timed(report), []
     for one in report.measurements:
-        if one.probe == "latency" and one.conditions not in points:
+        if one.metric == metric and one.conditions not in points:
             points.append(one.conditions)
     return points
 
 
-def lines(report: Report) -> list[Line]:
-    """One line a candidate, in the report's order."""
-    metric = main_metric(report)
-    points = grid(report)
-    point = points[0] if points else {}
-    found = []
-    for candidate in report.candidates:
-        name = candidate.name
-        options = "".join(f" {key}={value}" for key, value in sorted(candidate.runtime_options.items()))
-        found.append(
-            Line(
-                name=name,
-                runtime=f"{candidate.runtime}{options}",
-                score=report.find(name, metric) if metric else None,
-                p50=report.find(name, "latency_p50_ms", **point),
-                p95=report.find(name, "latency_p95_ms", **point),
-                memory=report.find(name, "memory_peak_bytes"),
-                size=report.find(name, "size_bytes"),
-                agreement=report.find(name, "agreement"),
-                macs=report.find(name, "macs"),
-                parameters=report.find(name, "parameters"),
-                load=report.find(name, "load_time_s"),
-                throughput=report.find(name, "throughput_rows_per_s", **point),
-            )
-        )
-    return found
+def at(report: Report, candidate: str, metric: str, figure: Figure) -> Measurement | None:
+    """A candidate's figure; of several on a grid the one at its first point."""
+    points = grid(report) if figure.grid else []
+    return report.find(candidate, metric, **(points[0] if points else {}))
+
+
+def runs_in(candidate: Candidate) -> str:
+    """A candidate's runtime with its options."""
+    options = "".join(f" {key}={value}" for key, value in sorted(candidate.runtime_options.items()))
+    return f"{candidate.runtime}{options}"
 
 
 def shipped(report: Report) -> str:
@@ -131,11 +121,6 @@ def digits(value: float, count: int = 3) -> str:
     return f"{value:.{max(0, count - 1 - math.floor(math.log10(abs(value))))}f}"
 
 
-def time(one: Measurement | None) -> str:
-    """Milliseconds."""
-    return NONE if one is None else f"{digits(one.value)} ms"
-
-
 def size(value: float) -> str:
     """Bytes as MB (millions), or kB where that is small."""
     return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
@@ -154,11 +139,19 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def score(one: Measurement | None) -> str:
-    """A metric: a share in percent, anything else as it is."""
+def value(one: Measurement | None, figure: Figure) -> str:
+    """A figure with its unit: a share in percent, bytes of a process in MiB and of a file in MB."""
     if one is None:
         return NONE
-    return f"{100 * one.value:.2f} %" if one.unit == "share" else f"{one.value:.4f}"
+    if one.unit == "share":
+        return f"{100 * one.value:.2f} %"
+    if one.unit == "bytes":
+        return memory(one.value) if figure.exact == "memory" else size(one.value)
+    if one.unit == "count":
+        return count(one.value)
+    if one.unit in {"correlation", "squared"}:
+        return f"{one.value:.4f}"
+    return f"{digits(one.value)} {one.unit.replace('per_', '/')}"
 
 
 def change(one: Measurement | None) -> str:
@@ -189,11 +182,17 @@ def times_interval(found: tuple[float, Interval | None] | None) -> str:
     return f"{digits(found[1].low)}x to {digits(found[1].high)}x"
 
 
-def where(conditions: dict[str, int | str]) -> str:
-    """A point of the grid in words."""
+OF_THE_SAMPLE = frozenset({"batch_size", "rows", "cases"})
+
+
+def where(conditions: Mapping[str, int | str]) -> str:
+    """What tells figures of one name apart, in words: a point of the grid, then all else."""
     length = conditions.get("length")
-    rows = f"batch {conditions.get('batch_size')}"
-    return f"{rows}, real rows" if length == "data" else f"{rows}, {length} tokens"
+    told = [f"{key} {found}" for key, found in conditions.items() if key not in {*OF_THE_SAMPLE, "length"}]
+    if length is not None:
+        rows = "real rows" if length == "data" else f"{length} tokens"
+        told = [f"batch {conditions.get('batch_size')}", rows, *told]
+    return ", ".join(told)
 
 
 def counts_as(told: Counts | None) -> str:
@@ -246,105 +245,21 @@ def notes(report: Report) -> list[str]:
     ]
 
 
-def _rounds(report: Report) -> str:
-    """How many rounds latency took: more where a verdict was open at first."""
-    taken = sorted({one.rounds for one in report.measurements if one.probe == "latency" and one.rounds})
-    return (
-        " to ".join(map(str, dict.fromkeys((taken[0], taken[-1]))))
-        if taken
-        else str(report.config.get("rounds"))
-    )
-
-
 def explanation(report: Report) -> list[str]:
     """What was measured and how, in sentences."""
-    config = report.config
-    said = [
-        f"{report.data.get('rows', 'No')} evaluation rows; task {report.task}; the baseline is "
-        f"'{report.baseline}', and '{shipped(report)}' is what ships."
+    told = [
+        f"{'No' if report.data.rows is None else report.data.rows} evaluation rows; task {report.task}; the "
+        f"baseline is '{report.baseline}', and '{shipped(report)}' is what ships."
     ]
-    probes = {one.probe for one in report.measurements}
-    if "latency" in probes:
-        said.append(
-            "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "
-            "own process; tokenization is not in it. Candidates took turns in one run: "
-            f"{_rounds(report)} rounds of {config.get('runs')} runs, in an order shuffled anew each "
-            "round. Speed-ups are medians of per-round ratios; intervals are 95 % bootstrap intervals over "
-            "rounds. Milliseconds belong to this machine; ratios carry further."
-        )
-    if "accuracy" in probes:
-        tango = any(one.paired is not None for one in report.measurements)
-        said.append(
-            "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-            "on the same rows; 95 % intervals come from a bootstrap over rows"
-            + (", those of shares of right rows from Tango's score test." if tango else ".")
-        )
-    if "execution" in probes:
-        said.append(
-            "Shares of the time in INT8, FP16 and FP32 come from the runtime's own profile of a separate "
-            "pass, which is in no timing."
-        )
-    if "open_loop" in probes:
-        said.append(
-            "Open-loop requests arrive by a schedule that does not wait; latency counts from the intended "
-            "start, queueing included."
-        )
-    if "memory" in probes:
-        said.append(
-            "Memory is the peak of a fresh process as the operating system sees it, libraries included; "
-            "the share of the model alone is in the JSON report."
-        )
-    if "size" in probes:
-        said.append("Size counts every file of the artifact, tokenizer included.")
-    if "macs" in probes:
-        counted = next((one for one in report.measurements if one.metric == "macs"), None)
-        length = counted.conditions.get("length") if counted else None
-        tokens = f" of {length} tokens" if isinstance(length, int) else ""
-        said.append(f"Multiply-accumulates are counted, not timed, for one row{tokens}.")
-    if "device_time" in probes:
-        said.append(
-            "GPU time is that between device events around one run, inputs on the device; enqueue time is "
-            "what the host took to enqueue it; end-to-end time has the pinned copies and the wait in it. "
-            "They are figures of their own, with and without a CUDA graph."
-        )
-    if "device_memory" in probes:
-        said.append(
-            "GPU memory is given as four figures that are not added up: file, weights, activations, and what "
-            "the driver says that the process holds, less an empty CUDA context."
-        )
-    return [*said, f"{report.choice}."] if report.choice else said
+    for name in dict.fromkeys(one.probe for one in report.measurements):
+        probe = probes.entry(name)
+        told += [sentence] if probe is not None and (sentence := probe.explanation(report)) else []
+    return [*told, f"{report.choice}."] if report.choice else told
 
 
 def answers(report: Report) -> list[str]:
     """What a report answers in sentences: a baseline at chance, and where INT8 is worth it."""
     return [*chance.sentences(report), *(one.sentence() for one in worth.answers(report))]
-
-
-_OTHERS = frozenset({"open_loop", "closed_loop", "execution", "energy", "load_time"})
-
-
-def others(report: Report) -> list[list[str]]:
-    """Figures that have no column of their own (load, execution, energy, starting): a row each, in words.
-
-    Columns: what, at which load, candidate, figure, its interval, against the baseline.
-    """
-    rows = []
-    for one in report.measurements:
-        if one.probe not in _OTHERS or (one.probe == "execution" and not one.value):
-            continue
-        clients = one.conditions.get("clients")
-        at = f"{clients} clients" if clients else str(one.conditions.get("rate", ""))
-        share = one.unit == "share"
-        shown = (
-            f"{100 * one.value:.1f} %" if share else f"{digits(one.value)} {one.unit.replace('per_', '/')}"
-        )
-        interval = ""
-        if one.interval is not None:
-            interval = f"{digits(one.interval.low)} to {digits(one.interval.high)}"
-        against = NONE if one.ratio is None else f"{digits(one.ratio)}x"
-        what = (one.metric if share else one.metric.removesuffix(f"_{one.unit}")).replace("_", " ")
-        rows.append([what, at, one.candidate, shown, interval, against])
-    return rows
 
 
 def when(report: Report) -> str:
@@ -355,6 +270,6 @@ def when(report: Report) -> str:
 def machine(report: Report) -> Sequence[tuple[str, str]]:
     """Machine, GPU and versions, as pairs, then the machine's state before and after measuring."""
     pairs = sorted([*report.environment.items(), *devices.lines(report.device)])
-    for when_, state in report.conditions.items():
-        pairs += [(f"{what}, {when_}", found) for what, found in state.items()]
+    for when_, state in report.conditions:
+        pairs += [(f"{what}, {when_.replace('_', ' ')}", found) for what, found in state.items()]
     return pairs

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from rich.console import Console
+from rich.console import Console, OverflowMethod
 from rich.markup import escape
 from rich.table import Table
 
+from bench.display import parts
 from bench.record.model import Report, Status
-from bench.report import caveats, device_tables, summary
+from bench.report import caveats, summary, tables
 
 _STYLES: dict[Status, str] = {
     "pass": "green",
@@ -17,46 +18,32 @@ _STYLES: dict[Status, str] = {
 }
 
 
-def table(report: Report) -> Table:
-    """Candidates from before to after, with the figures that decide."""
-    metric = summary.main_metric(report) or "score"
-    shown = Table(box=None, pad_edge=False, header_style="bold")
-    shown.add_column("candidate", overflow="fold")
-    for title in (escape(metric), "change", "p50", "p95", "speed-up", "memory", "size"):
-        shown.add_column(title, justify="right", no_wrap=True)
-    for line in summary.lines(report):
-        shown.add_row(
-            escape(line.name),
-            summary.score(line.score),
-            "baseline" if line.name == report.baseline else summary.change(line.score),
-            summary.time(line.p50),
-            summary.time(line.p95),
-            summary.times(summary.speedup(line.p50)),
-            summary.memory(line.memory.value) if line.memory else summary.NONE,
-            summary.size(line.size.value) if line.size else summary.NONE,
-        )
-    return shown
-
-
-def _plain(found: device_tables.Table) -> Table:
-    shown = Table(title=found.title, box=None, pad_edge=False, header_style="bold", title_justify="left")
+def table(found: parts.Table, *, titled: bool = True) -> Table:
+    """A table of texts; what its columns of figures have no room for is cut."""
+    shown = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    shown.title = found.title if titled else None
     for index, name in enumerate(found.header):
-        shown.add_column(name, justify="left" if index < found.left else "right")
+        left = index < found.left
+        overflow: OverflowMethod = "fold" if left else "ellipsis"
+        shown.add_column(
+            escape(name), justify="left" if left else "right", no_wrap=not left, overflow=overflow
+        )
     for row in found.rows:
-        shown.add_row(*map(escape, row))
+        shown.add_row(*(escape(cell.text) for cell in row))
     return shown
 
 
 def show(report: Report, console: Console) -> None:
-    """Print the table and a line a verdict."""
+    """Print the tables and a line a verdict."""
     points = summary.grid(report)
     if points:
         console.print(
             f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False, markup=False
         )
-    console.print(table(report))
-    for found in device_tables.tables(report):
-        console.print(_plain(found))
+    console.print(table(tables.named(tables.candidates(report), report), titled=False))
+    for found in (*tables.joined(report), tables.further(report, page=False)):
+        if found.rows:
+            console.print(table(found))
     for sentence in caveats.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for answer in summary.answers(report):

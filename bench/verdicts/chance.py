@@ -8,16 +8,11 @@ at or below it has learned nothing that these rows show, and whatever is said ag
 from __future__ import annotations
 
 from bench.record.model import Measurement, Report, Verdict
+from compress import catalog, tasks
+from compress.errors import EntryError, UnknownName
 
 GATE = "chance"
 OPTION = "allow_chance"
-
-_BLIND = {
-    "accuracy": "the share of the commonest label",
-    "micro_f1": "what the best constant set of labels gets",
-    "pearson": "what a constant number gets",
-    "f1": "what finding nothing gets",
-}
 
 
 def found(report: Report) -> Measurement | None:
@@ -33,7 +28,7 @@ def found(report: Report) -> Measurement | None:
 
 def allowed(report: Report) -> bool:
     """Whether the recipe takes such a baseline all the same."""
-    return bool(report.config.get(OPTION))
+    return report.config.allow_chance
 
 
 def sentences(report: Report) -> list[str]:
@@ -48,10 +43,18 @@ def sentences(report: Report) -> list[str]:
     told = f" (taken all the same: bench.{OPTION})" if allowed(report) else ""
     return [
         f"The baseline '{report.baseline}' is no better than chance: {one.metric} {shown(one.value)}, and "
-        f"{_BLIND.get(one.metric, 'what a constant answer gets')} is {shown(one.blind)} of these rows. Its "
+        f"{_constant(report.task, one.metric)} is {shown(one.blind)} of these rows. Its "
         "head may be untrained, or its labels in another order than the data's; figures against it say "
         f"nothing{told}"
     ]
+
+
+def _constant(task: str, metric: str) -> str:
+    """What a model that answers every row alike gets, in words; in general where the task is not here."""
+    try:
+        return tasks.metric(catalog.task(task), metric).blind
+    except (UnknownName, EntryError):
+        return tasks.Metric(metric).blind
 
 
 def verdict(report: Report) -> Verdict | None:

@@ -23,8 +23,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from bench import probes
 from bench.lanes import noise
 from bench.machine import devices
+from bench.record.figure import Figure
 from bench.record.model import Candidate, Interval, Measurement, Report
 from bench.statistics import paired
 from bench.verdicts.baselines import NoBaseline, differences
@@ -35,12 +37,6 @@ MOVED = 1.33
 # What memory of two runs may differ by without a reason, as a share; several times what was seen.
 MEMORY = 0.02
 _LEVEL = 0.95
-# Nothing of these is measured: they are counted.
-_EXACT = frozenset({"size", "macs"})
-_EXACT_METRICS = frozenset({"device_memory_file_bytes"})
-_OF_MEMORY = frozenset({"memory", "device_memory"})
-# Conditions that say what was found and not where it was looked for.
-_FOUND = {"worst_slice": frozenset({"slice", "rows"})}
 
 
 @dataclass(frozen=True)
@@ -104,7 +100,7 @@ def refuse(new: Report, old: Report, candidate: str) -> None:
         )
     if old.task != new.task:
         raise UserError(f"the baseline is of {old.task} and this report of {new.task}: they are not compared")
-    prints = [report.data.get("fingerprint") for report in (old, new)]
+    prints = [report.data.fingerprint for report in (old, new)]
     if None in prints or prints[0] != prints[1]:
         said = [str(one)[:12] if one else "none" for one in prints]
         raise UserError(
@@ -173,12 +169,8 @@ def around(value: float, *samples: Sequence[float]) -> Interval | None:
     return Interval(low=value * math.exp(-half), high=value * math.exp(half), level=_LEVEL)
 
 
-def _unknown(one: Measurement) -> str:
-    advice = (
-        "measure both with the probe 'load-time: {processes: 5}'"
-        if one.probe == "load_time"
-        else "take a metric that has an interval, or 'judge: point' to take it as exact"
-    )
+def _unknown(figure: Figure) -> str:
+    advice = figure.advice or "take a metric that has an interval, or 'judge: point' to take it as exact"
     return f"one of the runs has a single figure, whose spread is not known: {advice}"
 
 
@@ -205,7 +197,10 @@ def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
 
 
 def _ratio(
-    new: Measurement, old: Measurement, bases: tuple[Measurement | None, Measurement | None]
+    new: Measurement,
+    old: Measurement,
+    bases: tuple[Measurement | None, Measurement | None],
+    exactness: str,
 ) -> Change:
     """How a cost changed.
 
@@ -213,6 +208,7 @@ def _ratio(
         new: the figure now.
         old: the figure then.
         bases: those of the shared reference, now and then; None where there is none.
+        exactness: of the figure, see ``Figure``.
     """
     base_now, base_then = bases
     if base_now is not None and base_then is not None and new.ratio and old.ratio:
@@ -229,7 +225,7 @@ def _ratio(
     worse, interval = now[0] / then[0], None
     if gap is not None:
         interval = Interval(low=math.exp(gap.low), high=math.exp(gap.high), level=gap.level)
-    elif new.probe in _OF_MEMORY and new.metric not in _EXACT_METRICS:
+    elif exactness == "memory":
         interval = Interval(low=worse / (1 + MEMORY), high=worse * (1 + MEMORY), level=_LEVEL)
         how = f"{how}, which may differ by {100 * MEMORY:g} % without a reason"
     if new.better == "higher":
@@ -243,7 +239,7 @@ def _moved(new: Report, old: Report, now: Measurement) -> str | None:
     """Whether the reference itself takes another time than it did, in words."""
     here = new.find(new.baseline, now.metric, **now.conditions)
     there = old.find(old.baseline, now.metric, **now.conditions)
-    if here is None or there is None or here.unit not in {"ms", "s", "per_s"} or not there.value:
+    if here is None or there is None or not there.value:
         return None
     ratio = here.value / there.value
     if 1 / MOVED <= ratio <= MOVED:
@@ -265,8 +261,8 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     Raises:
         UserError: the two are in different units.
     """
-    found_out = _FOUND.get(now.metric, frozenset())
-    asked = {key: value for key, value in now.conditions.items() if key not in found_out}
+    figure = probes.figure(now.probe, now.metric)
+    asked = {key: value for key, value in now.conditions.items() if key not in figure.found}
     then = old.find(now.candidate, now.metric, **asked)
     if then is None:
         return None
@@ -276,19 +272,20 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
             "measure the baseline again"
         )
     shared = shared_reference(new, old, now.candidate)
-    exact = now.probe in _EXACT or now.metric in _EXACT_METRICS
+    exactness = figure.exactness(now.unit)
     if in_points(now):
         found = _points(now, then, shared=shared)
-        return replace(found, unknown=_unknown(now) if found.interval is None else None)
+        return replace(found, unknown=_unknown(figure) if found.interval is None else None)
     bases = (
         (new.find(new.baseline, now.metric, **asked), old.find(old.baseline, now.metric, **asked))
         if shared
         else (None, None)
     )
-    found = _ratio(now, then, bases)
-    if devices.WHOLE in (*now.notes, *then.notes):
+    found = _ratio(now, then, bases, exactness)
+    flags = now.flags | then.flags
+    if flags.whole_device:
         return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
-    if now.unit in {"ms", "s", "per_s"} and found.interval is not None:
+    if exactness == "timed" and found.interval is not None:
         share = max(one.disturbed or 0.0 for one in (now, then))
         counted = noise.widened(found.interval, share)
         if counted != found.interval:
@@ -297,7 +294,7 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
             found = replace(found, interval=counted, how=how, widened=True)
     return replace(
         found,
-        moved=_moved(new, old, now) if shared else None,
-        spoiled=devices.spoiled((*now.notes, *then.notes)),
-        unknown=_unknown(now) if found.interval is None and not exact else None,
+        moved=_moved(new, old, now) if shared and exactness == "timed" else None,
+        spoiled=flags.spoiled,
+        unknown=_unknown(figure) if found.interval is None and exactness != "counted" else None,
     )

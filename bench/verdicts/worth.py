@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from bench.machine import devices
 from bench.record.model import Candidate, Interval, Measurement, Report
 from bench.statistics import stats
 
@@ -131,7 +130,7 @@ def _pair(report: Report, int8: Candidate, half: Candidate) -> list[Worth]:
                     ratio=ratio,
                     interval=interval,
                     accuracy=_accuracy(report, int8.name, half.name),
-                    spoiled=devices.spoiled((*mine[key].notes, *theirs[key].notes)),
+                    spoiled=(mine[key].flags | theirs[key].flags).spoiled,
                 )
             )
         if found:

@@ -297,7 +297,7 @@ def deliver(artifact: Artifact, out: Path) -> Artifact:
                 "choose another --out or remove it"
             )
     out.parent.mkdir(parents=True, exist_ok=True)
-    _sweep(out)
+    sweep(out)
     temporary = out.parent / hidden(f"{out.name}.{os.getpid()}")
     try:
         shutil.copytree(artifact.path, temporary)
@@ -324,7 +324,7 @@ def _make_folder(path: Path) -> None:
         ) from cause
 
 
-def _sweep(out: Path) -> None:
+def sweep(out: Path) -> None:
     """Remove copies that a process which is no more left half done beside a folder."""
     before, after = hidden(f"{out.name}.\0").split("\0")
     for path in out.parent.glob(f"{glob.escape(before)}*{after}"):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import environment, fence
 from compress.errors import ModelError
-from compress.model import hub, weight_files
+from compress.model import hub, patterns, weight_files
 from compress.model.architecture import build
 from compress.model.hub import Snapshot
 from compress.reading import files, json_values
@@ -206,6 +206,7 @@ def merge(
     import torch
 
     _check_options(adapter, peft)
+    patterns.check(adapter.folder / CONFIG, adapter.content, [name for name, _ in model.named_modules()])
     weights = weight_files.read_file(adapter.folder / WEIGHTS)
     damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
     if damaged:

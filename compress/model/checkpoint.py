@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from compress.artifacts.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.label_names import LabelNames
-from compress.model import architecture, attention_type, limit, shapes, weight_files
+from compress.model import architecture, attention_type, limit, links, shapes, weight_files
 from compress.model.architecture import CONFIG, infer_task, read_config
 from compress.model.limit import ENCODING
 from compress.model.shapes import SHAPES
@@ -195,14 +195,20 @@ def sidecars(folder: Path) -> list[Path]:
 
     Processor files, ``encoding.json`` and licenses; never weights, configuration, manifest, graphs,
     pickles or Python files.
+
+    Raises:
+        ModelError: one is a link to a file that is not the model's.
     """
-    return [
+    found = [
         file
         for file in sorted(folder.iterdir())
         if file.is_file()
         and any(fnmatch(file.name, pattern) for pattern in _SIDECARS)
         and not any(fnmatch(file.name, pattern) for pattern in _NEVER)
     ]
+    for file in found:
+        links.check(file)
+    return found
 
 
 def copy_sidecars(source: Path, out: Path) -> None:

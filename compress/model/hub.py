@@ -13,6 +13,7 @@ from functools import cache
 from pathlib import Path
 
 from compress.errors import ModelError
+from compress.model import links
 from compress.reading import files as reading
 from compress.reading import front_matter
 
@@ -153,12 +154,18 @@ def pickles(folder: Path) -> list[str]:
 
 
 def license_of(folder: Path) -> str | None:
-    """The license of a model folder as its ``README.md`` header or its license file names it."""
+    """The license of a model folder as its ``README.md`` header or its license file names it.
+
+    Raises:
+        ModelError: one of them is a link to a file that is not the model's.
+    """
+    links.check(folder / "README.md")
     stated = front_matter.license_of(folder / "README.md")
     if stated:
         return stated
     for pattern in ("LICENSE*", "LICENCE*", "COPYING*"):
         for file in sorted(each for each in folder.glob(pattern) if each.is_file()):
+            links.check(file)
             written = reading.read_bytes(file, error=ModelError).decode("utf-8", errors="replace")
             lines = (line.strip() for line in written.splitlines())
             first = next((line for line in lines if line), None)

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress.errors import ModelError
+from compress.model import links
 from compress.reading import files as reading
 from compress.reading import json_values, utf8
 
@@ -276,9 +277,7 @@ def _check_shard(folder: Path, shard: str) -> None:
     if not reading.exists(file, error=ModelError) and not file.is_symlink():
         raise ModelError(f"{named}, which is not in {folder}: {_REMEDY}")
     reading.check(file, error=ModelError)
-    target = reading.resolved(file, error=ModelError)
-    of_the_hub = target.parent.name == "blobs" and target.parent.parent.name.startswith("models--")
-    if not target.is_relative_to(reading.resolved(folder, error=ModelError)) and not of_the_hub:
+    if (target := links.outside(file, folder)) is not None:
         raise ModelError(f"{named}, a link to {target}, outside of the folder: put the file itself there")
 
 

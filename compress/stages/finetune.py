@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 3
+VERSION = 4
 TOOLS = ("torch", "transformers", "accelerate")
 DATA: frozenset[Role] = frozenset({"train", "selection"})
 NEEDS_DATA = True

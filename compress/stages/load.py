@@ -50,7 +50,7 @@ from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 4
+VERSION = 5
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False

@@ -118,7 +118,7 @@ class Config(StageConfig):
     ffn: float | None = Field(default=None, gt=0, le=1)
     layers: float = Field(default=1.0, gt=0, le=1)
     criterion: str = "fisher"
-    criterion_options: dict[str, Any] = Field(default_factory=dict)
+    criterion_options: dict[str, Any] = Field(default={})
     scope: Scope = "global"
     target: Literal["any", "gpu"] = "any"
     round_to: int | None = Field(default=None, ge=1, le=65_536)

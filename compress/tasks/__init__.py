@@ -115,6 +115,25 @@ class ExportSpec:
     length_axis: str | None
 
 
+@dataclass(frozen=True)
+class Metric:
+    """A figure that a task scores predictions with.
+
+    Attributes:
+        name: under which ``metrics`` gives it.
+        unit: ``share``, ``correlation``, ...
+        better: which direction is good.
+        of_rows: whether it is the share of rows that are right, where each is right or wrong as a whole.
+        blind: what a model gets that answers every row alike, in words.
+    """
+
+    name: str
+    unit: str = "share"
+    better: Literal["lower", "higher"] = "higher"
+    of_rows: bool = False
+    blind: str = "what a constant answer gets"
+
+
 class Task(Protocol):
     """The names that a task module defines.
 
@@ -123,6 +142,7 @@ class Task(Protocol):
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
         LABEL: the role that holds the target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
+        METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
@@ -131,6 +151,7 @@ class Task(Protocol):
     COLUMNS: dict[str, Column]
     LABEL: str
     OUTPUTS: tuple[str, ...]
+    METRICS: tuple[Metric, ...] = ()
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
@@ -248,3 +269,8 @@ class Task(Protocol):
     def to_pixels(image: Any, channels: int) -> np.ndarray:
         """A row's image as bytes [height, width, channels], of a task whose rows hold images."""
         raise EntryError("the task's rows hold images, and it has no 'to_pixels(image, channels)'")
+
+
+def metric(task: Task, name: str) -> Metric:
+    """A metric of a task by its name."""
+    return next((one for one in task.METRICS if one.name == name), Metric(name))

@@ -14,7 +14,7 @@ import numpy as np
 
 from compress import log
 from compress.errors import DataError
-from compress.tasks import Batch, Head, Link, Prediction, Row
+from compress.tasks import Batch, Head, Link, Metric, Prediction, Row
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 
@@ -153,6 +153,18 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
     if head.problem == "multi_label":
         return scores.set_statistics(values, references, len(head.labels))
     return scores.class_statistics(values, references, len(head.labels))
+
+
+METRICS = (
+    Metric("accuracy", of_rows=True, blind="the share of the commonest label"),
+    Metric("mcc", unit="correlation"),
+    Metric("micro_f1", blind="what the best constant set of labels gets"),
+    Metric("macro_f1"),
+    Metric("subset_accuracy", of_rows=True),
+    Metric("pearson", unit="correlation", blind="what a constant number gets"),
+    Metric("spearman", unit="correlation"),
+    Metric("mse", unit="squared", better="lower"),
+)
 
 
 def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:

@@ -172,10 +172,15 @@ def class_names(cells: Sequence[Any], names: Sequence[str] | None) -> tuple[str,
     """The labels of a head that fits these scalar cells: the data's own names, else what occurs, sorted.
 
     Raises:
-        DataError: fewer than two classes occur.
+        DataError: fewer than two classes occur, or one has no name.
     """
     present = [cell for cell in cells if cell is not None]
     distinct = set(map(_key, present))
+    if "" in distinct:
+        raise DataError(
+            "a label among the training rows is blank, and a class has a name: give the row its label, or "
+            "leave the cell out (null) where it has none"
+        )
     if len(distinct) < 2:
         found = f"'{next(iter(distinct))}'" if distinct else "none"
         raise DataError(
@@ -191,8 +196,9 @@ def class_names(cells: Sequence[Any], names: Sequence[str] | None) -> tuple[str,
 
 
 def _key(cell: Any) -> str:
+    """The name that a cell stands for, without the blanks around it, which a hand or a table left there."""
     value = whole(cell)
-    return str(cell) if value is None else str(value)
+    return str(cell).strip() if value is None else str(value)
 
 
 class Lookup:
@@ -245,6 +251,8 @@ class Lookup:
         for table, key in (
             (self._exact, name),
             (self._positions, name),
+            (self._exact, name.strip()),
+            (self._positions, name.strip()),
             (self._folded, name.strip().casefold()),
         ):
             if key in table:

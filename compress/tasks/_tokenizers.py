@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from compress import fence
-from compress.errors import ModelError
+from compress.errors import ModelError, first_line
 from compress.reading import json_values
 from compress.tasks import _tokenizer_fields as fields
 
@@ -114,7 +114,7 @@ def _try(tokenizer: Any, folder: Path, *, words: bool) -> None:
     """
     texts: list[Any] = ["a", "b c d"]
     with fence.reading(f"the tokenizer in {folder} does not work", _REMEDY):
-        encoded = tokenizer(
+        given = tokenizer(
             [text.split() for text in texts] if words else texts,
             is_split_into_words=words,
             truncation=True,
@@ -122,9 +122,27 @@ def _try(tokenizer: Any, folder: Path, *, words: bool) -> None:
             padding=True,
             verbose=False,
         )
-        found = arrays(encoded, tokenizer)
+        found = arrays(given, tokenizer)
     if any(array.ndim != 2 or (array < 0).any() for array in found.values()):
         raise ModelError(f"the tokenizer in {folder} gives no ids from 0: {_REMEDY}")
+
+
+def encoded(tokenizer: Any, *texts: Any, **options: Any) -> Any:
+    """What a tokenizer gives for rows.
+
+    Raises:
+        ModelError: it gives up on one of them. A pattern in its file, by which it splits texts, may take
+            longer on some row than its library lets it.
+    """
+    try:
+        return tokenizer(*texts, **options)
+    except BaseException as cause:
+        if not fence.is_panic(cause):
+            raise
+        raise ModelError(
+            f"the tokenizer gives up on a row ({first_line(cause)}): a pattern by which its tokenizer.json "
+            "splits texts takes too long on it; take another tokenizer, or leave the row out"
+        ) from cause
 
 
 def input_names(tokenizer: Any) -> tuple[str, ...]:

@@ -24,6 +24,7 @@ from compress.tasks import Batch, Column, ExportSpec, Head, Row
 from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
+    METRICS,
     align,
     blind,
     decode,
@@ -41,6 +42,7 @@ from compress.tasks._images import ImageFile
 
 __all__ = [
     "LABEL",
+    "METRICS",
     "align",
     "blind",
     "configure",

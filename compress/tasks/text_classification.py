@@ -16,6 +16,7 @@ from compress.tasks import _tokenizers as tokenizers
 from compress.tasks._classification import (
     LABEL,
     LABEL_ALIASES,
+    METRICS,
     align,
     blind,
     decode,
@@ -34,6 +35,7 @@ from compress.tasks._tokenizers import load_tokenizer as load_processor
 
 __all__ = [
     "LABEL",
+    "METRICS",
     "align",
     "blind",
     "configure",
@@ -83,14 +85,17 @@ def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
     """Tokens of each row before truncation, specials included."""
     if not rows:
         return np.zeros(0, dtype=np.int64)
-    return tokenizers.token_counts(processor(*_texts(rows), truncation=False, verbose=False))
+    return tokenizers.token_counts(
+        tokenizers.encoded(processor, *_texts(rows), truncation=False, verbose=False)
+    )
 
 
 def encode(
     rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
 ) -> Batch:
     """Token arrays padded to the longest row; pairs are cut from their longer side."""
-    encoded = processor(
+    encoded = tokenizers.encoded(
+        processor,
         *_texts(rows),
         truncation=max_length is not None,
         max_length=max_length,

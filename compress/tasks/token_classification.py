@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.errors import DataError, ModelError
-from compress.tasks import Batch, Column, ExportSpec, Head, Link, Prediction, Row
+from compress.tasks import Batch, Column, ExportSpec, Head, Link, Metric, Prediction, Row
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 from compress.tasks import _tokenizers as tokenizers
@@ -35,6 +35,12 @@ COLUMNS = {
 }
 LABEL = "tags"
 OUTPUTS = ("logits",)
+METRICS = (
+    Metric("f1", blind="what finding nothing gets"),
+    Metric("precision"),
+    Metric("recall"),
+    Metric("accuracy", blind="the share of the commonest label"),
+)
 IGNORED = -100
 UNSEEN = -1  # the tag of a word that the length limit cut off
 _CHUNK = re.compile(r"[BIESLU]-.+")
@@ -106,7 +112,13 @@ def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
     if not rows:
         return np.zeros(0, dtype=np.int64)
     return tokenizers.token_counts(
-        processor([row["tokens"] for row in rows], is_split_into_words=True, truncation=False, verbose=False)
+        tokenizers.encoded(
+            processor,
+            [row["tokens"] for row in rows],
+            is_split_into_words=True,
+            truncation=False,
+            verbose=False,
+        )
     )
 
 
@@ -141,7 +153,8 @@ def encode(
     rows: Sequence[Row], processor: Any, head: Head, max_length: int | None, *, labelled: bool = True
 ) -> Batch:
     """Token arrays padded to the longest row; a tag at the first sub-token of each word."""
-    encoded = processor(
+    encoded = tokenizers.encoded(
+        processor,
         [list(row["tokens"]) for row in rows],
         is_split_into_words=True,
         truncation=max_length is not None,

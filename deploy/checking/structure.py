@@ -3,7 +3,7 @@
 Looked at without running anything: versions, operators, the order of nodes, calls between functions, sizes.
 What ONNX's own checker finds, types and shapes that do not meet inside the graph among it, is its sentence;
 what it lets pass (an operator set of the future, an operator of a domain that nobody implements, one that
-draws random numbers, functions that call each other in a circle) is found here.
+draws random numbers, a loop, functions that call each other in a circle) is found here.
 """
 
 from __future__ import annotations
@@ -109,6 +109,7 @@ def check(model: onnx.ModelProto, path: Path) -> None:
         for node in nodes:
             _check_operator(node, functions.keys(), versions, path)
     _check_random(model, path)
+    _check_loops(model, path)
     _check_sizes(model, path)
     try:
         onnx.checker.check_model(_hollow(model), full_check=True)
@@ -168,6 +169,24 @@ def _check_random(model: onnx.ModelProto, path: Path) -> None:
                 f"{path} draws random numbers (node '{node.name[:80]}', {node.op_type}): its answers would "
                 "be others on every run. Export the model in evaluation mode"
             )
+
+
+def loops(model: onnx.ModelProto) -> list[onnx.NodeProto]:
+    """The nodes that run a subgraph as often as they compute while they run.
+
+    ``If`` runs a branch once and ``Scan`` its body once a slice; a ``Loop`` may go on for ever, and no look
+    at the graph tells.
+    """
+    return [node for node in all_nodes(model) if node.op_type == "Loop" and node.domain in _STANDARD]
+
+
+def _check_loops(model: onnx.ModelProto, path: Path) -> None:
+    """Refuse a graph whose end nothing but a run shows: that run may never end."""
+    if found := loops(model):
+        raise ArtifactError(
+            f"{path} has a loop (node '{found[0].name[:80]}', Loop), and whether one ends is not seen before "
+            "it is run: no model that paredown exports has any. Export the model again, its loops unrolled"
+        )
 
 
 def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:

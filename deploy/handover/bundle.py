@@ -14,7 +14,6 @@ from __future__ import annotations
 import json
 import os
 import re
-import secrets
 import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import onnx
 
 from compress import __version__, catalog, outputs
 from compress.artifacts.artifact import Artifact
+from compress.artifacts.store import hidden, sweep
 from compress.errors import UserError
 from compress.model import checkpoint, tokenizer_files
 from compress.model.limit import Limit
@@ -99,7 +99,8 @@ def bundle(
     rehearsal.before_handover(artifact)
     found, measured = figures.read(report, artifact.id) if report is not None else (None, ())
     out.parent.mkdir(parents=True, exist_ok=True)
-    folder = out.parent / f".{out.name}.{secrets.token_hex(4)}.tmp"
+    sweep(out)
+    folder = out.parent / hidden(f"{out.name}.{os.getpid()}")
     try:
         shutil.copytree(artifact.path, folder / ARTIFACT)
         writer = _Writer(artifact, folder, called, max_batch)

@@ -8,15 +8,16 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import ConfigDict, Field, ValidationError
 
 from compress.artifacts import seal
 from compress.errors import UserError
 from compress.reading import json_values
+from compress.strict import Strict
 from deploy.truncation import Truncation
 
 
-class _Part(BaseModel):
+class _Part(Strict):
     model_config = ConfigDict(extra="ignore", frozen=True)
 
 
@@ -47,7 +48,7 @@ class Measurement(_Part):
     value: float
     unit: str
     interval: Interval | None = None
-    conditions: dict[str, int | str] = {}
+    conditions: dict[str, int | str] = Field(default={})
     notes: tuple[str, ...] = ()
 
 
@@ -62,7 +63,7 @@ class Verdict(_Part):
 class Figures(_Part):
     """A report, as far as a card shows it."""
 
-    schema_version: Literal[1]
+    schema_version: Literal[1, 2]
     candidates: tuple[Candidate, ...]
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()

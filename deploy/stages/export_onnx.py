@@ -16,7 +16,7 @@ from compress.model import limit as limits
 from compress.model.limit import Limit
 from compress.stage import Context, StageConfig
 from deploy import content
-from deploy.checking import lengths, parity
+from deploy.checking import lengths, parity, structure
 from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constant_shapes, constants, products, torch_export
 from deploy.graph import facts as graph_facts
@@ -108,6 +108,12 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     _check_inputs(
         exported, spec, f"the graph that the {config.exporter} exporter made of this {kind}", remedy
     )
+    if found := structure.loops(exported):
+        raise ModelError(
+            f"the graph that the {config.exporter} exporter made of this {kind} has a loop (node "
+            f"'{found[0].name[:80]}'), and no verb runs a graph whose end cannot be seen: {remedy}. Nothing "
+            "was sealed."
+        )
     graph.strip_notes(exported)
     constants.fold(exported)
     products.name_nodes(exported)

@@ -1,12 +1,12 @@
 """The GPU as its driver describes it: what an engine is built for and bound to.
 
-Asked through the driver's own library, because an engine is built and run where no PyTorch is.
+The driver itself is asked, because an engine is built and run where no PyTorch is.
 """
 
 from __future__ import annotations
 
-import ctypes
 import re
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
@@ -15,8 +15,9 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict
 
 from compress.errors import UserError
+from deploy.cuda_driver import CudaError, call, library
 
-_MAJOR, _MINOR = 75, 76  # CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR and _MINOR
+_NAME_BYTES = 256
 _VERSION_FILE = Path("/proc/driver/nvidia/version")
 
 
@@ -40,23 +41,10 @@ class Gpu(BaseModel):
     cuda: str
 
 
-@cache
-def _driver() -> ctypes.CDLL | None:
-    """The driver's library, initialized; None where there is none or it finds no device."""
-    try:
-        library = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        return None
-    return library if library.cuInit(0) == 0 else None
-
-
 def count() -> int:
     """How many GPUs the driver shows."""
-    library = _driver()
-    found = ctypes.c_int(0)
-    if library is None or library.cuDeviceGetCount(ctypes.byref(found)) != 0:
-        return 0
-    return found.value
+    driver = library()
+    return 0 if driver is None else int(call(driver, "cuDeviceGetCount"))
 
 
 def index_of(device: str) -> int:
@@ -76,30 +64,47 @@ def index_of(device: str) -> int:
 @cache
 def describe(index: int = 0) -> Gpu | None:
     """A GPU, or None where the driver shows none of that number."""
-    library = _driver()
-    if library is None or not 0 <= index < count():
+    driver = library()
+    if driver is None or not 0 <= index < count():
         return None
-    handle = ctypes.c_int(0)
-    name = ctypes.create_string_buffer(256)
-    memory = ctypes.c_size_t(0)
-    version, major, minor = ctypes.c_int(0), ctypes.c_int(0), ctypes.c_int(0)
-    failed = (
-        library.cuDeviceGet(ctypes.byref(handle), index)
-        or library.cuDeviceGetName(name, len(name), handle)
-        or library.cuDeviceTotalMem_v2(ctypes.byref(memory), handle)
-        or library.cuDeviceGetAttribute(ctypes.byref(major), _MAJOR, handle)
-        or library.cuDeviceGetAttribute(ctypes.byref(minor), _MINOR, handle)
-        or library.cuDriverGetVersion(ctypes.byref(version))
+    attributes = driver.CUdevice_attribute
+    device = call(driver, "cuDeviceGet", index)
+    major, minor = (
+        call(driver, "cuDeviceGetAttribute", attribute, device)
+        for attribute in (
+            attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR,
+            attributes.CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR,
+        )
     )
-    if failed:
-        return None
+    version = int(call(driver, "cuDriverGetVersion"))
     return Gpu(
-        name=name.value.decode(),
-        compute_capability=f"{major.value}.{minor.value}",
-        memory_bytes=memory.value,
+        name=bytes(call(driver, "cuDeviceGetName", _NAME_BYTES, device)).partition(b"\0")[0].decode(),
+        compute_capability=f"{major}.{minor}",
+        memory_bytes=int(call(driver, "cuDeviceTotalMem", device)),
         driver=driver_version(_VERSION_FILE.read_text()) if _VERSION_FILE.is_file() else None,
-        cuda=f"{version.value // 1000}.{version.value % 1000 // 10}",
+        cuda=f"{version // 1000}.{version % 1000 // 10}",
     )
+
+
+def hold(index: int) -> str:
+    """Make the context that all of this process share on a GPU, for as long as it lives.
+
+    Returns:
+        The GPU's identity, as NVML writes it.
+
+    Raises:
+        UserError: there is no driver, or it gives no context.
+    """
+    driver = library()
+    if driver is None:
+        raise UserError("libcuda.so.1, the driver's library, is not there or finds no device")
+    try:
+        device = call(driver, "cuDeviceGet", index)
+        identity = bytes(call(driver, "cuDeviceGetUuid", device).bytes)
+        call(driver, "cuDevicePrimaryCtxRetain", device)
+    except CudaError as cause:
+        raise UserError(str(cause)) from cause
+    return f"GPU-{uuid.UUID(bytes=identity)}"
 
 
 @contextmanager
@@ -109,24 +114,22 @@ def current(index: int) -> Iterator[None]:
     Raises:
         UserError: the driver refuses.
     """
-    library = _driver() if index else None
-    if library is None:
+    driver = library() if index else None
+    if driver is None:
         yield
         return
-    device, context, before = ctypes.c_int(0), ctypes.c_void_p(None), ctypes.c_void_p(None)
-    if (
-        library.cuDeviceGet(ctypes.byref(device), index)
-        or library.cuDevicePrimaryCtxRetain(ctypes.byref(context), device)
-        or library.cuCtxPushCurrent_v2(context)
-    ):
+    try:
+        device = call(driver, "cuDeviceGet", index)
+        call(driver, "cuCtxPushCurrent", call(driver, "cuDevicePrimaryCtxRetain", device))
+    except CudaError as cause:
         raise UserError(
             f"the driver gives no context on GPU {index}: another process may hold it exclusively"
-        )
+        ) from cause
     try:
         yield
     finally:
-        library.cuCtxPopCurrent_v2(ctypes.byref(before))
-        library.cuDevicePrimaryCtxRelease_v2(device)
+        call(driver, "cuCtxPopCurrent")
+        call(driver, "cuDevicePrimaryCtxRelease", device)
 
 
 def driver_version(text: str) -> str | None:

@@ -80,6 +80,13 @@ LIBRARIES = (
         "pip install 'paredown[gpu]'",
         core=False,
     ),
+    Library(
+        "cuda.bindings",
+        "cuda-bindings",
+        "asking the GPU's driver what an engine is built for",
+        "pip install 'paredown[gpu]'",
+        core=False,
+    ),
     Library("tensorrt", "tensorrt", "TensorRT engines", "pip install 'paredown[tensorrt]'", core=False),
 )
 

@@ -53,12 +53,12 @@ class Files:
             UserError: there is no place to write one.
         """
         from bench.record import document
-        from bench.report import html, junit, markdown
+        from bench.report import junit, markdown
 
         json = Path(self.json) if self.json is not None and not self.stdout else None
         forms = (
             (json, document.to_json),
-            (self.html, html.page),
+            (self.html, _html),
             (self.markdown, self.render or markdown.page),
             (self.junit, junit.xml),
         )
@@ -68,6 +68,13 @@ class Files:
                 document.write(path, render(report))
                 written.append(path)
         return written
+
+
+def _html(report: Report) -> str:
+    """The page, for which alone the library that draws its plots is imported."""
+    from bench.report import html
+
+    return html.page(report)
 
 
 def measured(

@@ -60,25 +60,19 @@ def save(
 
 
 def _gates(report: Report, place: str, name: str, worse_by: str, lost: str) -> list[Any]:
-    """A regression gate for what a release is held to: speed, the main metric, size and memory."""
+    """A regression gate for what a release is held to: what has a card on the report's first screen."""
     from bench.report import summary
+    from bench.verdicts import regression
     from compress.recipe import Named
 
-    wanted: list[dict[str, Any]] = [
-        {"metric": "latency_p50_ms", "at": point, "worse_by_at_most": worse_by}
-        for point in summary.grid(report)
-    ]
-    metric = summary.main_metric(report)
-    shipped = summary.shipped(report)
-    if metric is not None:
-        found = report.find(shipped, metric)
-        share = found is not None and found.unit in {"share", "correlation"}
-        wanted.append({"metric": metric, "worse_by_at_most": lost if share else worse_by})
-    wanted += [
-        {"metric": one, "worse_by_at_most": worse_by}
-        for one in ("size_bytes", "memory_peak_bytes")
-        if report.find(shipped, one) is not None
-    ]
+    wanted: list[dict[str, Any]] = []
+    for metric, figure in sorted(summary.figures(report).items(), key=lambda one: one[1].rank):
+        found = report.find(summary.shipped(report), metric) if figure.card else None
+        if found is None:
+            continue
+        limit = lost if regression.in_points(found) else worse_by
+        points = [{"at": point} for point in summary.grid(report)] if figure.grid else [{}]
+        wanted += [{"metric": metric, **point, "worse_by_at_most": limit} for point in points]
     return [Named(name="regression", options={"baseline": place, "name": name, **one}) for one in wanted]
 
 

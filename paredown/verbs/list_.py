@@ -20,6 +20,7 @@ SHELVES: tuple[catalog.Shelf, ...] = (
     "runtime",
     "probe",
     "gate",
+    "finding",
     "tracker",
 )
 
@@ -30,7 +31,7 @@ def list_(
     ] = None,
     as_json: _options.Json = False,
 ) -> None:
-    """List recipes, tasks, stages, criteria, runtimes, probes, gates and trackers; of one KIND in full."""
+    """List the entries of every kind: recipes, tasks, stages, probes, gates, ...; of one KIND in full."""
     if kind is not None and catalog.canonical(kind) not in SHELVES:
         raise UnknownName("kind", kind, SHELVES)
     found: dict[str, dict[str, str]] = {

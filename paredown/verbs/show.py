@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.markup import escape
 from rich.table import Table
 
 from compress import catalog
@@ -48,11 +49,12 @@ def show(
             console.print(f"{item['what']} {item['name']}: {item['summary']}")
             if "from" in item:
                 console.print(f"from {item['from']}", highlight=False)
-            if item.get("options"):
-                table = Table("option", "default", "meaning", box=None, pad_edge=False)
-                for row in item["options"]:
-                    table.add_row(row["name"], row["default"], row["meaning"])
-                console.print(table)
+            for part in ("options", "figures", "metrics"):
+                if item.get(part):
+                    table = Table(*item[part][0], box=None, pad_edge=False)
+                    for row in item[part]:
+                        table.add_row(*map(escape, row.values()))
+                    console.print(table)
 
     _options.emit(payload, as_json, render)
 
@@ -72,5 +74,19 @@ def _describe(shelf: catalog.Shelf, name: str) -> dict[str, Any]:
         described["options"] = [
             {"name": option, "default": default, "meaning": meaning}
             for option, default, meaning in catalog.options(shelf, name)
+        ]
+    if shelf == "probe":
+        probe = catalog.probe(name)
+        described["figures"] = [
+            {
+                "figure": figure.metric,
+                "shown as": figure.title or ", ".join(dict.fromkeys(one.title for one in figure.columns)),
+                "exact": figure.exactness(probe.UNIT),
+            }
+            for figure in probe.FIGURES
+        ]
+    if shelf == "task":
+        described["metrics"] = [
+            {"metric": one.name, "unit": one.unit, "better": one.better} for one in catalog.task(name).METRICS
         ]
     return described

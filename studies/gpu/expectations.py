@@ -1,8 +1,8 @@
 """The hypotheses, stated before any GPU was seen, and what the figures say to them.
 
 They were estimated for native TensorRT and are not tuned to; ONNX Runtime's CUDA provider and torch with a
-CUDA graph were expected up to twice as slow, so that is their limit. Each verdict carries the
-numbers that explain it: kernels a layer, time in kernels and between them, fused attention.
+CUDA graph were expected up to twice as slow, so that is their limit. Each verdict carries the figures of the
+same report that explain it: the time without a graph, that of enqueuing, and where the time went.
 """
 
 from __future__ import annotations
@@ -11,11 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from studies.gpu.plan import Shape
+from studies.gpu.figures import matching
+from studies.gpu.plan import EAGER32, Shape
 
 _NATIVE, _OTHERS = 1.0, 2.0
 LANES = {"trt-fp16": _NATIVE, "ort-fp16": _OTHERS, "sdpa-fp16": _OTHERS}
 HELD, MISSED, UNMEASURED = "held", "missed", "not measured"
+DEEP, SHALLOW = "minilm-l6", "minilm-l3"
 
 
 @dataclass(frozen=True)
@@ -40,33 +42,39 @@ SPEED_UP = 6.0
 Results = Mapping[str, Mapping[str, Any]]
 
 
-def median(results: Results, model: str, lane: str, shape: Shape, graph: bool) -> float | None:
-    """p50 of the GPU's time of one figure; None where it was not measured on a GPU."""
-    for part in ("headline", "grid"):
-        for one in results.get(f"{part}/{model}/{lane}", {}).get("figures", ()):
-            same = (one["batch"], one["length"]) == (shape.batch, shape.length)
-            if same and one["cuda_graph"] == graph and "gpu_ms" in one:
-                return float(one["gpu_ms"]["p50"])
-    return None
+def _figure(
+    results: Results, cell: str, candidate: str, metric: str, **at: int | str
+) -> Mapping[str, Any] | None:
+    """A figure of a cell; None where it was not measured or counts for nothing."""
+    found = matching(results.get(cell, {}).get("figures", ()), candidate, metric, **at)
+    return next((one for one in found if "spoiled" not in one["flags"]), None)
 
 
-def why(results: Results, model: str, lane: str, shape: Shape) -> dict[str, Any]:
+def median(results: Results, cell: str, candidate: str, shape: Shape, *, graph: bool) -> float | None:
+    """p50 of the GPU's time; None where it was not measured on a GPU, or in a run that counts for nothing."""
+    at = {"batch_size": shape.batch, "length": shape.length, "graph": "yes" if graph else "no"}
+    found = _figure(results, cell, candidate, "gpu_p50_ms", **at)
+    return None if found is None else float(found["value"])
+
+
+def why(results: Results, cell: str, candidate: str, shape: Shape) -> dict[str, Any]:
     """What explains a figure, as far as it was measured."""
+    at = {"batch_size": shape.batch, "length": shape.length}
     explained: dict[str, Any] = {}
-    kernels = results.get(f"kernels/{model}/{lane}", {}).get("shapes", {}).get(str(shape))
-    if kernels:
-        names = ("kernels_a_layer", "busy_ms", "gap_ms", "fused_attention", "copies")
-        explained |= {name: kernels[name] for name in names if name in kernels}
-    facts = results.get(f"headline/{model}/{lane}", {}).get("facts", {})
-    explained |= {name: facts[name] for name in ("layers", "attention_layers") if name in facts}
-    without = median(results, model, lane, shape, False)
-    if without is not None:
-        explained["gpu_ms_without_graph"] = without
+    for way, words in (("no", "without_graph"), ("yes", "with_graph")):
+        for part in ("gpu", "enqueue"):
+            found = _figure(results, cell, candidate, f"{part}_p50_ms", **at, graph=way)
+            if found is not None:
+                explained[f"{part}_ms_{words}"] = found["value"]
+                explained |= {"flags": found["flags"]} if found["flags"] else {}
+    placed = _figure(results, cell, candidate, "placed_share")
+    if placed is not None:
+        explained |= {"placed_share": placed["value"], "operators": list(placed.get("notes", ()))}
     return explained
 
 
 def _row(
-    name: str, backend: str, low: float | None, high: float | None, value: float | None, unit: str,
+    name: str, lane: str, low: float | None, high: float | None, value: float | None, unit: str,
     explained: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     if value is None:
@@ -75,7 +83,7 @@ def _row(
         status = HELD if (low is None or value >= low) and (high is None or value <= high) else MISSED
     return {
         "name": name,
-        "backend": backend,
+        "lane": lane,
         "at_least": low,
         "at_most": high,
         "value": value,
@@ -86,31 +94,34 @@ def _row(
 
 
 def judge(results: Results) -> list[dict[str, Any]]:
-    """A row for each hypothesis and backend.
+    """A row for each hypothesis and lane.
 
     Args:
         results: cell id -> its result, of done cells.
     """
     rows = []
+    single = Shape(1, 128)
     for lane, allowance in LANES.items():
         for one in LATENCIES:
             name = f"{one.model} at {one.shape}, FP16 with CUDA graph"
-            value = median(results, one.model, lane, one.shape, True)
-            explained = why(results, one.model, lane, one.shape)
+            cell = f"headline/{one.model}/{lane}"
+            value = median(results, cell, lane, one.shape, graph=True)
+            explained = why(results, cell, lane, one.shape)
             rows.append(_row(name, lane, None, one.at_most_ms * allowance, value, "ms", explained))
-        single = Shape(1, 128)
-        three, six = (median(results, m, lane, single, True) for m in ("minilm-l3", "minilm-l6"))
-        ratio = three / six if three is not None and six else None
+        at: dict[str, int | str] = {"batch_size": single.batch, "length": single.length, "graph": "yes"}
+        three = _figure(results, f"layers/{lane}", SHALLOW, "gpu_p50_ms", **at)
+        ratio = three.get("ratio") if three is not None else None
         name = f"3 layers of MiniLM against 6 at {single}"
-        rows.append(_row(name, lane, *HALF, ratio, "ratio", why(results, "minilm-l6", lane, single)))
+        rows.append(_row(name, lane, *HALF, ratio, "ratio", why(results, f"layers/{lane}", DEEP, single)))
         for model in ("bert-base", "minilm-l6"):
-            fast = median(results, model, lane, single, True)
-            slow = median(results, model, "eager-fp32", single, False)
-            ratio = slow / fast if slow is not None and fast else None
+            cell = f"headline/{model}/{lane}"
+            fast = median(results, cell, lane, single, graph=True)
+            slow = median(results, cell, EAGER32.name, single, graph=False)
+            times = slow / fast if slow is not None and fast else None
             name = f"{model} at {single}: FP16 with CUDA graph over torch eager FP32"
             explained = {
-                "eager": why(results, model, "eager-fp32", single),
-                "graph": why(results, model, lane, single),
+                "eager": why(results, cell, EAGER32.name, single),
+                "graph": why(results, cell, lane, single),
             }
-            rows.append(_row(name, lane, SPEED_UP, None, ratio, "times", explained))
+            rows.append(_row(name, lane, SPEED_UP, None, times, "times", explained))
     return rows

@@ -1,16 +1,22 @@
-"""What is measured, in which order and how long: pure data, from which the cells follow.
+"""What is run, in which order and how long: pure data, from which the commands follow.
 
-A cell is what is lost when a run is stopped: one model in one backend over a few shapes. The order is by
-importance, so that a run that is cut short has the figures that the hypotheses need.
+A cell is one command of ``paredown``: a model in a runtime at a precision, over some shapes, beside the same
+model in PyTorch. It is also what is lost when a run is stopped. The order is by importance, so that a run
+that is cut short has the figures that the hypotheses need.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
-from typing import Any
+from typing import Any, Literal
 
-Group = str  # "facts", "torch", "ort" or "tensorrt"
+Group = Literal["facts", "torch", "ort", "tensorrt"]
+Device = Literal["cuda", "cpu"]
+GROUPS: tuple[Group, ...] = ("facts", "torch", "ort", "tensorrt")
+TRAINED = "trained"
+"""The name of the fine-tuned model that ``--model`` gives."""
+TASK = "text-classification"
 
 
 @dataclass(frozen=True)
@@ -37,78 +43,118 @@ class Shape:
 
 
 @dataclass(frozen=True)
-class Sampling:
-    """How long one figure is sampled.
+class Lane:
+    """A runtime at a precision, as a candidate of ``paredown bench`` names it.
 
     Attributes:
-        warm_seconds: warm-up, at least.
-        warm_runs: warm-up, at least.
-        seconds: sampling goes on until both this and ``runs`` are reached.
-        runs: see above.
-        most_seconds: sampling ends here whatever was reached; ``n`` then says how far it came.
-        rate_seconds: a window of the rate, about.
+        name: such as ``sdpa-fp16``.
+        artifact: of each model that it opens, see ``studies.gpu.prepare``; engines are built on the machine.
+        runtime: name in the catalog.
+        options: of the runtime.
+        graph: the option that records a CUDA graph, which no CPU has; empty where there is none.
+        group: what it needs.
+        opening: seconds that opening it takes.
     """
 
-    warm_seconds: float = 0.2
-    warm_runs: int = 20
-    seconds: float = 1.0
-    runs: int = 100
-    most_seconds: float = 4.0
-    rate_seconds: float = 0.1
+    name: str
+    artifact: str
+    runtime: str
+    options: tuple[str, ...] = ()
+    graph: str = ""
+    group: Group = "torch"
+    opening: float = 12.0
+
+    def on(self, device: Device) -> Lane:
+        """The lane as a device has it: PyTorch has no fast FP16 on a CPU, and runs in BF16 there."""
+        if device == "cuda" or self.runtime != "pytorch":
+            return self
+        options = tuple(option.replace("fp16", "bf16") for option in self.options)
+        return replace(self, name=self.name.replace("fp16", "bf16"), options=options)
+
+    def place(self, model: str) -> str:
+        """Where its artifact of a model lies."""
+        return (
+            f"{{engines}}/{model}-{self.artifact}"
+            if self.group == "tensorrt"
+            else _made(model, self.artifact)
+        )
+
+    def asked(self, device: Device) -> str:
+        """Runtime and options, as ``--runtime NAME=...`` takes them."""
+        options = (*self.options, *([self.graph] if self.graph and device == "cuda" else []))
+        return f"{self.runtime}:{','.join(options)}" if options else self.runtime
+
+    def ways(self, device: Device) -> tuple[str, ...]:
+        """The values of the condition ``graph`` that ``device_time`` has of it."""
+        if device == "cpu":
+            return ()
+        return ("no", "yes") if self.graph else ("no",)
+
+
+def _made(model: str, artifact: str) -> str:
+    return f"{{artifacts}}/{model}/{artifact}"
+
+
+EAGER32 = Lane("eager-fp32", "model", "pytorch", ("attention=eager",))
+EAGER16 = Lane("eager-fp16", "model", "pytorch", ("attention=eager", "precision=fp16"))
+SDPA16 = Lane("sdpa-fp16", "model", "pytorch", ("attention=sdpa", "precision=fp16"), "mode=graph")
+COMPILED16 = Lane("compiled-fp16", "model", "pytorch", ("mode=compiled", "precision=fp16"), opening=60.0)
+ORT32 = Lane("ort-fp32", "onnx", "ort", graph="graph=true", group="ort")
+ORT16 = Lane("ort-fp16", "onnx-fp16", "ort", graph="graph=true", group="ort")
+ORT8 = Lane("ort-int8", "onnx-int8", "ort", group="ort")
+TRT16 = Lane("trt-fp16", "onnx-fp16", "trt", graph="graph=true", group="tensorrt")
+TRT8 = Lane("trt-int8", "onnx-int8", "trt", graph="graph=true", group="tensorrt")
+
+
+@dataclass(frozen=True)
+class Expected:
+    """A figure without which a report does not prove what its cell is for.
+
+    Attributes:
+        candidate: its name.
+        metric: such as ``gpu_p50_ms``.
+        conditions: that it was measured under, as far as they matter.
+    """
+
+    candidate: str
+    metric: str
+    conditions: Mapping[str, int | str] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        at = ", ".join(f"{name} {value}" for name, value in self.conditions.items())
+        return f"{self.metric} of {self.candidate}{f' at {at}' if at else ''}"
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One piece of work.
+    """One command.
 
     Attributes:
         id: unique, such as ``headline/bert-base/sdpa-fp16``.
-        kind: the function of ``studies.gpu.worker`` that does it.
         group: what it needs.
-        params: of that function, JSON values.
+        words: of ``paredown``, with ``{artifacts}``, ``{engines}`` and ``{answer}`` in them.
+        needs: places that must be there.
+        expects: figures that its report must hold.
+        refusal: words of the sentence with which the command must refuse; it must succeed when None.
         seconds: estimate on a data-center GPU, before anything was measured.
     """
 
     id: str
-    kind: str
     group: Group
-    params: dict[str, Any] = field(default_factory=dict)
+    words: tuple[str, ...]
+    needs: tuple[str, ...] = ()
+    expects: tuple[Expected, ...] = ()
+    refusal: str | None = None
     seconds: float = 5.0
 
-
-@dataclass(frozen=True)
-class Lane:
-    """A backend in a precision.
-
-    Attributes:
-        backend: a module of ``studies.gpu.backends``.
-        precision: ``fp32``, ``fp16`` or ``int8``.
-        group: what it needs.
-        opening: seconds that opening one model takes (imports; building engines).
-        each: more of them for each shape.
-    """
-
-    backend: str
-    precision: str
-    group: Group
-    opening: float = 12.0
-    each: float = 0.5
-
     @property
-    def name(self) -> str:
-        """Such as ``sdpa-fp16``."""
-        return f"{self.backend}-{self.precision}"
+    def kind(self) -> str:
+        """The part of the plan that it is of: estimates learn within one."""
+        return self.id.partition("/")[0]
 
-
-SDPA16 = Lane("sdpa", "fp16", "torch")
-EAGER32 = Lane("eager", "fp32", "torch")
-EAGER16 = Lane("eager", "fp16", "torch")
-COMPILED16 = Lane("compiled", "fp16", "torch", opening=25.0, each=25.0)
-ORT32 = Lane("ort", "fp32", "ort", each=3.0)
-ORT16 = Lane("ort", "fp16", "ort", each=3.0)
-TRT16 = Lane("trt", "fp16", "tensorrt", opening=20.0, each=12.0)
-TRT8 = Lane("trt", "int8", "tensorrt", opening=20.0, each=15.0)
-_BASIC = (SDPA16, EAGER32, ORT16, TRT16, TRT8, EAGER16, ORT32)
+    def command(self, places: Mapping[str, str]) -> list[str]:
+        """The words with the places in them."""
+        return [word.format(**places) for word in self.words]
 
 
 @dataclass(frozen=True)
@@ -117,137 +163,205 @@ class Plan:
 
     Attributes:
         name: enters the state file; a state of another plan is refused.
-        models: whose shapes are measured.
-        shallow: of them, the one that stands for fewer layers in the hypotheses; deep and shallow.
-        headline: shapes that the hypotheses are about, sampled long.
-        grid: all shapes.
-        long: sampling of the headline.
-        short: sampling of everything else.
-        lanes: backends, the most important first.
-        compiled: backends that take long to open, after everything else.
-        parts: shares of heads and FFN neurons in the width steps.
-        steps: granularities of FFN widths around the half.
+        models: whose shapes are measured, with random weights.
+        deep: of them, the one that has twice as many layers as ``shallow``.
+        shallow: see above; only measured beside the other.
+        headline: batch sizes and length that the hypotheses are about.
+        grid: batch sizes and lengths of the whole grid.
+        lanes: of every model, the most important first.
+        compiled: lanes that take long to open, after everything else.
+        keeps: shares of heads and FFN neurons, in percent, in the width steps.
         pace: estimates are multiplied by it.
     """
 
     name: str
-    models: dict[str, Sizes]
+    models: Mapping[str, Sizes]
+    deep: str
     shallow: str
-    headline: tuple[Shape, ...]
-    grid: tuple[Shape, ...]
-    long: Sampling
-    short: Sampling
-    lanes: tuple[Lane, ...] = _BASIC
+    headline: tuple[tuple[int, ...], int]
+    grid: tuple[tuple[int, ...], tuple[int, ...]]
+    lanes: tuple[Lane, ...] = (SDPA16, EAGER32, ORT16, TRT16, TRT8, EAGER16, ORT32)
     compiled: tuple[Lane, ...] = (COMPILED16,)
-    parts: tuple[tuple[int, int], ...] = ((1, 1), (3, 4), (1, 2), (1, 4))
-    steps: tuple[int, ...] = (64, 96, 128)
+    keeps: tuple[int, ...] = (75, 50, 25)
     pace: float = 1.0
 
-    def cells(self) -> list[Cell]:
+    @property
+    def whole(self) -> list[str]:
+        """The models that are measured in every lane."""
+        return [name for name in self.models if name != self.shallow]
+
+    def cells(self, device: Device) -> list[Cell]:
         """Every cell, the most important first."""
-        return [replace(cell, seconds=cell.seconds * self.pace) for cell in self._cells()]
+        return [replace(cell, seconds=cell.seconds * self.pace) for cell in self._cells(device)]
 
     def describe(self) -> dict[str, Any]:
         """The plan as JSON, for the record."""
         return asdict(self)
 
-    def _cells(self) -> Iterator[Cell]:
-        whole = [name for name in self.models if name != self.shallow]
-        yield Cell("facts", "facts", "facts", seconds=8)
-        yield Cell("context", "context", "facts", seconds=5)
-        for lane in self.lanes:
-            for model in whole:
-                yield self._shapes("headline", model, lane, self.headline, self.long)
-        for lane in self.lanes:
-            if lane.precision != "fp32" and lane.backend != "eager":
-                yield self._shapes("headline", self.shallow, lane, self.headline, self.long)
-        for backend, precision, group in (
-            ("ort", "fp16", "ort"),
-            ("trt", "fp16", "tensorrt"),
-            ("trt", "int8", "tensorrt"),
-            ("ort", "int8", "ort"),
-        ):
-            yield Cell(
-                f"sst2/{backend}-{precision}",
-                "accuracy",
-                group,
-                {"backend": backend, "precision": precision, "shapes": _pairs(self.headline)},
-                60 if group == "tensorrt" else 25,
-            )
-        for model in whole:
-            # Every lane of the hypotheses, so that a missed one can be explained, and their reference.
-            for lane in (SDPA16, EAGER32, ORT16, TRT16):
-                yield Cell(
-                    f"kernels/{model}/{lane.name}",
-                    "kernels",
-                    lane.group,
-                    {
-                        "model": model,
-                        "backend": lane.backend,
-                        "precision": lane.precision,
-                        "shapes": _pairs(self.headline),
-                    },
-                    60 if lane.group == "tensorrt" else 25,
-                )
-        for model in whole:
-            for kind in ("depth", "widths"):
-                yield Cell(
-                    f"{kind}/{model}", kind, "torch", {"model": model, "shapes": _pairs(self.headline)}, 45
-                )
-        for lane in self.compiled:
-            for model in whole:
-                yield self._shapes("headline", model, lane, self.headline, self.long)
-        rest = tuple(shape for shape in self.grid if shape not in self.headline)
-        for lane in (*self.lanes, *self.compiled):
-            for model in whole:
-                yield self._shapes("grid", model, lane, rest, self.short)
+    def _cells(self, device: Device) -> Iterator[Cell]:
+        yield Cell("facts", "facts", ("doctor", "--json"), seconds=15)
+        yield from self._refusals(device)
+        sizes, length = self.headline
+        lanes, compiled = ([lane.on(device) for lane in some] for some in (self.lanes, self.compiled))
+        for lane in lanes:
+            for model in self.whole:
+                yield from self._engine(model, lane)
+                yield self._beside("headline", model, lane, sizes, (length,), device)
+        for lane in (SDPA16.on(device), ORT16, TRT16, TRT8):
+            yield from self._engine(self.shallow, lane)
+            yield self._layers(lane, device)
+        for lane in (ORT16, TRT16, TRT8, SDPA16.on(device)):
+            yield from self._engine(TRAINED, lane)
+            yield self._everything(lane, device)
+        yield self._everything(ORT8, "cpu")  # whose CUDA provider has no INT8 kernels
+        for model in self.whole:
+            yield self._steps("depth", model, [f"{model}-{part}" for part in DEPTHS], device)
+            yield self._steps("widths", model, [f"{model}-keep{keep}" for keep in self.keeps], device)
+        for lane in compiled:
+            for model in self.whole:
+                yield self._beside("headline", model, lane, sizes, (length,), device)
+        for lane in (*lanes, *compiled):
+            for model in self.whole:
+                yield self._beside("grid", model, lane, *self.grid, device)
 
-    def _shapes(
-        self, part: str, model: str, lane: Lane, shapes: tuple[Shape, ...], sampling: Sampling
+    def _engine(self, model: str, lane: Lane) -> Iterator[Cell]:
+        """The cell that builds what a lane of TensorRT opens."""
+        if lane.group != "tensorrt":
+            return
+        sizes, length = self.headline
+        profiles = [f"batch={size}:{size}:{size},length={length}:{length}:{length}" for size in sizes]
+        batches, lengths = self.grid
+        longest = f"{min(batches)}:{max(batches)}:{max(batches)}"
+        profiles += [f"batch={longest},length={each}:{each}:{each}" for each in lengths]
+        profiles.append(f"batch={longest},length=1:{length}:{max(lengths)}")
+        source = _made(model, lane.artifact)
+        yield Cell(
+            f"build/{model}/{lane.name}",
+            "tensorrt",
+            (
+                "build", source, *(word for profile in profiles for word in ("--profile", profile)),
+                "--out", lane.place(model), "--json",
+            ),
+            needs=(source,),
+            seconds=90,
+        )  # fmt: skip
+
+    def _beside(
+        self,
+        part: str,
+        model: str,
+        lane: Lane,
+        sizes: tuple[int, ...],
+        lengths: tuple[int, ...],
+        device: Device,
     ) -> Cell:
-        measured = 2 * (sampling.warm_seconds + 2 * sampling.seconds + 0.6)
-        return Cell(
-            f"{part}/{model}/{lane.name}",
-            "shapes",
-            lane.group,
-            {
-                "model": model,
-                "backend": lane.backend,
-                "precision": lane.precision,
-                "shapes": _pairs(shapes),
-                "long": part == "headline",
-            },
-            lane.opening + len(shapes) * (lane.each + measured),
+        """A lane beside the same model in eager FP32."""
+        pairs = [(EAGER32, model)] if lane == EAGER32 else [(EAGER32, model), (lane, model)]
+        named = {each.name: (each, name) for each, name in pairs}
+        probes = HEADLINE if part == "headline" else GRID
+        return self._bench(
+            f"{part}/{model}/{lane.name}", lane.group, named, model, probes, sizes, lengths, device
         )
 
+    def _layers(self, lane: Lane, device: Device) -> Cell:
+        """Half the layers beside all of them, in one lane."""
+        named = {name: (lane, name) for name in (self.deep, self.shallow)}
+        sizes, length = self.headline
+        cell = f"layers/{lane.name}"
+        return self._bench(cell, lane.group, named, self.deep, GRID, sizes, (length,), device)
 
-def _pairs(shapes: tuple[Shape, ...]) -> list[list[int]]:
-    return [[shape.batch, shape.length] for shape in shapes]
+    def _steps(self, part: str, model: str, variants: list[str], device: Device) -> Cell:
+        """The rows of a latency table: variants of a model beside the whole of it."""
+        named = {name: (SDPA16.on(device), name) for name in (model, *variants)}
+        sizes, length = self.headline
+        return self._bench(f"{part}/{model}", "torch", named, model, GRID, sizes, (length,), device)
+
+    def _everything(self, lane: Lane, device: Device) -> Cell:
+        """The fine-tuned model in a lane, with every probe that runs when none are named."""
+        named = {EAGER32.name: (EAGER32, TRAINED), lane.name: (lane, TRAINED)}
+        sizes = self.headline[0]
+        return self._bench(f"{TRAINED}/{lane.name}", lane.group, named, TRAINED, (), sizes, ("data",), device)
+
+    def _bench(
+        self,
+        name: str,
+        group: Group,
+        named: Mapping[str, tuple[Lane, str]],
+        model: str,
+        probes: tuple[str, ...],
+        sizes: tuple[int, ...],
+        lengths: tuple[int | str, ...],
+        device: Device,
+    ) -> Cell:
+        """One ``paredown bench``; the estimate is what the probes take of each candidate at each point."""
+        places = {candidate: lane.place(each) for candidate, (lane, each) in named.items()}
+        words = ["bench", *(f"{candidate}={place}" for candidate, place in places.items())]
+        words += ["--data", f"{{artifacts}}/{TRAINED if model == TRAINED else 'rows'}/data", "--task", TASK]
+        words += ["--device", device, "--batch-sizes", _listed(sizes), "--lengths", _listed(lengths)]
+        words += ["--probes", ",".join(probes)] if probes else []
+        for candidate, (lane, _) in named.items():
+            words += ["--runtime", f"{candidate}={lane.asked(device)}"]
+        points = [{"batch_size": size, "length": length} for size in sizes for length in lengths]
+        seconds = sum(lane.opening for lane, _ in named.values())
+        seconds += 12.0 * len(points) * sum(max(1, len(lane.ways(device))) for lane, _ in named.values())
+        return Cell(
+            name,
+            group,
+            (*words, "--json", "{answer}"),
+            needs=tuple(dict.fromkeys(places.values())),
+            expects=tuple(_expected(named, points, probes, device)),
+            seconds=seconds,
+        )
+
+    def _refusals(self, device: Device) -> Iterator[Cell]:
+        """What cannot run somewhere is refused with the reason, and nothing is measured."""
+        if device == "cuda":
+            artifact, runtime, sentence = "onnx-int8", "ort", "CUDA provider has no INT8 kernels"
+        else:
+            artifact, runtime, sentence = "onnx-fp16", "ort:graph=true", "a CPU has none"
+        place = _made(self.deep, artifact)
+        words = ("bench", f"graph={place}", "--data", "{artifacts}/rows/data", "--device", device,
+                 "--runtime", f"graph={runtime}", "--probes", "latency", "--json", "{answer}")  # fmt: skip
+        yield Cell(f"refusal/{artifact}", "ort", words, (place,), refusal=sentence, seconds=15)
 
 
-def heads_of(sizes: Sizes, part: tuple[int, int]) -> int:
-    """How many heads a share of them is."""
-    return sizes.heads * part[0] // part[1]
+DEPTHS = ("depth1", "depth2")
+"""The variants of a model with one layer, and with half of them."""
+HEADLINE = ("latency", "device-time", "throughput", "device-memory", "device-energy", "execution")
+GRID = ("latency", "device-time")
 
 
-def ffn_of(sizes: Sizes, part: tuple[int, int]) -> int:
-    """How many FFN neurons a share of them is."""
-    return sizes.ffn * part[0] // part[1]
+def _expected(
+    named: Mapping[str, tuple[Lane, str]],
+    points: list[dict[str, int | str]],
+    probes: tuple[str, ...],
+    device: Device,
+) -> Iterator[Expected]:
+    for candidate, (lane, _) in named.items():
+        for point in points:
+            yield Expected(candidate, "latency_p50_ms", point)
+            for way in lane.ways(device):
+                for part in ("gpu", "enqueue", "e2e"):
+                    yield Expected(candidate, f"{part}_p50_ms", {**point, "graph": way})
+            if probes != GRID:
+                yield Expected(candidate, "throughput_rows_per_s", point)
+        if probes != GRID and device == "cuda":
+            yield Expected(candidate, "device_memory_weights_bytes")
+        if probes != GRID and lane.runtime == "ort":
+            yield Expected(candidate, "placed_share")
+        if not probes:
+            yield Expected(candidate, "accuracy")
+            if candidate != EAGER32.name:
+                yield Expected(candidate, "agreement")
 
 
-def around_half(sizes: Sizes, steps: tuple[int, ...]) -> list[int]:
-    """FFN widths about the half, at each granularity: the multiple at or under it, and its neighbors.
+def _listed(values: tuple[int | str, ...]) -> str:
+    return ",".join(map(str, values))
 
-    Example:
-        >>> around_half(Sizes(6, 384, 12, 1536), (64, 96))
-        [672, 704, 768, 832, 864]
-    """
-    half = sizes.ffn // 2
-    widths = set()
-    for step in steps:
-        base = half // step * step
-        widths |= {width for width in (base - step, base, base + step) if 0 < width <= sizes.ffn}
-    return sorted(widths)
+
+def depths(sizes: Sizes) -> dict[str, Sizes]:
+    """One layer, and a half of them."""
+    return dict(zip(DEPTHS, (replace(sizes, layers=n) for n in (1, max(1, sizes.layers // 2))), strict=True))
 
 
 FULL = Plan(
@@ -257,23 +371,21 @@ FULL = Plan(
         "bert-base": Sizes(12, 768, 12, 3072),
         "minilm-l3": Sizes(3, 384, 12, 1536),
     },
+    deep="minilm-l6",
     shallow="minilm-l3",
-    headline=(Shape(1, 128), Shape(32, 128)),
-    grid=tuple(Shape(batch, length) for batch in (1, 8, 32) for length in (32, 128, 384)),
-    long=Sampling(seconds=3.0, runs=300, most_seconds=6.0),
-    short=Sampling(),
+    headline=((1, 32), 128),
+    grid=((1, 8, 32), (32, 128, 384)),
 )
 
 TINY = Plan(
     name="tiny",
     models={"deep": Sizes(2, 32, 4, 64, 64, 64), "shallow": Sizes(1, 32, 4, 64, 64, 64)},
+    deep="deep",
     shallow="shallow",
-    headline=(Shape(1, 8), Shape(2, 8)),
-    grid=(Shape(1, 8), Shape(2, 8), Shape(2, 16)),
-    long=Sampling(0.0, 3, 0.02, 10, 0.5, 0.002),
-    short=Sampling(0.0, 2, 0.0, 5, 0.2, 0.002),
-    steps=(8, 16),
-    pace=0.1,
+    headline=((1, 2), 8),
+    grid=((1, 2), (8, 16)),
+    keeps=(50,),
+    pace=0.3,
 )
 
 PLANS = {"full": FULL, "tiny": TINY}

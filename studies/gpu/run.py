@@ -1,27 +1,31 @@
-"""The coordinator: cell after cell under the time limit, each result on disk before the next begins."""
+"""The coordinator: command after command under the time limit, each answer on disk before the next begins."""
 
 from __future__ import annotations
 
 import fcntl
+import hashlib
 import json
 import os
 import platform
+import signal
 import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import UTC, datetime
+from functools import cache
 from pathlib import Path
 from typing import Any, TextIO
 
-from compress import children
-from compress.errors import ExitCode, UserError
-from studies.gpu import artifacts as prepared
-from studies.gpu import machine, nvml, record, state
-from studies.gpu.plan import Cell, Plan
+from bench.record import document
+from compress import catalog, children
+from compress.errors import ExitCode, MissingPiece, UserError
+from deploy.tensorrt import binding, gpu
+from studies.gpu import figures, prepare, record, state
+from studies.gpu.plan import GROUPS, TRAINED, Cell, Device, Group, Plan
 from studies.gpu.state import MOST_TRIES, Entry, State
 
 STATE = "acceptance.state.json"
@@ -31,9 +35,8 @@ LOG = "acceptance.log"
 _RESERVE_SECONDS = 8.0
 _GRACE_SECONDS = 3.0
 _PACE_LIMITS = (0.2, 4.0)
-GROUPS = ("facts", "torch", "ort", "tensorrt")
-Execute = Callable[..., dict[str, Any]]
-# Studies are in no wheel: a worker finds them in this checkout.
+_RUNTIMES: dict[Group, str] = {"torch": "pytorch", "ort": "ort", "tensorrt": "trt"}
+# Studies are in no wheel, and on a bare machine nothing else is either: commands are found in this checkout.
 _PATH = [str(Path(__file__).resolve().parents[2]), *filter(None, [os.environ.get("PYTHONPATH")])]
 
 
@@ -42,20 +45,76 @@ class Job:
     """One call of the command.
 
     Attributes:
-        plan: what to measure.
-        artifacts: folder from ``--prepare``, or None: cells that need one are skipped.
-        out: folder of the state and the record.
-        device: ``cuda`` or ``cpu``.
+        plan: what to run.
+        artifacts: folder from ``--prepare``.
+        out: folder of the state, the record, the reports and the engines.
+        device: that is measured on.
         minutes: time limit of this call.
         groups: cells of these only.
     """
 
     plan: Plan
-    artifacts: Path | None
+    artifacts: Path
     out: Path
-    device: str
+    device: Device
     minutes: float
-    groups: tuple[str, ...] = GROUPS
+    groups: tuple[Group, ...] = GROUPS
+
+    def places(self, answer: str = "") -> dict[str, str]:
+        """What the words of a cell name."""
+        return {
+            "artifacts": str(self.artifacts),
+            "engines": str(self.out / "engines"),
+            "answer": answer,
+        }
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a command said.
+
+    Attributes:
+        code: with which it ended; None where the time was up.
+        last: line of its stderr.
+        text: its stdout.
+    """
+
+    code: int | None
+    last: str = ""
+    text: str = ""
+
+
+Execute = Callable[[list[str], float | None, TextIO], Answer]
+
+
+def execute(words: list[str], timeout: float | None, log: TextIO) -> Answer:
+    """Run a command of the product as a child; its process group is ended as a whole when the time is up."""
+    log.write(f"\n$ paredown {' '.join(words)}\n")
+    log.flush()
+    with tempfile.TemporaryFile("w+") as out, tempfile.TemporaryFile("w+") as error:
+        process = subprocess.Popen(
+            children.command("paredown", *words),
+            stdin=subprocess.DEVNULL,
+            stdout=out,
+            stderr=error,
+            start_new_session=True,
+            env={**os.environ, "PYTHONPATH": os.pathsep.join(_PATH)},
+        )
+        code: int | None = None
+        try:
+            with suppress(subprocess.TimeoutExpired):
+                code = process.wait(timeout)
+        finally:
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
+            process.wait(_GRACE_SECONDS)
+        out.seek(0)
+        error.seek(0)
+        said, told = out.read(), error.read()
+    log.write(told)
+    log.flush()
+    lines = [line for line in told.splitlines() if line.strip()]
+    return Answer(code, lines[-1].strip() if lines else "", said)
 
 
 def estimate(cell: Cell, found: State, cells: list[Cell]) -> float:
@@ -76,66 +135,70 @@ def estimate(cell: Cell, found: State, cells: list[Cell]) -> float:
     return cell.seconds * (min(high, max(low, statistics.median(ratios))) if ratios else 1.0)
 
 
-def execute(cell: Cell, job: Job, timeout: float, log: TextIO) -> dict[str, Any]:
-    """Run a cell in its own process; ``{"status": "pending"}`` where the time was up.
-
-    The process group is ended as a whole, for compilers that it may have started.
-    """
-    with tempfile.TemporaryDirectory(prefix="acceptance-") as folder:
-        answer = Path(folder) / "answer.json"
-        request = {
-            "plan": job.plan.name,
-            "kind": cell.kind,
-            "params": cell.params,
-            "device": job.device,
-            "artifacts": str(job.artifacts) if job.artifacts else None,
-            "answer": str(answer),
-        }
-        process = subprocess.Popen(
-            children.command("studies.gpu.worker"),
-            stdin=subprocess.PIPE,
-            stdout=log,
-            stderr=log,
-            text=True,
-            start_new_session=True,
-            env={**os.environ, "PYTHONPATH": os.pathsep.join(_PATH)},
-        )
-        if process.stdin is None:
-            raise RuntimeError("the worker has no stdin")
+@cache
+def unavailable(group: Group, device: Device) -> str | None:
+    """Why a group of cells cannot run here, as the product says it; None where it can."""
+    if group == "facts":
+        return None
+    reason = catalog.runtime(_RUNTIMES[group]).unavailable(device)
+    if reason is None and group == "tensorrt":
         try:
-            process.stdin.write(json.dumps(request) + "\n")
-            process.stdin.flush()
-            process.wait(timeout)
-        except subprocess.TimeoutExpired:
-            return {"status": "pending", "reason": f"cut off by the time limit after {timeout:.0f} s"}
-        except BrokenPipeError:
-            process.wait(_GRACE_SECONDS)
-        finally:
-            _end(process)
-        if not answer.exists():
-            return {"status": "failed", "reason": f"the process ended with {process.returncode}; see the log"}
-        told: dict[str, Any] = json.loads(answer.read_text(encoding="utf-8"))
-        return told
+            binding.load("tensorrt")
+        except MissingPiece as missing:
+            return str(missing)
+    return reason
 
 
-def _end(process: subprocess.Popen[str]) -> None:
-    if process.stdin is not None:
-        with suppress(BrokenPipeError):
-            process.stdin.close()
-    with suppress(ProcessLookupError):
-        os.killpg(process.pid, 9)
-    process.wait(_GRACE_SECONDS)
+def judge(cell: Cell, answer: Answer, report: Path) -> dict[str, Any]:
+    """What a command came to.
+
+    Args:
+        cell: whose command it was.
+        answer: of the command.
+        report: the file in which ``bench`` was to leave its report.
+
+    Returns:
+        ``status`` with ``result`` or ``reason``. A report that lacks a figure of the cell is a failure, and
+        so is a command that runs where it was to refuse.
+    """
+    if answer.code is None:
+        return {"status": "pending", "reason": "cut off by the time limit"}
+    if cell.refusal is not None:
+        if answer.code == ExitCode.INPUT and cell.refusal in answer.last:
+            return {"status": "done", "result": {"refused": answer.last}}
+        said = f"exit code {answer.code}: {answer.last}"
+        return {"status": "failed", "reason": f"it was to refuse with '{cell.refusal}', and {said}"}
+    allowed = (ExitCode.OK, ExitCode.INPUT) if cell.group == "facts" else (ExitCode.OK,)
+    if answer.code not in allowed:
+        return {"status": "failed", "reason": f"exit code {answer.code}: {answer.last}; see the log"}
+    if "{answer}" not in cell.words:
+        return {"status": "done", "result": json.loads(answer.text)}
+    found = document.read(report, must_be_sealed=True)
+    held = figures.of(found)
+    lacks = figures.lacking(held, cell.expects)
+    if lacks:
+        return {"status": "failed", "reason": f"the report lacks {'; '.join(lacks)}"}
+    ran = {each.name: {"runtime": each.runtime, **each.provenance} for each in found.candidates}
+    return {"status": "done", "result": {"report": report.name, "candidates": ran, "figures": held}}
 
 
-def identify(job: Job, manifest: dict[str, Any]) -> dict[str, Any]:
+def gpu_name() -> str | None:
+    """The first device's name, for telling machines apart."""
+    described = gpu.describe()
+    return described.name if described else None
+
+
+def identify(job: Job) -> dict[str, Any]:
     """What must be the same for figures to lie in one record."""
+    manifests = sorted(job.artifacts.glob("*/*/manifest.json"))
+    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in manifests))
     return {
         "plan": job.plan.name,
         "device": job.device,
         "groups": list(job.groups),
-        "gpu": machine.gpu_name() if job.device == "cuda" else None,
+        "gpu": gpu_name() if job.device == "cuda" else None,
         "python": platform.python_version(),
-        "artifacts": prepared.identity(manifest) if manifest else None,
+        "artifacts": digest.hexdigest()[:16],
     }
 
 
@@ -154,13 +217,11 @@ def _alone(out: Path) -> Iterator[None]:
 
 
 class _Call:
-    """One call at work: the state on disk, the cells, and what was found missing on the way."""
+    """One call at work: the state on disk and the cells."""
 
     def __init__(self, job: Job, found: State, say: Callable[[str], None], execute: Execute) -> None:
         self.job, self.found, self.say, self.execute = job, found, say, execute
-        self.cells = [cell for cell in job.plan.cells() if cell.group in job.groups]
-        self.watch = nvml.open_device() if job.device == "cuda" else None
-        self._missing: dict[tuple[str, str], str] = {}
+        self.cells = [cell for cell in job.plan.cells(job.device) if cell.group in job.groups]
 
     def save(self) -> None:
         """Write the state file."""
@@ -172,9 +233,9 @@ class _Call:
             if not self.found.todo(cell):
                 continue
             entry = self.found.entry(cell)
-            known = self._missing.get(_lane(cell)) if cell.kind == "shapes" else None
-            if known is not None:
-                entry.status, entry.reason = "skipped", known
+            reason = self.absent(cell)
+            if reason is not None:
+                entry.status, entry.reason = "skipped", reason
                 continue
             left = deadline - time.monotonic()
             wanted = estimate(cell, self.found, self.cells)
@@ -184,20 +245,33 @@ class _Call:
                 continue
             self._one(cell, entry, left, log)
 
+    def absent(self, cell: Cell) -> str | None:
+        """What a cell wants and does not find here; None where it can run."""
+        reason = unavailable(cell.group, self.job.device)
+        if reason is not None:
+            return reason
+        places = self.job.places()
+        for place in cell.needs:
+            if Path(place.format(**places)).is_dir():
+                continue
+            if place.startswith("{engines}"):
+                return f"the engine {Path(place).name} was not built"
+            if f"/{TRAINED}/" in place:
+                return "no fine-tuned model was prepared (--prepare --model DIR --data DIR)"
+            return f"{place.format(**places)} is not there: go on with --prepare"
+        return None
+
     def _one(self, cell: Cell, entry: Entry, left: float, log: TextIO) -> None:
         entry.status, entry.tries, entry.reason = "running", entry.tries + 1, None
         entry.call = len(self.found.calls)
         self.save()
-        before = self.watch.snapshot() if self.watch else None
         began = time.monotonic()
-        told = self.execute(cell, self.job, left, log)
+        report = self.job.out / "reports" / f"{cell.id.replace('/', '-')}.json"
+        report.parent.mkdir(exist_ok=True)
+        answer = self.execute(cell.command(self.job.places(str(report))), left, log)
+        told = judge(cell, answer, report)
         entry.seconds = time.monotonic() - began
         entry.status, entry.result, entry.reason = told["status"], told.get("result"), told.get("reason")
-        entry.around = {"before": before, "after": self.watch.snapshot()} if self.watch else None
-        if entry.status == "skipped":
-            entry.tries -= 1
-            if cell.kind == "shapes":
-                self._missing[_lane(cell)] = entry.reason or ""
         if entry.status == "pending" and entry.tries >= MOST_TRIES:
             entry.status, entry.reason = "failed", f"given up after {entry.tries} tries: {entry.reason}"
         self.save()
@@ -206,17 +280,13 @@ class _Call:
         )
 
 
-def _lane(cell: Cell) -> tuple[str, str]:
-    return str(cell.params.get("backend")), str(cell.params.get("precision"))
-
-
 def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int:
     """Do what the time allows, and write the record.
 
     Args:
         job: what.
         say: takes a line of progress.
-        execute: does one cell.
+        execute: runs one command.
 
     Returns:
         0 when nothing is left, 4 when the same command should be run again, 1 when a cell failed.
@@ -225,19 +295,18 @@ def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int
         UserError: what was given does not fit together.
     """
     started = time.monotonic()
-    if job.device == "cuda" and machine.gpu_name() is None:
+    if job.device == "cuda" and gpu_name() is None:
         raise UserError(
-            "--device cuda: nvidia-smi shows no GPU here; --device cpu runs the same cells on the CPU"
+            "--device cuda: the driver shows no GPU here; --device cpu runs the same cells on the CPU"
         )
-    manifest = prepared.read(job.artifacts) if job.artifacts else {}
+    if not prepare.present(job.artifacts):
+        raise UserError(
+            f"{job.artifacts} holds no prepared artifacts: make them, on any machine, with "
+            f"python -m studies.gpu --prepare --out {job.artifacts}"
+        )
     with _alone(job.out):
-        found = state.load(job.out / STATE, identify(job, manifest))
-        call: dict[str, Any] = {
-            "started": _now(),
-            "minutes": job.minutes,
-            "cpu": machine.cpu(),
-            "gpu": machine.smi(),
-        }
+        found = state.load(job.out / STATE, identify(job))
+        call: dict[str, Any] = {"started": _now(), "minutes": job.minutes}
         found.calls.append(call)
         at_work = _Call(job, found, say, execute)
         with (job.out / LOG).open("a", encoding="utf-8") as log:
@@ -249,11 +318,35 @@ def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int
     return _verdict(made, say)
 
 
-def _verdict(made: dict[str, Any], say: Callable[[str], None]) -> int:
+def make(
+    job: Job, given: tuple[Path, Path] | None, say: Callable[[str], None], execute: Execute = execute
+) -> None:
+    """Prepare the artifacts of a job, without a limit of time.
+
+    Args:
+        job: whose plan and folder.
+        given: the fine-tuned model and its data, where there are any.
+        say: takes a line of progress.
+        execute: runs one command.
+
+    Raises:
+        UserError: a command failed; its last line is told.
+    """
+    with _alone(job.artifacts), (job.artifacts / LOG).open("a", encoding="utf-8") as log:
+
+        def paredown(words: list[str]) -> None:
+            answer = execute(words, None, log)
+            if answer.code != ExitCode.OK:
+                raise UserError(f"paredown {' '.join(words)} ended with {answer.code}: {answer.last}")
+
+        prepare.prepare(job.plan, job.artifacts, given, paredown, say)
+
+
+def _verdict(made: Mapping[str, Any], say: Callable[[str], None]) -> int:
     counts = made["counts"]
     say(", ".join(f"{count} {status}" for status, count in counts.items() if count))
     for one in made["expectations"]:
-        say(f"expectation {one['name']} ({one['backend']}): {one['status']}")
+        say(f"expectation {one['name']} ({one['lane']}): {one['status']}")
     if counts["pending"]:
         say(f"{counts['pending']} cells are left: run the same command again")
         return int(ExitCode.INCONCLUSIVE)
@@ -261,4 +354,4 @@ def _verdict(made: dict[str, Any], say: Callable[[str], None]) -> int:
 
 
 def _now() -> str:
-    return datetime.now(timezone.utc).isoformat(timespec="seconds")  # noqa: UP017 - also on Python 3.10
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -11,7 +11,7 @@ from typing import Any
 from compress.errors import UserError
 from studies.gpu.plan import Cell
 
-SCHEMA = 1
+SCHEMA = 2
 # A cell that was cut off this often by the time limit is given up: it does not fit.
 MOST_TRIES = 3
 
@@ -26,7 +26,6 @@ class Entry:
         seconds: that the last try took.
         reason: why it is skipped, failed or pending again.
         result: of a done cell.
-        around: the device before and after.
         call: the number of the call that did it.
     """
 
@@ -35,7 +34,6 @@ class Entry:
     seconds: float | None = None
     reason: str | None = None
     result: dict[str, Any] | None = None
-    around: dict[str, Any] | None = None
     call: int | None = None
 
 

@@ -1,4 +1,4 @@
-"""The README's part about GPUs: tables from the recorded runs, or the sentence that there is none."""
+"""The docs' part about GPUs: tables from the recorded runs, or the sentence that there is none."""
 
 from __future__ import annotations
 
@@ -7,26 +7,27 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from studies.gpu import expectations, record
+from studies.gpu import expectations, first_schema, record
+from studies.gpu.figures import Figure, matching
+from studies.gpu.plan import TRAINED
 
 NONE = "**Not yet run on a GPU.** No GPU figure is given, and none was estimated from anything else."
-_SPOILED = ("clock_moved", "throttled")
 
 
 def read(folder: Path) -> list[dict[str, Any]]:
-    """Every record of a folder, in the order of their names.
+    """Every record of a folder, in the order of their names; those of schema 1 as this schema has them.
 
     Raises:
-        ValueError: a file that is no record of this schema, or one that no GPU made.
+        ValueError: a file that is no record of a known schema, or one that no GPU made.
     """
     found = []
     for path in sorted(folder.glob("*.json")):
         one = json.loads(path.read_text(encoding="utf-8"))
-        if one.get("kind") != record.KIND or one.get("schema") != record.SCHEMA:
-            raise ValueError(f"{path.name} is no acceptance record of schema {record.SCHEMA}")
+        if one.get("kind") != record.KIND or one.get("schema") not in (first_schema.SCHEMA, record.SCHEMA):
+            raise ValueError(f"{path.name} is no acceptance record of schema 1 or {record.SCHEMA}")
         if one.get("device") != "cuda" or not one.get("gpu"):
             raise ValueError(f"{path.name} was not measured on a GPU and has no place among GPU results")
-        found.append(one)
+        found.append(first_schema.renewed(one) if one["schema"] == first_schema.SCHEMA else one)
     return found
 
 
@@ -38,10 +39,8 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _one(made: Mapping[str, Any]) -> str:
-    facts = made["cells"].get("facts", {})
-    driver = (facts.get("gpu") or {}).get("driver_version", "unknown")
     python = made["identity"]["python"]
-    parts = [f"{made['gpu']}, driver {driver}, Python {python}. GPU time of one inference (p50, by events):"]
+    parts = [f"{made['gpu']}, Python {python}. GPU time of one inference (p50, by events):"]
     parts += [_latencies(made), _accuracy(made), _verdicts(made)]
     left = made["counts"]["pending"] + made["counts"]["failed"]
     if left:
@@ -53,57 +52,61 @@ def _one(made: Mapping[str, Any]) -> str:
 
 def _latencies(made: Mapping[str, Any]) -> str:
     lines = [
-        "| model | backend | batch x length | without CUDA graph | with | end to end | flags |",
+        "| model | lane | batch x length | without CUDA graph | with | end to end | flags |",
         "| --- | --- | --- | ---: | ---: | ---: | --- |",
     ]
     for name, cell in made["cells"].items():
         if not name.startswith("headline/"):
             continue
         _, model, lane = name.split("/")
-        by_shape: dict[str, dict[bool, Mapping[str, Any]]] = {}
-        for figure in cell["figures"]:
-            shape = f"{figure['batch']}x{figure['length']}"
-            by_shape.setdefault(shape, {})[figure["cuda_graph"]] = figure
-        for shape, figures in by_shape.items():
-            best = figures.get(True) or figures[False]
-            flags = sorted({flag for one in figures.values() for flag in one["flags"]})
+        shapes: dict[str, dict[str, int | str]] = {}
+        for figure in matching(cell["figures"], lane, "gpu_p50_ms"):
+            at = {key: figure["conditions"][key] for key in ("batch_size", "length")}
+            shapes[f"{at['batch_size']}x{at['length']}"] = at
+        for shape, at in shapes.items():
+            ways = {
+                way: matching(cell["figures"], lane, "gpu_p50_ms", **at, graph=way) for way in ("no", "yes")
+            }
+            ends = matching(cell["figures"], lane, "e2e_p50_ms", **at)
+            best = [one for one in ends if one["conditions"]["graph"] == "yes"] or ends
+            flags = sorted({flag for found in ways.values() for one in found for flag in one["flags"]})
             lines.append(
-                f"| {model} | {lane} | {shape} | {_ms(figures.get(False))} | {_ms(figures.get(True))} | "
-                f"{best['e2e_ms']['p50']:.3g} ms | {', '.join(flags) or '-'} |"
+                f"| {model} | {lane} | {shape} | {_ms(ways['no'])} | {_ms(ways['yes'])} | {_ms(best)} | "
+                f"{', '.join(flags) or '-'} |"
             )
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _ms(figure: Mapping[str, Any] | None) -> str:
+def _ms(found: Sequence[Figure]) -> str:
     """A median, or that it should not be used."""
-    if figure is None:
+    if not found:
         return "-"
-    if any(flag.startswith(_SPOILED) for flag in figure["flags"]):
-        return "spoiled"
-    return f"{figure['gpu_ms']['p50']:.3g} ms"
+    return "spoiled" if "spoiled" in found[0]["flags"] else f"{found[0]['value']:.3g} ms"
 
 
 def _accuracy(made: Mapping[str, Any]) -> str:
     lines = [
-        "| SST-2 artifact | ran on | accuracy | change (95 %) | agreement with FP32 |",
-        "| --- | --- | ---: | ---: | ---: |",
+        "| fine-tuned model | accuracy | change (95 %) | agreement with FP32 |",
+        "| --- | ---: | ---: | ---: |",
     ]
     for name, cell in made["cells"].items():
-        if not name.startswith("sst2/"):
+        part, _, lane = name.partition("/")
+        if part != TRAINED:
             continue
-        found = cell["comparison"]
-        low, high = (100 * edge for edge in found["difference_interval"])
+        (accuracy,) = matching(cell["figures"], lane, "accuracy")
+        (agreement,) = matching(cell["figures"], lane, "agreement")
+        interval = accuracy["difference_interval"]
+        low, high = (100 * interval[edge] for edge in ("low", "high"))
         lines.append(
-            f"| {name.removeprefix('sst2/')} | {cell['device']} | {100 * found['accuracy']:.2f} % | "
-            f"{100 * found['difference']:+.2f} pt ({low:+.2f} to {high:+.2f}) | "
-            f"{100 * found['agreement']:.2f} % |"
+            f"| {lane} | {100 * accuracy['value']:.2f} % | {100 * accuracy['difference']:+.2f} pt "
+            f"({low:+.2f} to {high:+.2f}) | {100 * agreement['value']:.2f} % |"
         )
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
 def _verdicts(made: Mapping[str, Any]) -> str:
     """What was measured of the hypotheses; what was not is counted."""
-    lines = ["| hypothesis | backend | stated | found | |", "| --- | --- | ---: | ---: | --- |"]
+    lines = ["| hypothesis | lane | stated | found | |", "| --- | --- | ---: | ---: | --- |"]
     unmeasured = 0
     for one in made["expectations"]:
         if one["status"] == expectations.UNMEASURED:
@@ -113,7 +116,7 @@ def _verdicts(made: Mapping[str, Any]) -> str:
         stated = " to ".join(f"{edge:g}" for edge in (low, high) if edge is not None)
         sign = "" if low is not None and high is not None else "at least " if low is not None else "at most "
         lines.append(
-            f"| {one['name']} | {one['backend']} | {sign}{stated} {one['unit']} | "
+            f"| {one['name']} | {one['lane']} | {sign}{stated} {one['unit']} | "
             f"{one['value']:.3g} {one['unit']} | {one['status']} |"
         )
     if unmeasured:

@@ -9,7 +9,7 @@ import pytest
 import tiny_bench
 import tiny_damage
 
-from bench.record.model import Interval, Report, Verdict
+from bench.record.model import Flags, Interval, Report, Verdict
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import validate
@@ -476,13 +476,13 @@ def test_few_rounds_that_only_vary_are_no_change_half_way(before: tuple[float, .
 
 def test_a_run_that_the_clocks_spoiled_is_dropped() -> None:
     """It neither passes nor fails, and the reason says why; what only varied is judged."""
-    notes = ("spoiled: the SM clock moved from 1980 to 1500 MHz",)
-    report = altered("latency_p50_ms", notes=notes)
+    moved = Flags(spoiled="the SM clock moved from 1980 to 1500 MHz")
+    report = altered("latency_p50_ms", flags=moved)
     for limit in ("1x", "0.1x", "5ms", "1ms"):
         verdict = check("latency", {"p50_at_most": limit}, report)
         assert verdict.status == "inconclusive", limit
         assert "the run was spoiled and does not count: the SM clock moved from 1980" in verdict.reason
-    varied = altered("latency_p50_ms", notes=("unstable: the GPU's time varies by 3.0 %",))
+    varied = altered("latency_p50_ms", flags=Flags(unstable=True))
     assert check("latency", {"p50_at_most": "1x"}, varied).status == "pass"
 
 

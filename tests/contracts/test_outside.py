@@ -11,9 +11,20 @@ from typing import Any
 import outside
 import pytest
 import tiny
+import tiny_baselines
+import tiny_bench
+from rich.console import Console
 
+from bench import tracking
+from bench.record import document
+from bench.record.model import Measurement, Report
+from bench.report import forms, html, markdown, terminal
+from bench.report.damage import markdown as damage_markdown
+from bench.report.damage import terminal as damage_terminal
+from bench.verdicts import baselines, judge
 from compress import catalog, distributions
-from compress.errors import EntryError
+from compress.errors import EntryError, UserError
+from compress.recipe import Named
 from paredown import app
 
 KINDS: dict[str, Any] = {kind: name for kind, name in outside.NAMES.items() if kind != "recipe"}
@@ -61,6 +72,10 @@ def test_show_says_what_it_is_and_where_from(kind: str, capsys: pytest.CaptureFi
     assert shown["from"] == "more-entries 1.2"
     if kind == "gate":
         assert shown["options"][-1] == {"name": "at_most", "default": "required", "meaning": "so many files."}
+    if kind == "probe":
+        assert shown["figures"][0] == {"figure": "files", "shown as": "files of it", "exact": "counted"}
+    if kind == "task":
+        assert shown["metrics"][0] == {"metric": "surprise", "unit": "squared", "better": "lower"}
     if kind == "recipe":
         assert shown["text"] == outside.SOURCES["recipe"]
     else:
@@ -84,11 +99,154 @@ def test_one_run_uses_every_kind(site: Path, tmp_path: Path, capsys: pytest.Capt
     assert report["task"] == "moods"
     assert {candidate["runtime"] for candidate in report["candidates"]} == {"plain"}
     assert {each["metric"] for each in report["measurements"]} >= {"files", "agreement"}
+    found = {each["metric"]: each["finding"] for each in report["measurements"]}
+    assert found["folders"] == {"kind": "folders", "schema_version": 1, "names": ["onnx"]}
     assert [(each["gate"], each["status"]) for each in report["verdicts"]] == [("file-count", "pass")]
     assert (tmp_path / "notes.txt").read_text().splitlines()[:3] == ["load", "prune", "copy-files"]
     manifests = {path: json.loads(path.read_text()) for path in (tmp_path / "out").rglob("manifest.json")}
     copied = [each for each in manifests.values() if each["stage"] == "copy-files"]
     assert copied[0]["facts"]["brought_by"] == {"more-entries": "1.2"}
+
+
+def report(**changes: Any) -> Report:
+    """What a run with the entries from outside reports, on the machine of the tests of baselines."""
+    counts = [
+        Measurement(
+            probe="file-count", candidate=name, metric=metric, value=value, unit="count", better="lower"
+        )
+        for name, files in (("before", 12.0), ("after", 7.0))
+        for metric, value in (("files", files), ("folders", 3.0))
+    ]
+    scores = [
+        tiny_bench.measurement(
+            name, metric, value, probe="accuracy", unit=unit, better=better, difference=value - 0.5
+        )
+        for name, value in (("before", 0.5), ("after", 0.25))
+        for metric, unit, better in (("accuracy", "share", "higher"), ("surprise", "squared", "lower"))
+    ]
+    return tiny_baselines.measured(**{"task": "moods", "measurements": (*scores, *counts), **changes})
+
+
+@pytest.mark.usefixtures("site")
+def test_what_they_measure_and_judge_stands_in_every_face(tmp_path: Path) -> None:
+    """A figure by its column, its card and its row, a metric of the task, and a verdict."""
+    judged = judge.judge(report(), [Named(name="file-count", options={"at_most": 5})])
+    console = Console(width=200)
+    with console.capture() as captured:
+        terminal.show(judged, console)
+    faces = {"terminal": captured.get()}
+    forms.write_all(judged, tmp_path)
+    faces |= {name: (tmp_path / name).read_text() for name in forms.FILES}
+    for name in ("terminal", forms.MARKDOWN, forms.HTML):
+        for words in ("files of it", "folders of it", "7 files; allowed: at most 5"):
+            assert words in faces[name], name
+    for name in (forms.MARKDOWN, forms.HTML):
+        for words in ("Number of files", "Files are counted by name.", "surprise", "0.2500"):
+            assert words in faces[name], name
+    assert "| after | pytorch | 25.00 % | -25.00 pt | 7 |" in faces[forms.MARKDOWN]
+    assert faces[forms.HTML].count("<svg") == 2  # the change of the main metric, and a bar for its own card
+    assert '"metric": "files"' in faces[forms.JSON]
+    assert "7 files; allowed: at most 5" in faces[forms.JUNIT]
+    assert "FAILED 1 of 1 gates (file-count)" in faces["terminal"]
+    assert tracking.figures(judged)["after/files"] == 7
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(("files", "status"), [(7.0, "pass"), (8.0, "fail")])
+def test_what_they_measure_is_compared_with_a_baseline(files: float, status: str, tmp_path: Path) -> None:
+    """A count that is declared as exact needs no interval; the gate knows which probe yields it."""
+    baselines.save(report(), str(tmp_path))
+    made = [
+        one.model_copy(update={"value": files}) if (one.candidate, one.metric) == ("after", "files") else one
+        for one in report().measurements
+    ]
+    options = {"baseline": str(tmp_path), "metric": "files", "worse_by_at_most": "5%"}
+    prepared = judge.prepare([Named(name="regression", options=options)])
+    assert prepared[0].looks_at() == "file-count"
+    (verdict,) = judge.judge(report(measurements=tuple(made)), prepared).verdicts
+    assert verdict.status == status, verdict.reason
+
+
+def found_by_them() -> Report:
+    """The report with the finding from outside behind one of its figures, for two candidates."""
+    folders = catalog.finding("folders").MODEL.model_validate({"names": ["<b>onnx</b>", "data"]})
+    made = [
+        one.model_copy(update={"finding": folders}) if one.metric == "folders" else one
+        for one in report().measurements
+    ]
+    return report(measurements=tuple(made))
+
+
+@pytest.mark.usefixtures("site")
+def test_what_they_find_stands_in_every_face() -> None:
+    """Sentence, table, plot, card, step and note of the finding, escaped; and it is read back as it was."""
+    found = found_by_them()
+    assert document.from_json(document.to_json(found), "it") == found
+    console = Console(width=200)
+    with console.capture() as captured:
+        damage_terminal.show(found, console)
+    faces = {
+        "terminal": captured.get(),
+        "page": html.page(found),
+        "markdown": markdown.page(found),
+        "damage": damage_markdown.page(found),
+    }
+    for name, text in faces.items():
+        assert "Folders of it" in text, name
+        assert "There are 2 folders." in text, name
+        assert "onnx" in text, name
+        assert "<b>onnx" not in text or name == "terminal", name
+    for words in (
+        "after against before: folders were looked for",
+        "All folders",
+        "<svg/>",
+        "links are no folders",
+    ):
+        assert words in faces["page"]
+    assert "| before | 2 |" in faces["markdown"]
+    assert "not looked at: calibration, challenge" in faces["damage"]
+
+
+@pytest.mark.usefixtures("site")
+@pytest.mark.parametrize(
+    ("finding", "said"),
+    [
+        ({"kind": "folders", "names": ["a", "a"]}, "a folder that is there twice"),
+        ({"kind": "folders"}, r"Field required at 'names'"),
+        ({"kind": "folders", "names": [], "more": 1}, r"Extra inputs are not permitted at 'more'"),
+    ],
+)
+def test_a_finding_that_does_not_hold_together_is_refused(finding: dict[str, Any], said: str) -> None:
+    """The model of the entry and its own checks are those of a report that is read."""
+    tree = json.loads(found_by_them().model_dump_json())
+    tree["measurements"][-1]["finding"] = finding
+    with pytest.raises(UserError, match=said):
+        document.from_json(json.dumps(tree), "it")
+
+
+def test_a_finding_that_nothing_here_knows_is_kept(site: Path) -> None:
+    """A report with it is read, shown with a note, and written as it was."""
+    text = document.to_json(found_by_them())
+    for file in site.glob("*.dist-info/entry_points.txt"):
+        file.write_text("")
+    distributions._all.cache_clear()
+    kept = document.from_json(text, "it", must_be_sealed=True)
+    assert json.loads(document.to_json(kept)) == json.loads(text)
+    assert "'folders' was found by what is not installed here" in damage_markdown.page(kept)
+    broken = json.loads(text)
+    del broken["checksum"]
+    broken["measurements"][-1]["finding"]["names"] = -1
+    with pytest.raises(UserError, match="names is -1, which is no count"):
+        document.from_json(json.dumps(broken), "it")
+
+
+def test_a_report_is_shown_where_what_measured_it_is_not_installed(tmp_path: Path) -> None:
+    """The figures of a probe and a task that are not here stand in rows of their own."""
+    forms.write_all(report(), tmp_path)
+    for name in (forms.MARKDOWN, forms.HTML):
+        text = (tmp_path / name).read_text()
+        assert "files" in text
+        assert "folders" in text
 
 
 def test_a_new_version_of_the_distribution_is_another_key(
@@ -207,6 +365,7 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
         "missing": ("del UNIT", "'UNIT' is missing (str is wanted)"),
         "type": ("BETTER = 'smaller'", "'BETTER' is 'smaller', and Literal['lower', 'higher'] is wanted"),
         "parameter": ("def measure(lanes, subject): pass", "'measure(lanes, subject, config)' is wanted"),
+        "figures": ("FIGURES = ('files',)", "'FIGURES' is ('files',), and tuple[bench.record.figure.Figure"),
         "hook": ("def extend(lanes): pass", "'extend(lanes, subject, config, found, at)' is wanted"),
     },
     "gate": {
@@ -214,6 +373,12 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
         "type": ("PROBE = 3", "'PROBE' is 3, and "),
         "parameter": ("def check(report, config): pass", "'check(report, candidate, config)' is wanted"),
         "hook": ("ready = True", "'ready' is True, and 'ready(config, environment)' is wanted"),
+    },
+    "finding": {
+        "missing": ("del MODEL", "'MODEL' is missing (type[bench.record.finding.Finding] is wanted)"),
+        "type": ("MODEL = dict", "'MODEL' is dict, and type[bench.record.finding.Finding] is wanted"),
+        "function": ("del sentences", "'sentences(found)' is missing"),
+        "hook": ("def plots(): pass", "'plots(found)' is wanted"),
     },
     "tracker": {
         "missing": ("del start", "'start(run, location)' is missing"),

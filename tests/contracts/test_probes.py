@@ -15,11 +15,13 @@ import pytest
 import tiny
 import tiny_bench
 
+from bench import probes
 from bench.lanes.lane import Lane, LaneSpec, open_lanes
 from bench.machine import devices, energy
 from bench.machine.devices import Watched
 from bench.machine.nvml import Gpu
 from bench.probes import Subject
+from bench.record.figure import Figure, closest
 from bench.record.model import Better, Measurement
 from compress import catalog
 from compress.data import BESIDE
@@ -89,6 +91,27 @@ UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "na
 HEAD = Head("single_label", ("negative", "positive"))
 # Some of their labels are wrong, so that there is a temperature to fit.
 SELECTION = tiny.sentences(40, 12)
+
+
+@pytest.mark.parametrize(
+    ("name", "metric"), [(name, one) for name, every in METRICS.items() for one in sorted(every)]
+)
+def test_every_figure_says_how_it_is_shown(name: str, metric: str) -> None:
+    """A probe declares each of its figures, and of all probes it names them most closely."""
+    assert probes.of_metric(metric)[0] == name
+    entry = probes.entry(name)
+    assert entry is not None
+    assert closest(entry.FIGURES, metric) is not None
+
+
+def test_a_name_is_fitted_by_what_names_it_most_closely() -> None:
+    """The name itself, then the longest pattern; what none fits is a row of its own, as exact as its unit."""
+    figures = (Figure("latency_*"), Figure("latency_p*_ms"), Figure("latency_p50_ms"))
+    for metric, wanted in (("latency_p50_ms", 2), ("latency_p99_ms", 1), ("latency_mean_ms", 0)):
+        assert closest(figures, metric) is figures[wanted]
+    assert closest(figures, "size_bytes") is None
+    assert probes.figure("not-here", "seconds") == Figure("seconds")
+    assert [Figure("x").exactness(unit) for unit in ("s", "share")] == ["timed", "sampled"]
 
 
 @pytest.fixture(scope="module")
@@ -216,7 +239,8 @@ def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Mea
             assert one.ratio in {None, 1.0}
             assert one.difference in {None, 0.0}
             # What is in use on a whole device is no figure of one candidate.
-            whole = any(note.startswith("the whole device") for note in one.notes)
+            whole = one.flags.whole_device
+            assert any(note.startswith("the whole device") for note in one.notes) is whole
             assert (one.ratio is not None or one.difference is not None) is not whole
 
 
@@ -232,6 +256,7 @@ def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measur
         assert (gpu.value, enqueue.value, whole.value) == (rows * 1.0, rows * 0.9, rows * 2.0)
         assert len(gpu.samples) == 6
         assert any(note.startswith("host_bound: enqueuing takes 0.90") for note in gpu.notes)
+        assert gpu.flags.raised == ("host_bound",)
         assert "gpu: 6 runs, coefficient of variation 0.0 %" in gpu.notes
 
 

@@ -226,6 +226,7 @@ def test_what_the_labels_say_is_decoded_unchanged(case: Case) -> None:
     figures = case.task.metrics(
         case.task.statistics(predictions, case.references, case.head).sum(axis=0), case.head
     )
+    assert figures.keys() <= {one.name for one in case.task.METRICS}
     assert next(iter(figures.values())) == pytest.approx(1)
 
 

@@ -15,8 +15,9 @@ from tiny_baselines import MACHINE, judged, kept, measured, narrow, scaled
 from typer.testing import CliRunner
 
 from bench import session
-from bench.machine import devices, nvml
+from bench.machine import devices
 from bench.record import document as reports
+from bench.record.gpu import Facts
 from bench.verdicts import baselines, extension, judge
 from bench.verdicts.baselines import NoBaseline
 from compress import environment
@@ -277,7 +278,7 @@ def run(*arguments: object) -> tuple[int, str]:
 
 def test_the_list_knows_the_reports_of_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports of this machine are its own with and without its GPU; those of another GPU are not."""
-    facts = nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * 2**30)
+    facts = Facts(name="Fake H200", uuid="GPU-1", driver="590.44", cuda="13.2", memory_bytes=16 * 2**30)
     asked: list[str] = []
 
     def find(device: str) -> Any:
@@ -314,7 +315,7 @@ def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
     code, stdout = run("baseline", "compare", file, "--from", kept, "--lost", "2pt", "--json")
     assert code == 0
     assert [one["metric"] for one in json.loads(stdout)] == [
-        "latency_p50_ms", "accuracy", "size_bytes", "memory_peak_bytes",
+        "latency_p50_ms", "accuracy", "memory_peak_bytes", "size_bytes",
     ]  # fmt: skip
     # One point is within the noise of two reports on a hundred rows.
     for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):

@@ -15,8 +15,8 @@ import tiny_bench
 from typer.testing import CliRunner
 
 from bench.record import document
-from bench.session import RUNTIMES
 from compress.errors import UserError
+from deploy.opening import RUNTIMES
 from paredown.app import app
 from paredown.verbs import _candidates
 

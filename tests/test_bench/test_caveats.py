@@ -89,4 +89,4 @@ def test_a_run_reads_them_from_artifact_and_rows(tmp_path: Path) -> None:
     assert candidate.labels.unknown
     assert candidate.pads is False
     assert made.label_order == ("0 = LABEL_0", "1 = LABEL_1")
-    assert "label_order" not in made.data
+    assert "label_order" not in made.data.model_dump()

@@ -62,6 +62,7 @@ def act(folder: Path, environment: dict[str, str], job: str = "gate", **inputs: 
     given |= {name.replace("_", "-"): value for name, value in inputs.items()}
     context = {f"inputs.{name}": value for name, value in given.items()}
     context |= {"github.action_path": str(ROOT), "strategy.job-index": "0"}
+    context |= {"job.check_run_id": environment.get("TEST_CHECK", "")}
     output = Path(environment["GITHUB_OUTPUT"])
     code = 0
 
@@ -111,7 +112,7 @@ def test_the_action_judges_a_report(judged: Path, runner: dict[str, str]) -> Non
     assert {one.name for one in out.iterdir()} == {"report.json", "report.html", "report.md", "junit.xml"}
     assert document.read(out / "report.json").verdicts[0].status == "pass"
     assert (judged / "output.txt").read_text().splitlines() == [
-        "artifact=paredown-report-gate-0",
+        "artifact=paredown-report.gate.0",
         "exit-code=0",
         "report=paredown-report/report.json",
     ]
@@ -154,8 +155,8 @@ def test_an_artifact_s_name_has_no_slash_and_is_of_its_job(judged: Path, runner:
         assert "report=build/report/report.json" in lines
         names += [line.removeprefix("artifact=") for line in lines if line.startswith("artifact=")]
     assert [re.sub(r"-\d+$", "", name) for name in names] == [
-        "build-report-gate-0",
-        "build-report-gate-arm-0",
+        "build-report.gate.0",
+        "build-report.gate-arm.0",
     ]
 
 
@@ -166,9 +167,20 @@ def test_two_folders_of_a_job_never_share_an_artifact(judged: Path, runner: dict
         (judged / "output.txt").unlink(missing_ok=True)
         assert act(judged, runner, report="given.json", budget="budget.yaml", out=out) == 0
         names.append((judged / "output.txt").read_text().splitlines()[0].removeprefix("artifact="))
-    assert names[0] == "build-report-gate-0"
+    assert names[0] == "build-report.gate.0"
     assert len(set(names)) == len(names)
     assert all(re.fullmatch(r"[A-Za-z0-9._-]{1,220}", name) for name in names)
+
+
+def test_two_jobs_never_share_an_artifact(judged: Path, runner: dict[str, str]) -> None:
+    """Where folder and job are joined, and where a workflow is called twice and both calls have the same."""
+    names = []
+    for out, job, check in (("a-b", "c", ""), ("a", "b-c", ""), ("a", "c", "41"), ("a", "c", "42")):
+        (judged / "output.txt").unlink(missing_ok=True)
+        environment = {**runner, "TEST_CHECK": check}
+        assert act(judged, environment, job, report="given.json", budget="budget.yaml", out=out) == 0
+        names.append((judged / "output.txt").read_text().splitlines()[0].removeprefix("artifact="))
+    assert names == ["a-b.c.0", "a.b-c.0", "a.c.0.41", "a.c.0.42"]
 
 
 def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: dict[str, str]) -> None:
@@ -176,7 +188,7 @@ def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: d
     given = {"report": "given.json", "budget": "budget.yaml", "out": "a" * 150}
     assert act(judged, runner, "j" * 200, **given) == 0
     name = (judged / "output.txt").read_text().splitlines()[0]
-    assert re.fullmatch(f"artifact={'a' * 90}-{'j' * 90}-0-[0-9]+", name)
+    assert re.fullmatch(f"artifact={'a' * 90}[.]{'j' * 90}[.]0-[0-9]+", name)
 
 
 @pytest.mark.parametrize("told", ["", "fail"])

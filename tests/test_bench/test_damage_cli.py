@@ -18,15 +18,21 @@ import tiny_bench
 import tiny_damage
 from typer.testing import CliRunner
 
-from bench.findings.asking import Asker
+from bench.answers.asking import Asker
+from bench.findings.calibration import Calibration
+from bench.findings.divergence import Divergence
+from bench.findings.fairness import Fairness
+from bench.findings.flips import Flips
+from bench.findings.slices import Slices
 from bench.record import document
 from bench.record.model import Report
 from bench.report import html
 from bench.report.damage import markdown, page, view
-from bench.session import RUNTIMES, CandidateSpec, measure
+from bench.session import CandidateSpec, measure
 from compress import catalog
 from compress.errors import UserError
 from compress.recipe import BenchConfig, DataConfig, Named
+from deploy.opening import RUNTIMES
 from paredown.app import app
 
 
@@ -132,16 +138,19 @@ def test_two_equal_models_have_no_damage(done: tuple[Report, str, str, int, str]
     damage = view.collect(found)
     assert damage is not None
     assert damage.missing == ()
-    assert damage.flips is not None
-    assert damage.flips.harmful == damage.flips.beneficial == 0
-    assert damage.slices is not None
-    assert {one.difference for one in damage.slices.slices} == {0}
-    assert {one.holm for one in damage.slices.slices} == {1}
-    assert damage.calibration is not None
-    assert damage.calibration.temperature_after == damage.calibration.temperature_before
-    assert damage.calibration.selection_rows > 0
-    assert damage.fairness is not None
-    assert [gap.of for gap in damage.fairness.gaps] == ["metric", "equalized odds", "score"]
+    flips, slices, calibration, fairness = (
+        damage.findings[kind] for kind in ("flips", "slices", "calibration", "fairness")
+    )
+    assert isinstance(flips, Flips)
+    assert flips.harmful == flips.beneficial == 0
+    assert isinstance(slices, Slices)
+    assert {one.difference for one in slices.slices} == {0}
+    assert {one.holm for one in slices.slices} == {1}
+    assert isinstance(calibration, Calibration)
+    assert calibration.temperature_after == calibration.temperature_before
+    assert calibration.selection_rows > 0
+    assert isinstance(fairness, Fairness)
+    assert [gap.of for gap in fairness.gaps] == ["metric", "equalized odds", "score"]
     assert "candidate against original: 0 of 90 answers went from right to wrong" in shown
 
 
@@ -151,19 +160,21 @@ def test_a_worse_model_is_found_out(broken: tuple[Report, int]) -> None:
     assert code == 3
     damage = view.collect(found)
     assert damage is not None
-    assert damage.flips is not None
-    assert damage.flips.harmful > 5
-    assert damage.flips.p_value < 0.05
-    assert damage.divergence is not None
-    assert damage.divergence.mean > 0
-    first = damage.flips.worst[0]
+    flips, divergence = damage.findings["flips"], damage.findings["divergence"]
+    assert isinstance(flips, Flips)
+    assert flips.harmful > 5
+    assert flips.p_value < 0.05
+    assert isinstance(divergence, Divergence)
+    assert divergence.mean > 0
+    first = flips.worst[0]
     assert first.change == "harmful"
     assert first.attribution is not None
     assert len(first.attribution.words) == len(first.attribution.before) == len(first.attribution.after)
     assert set(damage.missing) == {"challenge", "fairness"}
-    top = view.highlights(found)
-    assert top is not None
-    assert (len(top.slices), len(top.rows), top.metric) == (3, 5, "accuracy")
+    assert [(one.title, len(one.marks), len(one.rows)) for one in damage.highlights()] == [
+        ("Worst slices", 3, 0),
+        ("Changed answers, worst first", 0, 5),
+    ]
 
 
 class Reader(HTMLParser):
@@ -250,7 +261,7 @@ def test_markdown_has_the_tables(done: tuple[Report, str, str, int, str]) -> Non
     text = done[2]
     assert text.startswith("# What changed from original to candidate")
     for said in (
-        "## Slices",
+        "## Where it changed",
         "| slice | rows |",
         "## Challenge sets",
         "## Changed texts",
@@ -264,7 +275,6 @@ def test_a_report_without_damage_has_an_empty_page() -> None:
     """There is nothing to show, and the page says how to come by it."""
     plain = tiny_bench.report()
     assert view.collect(plain) is None
-    assert view.highlights(plain) is None
     assert markdown.page(plain) == ""
     assert page.sections(plain) == ""
     assert "paredown damage ORIGINAL CANDIDATE" in html.page(plain)
@@ -272,14 +282,14 @@ def test_a_report_without_damage_has_an_empty_page() -> None:
 
 def test_highlights_are_the_first_of_each() -> None:
     """Three slices and five rows of the candidate that ships, or as many as asked."""
-    found = view.highlights(tiny_damage.report())
+    found = view.collect(tiny_damage.report())
     assert found is not None
-    assert [one.name for one in found.slices] == ["class 0", "class 1", "class 2"]
-    assert [row.number for row in found.rows] == [1, 2, 3, 4, 5]
-    fewer = view.highlights(tiny_damage.report(), slices=1, rows=2)
-    assert fewer is not None
-    assert (len(fewer.slices), len(fewer.rows)) == (1, 2)
-    assert view.highlights(tiny_damage.report(), "before") is None
+    slices, flips = found.highlights()
+    assert [one.name for one in slices.marks] == [f"label: class {i}" for i in range(3)]
+    assert [row.number for row in flips.rows] == [1, 2, 3, 4, 5]
+    slices, flips = found.highlights(marks=1, rows=2)
+    assert (len(slices.marks), len(flips.rows)) == (1, 2)
+    assert view.collect(tiny_damage.report(), "before") is None
 
 
 def test_the_first_screen_has_three_slices_and_five_rows() -> None:

@@ -6,18 +6,9 @@ import numpy as np
 import pytest
 import tiny_damage
 
-from bench.findings import (
-    answers,
-    calibration,
-    divergence,
-    flips,
-    reliability,
-    scoring,
-    shown,
-    slices,
-    slicing,
-)
-from bench.findings.answers import Pair
+from bench.answers import answers, scoring, shown, slicing
+from bench.answers.answers import Pair
+from bench.findings import calibration, divergence, flips, slices
 from compress import catalog
 from compress.data import BESIDE
 from compress.errors import DataError, UserError
@@ -239,7 +230,7 @@ def test_calibration_figures_by_hand() -> None:
     p = np.array([0.6, 0.7, 0.8, 0.9])
     outputs = np.stack([np.log(1 - p), np.log(p)], axis=1)
     truth = np.array([1, 0, 1, 1])
-    found = reliability.sums(outputs, truth, np.arange(4), 4, "softmax", bins=2).reliability()
+    found = calibration.sums(outputs, truth, np.arange(4), 4, "softmax", bins=2).reliability()
     assert found.ece == pytest.approx((abs(1.3 - 1) + abs(1.7 - 2)) / 4)
     assert found.brier == pytest.approx(np.mean([2 * 0.16, 2 * 0.49, 2 * 0.04, 2 * 0.01]))
     assert found.nll == pytest.approx(-np.mean(np.log([0.6, 0.3, 0.8, 0.9])))
@@ -250,7 +241,7 @@ def test_calibration_of_sets_takes_every_label() -> None:
     """Two labels a row are two decisions; Brier and likelihood are means over labels."""
     p = np.array([[0.9, 0.2], [0.6, 0.3]])
     truth = np.array([[1.0, 0.0], [0.0, 0.0]])
-    found = reliability.sums(np.log(p / (1 - p)), truth, np.arange(2), 2, "sigmoid", bins=1)
+    found = calibration.sums(np.log(p / (1 - p)), truth, np.arange(2), 2, "sigmoid", bins=1)
     assert found.counts.tolist() == [2, 2]
     figures = found.reliability()
     assert figures.ece == pytest.approx(abs(0.9 + 0.8 + 0.6 + 0.7 - 3) / 4)

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 import tiny_damage
 
-from bench.findings import challenges, fairness
+from bench.answers import challenges
+from bench.findings import fairness
 from bench.verdicts import judge
 from compress import catalog
 from compress.errors import DataError

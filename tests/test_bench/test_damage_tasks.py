@@ -21,7 +21,6 @@ from bench.lanes.lane import Lane, LaneSpec, Opened
 from bench.record import document
 from bench.report import html, markdown
 from bench.report.damage import view
-from bench.report.damage.view import Damage
 from compress import recipe
 from compress.artifacts.artifact import Artifact
 from compress.recipe import DataConfig
@@ -71,7 +70,9 @@ def noisy(source: Artifact, out: Path, strength: float) -> Path:
     return tiny_deploy.seal(out, task=source.task).path
 
 
-def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: list[str], *more: str) -> Damage:
+def damage(
+    source: Artifact, root: Path, rows: list[dict[str, Any]], labels: list[str], *more: str
+) -> dict[str, Any]:
     """What the verb finds, read back from its JSON; its page must render."""
     tiny.write_jsonl(root / "data" / "validation.jsonl", rows)
     if labels:
@@ -89,7 +90,7 @@ def damage(source: Artifact, root: Path, rows: list[dict[str, Any]], labels: lis
     assert "<h2" in html.page(found)
     seen = view.collect(found)
     assert seen is not None
-    return seen
+    return seen.findings
 
 
 def head(folder: Path, problem: str, labels: list[str]) -> Artifact:
@@ -128,16 +129,12 @@ def test_tagged_words(tmp_path: Path) -> None:
         for row in tiny.sentences(60, 4)
     ]
     found = damage(source, tmp_path, rows, ["O", "B-X", "I-X"])
-    assert found.flips is not None
-    assert found.flips.parts is not None
-    assert found.flips.parts.name == "entities"
-    assert found.flips.attribution is None
-    assert found.slices is not None
-    assert found.slices.metric == "f1"
-    assert found.calibration is not None
-    assert found.calibration.decisions == sum(len(row["tokens"]) for row in rows)
-    assert found.robustness is not None
-    assert {one.name for one in found.robustness.changes} <= {"typos", "casing"}
+    assert found["flips"].parts is not None
+    assert found["flips"].parts.name == "entities"
+    assert found["flips"].attribution is None
+    assert found["slices"].metric == "f1"
+    assert found["calibration"].decisions == sum(len(row["tokens"]) for row in rows)
+    assert {one.name for one in found["robustness"].changes} <= {"typos", "casing"}
 
 
 def test_images(tmp_path: Path) -> None:
@@ -146,15 +143,13 @@ def test_images(tmp_path: Path) -> None:
     rng = np.random.default_rng(3)
     rows = [{"image": rng.integers(0, 256, size=(8, 8)).tolist(), "label": i % 3} for i in range(60)]
     found = damage(source, tmp_path, rows, ["0", "1", "2"])
-    assert found.flips is not None
-    flipped = found.flips.harmful + found.flips.beneficial + found.flips.other
+    flipped = found["flips"].harmful + found["flips"].beneficial + found["flips"].other
     assert flipped > 0
-    assert (found.flips.worst[0].image or "").startswith("data:image/png;base64,")
-    assert found.robustness is None
-    assert found.calibration is not None
-    assert found.calibration.decisions == 60
-    assert found.flips.matrix is not None
-    assert sum(map(sum, found.flips.matrix.counts)) == 60
+    assert (found["flips"].worst[0].image or "").startswith("data:image/png;base64,")
+    assert "robustness" not in found
+    assert found["calibration"].decisions == 60
+    assert found["flips"].matrix is not None
+    assert sum(map(sum, found["flips"].matrix.counts)) == 60
 
 
 def test_sets_of_labels(tmp_path: Path) -> None:
@@ -162,14 +157,11 @@ def test_sets_of_labels(tmp_path: Path) -> None:
     source = head(tmp_path / "model", "multi_label", ["a", "b", "c"])
     rows = [{**row, "label": ["a", "b"] if row["label"] else ["c"]} for row in tiny.sentences(60, 4)]
     found = damage(source, tmp_path, rows, [])
-    assert found.flips is not None
-    assert found.flips.parts is not None
-    assert found.flips.parts.name == "labels"
-    assert found.slices is not None
-    assert found.slices.metric == "micro_f1"
-    assert {one.name for one in found.slices.slices if one.family == "label"} == {"a", "b", "c"}
-    assert found.calibration is not None
-    assert found.calibration.decisions == 180
+    assert found["flips"].parts is not None
+    assert found["flips"].parts.name == "labels"
+    assert found["slices"].metric == "micro_f1"
+    assert {one.name for one in found["slices"].slices if one.family == "label"} == {"a", "b", "c"}
+    assert found["calibration"].decisions == 180
 
 
 def test_numbers(tmp_path: Path) -> None:
@@ -177,15 +169,12 @@ def test_numbers(tmp_path: Path) -> None:
     source = head(tmp_path / "model", "regression", [])
     rows = [{"text": row["text"], "label": len(str(row["text"])) / 20} for row in tiny.sentences(60, 4)]
     found = damage(source, tmp_path, rows, [])
-    assert found.flips is not None
-    assert found.flips.error_before is not None
-    assert found.flips.error_after is not None
-    assert found.flips.error_after != found.flips.error_before
-    assert found.slices is not None
-    assert (found.slices.metric, found.slices.better) == ("mean absolute error", "lower")
-    assert found.calibration is None
-    assert found.robustness is not None
-    assert found.robustness.unit == "error"
+    assert found["flips"].error_before is not None
+    assert found["flips"].error_after is not None
+    assert found["flips"].error_after != found["flips"].error_before
+    assert (found["slices"].metric, found["slices"].better) == ("mean absolute error", "lower")
+    assert "calibration" not in found
+    assert found["robustness"].unit == "error"
 
 
 @pytest.mark.parametrize(("problem", "labels"), [("regression", []), ("multi_label", ["a", "b"])])
@@ -208,11 +197,12 @@ def test_the_probes_of_the_shipped_recipes_suit_every_head(
     bench = shipped.model_copy(update={"probes": tuple(one for one in shipped.probes if one.name in kept)})
     data = DataConfig(eval=str(tiny.write_jsonl(tmp_path / "eval.jsonl", rows)))
     found = session.measure(specs, data, bench)
-    seen = view.collect(found)
-    assert seen is not None
-    assert seen.robustness is not None
-    assert (seen.calibration is None) == (problem == "regression")
-    missing = found.conditions.get("not measured", {})
+    damage_of_it = view.collect(found)
+    assert damage_of_it is not None
+    seen = damage_of_it.findings
+    assert "robustness" in seen
+    assert ("calibration" not in seen) == (problem == "regression")
+    missing = found.conditions.not_measured
     assert missing.keys() == ({"calibration-error"} if problem == "regression" else set())
     assert "What got worse" in markdown.page(found)
     assert "<h2" in html.page(found)

@@ -13,8 +13,9 @@ import pytest
 import tiny
 import tiny_damage
 
-from bench.findings import challenge, challenges, fairness, occlusion, perturb, robustness
-from bench.findings.answers import Pair
+from bench.answers import challenges, occlusion, perturb
+from bench.answers.answers import Pair
+from bench.findings import challenge, fairness, robustness
 from compress import catalog
 from compress.data import BESIDE
 from compress.errors import DataError, UserError

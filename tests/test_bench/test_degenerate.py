@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from bench.findings import slicing
+from bench.answers import slicing
 from bench.record.model import Interval
 from bench.statistics import paired, stats
 from bench.verdicts import decision, regression

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +16,8 @@ from bench import session
 from bench.lanes.lane import LaneSpec
 from bench.machine import context, devices, nvml
 from bench.machine.devices import Watched
-from bench.machine.nvml import Process, State
+from bench.record.gpu import Facts, Process, State, UnknownGpu
+from bench.record.gpu import Gpu as Record
 from bench.session import CandidateSpec, measure
 from bench.verdicts import baselines
 from compress import environment
@@ -40,16 +39,23 @@ QUIET = State(
 )
 
 
+def moment(state: State, **changes: Any) -> State:
+    """The state at another moment, which differs in something."""
+    return state.model_copy(update=changes)
+
+
 def test_what_the_driver_says_is_read_with_its_units() -> None:
     """Megahertz, degrees, watts, bytes, shares; the CUDA version from its number."""
     gpu = nvml.Gpu("GPU-1", fake_nvml.Library())
-    assert gpu.facts() == nvml.Facts("Fake H200", "GPU-1", "590.44", "13.2", 16 * GIB)
-    assert gpu.state() == dataclasses.replace(
-        QUIET, used_bytes=5 * GIB, free_bytes=11 * GIB, processes=(Process(4321, 3 * GIB),)
+    assert gpu.facts() == Facts(
+        name="Fake H200", uuid="GPU-1", driver="590.44", cuda="13.2", memory_bytes=16 * GIB
+    )
+    assert gpu.state() == moment(
+        QUIET, used_bytes=5 * GIB, free_bytes=11 * GIB, processes=(Process(pid=4321, bytes=3 * GIB),)
     )
     assert gpu.process_bytes(4321) == 3 * GIB
     assert gpu.process_bytes(1) is None
-    json.dumps(gpu.state().as_json())
+    assert State.model_validate_json(gpu.state().model_dump_json()) == gpu.state()
 
 
 def test_what_a_gpu_does_not_tell_is_none() -> None:
@@ -98,12 +104,15 @@ def test_a_driver_that_does_not_answer_is_a_missing_piece() -> None:
         ({"utilization": 0.05}, None),
         ({"utilization": None}, None),
         ({"utilization": 0.4}, "kernels ran in 40 %"),
-        ({"processes": (Process(7, 3 * GIB), Process(8, None))}, "pid 7 with 3.00 GiB, pid 8"),
+        (
+            {"processes": (Process(pid=7, bytes=3 * GIB), Process(pid=8, bytes=None))},
+            "pid 7 with 3.00 GiB, pid 8",
+        ),
     ],
 )
 def test_who_else_uses_a_gpu(change: dict[str, Any], words: str | None) -> None:
     """Processes by number; where they are not shown, kernels that ran before we started."""
-    found = devices.others(dataclasses.replace(QUIET, **change))
+    found = devices.others(moment(QUIET, **change))
     assert found is None if words is None else words in str(found)
 
 
@@ -121,15 +130,14 @@ def test_what_fits_side_by_side() -> None:
 
 def test_what_disturbed_a_run() -> None:
     """Lowered clocks, before or after, and a clock that moved by more than 3 %; 3 % exactly is none."""
-    assert devices.disturbances(QUIET, QUIET) == []
-    at = dataclasses.replace(QUIET, sm_clock_mhz=1000)
-    assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=970)) == []
-    assert devices.disturbances(at, dataclasses.replace(at, sm_clock_mhz=969)) == [
-        "spoiled: the SM clock moved from 1000 to 969 MHz"
-    ]
-    hot = dataclasses.replace(QUIET, slowdowns=("power cap",))
-    assert devices.disturbances(QUIET, hot) == ["spoiled: the GPU lowered its clocks (power cap)"]
-    assert devices.disturbances(dataclasses.replace(QUIET, sm_clock_mhz=None), at) == []
+    assert devices.disturbances(QUIET, QUIET) is None
+    at = moment(QUIET, sm_clock_mhz=1000)
+    assert devices.disturbances(at, moment(at, sm_clock_mhz=970)) is None
+    found = devices.disturbances(at, moment(at, sm_clock_mhz=969))
+    assert found == "the SM clock moved from 1000 to 969 MHz"
+    hot = moment(QUIET, slowdowns=("power cap",))
+    assert devices.disturbances(QUIET, hot) == "the GPU lowered its clocks (power cap)"
+    assert devices.disturbances(moment(QUIET, sm_clock_mhz=None), at) is None
 
 
 @pytest.fixture
@@ -175,15 +183,15 @@ def test_a_gpu_in_use_is_measured_only_when_shared(machine: fake_nvml.Library, t
     with pytest.raises(UserError, match=r"cuda \(Fake H200\) is in use by others \(pid 4321 .*--shared"):
         devices.watch(specs, {"a": 10}, "cuda", shared=False)
     record = devices.watch(specs, {"a": 10}, "cuda", shared=True).record()
-    assert record is not None
-    assert record["shared_with"] == "pid 4321 with 3.00 GiB"
+    assert isinstance(record, Record)
+    assert record.shared_with == "pid 4321 with 3.00 GiB"
     shown = dict(devices.lines(record))
     assert shown["gpu shared"] == "measured while in use by others: pid 4321 with 3.00 GiB"
     assert shown["gpu"] == "Fake H200, 16.00 GiB"
     assert shown["gpu before"] == (
         "SM 1980 MHz, memory 2619 MHz, 35 °C, 123 W, 5.00 GiB in use, clocks not lowered"
     )
-    json.dumps(record)
+    assert Record.model_validate_json(record.model_dump_json()) == record
 
 
 def test_the_option_reaches_the_configuration() -> None:
@@ -217,7 +225,7 @@ def test_without_nvml_the_report_says_so(monkeypatch: pytest.MonkeyPatch) -> Non
 
     monkeypatch.setattr(devices, "at", at)
     record = devices.watch([], {}, "cuda", shared=False).record()
-    assert record == {"device": "cuda", "unknown": "'pynvml' is needed here"}
+    assert record == UnknownGpu(device="cuda", unknown="'pynvml' is needed here")
     assert devices.lines(record) == [("gpu", "not recorded: 'pynvml' is needed here")]
     assert devices.find("cuda") is None
 
@@ -286,8 +294,8 @@ def test_a_whole_run_carries_the_gpu(
             ),
         ),
     )
-    assert found.device is not None
-    assert found.device["energy_counter"] is True
+    assert isinstance(found.device, Record)
+    assert found.device.energy_counter is True
     point: dict[str, int | str] = {"batch_size": 1, "length": "data"}
     with_graph = found.find("engine", "gpu_p50_ms", graph="yes", **point)
     without = found.find("engine", "gpu_p50_ms", graph="no", **point)

@@ -218,7 +218,7 @@ def test_the_cost_of_measuring_is_stated(artifact: Artifact) -> None:
     timed = report.find("one", "latency_p50_ms")
     assert timed is not None
     assert any("us of the timer" in note for note in timed.notes)
-    assert report.conditions["before"].keys() == report.conditions["after"].keys()
+    assert report.conditions.before.keys() == report.conditions.after.keys()
 
 
 def tiny_lane(artifact: Artifact) -> Any:

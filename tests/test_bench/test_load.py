@@ -108,6 +108,7 @@ def test_latency_near_saturation_is_said_to_depend_on_the_window(
     by_metric = {one.metric: one for one in found}
     notes = by_metric["open_loop_p50_ms"].notes
     assert any("near saturation: each window begins with an empty queue" in note for note in notes) is said
+    assert by_metric["open_loop_p50_ms"].flags.saturated is (busy > 0.95)
     share = by_metric["open_loop_busy"]
     assert share.interval is not None
     assert share.interval.low <= share.value <= share.interval.high

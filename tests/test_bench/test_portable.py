@@ -34,6 +34,6 @@ def test_a_report_has_relative_places(
         BenchConfig(probes=(Named(name="size"),), threads=1),
         recipe={"model": str(text_data)},
     )
-    assert report.data["source"] == text_data.name
+    assert report.data.source == text_data.name
     assert report.recipe == {"model": text_data.name}
     assert str(text_data) not in report.model_dump_json()

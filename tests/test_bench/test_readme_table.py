@@ -35,7 +35,7 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
     assert settings
     for path in judged + settings:
         recorded = document.read(path, must_be_sealed=True)
-        assert recorded.data["rows"] == (872 if path in judged else held_out.SENTENCES), path
+        assert recorded.data.rows == (872 if path in judged else held_out.SENTENCES), path
         assert recorded.environment["cpu"]
         text = path.read_text(encoding="utf-8")
         assert '"cells"' not in text, f"{path} quotes rows of the data"

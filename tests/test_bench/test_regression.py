@@ -11,8 +11,7 @@ import pytest
 import tiny_bench
 from tiny_baselines import DATA, MACHINE, judged, kept, measured, narrow, scaled
 
-from bench.machine import devices
-from bench.record.model import Interval, Report
+from bench.record.model import Flags, Interval, Report
 from bench.statistics import paired
 from bench.verdicts import baselines, judge, regression
 from compress.errors import UserError
@@ -30,7 +29,7 @@ def test_memory_of_a_whole_device_is_no_regression(tmp_path: Path) -> None:
 
     def held(mib: int) -> Report:
         one = tiny_bench.measurement(
-            "after", "device_memory_peak_bytes", mib * 2.0**20, probe="memory", notes=(devices.WHOLE,)
+            "after", "device_memory_peak_bytes", mib * 2.0**20, probe="memory", flags=Flags(whole_device=True)
         )
         return measured(measurements=(one,))
 
@@ -104,16 +103,16 @@ def test_gpu_times_are_compared_unless_the_clocks_spoiled_them(tmp_path: Path) -
     """A GPU time is looked for at its point of the grid; a run to be dropped settles nothing."""
     where: dict[str, int | str] = {"batch_size": 1, "length": "data", "graph": "yes"}
 
-    def timed(value: float, *notes: str) -> Report:
+    def timed(value: float, spoiled: str | None = None) -> Report:
         close = Interval(low=value * 0.999, high=value * 1.001)
         made = tiny_bench.measurement(
             "after", "gpu_p50_ms", value, probe="device_time", unit="ms", interval=close, conditions=where,
-            notes=notes,
+            flags=Flags(spoiled=spoiled),
         )  # fmt: skip
         old = measured()
         return old.model_copy(update={"measurements": (*old.measurements, made)})
 
-    moved = "spoiled: the SM clock moved from 1980 to 1500 MHz"
+    moved = "the SM clock moved from 1980 to 1500 MHz"
     for then, now, status in (
         (timed(1.0), timed(1.2), "fail"),
         (timed(1.0), timed(1.2, moved), "inconclusive"),

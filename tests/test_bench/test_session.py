@@ -68,7 +68,7 @@ def test_a_report_says_what_was_measured_on_what(report: Report) -> None:
     assert [one.name for one in report.candidates] == ["right", "wrong"]
     assert report.candidates[1].runtime_options == {"wrong": 0.3, "work": 3}
     assert report.candidates[0].provenance["provider"] == "fake"
-    assert report.data["rows"] == 40
+    assert report.data.rows == 40
     assert [one.truncation.limit for one in report.candidates if one.truncation] == [16, 16]
     assert report.recipe == {"seed": 5}
     assert "cpu" in report.environment
@@ -128,8 +128,8 @@ def test_rows_come_from_a_data_configuration(artifact: Artifact, tmp_path: Path)
     """With a folder of data, the evaluation split is measured and its fingerprint recorded."""
     folder = tiny.text_data(tmp_path / "data", evaluate=24)
     found = measure([candidate("right", artifact)], DataConfig(source=str(folder)), config("accuracy"))
-    assert found.data["rows"] == 24
-    assert len(found.data["fingerprint"]) == 64
+    assert found.data.rows == 24
+    assert len(found.data.fingerprint or "") == 64
     scored = found.find("right", "accuracy")
     assert scored is not None
     assert scored.value == 1
@@ -305,7 +305,7 @@ def test_what_the_machine_cannot_measure_is_said(artifact: Artifact, monkeypatch
     """Without an energy counter there is no figure, and the report says why."""
     monkeypatch.setattr(energy, "unavailable", lambda _: "no counter here")
     found = measure([candidate("one", artifact)], ROWS, config("energy", "size"))
-    assert found.conditions["not measured"] == {"energy": "no counter here"}
+    assert found.conditions.not_measured == {"energy": "no counter here"}
     assert found.find("one", "energy_mj_per_row") is None
 
 

@@ -7,7 +7,7 @@ import re
 import pytest
 from matplotlib.figure import Figure
 
-from bench.report import svg
+from bench.display import svg
 
 
 def drawn(title: str = "a <b> & c", index: int = 3, marker: str = "o") -> str:

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 import tiny_bench
 
-from bench.record.model import Interval, Report
-from bench.report import device_tables, summary
+from bench.record.model import Flags, Interval, Report
+from bench.report import summary, tables
 from bench.verdicts import worth
 
 POINT: dict[str, int | str] = {"batch_size": 8, "length": 128}
@@ -28,7 +28,7 @@ def report(
     metric: str = "gpu_p50_ms",
     runtime: str = "trt",
     rounds: int | None = 2,
-    notes: tuple[str, ...] = (),
+    flags: Flags = Flags(),  # noqa: B008 - frozen
     **conditions: Any,
 ) -> Report:
     """Two candidates with samples of two rounds of two runs; the bench's own runs a round are others."""
@@ -43,7 +43,7 @@ def report(
             conditions=where,
             samples=tuple(samples),
             rounds=rounds,
-            notes=notes,
+            flags=flags,
         )
         for name, samples in (("half", theirs), ("int8", ours))
     ]
@@ -137,14 +137,14 @@ def test_reports_say_it() -> None:
     assert said in shown.getvalue()
     assert "Time on the GPU" in shown.getvalue()
     assert "INT8 worth" not in reports.page(tiny_bench.report())
-    assert device_tables.tables(tiny_bench.report()) == []
+    assert [one.title for one in tables.joined(tiny_bench.report())] == ["Latency and throughput"]
 
 
 def test_a_spoiled_run_shows_nothing() -> None:
     """Clocks that moved or were lowered: however clear the ratio, there is no answer from that run."""
-    notes = ("spoiled: the SM clock moved from 1980 to 1500 MHz",)
+    moved = Flags(spoiled="the SM clock moved from 1980 to 1500 MHz")
     for ours in (2.0, 8.0):
-        (found,) = worth.answers(report([ours] * 4, [4.0] * 4, graph="yes", notes=notes))
+        (found,) = worth.answers(report([ours] * 4, [4.0] * 4, graph="yes", flags=moved))
         assert found.answer == "not shown"
         assert "not shown, the run was spoiled (the SM clock moved from 1980" in found.sentence()
 
@@ -156,13 +156,16 @@ def test_flags_are_those_of_the_limits() -> None:
     from bench.probes import device_time
 
     steady = np.full((2, 2), 1.0)
-    assert device_time.flags({"gpu": steady, "enqueue": steady * 0.8}, waits=False) == []
-    (bound,) = device_time.flags({"gpu": steady, "enqueue": steady * 0.81}, waits=False)
+    assert device_time.flags({"gpu": steady, "enqueue": steady * 0.8}, waits=False) == (Flags(), [])
+    raised, (bound,) = device_time.flags({"gpu": steady, "enqueue": steady * 0.81}, waits=False)
+    assert raised == Flags(host_bound=True)
     assert bound.startswith("host_bound: enqueuing takes 0.81")
-    (waits,) = device_time.flags({"gpu": steady, "enqueue": steady * 2}, waits=True)
+    raised, (waits,) = device_time.flags({"gpu": steady, "enqueue": steady * 2}, waits=True)
+    assert raised == Flags()
     assert "waits for the device inside" in waits
     wide = np.array([[0.974, 1.026], [0.974, 1.026]])
-    (loose,) = device_time.flags({"gpu": wide, "enqueue": wide * 0.1}, waits=False)
+    raised, (loose,) = device_time.flags({"gpu": wide, "enqueue": wide * 0.1}, waits=False)
+    assert raised == Flags(unstable=True)
     assert loose == "unstable: the GPU's time varies by 2.6 % (coefficient of variation)"
     assert device_time.variation(np.array([0.975, 1.025])) == pytest.approx(0.025)
 

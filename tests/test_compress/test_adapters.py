@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 
 from compress import data as rows
 from compress.errors import ModelError
-from compress.model import checkpoint
+from compress.model import checkpoint, patterns
 from compress.recipe import DataConfig, validate
 from compress.stage import Context
 from compress.stages import load
@@ -342,6 +342,50 @@ def test_options_of_a_wrong_kind_are_refused(
     file.write_text(json.dumps({**json.loads(file.read_text()), option.partition(" ")[0]: value}))
     with pytest.raises(ModelError, match=reason):
         _load(tmp_path / "out", model=adapter)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"target_modules": r"(\w+[.]?)+!"},
+        {"layers_to_transform": [0], "layers_pattern": [r"(\w+[.]?)+!"]},
+        {"rank_pattern": {r"(\w+[.]?)+!": 4}},
+    ],
+    ids=lambda fields: min(fields),
+)
+def test_a_pattern_that_never_ends_is_named(fields: dict[str, Any], tmp_path: Path) -> None:
+    """A regular expression that takes an age on the names of the layers; those that end pass unseen."""
+    names = ["bert.encoder.layer.0.attention.self.query", "classifier"]
+    file = tmp_path / "adapter_config.json"
+    with pytest.raises(
+        ModelError, match=r"adapter_config\.json: the pattern .*!\" was not done .* after 1 s"
+    ):
+        patterns.check(file, fields, names, seconds=1)
+    plain = {
+        "target_modules": r".*[.](query|value)",
+        "rank_pattern": {"^bert.*query": 4},
+        "layers_pattern": "[",
+    }
+    patterns.check(file, plain, names, seconds=60)
+    patterns.check(file, {"target_modules": ["query"]}, names, seconds=0)
+
+
+def test_the_patterns_of_an_adapter_are_tried_before_peft_gets_them(
+    text_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With the names of the very model that it is merged into."""
+    adapter = tmp_path / "adapter"
+    _adapt(text_model, adapter, METHODS["lora"]())
+    tried: list[Any] = []
+
+    def refuse(file: Path, content: Any, names: Any) -> None:
+        tried.extend((file.name, "bert.pooler.dense" in names))
+        raise ModelError("tried")
+
+    monkeypatch.setattr(patterns, "check", refuse)
+    with pytest.raises(ModelError, match="tried"):
+        _load(tmp_path / "out", model=adapter)
+    assert tried == ["adapter_config.json", True]
 
 
 def test_an_adapter_of_whole_numbers_is_refused(text_model: Path, tmp_path: Path) -> None:

@@ -100,7 +100,8 @@ def test_ranks_share_their_mean() -> None:
         ([0.0, 2.5], None, NUMBER),
         ([5.0, 4.0], None, NUMBER),
         ([0.0, 1.0], ("no", "yes"), Head("single_label", ("no", "yes"))),
-        ([["x"], [], ["z", "y"]], None, TAGS),
+        (["no", "yes ", " no", "yes"], None, Head("single_label", ("no", "yes"))),
+        ([["x"], [], ["z ", "y"]], None, TAGS),
         ([[0, 1, 1], [0, 0, 0]], ("x", "y", "z"), TAGS),
         ([[0, 1], [1, 1]], None, Head("multi_label", ("LABEL_0", "LABEL_1"))),
         ([[2], [0, 1]], None, Head("multi_label", ("0", "1", "2"))),
@@ -116,6 +117,8 @@ def test_the_head_comes_from_the_cells(cells: list[Any], names: tuple[str, ...] 
     [
         ([None, None], "no labels"),
         ([], "no labels"),
+        (["yes", "no", " "], "a label among the training rows is blank"),
+        ([["x"], ["y", ""]], "a label among the training rows is blank"),
         (["yes", "yes"], r"one class only \('yes'\) among 2 labels"),
         ([["x"], "x"], "some label cells are lists and some are not"),
         ([[1, 0], [1]], None),
@@ -141,6 +144,8 @@ def test_cells_that_ask_for_no_head(cells: list[Any], message: str | None) -> No
         ([3, 1], None, ("1", "3"), [1, 0]),
         (["3", 1.0], None, ("1", "3"), [1, 0]),
         ([True, False], None, ("False", "True"), [1, 0]),
+        ([" yes", "YES "], None, ("yes", "YES"), [0, 1]),
+        ([" no"], ("yes", "no"), ("yes", "no"), [1]),
         (["Yes"], None, ("yes", "YES"), None),
         ([0], None, ("1", "3"), None),
         ([2], ("no", "yes"), ("no", "yes"), None),
@@ -284,6 +289,22 @@ def test_tokenizers_that_cannot_serve_are_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text("{")
     with pytest.raises(ModelError, match=r"tokenizer\.json: this is not valid JSON"):
         task.load_processor(tmp_path)
+
+
+def test_a_tokenizer_that_gives_up_on_a_row_is_said(tmp_path: Path) -> None:
+    """A pattern that splits texts may take an age on one of them; its library ends it with a panic."""
+    tiny.save_tokenizer(tmp_path)
+    file = tmp_path / "tokenizer.json"
+    content = json.loads(file.read_text())
+    pattern = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
+    file.write_text(json.dumps({**content, "pre_tokenizer": pattern}))
+    processor = task.load_processor(tmp_path)
+    rows = [{"text": "a good film"}, {"text": "a" * 60 + "!"}]
+    assert task.encode(rows[:1], processor, THREE, 16, labelled=False).inputs["input_ids"].shape[0] == 1
+    with pytest.raises(ModelError, match=r"the tokenizer gives up on a row .*takes too long on it"):
+        task.encode(rows, processor, THREE, 16, labelled=False)
+    with pytest.raises(ModelError, match="the tokenizer gives up on a row"):
+        task.lengths(rows, processor)
 
 
 def test_a_text_model_from_a_config_alone_has_no_tokenizer() -> None:

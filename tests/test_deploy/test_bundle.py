@@ -6,6 +6,7 @@ import ast
 import hashlib
 import importlib.util
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -178,12 +179,12 @@ def test_the_card_says_what_no_figure_shows(made: SimpleNamespace, tmp_path: Pat
     assert "by their order alone, which no figure can check: 0 = no, 1 = yes." in figures
 
 
-def _report(path: Path, artifact: str) -> Path:
+def _report(path: Path, artifact: str, schema: int = 2) -> Path:
     measured = {"probe": "accuracy", "candidate": "int8", "unit": "share", "better": "higher"}
     spread = {"low": 0.9, "high": 0.92, "level": 0.95}
     time = {"metric": "latency_p50_ms", "unit": "ms"}
     report = {
-        "schema_version": 1,
+        "schema_version": schema,
         "candidates": [
             {"name": "base", "artifact": "0" * 64, "runtime": "pytorch", "device": "cpu", "threads": 2},
             {"name": "int8", "artifact": artifact, "runtime": "ort", "device": "cpu", "threads": 2},
@@ -202,9 +203,12 @@ def _report(path: Path, artifact: str) -> Path:
     return path
 
 
-def test_figures_come_from_a_report_of_this_artifact(made: SimpleNamespace, tmp_path: Path) -> None:
+@pytest.mark.parametrize("schema", [1, 2])
+def test_figures_come_from_a_report_of_this_artifact(
+    made: SimpleNamespace, tmp_path: Path, schema: int
+) -> None:
     """Its own figures with conditions and interval, not the others'; another artifact's report is refused."""
-    report = _report(tmp_path / "r.json", made.int8.id)
+    report = _report(tmp_path / "r.json", made.int8.id, schema)
     out = bundle(made.int8, tmp_path / "out", report=report)
     text = (out / "README.md").read_text()
     assert "| accuracy | 0.9125 | 0.9 to 0.92 (95%) |" in text
@@ -266,6 +270,14 @@ def test_nothing_is_overwritten_and_nothing_half_written(
     with pytest.raises(OSError, match="No space"):
         bundle(made.onnx, tmp_path / "late")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
+
+
+def test_what_a_killed_process_left_is_put_away(made: SimpleNamespace, tmp_path: Path) -> None:
+    """A half bundle beside the output goes with the next one; that of a living process stays."""
+    for process in (2**22 + 1, os.getppid()):  # no process has the first number
+        (tmp_path / f".out.{process}.tmp" / "artifact").mkdir(parents=True)
+    bundle(made.onnx, tmp_path / "out")
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f".out.{os.getppid()}.tmp", "out"]
 
 
 def _script(folder: Path) -> Any:

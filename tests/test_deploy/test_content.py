@@ -106,7 +106,10 @@ OTHERS = (
     "export",
     "build",
 )
-SOME = ("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device")
+SOME = (
+    *("empty", "cut 0.5", "custom domain", "cyclic", "renamed input", "string input", "external device"),
+    "a loop without an end",
+)
 
 
 @pytest.mark.parametrize("verb", FIRST)
@@ -285,6 +288,7 @@ def test_the_sentence_names_file_and_field(good: SimpleNamespace, tmp_path: Path
         (GRAPHS["external device"], r"lies in '/dev/zero', which is no file of the artifact"),
         (GRAPHS["opset 9999"], r"asks for opset 9999, and the installed onnx .* knows 1 to"),
         (GRAPHS["custom domain"], r"of domain 'my\.own' .* custom operators are not run"),
+        (GRAPHS["a loop without an end"], r"has a loop \(node 'endless', Loop\)"),
         (GRAPHS["renamed input"], r"takes ids, attention_mask, token_type_ids and gives logits; a model for"),
         (
             SIDECARS["graph.json opset='17'"],

@@ -137,7 +137,7 @@ def test_a_wrong_runtime_is_refused(kinds: dict[str, Artifact], monkeypatch: pyt
         deploy.load(kinds["onnx"].path, runtime="pytorch")
     with pytest.raises(UserError, match=r"Unknown runtime 'orb'\. Did you mean 'ort'\?"):
         deploy.load(kinds["onnx"].path, runtime="orb")
-    monkeypatch.setitem(opening._RUNTIMES, "onnx", "not-there")
+    monkeypatch.setitem(opening.RUNTIMES, "onnx", "not-there")
     with pytest.raises(UserError, match="is onnx, and no runtime here opens that kind"):
         deploy.load(kinds["onnx"].path)
 

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import shlex
+import sys
+import types
 from pathlib import Path
 from typing import Any
 
 import pytest
 import tiny_deploy
 
+from compress import environment
 from compress.artifacts.artifact import Artifact
-from compress.errors import ArtifactError, UserError
+from compress.errors import ArtifactError, MissingPiece, UserError
+from deploy import cuda_driver
 from deploy.tensorrt import gpu, passport, profiles
 from deploy.tensorrt.gpu import Gpu
 from deploy.tensorrt.passport import BuildOptions, Here, Passport
@@ -198,42 +202,103 @@ def test_the_driver_version_is_read_from_its_own_file() -> None:
     assert gpu.driver_version("nothing") is None
 
 
+class Driver:
+    """``cuda.bindings.driver`` of a machine with two GPUs; every call is written down."""
+
+    class CUdevice_attribute:
+        """Under NVIDIA's name."""
+
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR = 75
+        CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR = 76
+
+    def __init__(self, refuses: str = "") -> None:
+        self.refuses = refuses
+        self.calls: list[tuple[Any, ...]] = []
+        self.answers: dict[str, Any] = {
+            "cuDeviceGetCount": 2,
+            "cuDeviceGet": "device",
+            "cuDeviceGetName": b"Fake H200\0\0\0",
+            "cuDeviceTotalMem": 2**37,
+            "cuDriverGetVersion": 13020,
+            "cuDeviceGetUuid": types.SimpleNamespace(bytes=bytes(range(16))),
+            "cuDevicePrimaryCtxRetain": "context",
+            "cuCtxPopCurrent": "context",
+        }
+
+    def __getattr__(self, name: str) -> Any:
+        def function(*given: Any) -> tuple[Any, ...]:
+            self.calls.append((name, *given))
+            if name == self.refuses:
+                return (2, None)
+            if name == "cuDeviceGetAttribute":
+                return (0, {75: 9, 76: 0}[given[0]])
+            return (0, self.answers[name]) if name in self.answers else (0,)
+
+        return function
+
+
+def test_a_gpu_is_described_by_its_driver(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name, compute capability, memory and CUDA; a number that there is not gives None."""
+    monkeypatch.setattr(gpu, "library", Driver)
+    gpu.describe.cache_clear()
+    found = gpu.describe(1)
+    assert found is not None
+    assert (found.name, found.compute_capability, found.memory_bytes) == ("Fake H200", "9.0", 2**37)
+    assert found.cuda == "13.2"
+    assert gpu.describe(2) is None
+    gpu.describe.cache_clear()
+
+
+def test_a_context_is_held_and_its_gpu_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the identity that NVML writes; what the driver refuses is a sentence."""
+    driver = Driver()
+    monkeypatch.setattr(gpu, "library", lambda: driver)
+    assert gpu.hold(1) == "GPU-00010203-0405-0607-0809-0a0b0c0d0e0f"
+    assert driver.calls[0] == ("cuDeviceGet", 1)
+    assert driver.calls[-1] == ("cuDevicePrimaryCtxRetain", "device")
+    driver.refuses = "cuDevicePrimaryCtxRetain"
+    with pytest.raises(UserError, match="cuDevicePrimaryCtxRetain failed with CUDA error 2"):
+        gpu.hold(0)
+
+
 def test_another_gpu_is_made_current_and_put_back(monkeypatch: pytest.MonkeyPatch) -> None:
     """Through the driver, in order, also when the work fails; the first GPU needs nothing."""
-    calls: list[str] = []
-
-    class Driver:
-        refuses = ""
-
-        def __getattr__(self, name: str) -> Any:
-            def call(*given: Any) -> int:
-                calls.append(name)
-                return int(name == self.refuses)
-
-            return call
-
     driver = Driver()
-    monkeypatch.setattr(gpu, "_driver", lambda: driver)
+    monkeypatch.setattr(gpu, "library", lambda: driver)
     with gpu.current(0):
         pass
-    assert calls == []
+    assert driver.calls == []
     with pytest.raises(RuntimeError, match="inside"), gpu.current(1):
         raise RuntimeError("inside")
-    assert calls == [
-        "cuDeviceGet",
-        "cuDevicePrimaryCtxRetain",
-        "cuCtxPushCurrent_v2",
-        "cuCtxPopCurrent_v2",
-        "cuDevicePrimaryCtxRelease_v2",
+    assert driver.calls == [
+        ("cuDeviceGet", 1),
+        ("cuDevicePrimaryCtxRetain", "device"),
+        ("cuCtxPushCurrent", "context"),
+        ("cuCtxPopCurrent",),
+        ("cuDevicePrimaryCtxRelease", "device"),
     ]
     driver.refuses = "cuDevicePrimaryCtxRetain"
     with pytest.raises(UserError, match="no context on GPU 1"), gpu.current(1):
         pass
 
 
+def test_a_gpu_whose_driver_cannot_be_asked_is_a_missing_piece(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the package: the command that installs it where there is a GPU, else no GPU."""
+    monkeypatch.setitem(sys.modules, "cuda.bindings", None)
+    for there in (False, True):
+        monkeypatch.setattr(environment, "has_nvidia_device", lambda there=there: there)
+        cuda_driver.library.cache_clear()
+        if there:
+            with pytest.raises(MissingPiece, match=r"paredown\[gpu\]"):
+                cuda_driver.library()
+        else:
+            assert cuda_driver.library() is None
+    cuda_driver.library.cache_clear()
+
+
 def test_a_machine_without_a_driver_shows_no_gpu(monkeypatch: pytest.MonkeyPatch) -> None:
     """None and 0, not an exception."""
-    monkeypatch.setattr(gpu, "_driver", lambda: None)
+    monkeypatch.setattr(gpu, "library", lambda: None)
     gpu.describe.cache_clear()
     assert gpu.count() == 0
     assert gpu.describe(0) is None

@@ -1,0 +1,83 @@
+"""What the damage probes share: the original's lane beside each candidate's, and asking both at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from pydantic import Field
+
+from bench.answers import answers
+from bench.lanes import feeds
+from compress import log
+from compress.strict import Strict
+from deploy import truncation
+
+if TYPE_CHECKING:
+    from bench.answers.answers import Pair
+    from bench.lanes.lane import Lane
+    from bench.probes import Subject
+
+
+class DamageConfig(Strict):
+    """The base of every damage probe's options.
+
+    Attributes:
+        batch_size: rows at once; the first of the bench's batch sizes when absent.
+    """
+
+    batch_size: int | None = Field(default=None, ge=1, le=65_536)
+
+
+class Asker:
+    """The original and one candidate, open, that answer the same rows.
+
+    Attributes:
+        name: of the candidate.
+        subject: what is measured on.
+        size: rows at once.
+    """
+
+    def __init__(self, before: Lane, after: Lane, subject: Subject, size: int, title: str) -> None:
+        self.name = after.name
+        self.subject = subject
+        self.size = size
+        self._lanes = before, after
+        self._title = title
+
+    def rows(self, rows: Sequence[dict[str, Any]], key: str | None = None) -> Pair:
+        """Both models' answers; kept for the next probe under a key."""
+        with log.progress(f"{self._title} ({self.name})", 2 * len(rows)) as bar:
+            return answers.pair(*self._lanes, self.subject, rows, self.size, bar.advance, key)
+
+    def evaluation(self) -> Pair:
+        """Both models' answers on the evaluation rows."""
+        return self.rows(self.subject.rows, answers.EVALUATION)
+
+    def cut(self, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
+        """A note for each limit, the original's and the candidate's, that cuts some of the rows."""
+        counted = [truncation.count(feeds.own(lane, self.subject), rows) for lane in self._lanes]
+        said = dict.fromkeys(one.sentence("texts") for one in counted if one is not None and one.cut)
+        return tuple(said)
+
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each evaluation row, as the original counts them; None where rows have no length."""
+        found: np.ndarray | None = self.subject.task.lengths(
+            self.subject.rows, feeds.processor(self._lanes[0], self.subject)
+        )
+        return found
+
+
+def candidates(lanes: Sequence[Lane], subject: Subject, config: DamageConfig, title: str) -> Iterator[Asker]:
+    """An asker for each candidate but the baseline, which is the original."""
+    original = next(lane for lane in lanes if lane.name == subject.baseline)
+    size = config.batch_size or subject.bench.batch_sizes[0]
+    for lane in lanes:
+        if lane is not original:
+            yield Asker(original, lane, subject, size, title)
+
+
+def generator(subject: Subject, number: int) -> np.random.Generator:
+    """The probe's own source of chance, by the run's seed."""
+    return np.random.default_rng([subject.seed, number])

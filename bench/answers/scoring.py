@@ -1,0 +1,176 @@
+"""Which figure is compared, and which parts an answer has: the same for every task.
+
+Rows with one label are right or wrong, so that their score is a share. Sets of labels and tagged
+words are scored by the task's main metric, numbers by their absolute error.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from bench.statistics.resampling import Metric
+from compress import tasks
+
+if TYPE_CHECKING:
+    from bench.answers.answers import Pair
+    from compress.tasks import Head, Prediction, Task
+
+Part = tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Score:
+    """A figure of both models as sums over rows.
+
+    Attributes:
+        name: such as ``accuracy``.
+        unit: ``share`` or ``error``.
+        better: which direction is good.
+        before: the original's row statistics, float64 [rows, k].
+        after: the candidate's.
+        of: from summed statistics to the figure.
+        binary: whether the first column is right or wrong and the figure their mean.
+    """
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher"]
+    before: np.ndarray
+    after: np.ndarray
+    of: Metric
+    binary: bool
+
+    def only(self, mask: np.ndarray) -> Score:
+        """The same on some of the rows."""
+        return Score(
+            self.name,
+            self.unit,
+            self.better,
+            self.before[mask],
+            self.after[mask],
+            self.of,
+            self.binary,
+        )
+
+    def values(self) -> tuple[float, float]:
+        """The original's figure and the candidate's."""
+        return self.of(self.before.sum(axis=0)), self.of(self.after.sum(axis=0))
+
+    def discordant(self) -> tuple[int, int]:
+        """Of a binary score: rows that only the original has right, and only the candidate."""
+        own, other = self.after[:, 0] > 0, self.before[:, 0] > 0
+        return int((other & ~own).sum()), int((own & ~other).sum())
+
+
+def _mean(totals: np.ndarray) -> float:
+    return float(totals[0] / totals[1]) if totals[1] else 0.0
+
+
+def many(prediction: Prediction, head: Head) -> bool:
+    """Whether a row has several answers, one a word."""
+    return head.problem == "single_label" and isinstance(prediction.value, tuple)
+
+
+def right(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.ndarray:
+    """Whether each answer is the truth as a whole, bool [rows]."""
+    return np.array(
+        [one.value == true for one, true in zip(predictions, references, strict=True)], dtype=bool
+    )
+
+
+def errors(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.ndarray:
+    """Absolute error of numbers, float64 [rows]."""
+    values: list[Any] = [one.value for one in predictions]
+    return np.abs(np.asarray(values, dtype=np.float64) - np.asarray(references, dtype=np.float64))
+
+
+def score(pair: Pair, task: Task) -> Score:
+    """What is compared on labeled rows.
+
+    Args:
+        pair: with references.
+        task: that scores sets and tags.
+    """
+    head, references = pair.head, pair.references or []
+    sides = (pair.before.predictions, pair.after.predictions)
+    if head.problem == "regression":
+        before, after = (_with_ones(errors(side, references)) for side in sides)
+        return Score("mean absolute error", "error", "lower", before, after, _mean, binary=False)
+    if head.problem == "single_label" and not any(many(one, head) for one in sides[0][:1]):
+        before, after = (_with_ones(right(side, references).astype(np.float64)) for side in sides)
+        return Score("accuracy", "share", "higher", before, after, _mean, binary=True)
+    before, after = (np.asarray(task.statistics(side, references, head), dtype=np.float64) for side in sides)
+    name = next(iter(task.metrics(before.sum(axis=0), head)))
+
+    def metric(totals: np.ndarray) -> float:
+        return float(task.metrics(totals, head)[name])
+
+    declared = tasks.metric(task, name)
+    return Score(name, declared.unit, declared.better, before, after, metric, binary=False)
+
+
+def _with_ones(values: np.ndarray) -> np.ndarray:
+    return np.stack([values, np.ones(len(values))], axis=1)
+
+
+def named(value: Any, head: Head) -> Any:
+    """An aligned value (a reference) in label names; a number as it is."""
+    if isinstance(value, tuple | list):
+        return tuple(head.labels[i] if i >= 0 else "O" for i in value)
+    return head.labels[value] if head.problem == "single_label" and isinstance(value, int) else value
+
+
+def in_words(value: Any) -> str:
+    """A label, a set of labels, tags or a number as text."""
+    if isinstance(value, tuple | list):
+        return " ".join("(cut off)" if part is None else str(part) for part in value) or "(none)"
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def parts(names: Any, head: Head) -> frozenset[Part]:
+    """The parts of an answer in label names; the first item of each is its class.
+
+    A label; each label of a set; each entity of tagged words with its place, or each tagged word where
+    the tags mark no chunks. A word that was cut off is no part.
+    """
+    if head.problem == "single_label" and isinstance(names, tuple):
+        if any(label[:2] in {"B-", "S-"} for label in head.labels):
+            from compress.tasks.token_classification import entities
+
+            clean = [name or "O" for name in names]
+            return frozenset((kind, str(first), str(last)) for kind, first, last in entities(clean))
+        return frozenset((name, str(place)) for place, name in enumerate(names) if name is not None)
+    if isinstance(names, tuple):
+        return frozenset((str(name),) for name in names)
+    return frozenset({(str(names),)})
+
+
+def class_score(
+    pair: Pair, label: str, true: Sequence[frozenset[Part]], sides: Sequence[Sequence[frozenset[Part]]]
+) -> Score:
+    """F1 of one class over all rows.
+
+    Args:
+        pair: of answers.
+        label: the class.
+        true: parts of each reference.
+        sides: parts of each answer, the original's and the candidate's.
+    """
+
+    def counts(given: Sequence[frozenset[Part]]) -> np.ndarray:
+        table = np.zeros((len(given), 3))
+        for row, (guessed, actual) in enumerate(zip(given, true, strict=True)):
+            own = {part for part in guessed if part[0] == label}
+            wanted = {part for part in actual if part[0] == label}
+            table[row] = (len(own & wanted), len(own), len(wanted))
+        return table
+
+    def f1(totals: np.ndarray) -> float:
+        return float(2 * totals[0] / (totals[1] + totals[2])) if totals[1] + totals[2] else 0.0
+
+    before, after = (counts(side) for side in sides)
+    return Score(f"F1 of {label}", "share", "higher", before, after, f1, binary=False)

@@ -1,0 +1,63 @@
+"""What stands behind a figure, for a person to read: the record holds it, and the shelf of findings knows it.
+
+A finding is told by its ``kind``, the name of an entry of ``bench.findings``, which has its model. One of an
+entry that is not installed here is kept as it was written, so that a report can be read and passed on
+anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic_core import PydanticCustomError
+
+from compress import catalog
+from compress.strict import Strict
+
+VERSION: Literal[1] = 1
+
+
+class Part(Strict):
+    """A part of a finding. Shares lie between 0 and 1, differences are candidate minus original."""
+
+    def problems(self) -> Iterator[str]:
+        """What is wrong with it that types cannot say."""
+        yield from ()
+
+
+class Finding(Part):
+    """What is in every finding: the entry that knows it, and the version of its model."""
+
+    kind: str
+    schema_version: Literal[1] = VERSION
+
+
+class Unread(Finding):
+    """A finding of an entry that is not installed here, which says its version as all do."""
+
+    model_config = ConfigDict(extra="allow", frozen=True)
+
+    schema_version: Literal[1] = Field()
+
+
+def _read(value: Any) -> Any:
+    """A finding by its kind from what a report holds; a model as it is."""
+    if not isinstance(value, Mapping):
+        return value
+    kind = str(value.get("kind"))
+    known = catalog.canonical(kind) in catalog.names("finding")
+    model = catalog.finding(kind).MODEL if known else Unread
+    try:
+        return model.model_validate(value)
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise PydanticCustomError(
+            "finding", "{why} at '{place}'", {"why": first["msg"], "place": place}
+        ) from None
+
+
+Kept = Annotated[SerializeAsAny[Finding], BeforeValidator(_read)]
+"""A finding as a report holds it."""

@@ -1,0 +1,142 @@
+"""A report's figures as tables of texts, which the terminal, Markdown and the page show alike."""
+
+from __future__ import annotations
+
+from bench.display.parts import Cell, Table
+from bench.record.figure import Column, Figure
+from bench.record.model import Measurement, Report
+from bench.report import summary
+
+_GRID = frozenset({"batch_size", "length"})
+
+
+def _cell(report: Report, one: Measurement | None, column: Column, figure: Figure) -> Cell:
+    if one is None:
+        return Cell(summary.NONE)
+    base = one.candidate == report.baseline
+    if column.shows == "times":
+        faster = summary.speedup(one)
+        return Cell("1x") if base and faster else Cell(summary.times(faster), summary.times_interval(faster))
+    if column.shows == "change":
+        return Cell("baseline") if base else Cell(summary.change(one), summary.change_interval(one))
+    return Cell(summary.value(one, figure))
+
+
+def _columns(report: Report, table: str, *, wide: bool) -> list[tuple[str, Figure, Column]]:
+    """Metric, figure and column of a table, from left to right."""
+    shown = [
+        (metric, figure, column)
+        for metric, figure in summary.figures(report).items()
+        for column in figure.columns
+        if column.table == table and (wide or not column.wide)
+    ]
+    return sorted(shown, key=lambda one: one[2].rank)
+
+
+def candidates(report: Report, *, wide: bool = False) -> Table:
+    """The figures that decide, a row a candidate in the report's order, which a face names before them."""
+    columns = _columns(report, "", wide=wide)
+    return Table(
+        "Before, each step, after",
+        [column.title or metric for metric, _, column in columns],
+        [
+            [
+                _cell(report, summary.at(report, candidate.name, metric, figure), column, figure)
+                for metric, figure, column in columns
+            ]
+            for candidate in report.candidates
+        ],
+        left=0,
+    )
+
+
+def named(table: Table, report: Report, *, runtime: bool = False) -> Table:
+    """A table with a row a candidate, each with its name before it, and what runs it where that is asked."""
+    words = [
+        [Cell(one.name), *([Cell(summary.runs_in(one))] if runtime else [])] for one in report.candidates
+    ]
+    rows = [[*left, *row] for left, row in zip(words, table.rows, strict=True)]
+    header = ["candidate", *(["runtime"] if runtime else []), *table.header]
+    return Table(table.title, header, rows, left=1 + runtime)
+
+
+def joined(report: Report) -> list[Table]:
+    """The tables that figures of several probes share, by title: a row for each point and candidate."""
+    titles = {column.table for figure in summary.figures(report).values() for column in figure.columns}
+    return [_joined(report, title) for title in sorted(titles - {""})]
+
+
+def _joined(report: Report, title: str) -> Table:
+    columns = _columns(report, title, wide=True)
+    metrics = {metric for metric, _, _ in columns}
+    own = [one for one in report.measurements if one.metric in metrics]
+    places = [dict(each) for each in dict.fromkeys(tuple(one.conditions.items()) for one in own)]
+    places = [one for one in places if not any(one.items() < other.items() for other in places)]
+    apart = list(dict.fromkeys(key for place in places for key in place if key not in _GRID))
+    gridded = any("length" in place for place in places)
+    rows, flags = [], []
+    for place in places:
+        for candidate in report.candidates:
+            there = {
+                one.metric: one
+                for one in reversed(own)
+                if one.candidate == candidate.name and one.conditions.items() <= place.items()
+            }
+            if not there:
+                continue
+            point = {key: place[key] for key in place if key in _GRID}
+            words = [summary.where(point)] if gridded else []
+            words += [candidate.name, *(str(place.get(key, summary.NONE)) for key in apart)]
+            found = [_cell(report, there.get(metric), column, figure) for metric, figure, column in columns]
+            rows.append([*map(Cell, words), *found])
+            flags.append(
+                ", ".join(dict.fromkeys(flag for one in there.values() for flag in one.flags.raised))
+            )
+    header = [*(["where"] if gridded else []), "candidate", *apart]
+    header += [column.title or metric for metric, _, column in columns]
+    if any(flags):
+        header.append("flags")
+        rows = [[*row, Cell(flag or summary.NONE)] for row, flag in zip(rows, flags, strict=True)]
+    return Table(title, header, rows, left=1 + gridded + len(apart))
+
+
+def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
+    """Figures that no other table holds, a row each, in words; those that are 0 for all are left out.
+
+    Args:
+        report: that holds them.
+        page: whether to list what the terminal leaves out.
+        wide: whether the table of candidates has its wide columns.
+    """
+    figures = summary.figures(report)
+    listed = {
+        metric
+        for metric, figure in figures.items()
+        if figure.rows == "everywhere" or (page and figure.rows == "page")
+    }
+    listed -= {
+        metric
+        for metric, figure in figures.items()
+        if any(column.table or wide or not column.wide for column in figure.columns)
+    }
+    some = {one.metric for one in report.measurements if one.value}
+    rows = [
+        list(map(Cell, _row(report, one, figures[one.metric])))
+        for one in report.measurements
+        if one.metric in listed & some
+    ]
+    header = ["what", "where", "candidate", "figure", "95 %", "against the baseline"]
+    return Table("Further figures", header, rows, left=3)
+
+
+def _row(report: Report, one: Measurement, figure: Figure) -> tuple[str, ...]:
+    interval = ""
+    if one.interval is not None:
+        factor = 100 if one.unit == "share" else 1
+        interval = " to ".join(summary.digits(factor * end) for end in (one.interval.low, one.interval.high))
+    against = summary.NONE if one.ratio is None else f"{summary.digits(one.ratio)}x"
+    if one.difference is not None:
+        against = str(_cell(report, one, Column(shows="change"), figure))
+    bare = one.metric if one.unit == "share" else one.metric.removesuffix(f"_{one.unit}")
+    title = figure.title or bare.replace("_", " ")
+    return title, summary.where(one.conditions), one.candidate, summary.value(one, figure), interval, against
