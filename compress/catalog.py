@@ -109,36 +109,38 @@ def entries(shelf: Shelf) -> dict[str, Entry]:
         EntryError: two claim one name.
     """
     suffix = ".yaml" if shelf == "recipe" else ".py"
-    found: dict[str, Entry] = {}
+    by_name: dict[str, Entry] = {}
     for package in _SHELVES[shelf]:
         for file in sorted(_folder(package).glob(f"*{suffix}")):
             if file.stem.startswith("_"):
                 continue
             name = canonical(file.stem)
-            if name in found:
+            if name in by_name:
                 raise EntryError(
-                    f"two files claim the {shelf} '{name}': {found[name].file} and {file}: rename one"
+                    f"two files claim the {shelf} '{name}': {by_name[name].file} and {file}: rename one"
                 )
-            found[name] = Entry(file, package if shelf == "recipe" else f"{package}.{file.stem}")
-    for each in distributions.brought(_GROUPS[shelf]):
-        name = canonical(each.name)
-        if name in found:
-            other = found[name].source
+            by_name[name] = Entry(file, package if shelf == "recipe" else f"{package}.{file.stem}")
+    for brought in distributions.brought(_GROUPS[shelf]):
+        name = canonical(brought.name)
+        if name in by_name:
+            rival = by_name[name].source
             raise EntryError(
-                f"{each.distribution} {each.version} brings a {shelf} '{name}' ({each.module}), and "
-                f"{f'{other} brings one too' if other else 'paredown has its own'}: uninstall "
-                f"{each.distribution}, or have its entry point in '{each.group}' renamed"
+                f"{brought.distribution} {brought.version} brings a {shelf} '{name}' ({brought.module}), and "
+                f"{f'{rival} brings one too' if rival else 'paredown has its own'}: uninstall "
+                f"{brought.distribution}, or have its entry point in '{brought.group}' renamed"
             )
-        found[name] = Entry(_outside_file(shelf, each), each.module, each)
-    return found
+        by_name[name] = Entry(_outside_file(shelf, brought), brought.module, brought)
+    return by_name
 
 
 def _outside_file(shelf: Shelf, brought: distributions.Brought) -> Path | None:
     file = brought.folder_or_file()
     if shelf != "recipe" or file is None:
         return file
-    names = {each.stem: each for each in file.parent.glob("*.yaml")}
-    return next((each for stem, each in names.items() if canonical(stem) == canonical(brought.name)), None)
+    names = {recipe.stem: recipe for recipe in file.parent.glob("*.yaml")}
+    return next(
+        (recipe for stem, recipe in names.items() if canonical(stem) == canonical(brought.name)), None
+    )
 
 
 def names(shelf: Shelf) -> list[str]:
@@ -152,11 +154,11 @@ def entry(shelf: Shelf, name: str) -> Entry:
     Raises:
         UnknownName: no entry bears that name; the message lists those that exist.
     """
-    found = entries(shelf)
-    wanted = canonical(name)
-    if wanted not in found:
-        raise UnknownName(shelf, name, found)
-    return found[wanted]
+    by_name = entries(shelf)
+    key = canonical(name)
+    if key not in by_name:
+        raise UnknownName(shelf, name, by_name)
+    return by_name[key]
 
 
 def path(shelf: Shelf, name: str) -> Path:
@@ -169,14 +171,14 @@ def path(shelf: Shelf, name: str) -> Path:
     return _file(shelf, name, entry(shelf, name))
 
 
-def _file(shelf: Shelf, name: str, where: Entry) -> Path:
-    if where.file is None:
-        what = "a package with that recipe as a YAML file" if shelf == "recipe" else "a module"
+def _file(shelf: Shelf, name: str, record: Entry) -> Path:
+    if record.file is None:
+        form = "a package with that recipe as a YAML file" if shelf == "recipe" else "a module"
         raise EntryError(
-            f"{where.source} names '{where.module}' as the {shelf} '{canonical(name)}', and that is not "
-            f"{what} here: reinstall it, or correct its entry point"
+            f"{record.source} names '{record.module}' as the {shelf} '{canonical(name)}', and that is not "
+            f"{form} here: reinstall it, or correct its entry point"
         )
-    return where.file
+    return record.file
 
 
 def summary(shelf: Shelf, name: str) -> str:
@@ -204,16 +206,16 @@ def load(shelf: Shelf, name: str) -> ModuleType:
         UnknownName: no entry bears that name.
         EntryError: the entry cannot be imported, with its cause, or does not keep its contract.
     """
-    where = entry(shelf, name)
-    file = _file(shelf, name, where)
+    record = entry(shelf, name)
+    file = _file(shelf, name, record)
     try:
-        module = importlib.import_module(where.module)
+        module = importlib.import_module(record.module)
     except UserError:
         raise
     except (ImportError, SyntaxError) as cause:
         raise _unimportable(shelf, name, file, cause) from cause
     except Exception as cause:
-        if where.origin is None:  # of ours: a bug, which keeps its traceback
+        if record.origin is None:  # of ours: a bug, which keeps its traceback
             raise
         raise _unimportable(shelf, name, file, cause) from cause
     if shelf not in _checked.setdefault(module, set()):
@@ -225,7 +227,7 @@ def load(shelf: Shelf, name: str) -> ModuleType:
                 f"the {shelf} '{canonical(name)}' ({file}) does not keep the contract of "
                 f"{home}.{protocol_name}: {'; '.join(breaches)}"
             )
-        brought = {where.origin.distribution: where.origin.version} if where.origin else {}
+        brought = {record.origin.distribution: record.origin.version} if record.origin else {}
         contract.complete(module, protocol, NAME=canonical(name), BROUGHT_BY=brought)
         _checked[module].add(shelf)
     return module
@@ -235,15 +237,15 @@ def _unimportable(shelf: Shelf, name: str, file: Path, cause: Exception) -> Entr
     """What stopped an import, in a sentence with the entry's file and, where it has one, its line."""
     if isinstance(cause, SyntaxError):
         line = cause.lineno if cause.filename in (str(file), "<unknown>") else None
-        said = f"{type(cause).__name__}: {cause.msg}" + (
+        reason = f"{type(cause).__name__}: {cause.msg}" + (
             "" if line else f" ({cause.filename}, {cause.lineno})"
         )
     else:
         frames = traceback.extract_tb(cause.__traceback__)
         line = next((frame.lineno for frame in reversed(frames) if frame.filename == str(file)), None)
-        said = f"{type(cause).__name__}: {first_line(cause)}"
+        reason = f"{type(cause).__name__}: {first_line(cause)}"
     place = f"{file}, line {line}" if line else str(file)
-    return EntryError(f"the {shelf} '{canonical(name)}' ({place}) cannot be imported: {said}")
+    return EntryError(f"the {shelf} '{canonical(name)}' ({place}) cannot be imported: {reason}")
 
 
 def stage(name: str) -> Stage:
@@ -302,7 +304,7 @@ def options(shelf: Shelf, name: str) -> list[tuple[str, str, str]]:
 
 def _attribute_docs(doc: str) -> dict[str, str]:
     """The ``Attributes:`` section of a Google docstring, as name -> text."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     name = ""
     inside = False
     for line in doc.splitlines():
@@ -311,9 +313,9 @@ def _attribute_docs(doc: str) -> dict[str, str]:
             inside = True
         elif inside and line.strip() and indent == 4:
             name, _, text = line.strip().partition(":")
-            found[name] = text.strip()
+            docs[name] = text.strip()
         elif inside and line.strip() and indent > 4:
-            found[name] += " " + line.strip()
+            docs[name] += " " + line.strip()
         elif inside and line.strip():
             inside = False
-    return found
+    return docs

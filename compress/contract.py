@@ -33,11 +33,11 @@ def breaches(entry: object, protocol: type) -> list[str]:
     members = vars(entry)
     clauses: list[str] = []
     for name, hint in get_type_hints(protocol).items():
-        wanted = inspect.formatannotation(hint)
+        annotation = inspect.formatannotation(hint)
         if name in members:
-            clauses += _breaches_of_value(name, members[name], hint, wanted)
+            clauses += _breaches_of_value(name, members[name], hint, annotation)
         elif name not in vars(protocol):
-            clauses.append(f"'{name}' is missing ({wanted} is wanted)")
+            clauses.append(f"'{name}' is missing ({annotation} is wanted)")
     for name, function in _functions(protocol):
         if name in members:
             clauses += _breaches_of_function(name, members[name], function)
@@ -46,18 +46,18 @@ def breaches(entry: object, protocol: type) -> list[str]:
     return clauses
 
 
-def complete(entry: object, protocol: type, **known: object) -> None:
+def complete(entry: object, protocol: type, **overrides: object) -> None:
     """Give an entry what it left out and its Protocol has a value for.
 
     Args:
         entry: a module, or what stands for one.
         protocol: that it keeps.
-        known: members that whoever loads the entry decides, where the Protocol has them.
+        overrides: members that whoever loads the entry decides, where the Protocol has them.
     """
     members = vars(entry)
     for name in get_type_hints(protocol):
-        if name in known:
-            members[name] = known[name]
+        if name in overrides:
+            members[name] = overrides[name]
         elif name in vars(protocol):
             members.setdefault(name, vars(protocol)[name])
     for name, function in _functions(protocol):
@@ -74,64 +74,67 @@ def _is_optional(function: Callable[..., Any]) -> bool:
     return _OPTIONAL in vars(function)
 
 
-def _breaches_of_value(name: str, value: object, hint: Any, wanted: str) -> Iterator[str]:
+def _breaches_of_value(name: str, value: object, hint: Any, annotation: str) -> Iterator[str]:
     from pydantic import TypeAdapter, ValidationError
 
     try:
         TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
-        shown = value.__qualname__ if isinstance(value, type) else repr(value)
-        shown = shown if len(shown) <= _SHOWN else f"{shown[:_SHOWN]}…"
-        why = error.errors()[0]["msg"]
-        yield f"'{name}' is {shown}, and {wanted} is wanted ({why[:1].lower()}{why[1:]})"
+        text = value.__qualname__ if isinstance(value, type) else repr(value)
+        text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+        reason = error.errors()[0]["msg"]
+        yield f"'{name}' is {text}, and {annotation} is wanted ({reason[:1].lower()}{reason[1:]})"
         return
     if get_origin(hint) is type and isinstance(value, type):
         yield from _breaches_of_class(name, value, get_args(hint)[0])
 
 
-def _breaches_of_class(name: str, given: type, base: type) -> Iterator[str]:
+def _breaches_of_class(name: str, cls: type, base: type) -> Iterator[str]:
     """What a class leaves out of its base's abstract members, or takes under other names."""
     for member in sorted(getattr(base, "__abstractmethods__", ())):
-        own, wanted = inspect.getattr_static(given, member), inspect.getattr_static(base, member)
-        if member in getattr(given, "__abstractmethods__", ()):
+        implementation, declaration = (
+            inspect.getattr_static(cls, member),
+            inspect.getattr_static(base, member),
+        )
+        if member in getattr(cls, "__abstractmethods__", ()):
             yield f"'{name}.{member}' is missing"
-        elif inspect.isfunction(own) and inspect.isfunction(wanted):
-            yield from _breaches_of_function(f"{name}.{member}", own, wanted)
+        elif inspect.isfunction(implementation) and inspect.isfunction(declaration):
+            yield from _breaches_of_function(f"{name}.{member}", implementation, declaration)
 
 
-def _breaches_of_function(name: str, given: object, wanted: Callable[..., Any]) -> Iterator[str]:
-    if not callable(given):
-        yield f"'{name}' is {given!r}, and '{_written(name, wanted)}' is wanted"
+def _breaches_of_function(name: str, entry: object, pattern: Callable[..., Any]) -> Iterator[str]:
+    if not callable(entry):
+        yield f"'{name}' is {entry!r}, and '{_written(name, pattern)}' is wanted"
         return
     try:
-        own = inspect.signature(given)
+        signature = inspect.signature(entry)
     except ValueError:  # a function in C that does not say
         return
-    if not _takes(own, inspect.signature(wanted)):
-        yield f"'{_written(name, given)}' takes other parameters, and '{_written(name, wanted)}' is wanted"
+    if not _takes(signature, inspect.signature(pattern)):
+        yield f"'{_written(name, entry)}' takes other parameters, and '{_written(name, pattern)}' is wanted"
 
 
-def _takes(own: inspect.Signature, wanted: inspect.Signature) -> bool:
+def _takes(signature: inspect.Signature, declaration: inspect.Signature) -> bool:
     """Whether a call by the wanted parameters, by place or by name, fits the own ones."""
-    given = own.parameters
-    several = {parameter.kind for parameter in given.values()}
+    parameters = signature.parameters
+    several = {parameter.kind for parameter in parameters.values()}
     everything = {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD} <= several
-    needed = [name for name in wanted.parameters if name in given]
-    if not everything and needed != list(wanted.parameters):
+    needed = [name for name in declaration.parameters if name in parameters]
+    if not everything and needed != list(declaration.parameters):
         return False
-    if [name for name in given if name in wanted.parameters] != needed:
+    if [name for name in parameters if name in declaration.parameters] != needed:
         return False
-    for name, parameter in given.items():
+    for name, parameter in parameters.items():
         if parameter.kind in {inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD}:
             continue
-        asked = wanted.parameters.get(name)
-        may_be_left = asked is None or asked.default is not inspect.Parameter.empty
+        counterpart = declaration.parameters.get(name)
+        may_be_left = counterpart is None or counterpart.default is not inspect.Parameter.empty
         if may_be_left and parameter.default is inspect.Parameter.empty:
             return False
-        by_place = asked is not None and asked.kind is not inspect.Parameter.KEYWORD_ONLY
+        by_place = counterpart is not None and counterpart.kind is not inspect.Parameter.KEYWORD_ONLY
         if by_place and parameter.kind is inspect.Parameter.KEYWORD_ONLY:
             return False
-        if asked is not None and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
+        if counterpart is not None and parameter.kind is inspect.Parameter.POSITIONAL_ONLY:
             return False
     return True
 
@@ -142,5 +145,5 @@ def _written(name: str, function: Callable[..., Any]) -> str:
         signature = inspect.signature(function)
     except ValueError:
         return name
-    bare = [each.replace(annotation=each.empty) for each in signature.parameters.values()]
+    bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
     return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"

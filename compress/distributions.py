@@ -54,18 +54,18 @@ class Brought:
 
 def brought(group: str) -> tuple[Brought, ...]:
     """What all installed distributions bring for a group, in the order in which Python finds them."""
-    return tuple(each for each in _all(tuple(sys.path)) if each.group == group)
+    return tuple(entry for entry in _all(tuple(sys.path)) if entry.group == group)
 
 
 @cache
 def _all(_path: tuple[str, ...]) -> tuple[Brought, ...]:
     """Every entry of ours that is brought. Only texts that name us are parsed, since most do not."""
-    found: dict[str, list[Brought]] = {}
+    by_distribution: dict[str, list[Brought]] = {}
     for distribution in metadata.distributions():
         if f"[{_PREFIX}" not in (distribution.read_text("entry_points.txt") or ""):
             continue
         name = distribution.metadata["Name"]
-        found.setdefault(
+        by_distribution.setdefault(
             name,
             [  # the first of one name shadows the others, as in an import
                 Brought(point.group, point.name, point.value, name, distribution.version)
@@ -73,4 +73,4 @@ def _all(_path: tuple[str, ...]) -> tuple[Brought, ...]:
                 if point.group.startswith(_PREFIX)
             ],
         )
-    return tuple(each for entries in found.values() for each in entries)
+    return tuple(entry for entries in by_distribution.values() for entry in entries)

@@ -54,11 +54,11 @@ def onnxruntime_distribution() -> str | None:
 
 def versions(tools: tuple[str, ...]) -> dict[str, str]:
     """Installed versions of some distributions; ``onnxruntime`` stands for its GPU build too."""
-    found: dict[str, str] = {}
+    by_tool: dict[str, str] = {}
     for tool in tools:
         name = (onnxruntime_distribution() or tool) if tool == "onnxruntime" else tool
-        found[name] = version(name) or "absent"
-    return found
+        by_tool[name] = version(name) or "absent"
+    return by_tool
 
 
 @cache
@@ -201,14 +201,14 @@ def explain_device_memory(
         fitted: the largest work that was done before, in words.
         memory: free and total bytes of the GPU, where they are known.
     """
-    found = _ASKED.search(str(error))
-    asked = "" if found is None else found[1] or f"{int(found[2]) / 2**20:.0f} MiB"
-    parts = [f"{asked} more were asked" if asked else ""]
+    match = _ASKED.search(str(error))
+    amount = "" if match is None else match[1] or f"{int(match[2]) / 2**20:.0f} MiB"
+    parts = [f"{amount} more were asked" if amount else ""]
     if memory is not None:
         parts.append(f"{memory[0] / 2**30:.2f} of {memory[1] / 2**30:.2f} GiB are free")
-    said = ", ".join(part for part in parts if part)
+    details = ", ".join(part for part in parts if part)
     return (
-        f"the GPU's memory is full{' at ' + work if work else ''}{f' ({said})' if said else ''}"
+        f"the GPU's memory is full{' at ' + work if work else ''}{f' ({details})' if details else ''}"
         f"{f'; {fitted} did fit' if fitted else ''}: lower --batch-sizes or --lengths, or measure fewer "
         "candidates at once"
     )
@@ -220,7 +220,7 @@ def commit() -> str | None:
     if not (root / ".git").exists():
         return None
     try:
-        done = subprocess.run(
+        process = subprocess.run(
             ["git", "-C", str(root), "rev-parse", "HEAD"],
             capture_output=True,
             text=True,
@@ -229,7 +229,7 @@ def commit() -> str | None:
         )
     except (OSError, subprocess.SubprocessError):
         return None
-    return done.stdout.strip() or None
+    return process.stdout.strip() or None
 
 
 _RECORDED = (
@@ -257,7 +257,7 @@ def describe() -> dict[str, str]:
         "cpu": cpu_model(),
         "cpus": str(cpu_count()),
         **versions(_RECORDED),
-        **{name: found for name in _RECORDED_IF_THERE if (found := version(name)) is not None},
+        **{name: installed for name in _RECORDED_IF_THERE if (installed := version(name)) is not None},
     }
     checkout = commit()
     if checkout:

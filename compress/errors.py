@@ -71,10 +71,10 @@ class EntryError(UserError):
 class UnknownName(UserError):  # noqa: N818 - reads as the sentence that it is
     """A name that no entry of the catalog bears."""
 
-    def __init__(self, kind: str, name: str, known: Iterable[str]) -> None:
+    def __init__(self, kind: str, name: str, choices: Iterable[str]) -> None:
         """Build the sentence, with the nearest known name where one is near."""
-        names = sorted(known)
+        names = sorted(choices)
         near = difflib.get_close_matches(name, names, n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        shown = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
-        super().__init__(f"Unknown {kind} '{shown}'.{hint} Known: {', '.join(names)}.")
+        label = name if len(name) <= _SHOWN else f"{name[:_SHOWN]}…"
+        super().__init__(f"Unknown {kind} '{label}'.{hint} Known: {', '.join(names)}.")

@@ -54,10 +54,10 @@ def brief(value: Any, depth: int = 0) -> str:
 def _members(facts: Mapping[str, Any], depth: int, width: int) -> list[str]:
     column = max((len(str(name)) for name, value in facts.items() if _inline(value) is not None), default=0)
     column = min(column, width // 3)
-    shown = []
+    text_lines = []
     for name, value in facts.items():
-        shown += _fact(str(name), value, column, depth, width)
-    return shown
+        text_lines += _fact(str(name), value, column, depth, width)
+    return text_lines
 
 
 def _fact(name: str, value: Any, column: int, depth: int, width: int) -> list[str]:
@@ -113,16 +113,16 @@ def _cut_text(text: str) -> str:
 def _items(values: Sequence[Any], depth: int, width: int, most: int = _ROWS) -> list[str]:
     """The items of a list that are no table, each after a dash."""
     margin = " " * (_INDENT * depth)
-    shown = []
+    text_lines = []
     for item in values[:most]:
         text = _inline(item) if depth < _DEEPEST else _cut_text(str(item))
         if text is not None:
-            shown += _wrapped(text, f"{margin}- ", f"{margin}  ", width)
+            text_lines += _wrapped(text, f"{margin}- ", f"{margin}  ", width)
             continue
         parts = _members if isinstance(item, Mapping) else _items
-        own = parts(item, depth + 1, width)
-        shown += [f"{margin}- {own[0].lstrip()}", *own[1:]]
-    return shown + _more(len(values), most, margin)
+        member_lines = parts(item, depth + 1, width)
+        text_lines += [f"{margin}- {member_lines[0].lstrip()}", *member_lines[1:]]
+    return text_lines + _more(len(values), most, margin)
 
 
 def _table(values: Sequence[Any], indent: int, width: int, most: int) -> list[str] | None:
@@ -143,11 +143,11 @@ def _table(values: Sequence[Any], indent: int, width: int, most: int) -> list[st
     if indent + sum(widths) + 2 * (len(widths) - 1) > width:
         return None
     margin = " " * indent
-    shown = [
+    text_lines = [
         margin + "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True)).rstrip()
         for row in cells
     ]
-    return shown + _more(len(values), most, margin)
+    return text_lines + _more(len(values), most, margin)
 
 
 def _more(count: int, most: int, margin: str) -> list[str]:
@@ -160,5 +160,5 @@ def _wrapped(text: str, head: str, hanging: str, width: int) -> list[str]:
         max(width - len(hanging), _LEAST), break_long_words=False, break_on_hyphens=False
     )
     parts = [line for piece in text.splitlines() for line in wrapper.wrap(piece)] or [""]
-    shown = [head + parts[0], *(hanging + part for part in parts[1:])]
-    return [line.replace(_JOIN, " ").rstrip() for line in shown]
+    text_lines = [head + parts[0], *(hanging + part for part in parts[1:])]
+    return [line.replace(_JOIN, " ").rstrip() for line in text_lines]

@@ -17,13 +17,13 @@ _OURS = tuple(f"{_ROOT / package}/" for package in ("compress", "deploy", "bench
 
 
 @contextmanager
-def reading(where: str, remedy: str) -> Iterator[None]:
+def reading(subject: str, remedy: str) -> Iterator[None]:
     """Turn what a library raises while it reads input into one sentence.
 
     Only calls into transformers belong inside, never code of ours, whose faults keep their traceback.
 
     Args:
-        where: what could not be read, with its folder: the sentence starts with it.
+        subject: what could not be read, with its folder: the sentence starts with it.
         remedy: what to do next.
 
     Raises:
@@ -35,11 +35,11 @@ def reading(where: str, remedy: str) -> Iterator[None]:
         raise
     # transformers has no error of its own for wrong fields, and tokenizers raises plain Exception.
     except Exception as cause:
-        raise _refusal(where, cause, remedy) from cause
+        raise _refusal(subject, cause, remedy) from cause
     except BaseException as cause:
         if not is_panic(cause):
             raise
-        raise _refusal(where, cause, remedy) from cause
+        raise _refusal(subject, cause, remedy) from cause
 
 
 @contextmanager
@@ -91,6 +91,6 @@ def _innermost(trace: TracebackType | None) -> str | None:
     return trace.tb_frame.f_code.co_filename if trace is not None else None
 
 
-def _refusal(where: str, cause: BaseException, remedy: str) -> ModelError:
+def _refusal(subject: str, cause: BaseException, remedy: str) -> ModelError:
     reason = " ".join(str(cause).split())[:300] or type(cause).__name__
-    return ModelError(f"{where} ({type(cause).__name__}: {reason}): {remedy}")
+    return ModelError(f"{subject} ({type(cause).__name__}: {reason}): {remedy}")

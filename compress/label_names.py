@@ -34,21 +34,21 @@ class LabelNames(BaseModel):
 
     def sentences(self) -> list[str]:
         """What whoever reads an answer must know of its label; empty where the names are the model's own."""
-        known = []
+        remarks = []
         if self.unknown:
-            known.append(
+            remarks.append(
                 "the labels have no names: LABEL_0, LABEL_1, … are the numbers of the outputs (name them in "
                 "id2label of the model's config.json)"
             )
         if self.borrowed_from is not None:
-            whose = "the adapter's config.json" if self.borrowed_from == "adapter" else "the adapter's base"
-            known.append(f"the names of the labels are those of {whose}, in its order")
+            origin = "the adapter's config.json" if self.borrowed_from == "adapter" else "the adapter's base"
+            remarks.append(f"the names of the labels are those of {origin}, in its order")
         if self.by_order:
-            known.append(
+            remarks.append(
                 "the labels of the data that it was made with were taken by their order alone: "
                 f"{listed(self.by_order)}"
             )
-        return known
+        return remarks
 
 
 def listed(pairs: tuple[str, ...]) -> str:

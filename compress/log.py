@@ -92,5 +92,5 @@ def progress(description: str, total: float | None) -> Iterator[Bar]:
         TimeRemainingColumn(),
         TextColumn("{task.fields[note]}"),
     )
-    with Progress(*columns, console=console(), transient=True) as shown:
-        yield Bar(shown, int(shown.add_task(description, total=total, note="")))
+    with Progress(*columns, console=console(), transient=True) as display:
+        yield Bar(display, int(display.add_task(description, total=total, note="")))

@@ -23,13 +23,13 @@ _PATH_BYTES = 4096
 _SHOWN = 80
 
 
-def folder(given: str | Path) -> Path:
+def folder(location: str | Path) -> Path:
     """A folder for a result: not there yet, empty, or holding a sealed artifact (perhaps this result).
 
     Raises:
         UserError: it cannot be one; the message says why.
     """
-    path = place(given)
+    path = place(location)
     if path.is_dir() and not (path / MANIFEST).is_file() and any(path.iterdir()):
         raise UserError(
             f"the output folder {_shown(path)} is in use (it holds something else): choose another --out or "
@@ -38,26 +38,26 @@ def folder(given: str | Path) -> Path:
     return path
 
 
-def place(given: str | Path) -> Path:
+def place(location: str | Path) -> Path:
     """A folder to work in, whatever it holds.
 
     Raises:
         UserError: it is none and cannot become one; the message says why.
     """
-    path = named(given)
+    path = named(location)
     if _is_there(path) and not path.is_dir():
         raise UserError(f"the output folder {_shown(path)} is a file: choose another")
     _check_way(path)
     return path
 
 
-def store(given: str | Path) -> Path:
+def store(location: str | Path) -> Path:
     """The root of a store, which need not be there yet and is not tried out: reading needs no room.
 
     Raises:
         UserError: it is no folder and cannot become one, or lies in a sealed artifact.
     """
-    root = named(given)
+    root = named(location)
     standing = root.absolute()
     while not _is_there(standing):
         standing = standing.parent
@@ -70,13 +70,13 @@ def store(given: str | Path) -> Path:
     return root
 
 
-def file(given: str | Path) -> Path:
+def file(location: str | Path) -> Path:
     """A file to write whole: not there yet, or a regular file.
 
     Raises:
         UserError: it cannot be written; the message says why.
     """
-    path = named(given)
+    path = named(location)
     if path.is_dir():
         raise UserError(f"{_shown(path)} is a folder, and a file is written: give the name of a file in it")
     if _is_there(path) and not path.is_file():
@@ -88,13 +88,13 @@ def file(given: str | Path) -> Path:
     return path
 
 
-def named(given: str | Path) -> Path:
+def named(location: str | Path) -> Path:
     """A path as it was given, where it is a name that a file system takes.
 
     Raises:
         UserError: it is empty, too long, or holds what no name can.
     """
-    text = str(given)
+    text = str(location)
     if not text.strip():
         raise UserError("a path is empty: give the name of a file or folder, or leave the option out")
     if "\0" in text:
@@ -118,12 +118,12 @@ def distinct(paths: list[Path]) -> None:
     Raises:
         UserError: which one.
     """
-    seen: set[Path] = set()
+    targets: set[Path] = set()
     for path in paths:
-        where = path.absolute().resolve()
-        if where in seen:
+        target = path.absolute().resolve()
+        if target in targets:
             raise UserError(f"two outputs are to be written to {_shown(path)}: give each a file of its own")
-        seen.add(where)
+        targets.add(target)
 
 
 def _is_there(path: Path) -> bool:
@@ -132,15 +132,15 @@ def _is_there(path: Path) -> bool:
 
 def _check_way(path: Path) -> None:
     """Refuse a path below a file or inside a sealed artifact, or one whose folder takes no file."""
-    whole = path.absolute()
-    ahead = whole.parent
+    absolute = path.absolute()
+    ahead = absolute.parent
     while not _is_there(ahead):
         ahead = ahead.parent
     if not ahead.is_dir():
         raise UserError(
             f"{_shown(path)} lies below {_shown(ahead)}, which is no folder: choose another place"
         )
-    _check_seals(path, whole.resolve().parents)
+    _check_seals(path, absolute.resolve().parents)
     if not path.is_dir() or not any(path.iterdir()):
         _try_out(ahead, path)
 

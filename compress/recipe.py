@@ -70,7 +70,7 @@ def _stage(value: Any) -> Any:
             if not isinstance(value[key], str) or value[key] != value[key].strip():
                 raise ValueError(f"'{key}' is the label of a stage, without blanks around it")
             places[field] = catalog.canonical(value[key])
-    return {**_named({key: each for key, each in value.items() if key not in _PLACES}), **places}
+    return {**_named({key: option for key, option in value.items() if key not in _PLACES}), **places}
 
 
 StageField = Annotated[StageEntry, BeforeValidator(_stage)]
@@ -199,13 +199,13 @@ def _short(value: Any) -> str:
 _BRANCH = re.compile(r"(?:constrained-)?(?:int|float|str|bool|none)|[a-z-]+\[.*\]", re.DOTALL)
 
 
-def explain(error: ValidationError, where: str) -> str:
+def explain(error: ValidationError, origin: str) -> str:
     """One sentence from a validation error: the place, what is allowed, what was found."""
     allowed: dict[str, list[str]] = {}
-    found: dict[str, str] = {}
+    remarks: dict[str, str] = {}
     for item in error.errors():
-        first, *rest = map(str, item["loc"] or ("",))
-        place = ".".join([first, *(step for step in rest if not _BRANCH.fullmatch(step))])
+        first, *steps = map(str, item["loc"] or ("",))
+        place = ".".join([first, *(step for step in steps if not _BRANCH.fullmatch(step))])
         if item["type"] == "extra_forbidden":
             allowed[f"unknown key '{files.shown(place)}'"] = []
             continue
@@ -213,12 +213,12 @@ def explain(error: ValidationError, where: str) -> str:
         reason = item["msg"].removeprefix("Value error, ").replace("a valid tuple", "a list")
         allowed.setdefault(place, []).append(reason)
         if item["loc"] and isinstance(item["input"], str | int | float | bool | None):
-            found[place] = f" (found {_short(item['input'])})"
+            remarks[place] = f" (found {_short(item['input'])})"
     parts = [
-        f"{place}: {' or '.join(reasons)}{found.get(place, '')}" if reasons else place
+        f"{place}: {' or '.join(reasons)}{remarks.get(place, '')}" if reasons else place
         for place, reasons in allowed.items()
     ]
-    return f"{where}: {'; '.join(parts)}"
+    return f"{origin}: {'; '.join(parts)}"
 
 
 def _known_keys(model: type[BaseModel], error: ValidationError) -> tuple[list[str], str | None]:
@@ -238,11 +238,11 @@ def _model_in(annotation: Any) -> type[BaseModel] | None:
     """The model class in an annotation such as ``DataConfig | None``."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return annotation
-    found = (_model_in(part) for part in get_args(annotation))
-    return next((each for each in found if each is not None), None)
+    models = (_model_in(part) for part in get_args(annotation))
+    return next((model for model in models if model is not None), None)
 
 
-def validate(model: type[BaseModel], value: Any, where: str) -> Any:
+def validate(model: type[BaseModel], value: Any, place: str) -> Any:
     """A validated config, or one sentence that names the wrong keys and the known ones.
 
     Raises:
@@ -251,10 +251,10 @@ def validate(model: type[BaseModel], value: Any, where: str) -> Any:
     try:
         return model.model_validate(value)
     except ValidationError as cause:
-        known, wrong = _known_keys(model, cause)
-        near = difflib.get_close_matches(wrong, known, n=1) if wrong else []
+        keys, wrong = _known_keys(model, cause)
+        near = difflib.get_close_matches(wrong, keys, n=1) if wrong else []
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        raise RecipeError(f"{explain(cause, where)}. Known keys: {', '.join(known)}.{hint}") from cause
+        raise RecipeError(f"{explain(cause, place)}. Known keys: {', '.join(keys)}.{hint}") from cause
 
 
 def parse_value(text: str, assignment: str) -> Any:
@@ -272,17 +272,17 @@ _INDEX = re.compile("[0-9]{1,6}")
 
 
 def _override(tree: dict[str, Any], assignment: str) -> None:
-    shown = files.shown(assignment)
+    option = files.shown(assignment)
     path, equals, text = assignment.partition("=")
     if not equals or not path:
-        raise RecipeError(f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{shown}'")
+        raise RecipeError(f"--set takes KEY=VALUE, such as seed=3 or stages.1.prune.keep=0.4; got '{option}'")
     *parents, last = path.split(".")
     node: Any = tree
     for step in parents:
         if isinstance(node, list):
             if not _INDEX.fullmatch(step) or int(step) >= len(node):
                 raise RecipeError(
-                    f"--set {shown}: there is no entry '{files.shown(step)}' (0 to {len(node) - 1})"
+                    f"--set {option}: there is no entry '{files.shown(step)}' (0 to {len(node) - 1})"
                 )
             if isinstance(node[int(step)], str):
                 node[int(step)] = {node[int(step)]: {}}
@@ -292,14 +292,14 @@ def _override(tree: dict[str, Any], assignment: str) -> None:
                 node[step] = {}
             node = node[step]
         else:
-            raise RecipeError(f"--set {shown}: '{files.shown(step)}' is a value, not a group of keys")
+            raise RecipeError(f"--set {option}: '{files.shown(step)}' is a value, not a group of keys")
     value = parse_value(text, assignment)
     if isinstance(node, list) and _INDEX.fullmatch(last) and int(last) < len(node):
         node[int(last)] = value
     elif isinstance(node, dict):
         node[last] = value
     else:
-        raise RecipeError(f"--set {shown}: there is no place '{files.shown(last)}'")
+        raise RecipeError(f"--set {option}: there is no place '{files.shown(last)}'")
 
 
 def load_yaml(path: Path) -> Any:

@@ -21,7 +21,7 @@ _VALUES = frozenset({"default", "expected", "metadata", "ref", "schema_ref", "se
 
 def _exact(schema: Any) -> Any:
     if isinstance(schema, list | tuple):
-        return type(schema)(_exact(each) for each in schema)
+        return type(schema)(_exact(part) for part in schema)
     if not isinstance(schema, dict):
         return schema
     kind = schema.get("type")

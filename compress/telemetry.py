@@ -64,7 +64,7 @@ def note(environment: MutableMapping[str, str] = os.environ) -> str:
     if not speaking:
         return "telemetry is off: no library that paredown uses sends anything by itself"
     listed = ", ".join(
-        f"{one.library} ({one.variable}={environment.get(one.variable)!r})" for one in speaking
+        f"{switch.library} ({switch.variable}={environment.get(switch.variable)!r})" for switch in speaking
     )
     return (
         f"telemetry is left on by this environment for {listed}: unset "

@@ -87,7 +87,7 @@ class Comparison:
 
     def as_json(self) -> dict[str, Any]:
         """JSON values."""
-        cut = [None if one is None else one.model_dump(mode="json") for one in self.truncation]
+        cut = [None if count is None else count.model_dump(mode="json") for count in self.truncation]
         return {
             **asdict(self),
             "truncation": cut,
@@ -140,7 +140,7 @@ def compare(
     for artifact in (reference, candidate):
         content.check(artifact)
     task = catalog.task(reference.task)
-    encoders = [Encoder.open(one.path, task) for one in (reference, candidate)]
+    encoders = [Encoder.open(artifact.path, task) for artifact in (reference, candidate)]
     first, second = encoders
     if first.head != second.head:
         raise UserError(
@@ -155,27 +155,29 @@ def compare(
     pairs = zip((reference, candidate), encoders, runtimes, strict=True)
     with log.progress("comparing", None):
         for artifact, encoder, name in pairs:
-            own = [encoder.batch(some) for some in grouped]
+            encoded = [encoder.batch(group) for group in grouped]
             with runner(artifact, name, device, threads) as open_:
-                collected.append(collect(open_.infer, own, task, encoder.head))
+                collected.append(collect(open_.infer, encoded, task, encoder.head))
                 ran.append(open_.provenance())
-            batches.append(own)
-        wanted, found = collected
-        _check_shapes(wanted, found, reference, candidate)
+            batches.append(encoded)
+        expected, actual = collected
+        _check_shapes(expected, actual, reference, candidate)
         errors: tuple[LayerError, ...] = ()
         if layers:
             _check_feeds(batches)
             with tempfile.TemporaryDirectory(prefix="paredown-") as folder:
                 errors = tuple(compare_layers(reference, candidate, batches[0], Path(folder), threads))
-    divergence = found.divergence_from(wanted)
-    agreeing = found.agreeing(wanted)
+    divergence = actual.divergence_from(expected)
+    agreeing = actual.agreeing(expected)
     return Comparison(
         rows=len(rows),
         decisions=agreeing[1] if agreeing else None,
         agreeing=agreeing[0] if agreeing else None,
         divergence_mean=float(divergence.mean()),
         divergence_p99=float(np.percentile(divergence, 99)),
-        outputs=tuple(output_error(name, wanted.arrays[name], found.arrays[name]) for name in wanted.links),
+        outputs=tuple(
+            output_error(name, expected.arrays[name], actual.arrays[name]) for name in expected.links
+        ),
         provenance=(ran[0], ran[1]),
         truncation=(truncation.count(first, rows), truncation.count(second, rows)),
         layers=errors,
@@ -189,21 +191,21 @@ def compare(
     )
 
 
-def _check_shapes(wanted: Collected, found: Collected, a: Artifact, b: Artifact) -> None:
-    for name in wanted.links:
-        one, other = wanted.arrays[name].shape, found.arrays[name].shape
-        if one != other:
+def _check_shapes(expected: Collected, actual: Collected, a: Artifact, b: Artifact) -> None:
+    for name in expected.links:
+        left, right = expected.arrays[name].shape, actual.arrays[name].shape
+        if left != right:
             raise UserError(
-                f"output '{name}' of {a.path} has shape {one} over all rows and that of {b.path} {other}: "
+                f"output '{name}' of {a.path} has shape {left} over all rows and that of {b.path} {right}: "
                 "the two divide texts differently, or one cuts them earlier; compare what they say with "
                 "bench (agreement)"
             )
 
 
 def _check_feeds(batches: list[list[Batch]]) -> None:
-    for one, other in zip(*batches, strict=True):
-        same = one.inputs.keys() == other.inputs.keys() and all(
-            np.array_equal(one.inputs[name], other.inputs[name]) for name in one.inputs
+    for first, second in zip(*batches, strict=True):
+        same = first.inputs.keys() == second.inputs.keys() and all(
+            np.array_equal(first.inputs[name], second.inputs[name]) for name in first.inputs
         )
         if not same:
             raise UserError("the two encode rows differently: their layers cannot be compared")

@@ -76,15 +76,15 @@ class Encoder:
                 for axis, symbol in axes.items()
                 if symbol == spec.length_axis
             ]
-        known = [bound for bound in bounds if bound.tokens is not None and spec.length_axis is not None]
-        lowest = min(known, key=lambda bound: bound.tokens or 0, default=Limit(None))
+        applicable = [bound for bound in bounds if bound.tokens is not None and spec.length_axis is not None]
+        lowest = min(applicable, key=lambda bound: bound.tokens or 0, default=Limit(None))
         pads = limits.read_padding(folder)
         return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose, pads)
 
     def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
         """Encoded rows, padded to the longest of them."""
-        made: Batch = self.task.encode(rows, self.processor, self.head, self.max_length, labelled=labelled)
-        return made
+        encoded: Batch = self.task.encode(rows, self.processor, self.head, self.max_length, labelled=labelled)
+        return encoded
 
     def feed(self, rows: Sequence[Row]) -> Feed:
         """The inputs of encoded rows, in the order of the graph."""
@@ -93,8 +93,8 @@ class Encoder:
 
     def lengths(self, rows: Sequence[Row]) -> np.ndarray | None:
         """Tokens of each row before truncation; None where rows have no length."""
-        found: np.ndarray | None = self.task.lengths(rows, self.processor)
-        return found
+        counts: np.ndarray | None = self.task.lengths(rows, self.processor)
+        return counts
 
     def order(self, rows: Sequence[Row]) -> list[int]:
         """Indices of the rows from the shortest to the longest; as they are where rows have no length."""
@@ -131,7 +131,7 @@ class Encoder:
         return parity.cases(rows, self.lengths(rows), self.feed, seed)
 
 
-def real_rows(ctx: Context, why: str, at_least: int = 2) -> Sequence[Mapping[str, Any]]:
+def real_rows(ctx: Context, purpose: str, at_least: int = 2) -> Sequence[Mapping[str, Any]]:
     """The calibration rows of a stage.
 
     Raises:
@@ -140,7 +140,7 @@ def real_rows(ctx: Context, why: str, at_least: int = 2) -> Sequence[Mapping[str
     rows: Sequence[Mapping[str, Any]] = ctx.data.calibration if ctx.data is not None else ()
     if len(rows) < at_least:
         raise DataError(
-            f"{why} needs at least {at_least} training rows and found {len(rows)}: "
+            f"{purpose} needs at least {at_least} training rows and found {len(rows)}: "
             "give --data (or data: in the recipe) with more rows"
         )
     return rows

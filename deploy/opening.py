@@ -39,7 +39,7 @@ def runner(
     name = runtime or RUNTIMES[artifact.kind]
     if runtime is None and catalog.canonical(name) not in catalog.names("runtime"):
         raise UserError(f"{artifact.path} is {artifact.kind}, and no runtime here opens that kind")
-    made: Runner = catalog.runtime(name)(
+    instance: Runner = catalog.runtime(name)(
         artifact, device or _DEVICES.get(artifact.kind, "cpu"), threads, **options
     )
-    return made
+    return instance

@@ -129,12 +129,12 @@ class Predictor:
         count = 0
         source = iter(rows)
         task = self._encoder.task
-        while some := list(islice(source, batch_size)):
-            clean = [as_row(row, task.COLUMNS, task.LABEL, count + i + 1) for i, row in enumerate(some)]
+        while chunk := list(islice(source, batch_size)):
+            clean = [as_row(row, task.COLUMNS, task.LABEL, count + i + 1) for i, row in enumerate(chunk)]
             if self._roles is not None:
                 for i, row in enumerate(clean):
                     check_roles(row, self._roles, count + i + 1)
-            count += len(some)
+            count += len(chunk)
             for group in _uniform(clean):
                 yield from self._answer(group)
 
@@ -143,23 +143,26 @@ class Predictor:
         encoder = self._encoder
         if encoder.pads:
             return self._decode(encoder.batch(rows))
-        found: dict[int, Prediction] = {}
+        by_index: dict[int, Prediction] = {}
         for picks in encoder.together(rows, len(rows)):
-            found.update(zip(picks, self._decode(encoder.batch([rows[i] for i in picks])), strict=True))
-        return [found[i] for i in range(len(rows))]
+            by_index.update(zip(picks, self._decode(encoder.batch([rows[i] for i in picks])), strict=True))
+        return [by_index[i] for i in range(len(rows))]
 
     def _decode(self, batch: Batch) -> list[Prediction]:
-        found = self._runner.infer(batch.inputs)
+        results = self._runner.infer(batch.inputs)
         names, head = self._encoder.spec.outputs, self._encoder.head
         rows = len(next(iter(batch.inputs.values())))
-        rehearsal.check_outputs(found, names, head, rows, self._runner.artifact.path)
-        outputs = {name: np.asarray(found[name], dtype=np.float32) for name in names}
-        made: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
-        self._answered += len(made)
+        rehearsal.check_outputs(results, names, head, rows, self._runner.artifact.path)
+        outputs = {name: np.asarray(results[name], dtype=np.float32) for name in names}
+        predictions: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
+        self._answered += len(predictions)
         if batch.truncated is None or not batch.truncated.any():
-            return made
+            return predictions
         self._cut += int(batch.truncated.sum())
-        return [replace(one, truncated=bool(cut)) for one, cut in zip(made, batch.truncated, strict=True)]
+        return [
+            replace(prediction, truncated=bool(cut))
+            for prediction, cut in zip(predictions, batch.truncated, strict=True)
+        ]
 
 
 def made_with(artifact: Artifact, task: Task) -> tuple[str, ...] | None:
@@ -214,11 +217,11 @@ def _uniform(rows: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]:
         yield group
 
 
-def as_row(given: Given, columns: Mapping[str, Column], label: str, number: int) -> dict[str, Any]:
+def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -> dict[str, Any]:
     """A row by role, checked.
 
     Args:
-        given: a cell of the first role, several cells in the order of the roles, or a mapping from
+        row: a cell of the first role, several cells in the order of the roles, or a mapping from
             role (or another name that public data sets use for it) to cell.
         columns: of the task.
         label: the role that is not an input.
@@ -229,28 +232,28 @@ def as_row(given: Given, columns: Mapping[str, Column], label: str, number: int)
     """
     roles = [role for role in columns if role != label]
     first = columns[roles[0]].holds
-    if isinstance(given, Mapping):
-        found = {}
+    if isinstance(row, Mapping):
+        cells = {}
         for role in roles:
-            names = [name for name in (role, *columns[role].aliases) if given.get(name) is not None]
+            names = [name for name in (role, *columns[role].aliases) if row.get(name) is not None]
             if names:
-                found[role] = given[names[0]]
-    elif isinstance(given, str) or first in ("tokens", "image"):
-        found = {roles[0]: given}
-    elif isinstance(given, Sequence) and len(given) <= len(roles):
-        found = dict(zip(roles, given, strict=False))
+                cells[role] = row[names[0]]
+    elif isinstance(row, str) or first in ("tokens", "image"):
+        cells = {roles[0]: row}
+    elif isinstance(row, Sequence) and len(row) <= len(roles):
+        cells = dict(zip(roles, row, strict=False))
     else:
         raise DataError(
-            f"row {number} is {type(given).__name__}; give a text, a tuple of at most {len(roles)} cells "
+            f"row {number} is {type(row).__name__}; give a text, a tuple of at most {len(roles)} cells "
             f"({', '.join(roles)}), or a mapping with these keys"
         )
     for role in roles:
-        if columns[role].required and role not in found:
-            if isinstance(given, Mapping) and role in given:
+        if columns[role].required and role not in cells:
+            if isinstance(row, Mapping) and role in row:
                 raise DataError(f"row {number}: '{role}' is null; give a value")
-            has = ", ".join(map(str, given)) if isinstance(given, Mapping) else ""
+            has = ", ".join(map(str, row)) if isinstance(row, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
-    return {role: _cell(cell, columns[role].holds, role, number) for role, cell in found.items()}
+    return {role: _cell(cell, columns[role].holds, role, number) for role, cell in cells.items()}
 
 
 def _cell(cell: Any, holds: str, role: str, number: int) -> Any:

@@ -98,7 +98,7 @@ def before_handover(artifact: Artifact) -> None:
 
 
 def check_outputs(
-    outputs: Mapping[str, np.ndarray], names: Iterable[str], head: Head, rows: int, where: Path
+    outputs: Mapping[str, np.ndarray], names: Iterable[str], head: Head, rows: int, place: Path
 ) -> None:
     """Hold the shapes of outputs against the task's: one row a row, and one number a label at the end.
 
@@ -107,7 +107,7 @@ def check_outputs(
         names: of those that the task reads.
         head: what they mean.
         rows: of the batch.
-        where: they come from, for the message.
+        place: they come from, for the message.
 
     Raises:
         ModelError: they are others.
@@ -117,6 +117,6 @@ def check_outputs(
         shape = np.shape(outputs[name]) if name in outputs else ()
         if len(shape) < 2 or shape[0] != rows or shape[-1] != width:
             raise ModelError(
-                f"{where}: output '{name}' is {' x '.join(map(str, shape)) or 'missing'} for {rows} rows, "
+                f"{place}: output '{name}' is {' x '.join(map(str, shape)) or 'missing'} for {rows} rows, "
                 f"and the model's head asks for {rows} with {width} numbers each: export the model again"
             )

@@ -67,8 +67,8 @@ _REFUSALS = (
 def refusals() -> tuple[type[Exception], ...]:
     """What ONNX Runtime raises of a graph that it cannot open or run."""
     state = onnxruntime().capi.onnxruntime_pybind11_state
-    own = tuple(getattr(state, name) for name in _REFUSALS if hasattr(state, name))
-    return (*own, RuntimeError, MemoryError)
+    classes = tuple(getattr(state, name) for name in _REFUSALS if hasattr(state, name))
+    return (*classes, RuntimeError, MemoryError)
 
 
 def refused(graph: Path, cause: BaseException) -> ModelError:
@@ -126,8 +126,8 @@ def open_session(
         UserError: the provider is not the one that opened.
     """
     ort = onnxruntime()
-    asked = list(providers) or [(provider(device), device_settings(device))]
-    wanted = asked[0][0]
+    preferences = list(providers) or [(provider(device), device_settings(device))]
+    primary = preferences[0][0]
     chosen = options(threads)
     if not optimize:
         chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
@@ -135,25 +135,25 @@ def open_session(
         chosen.enable_profiling = True
         chosen.profile_file_prefix = str(profile)
     source = str(graph) if isinstance(graph, Path) else graph
-    on_device = wanted != _PROVIDERS["cpu"]
+    on_device = primary != _PROVIDERS["cpu"]
     if on_device:
         preload(ort)
         chosen.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     session = ort.InferenceSession(
-        source, sess_options=chosen, providers=[(name, dict(settings)) for name, settings in asked]
+        source, sess_options=chosen, providers=[(name, dict(settings)) for name, settings in preferences]
     )
     session.disable_fallback()
-    if session.get_providers()[0] != wanted:
+    if session.get_providers()[0] != primary:
         raise UserError(
             f"'{device}' was asked for and ONNX Runtime opened the graph on "
-            f"{', '.join(session.get_providers())}: its {wanted} cannot be loaded here "
+            f"{', '.join(session.get_providers())}: its {primary} cannot be loaded here "
             "(paredown doctor says what is missing); use --device cpu"
         )
     if on_device:
-        left = misplaced(placement(session), [name for name, _ in asked])
+        left = misplaced(placement(session), [name for name, _ in preferences])
         if left:
             raise UserError(
-                f"'{device}' was asked for and {wanted} left {len(left)} heavy nodes to the CPU "
+                f"'{device}' was asked for and {primary} left {len(left)} heavy nodes to the CPU "
                 f"(such as {left[0]}): this graph does not run there; use --device cpu or another precision"
             )
     return session
@@ -173,13 +173,13 @@ def device_settings(device: str) -> dict[str, str]:
     return {"device_id": device.split(":", 1)[1]} if ":" in device else {}
 
 
-def misplaced(placed: Sequence[tuple[str, str, str]], wanted: Sequence[str]) -> list[str]:
+def misplaced(placed: Sequence[tuple[str, str, str]], allowed: Sequence[str]) -> list[str]:
     """Names of the heavy nodes that none of the wanted providers runs.
 
     Shape arithmetic stays on the CPU on purpose; products, norms and softmax there mean that the
     device computes next to nothing and waits for copies.
     """
-    return [name or op for where, op, name in placed if where not in wanted and op in _HEAVY]
+    return [name or op for owner, op, name in placed if owner not in allowed and op in _HEAVY]
 
 
 def infer_with(session: Any, seconds: float | None = None) -> Infer:

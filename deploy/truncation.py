@@ -37,13 +37,13 @@ class Truncation(Strict):
         """Of the rows that were cut."""
         return self.cut / self.rows if self.rows else 0.0
 
-    def sentence(self, what: str = "rows") -> str:
+    def sentence(self, noun: str = "rows") -> str:
         """How many rows were cut, to which limit, and whose it is."""
         if not self.cut:
-            return f"no row of {self.rows} {what} was cut"
+            return f"no row of {self.rows} {noun} was cut"
         verb = "was" if self.cut == 1 else "were"
         return (
-            f"{self.cut} of {self.rows} {what} ({100 * self.share:.2f} %) {verb} cut to {self.limit} tokens "
+            f"{self.cut} of {self.rows} {noun} ({100 * self.share:.2f} %) {verb} cut to {self.limit} tokens "
             f"({Limit(self.limit, self.whose)})"
         )
 

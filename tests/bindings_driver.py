@@ -26,17 +26,17 @@ def main(folder: str, module: str) -> dict[str, Any]:
     documents: dict[str, str | None] = {}
     for owner, members in names.USED.items():
         for member in members:
-            found = trt
+            attribute = trt
             for part in f"{owner}.{member}".strip(".").split("."):
-                found = getattr(found, part, None)
-            documents[f"{owner}.{member}".strip(".")] = None if found is None else str(found.__doc__)
+                attribute = getattr(attribute, part, None)
+            documents[f"{owner}.{member}".strip(".")] = None if attribute is None else str(attribute.__doc__)
     bound = binding.Binding(trt)
     record = dataclasses.asdict(bound.can)
-    said = ""
+    message = ""
     try:
         bound._builder()
     except UserError as cause:
-        said = str(cause)
+        message = str(cause)
     watch = type(monitor.create(trt, None)).__mro__[1].__name__ if record["progress_monitor"] else None
     times = layer_times.create(trt)
     for _ in range(2):
@@ -45,7 +45,7 @@ def main(folder: str, module: str) -> dict[str, Any]:
         "documents": documents,
         "layer_times": times.milliseconds,
         "can": {name: sorted(v) if isinstance(v, frozenset) else v for name, v in record.items()},
-        "without_libraries": said,
+        "without_libraries": message,
         "monitor": watch,
     }
 

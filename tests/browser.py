@@ -116,14 +116,14 @@ class Browser:
 
     def boxes(self, selector: str) -> list[dict[str, Any]]:
         """Position in the window, and visible text, of each element that a selector finds."""
-        found: list[dict[str, Any]] = self.run(_BOXES, selector)
-        return found
+        rectangles: list[dict[str, Any]] = self.run(_BOXES, selector)
+        return rectangles
 
     def contrasts(self) -> tuple[list[tuple[float, str]], list[tuple[float, str]]]:
         """Contrast ratio and sample of each visible text, and of each opaque line and area of the plots."""
-        found = self.run(_CONTRASTS)
-        texts = [(ratio, what) for ratio, what in found if ratio > 0]
-        return texts, [(-ratio, what) for ratio, what in found if ratio < 0]
+        samples = self.run(_CONTRASTS)
+        texts = [(ratio, sample) for ratio, sample in samples if ratio > 0]
+        return texts, [(-ratio, sample) for ratio, sample in samples if ratio < 0]
 
     def style(self, selector: str, name: str) -> str:
         """A computed style of the first element that a selector finds."""
@@ -146,10 +146,10 @@ class Browser:
             if event["method"] == "Network.requestWillBeSent"
         ]
 
-    def screenshot(self, file: Path, *, whole: bool = False) -> Path:
+    def screenshot(self, file: Path, *, full_page: bool = False) -> Path:
         """What the window shows, or the whole page, as PNG."""
-        taken = self._command("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
-        file.write_bytes(base64.b64decode(taken["data"]))
+        reply = self._command("Page.captureScreenshot", format="png", captureBeyondViewport=full_page)
+        file.write_bytes(base64.b64decode(reply["data"]))
         return file
 
 

@@ -56,8 +56,8 @@ class Event:
         assert self.recorded, "an event was waited for and never recorded"
         self.waits += 1
 
-    def elapsed_time(self, other: Event) -> float:
-        assert all((self.timed, other.timed, self.recorded, other.recorded))
+    def elapsed_time(self, end: Event) -> float:
+        assert all((self.timed, end.timed, self.recorded, end.recorded))
         return 0.25
 
 
@@ -94,13 +94,13 @@ class Device:
         return Event(timed)
 
     def empty(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
-        made = (
+        tensor = (
             torch.full(tuple(shape), 77, dtype=dtype)
             if dtype != torch.bool
             else torch.ones(tuple(shape), dtype=dtype)
         )
-        self.buffers.append(made)
-        return made
+        self.buffers.append(tensor)
+        return tensor
 
     def pinned(self, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor:
         return torch.zeros(tuple(shape), dtype=dtype)

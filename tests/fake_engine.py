@@ -84,7 +84,7 @@ class Context:
         if name in self.shapes:
             return self.shapes[name]
         batch, length = self.shapes["input_ids"]
-        return tuple({"B": batch, "L": length}.get(one, one) for one in self.engine.outputs[name])
+        return tuple({"B": batch, "L": length}.get(size, size) for size in self.engine.outputs[name])
 
     def set_tensor_address(self, name: str, address: int) -> bool:
         assert not self.infer_shapes(), "an address was set before the shapes"
@@ -106,8 +106,8 @@ class Context:
                 name: fake_cuda.at(addresses[name], shapes[name], self.engine.numpy(name))
                 for name in self.engine.types
             }
-            found = self.engine.compute({name: arrays[name] for name in self.engine.inputs})
-            for name, array in found.items():
+            outputs = self.engine.compute({name: arrays[name] for name in self.engine.inputs})
+            for name, array in outputs.items():
                 arrays[name][...] = array
 
         fake_cuda.Stream.by_handle[handle].enqueue(kernel)
@@ -126,8 +126,8 @@ class Context8(Context):
     engine: Engine8
 
     def set_optimization_profile_async(self, index: int, handle: int) -> bool:
-        taken = any(one is not self and one.profile == index for one in self.engine.live)
-        if taken and not self.engine.profile_sharing:
+        in_use = any(context is not self and context.profile == index for context in self.engine.live)
+        if in_use and not self.engine.profile_sharing:
             return False
         return super().set_optimization_profile_async(index, handle)
 
@@ -164,7 +164,7 @@ class Engine:
     ) -> None:
         self.compute = compute
         self.inputs, self.outputs = inputs, outputs
-        self.profiles = [dict.fromkeys(inputs, one) for one in profiles]
+        self.profiles = [dict.fromkeys(inputs, profile) for profile in profiles]
         self.types = {**dict.fromkeys(inputs, integers), **dict.fromkeys(outputs, floats)}
         self.scratch = scratch
         self._by_profile = scratch_by_profile or [scratch] * len(profiles)
@@ -231,8 +231,8 @@ class Engine8(Engine):
     Contexts may share a profile only if the engine was built with ``PROFILE_SHARING_0806``.
     """
 
-    def __init__(self, compute: Compute, *, profile_sharing: bool, **given: Any) -> None:
-        super().__init__(compute, integers="INT32", **given)
+    def __init__(self, compute: Compute, *, profile_sharing: bool, **options: Any) -> None:
+        super().__init__(compute, integers="INT32", **options)
         self.profile_sharing = profile_sharing
         self.live: weakref.WeakSet[Context] = weakref.WeakSet()
         self.device_memory_size = self.scratch
@@ -251,9 +251,9 @@ class Engine8(Engine):
 
     def create_execution_context_without_device_memory(self) -> Context:
         assert fake_cuda.Device.now[-1:] == [self.device]
-        made = Context8(self)
-        self.live.add(made)
-        return made
+        context = Context8(self)
+        self.live.add(context)
+        return context
 
 
 class Library:

@@ -67,22 +67,22 @@ class _Handler(BaseHTTPRequestHandler):
             self._api(parts[1], "/".join(parts[2:4]), parts[4:])
         else:
             kind = "datasets" if parts[0] == "datasets" else "models"
-            rest = parts[1:] if kind == "datasets" else parts
-            if len(rest) > 4 and rest[2] == "resolve":
-                self._file(kind, "/".join(rest[:2]), rest[3], "/".join(rest[4:]))
+            segments = parts[1:] if kind == "datasets" else parts
+            if len(segments) > 4 and segments[2] == "resolve":
+                self._file(kind, "/".join(segments[:2]), segments[3], "/".join(segments[4:]))
             else:
                 self._fail(404, "EntryNotFound")
 
     def do_POST(self) -> None:
         """``paths-info`` asks for some files by name."""
         length = int(self.headers.get("Content-Length", 0))
-        asked = json.loads(self.rfile.read(length) or b"{}")
+        query = json.loads(self.rfile.read(length) or b"{}")
         parts = unquote(urlsplit(self.path).path).strip("/").split("/")
         self.requests.append(f"POST /{'/'.join(parts)}")
         repository = self._find(parts[1], "/".join(parts[2:4]), parts[5] if len(parts) > 5 else "main")
         if repository is not None:
-            wanted = asked.get("paths", [])
-            self._json([entry for entry in self._tree(repository) if entry["path"] in wanted])
+            paths = query.get("paths", [])
+            self._json([entry for entry in self._tree(repository) if entry["path"] in paths])
 
     def _find(self, kind: str, name: str, revision: str) -> Path | None:
         repository = self.root / kind / name
@@ -107,12 +107,12 @@ class _Handler(BaseHTTPRequestHandler):
             for path in files_of(repository)
         ]
 
-    def _api(self, kind: str, name: str, rest: list[str]) -> None:
-        revision = rest[1] if len(rest) > 1 else "main"
+    def _api(self, kind: str, name: str, segments: list[str]) -> None:
+        revision = segments[1] if len(segments) > 1 else "main"
         repository = self._find(kind, name, revision)
         if repository is None:
             return
-        if rest and rest[0] == "tree":
+        if segments and segments[0] == "tree":
             self._json(self._tree(repository))
             return
         siblings = [{"rfilename": entry["path"], "size": entry["size"]} for entry in self._tree(repository)]

@@ -33,7 +33,7 @@ class Library:
             assert not name.startswith("nvmlDeviceSet"), "the state of a GPU is never set"
             if name in lacks:
 
-                def refused(*given: Any) -> Any:
+                def refused(*arguments: Any) -> Any:
                     raise NVMLError(name)
 
                 return refused

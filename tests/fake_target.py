@@ -44,8 +44,14 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
     creation = {"EXPLICIT_BATCH": 0} if major < 11 else {}
     creation |= {"STRONGLY_TYPED": 1} if major >= 10 else {}
     flags = {"TF32": 7, "REFIT": 4} | ({"FP16": 0, "INT8": 1} if major < 11 else {})
-    seen: dict[str, Any] = {"profiles": [], "flags": set(), "cleared": set(), "timings": [], "preview": set()}
-    trt = SimpleNamespace(__version__=version, seen=seen)
+    record: dict[str, Any] = {
+        "profiles": [],
+        "flags": set(),
+        "cleared": set(),
+        "timings": [],
+        "preview": set(),
+    }
+    trt = SimpleNamespace(__version__=version, seen=record)
     trt.NetworkDefinitionCreationFlag = enum.IntEnum("NetworkDefinitionCreationFlag", creation)
     trt.BuilderFlag = enum.IntEnum("BuilderFlag", flags)
     previews = {"PROFILE_SHARING_0806": 2} if major < 11 else {"ALIASED_PLUGIN_IO_10_03": 0}
@@ -58,14 +64,14 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
         WARNING = 2
 
         def __init__(self, severity: int) -> None:
-            seen["severity"] = severity
+            record["severity"] = severity
 
     class Profile:
         def __init__(self) -> None:
             self.shapes: dict[str, tuple[Any, ...]] = {}
 
         def set_shape(self, name: str, smallest: Any, best: Any, largest: Any) -> None:
-            if not all(isinstance(one, tuple) for one in (smallest, best, largest)):
+            if not all(isinstance(shape, tuple) for shape in (smallest, best, largest)):
                 raise TypeError("shapes are tuples")
             self.shapes[name] = (smallest, best, largest)
 
@@ -74,27 +80,27 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
             super().__init__({"profiling_verbosity", "builder_optimization_level"})
 
         def set_flag(self, flag: Any) -> None:
-            seen["flags"].add(trt.BuilderFlag(flag).name)
+            record["flags"].add(trt.BuilderFlag(flag).name)
 
         def clear_flag(self, flag: Any) -> None:
-            seen["cleared"].add(trt.BuilderFlag(flag).name)
+            record["cleared"].add(trt.BuilderFlag(flag).name)
 
         def set_preview_feature(self, feature: Any, enable: bool) -> None:
             if enable:
-                seen["preview"].add(trt.PreviewFeature(feature).name)
+                record["preview"].add(trt.PreviewFeature(feature).name)
 
         def set_memory_pool_limit(self, pool: Any, size: int) -> None:
-            seen["pool"] = (pool.name, size)
+            record["pool"] = (pool.name, size)
 
         def add_optimization_profile(self, profile: Profile) -> int:
-            seen["profiles"].append(profile.shapes)
-            return len(seen["profiles"]) - 1
+            record["profiles"].append(profile.shapes)
+            return len(record["profiles"]) - 1
 
         def create_timing_cache(self, content: bytes) -> Any:
             return SimpleNamespace(content=content)
 
         def set_timing_cache(self, cache: Any, mismatch: bool) -> bool:
-            seen["timings"].append(cache.content)
+            record["timings"].append(cache.content)
             return cache.content != b"of another GPU" and not mismatch
 
         def get_timing_cache(self) -> Any:
@@ -110,10 +116,10 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
         num_errors = 1
 
         def __init__(self, network: Network, logger: Logger) -> None:
-            seen["parser"] = (type(network), type(logger))
+            record["parser"] = (type(network), type(logger))
 
         def parse_from_file(self, path: str) -> bool:
-            seen["parsed"] = path
+            record["parsed"] = path
             return takes
 
         def get_error(self, index: int) -> Any:
@@ -124,12 +130,12 @@ def module(version: str, inputs: list[str], *, takes: bool = True, builds: bool 
             pass
 
         def create_network(self, flags: int) -> Network:
-            seen["network"] = flags
+            record["network"] = flags
             return Network()
 
         def create_builder_config(self) -> Config:
-            seen["config"] = Config()
-            return seen["config"]
+            record["config"] = Config()
+            return record["config"]
 
         def create_optimization_profile(self) -> Profile:
             return Profile()

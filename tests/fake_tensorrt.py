@@ -99,8 +99,8 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
                 ParserError(i, "no importer") for i, node in enumerate(graph.node) if node.op_type == "Einsum"
             ]
             self.network.tensors = [
-                Tensor(one.name, tuple(size.dim_value or -1 for size in one.type.tensor_type.shape.dim))
-                for one in graph.input
+                Tensor(entry.name, tuple(size.dim_value or -1 for size in entry.type.tensor_type.shape.dim))
+                for entry in graph.input
             ]
             return not self.errors
 
@@ -190,19 +190,19 @@ def module(version: str = "10.16.1", report: dict[str, Any] | None = None, refus
             if refuses:
                 self.logger.log(Severity.ERROR, refuses)
                 return None
-            what = {
+            plan = {
                 "network": network.flags,
                 "flags": sorted(config.flags),
                 "preview": config.preview,
-                "profiles": [one.shapes for one in config.profiles],
+                "profiles": [profile.shapes for profile in config.profiles],
                 "workspace": config.workspace,
                 "level": config.builder_optimization_level,
                 "hardware": getattr(config.hardware_compatibility_level, "name", None),
                 "timings": config.cache.content.decode() if config.cache else None,
                 "verbosity": config.profiling_verbosity.name,
             }
-            trt.built.append(what)  # type: ignore[attr-defined]
-            return json.dumps(what).encode()
+            trt.built.append(plan)  # type: ignore[attr-defined]
+            return json.dumps(plan).encode()
 
     class Inspector:
         def get_engine_information(self, format: Any) -> str:

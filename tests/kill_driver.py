@@ -66,21 +66,21 @@ def watch(out: Path, note: Path, at: int) -> None:
     """
     place = str(out)
     lines = note.open("w", buffering=1)
-    taken = 0
+    count = 0
 
     def step(event: str, arguments: tuple[Any, ...]) -> None:
-        nonlocal taken
+        nonlocal count
         if event == "open":
             if not isinstance(arguments[2], int) or not arguments[2] & WRITES:
                 return
         elif event not in CHANGES:
             return
-        named = [str(one) for one in arguments[:2] if isinstance(one, str | Path)]
+        named = [str(argument) for argument in arguments[:2] if isinstance(argument, str | Path)]
         if not any(name == place or name.startswith(place + os.sep) for name in named):
             return
-        taken += 1
+        count += 1
         lines.write(f"{event} {named[0].removeprefix(place)}\n")
-        if taken == at:
+        if count == at:
             os.kill(os.getpid(), signal.SIGKILL)
 
     sys.addaudithook(step)
@@ -140,15 +140,15 @@ def kill_at_steps(recipe: str, folder: Path, kills: int, source: random.Random) 
         raise SystemExit("a child was killed by somebody else")
     steps = len((folder / "steps.txt").read_text().splitlines())
     shutil.rmtree(folder / "out")
-    found: list[str] = []
-    while len(found) < kills:
-        first, last = ((len(found) + part) * steps // kills + 1 - part for part in (0, 1))
+    events: list[str] = []
+    while len(events) < kills:
+        first, last = ((len(events) + part) * steps // kills + 1 - part for part in (0, 1))
         if ended(spawn(recipe, folder, source.randint(first, last))):
             # What killed children had done is not done again, so that there were fewer steps.
             shutil.rmtree(folder / "out")
         else:
-            found.append((folder / "steps.txt").read_text().splitlines()[-1])
-    return found
+            events.append((folder / "steps.txt").read_text().splitlines()[-1])
+    return events
 
 
 def main(recipe: str, folder: Path, kills: int, steps: int, seed: int) -> None:
@@ -169,7 +169,7 @@ def main(recipe: str, folder: Path, kills: int, steps: int, seed: int) -> None:
         "killed": kills,
         "under_way": under_way,
         "steps": at,
-        "ids": {each["label"]: each["id"] for each in run["artifacts"]},
+        "ids": {artifact["label"]: artifact["id"] for artifact in run["artifacts"]},
         "shipped": {path.relative_to(out).as_posix(): Artifact.open(path).id for path in shipped},
         "out": sorted(path.relative_to(out).as_posix() for path in out.rglob("*")),
         "left": [path.name for path in (folder / "store" / "building").iterdir()],

@@ -35,15 +35,15 @@ def coordinate(spec: LaneSpec) -> None:
 
 def marked(mark: str) -> list[int]:
     """Living processes that carry a mark in their environment, this one left out."""
-    found = []
+    pids = []
     for process in psutil.process_iter():
         try:
             alive = process.status() != psutil.STATUS_ZOMBIE and process.pid != os.getpid()
             if alive and process.environ().get(MARK) == mark:
-                found.append(process.pid)
+                pids.append(process.pid)
         except (psutil.AccessDenied, psutil.NoSuchProcess):
             continue
-    return found
+    return pids
 
 
 def outlived(spec: LaneSpec, seconds: float) -> list[int]:

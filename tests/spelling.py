@@ -69,13 +69,13 @@ def program(words: Sequence[str]) -> None:
 def verb(words: Sequence[str]) -> dict[str, Any]:
     """Parse the words of ``paredown`` as it does itself, to the values of its options; gives them."""
     command: Any = COMMAND
-    rest, path = list(words), "paredown"
+    remaining, path = list(words), "paredown"
     while hasattr(command, "commands"):
-        assert rest, f"'{path}' needs a command"
-        step = rest.pop(0)
+        assert remaining, f"'{path}' needs a command"
+        step = remaining.pop(0)
         assert step in command.commands, f"'{path}' has no command '{step}'"
         command, path = command.commands[step], f"{path} {step}"
-    values: dict[str, Any] = command.make_context(path, rest).params
+    values: dict[str, Any] = command.make_context(path, remaining).params
     for text in values.get("runtime") or () if isinstance(values.get("runtime"), list | tuple) else ():
         catalog.path("runtime", _candidates.parse_runtime(text)[1])
     for text in values.get("profile") or ():
@@ -94,10 +94,10 @@ def assignment(text: str) -> None:
     key, equals, value = text.partition("=")
     assert equals, f"--set {text} is not KEY=VALUE"
     recipe.parse_value(value, text)
-    known = set(recipe.Recipe.model_fields)
+    options = set(recipe.Recipe.model_fields)
     for stage in catalog.names("stage"):
-        known |= {option for option, *_ in catalog.options("stage", stage)}
-    assert key.split(".")[0] in known, f"--set {text}: no stage and no recipe has that option"
+        options |= {option for option, *_ in catalog.options("stage", stage)}
+    assert key.split(".")[0] in options, f"--set {text}: no stage and no recipe has that option"
 
 
 def run_as_module(module: str, words: Sequence[str]) -> None:
@@ -107,8 +107,8 @@ def run_as_module(module: str, words: Sequence[str]) -> None:
     if not words:
         return
 
-    def parse(parser: argparse.ArgumentParser, given: Any = None, namespace: Any = None) -> Any:
-        unknown = parser.parse_known_args(given, namespace)[1]
+    def parse(parser: argparse.ArgumentParser, arguments: Any = None, namespace: Any = None) -> Any:
+        unknown = parser.parse_known_args(arguments, namespace)[1]
         assert not unknown, f"python -m {module} has no {' '.join(unknown)}"
         raise OptionsReadError
 
@@ -122,13 +122,13 @@ def run_as_module(module: str, words: Sequence[str]) -> None:
 def installed(words: Sequence[str]) -> None:
     """What pip shall install: constraints and extras that are there, packages that this project names."""
     settings = tomllib.loads((pages.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    known = (pages.ROOT / ".ci" / "run").read_text(encoding="utf-8")
-    rest = list(words)
-    while rest:
-        word = rest.pop(0)
+    script = (pages.ROOT / ".ci" / "run").read_text(encoding="utf-8")
+    remaining = list(words)
+    while remaining:
+        word = remaining.pop(0)
         if word == "-c":
-            assert (pages.ROOT / rest.pop(0)).is_file()
+            assert (pages.ROOT / remaining.pop(0)).is_file()
         elif extras := re.fullmatch(r"\.\[([a-z,]+)\]", word):
             assert set(extras[1].split(",")) <= settings["project"]["optional-dependencies"].keys(), word
         elif word != "--no-deps":
-            assert f"{word}==" in known, f"pip install {word}: .ci/run does not install it"
+            assert f"{word}==" in script, f"pip install {word}: .ci/run does not install it"

@@ -34,10 +34,10 @@ def paredown(capsys: pytest.CaptureFixture[str]) -> Run:
     def run(*arguments: object) -> tuple[int, str, str]:
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
-            app.main([str(each) for each in arguments])
-        said = capsys.readouterr()
+            app.main([str(argument) for argument in arguments])
+        streams = capsys.readouterr()
         code = left.value.code
-        return (int(code) if code else 0), said.out, said.err
+        return (int(code) if code else 0), streams.out, streams.err
 
     return run
 
@@ -72,7 +72,11 @@ def test_run_leaves_a_model_and_a_report(paredown: Run, recipe: Path, tmp_path: 
     code, stdout, _ = paredown("run", recipe, "--out", out, "--json")
     assert code == ExitCode.OK
     payload = json.loads(stdout)
-    assert [each["label"] for each in payload["artifacts"]] == ["load", "export-onnx", "quantize-onnx"]
+    assert [artifact["label"] for artifact in payload["artifacts"]] == [
+        "load",
+        "export-onnx",
+        "quantize-onnx",
+    ]
     assert payload["report"]["verdicts"][0]["status"] == "pass"
     names = {path.name for path in out.iterdir()}
     assert {
@@ -184,19 +188,19 @@ def test_a_tampered_artifact_is_never_loaded(
     paredown: Run, tmp_path: Path, text_model: Path, text_data: Path
 ) -> None:
     """One changed byte: exit code 2, the file is named, for every verb that takes an artifact."""
-    made = building.run_stage(
+    artifact = building.run_stage(
         "export-onnx", text_model, options={}, data_config=_data(text_data), out=tmp_path / "onnx"
     )
-    graph = made.path / "model.onnx"
+    graph = artifact.path / "model.onnx"
     content = bytearray(graph.read_bytes())
     content[len(content) // 2] ^= 1
     graph.write_bytes(content)
     for command in (
-        ("verify", made.path),
-        ("predict", made.path, "a good film"),
-        ("quantize", made.path, "--out", tmp_path / "int8"),
-        ("compare", text_model, made.path, "--data", text_data),
-        ("bench", made.path, "--data", text_data),
+        ("verify", artifact.path),
+        ("predict", artifact.path, "a good film"),
+        ("quantize", artifact.path, "--out", tmp_path / "int8"),
+        ("compare", text_model, artifact.path, "--data", text_data),
+        ("bench", artifact.path, "--data", text_data),
     ):
         code, _, stderr = paredown(*command)
         assert code == ExitCode.INPUT, command
@@ -216,13 +220,13 @@ def full_disk(tmp_path: Path) -> Iterator[Path]:
         pytest.skip("mounting a tmpfs needs root")
     folder = tmp_path / "disk"
     folder.mkdir()
-    done = subprocess.run(
+    process = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", "size=256k", "paredown-test", str(folder)],
         capture_output=True,
         check=False,
     )
-    if done.returncode != 0:
-        pytest.skip(f"no tmpfs can be mounted here: {done.stderr.decode().strip()}")
+    if process.returncode != 0:
+        pytest.skip(f"no tmpfs can be mounted here: {process.stderr.decode().strip()}")
     yield folder
     subprocess.run(["umount", str(folder)], check=True)
 
@@ -272,22 +276,22 @@ def test_list_is_one_line_an_entry_and_fits_the_terminal(
     paredown: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Grouped by kind and cut at 80 columns; uncut in a pipe; one kind in full, a wrong one named."""
-    known = json.loads(paredown("list", "--json")[1])
+    listing = json.loads(paredown("list", "--json")[1])
     monkeypatch.delenv("COLUMNS", raising=False)
     piped = paredown("list")[1]
-    assert all(text.replace("``", "") in piped for entries in known.values() for text in entries.values())
+    assert all(text.replace("``", "") in piped for entries in listing.values() for text in entries.values())
     monkeypatch.setenv("COLUMNS", "80")
     lines = paredown("list")[1].splitlines()
     assert max(map(len, lines)) <= 80
-    count = sum(map(len, known.values()))
+    count = sum(map(len, listing.values()))
     assert len([line for line in lines if line.startswith("  ")]) == count
-    assert [line for line in lines if line.startswith("gate (")] == [f"gate ({len(known['gate'])})"]
+    assert [line for line in lines if line.startswith("gate (")] == [f"gate ({len(listing['gate'])})"]
     code, stdout, _ = paredown("list", "gate")
     assert code == ExitCode.OK
     assert "stage (" not in stdout
-    assert " ".join(known["gate"]["regression"].split()) in " ".join(stdout.split())
+    assert " ".join(listing["gate"]["regression"].split()) in " ".join(stdout.split())
     assert max(map(len, stdout.splitlines())) <= 80
-    assert json.loads(paredown("list", "gate", "--json")[1]) == {"gate": known["gate"]}
+    assert json.loads(paredown("list", "gate", "--json")[1]) == {"gate": listing["gate"]}
     code, _, stderr = paredown("list", "gates")
     assert code == ExitCode.INPUT
     assert "Unknown kind 'gates'. Did you mean 'gate'?" in sentence(stderr)
@@ -326,7 +330,7 @@ def test_the_intruder_is_named_where_another_package_shadows_ours(tmp_path: Path
         f"import sys; sys.path.insert(0, {str(tmp_path / 'elsewhere')!r}); "
         "from paredown.app import main; main(['list'])"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", f"import sys; sys.path.append({str(ROOT)!r}); {code}"],
         capture_output=True,
         text=True,
@@ -334,15 +338,15 @@ def test_the_intruder_is_named_where_another_package_shadows_ours(tmp_path: Path
         cwd=tmp_path,
         timeout=60,
     )
-    assert done.returncode == ExitCode.INPUT
-    assert "another distribution" in sentence(done.stderr)
+    assert process.returncode == ExitCode.INPUT
+    assert "another distribution" in sentence(process.stderr)
 
 
 @pytest.mark.slow
 def test_two_processes_finetune_under_accelerate(tmp_path: Path, text_model: Path, text_data: Path) -> None:
     """``accelerate launch`` with two CPU processes trains one model, delivers it once and says so once."""
     out = tmp_path / "out"
-    done = subprocess.run(
+    process = subprocess.run(
         [
             *(sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"),
             *("--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"),
@@ -357,8 +361,8 @@ def test_two_processes_finetune_under_accelerate(tmp_path: Path, text_model: Pat
         timeout=250,
         env={**os.environ, "PAREDOWN_STORE": str(tmp_path / "store"), "OMP_NUM_THREADS": "1"},
     )
-    assert done.returncode == 0, done.stderr[-3000:]
-    payload = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr[-3000:]
+    payload = json.loads(process.stdout)
     assert payload["facts"]["training"]["processes"] == 2
     assert Artifact.open(out).id == payload["id"]
 
@@ -374,9 +378,9 @@ def test_brackets_in_a_path_are_printed(
     assert code == 0
     assert stdout.startswith(f"{out}: ")
     assert len(stdout.splitlines()) == 1
-    shown = paredown("show", out)[1]
-    assert "int8[x]" in shown
-    assert "[/x]" in shown
+    text = paredown("show", out)[1]
+    assert "int8[x]" in text
+    assert "[/x]" in text
 
 
 @pytest.mark.parametrize(

@@ -32,7 +32,7 @@ def copy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(copy: Path, *arguments: str, folder: Path | None = None) -> str:
     """What a module of the copy prints; it must end with 0."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", *arguments],
         cwd=folder or copy,
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(copy), str(ROOT / "tests")])},
@@ -41,13 +41,13 @@ def run(copy: Path, *arguments: str, folder: Path | None = None) -> str:
         timeout=250,
         check=False,
     )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return done.stdout
+    assert process.returncode == 0, process.stdout + process.stderr
+    return process.stdout
 
 
 def test_criterion_and_runtime_keep_their_contracts(copy: Path) -> None:
     """The contract suites pass on the new entries, by name."""
-    said = run(
+    log = run(
         copy,
         "pytest",
         "-q",
@@ -60,10 +60,10 @@ def test_criterion_and_runtime_keep_their_contracts(copy: Path) -> None:
         str(ROOT / "tests" / "contracts" / "test_criteria.py"),
         str(ROOT / "tests" / "contracts" / "test_runtimes.py"),
     )
-    passed = re.search(r"(\d+) passed", said)
-    assert passed is not None, said
-    assert int(passed[1]) >= 15, said
-    assert "skipped" not in said, said
+    passed = re.search(r"(\d+) passed", log)
+    assert passed is not None, log
+    assert int(passed[1]) >= 15, log
+    assert "skipped" not in log, log
 
 
 def test_probe_gate_and_runtime_serve_a_bench_run(copy: Path, tmp_path: Path) -> None:
@@ -137,5 +137,5 @@ def test_a_distribution_of_ones_own_brings_the_criterion(tmp_path: Path) -> None
     (information / "entry_points.txt").write_text(f"[{group}]\n{name} = {module}\n")
     listed = json.loads(run(ROOT, "compress", "list", "criterion", "--json", folder=tmp_path))["criterion"]
     assert listed[name].endswith(f"(from {project['name']} {project['version']})")
-    shown = json.loads(run(ROOT, "compress", "show", name, "--json", folder=tmp_path))
-    assert shown[0]["from"] == f"{project['name']} {project['version']}"
+    entries = json.loads(run(ROOT, "compress", "show", name, "--json", folder=tmp_path))
+    assert entries[0]["from"] == f"{project['name']} {project['version']}"

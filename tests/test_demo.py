@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 @pytest.mark.timeout(900)
 def test_the_demo_shrinks_a_real_classifier_end_to_end(tmp_path: Path) -> None:
     """Real images in, a gated INT8 model and a report out; every step is in the table as it was measured."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-m", "compress", "demo", "--out", str(tmp_path / "demo"), "--json"],
         capture_output=True,
         text=True,
@@ -27,14 +27,17 @@ def test_the_demo_shrinks_a_real_classifier_end_to_end(tmp_path: Path) -> None:
         env={**os.environ, "PAREDOWN_STORE": str(tmp_path / "store")},
     )
     # A model this small may be no faster in INT8: that is an answer. What stays open is no failure.
-    assert done.returncode in (0, 3), done.stderr[-3000:]
-    payload = json.loads(done.stdout)
-    found = {(each["candidate"], each["metric"]): each["value"] for each in payload["report"]["measurements"]}
-    names = [each["name"] for each in payload["report"]["candidates"]]
+    assert process.returncode in (0, 3), process.stderr[-3000:]
+    payload = json.loads(process.stdout)
+    figures = {
+        (measurement["candidate"], measurement["metric"]): measurement["value"]
+        for measurement in payload["report"]["measurements"]
+    }
+    names = [candidate["name"] for candidate in payload["report"]["candidates"]]
     assert names == ["finetune", "distill", "prune", "export-onnx", "quantize-onnx"]
-    assert found["finetune", "accuracy"] >= 0.95
-    assert found["quantize-onnx", "accuracy"] >= 0.93
-    assert found["quantize-onnx", "size_bytes"] < 0.5 * found["finetune", "size_bytes"]
+    assert figures["finetune", "accuracy"] >= 0.95
+    assert figures["quantize-onnx", "accuracy"] >= 0.93
+    assert figures["quantize-onnx", "size_bytes"] < 0.5 * figures["finetune", "size_bytes"]
     page = (tmp_path / "demo" / "report.html").read_text()
     assert "<svg" in page
     assert "http://" not in page.replace("http://www.w3.org", "")

@@ -44,10 +44,13 @@ def test_every_link_leads_somewhere(generated: dict[str, str]) -> None:
         for link in LINK.findall(page.read_text(encoding="utf-8")):
             target, _, anchor = link.partition("#")
             place = (page.parent / target).resolve() if target else page
-            made = generated.get(place.relative_to(pages.DOCS).as_posix()) if is_of_docs(place) else None
-            assert place.exists() or made, (pages.name(page), link)
+            content = generated.get(place.relative_to(pages.DOCS).as_posix()) if is_of_docs(place) else None
+            assert place.exists() or content, (pages.name(page), link)
             if anchor:
-                assert anchor in anchors(made or place.read_text(encoding="utf-8")), (pages.name(page), link)
+                assert anchor in anchors(content or place.read_text(encoding="utf-8")), (
+                    pages.name(page),
+                    link,
+                )
             if is_of_docs(page) and not is_of_docs(place):
                 assert pages.name(place) in docs_reference.BORROWED, (pages.name(page), link)
             checked += 1
@@ -71,8 +74,8 @@ def test_links_of_generated_pages_lead_somewhere(generated: dict[str, str]) -> N
 
 def test_the_site_shows_every_page(generated: dict[str, str]) -> None:
     """What lies in docs, what the hook makes and what it borrows is in the navigation, and nothing else."""
-    there = {path.relative_to(pages.DOCS).as_posix() for path in pages.DOCS.rglob("*.md")}
-    assert set(pages.navigation()) == there | generated.keys() | set(docs_reference.BORROWED.values())
+    files = {path.relative_to(pages.DOCS).as_posix() for path in pages.DOCS.rglob("*.md")}
+    assert set(pages.navigation()) == files | generated.keys() | set(docs_reference.BORROWED.values())
     assert all((pages.ROOT / name).is_file() for name in docs_reference.BORROWED)
 
 
@@ -84,8 +87,8 @@ def test_the_reference_names_every_entry(shelf: str, generated: dict[str, str]) 
     assert names
     for name in names:
         part = page.partition(f"## `{name}`\n")[2].partition("\n## ")[0]
-        said = catalog.summary(shelf, name)  # type: ignore[arg-type] # as above
-        assert docs_reference.markdown(said)[:60] in " ".join(part.split()), name
+        summary = catalog.summary(shelf, name)  # type: ignore[arg-type] # as above
+        assert docs_reference.markdown(summary)[:60] in " ".join(part.split()), name
         if shelf in docs_reference.CONFIGURED:
             for option, _, _ in catalog.options(shelf, name):  # type: ignore[arg-type] # as above
                 assert f"| `{option}` |" in part, (name, option)
@@ -118,8 +121,8 @@ def test_the_reference_has_every_public_name() -> None:
     page = (pages.DOCS / "reference" / "api.md").read_text(encoding="utf-8")
     rendered = {line.removeprefix("::: ") for line in page.splitlines() if line.startswith("::: ")}
     for name in set(paredown.__all__) - {"__version__"}:
-        thing = getattr(paredown, name)
-        assert f"{thing.__module__}.{thing.__qualname__}" in rendered, name
+        member = getattr(paredown, name)
+        assert f"{member.__module__}.{member.__qualname__}" in rendered, name
 
 
 def test_recipes_and_tasks_are_explained() -> None:

@@ -113,11 +113,11 @@ def whole_way(
     assert report is not None
     assert [verdict.status for verdict in report.verdicts] == ["pass"]
     assert (tmp_path / "out" / "report.html").stat().st_size > 10_000
-    main = next(one.metric for one in report.measurements if one.probe == "accuracy")
+    main = next(measurement.metric for measurement in report.measurements if measurement.probe == "accuracy")
     return {
-        one.candidate: one.value
-        for one in report.measurements
-        if one.probe == "accuracy" and one.metric == main
+        measurement.candidate: measurement.value
+        for measurement in report.measurements
+        if measurement.probe == "accuracy" and measurement.metric == main
     }
 
 

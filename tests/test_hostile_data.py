@@ -95,15 +95,15 @@ PACKAGES: dict[str, bytes] = {
 
 
 def _load(folder: Path) -> None:
-    found = data.load(DataConfig(source=str(folder)), text_classification, 0)
-    found.training.for_head(text_classification, found.training.infer_head(text_classification))
+    splits = data.load(DataConfig(source=str(folder)), text_classification, 0)
+    splits.training.for_head(text_classification, splits.training.infer_head(text_classification))
 
 
 def _refused(folder: Path, name: str, content: str | bytes) -> None:
     (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
-    with pytest.raises(UserError) as said:
+    with pytest.raises(UserError) as error:
         _load(folder)
-    assert len(str(said.value)) < 1500
+    assert len(str(error.value)) < 1500
 
 
 @pytest.mark.parametrize("content", LINES.values(), ids=LINES)
@@ -207,8 +207,8 @@ def test_a_card_never_stands_in_the_way(tmp_path: Path, head: str, license_: str
     """A card that cannot be read states no license, and the rows are not affected."""
     (tmp_path / "train.jsonl").write_text(GOOD)
     (tmp_path / "README.md").write_text(f"---\n{head}\n---\n")
-    found = data.load(DataConfig(source=str(tmp_path)), text_classification, 0)
-    assert found.facts["license"] == license_
+    splits = data.load(DataConfig(source=str(tmp_path)), text_classification, 0)
+    assert splits.facts["license"] == license_
 
 
 def _parquet(path: Path, build: Callable[[Any], Any]) -> None:

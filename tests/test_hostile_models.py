@@ -68,9 +68,9 @@ def _places(value: Any, above: tuple[str | int, ...] = ()) -> Iterator[tuple[str
         inner = list(value.items()) if "[PAD]" not in value else list(islice(value.items(), 2))
     elif isinstance(value, list):
         inner = list(enumerate(value[:2]))
-    for key, each in inner:
+    for key, child in inner:
         yield (*above, key)
-        yield from _places(each, (*above, key))
+        yield from _places(child, (*above, key))
 
 
 def _with(content: Any, place: tuple[str | int, ...], value: Any) -> Any:
@@ -94,22 +94,22 @@ def _plain(folder: Path, name: str, root: Path) -> list[float] | None:
             inputs = processor([Image.open(root / "image.png")], return_tensors="pt")
             model = transformers.AutoModelForImageClassification.from_pretrained(folder)
         with torch.inference_mode():
-            found: list[float] = model.eval()(**inputs).logits.float().softmax(-1)[0].tolist()
+            probabilities: list[float] = model.eval()(**inputs).logits.float().softmax(-1)[0].tolist()
     except Exception:  # whatever it raises, it has no answer
         return None
-    return found
+    return probabilities
 
 
 @pytest.mark.parametrize(
-    ("name", "file"), [*(("bert", one) for one in _TEXT), *(("vit", one) for one in _IMAGE)]
+    ("name", "file"), [*(("bert", file) for file in _TEXT), *(("vit", file) for file in _IMAGE)]
 )
 def test_every_field_of_every_wrong_kind_is_answered_or_refused(
     folders: dict[str, Path], name: str, file: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Exit code 0 with the answer of transformers, or 2 with one sentence and no traceback."""
     path, root = folders[name] / file, folders["root"]
-    whole = path.read_bytes()
-    content = json.loads(whole)
+    original = path.read_bytes()
+    content = json.loads(original)
     usual = _plain(folders[name], name, root)
     faults: list[str] = []
     places = list(_places(content))
@@ -119,25 +119,25 @@ def test_every_field_of_every_wrong_kind_is_answered_or_refused(
             for turn in range(_EACH):
                 value = VALUES[(number * _EACH + turn) % len(VALUES)]
                 path.write_text(json.dumps(_with(content, place, value)))
-                said = f"{'.'.join(map(str, place))} = {value!r}"
+                case = f"{'.'.join(map(str, place))} = {value!r}"
                 words = ("predict", folders[name], "--file", root / f"{name}.jsonl", "--store", tmp_path)
                 code, out, err = hostile.run(capsys, *words)
                 sentences = [line for line in err.splitlines() if line.startswith("paredown: ")]
                 if code == 2 and len(sentences) == 1 and not out and "Traceback" not in err:
                     continue
                 if code != 0:
-                    faults.append(f"{said}: exit {code}, {err[-300:]}")
+                    faults.append(f"{case}: exit {code}, {err[-300:]}")
                     continue
                 row = json.loads(out)
                 numbers = list(row.get("probabilities", row.get("scores", {})).values()) or [row["label"]]
-                assert all(math.isfinite(each) for each in numbers), said
+                assert all(math.isfinite(figure) for figure in numbers), case
                 if "probabilities" not in row or np.allclose(numbers, usual, atol=1e-5):
                     continue
                 plain = _plain(folders[name], name, root)
                 if plain is None or not np.allclose(numbers, plain, atol=1e-5):
-                    faults.append(f"{said}: {numbers}, and transformers says {plain}")
+                    faults.append(f"{case}: {numbers}, and transformers says {plain}")
     finally:
-        path.write_bytes(whole)
+        path.write_bytes(original)
     assert not faults, "\n".join(faults)
 
 

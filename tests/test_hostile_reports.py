@@ -224,8 +224,8 @@ def test_a_label_that_no_xml_can_hold_is_written(tmp_path: Path, capsys: pytest.
     strange = 'a\x01\x1b<b>&"\ufffe'
     content["candidates"][1]["name"] = strange
     content["facts"] = {}
-    for one in content["measurements"]:
-        one["candidate"] = one["candidate"].replace("after", strange)
+    for measurement in content["measurements"]:
+        measurement["candidate"] = measurement["candidate"].replace("after", strange)
     path = sealed_anew(tmp_path / "report.json", content)
     out = [tmp_path / name for name in ("o.html", "o.md", "o.xml")]
     code, _, err = hostile.run(
@@ -233,7 +233,7 @@ def test_a_label_that_no_xml_can_hold_is_written(tmp_path: Path, capsys: pytest.
     )
     assert code == 0, err
     assert "\\x01" not in err
-    assert all(one.stat().st_size for one in out)
+    assert all(file.stat().st_size for file in out)
     assert "<b>&" not in out[0].read_text()
 
 
@@ -323,5 +323,5 @@ def test_a_stored_baseline_that_is_no_file(
 
 def test_figures_are_finite_wherever_they_stand() -> None:
     """No report that is read holds a figure that is no number."""
-    found = document.from_json(json.dumps(tree()), "here")
-    assert all(math.isfinite(one.value) for one in found.measurements)
+    report = document.from_json(json.dumps(tree()), "here")
+    assert all(math.isfinite(measurement.value) for measurement in report.measurements)

@@ -19,7 +19,7 @@ STEPS = 8
 
 def drive(recipe: Path, folder: Path, kills: int, steps: int) -> dict[str, Any]:
     """Run the driver in a process of its own."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(DRIVER), str(recipe), str(folder), str(kills), str(steps), "7"],
         capture_output=True,
         text=True,
@@ -28,9 +28,9 @@ def drive(recipe: Path, folder: Path, kills: int, steps: int) -> dict[str, Any]:
         cwd=Path(__file__).parent.parent,
         env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
     )
-    assert done.returncode == 0, done.stderr[-4000:]
-    found: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
-    return found
+    assert process.returncode == 0, process.stderr[-4000:]
+    summary: dict[str, Any] = json.loads(process.stdout.splitlines()[-1])
+    return summary
 
 
 @pytest.mark.slow

@@ -121,11 +121,11 @@ def refuse(
         capsys.readouterr()
         with pytest.raises(SystemExit) as left:
             app.main(list(arguments))
-        said = capsys.readouterr()
-        assert left.value.code == 2, said.err
-        assert said.out == ""
-        lines = said.err.splitlines()
-        assert len(lines) == 1, said.err
+        streams = capsys.readouterr()
+        assert left.value.code == 2, streams.err
+        assert streams.out == ""
+        lines = streams.err.splitlines()
+        assert len(lines) == 1, streams.err
         assert lines[0].startswith("paredown: ")
         assert len(lines[0]) < 900
         assert listing(tmp_path) == before
@@ -192,9 +192,9 @@ def test_a_store_with_a_file_in_a_folders_place(
     """The folder is named before any stage starts."""
     (tmp_path / "kept").mkdir()
     write(tmp_path / "kept" / name)
-    for other in ("artifacts", "building", "scratch", "locks"):
-        if other != name:
-            (tmp_path / "kept" / other).mkdir()
+    for sibling in ("artifacts", "building", "scratch", "locks"):
+        if sibling != name:
+            (tmp_path / "kept" / sibling).mkdir()
     command = filled(FOLDERS["export"], words)
     assert f"kept/{name}" in refuse(*command, "--out", "never", "--store", str(tmp_path / "kept"))
 
@@ -212,8 +212,8 @@ def test_a_folder_that_holds_something_else(
 
 def test_two_reports_in_one_file(words: dict[str, str], refuse: Refuse) -> None:
     """The last would be the only one."""
-    said = refuse("bench", words["model"], "--data", words["data"], "--html", "a", "--markdown", "./a")
-    assert "two outputs" in said
+    message = refuse("bench", words["model"], "--data", words["data"], "--html", "a", "--markdown", "./a")
+    assert "two outputs" in message
 
 
 NUMBERS = [
@@ -297,7 +297,7 @@ def test_an_option_of_absurd_size_or_sense(
 def test_stdout_that_takes_nothing_is_no_success(tmp_path: Path) -> None:
     """``paredown list > /dev/full`` ends with exit code 2 and a sentence, not with 0."""
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-m", "paredown.app", "list", "--json"],
             stdout=full,
             stderr=subprocess.PIPE,
@@ -305,9 +305,9 @@ def test_stdout_that_takes_nothing_is_no_success(tmp_path: Path) -> None:
             check=False,
             cwd=ROOT,
         )
-    assert done.returncode == 2, done.stderr
-    assert done.stderr.startswith("paredown: No space left on device")
-    assert len(done.stderr.splitlines()) == 1
+    assert process.returncode == 2, process.stderr
+    assert process.stderr.startswith("paredown: No space left on device")
+    assert len(process.stderr.splitlines()) == 1
 
 
 def test_an_output_is_given_as_it_was_named(tmp_path: Path) -> None:

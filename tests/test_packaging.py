@@ -25,11 +25,11 @@ HEAVY = ("torch", "transformers", "onnxruntime", "onnx", "datasets", "sklearn", 
 def heavy_after(code: str) -> list[str]:
     """Heavy modules that are loaded after some code ran in a fresh process."""
     script = f"{code}\nimport sys\nprint([name for name in {HEAVY!r} if name in sys.modules])"
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT, timeout=60
     )
-    found: list[str] = eval(done.stdout.splitlines()[-1])
-    return found
+    modules: list[str] = eval(process.stdout.splitlines()[-1])
+    return modules
 
 
 @pytest.mark.parametrize(
@@ -90,13 +90,13 @@ def test_constraints_pin_every_requirement() -> None:
     """Every requirement of the CPU tool, its tests and its docs has an exact version in constraints.txt."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
-    wanted = [*project["dependencies"], *extras["cpu"], *extras["dev"], *extras["docs"]]
+    requirements = [*project["dependencies"], *extras["cpu"], *extras["dev"], *extras["docs"]]
     pinned = {
         line.split("==")[0].lower().replace("_", "-")
         for line in (ROOT / "constraints.txt").read_text().splitlines()
         if "==" in line
     }
-    names = {re.split(r"[<>=\[ ;]", entry)[0].lower().replace("_", "-") for entry in wanted}
+    names = {re.split(r"[<>=\[ ;]", entry)[0].lower().replace("_", "-") for entry in requirements}
     assert names <= pinned, names - pinned
 
 
@@ -142,11 +142,11 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     """No committed text, be it source, page, workflow or recorded result, holds a path of a machine."""
     texts = tracked()
     assert {"README.md", ".ci/run", "pyproject.toml"} <= set(texts)
-    own = "tests/test_packaging.py"
+    this_file = "tests/test_packaging.py"
     named = {
-        name: found.group()
+        name: match.group()
         for name, text in texts.items()
-        if name not in MADE_UP | {own} and (found := MACHINE.search(text))
+        if name not in MADE_UP | {this_file} and (match := MACHINE.search(text))
     }
     assert named == {}
 

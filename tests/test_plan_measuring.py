@@ -17,11 +17,11 @@ def test_plan_says_that_measuring_comes_on_top(tmp_path: Path, monkeypatch: pyte
     monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
     model = tiny.text_model(tmp_path / "teacher", layers=2)
     data = tiny.text_data(tmp_path / "data")
-    done = CliRunner().invoke(app, ["plan", "text-int8", "--model", str(model), "--data", str(data)])
-    assert done.exit_code == 0, done.output
-    said = " ".join(done.stdout.split())
-    assert "3 of 3 stages to do" in said
-    assert "Then 3 candidates are measured, whose time is not in the estimate" in said
+    result = CliRunner().invoke(app, ["plan", "text-int8", "--model", str(model), "--data", str(data)])
+    assert result.exit_code == 0, result.output
+    output = " ".join(result.stdout.split())
+    assert "3 of 3 stages to do" in output
+    assert "Then 3 candidates are measured, whose time is not in the estimate" in output
 
 
 def test_a_sealed_model_is_measured_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,6 +31,6 @@ def test_a_sealed_model_is_measured_too(tmp_path: Path, monkeypatch: pytest.Monk
     data = tiny.text_data(tmp_path / "data")
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("task: text-classification\nstages:\n  - export-onnx: {}\n")
-    done = CliRunner().invoke(app, ["plan", str(recipe), "--model", str(model), "--data", str(data)])
-    assert done.exit_code == 0, done.output
-    assert "Then 2 candidates are measured" in " ".join(done.stdout.split())
+    result = CliRunner().invoke(app, ["plan", str(recipe), "--model", str(model), "--data", str(data)])
+    assert result.exit_code == 0, result.output
+    assert "Then 2 candidates are measured" in " ".join(result.stdout.split())

@@ -74,7 +74,7 @@ class Desk:
         if text in self.ran:
             return
         self.ran.add(text)
-        done = subprocess.run(
+        process = subprocess.run(
             words,
             cwd=self.folder,
             env=self.environment,
@@ -83,7 +83,7 @@ class Desk:
             timeout=200,
             check=False,
         )
-        assert done.returncode in answers, f"{text}\n{done.stdout}\n{done.stderr}"
+        assert process.returncode in answers, f"{text}\n{process.stdout}\n{process.stderr}"
 
 
 @pytest.fixture(scope="module")
@@ -119,8 +119,8 @@ def test_the_blocks_leave_what_the_pages_say(desk: Desk) -> None:
     """Reports, pages and artifacts are where the text says that they are."""
     desk.until(PAGES[-1])
     assert len(desk.ran) >= 20
-    wanted = ("model", "report.html", "report.json", "report.md", "junit.xml", "recipe.yaml")
-    assert [name for name in wanted if not (desk.folder / "runs" / "int8" / name).exists()] == []
+    files = ("model", "report.html", "report.json", "report.md", "junit.xml", "recipe.yaml")
+    assert [name for name in files if not (desk.folder / "runs" / "int8" / name).exists()] == []
     for name in ("junit.xml", "report.html", "damage.html", "handover/SHA256SUMS"):
         assert (desk.folder / name).is_file(), name
 
@@ -192,28 +192,28 @@ def test_code_in_running_text_exists() -> None:
     """Every verb, option, module and file of ours that a page names in running text is there."""
     verbs = set(spelling.COMMAND.commands)
     flags = options()
-    seen: Counter[str] = Counter()
+    counts: Counter[str] = Counter()
     for code in [code for page in PAGES for code in pages.inline(page)]:
         words = code.split()
         if words[0] == "paredown" and len(words) > 1:
             assert words[1].split("|")[0] in verbs, code
-            seen["verb"] += 1
+            counts["verb"] += 1
         if words[0] in verbs | {"paredown"} or words[0].startswith("--"):
             named = {word.split("=")[0] for word in words if word.startswith("--")}
             assert named <= flags, (code, named - flags)
-            seen["option"] += len(named)
+            counts["option"] += len(named)
         if words[0] == "--set" and "KEY" not in code:
             spelling.assignment(words[1])
-            seen["assignment"] += 1
+            counts["assignment"] += 1
         if code.startswith("python -m "):
             spelling.check(code)
-            seen["module"] += 1
+            counts["module"] += 1
         if re.fullmatch(r"(compress|deploy|bench|paredown|studies|tools|tests|docs)/[\w/.-]+", code):
             assert (pages.ROOT / code).exists() or "NAME" in code, code
-            seen["file"] += 1
-    assert seen["verb"] > 25
-    assert seen["option"] > 50
-    assert min(seen["assignment"], seen["module"], seen["file"]) >= 3
+            counts["file"] += 1
+    assert counts["verb"] > 25
+    assert counts["option"] > 50
+    assert min(counts["assignment"], counts["module"], counts["file"]) >= 3
 
 
 def test_yaml_blocks_are_recipes_budgets_or_workflows() -> None:
@@ -231,7 +231,7 @@ def test_yaml_blocks_are_recipes_budgets_or_workflows() -> None:
             assert tree[0]["with"].keys() <= action["inputs"].keys()
             kinds["workflow"] += 1
         else:
-            gates = [Named(name=gate, options=given) for entry in tree for gate, given in entry.items()]
+            gates = [Named(name=gate, options=settings) for entry in tree for gate, settings in entry.items()]
             assert len(prepare(gates)) == len(tree)
             kinds["budget"] += 1
     assert kinds == {"recipe": 2, "workflow": 2, "budget": 4}

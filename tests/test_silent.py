@@ -64,28 +64,28 @@ def watch(folder: Path, *command: str, **environment: str) -> Watched:
     home.mkdir()
     ours = {"HF_HUB_OFFLINE", "PAREDOWN_STORE", "HF_DATASETS_CACHE", "XDG_CACHE_HOME", "HF_HOME"}
     dropped = ours | SERVERS | {switch.variable for switch in telemetry.SWITCHES}
-    kept = {key: value for key, value in os.environ.items() if key not in dropped}
+    inherited = {key: value for key, value in os.environ.items() if key not in dropped}
     calls = "trace=connect,sendto,sendmsg,sendmmsg"
-    done = subprocess.run(
+    process = subprocess.run(
         ["strace", "-f", "--seccomp-bpf", "-qq", "-o", str(trace), "-e", calls, *command],
-        env={**kept, "HOME": str(home), "PYTHONPATH": str(TESTS.parent), **environment},
+        env={**inherited, "HOME": str(home), "PYTHONPATH": str(TESTS.parent), **environment},
         capture_output=True,
         text=True,
         check=False,
         cwd=folder,
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
     called = [line for line in trace.read_text(errors="replace").splitlines() if _leaves(line)]
     files = sorted(str(path.relative_to(home)) for path in home.rglob("*") if path.is_file())
-    return Watched(done.stdout, called, files)
+    return Watched(process.stdout, called, files)
 
 
 def _leaves(line: str) -> bool:
     """Whether a call of the trace goes to an address off the machine, or asks a name server."""
-    found, port = NETWORK.search(line), PORT.search(line)
-    if found is None:
+    match, port = NETWORK.search(line), PORT.search(line)
+    if match is None:
         return False
-    address = found[1] or found[2]
+    address = match[1] or match[2]
     return not LOOPBACK.fullmatch(address) or (port is not None and int(port[1]) == DNS_PORT)
 
 
@@ -118,15 +118,15 @@ def test_each_package_switches_off_before_anything_else_is_imported(package: str
         f"import os, sys, {package}; assert 'onnxruntime' not in sys.modules; "
         "print(os.environ['ORT_DISABLE_TELEMETRY'], os.environ['HF_HUB_DISABLE_TELEMETRY'])"
     )
-    kept = {key: value for key, value in os.environ.items() if key != "HF_HUB_DISABLE_TELEMETRY"}
-    done = subprocess.run(
+    inherited = {key: value for key, value in os.environ.items() if key != "HF_HUB_DISABLE_TELEMETRY"}
+    process = subprocess.run(
         [sys.executable, "-c", code],
-        env={**kept, "ORT_DISABLE_TELEMETRY": "0", "PYTHONPATH": str(TESTS.parent)},
+        env={**inherited, "ORT_DISABLE_TELEMETRY": "0", "PYTHONPATH": str(TESTS.parent)},
         capture_output=True,
         text=True,
         check=True,
     )
-    assert done.stdout.split() == ["0", "1"]
+    assert process.stdout.split() == ["0", "1"]
 
 
 def test_a_switch_that_the_user_set_is_left_alone() -> None:
@@ -145,6 +145,6 @@ def test_doctor_says_what_the_runtime_does(value: str, off: bool) -> None:
     """The sentence of ``doctor`` follows what ONNX Runtime makes of a value, as was tried out with 1.32."""
     environment = {"ORT_DISABLE_TELEMETRY": value}
     telemetry.switch_off(environment)
-    said = telemetry.note(environment)
-    assert said.startswith("telemetry is off") is off
-    assert ("ORT_DISABLE_TELEMETRY" in said) is not off
+    sentence = telemetry.note(environment)
+    assert sentence.startswith("telemetry is off") is off
+    assert ("ORT_DISABLE_TELEMETRY" in sentence) is not off

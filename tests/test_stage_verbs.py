@@ -38,17 +38,19 @@ def test_help_lists_every_option_with_its_default(verb: str) -> None:
             flag, setting = f"--{option['name'].replace('_', '-')} ", f" {option['name']} ("
             assert flag in text or setting in text, option["name"]
             if setting in text and option["default"]:
-                shown = [part.split("]")[0] for part in text.split(setting)[1:]]
-                assert any(each.endswith(f"[default: {option['default']}") for each in shown), option["name"]
+                defaults = [part.split("]")[0] for part in text.split(setting)[1:]]
+                assert any(default.endswith(f"[default: {option['default']}") for default in defaults), (
+                    option["name"]
+                )
 
 
 @pytest.mark.parametrize("verb", ["finetune", "distill", "prune"])
 def test_flags_and_settings_reach_the_stage(verb: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A flag is the option of its name, ``--set`` any other, and what is not given is the stage's default."""
-    seen: dict[str, Any] = {}
+    call: dict[str, Any] = {}
 
-    def run_stage(stage: str, source: str, **given: Any) -> None:
-        seen.update(given, stage=stage, source=source)
+    def run_stage(stage: str, source: str, **options: Any) -> None:
+        call.update(options, stage=stage, source=source)
 
     monkeypatch.setattr(building, "run_stage", run_stage)
     monkeypatch.setattr(_rendering, "show_artifact", lambda artifact, as_json: None)
@@ -56,19 +58,19 @@ def test_flags_and_settings_reach_the_stage(verb: str, monkeypatch: pytest.Monke
     words = [verb, "here", flag, "2", "--set", "teacher=x", "--data", "rows", "--seed", "5", "--limit", "20"]
     result = CliRunner().invoke(app.app, words)
     assert result.exit_code == 0, result.output
-    assert (seen["stage"], seen["source"], seen["seed"]) == (verb, "here", 5)
-    assert seen["options"] == {flag.removeprefix("--"): 2, "teacher": "x"}
-    assert (seen["data_config"].source, seen["data_config"].limit) == ("rows", 20)
-    assert seen["device"] == "cpu"
+    assert (call["stage"], call["source"], call["seed"]) == (verb, "here", 5)
+    assert call["options"] == {flag.removeprefix("--"): 2, "teacher": "x"}
+    assert (call["data_config"].source, call["data_config"].limit) == ("rows", 20)
+    assert call["device"] == "cpu"
 
 
 def test_a_switch_can_be_turned_off(monkeypatch: pytest.MonkeyPatch) -> None:
     """An option that is on by default has a flag that ends it."""
-    seen: dict[str, Any] = {}
-    monkeypatch.setattr(building, "run_stage", lambda *_, **given: seen.update(given))
+    call: dict[str, Any] = {}
+    monkeypatch.setattr(building, "run_stage", lambda *_, **options: call.update(options))
     monkeypatch.setattr(_rendering, "show_artifact", lambda artifact, as_json: None)
     assert CliRunner().invoke(app.app, ["prune", "here", "--no-reconstruct"]).exit_code == 0
-    assert seen["options"] == {"reconstruct": False}
+    assert call["options"] == {"reconstruct": False}
 
 
 def test_types_are_in_words() -> None:

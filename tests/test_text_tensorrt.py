@@ -108,9 +108,11 @@ def test_the_same_branches_run_on_a_cpu(
     outcome = workflow.run(job, out, store)
     assert outcome.report is not None
     assert [verdict.status for verdict in outcome.report.verdicts] == ["pass", "pass"]
-    assert [one.name for one in outcome.report.candidates] == ["load", "fp16", "int8-fp16"]
-    listing = {each["label"]: each for each in json.loads((out / "run.json").read_text())["artifacts"]}
-    assert {label: each["from"] for label, each in listing.items()} == {
+    assert [candidate.name for candidate in outcome.report.candidates] == ["load", "fp16", "int8-fp16"]
+    listing = {
+        artifact["label"]: artifact for artifact in json.loads((out / "run.json").read_text())["artifacts"]
+    }
+    assert {label: artifact["from"] for label, artifact in listing.items()} == {
         "load": None,
         "export-onnx": "load",
         "fp16": "export-onnx",
@@ -121,8 +123,8 @@ def test_the_same_branches_run_on_a_cpu(
     assert shipped_int8.id == listing["int8-fp16"]["id"]
     assert shipped_fp16.id == listing["fp16"]["id"]
     assert [path.name for path in (out / "branches").iterdir()] == ["fp16"]
-    found = graph_facts.read(shipped_int8)
-    assert (found.precision, found.rest, found.target, found.opset) == ("int8", "fp16", "tensorrt", 19)
+    facts = graph_facts.read(shipped_int8)
+    assert (facts.precision, facts.rest, facts.target, facts.opset) == ("int8", "fp16", "tensorrt", 19)
     assert (out / "recipe.yaml").read_text().count("from: export-onnx") == 1
     again = recipe.read(str(out / "recipe.yaml"))
     assert [(entry.source, entry.label) for entry in again.stages] == [

@@ -56,7 +56,7 @@ def call(places: dict[str, Path], capsys: pytest.CaptureFixture[str], monkeypatc
 
 
 @pytest.fixture
-def made(call: Any, places: dict[str, Path]) -> dict[str, Path]:
+def graphs(call: Any, places: dict[str, Path]) -> dict[str, Path]:
     """The model as graphs: with its own limit, and with that of the training rows."""
     for name, more in (("whole", ()), ("short", ("--max-length", "data"))):
         if not (places["out"] / name).exists():
@@ -71,80 +71,80 @@ def transformers_says(folder: Path, rows: list[dict[str, Any]]) -> list[str]:
     """Labels by plain transformers, one row at a time, whole texts."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
     tokenizer = transformers.AutoTokenizer.from_pretrained(folder)
-    said = []
+    labels = []
     for row in rows:
         encoded = tokenizer(row["text"], truncation=True, return_tensors="pt")
         with torch.no_grad():
-            said.append(model.config.id2label[int(model(**encoded).logits.argmax())])
-    return said
+            labels.append(model.config.id2label[int(model(**encoded).logits.argmax())])
+    return labels
 
 
-def test_an_artifact_sees_what_the_model_sees(made: dict[str, Path]) -> None:
+def test_an_artifact_sees_what_the_model_sees(graphs: dict[str, Path]) -> None:
     """Trained on short rows, a graph reads texts as long as its model does (simpletransformers 1574)."""
-    lines = (made["data"] / "validation.jsonl").read_text().splitlines()
+    lines = (graphs["data"] / "validation.jsonl").read_text().splitlines()
     rows = [json.loads(line) for line in lines]
-    assert limit.read(made["whole"]) == limit.Limit(64, "model")
-    with deploy.load(made["whole"], threads=1) as model:
-        found = model.predict([row["text"] for row in rows])
-    assert [one.label for one in found] == transformers_says(made["model"], rows)
-    assert not any(one.truncated for one in found)
+    assert limit.read(graphs["whole"]) == limit.Limit(64, "model")
+    with deploy.load(graphs["whole"], threads=1) as model:
+        predictions = model.predict([row["text"] for row in rows])
+    assert [prediction.label for prediction in predictions] == transformers_says(graphs["model"], rows)
+    assert not any(prediction.truncated for prediction in predictions)
 
 
-def test_the_original_keeps_its_limit_in_a_comparison(call: Any, made: dict[str, Path]) -> None:
+def test_the_original_keeps_its_limit_in_a_comparison(call: Any, graphs: dict[str, Path]) -> None:
     """Beside an artifact that is cut to its training rows the original scores as plain transformers does."""
-    rows = [json.loads(line) for line in (made["data"] / "validation.jsonl").read_text().splitlines()]
-    said = transformers_says(made["model"], rows)
-    right = np.mean([row["label"] == label for row, label in zip(rows, said, strict=True)])
-    report = made["out"] / "report.json"
-    pair = (made["model"], made["short"])
-    code, out, err = call("bench", *pair, "--data", made["data"], "--probes", "accuracy", "--json", report)
+    rows = [json.loads(line) for line in (graphs["data"] / "validation.jsonl").read_text().splitlines()]
+    labels = transformers_says(graphs["model"], rows)
+    right = np.mean([row["label"] == label for row, label in zip(rows, labels, strict=True)])
+    report = graphs["out"] / "report.json"
+    pair = (graphs["model"], graphs["short"])
+    code, out, err = call("bench", *pair, "--data", graphs["data"], "--probes", "accuracy", "--json", report)
     assert code == 0, err
-    found = read(report)
-    assert found.find(found.baseline, "accuracy").value == pytest.approx(right)  # type: ignore[union-attr]
-    original, short = (one.truncation for one in found.candidates)
+    comparison = read(report)
+    assert comparison.find(comparison.baseline, "accuracy").value == pytest.approx(right)  # type: ignore[union-attr]
+    original, short = (candidate.truncation for candidate in comparison.candidates)
     assert original is not None
     assert short is not None
     tokens = np.array([len(row["text"].split()) + 2 for row in rows])
     assert (original.limit, original.whose, original.cut) == (64, "model", int((tokens > 64).sum()))
-    assert (short.limit, short.whose) == (limit.read(made["short"]).tokens, "rows")
+    assert (short.limit, short.whose) == (limit.read(graphs["short"]).tokens, "rows")
     assert short.cut == short.beyond_baseline == int((tokens > short.limit).sum()) > 0  # type: ignore[operator]
     sentence = (
         f"short: {short.cut} of 24 evaluation rows ({100 * short.share:.2f} %) were cut to {short.limit}"
     )
     assert sentence in " ".join(out.split()) + err
-    assert sentence in page(found)
+    assert sentence in page(comparison)
 
 
-def test_predict_says_what_it_cut(call: Any, made: dict[str, Path], tmp_path: Path) -> None:
+def test_predict_says_what_it_cut(call: Any, graphs: dict[str, Path], tmp_path: Path) -> None:
     """One line on stderr, a mark in the row's JSON, and a flag in Python; rows that fit have none of it."""
-    tokens = limit.read(made["short"]).tokens
-    code, out, err = call("predict", made["short"], LONG, "--json")
+    tokens = limit.read(graphs["short"]).tokens
+    code, out, err = call("predict", graphs["short"], LONG, "--json")
     assert code == 0
     assert json.loads(out)["truncated"] is True
     assert f"1 of 1 rows (100.00 %) was cut to {tokens} tokens (the limit of the training rows" in err
-    code, out, err = call("predict", made["short"], "a good film", "--json")
+    code, out, err = call("predict", graphs["short"], "a good film", "--json")
     assert "truncated" not in json.loads(out)
     assert "cut" not in err
     file = tiny.write_jsonl(tmp_path / "rows.jsonl", [{"text": LONG}, {"text": "bad"}, {"text": LONG}])
-    code, out, err = call("predict", made["short"], "--file", file, "--batch-size", "2")
+    code, out, err = call("predict", graphs["short"], "--file", file, "--batch-size", "2")
     assert ["truncated" in json.loads(line) for line in out.splitlines()] == [True, False, True]
     assert err.count("2 of 3 rows (66.67 %) were cut") == 1
-    with deploy.load(made["short"], threads=1) as model:
-        assert [one.truncated for one in model.predict([LONG, "bad"])] == [True, False]
+    with deploy.load(graphs["short"], threads=1) as model:
+        assert [prediction.truncated for prediction in model.predict([LONG, "bad"])] == [True, False]
         assert (model.truncation.rows, model.truncation.cut, model.truncation.limit) == (2, 1, tokens)
 
 
-def test_a_shorter_limit_is_gated(call: Any, made: dict[str, Path], tmp_path: Path) -> None:
+def test_a_shorter_limit_is_gated(call: Any, graphs: dict[str, Path], tmp_path: Path) -> None:
     """text-int8 passes its gate truncation at the model's limit and fails it where a shorter limit cuts."""
-    shared = ("run", "text-int8", "--model", made["model"], "--data", made["data"])
+    shared = ("run", "text-int8", "--model", graphs["model"], "--data", graphs["data"])
     fast = ("--set", "bench.probes=[accuracy]", "--set", "bench.rounds=2")
     alone = ("--set", "gates=[{truncation: {at_most: 0%, beyond_baseline: true}}]")
     code, _, err = call(*shared, *fast, *alone, "--out", tmp_path / "whole")
     assert code == 0, err
     out = tmp_path / "short"
-    code, said, err = call(*shared, *fast, *alone, "--set", "data.max_length=data", "--out", out)
+    code, stdout, err = call(*shared, *fast, *alone, "--set", "data.max_length=data", "--out", out)
     assert code == 3, err
-    assert "sees more of" in " ".join(said.split()) + err
+    assert "sees more of" in " ".join(stdout.split()) + err
     assert "evaluation rows" in (out / "report.html").read_text().split('<p class="cut">')[1]
 
 
@@ -160,11 +160,11 @@ def test_the_shipped_recipes_gate_what_is_cut() -> None:
             assert all(gate["at_most"] == "0%" and gate["beyond_baseline"] for gate in gates)
 
 
-def test_another_limit_for_an_artifact_is_refused(call: Any, made: dict[str, Path], tmp_path: Path) -> None:
+def test_another_limit_for_an_artifact_is_refused(call: Any, graphs: dict[str, Path], tmp_path: Path) -> None:
     """A sealed artifact has its limit: data.max_length is not passed over in silence."""
     code, _, err = call(
-        "finetune", made["model"], "--data", made["data"], "--max-length", "32", "--out", tmp_path / "tuned",
-        "--epochs", "1",
+        "finetune", graphs["model"], "--data", graphs["data"], "--max-length", "32",
+        "--out", tmp_path / "tuned", "--epochs", "1",
     )  # fmt: skip
     assert code == 0, err
     assert limit.read(tmp_path / "tuned") == limit.Limit(32, "recipe")
@@ -172,7 +172,7 @@ def test_another_limit_for_an_artifact_is_refused(call: Any, made: dict[str, Pat
         "prune",
         tmp_path / "tuned",
         "--data",
-        made["data"],
+        graphs["data"],
         "--max-length",
         "16",
         "--out",

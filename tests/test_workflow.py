@@ -190,10 +190,10 @@ def test_the_bench_chooses_between_the_plain_and_the_fused_graph(
     # What CI was told is in the report that the run folder keeps.
     assert json.loads((outcome.out / "report.json").read_text())["inconclusive"] == "pass"
     name = outcome.report.candidates[-1].name
-    other = {"export-onnx": "optimize-onnx", "optimize-onnx": "export-onnx"}[name]
+    unshipped = {"export-onnx": "optimize-onnx", "optimize-onnx": "export-onnx"}[name]
     assert str(outcome.report.choice).startswith(f"{name} ships (optimize-onnx takes ")
     assert Artifact.open(outcome.out / "model").manifest.stage == name
-    assert (outcome.out / "branches" / "optimize-onnx").is_dir() == (other == "optimize-onnx")
+    assert (outcome.out / "branches" / "optimize-onnx").is_dir() == (unshipped == "optimize-onnx")
     assert outcome.report.verdicts[0].candidate == name
 
 
@@ -201,22 +201,22 @@ def test_the_recorded_recipe_runs_from_another_folder(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Paths as they were typed, then the run folder's recipe where other things bear the same names."""
-    here, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
-    for folder, hidden in ((here, 32), (elsewhere, 16)):
+    origin, elsewhere = tmp_path / "here", tmp_path / "elsewhere"
+    for folder, hidden in ((origin, 32), (elsewhere, 16)):
         folder.mkdir()
         tiny.text_model(folder / "teacher", hidden=hidden)
         tiny.text_data(folder / "data")
-    monkeypatch.chdir(here)
+    monkeypatch.chdir(origin)
     store = Store(tmp_path / "store")
     first = workflow.run(recipe(Path("teacher"), Path("data")), "out", store)
-    assert str(tmp_path) not in (here / "out" / "report.json").read_text()
+    assert str(tmp_path) not in (origin / "out" / "report.json").read_text()
     monkeypatch.chdir(elsewhere)
-    again = workflow.run(read(str(here / "out" / "recipe.yaml")), "out", store)
-    assert [each.artifact.id for each in again.built] == [each.artifact.id for each in first.built]
+    again = workflow.run(read(str(origin / "out" / "recipe.yaml")), "out", store)
+    assert [entry.artifact.id for entry in again.built] == [entry.artifact.id for entry in first.built]
     assert again.built[-1].reused
-    shutil.rmtree(here / "teacher")
-    with pytest.raises(UserError, match=f"{here / 'teacher'}"):
-        workflow.run(read(str(here / "out" / "recipe.yaml")), tmp_path / "third", store)
+    shutil.rmtree(origin / "teacher")
+    with pytest.raises(UserError, match=f"{origin / 'teacher'}"):
+        workflow.run(read(str(origin / "out" / "recipe.yaml")), tmp_path / "third", store)
 
 
 def test_a_run_goes_on_where_its_recipe_was_recorded_with_paths_as_given(
@@ -224,11 +224,11 @@ def test_a_run_goes_on_where_its_recipe_was_recorded_with_paths_as_given(
 ) -> None:
     """As paredown did before: the same recipe from the same folder is the same run."""
     monkeypatch.chdir(tmp_path)
-    asked = recipe(Path(text_model.name), text_data)
+    job = recipe(Path(text_model.name), text_data)
     store = Store(tmp_path / "store")
-    out = workflow.run(asked, "out", store).out
+    out = workflow.run(job, "out", store).out
     file = out / "recipe.yaml"
     assert f"model: {text_model}\n" in file.read_text()
     file.write_text(file.read_text().replace(f"model: {text_model}\n", f"model: {text_model.name}\n"))
-    assert workflow.run(asked, "out", store).built[-1].reused
+    assert workflow.run(job, "out", store).built[-1].reused
     assert f"model: {text_model}\n" in file.read_text()

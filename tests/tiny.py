@@ -71,14 +71,14 @@ def answer(model: Path, data: Path) -> Path:
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-    known = AutoModelForSequenceClassification.from_pretrained(model).eval()
+    classifier = AutoModelForSequenceClassification.from_pretrained(model).eval()
     tokenizer = AutoTokenizer.from_pretrained(model)
     file = data / "validation.jsonl"
     rows = [json.loads(line) for line in file.read_text().splitlines()]
     with torch.inference_mode():
         for row in rows:
-            logits = known(**tokenizer(row["text"], truncation=True, return_tensors="pt")).logits
-            row["label"] = known.config.id2label[int(logits.argmax())]
+            logits = classifier(**tokenizer(row["text"], truncation=True, return_tensors="pt")).logits
+            row["label"] = classifier.config.id2label[int(logits.argmax())]
     write_jsonl(file, rows)
     return data
 

@@ -27,17 +27,17 @@ def scaled(report: Report, metric: str, factor: float, candidate: str = "after")
         return interval and Interval(low=interval.low * factor, high=interval.high * factor)
 
     changed = tuple(
-        one.model_copy(
+        measurement.model_copy(
             update={
-                "value": one.value * factor,
-                "interval": times(one.interval),
-                "ratio": one.ratio and one.ratio * factor,
-                "ratio_interval": times(one.ratio_interval),
+                "value": measurement.value * factor,
+                "interval": times(measurement.interval),
+                "ratio": measurement.ratio and measurement.ratio * factor,
+                "ratio_interval": times(measurement.ratio_interval),
             }
         )
-        if (one.candidate, one.metric) == (candidate, metric)
-        else one
-        for one in report.measurements
+        if (measurement.candidate, measurement.metric) == (candidate, metric)
+        else measurement
+        for measurement in report.measurements
     )
     return report.model_copy(update={"measurements": changed})
 
@@ -49,10 +49,12 @@ def narrow(report: Report) -> Report:
         return None if value is None else Interval(low=value * 0.99, high=value * 1.01)
 
     changed = tuple(
-        one.model_copy(update={"interval": around(one.value), "ratio_interval": around(one.ratio)})
-        if one.probe == "latency"
-        else one
-        for one in report.measurements
+        measurement.model_copy(
+            update={"interval": around(measurement.value), "ratio_interval": around(measurement.ratio)}
+        )
+        if measurement.probe == "latency"
+        else measurement
+        for measurement in report.measurements
     )
     return report.model_copy(update={"measurements": changed})
 

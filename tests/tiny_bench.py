@@ -119,13 +119,13 @@ def report(**changes: Any) -> Report:
     after: accuracy 0.91 against 0.92 (1 point less, 95 % interval -2 to 0), p50 2 ms against 8 ms (0.25x),
     p95 3 ms against 10 ms, 50 MiB against 200 MiB, 20 MB against 80 MB, agreement 98 %.
     """
-    made = []
+    measurements = []
     figures = {"before": (0.92, 8.0, 10.0, 200, 80e6), "after": (0.91, 2.0, 3.0, 50, 20e6)}
     grid: dict[str, int | str] = {"batch_size": 1, "length": "data"}
     for name, (accuracy, p50, p95, mib, size) in figures.items():
         base = figures["before"]
         interval = Interval(low=-0.02, high=0.0) if name == "after" else Interval(low=0.0, high=0.0)
-        made += [
+        measurements += [
             measurement(
                 name,
                 "accuracy",
@@ -153,9 +153,9 @@ def report(**changes: Any) -> Report:
             measurement(name, "memory_peak_bytes", mib * 2**20, probe="memory", ratio=mib / base[3]),
             measurement(name, "memory_model_bytes", mib * 2**19, probe="memory", ratio=mib / base[3]),
         ]
-        for metric, value, other in (("latency_p50_ms", p50, base[1]), ("latency_p95_ms", p95, base[2])):
-            ratio = value / other
-            made.append(
+        for metric, value, baseline in (("latency_p50_ms", p50, base[1]), ("latency_p95_ms", p95, base[2])):
+            ratio = value / baseline
+            measurements.append(
                 measurement(
                     name,
                     metric,
@@ -171,10 +171,10 @@ def report(**changes: Any) -> Report:
             )
         if name == "after":
             for metric, share in (("int8_product_share", 0.8), ("fp32_product_share", 0.2)):
-                made.append(
+                measurements.append(
                     measurement(name, metric, share, probe="execution", unit="share", better="higher")
                 )
-            made.append(
+            measurements.append(
                 measurement(
                     name,
                     "agreement",
@@ -185,7 +185,7 @@ def report(**changes: Any) -> Report:
                     interval=Interval(low=0.93, high=0.994),
                 )
             )
-            made.append(
+            measurements.append(
                 measurement(
                     name,
                     "batch_agreement",
@@ -202,7 +202,7 @@ def report(**changes: Any) -> Report:
         "task": "text-classification",
         "candidates": (candidate("before"), candidate("after")),
         "baseline": "before",
-        "measurements": tuple(made),
+        "measurements": tuple(measurements),
         "data": {"source": "somewhere", "rows": 100},
         "facts": {"after": {"parity": {"cases": [{"largest": 1e-5}, {"largest": 1e-4}]}}},
         "environment": {"cpu": "a processor", "python": "3.11"},
@@ -213,7 +213,7 @@ def report(**changes: Any) -> Report:
     return Report(**{**content, **changes})
 
 
-def damaged(found: Report) -> Report:
+def damaged(plain: Report) -> Report:
     """A report of ``before`` and ``after`` in which damage was measured as well.
 
     Four slices, of which the first lost beyond chance; six flipped rows, the first long and with its words
@@ -293,7 +293,8 @@ def damaged(found: Report) -> Report:
             attribution="leaving each word out",
         ),
     )
-    made = [
-        measurement("after", one.kind, 0.0, probe=one.kind, unit="share", finding=one) for one in findings
+    measurements = [
+        measurement("after", finding.kind, 0.0, probe=finding.kind, unit="share", finding=finding)
+        for finding in findings
     ]
-    return found.model_copy(update={"measurements": (*found.measurements, *made)})
+    return plain.model_copy(update={"measurements": (*plain.measurements, *measurements)})

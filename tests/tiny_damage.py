@@ -23,8 +23,10 @@ def answers(p: Sequence[float], truth: Sequence[int] | None = None) -> Answers:
     chances = np.asarray(p, dtype=np.float64)
     outputs = np.stack([np.log(1 - chances), np.log(chances)], axis=1)
     predictions = [
-        Prediction(value=int(one > 0.5), label=HEAD.labels[int(one > 0.5)], probabilities=(1 - one, one))
-        for one in chances.tolist()
+        Prediction(
+            value=int(chance > 0.5), label=HEAD.labels[int(chance > 0.5)], probabilities=(1 - chance, chance)
+        )
+        for chance in chances.tolist()
     ]
     return Answers(
         predictions=predictions,
@@ -42,9 +44,9 @@ def pair(
     rows: Sequence[dict[str, Any]] | None = None,
 ) -> Pair:
     """Two models that give the second class these probabilities, on rows with these labels."""
-    made = rows or [{"text": f"row {i}"} for i in range(len(before))]
+    examples = rows or [{"text": f"row {i}"} for i in range(len(before))]
     return Pair(
-        rows=made,
+        rows=examples,
         head=HEAD,
         before=answers(before, truth),
         after=answers(after, truth),
@@ -62,7 +64,7 @@ def decided(
     """Two models that decide these values; no distributions."""
 
     def side(values: Sequence[Any]) -> Answers:
-        made = [
+        predictions = [
             Prediction(
                 value=value,
                 label=tuple(head.labels[i] for i in value) if isinstance(value, tuple) else value,
@@ -70,14 +72,14 @@ def decided(
             for value in values
         ]
         links: dict[str, Link] = {"logits": "softmax"}
-        return Answers(made, {}, np.arange(len(values)), None, links)
+        return Answers(predictions, {}, np.arange(len(values)), None, links)
 
     return Pair(rows=rows, head=head, before=side(before), after=side(after), references=list(truth))
 
 
 def row(number: int, **changes: Any) -> Row:
     """A flipped row."""
-    given: dict[str, Any] = {
+    fields: dict[str, Any] = {
         "number": number,
         "cells": {"text": f"text of row {number}"},
         "truth": "positive",
@@ -85,7 +87,7 @@ def row(number: int, **changes: Any) -> Row:
         "after": "negative",
         "change": "harmful",
     }
-    return Row(**{**given, **changes})
+    return Row(**{**fields, **changes})
 
 
 def finding() -> tuple[Flips, Slices]:
@@ -133,7 +135,7 @@ def report(**changes: Any) -> Report:
     """
     flips, slices = finding()
     share: dict[str, Any] = {"unit": "share", "better": "lower"}
-    made = [
+    measurements = [
         tiny_bench.measurement(
             "after",
             "harmful_flips",
@@ -203,4 +205,4 @@ def report(**changes: Any) -> Report:
         ),
     ]
     plain = tiny_bench.report()
-    return tiny_bench.report(**{"measurements": (*plain.measurements, *made), **changes})
+    return tiny_bench.report(**{"measurements": (*plain.measurements, *measurements), **changes})

@@ -76,7 +76,7 @@ def external(location: str, **entries: int | str) -> Change:
     """The largest initializer lies in another file."""
 
     def edit(model: onnx.ModelProto) -> None:
-        tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+        tensor = max(model.graph.initializer, key=lambda initializer: len(initializer.raw_data))
         tensor.ClearField("raw_data")
         tensor.data_location = TensorProto.EXTERNAL
         for key, value in {"location": location, **entries}.items():
@@ -89,8 +89,8 @@ def chained(*changes: Change) -> Change:
     """Several changes, in order."""
 
     def change(folder: Path) -> None:
-        for one in changes:
-            one(folder)
+        for step in changes:
+            step(folder)
 
     return change
 
@@ -108,9 +108,9 @@ def small_graph(
     ]
 
     def change(folder: Path) -> None:
-        made = helper.make_graph(nodes, "g", inputs, outputs, initializers or [])
+        proto = helper.make_graph(nodes, "g", inputs, outputs, initializers or [])
         model = helper.make_model(
-            made, opset_imports=[helper.make_opsetid("", 17), *ends.get("domains", [])], ir_version=8
+            proto, opset_imports=[helper.make_opsetid("", 17), *ends.get("domains", [])], ir_version=8
         )
         model.functions.extend(ends.get("functions", []))
         (folder / "model.onnx").write_bytes(model.SerializeToString())
@@ -147,14 +147,14 @@ def _function(name: str, calls: str) -> onnx.FunctionProto:
 
 def _doubling(levels: int) -> list[onnx.FunctionProto]:
     """Functions each of which calls the next one twice."""
-    own, standard = helper.make_opsetid("own", 1), helper.make_opsetid("", 17)
-    made = []
+    custom, standard = helper.make_opsetid("own", 1), helper.make_opsetid("", 17)
+    functions = []
     for level in range(levels):
         call = {"domain": "own"} if level + 1 < levels else {}
         name = f"F{level + 1}" if call else "Neg"
         nodes = [helper.make_node(name, [a], [b], **call) for a, b in (("a", "m"), ("m", "b"))]
-        made.append(helper.make_function("own", f"F{level}", ["a"], ["b"], nodes, [own, standard]))
-    return made
+        functions.append(helper.make_function("own", f"F{level}", ["a"], ["b"], nodes, [custom, standard]))
+    return functions
 
 
 def _many(count: int) -> Change:
@@ -286,13 +286,13 @@ def _data_beside(folder: Path) -> None:
 
 
 def _inside_too(model: onnx.ModelProto) -> None:
-    tensor = max(model.graph.initializer, key=lambda one: len(one.raw_data))
+    tensor = max(model.graph.initializer, key=lambda initializer: len(initializer.raw_data))
     tensor.data_location = TensorProto.EXTERNAL
     tensor.external_data.add(key="location", value="model.onnx.data")
 
 
 def _two_in_one_place(model: onnx.ModelProto) -> None:
-    large = sorted(model.graph.initializer, key=lambda one: len(one.raw_data))[-2:]
+    large = sorted(model.graph.initializer, key=lambda initializer: len(initializer.raw_data))[-2:]
     for tensor in large:
         length = len(tensor.raw_data)
         tensor.ClearField("raw_data")
@@ -305,7 +305,7 @@ def _weight(make: Callable[[Any], Any], name: str = "onnx::MatMul") -> Change:
     """The first initializer whose name has a part, with other numbers."""
 
     def edit(model: onnx.ModelProto) -> None:
-        tensor = next(one for one in model.graph.initializer if name in one.name)
+        tensor = next(initializer for initializer in model.graph.initializer if name in initializer.name)
         tensor.CopyFrom(numpy_helper.from_array(make(numpy_helper.to_array(tensor)), tensor.name))
 
     return graph(edit)

@@ -42,20 +42,20 @@ class Small(torch.nn.Module):
 def rows(count: int = 203, seed: int = 5) -> list[dict[str, object]]:
     """Sequences of 1 to 9 small numbers; the label is whether even ones prevail."""
     source = np.random.default_rng(seed)
-    made = []
+    entries = []
     for _ in range(count):
         ids = source.integers(1, 7, size=int(source.integers(1, 10)))
-        made.append({"ids": ids, "label": int((ids % 2 == 0).mean() > 0.5)})
-    return made
+        entries.append({"ids": ids, "label": int((ids % 2 == 0).mean() > 0.5)})
+    return entries
 
 
-def encode(some) -> Batch:
+def encode(part) -> Batch:
     """Padded to the longest."""
-    width = max(len(row["ids"]) for row in some)
-    ids = np.zeros((len(some), width), dtype=np.int64)
-    for at, row in enumerate(some):
+    width = max(len(row["ids"]) for row in part)
+    ids = np.zeros((len(part), width), dtype=np.int64)
+    for at, row in enumerate(part):
         ids[at, : len(row["ids"])] = row["ids"]
-    labels = np.array([row["label"] for row in some], dtype=np.int64)
+    labels = np.array([row["label"] for row in part], dtype=np.int64)
     return Batch(inputs={"ids": ids, "mask": (ids > 0).astype(np.int64)}, labels=labels)
 
 

@@ -257,8 +257,8 @@ class Artifact:
             ArtifactError: the manifest does not list it, or it is a link, a pipe or not there.
         """
         if name not in self.manifest.files:
-            known = ", ".join(sorted(self.manifest.files))
-            raise ArtifactError(f"the artifact {self.path} has no file '{name}'; it has: {known}")
+            names = ", ".join(sorted(self.manifest.files))
+            raise ArtifactError(f"the artifact {self.path} has no file '{name}'; it has: {names}")
         path = self.path / name
         if path.resolve() != self.path.resolve() / name or not path.is_file():
             raise ArtifactError(
@@ -310,12 +310,14 @@ class Artifact:
         Raises:
             ArtifactError: a file was changed, is missing or was added; all of them are named.
         """
-        found = inventory(self.path)
+        present = inventory(self.path)
         listed = self.manifest.files
-        wrong = [f"missing {name}" for name in sorted(listed.keys() - found.keys())]
-        wrong += [f"added {name}" for name in sorted(found.keys() - listed.keys())]
+        wrong = [f"missing {name}" for name in sorted(listed.keys() - present.keys())]
+        wrong += [f"added {name}" for name in sorted(present.keys() - listed.keys())]
         wrong += [
-            f"changed {name}" for name in sorted(listed.keys() & found.keys()) if listed[name] != found[name]
+            f"changed {name}"
+            for name in sorted(listed.keys() & present.keys())
+            if listed[name] != present[name]
         ]
         if wrong:
             raise ArtifactError(

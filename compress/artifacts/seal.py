@@ -32,12 +32,12 @@ def sealed(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {**broken(tree), FIELD: checksum(tree)}
 
 
-def check(tree: Mapping[str, Any], where: str, *, must_be_sealed: bool) -> None:
+def check(tree: Mapping[str, Any], place: str, *, must_be_sealed: bool) -> None:
     """Compare a report's seal with its content; the absence of one is said.
 
     Args:
         tree: of the file.
-        where: it comes from, for messages.
+        place: it comes from, for messages.
         must_be_sealed: refuse a tree without a seal, as whoever judges by it or hands it on must: without
             that, taking the checksum out would be all that an edit needs.
 
@@ -47,15 +47,15 @@ def check(tree: Mapping[str, Any], where: str, *, must_be_sealed: bool) -> None:
     seal = tree.get(FIELD)
     if seal is None and must_be_sealed:
         raise UserError(
-            f"{where} has no checksum, and nothing shows whether its figures are those that were measured: "
+            f"{place} has no checksum, and nothing shows whether its figures are those that were measured: "
             "measure again with this version's 'paredown bench --json', and give the file that it writes"
         )
     if seal is None:
         log.warning(
-            "%s has no checksum: nothing shows whether its figures are those that were measured", where
+            "%s has no checksum: nothing shows whether its figures are those that were measured", place
         )
     elif seal != checksum(tree):
         raise UserError(
-            f"{where} was changed after it was written (its checksum does not fit): measure again with "
+            f"{place} was changed after it was written (its checksum does not fit): measure again with "
             "'paredown bench', and give the file that it writes"
         )

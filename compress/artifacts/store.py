@@ -169,7 +169,7 @@ class Store:
 
     def entries(self) -> list[Entry]:
         """Every sealed artifact, the latest used first; unreadable ones are left out, with one warning."""
-        found, problems = [], []
+        readable, problems = [], []
         for folder in sorted((self.root / "artifacts").glob("*")):
             if not (folder / MANIFEST).is_file():
                 continue
@@ -179,7 +179,7 @@ class Store:
                 problems.append(problem)
                 continue
             used = datetime.fromtimestamp((folder / MANIFEST).stat().st_mtime, UTC)
-            found.append(Entry(key=folder.name, artifact=artifact, used=used))
+            readable.append(Entry(key=folder.name, artifact=artifact, used=used))
         if problems:
             log.warning(
                 "%d of the store's entries cannot be opened and are left out (paredown store prune --damaged "
@@ -187,7 +187,7 @@ class Store:
                 len(problems),
                 problems[0],
             )
-        return sorted(found, key=lambda entry: entry.used, reverse=True)
+        return sorted(readable, key=lambda entry: entry.used, reverse=True)
 
     def prune(
         self, *, unused_for: timedelta | None = None, damaged: bool = False, everything: bool = False

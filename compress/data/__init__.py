@@ -182,25 +182,25 @@ def _order(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> tup
     """Which id is which label, where only their order tells; empty where names do."""
     if not by_position(cells, names, head):
         return ()
-    own = names or [str(i) for i in range(len(head.labels))]
-    return tuple(f"{mine} = {label}" for mine, label in zip(own, head.labels, strict=False))
+    data_names = names or [str(i) for i in range(len(head.labels))]
+    return tuple(f"{mine} = {label}" for mine, label in zip(data_names, head.labels, strict=False))
 
 
-def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str) -> None:
+def _say_order(cells: Sequence[Any], names: Sequence[str] | None, head: Head, place: str) -> None:
     """Say which id is which label where only their order tells: nothing else can show a swapped pair."""
     pairs = _order(cells, names, head)
     if pairs:
-        log.once("%s: labels are taken by their order: %s", where, listed(pairs))
+        log.once("%s: labels are taken by their order: %s", place, listed(pairs))
 
 
 def _aligned(
-    task: Task, cells: Sequence[Any], names: Sequence[str] | None, head: Head, where: str
+    task: Task, cells: Sequence[Any], names: Sequence[str] | None, head: Head, place: str
 ) -> list[Any]:
-    _say_order(cells, names, head, where)
+    _say_order(cells, names, head, place)
     try:
         values: list[Any] = task.align(cells, names, head)
     except DataError as cause:
-        raise DataError(f"{where}: {cause}") from cause
+        raise DataError(f"{place}: {cause}") from cause
     return values
 
 
@@ -210,13 +210,13 @@ def fingerprint(config: DataConfig, seed: int, side: Literal["training", "evalua
     Raises:
         DataError: the data cannot be found.
     """
-    wanted = ("train", "selection", "unlabeled") if side == "training" else ("eval",)
+    sides = ("train", "selection", "unlabeled") if side == "training" else ("eval",)
     source = open_source(config)
     pin = source.pin()
     if pin is not None:
-        rows: Any = [pin, {name: getattr(config, name) for name in wanted}]
+        rows: Any = [pin, {name: getattr(config, name) for name in sides}]
     else:
-        layout = lay_out(config, wanted)
+        layout = lay_out(config, sides)
         rows = {name: layout.source.identity(split) for name, split in layout.splits.items()}
     content: dict[str, Any] = {
         "version": VERSION,
@@ -248,9 +248,9 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     reader = Reader(config, task, layout)
     sides = {side: reader.read(side) for side in layout.splits}
     label = task.LABEL
-    whole = sides.get("train", [])
-    labeled = [row for row in whole if label in row]
-    loose = [row for row in whole if label not in row]
+    train_rows = sides.get("train", [])
+    labeled = [row for row in train_rows if label in row]
+    loose = [row for row in train_rows if label not in row]
     for row in sides.get("unlabeled", []):
         row.pop(label, None)
         loose.append(row)
@@ -258,16 +258,16 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
         id(row): texts for rows in sides.values() for row, texts in zip(rows, reader.words(rows), strict=True)
     }
 
-    given = "selection" in sides
+    has_selection = "selection" in sides
     carving = splits.carve(
         [words[id(row)] for row in labeled + loose],
         len(labeled),
-        0.0 if given else config.selection_share,
+        0.0 if has_selection else config.selection_share,
         config.limit,
         seed,
     )
     train = [labeled[i] for i in carving.train]
-    selection = sides["selection"] if given else [labeled[i] for i in carving.selection]
+    selection = sides["selection"] if has_selection else [labeled[i] for i in carving.selection]
     unlabeled = [loose[i - len(labeled)] for i in carving.unlabeled]
     pool = train or unlabeled
     lengths = [sum(map(len, words[id(row)])) for row in pool]
@@ -288,7 +288,7 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     )
     facts["selection"] = (
         {"from": layout.splits["selection"]}
-        if given
+        if has_selection
         else {
             "from": "train",
             "groups": carving.groups,
@@ -297,10 +297,10 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
         }
     )
     facts["over_limit"] = carving.over_limit
-    _compare_sides(facts, words, whole + sides.get("unlabeled", []), sides, given)
+    _compare_sides(facts, words, train_rows + sides.get("unlabeled", []), sides, has_selection)
     names = reader.names.get("train") or reader.names.get("selection")
     training = TrainingData(
-        train=train or Missing(_no_train(reader, whole, labeled)),
+        train=train or Missing(_no_train(reader, train_rows, labeled)),
         selection=selection or Missing(_no_selection(bool(labeled))),
         calibration=calibration or Missing(f"there are no rows to calibrate with: {_GIVE['train']}"),
         unlabeled=unlabeled or Missing("there are no unlabeled rows: give data.unlabeled"),
@@ -308,7 +308,7 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
         facts=facts,
         labeled=tuple(
             LabeledFile(reader.tables[side].name, reader.names[side], rows)
-            for side, rows in (("train", labeled), ("selection", selection if given else []))
+            for side, rows in (("train", labeled), ("selection", selection if has_selection else []))
             if rows
         ),
     )
@@ -316,14 +316,14 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     return Splits(training, evaluate, names or reader.names.get("eval"), facts)
 
 
-def _no_train(reader: Reader, whole: Rows, labeled: Rows) -> str:
-    if whole and not labeled:
+def _no_train(reader: Reader, rows: Rows, labeled: Rows) -> str:
+    if rows and not labeled:
         table = reader.tables["train"]
-        wanted = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)
+        names = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)
         named = f"--column {reader.task.LABEL}=NAME (in a recipe: data.columns.{reader.task.LABEL})"
         return (
             f"{table.name} has no labels (no filled column for {reader.task.LABEL} among "
-            f"{', '.join(table.columns)}).{like(wanted, table.columns)} Name it with {named}, or use a stage "
+            f"{', '.join(table.columns)}).{like(names, table.columns)} Name it with {named}, or use a stage "
             "that needs none"
         )
     return f"there are no training rows: {_GIVE['train']}"
@@ -345,7 +345,7 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
         "license": layout.source.license(),
         "max_length": config.max_length,
         "splits": dict(layout.splits),
-        "rows": {side: len(found) for side, found in rows.items()},
+        "rows": {side: len(side_rows) for side, side_rows in rows.items()},
         "columns": dict(next(iter(reader.columns.values()))),
         "label_names_from": reader.names_from,
     }
@@ -377,10 +377,10 @@ def _compare_sides(
     given_selection: bool,
 ) -> None:
     """Count rows that measure or select and that training holds as well; warn where there are any."""
-    known = {tuple(words[id(row)]) for row in training}
+    training_texts = {tuple(words[id(row)]) for row in training}
     compared = ["eval"] + (["selection"] if given_selection else [])
     for side in compared:
-        shared = sum(tuple(words[id(row)]) in known for row in sides.get(side, []))
+        shared = sum(tuple(words[id(row)]) in training_texts for row in sides.get(side, []))
         facts[f"{side}_rows_in_training"] = shared
         if shared:
             log.warning(

@@ -21,7 +21,7 @@ _ID = re.compile("[0-9]{1,9}")
 
 
 def find(
-    roles: Mapping[str, Column], columns: Sequence[str], named: Mapping[str, str], where: str
+    roles: Mapping[str, Column], columns: Sequence[str], named: Mapping[str, str], place: str
 ) -> dict[str, str]:
     """Role -> column: the named one, the one that bears the role's name, or the only alias.
 
@@ -29,36 +29,36 @@ def find(
         DataError: a role that does not exist, a column that is not there, a required one that is
             missing, or several that could be meant; the columns that there are get listed.
     """
-    there = ", ".join(columns) or "none"
+    listing = ", ".join(columns) or "none"
     for role, column in named.items():
         if role not in roles:
             raise DataError(f"data.columns names the role '{role}'; this task has {', '.join(roles)}")
         if column not in columns:
             raise DataError(
-                f"{where} has no column '{column}' (asked for as {role}).{like((column,), columns)} "
-                f"It has: {there}"
+                f"{place} has no column '{column}' (asked for as {role}).{like((column,), columns)} "
+                f"It has: {listing}"
             )
     free = [column for column in columns if column not in named.values()]
-    found: dict[str, str] = {}
-    for role, wanted in roles.items():
+    by_role: dict[str, str] = {}
+    for role, spec in roles.items():
         if role in named:
-            found[role] = named[role]
+            by_role[role] = named[role]
             continue
-        fitting = _fitting((role, *wanted.aliases), free)
+        fitting = _fitting((role, *spec.aliases), free)
         if len(fitting) > 1:
             raise DataError(
-                f"{where}: the column for {role} could be {' or '.join(fitting)}; name it with "
-                f"--column {role}=NAME (in a recipe: data.columns.{role}). The columns are: {there}"
+                f"{place}: the column for {role} could be {' or '.join(fitting)}; name it with "
+                f"--column {role}=NAME (in a recipe: data.columns.{role}). The columns are: {listing}"
             )
-        if not fitting and wanted.required:
+        if not fitting and spec.required:
             raise DataError(
-                f"{where} has no column for {role} ({', '.join((role, *wanted.aliases))})."
-                f"{like((role, *wanted.aliases), free)} Name it with --column {role}=NAME (in a recipe: "
-                f"data.columns.{role}). The columns are: {there}"
+                f"{place} has no column for {role} ({', '.join((role, *spec.aliases))})."
+                f"{like((role, *spec.aliases), free)} Name it with --column {role}=NAME (in a recipe: "
+                f"data.columns.{role}). The columns are: {listing}"
             )
         if fitting:
-            found[role] = fitting[0]
-    return found
+            by_role[role] = fitting[0]
+    return by_role
 
 
 def _fitting(names: Sequence[str], columns: Sequence[str]) -> list[str]:
@@ -120,13 +120,13 @@ def _image(cell: Any, source: Source, split: str) -> Any:
             pixels = np.asarray(cell, dtype=np.float64)
         except (ValueError, TypeError):
             return None
-        whole = pixels.ndim in {2, 3} and pixels.size and ((pixels >= 0) & (pixels <= 255)).all()
-        return np.rint(pixels).astype(np.uint8) if whole else None
+        in_range = pixels.ndim in {2, 3} and pixels.size and ((pixels >= 0) & (pixels <= 255)).all()
+        return np.rint(pixels).astype(np.uint8) if in_range else None
     return None
 
 
 def read(
-    table: Table, roles: Mapping[str, Column], found: Mapping[str, str], source: Source, split: str
+    table: Table, roles: Mapping[str, Column], by_role: Mapping[str, str], source: Source, split: str
 ) -> list[dict[str, Any]]:
     """Rows keyed by role, with cells checked; label cells stay as they are written.
 
@@ -134,7 +134,7 @@ def read(
         DataError: a cell that does not fit its role; file and row are named.
     """
     rows: list[dict[str, Any]] = [{} for _ in table.rows]
-    for role, column in found.items():
+    for role, column in by_role.items():
         holds = roles[role].holds
         cells = [row.get(column) for row in table.rows]
         if holds == "label":
@@ -142,12 +142,12 @@ def read(
             cells = _labels(cells)
         for i, cell in enumerate(cells):
             rows[i][role] = _fit(cell, holds, table, i, column, source, split)
-    _compare_lengths(rows, table, found, {roles[role].holds: role for role in found})
+    _compare_lengths(rows, table, by_role, {roles[role].holds: role for role in by_role})
     return rows
 
 
 def _compare_lengths(
-    rows: Sequence[Mapping[str, Any]], table: Table, found: Mapping[str, str], by_kind: Mapping[str, str]
+    rows: Sequence[Mapping[str, Any]], table: Table, names: Mapping[str, str], by_kind: Mapping[str, str]
 ) -> None:
     """Refuse a row whose tags are not as many as its words."""
     if not {"tokens", "tags"} <= by_kind.keys():
@@ -156,8 +156,8 @@ def _compare_lengths(
     for i, row in enumerate(rows):
         if isinstance(row[tags], list) and len(row[tags]) != len(row[words]):
             raise DataError(
-                f"{table.place(i)}: {len(row[words])} words in '{found[words]}' and {len(row[tags])} tags in "
-                f"'{found[tags]}': there must be a tag for each word"
+                f"{table.place(i)}: {len(row[words])} words in '{names[words]}' and {len(row[tags])} tags in "
+                f"'{names[tags]}': there must be a tag for each word"
             )
 
 

@@ -118,8 +118,8 @@ def _lines(path: Path, suffix: str) -> Iterator[tuple[int, dict[str, Any]]]:
 def _separator(path: Path) -> str:
     """A comma, unless the header has none and one of the others that spreadsheets write."""
     header = next((line for _, line in lines.numbered(path)), "")
-    others = [one for one in _OTHER_SEPARATORS if one in header]
-    return others[0] if "," not in header and len(others) == 1 else ","
+    separators = [character for character in _OTHER_SEPARATORS if character in header]
+    return separators[0] if "," not in header and len(separators) == 1 else ","
 
 
 def read_file(path: Path) -> Table:
@@ -140,8 +140,8 @@ def read_file(path: Path) -> Table:
         columns.update(dict.fromkeys(row))
         rows.append(row)
         numbers.append(number)
-    found = quoting(path) if suffix.startswith(".tsv") else None
-    return Table(str(path), tuple(columns), rows, lines=numbers, quoting=found)
+    quotes = quoting(path) if suffix.startswith(".tsv") else None
+    return Table(str(path), tuple(columns), rows, lines=numbers, quoting=quotes)
 
 
 def first_row(path: Path) -> dict[str, Any]:

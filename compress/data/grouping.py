@@ -44,8 +44,8 @@ _MIX = np.uint64(0xD6E8FEB86659FD93)
 
 def words(text: str) -> tuple[str, ...]:
     """A text's words, case folded; a text without letters and digits is one word, itself."""
-    found = tuple(_WORD.findall(text.casefold()))
-    return found or (" ".join(text.split()),)
+    tokens = tuple(_WORD.findall(text.casefold()))
+    return tokens or (" ".join(text.split()),)
 
 
 @dataclass(frozen=True)
@@ -72,8 +72,8 @@ class Corpus:
 
     def hashes(self, begin: np.ndarray, end: np.ndarray) -> np.ndarray:
         """Hashes of the windows [begin, end), uint64 like ``begin``."""
-        found: np.ndarray = self.prefix[end] - self.prefix[begin] * self.powers[end - begin]
-        return found
+        window_hashes: np.ndarray = self.prefix[end] - self.prefix[begin] * self.powers[end - begin]
+        return window_hashes
 
     def windows(self, size: int, *, proper: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Begin and text of every window of ``size`` words inside one text (shorter than it if proper)."""
@@ -122,19 +122,19 @@ def _equal_pairs(keys: np.ndarray, texts: np.ndarray) -> np.ndarray:
 
 def _contained(corpus: Corpus, sizes: Sequence[int]) -> np.ndarray:
     """Pairs (contained, container) of texts for contained texts of these sizes: int64 [pairs, 2]."""
-    found = [np.zeros((0, 2), dtype=np.int64)]
-    lengths, whole = corpus.lengths, corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
+    pairs = [np.zeros((0, 2), dtype=np.int64)]
+    lengths, text_hashes = corpus.lengths, corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
     for size in sizes:
         phrases = np.flatnonzero(lengths == size)
         if not len(phrases):
             continue
-        keys, first = np.unique(whole[phrases], return_index=True)
+        keys, first = np.unique(text_hashes[phrases], return_index=True)
         begin, text = corpus.windows(size, proper=True)
         hashes = corpus.hashes(begin, begin + size)
         at = np.minimum(np.searchsorted(keys, hashes), len(keys) - 1)
         hit = keys[at] == hashes
-        found.append(np.stack([phrases[first[at[hit]]], text[hit]], axis=1))
-    return np.concatenate(found)
+        pairs.append(np.stack([phrases[first[at[hit]]], text[hit]], axis=1))
+    return np.concatenate(pairs)
 
 
 def _one_word_apart(corpus: Corpus, least: int) -> np.ndarray:
@@ -149,11 +149,11 @@ def _one_word_apart(corpus: Corpus, least: int) -> np.ndarray:
     replaced = _equal_pairs(without + (place - start + 1).astype(np.uint64) * _MIX, text)
     # Left out: equal to a whole text of one word less.
     long = corpus.lengths[text] > least
-    whole = corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
+    text_hashes = corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
     texts = np.flatnonzero(corpus.lengths >= least)
     if not len(texts):
         return replaced
-    keys, first = np.unique(whole[texts], return_index=True)
+    keys, first = np.unique(text_hashes[texts], return_index=True)
     at = np.minimum(np.searchsorted(keys, without[long]), len(keys) - 1)
     hit = keys[at] == without[long]
     left_out = np.stack([texts[first[at[hit]]], text[long][hit]], axis=1)
@@ -199,11 +199,11 @@ def group(rows: Sequence[Sequence[tuple[str, ...]]]) -> np.ndarray:
             belongs to the groups of all of its texts.
     """
     corpus, times = index(rows), scale(rows)
-    whole = corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
+    text_hashes = corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
     begin, text = corpus.windows(RUN * times)
     pairs = np.concatenate(
         [
-            _equal_pairs(whole, np.arange(len(whole))),
+            _equal_pairs(text_hashes, np.arange(len(text_hashes))),
             _contained(corpus, range(PHRASE * times, RUN * times)),
             _one_word_apart(corpus, EDIT * times),
             _equal_pairs(corpus.hashes(begin, begin + RUN * times), text),

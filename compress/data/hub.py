@@ -35,7 +35,7 @@ def resolve(name: str, revision: str | None) -> str:
         RevisionNotFoundError,
     )
 
-    asked = f"'{name}'" + (f" (revision {revision})" if revision else "")
+    label = f"'{name}'" + (f" (revision {revision})" if revision else "")
     reference = (
         Path(constants.HF_HUB_CACHE) / f"datasets--{name.replace('/', '--')}" / "refs" / (revision or "main")
     )
@@ -43,7 +43,7 @@ def resolve(name: str, revision: str | None) -> str:
         return str(HfApi().dataset_info(name, revision=revision).sha)
     except GatedRepoError as cause:
         raise DataError(
-            f"the hub data set {asked} asks for a login or for its terms to be accepted: accept them on "
+            f"the hub data set {label} asks for a login or for its terms to be accepted: accept them on "
             "its page and run 'hf auth login'"
         ) from cause
     except RevisionNotFoundError as cause:
@@ -62,10 +62,10 @@ def resolve(name: str, revision: str | None) -> str:
             return reference.read_text(encoding="utf-8").strip()
         if revision and len(revision) == 40:
             return revision
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        reason = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
         raise DataError(
-            f"there is no folder '{name}', and the hub data set {asked} is not in the local cache while "
-            f"{why}: give a folder, or connect once to download it"
+            f"there is no folder '{name}', and the hub data set {label} is not in the local cache while "
+            f"{reason}: give a folder, or connect once to download it"
         ) from cause
 
 
@@ -91,17 +91,17 @@ class HubData:
 
             label = f"the hub data set '{self.name}' at {self.commit[:12]}"
             try:
-                found = datasets.load_dataset(self.name, self.config or None, revision=self.revision)
+                splits = datasets.load_dataset(self.name, self.config or None, revision=self.revision)
             except (datasets.exceptions.DatasetsError, HTTPError, OSError, ValueError, RuntimeError) as cause:
                 reason = str(cause.__cause__ or cause).strip().split("\n")[0]
                 raise DataError(f"{label} cannot be loaded: {reason}") from cause
-            for split, rows in found.items():
+            for split, rows in splits.items():
                 if rows.cache_files and not all(self.commit in file["filename"] for file in rows.cache_files):
                     raise DataError(
                         f"{label} is not in the local cache (its split '{split}' is there in another version "
                         "only): connect once to download it, or name the revision that is there"
                     )
-            self._loaded = found
+            self._loaded = splits
         return self._loaded
 
     def splits(self) -> tuple[str, ...]:

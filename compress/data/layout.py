@@ -80,29 +80,29 @@ def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
         DataError: a named split is not there, no split is found at all, or one plays two sides.
     """
     source = open_source(config)
-    there = source.splits()
-    listed = f"the splits there are: {', '.join(there) or 'none'}"
+    names = source.splits()
+    listed = f"the splits there are: {', '.join(names) or 'none'}"
     splits: dict[str, str] = {}
     also: tuple[str, ...] = ()
     for side in SIDES:
         named: str | None = getattr(config, side)
         if named is not None:
-            split = named if named in there else source.add(named) if isinstance(source, Files) else None
+            split = named if named in names else source.add(named) if isinstance(source, Files) else None
             if split is None:
-                where = f" of {config.source}" if config.source else ""
+                origin = f" of {config.source}" if config.source else ""
                 raise DataError(
-                    f"data.{side} is '{named}', which is neither a file nor a split{where}; {listed}"
+                    f"data.{side} is '{named}', which is neither a file nor a split{origin}; {listed}"
                 )
             splits[side] = split
             continue
-        found = [name for name in _USUAL[side] if name in there and name not in splits.values()]
-        if found:
-            splits[side] = found[0]
-            also = tuple(found[1:]) if side == "eval" else also
+        candidates = [name for name in _USUAL[side] if name in names and name not in splits.values()]
+        if candidates:
+            splits[side] = candidates[0]
+            also = tuple(candidates[1:]) if side == "eval" else also
     if not splits:
-        where = f"{config.source} has" if config.source else "no data is given, so there is"
+        origin = f"{config.source} has" if config.source else "no data is given, so there is"
         raise DataError(
-            f"{where} no split named train, selection, validation, dev, test or unlabeled ({listed}): name "
+            f"{origin} no split named train, selection, validation, dev, test or unlabeled ({listed}): name "
             "the files or splits with data.train and data.eval in a recipe, or give one file with --data"
         )
     _refuse_shared(splits, source)

@@ -123,21 +123,21 @@ def _is_all_text(record: str, cells: list[str]) -> bool:
 
 def _records(path: Path) -> Iterator[tuple[str, list[str]]]:
     """Each record as it stands in the file, without its line's end, and its cells read with quotes."""
-    taken: list[str] = []
+    raw_lines: list[str] = []
 
     def source() -> Iterator[str]:
         for _, line in lines.numbered(path):
-            taken.append(line)
+            raw_lines.append(line)
             yield line
 
     for cells in csv.reader(source(), delimiter="\t", strict=True):
-        yield "".join(taken).rstrip("\r\n"), cells
-        taken.clear()
+        yield "".join(raw_lines).rstrip("\r\n"), cells
+        raw_lines.clear()
 
 
 def _doubt(path: Path) -> str | None:
     """Why quotes that are taken as text could be marks."""
-    whole = doubled = inner = 0
+    quoted = doubled = inner = 0
     first = 0
     try:
         for number, line in lines.numbered(path):
@@ -145,14 +145,14 @@ def _doubt(path: Path) -> str | None:
                 continue
             for cell in line.rstrip("\r\n").split("\t"):
                 if _WHOLE_CELL.fullmatch(cell):
-                    whole += 1
+                    quoted += 1
                     doubled += '"' in cell[1:-1]
                     first = first or number
                 elif '"' in cell:
                     inner += 1
     except DataError:  # said by whoever reads the rows
         return None
-    if not whole or (inner and not doubled):
+    if not quoted or (inner and not doubled):
         return None
-    others = f", and {inner} have quotes in other places" if inner else ", and none of them needs that"
-    return f"{whole} cells stand whole in quotes (the first on line {first}){others}"
+    remark = f", and {inner} have quotes in other places" if inner else ", and none of them needs that"
+    return f"{quoted} cells stand whole in quotes (the first on line {first}){remark}"

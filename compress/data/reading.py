@@ -51,19 +51,19 @@ class Reader:
                 table.name,
                 table.quoting.doubt,
             )
-        found = columns.find(self.roles, table.columns, self._named(table, side), table.name)
+        by_role = columns.find(self.roles, table.columns, self._named(table, side), table.name)
         label = self.task.LABEL
-        for other, earlier in self.columns.items():
-            odd = sorted((found.keys() ^ earlier.keys()) - {label})
+        for partner, earlier in self.columns.items():
+            odd = sorted((by_role.keys() ^ earlier.keys()) - {label})
             if odd:
                 raise DataError(
-                    f"only one of {table.name} ({', '.join(table.columns)}) and {self.tables[other].name} "
-                    f"({', '.join(self.tables[other].columns)}) has a column for {', '.join(odd)}: both "
+                    f"only one of {table.name} ({', '.join(table.columns)}) and {self.tables[partner].name} "
+                    f"({', '.join(self.tables[partner].columns)}) has a column for {', '.join(odd)}: both "
                     "need the same; name the columns with data.columns"
                 )
-        self.columns[side], self.tables[side] = found, table
-        self.names[side] = self._label_names(found.get(label), table, split)
-        rows = columns.read(table, self.roles, found, self.layout.source, split)
+        self.columns[side], self.tables[side] = by_role, table
+        self.names[side] = self._label_names(by_role.get(label), table, split)
+        rows = columns.read(table, self.roles, by_role, self.layout.source, split)
         for row in rows:
             if row.get(label) is None:
                 row.pop(label, None)

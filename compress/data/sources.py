@@ -73,20 +73,20 @@ class Files:
 
     @staticmethod
     def _scan(folder: Path) -> dict[str, tuple[Path, ...]]:
-        found: dict[str, list[Path]] = {}
+        by_split: dict[str, list[Path]] = {}
         for place in (folder, folder / "data"):
             for path in sorted(place.glob("*")) if place.is_dir() else ():
                 suffix = suffix_of(path)
                 if suffix:  # what is no regular file is refused when it is read
-                    found.setdefault(_SHARD.sub("", path.name.removesuffix(suffix)), []).append(path)
-        for split, paths in found.items():
+                    by_split.setdefault(_SHARD.sub("", path.name.removesuffix(suffix)), []).append(path)
+        for split, paths in by_split.items():
             shards = [_SHARD.search(path.name.removesuffix(suffix_of(path) or "")) for path in paths]
             if len(paths) > 1 and not all(shards):
                 raise DataError(
                     f"{folder} has several files for the split '{split}' "
                     f"({', '.join(path.relative_to(folder).as_posix() for path in paths)}): keep one"
                 )
-        return {split: tuple(paths) for split, paths in found.items()}
+        return {split: tuple(paths) for split, paths in by_split.items()}
 
     def add(self, reference: str) -> str | None:
         """Take a file as a split, relative to the folder or to where we are; the split's name, or None."""
@@ -113,8 +113,8 @@ class Files:
     def _home(self, split: str) -> Path:
         """The folder that label names and image paths of a split refer to."""
         path = self._paths[split][0]
-        whole = files.resolved(path, error=DataError)
-        inside = self.folder is not None and whole.is_relative_to(
+        real_path = files.resolved(path, error=DataError)
+        inside = self.folder is not None and real_path.is_relative_to(
             files.resolved(self.folder, error=DataError)
         )
         return self.folder if inside and self.folder else path.parent
@@ -130,7 +130,7 @@ class Files:
             rows=[row for part in tables for row in part.rows],
             names={column: names for part in tables for column, names in part.names.items()},
             quoting=next(
-                (one.quoting for one in tables if one.quoting and one.quoting.doubt), tables[0].quoting
+                (part.quoting for part in tables if part.quoting and part.quoting.doubt), tables[0].quoting
             ),
         )
 
@@ -151,13 +151,13 @@ class Files:
         ]
         if not columns:
             return []
-        found = {
+        paths = {
             image.path
             for row in self.read(split).rows
             for column in columns
             if isinstance(row.get(column), str) and (image := self.image(row[column], split))
         }
-        return [digest(path) for path in sorted(found)]
+        return [digest(path) for path in sorted(paths)]
 
     def label_names(self, split: str) -> Any:
         """The content of the ``labels.json`` beside the split, or None."""

@@ -48,10 +48,10 @@ def _followers(
     """Groups that follow others, bool [rows] at their first row, and pairs (follower, leader group)."""
     phrase = grouping.PHRASE * grouping.scale(rows)
     short = np.fromiter((all(len(t) < phrase for t in texts) for texts in rows), dtype=bool, count=len(rows))
-    whole = np.ones(len(rows), dtype=bool)
-    np.logical_and.at(whole, groups, short)
+    all_short = np.ones(len(rows), dtype=bool)
+    np.logical_and.at(all_short, groups, short)
     pairs = groups[grouping.containers(rows)]
-    pairs = pairs[whole[pairs[:, 0]] & (pairs[:, 0] != pairs[:, 1])]
+    pairs = pairs[all_short[pairs[:, 0]] & (pairs[:, 0] != pairs[:, 1])]
     follows = np.zeros(len(rows), dtype=bool)
     follows[pairs[:, 0]] = True
     return follows, pairs[~follows[pairs[:, 1]]]
@@ -96,15 +96,15 @@ def carve(
             low = middle
         else:
             high = middle - 1
-    taken = held_out(low)[groups] if low else np.zeros(count, dtype=bool)
-    train = np.flatnonzero(~taken[:labeled])
-    kept = limit_rows(train, groups[train], limit, rng)
+    selection_mask = held_out(low)[groups] if low else np.zeros(count, dtype=bool)
+    train = np.flatnonzero(~selection_mask[:labeled])
+    within_limit = limit_rows(train, groups[train], limit, rng)
     return Carving(
-        train=kept,
-        selection=np.flatnonzero(taken[:labeled]),
-        unlabeled=labeled + np.flatnonzero(~taken[labeled:]),
-        dropped=int(taken[labeled:].sum()),
-        over_limit=len(train) - len(kept),
+        train=within_limit,
+        selection=np.flatnonzero(selection_mask[:labeled]),
+        unlabeled=labeled + np.flatnonzero(~selection_mask[labeled:]),
+        dropped=int(selection_mask[labeled:].sum()),
+        over_limit=len(train) - len(within_limit),
         groups=len(np.unique(groups)),
         largest=int(np.bincount(groups, minlength=1).max()),
     )
@@ -117,16 +117,16 @@ def limit_rows(
     if limit is None or len(rows) <= limit:
         return rows
     names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
-    taken, left = np.zeros(len(names), dtype=bool), limit
+    group_mask, left = np.zeros(len(names), dtype=bool), limit
     for name in rng.permutation(len(names)):
         if sizes[name] <= left:
-            taken[name] = True
+            group_mask[name] = True
             left -= sizes[name]
-    chosen = taken[member]
+    chosen = group_mask[member]
     if left:
         chosen[rng.choice(np.flatnonzero(~chosen), size=left, replace=False)] = True
-    kept: np.ndarray = rows[chosen]
-    return kept
+    limited: np.ndarray = rows[chosen]
+    return limited
 
 
 def stratified(lengths: Sequence[int] | None, rows: int, count: int, seed: int) -> np.ndarray:

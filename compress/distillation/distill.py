@@ -111,9 +111,9 @@ def distill(
     rows, groups = labelled_first(data, task.LABEL)
     lengths = row_lengths(task, rows, processor, max_length)
 
-    def encode(some: Sequence[Row]) -> Batch:
-        labelled = all(row.get(task.LABEL) is not None for row in some)
-        batch: Batch = task.encode(some, processor, head, max_length, labelled=labelled)
+    def encode(rows: Sequence[Row]) -> Batch:
+        labelled = all(row.get(task.LABEL) is not None for row in rows)
+        batch: Batch = task.encode(rows, processor, head, max_length, labelled=labelled)
         return batch
 
     team = processes.team(device)

@@ -57,7 +57,7 @@ class LayerChoice:
 
 def choose_layers(
     teacher: PreTrainedModel,
-    wanted: int | tuple[int, ...] | None,
+    choice: int | tuple[int, ...] | None,
     rule: Rule,
     calibration: Calibration,
 ) -> LayerChoice:
@@ -65,7 +65,7 @@ def choose_layers(
 
     Args:
         teacher: left whole.
-        wanted: how many, or which ones; None keeps half of them.
+        choice: how many, or which ones; None keeps half of them.
         rule: how they are chosen where only their number is given.
         calibration: rows to compare on; used by ``search`` and ``block-influence``.
 
@@ -75,9 +75,9 @@ def choose_layers(
     """
     stack = stack_of(teacher)
     layers, fixed = len(stack), first_is_fixed(stack)
-    if isinstance(wanted, tuple):
-        return LayerChoice(check_choice(layers, wanted))
-    keep = wanted if wanted is not None else max(1, layers // 2)
+    if isinstance(choice, tuple):
+        return LayerChoice(check_choice(layers, choice))
+    keep = choice if choice is not None else max(1, layers // 2)
     check_keep(layers, keep)
     if rule == "auto":
         rule = "search" if len(subsets(layers, keep)) <= SEARCH_LIMIT else "every-other"
@@ -92,8 +92,8 @@ def choose_layers(
     tried = search(teacher, keep, calibration.against(teacher))
     best, distance = tried[0]
     log.info("the student keeps layers %s (KL %.4f, best of %d subsets)", list(best), distance, len(tried))
-    shown = [{"layers": list(layers), "kl": kl} for layers, kl in tried[:_SHOWN]]
-    return LayerChoice(best, {"tried": shown, "subsets": len(tried)})
+    leaders = [{"layers": list(layers), "kl": kl} for layers, kl in tried[:_SHOWN]]
+    return LayerChoice(best, {"tried": leaders, "subsets": len(tried)})
 
 
 class Calibration:
@@ -157,8 +157,8 @@ class Calibration:
 
     def _answers(self, model: PreTrainedModel) -> list[dict[str, torch.Tensor]]:
         with self._placed(model):
-            found = [model(**batch.inputs) for batch in self._batches]
-        return [{name: outputs[name] for name in self._links} for outputs in found]
+            batch_outputs = [model(**batch.inputs) for batch in self._batches]
+        return [{name: outputs[name] for name in self._links} for outputs in batch_outputs]
 
     def against(self, teacher: PreTrainedModel) -> Callable[[PreTrainedModel], float]:
         """A function that gives a model's mean KL from the teacher's answers of now."""

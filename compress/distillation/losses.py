@@ -101,7 +101,7 @@ def relation_loss(
     return apart.transpose(1, 2)[mask].mean()
 
 
-def relation_heads(student_width: int, teacher_width: int, wanted: int) -> int:
-    """The largest number of heads, at most ``wanted``, that divides both widths."""
+def relation_heads(student_width: int, teacher_width: int, most: int) -> int:
+    """The largest number of heads, at most ``most``, that divides both widths."""
     common = math.gcd(student_width, teacher_width)
-    return max(n for n in range(1, min(wanted, common) + 1) if common % n == 0)
+    return max(n for n in range(1, min(most, common) + 1) if common % n == 0)

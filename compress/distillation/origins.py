@@ -8,21 +8,21 @@ from compress.artifacts.artifact import Artifact
 from compress.errors import RecipeError
 
 
-def teacher_artifact(wanted: str, chain: Sequence[Artifact]) -> Artifact | None:
+def teacher_artifact(teacher: str, chain: Sequence[Artifact]) -> Artifact | None:
     """The artifact that a config's ``teacher`` means; None for a folder.
 
     Args:
-        wanted: ``source``, ``original`` or a path.
+        teacher: ``source``, ``original`` or a path.
         chain: the torch artifacts of this run, oldest first, the source last.
 
     Raises:
         RecipeError: the original is not part of this run.
     """
-    if wanted == "source":
+    if teacher == "source":
         return chain[-1]
-    if wanted != "original":
+    if teacher != "original":
         return None
-    tuned = [each for each in chain if each.manifest.stage == "finetune"]
+    tuned = [artifact for artifact in chain if artifact.manifest.stage == "finetune"]
     first = (tuned or list(chain))[0]
     if first.manifest.stage not in {"load", "finetune"}:
         raise RecipeError(
@@ -39,15 +39,15 @@ def layer_steps(chain: Sequence[Artifact]) -> list[list[int]] | None:
         chain: the artifacts after the first one, oldest first.
     """
     steps: list[list[int]] = []
-    for each in chain:
-        manifest = each.manifest
+    for artifact in chain:
+        manifest = artifact.manifest
         if manifest.stage == "finetune":
             continue
         layers = manifest.facts.get("layers")
         if manifest.stage not in {"distill", "prune"} or not isinstance(layers, list):
             return None
         teacher = manifest.config.get("teacher", "source")
-        direct = teacher == "source" or (teacher == "original" and each is chain[0])
+        direct = teacher == "source" or (teacher == "original" and artifact is chain[0])
         if manifest.stage == "distill" and not direct:
             return None
         steps.append([int(layer) for layer in layers])
@@ -61,9 +61,9 @@ def trace_layers(depth: int, steps: Sequence[Sequence[int]]) -> tuple[int, ...] 
         depth: layers of the first model.
         steps: for each later model in turn, the layers (from 1) of the one before it that it has.
     """
-    found = tuple(range(1, depth + 1))
+    origins = tuple(range(1, depth + 1))
     for step in steps:
-        if not step or not 1 <= min(step) <= max(step) <= len(found):
+        if not step or not 1 <= min(step) <= max(step) <= len(origins):
             return None
-        found = tuple(found[layer - 1] for layer in step)
-    return found
+        origins = tuple(origins[layer - 1] for layer in step)
+    return origins

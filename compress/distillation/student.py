@@ -140,7 +140,7 @@ def stack_of(model: PreTrainedModel) -> Stack:
 def first_is_fixed(stack: Stack) -> bool:
     """Whether only layer 0 can stand first, since its parameters are others (ModernBERT: no norm)."""
     names = [{name for name, _ in layer.named_parameters()} for layer in stack.layers]
-    return any(other != names[0] for other in names[1:])
+    return any(layer_names != names[0] for layer_names in names[1:])
 
 
 def keeping_first(rule: Callable[[int, int], tuple[int, ...]], layers: int, keep: int) -> tuple[int, ...]:

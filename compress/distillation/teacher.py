@@ -79,11 +79,11 @@ class Teacher:
         with torch.no_grad(), torch.autocast(kind, dtype=torch.bfloat16, enabled=self._bf16):
             outputs, states = self._tap.run(self.model, batch.inputs)
         counts = self._task.positions(batch.arrays)
-        kept = {name: outputs[name].float() for name in self._task.OUTPUTS}
+        counted_outputs = {name: outputs[name].float() for name in self._task.OUTPUTS}
         rows = len(batch)
         if counts is not None:
-            at = torch.from_numpy(counts).to(next(iter(kept.values())).device)
-            kept = {name: tensor[at] for name, tensor in kept.items()}
+            at = torch.from_numpy(counts).to(next(iter(counted_outputs.values())).device)
+            counted_outputs = {name: tensor[at] for name, tensor in counted_outputs.items()}
         positions = np.ones(rows, dtype=np.int64) if counts is None else counts.sum(axis=1)
         tokens = np.zeros(rows, dtype=np.int64)
         flat = None
@@ -93,7 +93,7 @@ class Teacher:
             tokens = (
                 np.full(rows, states[0].shape[1]) if mask is None else mask.sum(dim=1).cpu().numpy()
             ).astype(np.int64)
-        return Answer(outputs=kept, states=flat, positions_a_row=positions, tokens_a_row=tokens)
+        return Answer(outputs=counted_outputs, states=flat, positions_a_row=positions, tokens_a_row=tokens)
 
 
 class _Ragged:
@@ -205,16 +205,16 @@ class TeacherCache:
         if self._teacher.want and not self.keeps_states:
             answer = self._teacher.answer(batch)
             return TeacherBatch(outputs=answer.outputs, states=answer.states)
-        found = {name: table.take(rows).to(self._device) for name, table in self._tables.items()}
-        states = found.pop(_STATES, None)
-        outputs = {name.split(".")[1]: tensor for name, tensor in found.items()}
+        tensors = {name: table.take(rows).to(self._device) for name, table in self._tables.items()}
+        states = tensors.pop(_STATES, None)
+        outputs = {name.split(".")[1]: tensor for name, tensor in tensors.items()}
         return TeacherBatch(outputs=outputs, states=states)
 
     def _fill(self, source: EncodedRows, plan: Sequence[np.ndarray], description: str) -> None:
         self._folder.mkdir(parents=True, exist_ok=True)
         identity = _identity(self._teacher, plan, self._widths)
         files = [_COUNTS, *self._widths]
-        done, sizes, digests = self._good(identity, files, len(plan))
+        done_batches, sizes, digests = self._good(identity, files, len(plan))
         with ExitStack() as stack, log.progress(f"{description}: teacher", len(plan)) as bar:
             streams = {}
             for name in files:
@@ -223,9 +223,9 @@ class TeacherCache:
                 stream = stack.enter_context((self._folder / name).open("ab"))
                 stream.truncate(sizes[name])
                 streams[name] = stream
-            bar.advance(done)
+            bar.advance(done_batches)
             noted = perf_counter()
-            for number, rows in enumerate(plan[done:], start=done + 1):
+            for number, rows in enumerate(plan[done_batches:], start=done_batches + 1):
                 for name, chunk in self._chunk(source, rows, description).items():
                     streams[name].write(chunk)
                     digests[name].update(chunk)

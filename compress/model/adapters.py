@@ -114,8 +114,10 @@ def read(folder: Path) -> Adapter:
     if files.exists(folder / WEIGHTS, error=ModelError):
         _check_weights(folder / WEIGHTS)
     else:
-        found = hub.pickles(folder)
-        reason = f"holds {', '.join(found)}, which can run code when opened" if found else "holds no weights"
+        pickles = hub.pickles(folder)
+        reason = (
+            f"holds {', '.join(pickles)}, which can run code when opened" if pickles else "holds no weights"
+        )
         raise ModelError(
             f"the adapter {folder} {reason}: expected {WEIGHTS} (load it with peft where you trust it and "
             "save it again with save_pretrained)"
@@ -179,13 +181,15 @@ def count_labels(adapter: Adapter, config: PretrainedConfig, task: Task) -> int 
     base = f"{plain.base_model_prefix}."
     outside = {n: t for n, t in plain.state_dict().items() if not n.startswith(base)}
     last = [n for n, t in outside.items() if t.ndim and t.shape[0] == config.num_labels]
-    held = weight_files.table(adapter.folder / WEIGHTS)
-    found = {
-        entry.shape[0] for name, entry in held.items() if entry.shape and name.removeprefix(_PREFIX) in last
+    entries = weight_files.table(adapter.folder / WEIGHTS)
+    sizes = {
+        entry.shape[0]
+        for name, entry in entries.items()
+        if entry.shape and name.removeprefix(_PREFIX) in last
     }
-    if len(found) > 1:
-        raise ModelError(f"the adapter {adapter.folder} carries heads of different sizes: {sorted(found)}")
-    return found.pop() if found else None
+    if len(sizes) > 1:
+        raise ModelError(f"the adapter {adapter.folder} carries heads of different sizes: {sorted(sizes)}")
+    return sizes.pop() if sizes else None
 
 
 def merge(
@@ -215,17 +219,17 @@ def merge(
             "the file is damaged; get or train it again"
         )
 
-    what = f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__})"
+    mismatch = f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__})"
     remedy = "give the base that it was trained on"
-    with fence.reading(what, remedy):
+    with fence.reading(mismatch, remedy):
         wrapped = peft.PeftModel.from_pretrained(model, adapter.folder, torch_device="cpu")
     # Without save_embedding_layers=False peft may ask the hub for the base's vocabulary. Embeddings that were
     # trained whole are then in the file under the model's own names.
     expected = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
-    held, own = set(weights), set(wrapped.state_dict())
-    odd = sorted((expected - held) | (held - expected - own))
+    adapter_names, model_names = set(weights), set(wrapped.state_dict())
+    odd = sorted((expected - adapter_names) | (adapter_names - expected - model_names))
     if odd:
-        raise ModelError(f"{what}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
+        raise ModelError(f"{mismatch}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
     wrapped.eval()
     with fence.reading(f"the adapter {adapter.folder} cannot be merged", remedy), torch.no_grad():
         before = _logits(wrapped, inputs)

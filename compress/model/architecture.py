@@ -68,34 +68,36 @@ def read_config(folder: Path) -> dict[str, Any]:
     return content
 
 
-def parse_config(content: Mapping[str, Any], where: str) -> PretrainedConfig:
+def parse_config(content: Mapping[str, Any], place: str) -> PretrainedConfig:
     """The transformers configuration of a ``config.json``.
 
     Args:
         content: the dictionary, with ``model_type``.
-        where: what an error calls it.
+        place: what an error calls it.
 
     Raises:
         ModelError: transformers does not know the type, or refuses a value.
     """
     from transformers import CONFIG_MAPPING, AutoConfig
 
-    fields.check(content, where)
+    fields.check(content, place)
     model_type = content.get("model_type")
     if not isinstance(model_type, str) or model_type not in CONFIG_MAPPING:
-        found = f"the type '{model_type}'" if model_type else "no model_type"
-        own = " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
+        named_type = f"the type '{model_type}'" if model_type else "no model_type"
+        code_note = (
+            " It brings Python code of its own, which paredown never runs." if "auto_map" in content else ""
+        )
         if not model_type and "pretrained_cfg" in content:
             raise ModelError(
-                f"{where} is a model of timm, a library whose models paredown does not take: convert it to a "
+                f"{place} is a model of timm, a library whose models paredown does not take: convert it to a "
                 "class of transformers"
             )
         raise ModelError(
-            f"{where}: the configuration names {found}, which this version of transformers does not "
-            f"know.{own} Use a model of an architecture that transformers has."
+            f"{place}: the configuration names {named_type}, which this version of transformers does not "
+            f"know.{code_note} Use a model of an architecture that transformers has."
         )
     values = {k: v for k, v in content.items() if k not in {*_NOT_THE_MODEL, "model_type"}}
-    with fence.reading(f"{where}: transformers refuses the configuration", "correct config.json"):
+    with fence.reading(f"{place}: transformers refuses the configuration", "correct config.json"):
         return AutoConfig.for_model(model_type, **values)
 
 
@@ -127,8 +129,8 @@ def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
             f"A model of type '{config.model_type}' cannot do {task_name(task)}: "
             f"transformers has no {task.MODEL} for it. Choose another model or task."
         )
-    found = mapping[type(config)]
-    chosen: type[PreTrainedModel] = found[0] if isinstance(found, tuple | list) else found
+    classes = mapping[type(config)]
+    chosen: type[PreTrainedModel] = classes[0] if isinstance(classes, tuple | list) else classes
     return chosen
 
 
@@ -147,12 +149,14 @@ def build(config: PretrainedConfig, task: Task, attention: str) -> PreTrainedMod
 
     cls = model_class(config, task)
     # DeBERTa-v2 and some others raise at construction when asked for what they do not have.
-    known = attention != "sdpa" or cls._supports_sdpa
+    supported = attention != "sdpa" or cls._supports_sdpa
     with fence.reading(
         f"transformers cannot build a {cls.__name__} from the configuration", "correct its fields"
     ):
         model: PreTrainedModel = cls._from_config(
-            copy.deepcopy(config), dtype=torch.float32, attn_implementation=attention if known else "eager"
+            copy.deepcopy(config),
+            dtype=torch.float32,
+            attn_implementation=attention if supported else "eager",
         )
     attention_type.keep(model)
     return model
@@ -194,13 +198,13 @@ def is_headless(content: Mapping[str, Any]) -> bool:
     return not named or named[0] in class_names(*_HEADLESS)
 
 
-def check_task(content: Mapping[str, Any], task: Task, where: str, *, headless: bool = False) -> None:
+def check_task(content: Mapping[str, Any], task: Task, place: str, *, headless: bool = False) -> None:
     """Compare a configuration's ``architectures`` with the classes of a task.
 
     Args:
         content: of ``config.json``.
         task: the task module.
-        where: what an error calls the model.
+        place: what an error calls the model.
         headless: whether a model without a task's head will do.
 
     Raises:
@@ -212,7 +216,7 @@ def check_task(content: Mapping[str, Any], task: Task, where: str, *, headless: 
     from compress.model import identity
 
     raise ModelError(
-        f"{where} is {identity.describe(Path(where), content)}, which is no model for {task_name(task)} "
+        f"{place} is {identity.describe(Path(place), content)}, which is no model for {task_name(task)} "
         f"({task.MODEL}): give the task that the model was made for, or a model of this one"
     )
 
@@ -229,27 +233,27 @@ def infer_task(folder: Path) -> str:
     content = read_config(folder)
     if is_headless(content):
         raise ModelError(no_head(folder, content))
-    known, named = catalog.names("task"), content["architectures"][0]
+    tasks, named = catalog.names("task"), content["architectures"][0]
     if not hasattr(transformers, named):
         raise ModelError(
             f"{folder} is of the class {named}, which transformers does not have: say which task it is for, "
-            f"one of {', '.join(known)}"
+            f"one of {', '.join(tasks)}"
         )
     try:
         task = TasksManager.infer_task_from_model(getattr(transformers, named))
     except ValueError:
         task = "unknown"
     task = catalog.canonical(TasksManager.map_from_synonym(task))
-    if task not in known:
+    if task not in tasks:
         # optimum knows one class of an architecture where transformers has several (DeiT, LeViT).
-        own = [name for name in known if named in class_names(catalog.task(name).MODEL)]
-        if len(own) == 1:
-            return own[0]
+        candidates = [name for name in tasks if named in class_names(catalog.task(name).MODEL)]
+        if len(candidates) == 1:
+            return candidates[0]
         from compress.model import identity
 
         raise ModelError(
             f"{folder} is {identity.describe(folder, content)} (task '{task}'), which paredown does not "
-            f"offer; it has: {', '.join(known)}"
+            f"offer; it has: {', '.join(tasks)}"
         )
     return task
 
@@ -258,15 +262,15 @@ def no_head(folder: Path, content: Mapping[str, Any]) -> str:
     """The sentence about a model whose configuration names no task's head."""
     from compress.model import identity
 
-    known = ", ".join(catalog.names("task"))
+    tasks = ", ".join(catalog.names("task"))
     if identity.is_timm(content):
         return (
             f"{folder} is {identity.describe(folder, content)}, a library whose models paredown does not "
-            f"take: convert it to a class of transformers (it has: {known})"
+            f"take: convert it to a class of transformers (it has: {tasks})"
         )
     return (
         f"{folder} is {identity.describe(folder, content)}: say with --task which task it is for, or shall "
-        f"be fine-tuned for, one of {known}"
+        f"be fine-tuned for, one of {tasks}"
     )
 
 

@@ -223,7 +223,7 @@ def copy_sidecars(source: Path, out: Path) -> None:
         limit.write(out, limit.read_derived(source))
 
 
-def check_finite(model: torch.nn.Module, where: str) -> None:
+def check_finite(model: torch.nn.Module, place: str) -> None:
     """Refuse weights that are not numbers.
 
     Raises:
@@ -237,7 +237,7 @@ def check_finite(model: torch.nn.Module, where: str) -> None:
         bad = int((~torch.isfinite(tensor)).sum())
         if bad:
             raise ModelError(
-                f"{where}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers "
+                f"{place}: the weight {name} holds {bad} values of {tensor.numel()} that are no numbers "
                 "(NaN or infinity): the model is damaged or its training diverged; get or train it again"
             )
 
@@ -323,20 +323,20 @@ def _load_strictly(model: PreTrainedModel, weights: Mapping[str, torch.Tensor], 
     extra = sorted(weights.keys() - targets.keys())
     if extra:
         raise ModelError(f"{folder}: the weights hold {_some(extra)}, which a {kind} has not")
-    held: dict[int, str] = {}
+    owners: dict[int, str] = {}
     for name in sorted(weights):
-        twin = held.setdefault(targets[name].data_ptr(), name)
+        twin = owners.setdefault(targets[name].data_ptr(), name)
         if twin != name and not torch.equal(weights[twin], weights[name]):
             raise ModelError(f"{folder}: {twin} and {name} are one tied weight and have different values")
-    missing = sorted(n for n, t in targets.items() if n not in weights and t.data_ptr() not in held)
+    missing = sorted(n for n, t in targets.items() if n not in weights and t.data_ptr() not in owners)
     if missing:
         raise ModelError(f"{folder}: weights are missing for {_some(missing)} of the {kind}")
     model.load_state_dict(dict(weights), strict=False)
 
 
 def _some(names: list[str]) -> str:
-    shown = ", ".join(names[:4])
-    return f"{shown} and {len(names) - 4} more" if len(names) > 4 else shown
+    listing = ", ".join(names[:4])
+    return f"{listing} and {len(names) - 4} more" if len(names) > 4 else listing
 
 
 def _own_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -344,13 +344,13 @@ def _own_tensors(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     import torch
 
     targets = set(getattr(model, "all_tied_weights_keys", None) or {})
-    found = model.state_dict()
+    state = model.state_dict()
     names: dict[tuple[int, tuple[int, ...]], str] = {}
-    for name in sorted(found, key=lambda n: (n in targets, n)):
-        names.setdefault((found[name].data_ptr(), tuple(found[name].shape)), name)
+    for name in sorted(state, key=lambda n: (n in targets, n)):
+        names.setdefault((state[name].data_ptr(), tuple(state[name].shape)), name)
     tensors = {}
     for name in names.values():
-        tensor = found[name].detach().cpu()
+        tensor = state[name].detach().cpu()
         if tensor.is_floating_point():
             tensor = tensor.to(torch.float32)
         tensors[name] = tensor.contiguous().clone()

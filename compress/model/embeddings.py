@@ -18,7 +18,7 @@ def input_embeddings(model: nn.Module, option: str) -> nn.Module:
         ModelError: the model names none.
     """
     try:
-        found: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
+        embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError) as cause:
         raise ModelError(f"a {type(model).__name__} names no input embeddings: leave {option} off") from cause
-    return found
+    return embeddings

@@ -41,50 +41,50 @@ _MOST_COUNTED = 2**14
 _DTYPES = ("float32", "float16", "bfloat16", "float64", "auto")
 
 
-def check(content: Mapping[str, Any], where: str) -> None:
+def check(content: Mapping[str, Any], place: str) -> None:
     """Refuse a configuration whose fields have a wrong type or an absurd size.
 
     Args:
         content: of ``config.json``, or the ``architecture`` of a recipe.
-        where: what an error calls it: the file's path.
+        place: what an error calls it: the file's path.
 
     Raises:
         ModelError: the field is named, with what it holds and what is allowed.
     """
     for name, value in content.items():
-        _check_field(name, value, where)
+        _check_field(name, value, place)
     for name, value in content.items():
         if name.endswith("_config") and name != "quantization_config" and isinstance(value, Mapping):
-            check(value, f"{where}, {name}")
-    _check_memory(content, where)
+            check(value, f"{place}, {name}")
+    _check_memory(content, place)
 
 
-def _check_field(name: str, value: Any, where: str) -> None:
+def _check_field(name: str, value: Any, place: str) -> None:
     if isinstance(value, float) and not math.isfinite(value):
-        raise _wrong(name, value, where, "a finite number")
+        raise _wrong(name, value, place, "a finite number")
     if name in _BOUNDS:
-        _check_number(name, value, where)
+        _check_number(name, value, place)
     elif _COUNTS.match(name):
-        _check_counts(name, value, where)
+        _check_counts(name, value, place)
     elif name in {"hidden_act", "model_type", "problem_type"}:
         if value is not None and not isinstance(value, str):
-            raise _wrong(name, value, where, "a name")
+            raise _wrong(name, value, place, "a name")
     elif name == "architectures":
         if value is not None and not (isinstance(value, list) and all(isinstance(n, str) for n in value)):
-            raise _wrong(name, value, where, "a list of class names")
+            raise _wrong(name, value, place, "a list of class names")
     elif name in {"dtype", "torch_dtype"}:
         if value is not None and (not isinstance(value, str) or value.removeprefix("torch.") not in _DTYPES):
-            raise _wrong(name, value, where, f"one of {', '.join(_DTYPES)}")
+            raise _wrong(name, value, place, f"one of {', '.join(_DTYPES)}")
     elif name in {"id2label", "label2id"}:
-        _check_labels(name, value, where)
+        _check_labels(name, value, place)
     elif name == "quantization_config" and value is not None:
         raise ModelError(
-            f"{where}: quantization_config says that the weights are quantized already, which paredown does "
+            f"{place}: quantization_config says that the weights are quantized already, which paredown does "
             "not read: give the model with its weights in FP32, FP16 or BF16"
         )
 
 
-def _check_number(name: str, value: Any, where: str) -> None:
+def _check_number(name: str, value: Any, place: str) -> None:
     least, most = _BOUNDS[name]
     several = name in _MAY_BE_LISTS and isinstance(value, list | tuple) and len(value) > 0
     for number in value if several else [value]:
@@ -92,29 +92,29 @@ def _check_number(name: str, value: Any, where: str) -> None:
         if number is None:
             continue
         if not isinstance(number, int) or isinstance(number, bool) or not least <= number <= most:
-            raise _wrong(name, value, where, f"a whole number from {least} to {most}")
+            raise _wrong(name, value, place, f"a whole number from {least} to {most}")
 
 
-def _check_counts(name: str, value: Any, where: str) -> None:
+def _check_counts(name: str, value: Any, place: str) -> None:
     """Refuse an endless number of modules, also in lists; what is no whole number the class reads itself."""
     if isinstance(value, list | tuple):
-        for each in value:
-            _check_counts(name, each, where)
+        for element in value:
+            _check_counts(name, element, place)
     elif isinstance(value, int) and not -_MOST_COUNTED <= value <= _MOST_COUNTED:
-        raise _wrong(name, value, where, f"a whole number up to {_MOST_COUNTED:,}")
+        raise _wrong(name, value, place, f"a whole number up to {_MOST_COUNTED:,}")
 
 
-def _check_labels(name: str, value: Any, where: str) -> None:
+def _check_labels(name: str, value: Any, place: str) -> None:
     if value is None:
         return
     if not isinstance(value, Mapping):
-        raise _wrong(name, value, where, "a table of labels")
+        raise _wrong(name, value, place, "a table of labels")
     for number in value if name == "id2label" else value.values():
         if not str(number).isdecimal():
-            raise _wrong(name, value, where, "labels by whole numbers from 0")
+            raise _wrong(name, value, place, "labels by whole numbers from 0")
 
 
-def _check_memory(content: Mapping[str, Any], where: str) -> None:
+def _check_memory(content: Mapping[str, Any], place: str) -> None:
     """A lower bound of the weights, from the widths alone, against the whole memory of the machine."""
     width = _most(content, _WIDTHS)
     # ALBERT's layers share their weights.
@@ -125,7 +125,7 @@ def _check_memory(content: Mapping[str, Any], where: str) -> None:
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     if 4 * parameters > memory:
         raise ModelError(
-            f"{where} asks for a model of at least {parameters:,} parameters, {4 * parameters / 1e9:,.0f} GB "
+            f"{place} asks for a model of at least {parameters:,} parameters, {4 * parameters / 1e9:,.0f} GB "
             f"in FP32, and this machine has {memory / 1e9:,.0f} GB: take a smaller model or a larger machine"
         )
 
@@ -134,7 +134,7 @@ def _most(content: Mapping[str, Any], names: tuple[str, ...]) -> int:
     return max((value for name in names if isinstance(value := content.get(name), int)), default=0)
 
 
-def _wrong(name: str, value: Any, where: str, allowed: str) -> ModelError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ModelError(f"{where}: {name} is {shown}, allowed is {allowed}: get the model folder again")
+def _wrong(name: str, value: Any, place: str, allowed: str) -> ModelError:
+    text = repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return ModelError(f"{place}: {name} is {text}, allowed is {allowed}: get the model folder again")

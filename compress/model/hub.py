@@ -110,7 +110,7 @@ def _download(reference: str, revision: str | None) -> Snapshot:
 
     at = f"{reference} (revision {revision})" if revision else reference
     try:
-        found = snapshot_download(
+        path = snapshot_download(
             reference,
             revision=revision,
             allow_patterns=list(_WANTED),
@@ -133,10 +133,10 @@ def _download(reference: str, revision: str | None) -> Snapshot:
         ) from cause
     except (LocalEntryNotFoundError, OfflineModeIsEnabled) as cause:
         status = getattr(getattr(cause.__cause__, "response", None), "status_code", None)
-        why = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
-        why = f"the hub answers with status {status}" if status else why
+        snag = "HF_HUB_OFFLINE is set" if constants.HF_HUB_OFFLINE else "the hub cannot be reached"
+        snag = f"the hub answers with status {status}" if status else snag
         raise ModelError(
-            f"There is no folder '{reference}', and the hub model {at} is not in the local cache while {why}"
+            f"There is no folder '{reference}', and the hub model {at} is not in the local cache while {snag}"
             ": give a folder, or connect once to download it"
         ) from cause
     except HFValidationError as cause:
@@ -144,7 +144,7 @@ def _download(reference: str, revision: str | None) -> Snapshot:
     except (HTTPError, OSError) as cause:
         reason = str(cause).strip().split("\n")[0]
         raise ModelError(f"The hub model {at} could not be downloaded ({reason}): try again") from cause
-    folder = Path(found)
+    folder = Path(path)
     return Snapshot(folder=folder, name=reference, revision=folder.name)
 
 
@@ -164,7 +164,7 @@ def license_of(folder: Path) -> str | None:
     if stated:
         return stated
     for pattern in ("LICENSE*", "LICENCE*", "COPYING*"):
-        for file in sorted(each for each in folder.glob(pattern) if each.is_file()):
+        for file in sorted(path for path in folder.glob(pattern) if path.is_file()):
             links.check(file)
             written = reading.read_bytes(file, error=ModelError).decode("utf-8", errors="replace")
             lines = (line.strip() for line in written.splitlines())

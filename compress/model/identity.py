@@ -95,13 +95,13 @@ def lacks_head(folder: Path, content: Mapping[str, Any], task: Task) -> bool:
             the configuration asks for.
     """
     model = _skeleton(architecture.parse_config(content, str(folder)), task)
-    held = weight_files.contents(folder)
+    weights = weight_files.contents(folder)
     if not (folder / SHAPES).is_file():
         base = f"{model.base_model_prefix}."
         remedy = "weights and configuration are not of the same model"
-        weight_files.check_fit(held, model.state_dict(), base, type(model).__name__, remedy)
-    own = _head_names(model)
-    return bool(own) and not own & held.keys()
+        weight_files.check_fit(weights, model.state_dict(), base, type(model).__name__, remedy)
+    head_names = _head_names(model)
+    return bool(head_names) and not head_names & weights.keys()
 
 
 def _skeleton(config: Any, task: Task) -> Any:

@@ -71,12 +71,12 @@ def count_name(config: PretrainedConfig) -> str:
     """
     from optimum.utils import NormalizedConfigManager
 
-    known: tuple[str, ...] = ()
+    names: tuple[str, ...] = ()
     # The public getter raises on types that it does not know.
     if config.model_type in NormalizedConfigManager._conf:
         normalized = NormalizedConfigManager.get_normalized_config_class(config.model_type)(config)
-        known = tuple(n for n in (getattr(type(normalized), "NUM_LAYERS", None),) if n)
-    for name in (*known, *_COUNTS):
+        names = tuple(n for n in (getattr(type(normalized), "NUM_LAYERS", None),) if n)
+    for name in (*names, *_COUNTS):
         if isinstance(getattr(config, name, None), int):
             return name
     raise ModelError(
@@ -92,18 +92,18 @@ def find_stack(model: PreTrainedModel) -> Stack:
         ModelError: no list, or more than one, has as many entries as the config counts layers.
     """
     count = count_name(model.config)
-    wanted = getattr(model.config, count)
-    found = [
+    depth = getattr(model.config, count)
+    lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == wanted
+        if isinstance(module, nn.ModuleList) and len(module) == depth
     ]
     # A list inside a layer (experts, say) may have the same length by chance: the outermost counts.
-    outer = [(n, m) for n, m in found if not any(n.startswith(f"{other}.") for other, _ in found)]
+    outer = [(n, m) for n, m in lists if not any(n.startswith(f"{parent}.") for parent, _ in lists)]
     if len(outer) != 1:
         names = ", ".join(name for name, _ in outer) or "none"
         raise ModelError(
-            f"a {type(model).__name__} with {wanted} layers should hold one list of {wanted} layers; "
+            f"a {type(model).__name__} with {depth} layers should hold one list of {depth} layers; "
             f"found: {names}. Models that share or split their layers cannot be cut by depth."
         )
     name, layers = outer[0]

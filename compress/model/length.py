@@ -32,26 +32,26 @@ def longest(config: PretrainedConfig, processor: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def choose(asked: int | str | None, lengths: np.ndarray | None, own: Limit) -> Limit:
+def choose(limit: int | str | None, lengths: np.ndarray | None, bound: Limit) -> Limit:
     """The limit of what is made of a model.
 
     Args:
-        asked: by data.max_length: a number; ``data`` for that of the training rows; None for the model's own.
+        limit: by data.max_length: a number; ``data`` for that of the training rows; None for the model's own.
         lengths: tokens of each training row, specials included; None where there are none.
-        own: the model's limit.
+        bound: the model's limit.
 
     Raises:
         ModelError: more was asked for than the model takes.
     """
-    if asked is None or (asked == "data" and lengths is None):
-        return own
-    if isinstance(asked, int):
-        if own.tokens is not None and asked > own.tokens:
+    if limit is None or (limit == "data" and lengths is None):
+        return bound
+    if isinstance(limit, int):
+        if bound.tokens is not None and limit > bound.tokens:
             raise ModelError(
-                f"data.max_length is {asked} and the model takes at most {own.tokens} tokens: lower it"
+                f"data.max_length is {limit} and the model takes at most {bound.tokens} tokens: lower it"
             )
-        return Limit(asked, "recipe")
-    return Limit(data.choose_max_length(lengths, own.tokens)[0], "rows")
+        return Limit(limit, "recipe")
+    return Limit(data.choose_max_length(lengths, bound.tokens)[0], "rows")
 
 
 def within(limit: Limit, config: PretrainedConfig) -> Limit:

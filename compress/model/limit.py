@@ -76,10 +76,10 @@ def read_padding(folder: Path) -> bool:
     Raises:
         ModelError: ``encoding.json`` is damaged.
     """
-    found = (_content(folder) or {}).get(_PADDING, True)
-    if not isinstance(found, bool):
-        raise ModelError(f"{folder / ENCODING}: {_PADDING} is {found!r:.80}, allowed is true or false")
-    return found
+    padding = (_content(folder) or {}).get(_PADDING, True)
+    if not isinstance(padding, bool):
+        raise ModelError(f"{folder / ENCODING}: {_PADDING} is {padding!r:.80}, allowed is true or false")
+    return padding
 
 
 def write(folder: Path, limit: Limit, derived: Limit | None = None, *, padding: bool | None = None) -> None:
@@ -118,14 +118,14 @@ def _content(folder: Path) -> dict[str, Any] | None:
 def _limit(content: Any, file: Path) -> Limit:
     if not isinstance(content, dict) or "max_length" not in content:
         raise _damaged(file)
-    tokens, whose = content["max_length"], content.get("whose")
+    tokens, owner = content["max_length"], content.get("whose")
     if tokens is not None and (
         not isinstance(tokens, int) or isinstance(tokens, bool) or not 1 <= tokens < 2**31
     ):
         raise ModelError(f"{file}: max_length is {tokens!r:.80}, allowed is a positive number or null")
-    if whose is not None and str(whose) not in get_args(Whose):
-        raise ModelError(f"{file}: whose is {whose!r:.80}, allowed is one of {', '.join(get_args(Whose))}")
-    return Limit(tokens, whose)
+    if owner is not None and str(owner) not in get_args(Whose):
+        raise ModelError(f"{file}: whose is {owner!r:.80}, allowed is one of {', '.join(get_args(Whose))}")
+    return Limit(tokens, owner)
 
 
 def _damaged(file: Path) -> ModelError:

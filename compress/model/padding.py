@@ -81,14 +81,14 @@ def measure(
     head = task.head_of(model.config.to_dict())
     longest = min(limit or _LONGEST, _LONGEST)
 
-    def answers(some: Sequence[Row]) -> tuple[list[np.ndarray], int]:
-        inputs = task.encode(some, processor, head, longest, labelled=False).inputs
+    def answers(batch: Sequence[Row]) -> tuple[list[np.ndarray], int]:
+        inputs = task.encode(batch, processor, head, longest, labelled=False).inputs
         feed = {name: torch.from_numpy(array) for name, array in inputs.items()}
         reason = f"the {type(model).__name__} does not run on texts"
         remedy = "its configuration, weights and tokenizer do not belong together"
         with fence.reading(reason, remedy), torch.inference_mode():
-            found = model(**feed, return_dict=True)
-            arrays = [found[name].float().numpy() for name in task.OUTPUTS]
+            outputs = model(**feed, return_dict=True)
+            arrays = [outputs[name].float().numpy() for name in task.OUTPUTS]
         return arrays, next(iter(inputs.values())).shape[1]
 
     together, width = answers(picked)
@@ -97,13 +97,13 @@ def measure(
     for place, row in enumerate(picked):
         alone, tokens = answers([row])
         padded += tokens < width
-        for one, beside in zip(alone, together, strict=True):
+        for single, beside in zip(alone, together, strict=True):
             part = beside[place]
             if part.ndim > 1 and part.shape[0] == width:
                 part = part[width - tokens :] if processor.padding_side == "left" else part[:tokens]
             # NaN is never below a bound, and the largest of both keeps it.
-            largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - one[0]), nan=np.inf).max()))
-            scale = float(np.fmax(scale, np.abs(one).max()))
+            largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - single[0]), nan=np.inf).max()))
+            scale = float(np.fmax(scale, np.abs(single).max()))
     return Effect(largest, scale, padded)
 
 
@@ -183,13 +183,13 @@ def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
         limit: that they are cut to.
         size: the most rows of a batch.
     """
-    kept = np.minimum(lengths, limit) if limit is not None else lengths
-    order = [int(i) for i in np.argsort(kept, kind="stable")]
-    found: list[list[int]] = []
-    for _, same in groupby(order, key=lambda i: int(kept[i])):
+    cut_lengths = np.minimum(lengths, limit) if limit is not None else lengths
+    order = [int(i) for i in np.argsort(cut_lengths, kind="stable")]
+    chunks: list[list[int]] = []
+    for _, same in groupby(order, key=lambda i: int(cut_lengths[i])):
         members = list(same)
-        found += [members[at : at + size] for at in range(0, len(members), size)]
-    return found
+        chunks += [members[at : at + size] for at in range(0, len(members), size)]
+    return chunks
 
 
 def made_up(task: Task) -> list[dict[str, Any]]:
@@ -206,17 +206,17 @@ def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
     holds = {role: column.holds for role, column in task.COLUMNS.items()}
     if not set(holds.values()) & {"text", "tokens"}:
         return []
-    some: list[dict[str, Any]] = [
+    sample: list[dict[str, Any]] = [
         {role: cell for role, cell in row.items() if holds.get(role) in {"text", "tokens"}}
         for row in rows[:64]
     ]
-    if not some:
-        some = made_up(task)
-    lengths = task.lengths(some, processor)
+    if not sample:
+        sample = made_up(task)
+    lengths = task.lengths(sample, processor)
     if lengths is None:
         return []
     order = np.argsort(lengths, kind="stable")
-    shortest, middle, longest = (some[order[at]] for at in (0, len(order) // 2, -1))
+    shortest, middle, longest = (sample[order[at]] for at in (0, len(order) // 2, -1))
     return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
 
 

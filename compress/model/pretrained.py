@@ -106,10 +106,10 @@ def _check_weights(folder: Path) -> None:
     if any(present):
         weight_files.contents(folder)
         return
-    found = hub.pickles(folder)
-    if found:
+    pickles = hub.pickles(folder)
+    if pickles:
         raise ModelError(
-            f"{folder} holds its weights as {', '.join(found)}, a format that can run code when it is "
+            f"{folder} holds its weights as {', '.join(pickles)}, a format that can run code when it is "
             "opened; paredown reads safetensors only. Where you trust the file, convert it once with the "
             f"model's Auto class: AutoModel….from_pretrained('{folder}').save_pretrained('NEW')."
         )
@@ -178,16 +178,16 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
     from torch.nn import ModuleList
 
     if info["mismatched_keys"]:
-        name, found, wanted = sorted(info["mismatched_keys"])[0]
+        name, stored, expected = sorted(info["mismatched_keys"])[0]
         raise ModelError(
-            f"{folder}: {name} has the shape {list(found)} and its config.json asks for {list(wanted)}: "
+            f"{folder}: {name} has the shape {list(stored)} and its config.json asks for {list(expected)}: "
             "weights and configuration are not of the same model"
         )
     base = f"{model.base_model_prefix}."
     missing = sorted(info["missing_keys"])
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
-    own = {name for name in model.state_dict() if not name.startswith(base)} - tied
-    fresh = headless and bool(own) and own <= set(missing)
+    head_names = {name for name in model.state_dict() if not name.startswith(base)} - tied
+    fresh = headless and bool(head_names) and head_names <= set(missing)
     # A pooler belongs to the head: language models are saved without one.
     lost = [n for n in missing if n.startswith(base) and "pooler" not in n] if fresh else missing
     if lost:
@@ -195,13 +195,16 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
             f"{folder}: weights are missing for {', '.join(lost[:4])}{' and more' if len(lost) > 4 else ''} "
             f"of the {type(model).__name__}: get the whole model folder"
         )
-    known = {_NUMBERED.sub(".N.", name) for name in model.state_dict()}
+    patterns = {_NUMBERED.sub(".N.", name) for name in model.state_dict()}
     # A configuration that counts no layer at all leaves no name to compare with, only the empty list.
     stacks = ((name, module) for name, module in model.named_modules() if isinstance(module, ModuleList))
     empty = tuple(f"{name}." for name, stack in stacks if not len(stack))
     for name in sorted(info["unexpected_keys"]):
         full = name if name.startswith(base) else base + name
-        numbered = _NUMBERED.search(name) and {_NUMBERED.sub(".N.", one) for one in (name, full)} & known
+        numbered = (
+            _NUMBERED.search(name)
+            and {_NUMBERED.sub(".N.", candidate) for candidate in (name, full)} & patterns
+        )
         if numbered or name.startswith(empty) or full.startswith(empty):
             raise ModelError(
                 f"{folder}: the weights hold {name}, a layer that config.json does not count: weights and "

@@ -107,8 +107,10 @@ def read(file: Path) -> Shapes:
     except ValidationError as cause:
         first = cause.errors()[0]
         field = ".".join(map(str, first["loc"])) or "the file"
-        what = "is of another version of paredown" if field == "schema_version" else "does not fit the model"
-        raise ModelError(f"{file} {what} ({field}: {first['msg']}): build it again") from cause
+        problem = (
+            "is of another version of paredown" if field == "schema_version" else "does not fit the model"
+        )
+        raise ModelError(f"{file} {problem} ({field}: {first['msg']}): build it again") from cause
 
 
 def restore(model: torch.nn.Module, file: Path) -> None:
@@ -136,9 +138,9 @@ def impose(model: torch.nn.Module, content: Shapes) -> None:
         _reshape(model, name, shape)
     for name, changes in content.attributes.items():
         module = model.get_submodule(name)
-        known = integers(module)
+        current = integers(module)
         for key, value in changes.items():
-            if isinstance(known[key], tuple) != isinstance(value, list):
+            if isinstance(current[key], tuple) != isinstance(value, list):
                 raise TypeError(f"{name}.{key} cannot be {value}")
             setattr(module, key, tuple(value) if isinstance(value, list) else value)
 

@@ -33,8 +33,8 @@ def nll(outputs: np.ndarray, truth: np.ndarray, link: Link, temperature: float =
     if link == "softmax":
         shifted = scaled - scaled.max(axis=-1, keepdims=True)
         picked = np.take_along_axis(shifted, truth[:, None].astype(np.int64), axis=-1)[:, 0]
-        found: np.ndarray = np.log(np.exp(shifted).sum(axis=-1)) - picked
-        return found
+        losses: np.ndarray = np.log(np.exp(shifted).sum(axis=-1)) - picked
+        return losses
     if link == "sigmoid":
         signed = np.where(truth > 0.5, -scaled, scaled)
         return np.asarray(np.logaddexp(0.0, signed).mean(axis=-1))
@@ -129,26 +129,26 @@ def decide(
     for batch in batches:
         if batch.labels is None:
             raise DataError("calibration needs labeled rows: give data.selection, or data.train")
-        found = np.asarray(infer(batch.inputs)[name], dtype=np.float64)
+        logits = np.asarray(infer(batch.inputs)[name], dtype=np.float64)
         real = task.positions(batch)
-        outputs.append(found if real is None else found[real])
+        outputs.append(logits if real is None else logits[real])
         truths.append(batch.labels if real is None else batch.labels[real])
     if not outputs:
         raise DataError("there are no selection rows to fit a temperature on: give data.selection")
     return Decisions(np.concatenate(outputs), np.concatenate(truths), link)
 
 
-def choose(given: float | None, decisions: Decisions) -> tuple[float, dict[str, Any]]:
+def choose(temperature: float | None, decisions: Decisions) -> tuple[float, dict[str, Any]]:
     """The temperature to fold in, and what a manifest records of it.
 
     Args:
-        given: by the user; fitted when None.
+        temperature: by the user; fitted when None.
         decisions: on the selection rows.
     """
-    chosen = fit(decisions.outputs, decisions.truth, decisions.link) if given is None else given
+    chosen = fit(decisions.outputs, decisions.truth, decisions.link) if temperature is None else temperature
     return chosen, {
         "temperature": chosen,
-        "fitted": given is None,
+        "fitted": temperature is None,
         "decisions": len(decisions.outputs),
         "nll_before": decisions.mean_nll(),
         "nll_after": decisions.mean_nll(chosen),
@@ -161,9 +161,9 @@ def check(before: np.ndarray, after: np.ndarray, temperature: float) -> float:
     Raises:
         ParityError: it is more than rounding explains.
     """
-    wanted = before / temperature
-    largest = float(np.abs(after - wanted).max())
-    scale = float(np.abs(wanted).max())
+    expected = before / temperature
+    largest = float(np.abs(after - expected).max())
+    scale = float(np.abs(expected).max())
     if not largest <= _ROUNDING * max(scale, 1.0):
         raise ParityError(
             f"the scaled model's outputs differ from the divided ones by {largest:.3g} (largest output "

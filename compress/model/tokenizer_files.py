@@ -35,10 +35,10 @@ def settle(folder: Path, tokens: int | None) -> None:
     """
     config = _read(folder / CONFIG)
     if config is not None:
-        kept = {key: value for key, value in config.items() if key not in _REPEATED}
+        remaining = {key: value for key, value in config.items() if key not in _REPEATED}
         if tokens is not None:
-            kept["model_max_length"] = tokens
-        _write(folder / CONFIG, config, kept)
+            remaining["model_max_length"] = tokens
+        _write(folder / CONFIG, config, remaining)
     tokenizer = _read(folder / TOKENIZER)
     if tokenizer is not None:
         left = config is not None and config.get("truncation_side") == "left"
@@ -50,8 +50,8 @@ def settled(folder: Path, tokens: int | None) -> bool:
     tokenizer, config = _read(folder / TOKENIZER), _read(folder / CONFIG)
     if tokenizer is None:
         return True
-    wanted = sections(tokens, left=config is not None and config.get("truncation_side") == "left")
-    return all(tokenizer.get(name) == content for name, content in wanted.items())
+    expected = sections(tokens, left=config is not None and config.get("truncation_side") == "left")
+    return all(tokenizer.get(name) == content for name, content in expected.items())
 
 
 def sections(tokens: int | None, *, left: bool = False) -> dict[str, Any]:

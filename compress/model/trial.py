@@ -26,13 +26,15 @@ def run(model: PreTrainedModel, task: Task, processor: Any) -> None:
     if not any(column.holds == "image" for column in task.COLUMNS.values()):
         return
     pixels = torch.from_numpy(np.zeros((1, *task.pixel_shape(processor)), dtype=np.float32))
-    what = f"the {type(model).__name__} does not run on what its image processor gives, {list(pixels.shape)}"
+    problem = (
+        f"the {type(model).__name__} does not run on what its image processor gives, {list(pixels.shape)}"
+    )
     remedy = "config.json, its weights and preprocessor_config.json do not belong together"
-    with fence.reading(what, remedy), torch.inference_mode():
-        found = model(pixel_values=pixels, return_dict=True)
+    with fence.reading(problem, remedy), torch.inference_mode():
+        outputs = model(pixel_values=pixels, return_dict=True)
     named = max(1, len(task.head_of(model.config.to_dict()).labels))
     for name in task.OUTPUTS:
-        width = found[name].shape[-1]
+        width = outputs[name].shape[-1]
         if width != named:
             raise ModelError(
                 f"the {type(model).__name__} gives {width} numbers a row, and id2label of its config.json "

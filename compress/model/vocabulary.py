@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _ROUNDING = 1e-5
 
 
-def fit(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool = True) -> None:
+def fit(model: PreTrainedModel, tokenizer: Any, place: str, *, trained: bool = True) -> None:
     """Refuse ids that the embedding has no row for, and give a model without a padding id the tokenizer's.
 
     A GPT-2 style classifier reads its answer at the last token that is no padding: without the id it
@@ -26,7 +26,7 @@ def fit(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool = T
     Args:
         model: its configuration takes the padding id where it names none.
         tokenizer: of the same folder.
-        where: what an error calls the folder.
+        place: what an error calls the folder.
         trained: whether the head is the folder's own, so that its answers must stay as they are.
 
     Raises:
@@ -35,12 +35,12 @@ def fit(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool = T
     rows = _embedding_rows(model)
     if rows is None:
         return
-    check_ids(tokenizer, rows, where)
+    check_ids(tokenizer, rows, place)
     if model.config.pad_token_id is None and tokenizer.pad_token_id is not None:
-        _take_padding(model, tokenizer, where, trained=trained)
+        _take_padding(model, tokenizer, place, trained=trained)
 
 
-def _take_padding(model: PreTrainedModel, tokenizer: Any, where: str, *, trained: bool) -> None:
+def _take_padding(model: PreTrainedModel, tokenizer: Any, place: str, *, trained: bool) -> None:
     """Give a model the tokenizer's padding id, unless that moves the answer of a row by itself.
 
     Without an id the answer is read at the last token. Where the tokenizer ends each row in the token that
@@ -50,13 +50,13 @@ def _take_padding(model: PreTrainedModel, tokenizer: Any, where: str, *, trained
         ModelError: it does.
     """
     number, token = tokenizer.pad_token_id, tokenizer.pad_token
-    before = _answer(model, tokenizer, where) if trained else None
+    before = _answer(model, tokenizer, place) if trained else None
     model.config.pad_token_id = number
     if before is not None:
-        after = _answer(model, tokenizer, where)
+        after = _answer(model, tokenizer, place)
         if np.abs(after - before).max() > _ROUNDING * max(1.0, float(np.abs(before).max())):
             raise ModelError(
-                f"{where}: config.json names no pad_token_id, and the tokenizer pads with '{token}' "
+                f"{place}: config.json names no pad_token_id, and the tokenizer pads with '{token}' "
                 f"({number}), in which it also ends each row: transformers reads the answer of a single "
                 "row at that token, and of several rows, which need the id, at the one before. Set "
                 "pad_token_id in config.json to the id that the model was trained with, or to that of a "
@@ -65,32 +65,32 @@ def _take_padding(model: PreTrainedModel, tokenizer: Any, where: str, *, trained
     log.warning(
         "%s: config.json names no pad_token_id, the tokenizer's is taken ('%s', %d); an answer that is read "
         "at the last token is read before it where a text itself ends in it",
-        where,
+        place,
         token,
         number,
     )
 
 
-def _answer(model: PreTrainedModel, tokenizer: Any, where: str) -> np.ndarray:
+def _answer(model: PreTrainedModel, tokenizer: Any, place: str) -> np.ndarray:
     """A model's answer to one row without padding."""
     import torch
 
     encoded = tokenizer(["a"], verbose=False)
     feed = {name: torch.from_numpy(ids) for name, ids in tokenizers.arrays(encoded, tokenizer).items()}
-    reason = f"{where}: the {type(model).__name__} does not run on a text"
+    reason = f"{place}: the {type(model).__name__} does not run on a text"
     remedy = "its configuration, weights and tokenizer do not belong together"
     with fence.reading(reason, remedy), torch.inference_mode():
         answer: np.ndarray = model(**feed, return_dict=True).logits.float().numpy()
     return answer
 
 
-def check_ids(tokenizer: Any, rows: int, where: str) -> None:
+def check_ids(tokenizer: Any, rows: int, place: str) -> None:
     """Refuse ids that an embedding has no row for.
 
     Args:
         tokenizer: its vocabulary is looked at, and the marks that it puts around a text.
         rows: of the embedding.
-        where: what an error calls the folder.
+        place: what an error calls the folder.
 
     Raises:
         ModelError: the tokenizer gives ids beyond the embedding.
@@ -100,7 +100,7 @@ def check_ids(tokenizer: Any, rows: int, where: str) -> None:
     if beyond:
         number, token = beyond[0]
         raise ModelError(
-            f"{where}: the tokenizer has {len(vocabulary)} tokens and the model's embedding {rows} rows, so "
+            f"{place}: the tokenizer has {len(vocabulary)} tokens and the model's embedding {rows} rows, so "
             f"{len(beyond)} of its ids ('{token}' = {number}, for one) have none: save the tokenizer that "
             "the model was trained with, or resize the model (resize_token_embeddings) and train it again"
         )
@@ -108,7 +108,7 @@ def check_ids(tokenizer: Any, rows: int, where: str) -> None:
     marks = tokenizer("a", add_special_tokens=True)["input_ids"]
     if not all(0 <= number < rows for number in marks):
         raise ModelError(
-            f"{where}: the tokenizer puts the ids {', '.join(map(str, marks))} in place of a text, and the "
+            f"{place}: the tokenizer puts the ids {', '.join(map(str, marks))} in place of a text, and the "
             f"model's embedding has {rows} rows: save the tokenizer that the model was trained with"
         )
 

@@ -72,22 +72,22 @@ def contents(folder: Path) -> dict[str, Entry]:
     if not reading.exists(folder / INDEX, error=ModelError):
         raise ModelError(f"{folder} holds no weights: expected {WEIGHTS}, or {INDEX} with its shards")
     places = _index(folder)
-    found: dict[str, Entry] = {}
+    entries: dict[str, Entry] = {}
     for shard in sorted(set(places.values())):
         for name, entry in table(folder / shard).items():
-            if name in found:
+            if name in entries:
                 raise ModelError(
-                    f"{folder}: both {found[name].file.name} and {shard} hold the tensor {_shown(name)}: "
+                    f"{folder}: both {entries[name].file.name} and {shard} hold the tensor {_shown(name)}: "
                     f"{_REMEDY}"
                 )
-            found[name] = entry
+            entries[name] = entry
     for name, shard in places.items():
-        if name not in found or found[name].file.name != shard:
+        if name not in entries or entries[name].file.name != shard:
             raise ModelError(
                 f"{folder / INDEX} says that {shard} holds the tensor {_shown(name)}, which it does not: "
                 f"{_REMEDY}"
             )
-    return found
+    return entries
 
 
 def files(folder: Path) -> list[Path]:
@@ -161,15 +161,15 @@ def table(file: Path) -> dict[str, Entry]:
 
 
 def check_fit(
-    found: Mapping[str, Entry], wanted: Mapping[str, torch.Tensor], base: str, kind: str, remedy: str
+    entries: Mapping[str, Entry], targets: Mapping[str, torch.Tensor], base: str, kind: str, remedy: str
 ) -> None:
     """Hold what weight files say against what a configuration builds, before a byte of it is loaded.
 
     Names on one side only are for whoever loads: older files call some weights otherwise.
 
     Args:
-        found: of the files.
-        wanted: of the model, by name; their values are not looked at.
+        entries: of the files.
+        targets: of the model, by name; their values are not looked at.
         base: what an encoder's own folder leaves out of its names, such as ``bert.``.
         kind: of the model, for messages.
         remedy: what a sentence about a shape ends in.
@@ -177,8 +177,8 @@ def check_fit(
     Raises:
         ModelError: a tensor has another shape, or holds whole numbers in place of floating-point ones.
     """
-    for name, entry in found.items():
-        target = wanted[name] if name in wanted else wanted.get(base + name)
+    for name, entry in entries.items():
+        target = targets[name] if name in targets else targets.get(base + name)
         if target is None:
             continue
         if entry.shape != tuple(target.shape):
@@ -235,9 +235,9 @@ def _check_places(file: Path, places: list[tuple[int, int, str]], size: int) -> 
     reached, before = 0, "the header"
     for start, end, name in sorted(places):
         if start != reached:
-            what = "overlap" if start < reached else "leave a gap"
+            fault = "overlap" if start < reached else "leave a gap"
             raise _damaged(
-                file, f"{before} and {_shown(name)} {what}: byte {start} does not follow {reached}"
+                file, f"{before} and {_shown(name)} {fault}: byte {start} does not follow {reached}"
             )
         reached, before = end, _shown(name)
     if reached != size:

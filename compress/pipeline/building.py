@@ -56,16 +56,16 @@ class _Run:
     def build(self, link: Link, key: str, source: Artifact | None, ancestors: tuple[Artifact, ...]) -> Built:
         if source is not None and not link.module.MAKES_HEAD:
             checkpoint.require_head(source)
-        found = self.store.get(key)
-        if found is not None:
+        artifact = self.store.get(key)
+        if artifact is not None:
             log.info("%s: already in the store (%s)", link.label, key[:12])
-            return Built(label=link.label, artifact=found, reused=True, source=link.source)
+            return Built(label=link.label, artifact=artifact, reused=True, source=link.source)
         if not processes.is_main():
             return self._assist(link, key, source, ancestors)
         with self.store.building(key) as building:
-            found = self.store.get(key)  # another process may have sealed it while we waited
-            if found is not None:
-                return Built(label=link.label, artifact=found, reused=True, source=link.source)
+            artifact = self.store.get(key)  # another process may have sealed it while we waited
+            if artifact is not None:
+                return Built(label=link.label, artifact=artifact, reused=True, source=link.source)
             log.info("%s: running", link.label)
             facts = self._run_stage(link, source, ancestors, building)
             files = artifacts.inventory(building.out)
@@ -169,26 +169,26 @@ class _Run:
             files=files,
         )
 
-    def _label_names(self, link: Link, source: Artifact | None, out: Path, known: LabelNames) -> LabelNames:
+    def _label_names(self, link: Link, source: Artifact | None, out: Path, names: LabelNames) -> LabelNames:
         """How the outputs of a result got their names: as its source's, unless its head is another one."""
         if not (out / checkpoint.CONFIG).is_file():
-            return known
+            return names
         head = self.job.task.head_of(checkpoint.read_config(out))
         if source is not None and head != self.job.task.head_of(checkpoint.read_config(source.path)):
-            known = LabelNames()
+            names = LabelNames()
         rows = self.job.rows if link.module.DATA else None
         order = rows.label_order(self.job.task, head) if rows is not None else ()
-        return known.model_copy(update={"unknown": heads.unnamed(head), "by_order": order or known.by_order})
+        return names.model_copy(update={"unknown": heads.unnamed(head), "by_order": order or names.by_order})
 
     def fold(self) -> Iterator[Built]:
-        made = self.job.begin()
-        for label, (artifact, _) in made.items():
+        by_label = self.job.begin()
+        for label, (artifact, _) in by_label.items():
             yield Built(label=label, artifact=artifact, reused=True)
         for link in self.job.links:
-            source, ancestors = made[link.source] if link.source else (None, ())
+            source, ancestors = by_label[link.source] if link.source else (None, ())
             built = self.build(link, self.job.key(link, source, ancestors), source, ancestors)
             yield built
-            made[link.label] = built.artifact, (*ancestors, source) if source else ancestors
+            by_label[link.label] = built.artifact, (*ancestors, source) if source else ancestors
 
 
 @contextmanager
@@ -218,10 +218,10 @@ def run(
         UserError: anything that the user can mend; nothing half-written is left.
     """
     built = []
-    for each in _Run(Job(recipe), store or Store()).fold():
-        built.append(each)
+    for outcome in _Run(Job(recipe), store or Store()).fold():
+        built.append(outcome)
         if sealed is not None:
-            sealed(each)
+            sealed(outcome)
     return built
 
 

@@ -139,9 +139,9 @@ def _require_rows(stage: str, module: Stage, config: DataConfig) -> None:
     else:
         sides = {"train"} | (roles & {"selection"})
     if sides.isdisjoint(laid.splits):
-        there = ", ".join(f"'{split}' as {side}" for side, split in laid.splits.items())
+        listing = ", ".join(f"'{split}' as {side}" for side, split in laid.splits.items())
         raise DataError(
-            f"stage '{stage}' needs training rows, and the data has none ({there}): give data with a split "
+            f"stage '{stage}' needs training rows, and the data has none ({listing}): give data with a split "
             "'train' (or name one in a recipe: data.train)"
         )
 
@@ -156,24 +156,24 @@ def _refuse_given(
     """
     if recipe.model is None or len(links) != (0 if start is not None else 1):
         return
-    wanted = " or ".join(sorted(consumes))
-    how = " or ".join(_MADE_BY[kind] for kind in sorted(consumes))
+    kinds = " or ".join(sorted(consumes))
+    makers = " or ".join(_MADE_BY[kind] for kind in sorted(consumes))
     if start is not None:
-        given = f"is an artifact of the kind {start.artifact.kind}"
+        description = f"is an artifact of the kind {start.artifact.kind}"
     elif files.exists(files.located(recipe.model)):
-        given = "is no sealed artifact of paredown"
+        description = "is no sealed artifact of paredown"
     else:
-        given = "does not exist"
+        description = "does not exist"
     raise RecipeError(
-        f"{recipe.model} {given}, and stage '{stage}' takes an artifact of the kind {wanted}: check the "
-        f"path, or make one with {how}"
+        f"{recipe.model} {description}, and stage '{stage}' takes an artifact of the kind {kinds}: check the "
+        f"path, or make one with {makers}"
     )
 
 
-def _free(name: str, taken: Container[str]) -> str:
+def _free(name: str, labels: Container[str]) -> str:
     """The name, numbered from 2 where it is taken."""
     numbered = (name if number == 1 else f"{name}-{number}" for number in count(1))
-    return next(label for label in numbered if label not in taken)
+    return next(label for label in numbered if label not in labels)
 
 
 def _begin(recipe: Recipe) -> tuple[Start | None, list[StageEntry]]:
@@ -184,7 +184,7 @@ def _begin(recipe: Recipe) -> tuple[Start | None, list[StageEntry]]:
     """
     entries = list(recipe.stages)
     first = entries[0] if entries and entries[0].name == LOAD else None
-    rest = entries[1:] if first else entries
+    following = entries[1:] if first else entries
     options = dict(first.options) if first else {}
     if recipe.model is not None:
         if "model" in options and options["model"] != recipe.model:
@@ -197,10 +197,10 @@ def _begin(recipe: Recipe) -> tuple[Start | None, list[StageEntry]]:
         )
     label = first.label if first else None
     if not isinstance(model, str) or not artifacts.is_sealed(Path(model)):
-        return None, [StageEntry(name=LOAD, options=options, label=label), *rest]
+        return None, [StageEntry(name=LOAD, options=options, label=label), *following]
     _refuse_options(model, options)
     artifact = Artifact.open(Path(model))
-    return Start(label or (LOAD if first else artifact.manifest.stage), artifact), rest
+    return Start(label or (LOAD if first else artifact.manifest.stage), artifact), following
 
 
 def _refuse_options(model: str, options: Mapping[str, Any]) -> None:
@@ -209,11 +209,11 @@ def _refuse_options(model: str, options: Mapping[str, Any]) -> None:
     Raises:
         RecipeError: there are some.
     """
-    known = catalog.stage(LOAD).Config.model_fields
+    fields = catalog.stage(LOAD).Config.model_fields
     extra = [
         name
         for name, value in options.items()
-        if name != "model" and (name not in known or value != known[name].default)
+        if name != "model" and (name not in fields or value != fields[name].default)
     ]
     if extra:
         raise RecipeError(

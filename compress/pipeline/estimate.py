@@ -145,11 +145,11 @@ class History:
             seconds = training_seconds(work, passes, operations_per_s()) if trains else None
             basis = f"never run here; arithmetic of {passes:g} passes over {work.rows} rows"
             return Guess(seconds, work.bytes, basis if seconds is not None else "never run here")
-        same = [one for one in earlier if source and (one.manifest.origin.data or {}).get("source") == source]
+        same = [run for run in earlier if source and (run.manifest.origin.data or {}).get("source") == source]
         chosen = same or earlier
         rows = workload().rows if trains else None
-        seconds = statistics.median(_rescaled(one.manifest, options, rows) for one in chosen)
-        size = int(statistics.median(one.size_bytes for one in chosen))
+        seconds = statistics.median(_rescaled(run.manifest, options, rows) for run in chosen)
+        size = int(statistics.median(run.size_bytes for run in chosen))
         basis = f"{len(chosen)} earlier run{'s' if len(chosen) > 1 else ''}{' on this data' if same else ''}"
         if rows:
             basis += f", scaled to {effort(options, rows):g} passes over {rows} rows"

@@ -75,7 +75,7 @@ class Job:
                 {
                     "schema": artifacts.SCHEMA,
                     "source": source.id if source else None,
-                    "ancestors": [each.id for each in ancestors] if module.ANCESTORS else None,
+                    "ancestors": [ancestor.id for ancestor in ancestors] if module.ANCESTORS else None,
                     "stage": link.name,
                     "version": module.VERSION,
                     "config": link.config.model_dump(mode="json"),
@@ -99,19 +99,19 @@ class Job:
     @staticmethod
     def _machine(link: Link) -> dict[str, Any]:
         """What of this machine a result is cut to: instruction sets (INT8 without VNNI), or a GPU."""
-        found: dict[str, Any] = {}
+        facts: dict[str, Any] = {}
         if "onnxruntime" in link.module.TOOLS:
-            found["cpu"] = sorted(environment.cpu_flags())
+            facts["cpu"] = sorted(environment.cpu_flags())
         try:
             bound = link.module.machine(link.config)
         except UserError:
             # It cannot run here: ``check`` and the stage itself say so, and nothing is sealed under the
             # key. What another machine shall run can be planned all the same.
-            found["machine"] = None
+            facts["machine"] = None
         else:
             if bound is not None:
-                found["machine"] = bound
-        return found
+                facts["machine"] = bound
+        return facts
 
     def begin(self) -> Made:
         """What the run starts from, by label; empty where a stage makes the first artifact."""
@@ -124,12 +124,12 @@ def _keep_limit(start: Artifact, recipe: Recipe) -> None:
     Raises:
         RecipeError: data.max_length asks for one.
     """
-    asked = recipe.data.max_length if recipe.data is not None else None
-    kept = limit.read_derived(start.path)
-    if asked in (None, kept.tokens, (start.manifest.origin.data or {}).get("max_length")):
+    request = recipe.data.max_length if recipe.data is not None else None
+    old = limit.read_derived(start.path)
+    if request in (None, old.tokens, (start.manifest.origin.data or {}).get("max_length")):
         return
     raise RecipeError(
-        f"data.max_length is {asked}, and {start.path} has its limit already ({kept.tokens} tokens, {kept}): "
+        f"data.max_length is {request}, and {start.path} has its limit already ({old.tokens} tokens, {old}): "
         "leave it out, start from the model's folder, or lower it with max_length of export-onnx "
         "(paredown export --max-length)"
     )

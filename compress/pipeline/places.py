@@ -103,18 +103,18 @@ def _mark(field: FieldInfo) -> Somewhere | None:
     """How an option names places; None where it does not."""
     waiting: list[Any] = [*field.metadata, field.annotation]
     while waiting:
-        found = waiting.pop()
-        if isinstance(found, Somewhere):
-            return found
-        if found is Path:
+        annotation = waiting.pop()
+        if isinstance(annotation, Somewhere):
+            return annotation
+        if annotation is Path:
             return Somewhere()
-        waiting += get_args(found)
+        waiting += get_args(annotation)
     return None
 
 
 def _moved(value: Any, mark: Somewhere) -> Any:
     if isinstance(value, list | tuple):
-        return [_moved(each, mark) for each in value]
+        return [_moved(element, mark) for element in value]
     if isinstance(value, str) and value not in mark.words:
         return absolute(value)
     return value

@@ -94,14 +94,14 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
     job = Job(recipe)
     history = estimate.History(store)
     planned: list[Planned] = []
-    made = job.begin()
+    by_label = job.begin()
     for link in job.links:
         source: Artifact | None = None
         ancestors: tuple[Artifact, ...] = ()
-        known = link.source is None or link.source in made
-        if link.source in made:
-            source, ancestors = made[link.source]
-        key = job.key(link, source, ancestors) if known else None
+        has_source = link.source is None or link.source in by_label
+        if link.source in by_label:
+            source, ancestors = by_label[link.source]
+        key = job.key(link, source, ancestors) if has_source else None
         ready = key is not None and store.has(key)
         guess = estimate.NOTHING
         if not ready:
@@ -125,15 +125,15 @@ def plan(recipe: Recipe, store: Store | None = None) -> list[Planned]:
             )
         )
         if ready and key is not None:
-            found = Artifact.open(store.path(key), verify=False)
-            made[link.label] = found, (*ancestors, source) if source else ancestors
+            artifact = Artifact.open(store.path(key), verify=False)
+            by_label[link.label] = artifact, (*ancestors, source) if source else ancestors
     return planned
 
 
 def _workload(job: Job) -> estimate.Workload:
     """What there is to compute: the weights of the model that comes in, and its training rows."""
-    given = job.start.artifact.path if job.start else job.recipe.model
-    size = sum(file.stat().st_size for file in Path(given).glob("*.safetensors")) if given else 0
+    model = job.start.artifact.path if job.start else job.recipe.model
+    size = sum(file.stat().st_size for file in Path(model).glob("*.safetensors")) if model else 0
     rows = job.rows.train if job.rows is not None else ()
     return estimate.Workload(
         parameters=size // _BYTES_A_WEIGHT or None,

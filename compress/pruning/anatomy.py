@@ -223,10 +223,10 @@ def layers_of(model: PreTrainedModel) -> nn.ModuleList:
     Raises:
         ModelError: the family is not known, or the model is not built as its family is.
     """
-    found = _submodule(model, model.base_model, family_of(model).layers)
-    if not isinstance(found, nn.ModuleList):
+    layers = _submodule(model, model.base_model, family_of(model).layers)
+    if not isinstance(layers, nn.ModuleList):
         raise ModelError(f"{type(model).__name__}: '{family_of(model).layers}' is no list of layers")
-    return found
+    return layers
 
 
 def parts_of(model: PreTrainedModel) -> list[Part]:
@@ -236,7 +236,7 @@ def parts_of(model: PreTrainedModel) -> list[Part]:
         ModelError: the family is not known, or the model is not built as its family is.
     """
     family = family_of(model)
-    found: list[Part] = []
+    parts: list[Part] = []
     for index, layer in enumerate(layers_of(model)):
         present = [path for path in family.projections if _has(layer, path)]
         size = getattr(_submodule(model, layer, family.attention), family.size, None)
@@ -246,10 +246,10 @@ def parts_of(model: PreTrainedModel) -> list[Part]:
                 f"({', '.join(family.projections[:3])} and {family.size}), so it cannot be pruned"
             )
         projections = tuple(_linear(model, layer, path) for path in present)
-        found.append(Part(index, "heads", projections, _linear(model, layer, family.attention_out), size))
+        parts.append(Part(index, "heads", projections, _linear(model, layer, family.attention_out), size))
         ffn_in, ffn_out = _linear(model, layer, family.ffn_in), _linear(model, layer, family.ffn_out)
-        found.append(Part(index, "ffn", (ffn_in,), ffn_out, 1))
-    return found
+        parts.append(Part(index, "ffn", (ffn_in,), ffn_out, 1))
+    return parts
 
 
 def stream_after(model: PreTrainedModel, part: Part) -> tuple[nn.Module, Side]:
@@ -278,10 +278,10 @@ def _submodule(model: nn.Module, module: nn.Module, path: str) -> Any:
 
 
 def _linear(model: nn.Module, layer: nn.Module, path: str) -> nn.Linear:
-    found = _submodule(model, layer, path)
-    if not isinstance(found, nn.Linear):
+    module = _submodule(model, layer, path)
+    if not isinstance(module, nn.Linear):
         raise ModelError(
-            f"{type(model).__name__}: '{path}' is a {type(found).__name__}, and only plain linear layers "
+            f"{type(model).__name__}: '{path}' is a {type(module).__name__}, and only plain linear layers "
             "can be pruned: prune before quantizing or adding adapters"
         )
-    return found
+    return module

@@ -115,14 +115,14 @@ def _competing(pools: Sequence[Pool], keep: float) -> list[int]:
     budget = keep * sum(pool.whole * pool.cost for pool in pools) * (1 + _SLACK)
     steps = [allowed_counts(pool.units, pool.multiple, pool.minimum) for pool in pools]
     sums = [np.concatenate([[0.0], np.cumsum(np.sort(np.asarray(pool.scores))[::-1])]) for pool in pools]
-    taken = [0] * len(pools)
+    positions = [0] * len(pools)
     spent = sum(pool.cost * step[0] for pool, step in zip(pools, steps, strict=True))
 
     def offer(index: int) -> tuple[float, int] | None:
         """The next step of a pool as (minus worth by cost, pool); None where it is whole."""
-        if taken[index] + 1 >= len(steps[index]):
+        if positions[index] + 1 >= len(steps[index]):
             return None
-        now, then = steps[index][taken[index]], steps[index][taken[index] + 1]
+        now, then = steps[index][positions[index]], steps[index][positions[index] + 1]
         worth = sums[index][then] - sums[index][now]
         return -worth / ((then - now) * pools[index].cost), index
 
@@ -130,13 +130,13 @@ def _competing(pools: Sequence[Pool], keep: float) -> list[int]:
     heapq.heapify(heap)
     while heap:
         _, index = heapq.heappop(heap)
-        now, then = steps[index][taken[index]], steps[index][taken[index] + 1]
+        now, then = steps[index][positions[index]], steps[index][positions[index] + 1]
         price = (then - now) * pools[index].cost
         if spent + price > budget:
             continue  # later steps of this pool may not jump the queue
         spent += price
-        taken[index] += 1
+        positions[index] += 1
         following = offer(index)
         if following is not None:
             heapq.heappush(heap, following)
-    return [step[at] for step, at in zip(steps, taken, strict=True)]
+    return [step[at] for step, at in zip(steps, positions, strict=True)]

@@ -77,9 +77,9 @@ class Rows:
         """Rows of like length together, with labels where all of them have one."""
         labelled = all(row.get(self.task.LABEL) is not None for row in rows)
 
-        def encode(some: Sequence[Row]) -> Batch:
+        def encode(rows: Sequence[Row]) -> Batch:
             batch: Batch = self.task.encode(
-                some, self._processor, self.head, self._max_length, labelled=labelled
+                rows, self._processor, self.head, self._max_length, labelled=labelled
             )
             return batch
 
@@ -118,7 +118,7 @@ def measure(
         ModelError: a score is not finite, or the model's family is not known.
     """
     parts = parts_of(model)
-    found = signal.collect(
+    signals = signal.collect(
         model,
         parts,
         rows.sample(count, seed) if criterion.NEEDS else [],
@@ -126,7 +126,7 @@ def measure(
         outputs=rows.task.OUTPUTS,
         loss=lambda outputs, labels: rows.task.loss(outputs, labels, rows.head),
     )
-    return score(parts, found, criterion, options, generator)
+    return score(parts, signals, criterion, options, generator)
 
 
 def score(
@@ -141,7 +141,7 @@ def score(
     Raises:
         ModelError: a score is not finite.
     """
-    found: dict[str, tuple[float, ...]] = {}
+    by_part: dict[str, tuple[float, ...]] = {}
     for part in parts:
         scores = criterion.score(part.structure(), signals[part.name], options, generator)
         if scores.shape != (part.units,):
@@ -152,5 +152,5 @@ def score(
             raise ModelError(
                 f"The scores of {part.name} are not all finite numbers: check the model's weights"
             )
-        found[part.name] = tuple(float(value) for value in scores)
-    return found
+        by_part[part.name] = tuple(float(value) for value in scores)
+    return by_part

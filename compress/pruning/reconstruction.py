@@ -88,13 +88,13 @@ class _Rows:
 
 @torch.no_grad()
 def reconstruct(
-    cut: PreTrainedModel, whole: PreTrainedModel, batches: Sequence[TorchBatch], *, ridge: float = 1e-2
+    cut: PreTrainedModel, original: PreTrainedModel, batches: Sequence[TorchBatch], *, ridge: float = 1e-2
 ) -> dict[str, float]:
     """Solve the last linear layer of every cut part, in place.
 
     Args:
         cut: the pruned model; on the batches' device.
-        whole: the same model before the cut, with as many layers; on the same device.
+        original: the same model before the cut, with as many layers; on the same device.
         batches: encoded rows; labels are not read.
         ridge: penalty on the change, in units of the features' mean square.
 
@@ -104,14 +104,14 @@ def reconstruct(
     Raises:
         ModelError: the family runs more between its layers than the layers themselves.
     """
-    rows = [_enter(cut, whole, batch) for batch in batches]
+    rows = [_enter(cut, original, batch) for batch in batches]
     left: dict[str, float] = {}
-    pairs = list(zip(parts_of(cut), parts_of(whole), strict=True))
-    cut_layers, whole_layers = layers_of(cut), layers_of(whole)
+    pairs = list(zip(parts_of(cut), parts_of(original), strict=True))
+    cut_layers, whole_layers = layers_of(cut), layers_of(original)
     for index in range(len(cut_layers)):
         for ours, theirs in pairs[2 * index : 2 * index + 2]:
             if ours.units < theirs.units:
-                left[ours.name] = _solve(cut, whole, ours, theirs, rows, ridge)
+                left[ours.name] = _solve(cut, original, ours, theirs, rows, ridge)
         for row in rows:
             row.cut = _through(cut_layers[index], row.cut, row)
             row.whole = _through(whole_layers[index], row.whole, row)
@@ -120,7 +120,7 @@ def reconstruct(
 
 def _solve(
     cut: PreTrainedModel,
-    whole: PreTrainedModel,
+    original: PreTrainedModel,
     ours: Part,
     theirs: Part,
     rows: Sequence[_Rows],
@@ -128,17 +128,17 @@ def _solve(
 ) -> float:
     """Solve one part; the share of its error that stays."""
     sums = LeastSquares(constant=ours.columns.bias is not None)
-    layer, reference = layers_of(cut)[ours.layer], layers_of(whole)[theirs.layer]
+    layer, reference = layers_of(cut)[ours.layer], layers_of(original)[theirs.layer]
     for row in rows:
         with _watch(ours.columns, "input") as features, _watch(*stream_after(cut, ours)) as stream:
             _through(layer, row.cut, row)
-        with _watch(*stream_after(whole, theirs)) as wanted:
+        with _watch(*stream_after(original, theirs)) as reference_stream:
             _through(reference, row.whole, row)
-        seen, error = features[0], wanted[0] - stream[0]
+        inputs, error = features[0], reference_stream[0] - stream[0]
         if row.real is None:
-            sums.add(seen.flatten(0, 1), error.flatten(0, 1))
+            sums.add(inputs.flatten(0, 1), error.flatten(0, 1))
         else:
-            sums.add(seen[row.real], error[row.real])
+            sums.add(inputs[row.real], error[row.real])
     weight, bias, left = sums.solve(ridge)
     if bias is not None:
         ours.columns.bias.add_(bias.to(ours.columns.bias.dtype))
@@ -147,27 +147,27 @@ def _solve(
     return left
 
 
-def _enter(cut: PreTrainedModel, whole: PreTrainedModel, batch: TorchBatch) -> _Rows:
+def _enter(cut: PreTrainedModel, original: PreTrainedModel, batch: TorchBatch) -> _Rows:
     """What the first layer gets of a batch, and a check that layers follow each other directly.
 
     Raises:
         ModelError: they do not.
     """
-    layers = layers_of(whole)
+    layers = layers_of(original)
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
 
     def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         calls.append((args, kwargs))
 
     handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    own: list[torch.Tensor] = []
+    cut_inputs: list[torch.Tensor] = []
     handles.append(
         layers_of(cut)[0].register_forward_pre_hook(
-            lambda _module, args, kwargs: own.append(_hidden(args, kwargs)), with_kwargs=True
+            lambda _module, args, kwargs: cut_inputs.append(_hidden(args, kwargs)), with_kwargs=True
         )
     )
     try:
-        whole(**batch.inputs)
+        original(**batch.inputs)
         cut(**batch.inputs)
     finally:
         for handle in handles:
@@ -176,7 +176,7 @@ def _enter(cut: PreTrainedModel, whole: PreTrainedModel, batch: TorchBatch) -> _
     mask = batch.inputs.get("attention_mask")
     named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
     rows = _Rows(
-        cut=own[0],
+        cut=cut_inputs[0],
         whole=_hidden(args, kwargs),
         real=None if mask is None else mask.bool(),
         rest=args[1:],
@@ -186,7 +186,7 @@ def _enter(cut: PreTrainedModel, whole: PreTrainedModel, batch: TorchBatch) -> _
         following = _through(layers[0], rows.whole, rows)
         if not torch.allclose(following, _hidden(*calls[1]), atol=1e-4):
             raise ModelError(
-                f"{type(whole).__name__} computes more between its layers than the layers themselves, so "
+                f"{type(original).__name__} computes more between its layers than the layers themselves, so "
                 "they cannot be solved one by one: set 'reconstruct: false'"
             )
     return rows
@@ -207,18 +207,18 @@ def _through(layer: nn.Module, hidden: torch.Tensor, rows: _Rows) -> torch.Tenso
 @contextmanager
 def _watch(module: nn.Module, side: Side) -> Iterator[list[torch.Tensor]]:
     """What goes into a module, or comes out, while the context lasts."""
-    seen: list[torch.Tensor] = []
+    tensors: list[torch.Tensor] = []
 
     def before(_module: nn.Module, args: tuple[Any, ...]) -> None:
-        seen.append(args[0])
+        tensors.append(args[0])
 
     def after(_module: nn.Module, _args: tuple[Any, ...], output: Any) -> None:
-        seen.append(output[0] if isinstance(output, tuple) else output)
+        tensors.append(output[0] if isinstance(output, tuple) else output)
 
     handle = (
         module.register_forward_pre_hook(before) if side == "input" else module.register_forward_hook(after)
     )
     try:
-        yield seen
+        yield tensors
     finally:
         handle.remove()

@@ -51,10 +51,10 @@ def row_losses(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, loss: 
     """
     total = torch.zeros((), device=labels.device)
     for row in range(len(labels)):
-        own = labels[row : row + 1]
-        if not own.is_floating_point() and bool((own == -100).all()):
+        row_labels = labels[row : row + 1]
+        if not row_labels.is_floating_point() and bool((row_labels == -100).all()):
             continue
-        total = total + loss({name: value[row : row + 1] for name, value in outputs.items()}, own)
+        total = total + loss({name: value[row : row + 1] for name, value in outputs.items()}, row_labels)
     return total
 
 
@@ -84,10 +84,10 @@ def collect(
     if not needs:
         return {part.name: Signals() for part in parts}
     collector = _Collector(parts, needs)
-    wanted = {id(p): p for part in parts for p in _parameters(part)} if "gradients" in needs else {}
+    parameters = {id(p): p for part in parts for p in _parameters(part)} if "gradients" in needs else {}
     flags = [(p, p.requires_grad) for p in model.parameters()]
     for parameter, _ in flags:
-        parameter.requires_grad_(id(parameter) in wanted)
+        parameter.requires_grad_(id(parameter) in parameters)
         parameter.grad = None
     try:
         for batch in batches:
@@ -115,9 +115,9 @@ def _pass(
             model(**batch.inputs)
         return
     if batch.labels is None:
-        asked = " and ".join(sorted(needs & LABELLED))
+        names = " and ".join(sorted(needs & LABELLED))
         raise DataError(
-            f"The criterion needs {asked} of the loss, and the rows have no labels: give labelled training "
+            f"The criterion needs {names} of the loss, and the rows have no labels: give labelled training "
             "rows, or use a criterion that needs none (activation, magnitude)"
         )
     with torch.enable_grad():
@@ -166,8 +166,8 @@ class _Collector:
         """Take the masks' gradients of the batch that was just run backward."""
         for name, mask in self._mask_now.items():
             if mask.grad is not None:
-                own = mask.grad.double().square().sum(dim=0)
-                self._fisher[name] = self._fisher[name] + own if name in self._fisher else own
+                squares = mask.grad.double().square().sum(dim=0)
+                self._fisher[name] = self._fisher[name] + squares if name in self._fisher else squares
         self._mask_now = {}
 
     def remove(self) -> None:
@@ -205,7 +205,7 @@ class _Collector:
         Raises:
             TrainingError: one of them is not finite.
         """
-        found: dict[str, Signals] = {}
+        signals: dict[str, Signals] = {}
         for part in self._parts:
             gradients = None
             if "gradients" in self._needs:
@@ -225,5 +225,5 @@ class _Collector:
                         f"The signals of {part.name} are not all numbers: check the model's weights "
                         "and the rows that importance is measured on"
                     )
-            found[part.name] = Signals(gradients=gradients, fisher=fisher, activations=activations)
-        return found
+            signals[part.name] = Signals(gradients=gradients, fisher=fisher, activations=activations)
+        return signals

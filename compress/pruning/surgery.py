@@ -77,18 +77,18 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
         ValueError: the plan names what the model does not have, or leaves a part empty.
     """
     parts = parts_of(model)
-    kept = _checked(parts, plan)
-    if any(len(kept[part.name]) < part.units for part in parts):
+    by_part = _checked(parts, plan)
+    if any(len(by_part[part.name]) < part.units for part in parts):
         graph = _graph(model)
         for part in parts:
-            if len(kept[part.name]) < part.units:
-                _cut(graph, model, part, kept[part.name])
+            if len(by_part[part.name]) < part.units:
+                _cut(graph, model, part, by_part[part.name])
     if plan.layers is not None:
         keep_layers(model, plan.layers)
     _describe(model)
 
 
-def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
+def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     """Remove every other layer, in place; the configuration then counts those that stay.
 
     Raises:
@@ -96,8 +96,12 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
         ValueError: the indices are not ascending indices of layers.
     """
     layers = layers_of(model)
-    if not kept or list(kept) != sorted(set(kept)) or not 0 <= kept[0] <= kept[-1] < len(layers):
-        raise ValueError(f"layers to keep: {list(kept)}, of a model with {len(layers)}")
+    if (
+        not indices
+        or list(indices) != sorted(set(indices))
+        or not 0 <= indices[0] <= indices[-1] < len(layers)
+    ):
+        raise ValueError(f"layers to keep: {list(indices)}, of a model with {len(layers)}")
     if getattr(model.config, "use_weighted_layer_sum", False):
         raise ModelError(
             f"{type(model).__name__} weighs the outputs of its layers one by one (use_weighted_layer_sum), "
@@ -106,7 +110,7 @@ def keep_layers(model: PreTrainedModel, kept: Sequence[int]) -> None:
     family = family_of(model)
     path, _, name = family.layers.rpartition(".")
     owner = model.base_model.get_submodule(path) if path else model.base_model
-    staying = nn.ModuleList([layers[index] for index in kept])
+    staying = nn.ModuleList([layers[index] for index in indices])
     setattr(owner, name, staying)
     for attribute in family.layer_counts:
         setattr(owner, attribute, len(staying))
@@ -144,11 +148,11 @@ def _checked(parts: Sequence[Part], plan: Plan) -> dict[str, list[int]]:
     unknown = plan.units.keys() - sizes.keys()
     if unknown:
         raise ValueError(f"the plan names parts that the model does not have: {sorted(unknown)}")
-    kept = {name: list(plan.units.get(name, range(size))) for name, size in sizes.items()}
-    for name, units in kept.items():
+    by_part = {name: list(plan.units.get(name, range(size))) for name, size in sizes.items()}
+    for name, units in by_part.items():
         if not units or units != sorted(set(units)) or not 0 <= units[0] <= units[-1] < sizes[name]:
             raise ValueError(f"units to keep of {name}: {units}, of {sizes[name]}")
-    return kept
+    return by_part
 
 
 def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
@@ -189,21 +193,21 @@ def _graph(model: PreTrainedModel) -> torch_pruning.DependencyGraph:
 
 
 def _cut(
-    graph: torch_pruning.DependencyGraph, model: PreTrainedModel, part: Part, kept: Sequence[int]
+    graph: torch_pruning.DependencyGraph, model: PreTrainedModel, part: Part, units: Sequence[int]
 ) -> None:
     """Remove every unit of a part but the kept ones, after checking the group."""
-    staying = set(kept)
+    staying = set(units)
     gone = rows_of([unit for unit in range(part.units) if unit not in staying], part.width)
     group = graph.get_pruning_group(part.rows[0], torch_pruning.prune_linear_out_channels, idxs=gone)
-    found = {
+    coupled = {
         (dependency.target.module, graph.is_out_channel_pruning_fn(dependency.handler)): sorted(indices)
         for dependency, indices in group
         if _holds_weights(dependency.target.module)
     }
     expected = {(linear, True): gone for linear in part.rows} | {(part.columns, False): gone}
-    if found != expected:
+    if coupled != expected:
         names = {module: name for name, module in model.named_modules()}
-        met = ", ".join(sorted(names.get(module, "a bare parameter") for module, _ in found))
+        met = ", ".join(sorted(names.get(module, "a bare parameter") for module, _ in coupled))
         raise ModelError(
             f"{type(model).__name__}: cutting {part.name} would touch {met}, which is not what its family "
             "couples; this version of transformers builds it in another way, so it cannot be pruned"

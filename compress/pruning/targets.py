@@ -70,10 +70,10 @@ class Ledger:
 
     def apply(self, plan: Plan) -> None:
         """Follow a plan that was applied to the model."""
-        for name, kept in plan.units.items():
+        for name, units in plan.units.items():
             _, layer, kind = name.split(".")
             key = (self._layers[int(layer)], kind)
-            self._units[key] = tuple(self._units[key][unit] for unit in kept)  # type: ignore[index]
+            self._units[key] = tuple(self._units[key][unit] for unit in units)  # type: ignore[index]
         if plan.layers is not None:
             self._layers = [self._layers[index] for index in plan.layers]
 
@@ -132,23 +132,23 @@ def plan_units(parts: Sequence[Part], scores: Scores, ledger: Ledger, targets: T
     """Which heads and neurons stay; None where all do."""
     pools = [_pool(part, scores[part.name], ledger.whole(part), targets.round_to) for part in parts]
     if targets.scope == "joint":
-        kept = choice.choose(pools, targets.heads, "joint")
+        units = choice.choose(pools, targets.heads, "joint")
     else:
         heads = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "heads"]
         ffn = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "ffn"]
-        kept = choice.choose(heads, targets.heads, targets.scope)
-        kept |= choice.choose(ffn, targets.ffn, targets.scope)
-    cut = {part.name: kept[part.name] for part in parts if len(kept[part.name]) < part.units}
+        units = choice.choose(heads, targets.heads, targets.scope)
+        units |= choice.choose(ffn, targets.ffn, targets.scope)
+    cut = {part.name: units[part.name] for part in parts if len(units[part.name]) < part.units}
     return Plan(units=cut) if cut else None
 
 
-def _pool(part: Part, scores: tuple[float, ...], whole: int, round_to: int) -> Pool:
+def _pool(part: Part, scores: tuple[float, ...], full_size: int, round_to: int) -> Pool:
     neurons = part.kind == "ffn"
     return Pool(
         name=part.name,
         scores=scores,
         cost=float(part.unit_parameters),
-        whole=whole,
+        whole=full_size,
         multiple=round_to if neurons else 1,
         minimum=max(MINIMUM_NEURONS, round_to) if neurons else 1,
     )

@@ -102,8 +102,8 @@ def check(path: Path, *, error: Refusal = UserError) -> None:
     """
     state = _state(path, error)
     if state is None:
-        found = "it is a link that leads nowhere" if path.is_symlink() else "No such file"
-        raise error(f"{shown(path)} cannot be read: {found}; check the path")
+        reason = "it is a link that leads nowhere" if path.is_symlink() else "No such file"
+        raise error(f"{shown(path)} cannot be read: {reason}; check the path")
     _check_kind(path, state, error)
     if not os.access(path, os.R_OK):
         raise error(f"{shown(path)} may not be read (permission denied): check its owner and mode")

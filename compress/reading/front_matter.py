@@ -31,7 +31,7 @@ def read(path: Path) -> dict[str, Any]:
 
 def license_of(path: Path) -> str | None:
     """The license that a card states, or None."""
-    found = read(path).get("license")
-    if isinstance(found, list):
-        return ", ".join(str(each) for each in found) or None
-    return str(found) if isinstance(found, str | int | float) and found else None
+    stated = read(path).get("license")
+    if isinstance(stated, list):
+        return ", ".join(str(name) for name in stated) or None
+    return str(stated) if isinstance(stated, str | int | float) and stated else None

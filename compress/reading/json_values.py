@@ -29,12 +29,12 @@ class _RefusedError(ValueError):
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    members = dict(pairs)
+    if len(members) < len(pairs):
         keys = [key for key, _ in pairs]
         twice = next(key for key in keys if keys.count(key) > 1)
         raise _RefusedError(f"the key '{files.shown(twice)}' stands twice in one object")
-    return found
+    return members
 
 
 def _whole(digits: str) -> int:
@@ -60,12 +60,12 @@ _STRICT = json.JSONDecoder(
 _ROWS = json.JSONDecoder(object_pairs_hook=_object, parse_int=_whole, parse_float=_number)
 
 
-def parse(written: str, where: str, *, constants: bool = False, error: Refusal = UserError) -> Any:
+def parse(written: str, place: str, *, constants: bool = False, error: Refusal = UserError) -> Any:
     """The value of a JSON text.
 
     Args:
         written: the text.
-        where: it comes from, for messages.
+        place: it comes from, for messages.
         constants: whether ``NaN`` and ``Infinity`` are taken, as rows of data may have them.
         error: class of the refusal.
 
@@ -75,57 +75,57 @@ def parse(written: str, where: str, *, constants: bool = False, error: Refusal =
     try:
         value = (_ROWS if constants else _STRICT).decode(written)
     except _RefusedError as cause:
-        raise error(f"{where}: {cause}") from cause
+        raise error(f"{place}: {cause}") from cause
     except json.JSONDecodeError as cause:
         line = f"line {cause.lineno}, " if "\n" in written.strip() else ""
         at = f"{cause.msg} at {line}column {cause.colno}" if written.strip() else "it is empty"
-        raise error(f"{where}: this is not valid JSON ({at})") from cause
+        raise error(f"{place}: this is not valid JSON ({at})") from cause
     except RecursionError as cause:
-        raise error(f"{where}: lists and objects are nested deeper than {DEPTH} levels") from cause
+        raise error(f"{place}: lists and objects are nested deeper than {DEPTH} levels") from cause
     # What cannot be there is not looked for: rows come in hundred thousands.
     if written.count("[") + written.count("{") > DEPTH or _HALF.search(written):
-        _check(value, where, error)
+        _check(value, place, error)
     return value
 
 
-def _check(value: Any, where: str, error: Refusal) -> None:
+def _check(value: Any, origin: str, error: Refusal) -> None:
     """Refuse deep nesting and halves of surrogate pairs; the field is named."""
     waiting: list[tuple[Any, str, int]] = [(value, "", 0)]
     while waiting:
-        each, place, depth = waiting.pop()
-        if depth >= DEPTH and isinstance(each, list | dict):
-            raise error(f"{where}: lists and objects are nested deeper than {DEPTH} levels")
-        if isinstance(each, str):
-            _check_text(each, f"{where}, field '{place}'" if place else where, error)
-        elif isinstance(each, dict):
-            for key, inner in each.items():
-                _check_text(key, f"{where}, the name of a field", error)
+        node, place, depth = waiting.pop()
+        if depth >= DEPTH and isinstance(node, list | dict):
+            raise error(f"{origin}: lists and objects are nested deeper than {DEPTH} levels")
+        if isinstance(node, str):
+            _check_text(node, f"{origin}, field '{place}'" if place else origin, error)
+        elif isinstance(node, dict):
+            for key, inner in node.items():
+                _check_text(key, f"{origin}, the name of a field", error)
                 waiting.append((inner, f"{place}.{key}" if place else key, depth + 1))
-        elif isinstance(each, list):
+        elif isinstance(node, list):
             waiting += [
-                (inner, f"{place}.{i}" if place else str(i), depth + 1) for i, inner in enumerate(each)
+                (inner, f"{place}.{i}" if place else str(i), depth + 1) for i, inner in enumerate(node)
             ]
 
 
-def _check_text(value: str, where: str, error: Refusal) -> None:
+def _check_text(value: str, place: str, error: Refusal) -> None:
     if utf8.joined(value) is None:
         half = next(character for character in value if "\ud800" <= character <= "\udfff")
         raise error(
-            f"{where}: {ascii(half)[1:-1]} is half of a surrogate pair, which is no character: "
+            f"{place}: {ascii(half)[1:-1]} is half of a surrogate pair, which is no character: "
             "write the text anew, as UTF-8"
         )
 
 
-def read(path: Path, *, where: str | None = None, limit: int = utf8.LIMIT, error: Refusal = UserError) -> Any:
+def read(path: Path, *, place: str | None = None, limit: int = utf8.LIMIT, error: Refusal = UserError) -> Any:
     """The value of a JSON file.
 
     Args:
         path: of the file.
-        where: what messages start with; the path when None.
+        place: what messages start with; the path when None.
         limit: bytes of the largest that is read.
         error: class of the refusal.
 
     Raises:
         UserError: it cannot be read, or is no such JSON.
     """
-    return parse(utf8.read(path, limit=limit, error=error), where or files.shown(path), error=error)
+    return parse(utf8.read(path, limit=limit, error=error), place or files.shown(path), error=error)

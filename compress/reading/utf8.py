@@ -39,24 +39,24 @@ def looks_like(content: bytes) -> str:
     return OTHER
 
 
-def decode(content: bytes, where: str, *, error: Refusal = UserError) -> str:
+def decode(content: bytes, place: str, *, error: Refusal = UserError) -> str:
     """The text of UTF-8 bytes, without a byte order mark.
 
     Raises:
         UserError: it is no UTF-8; the sentence says what it looks like, and where it breaks off.
     """
     if content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, b"\x1f\x8b", b"PK\x03\x04", b"PAR1")):
-        raise error(refusal(content, where))
+        raise error(refusal(content, place))
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as cause:
         line = content.count(b"\n", 0, cause.start) + 1
-        raise error(refusal(content, f"{where}, line {line}")) from cause
+        raise error(refusal(content, f"{place}, line {line}")) from cause
 
 
-def refusal(content: bytes, where: str) -> str:
+def refusal(content: bytes, place: str) -> str:
     """The sentence about bytes that are no UTF-8 text."""
-    return f"{where}: this is not UTF-8 text, it looks like {looks_like(content)}: save it as UTF-8"
+    return f"{place}: this is not UTF-8 text, it looks like {looks_like(content)}: save it as UTF-8"
 
 
 def read(path: Path, *, limit: int = LIMIT, error: Refusal = UserError) -> str:

@@ -161,10 +161,10 @@ class _Builder:
     def _alias(self, anchor: str, line: int) -> None:
         if anchor not in self.anchors:
             self._refuse(f"the alias '*{files.shown(anchor)}' refers to nothing before it", line)
-        held = self.anchors[anchor]
-        if held is None:
+        entry = self.anchors[anchor]
+        if entry is None:
             self._refuse(f"the alias '*{files.shown(anchor)}' refers to what it stands in", line)
-        value, size = held
+        value, size = entry
         if self._wants_key():
             if not isinstance(value, str):
                 self._refuse("a key is text", line)
@@ -185,13 +185,13 @@ class _Builder:
         self.open.append(_Open({} if mapping else [], line, event.anchor))
 
     def _end(self) -> None:
-        done = self.open.pop()
-        if isinstance(done.value, dict):
-            for key, value in done.merged.items():
-                done.value.setdefault(key, value)
-        if done.anchor:
-            self.anchors[done.anchor] = (done.value, done.size)
-        self._put(done.value, done.size, done.line)
+        node = self.open.pop()
+        if isinstance(node.value, dict):
+            for key, value in node.merged.items():
+                node.value.setdefault(key, value)
+        if node.anchor:
+            self.anchors[node.anchor] = (node.value, node.size)
+        self._put(node.value, node.size, node.line)
 
     def _put(self, value: Any, size: int, line: int) -> None:
         """A whole value into what is open."""
@@ -215,16 +215,16 @@ class _Builder:
         for part in value if isinstance(value, list) else [value]:
             if not isinstance(part, dict):
                 self._refuse("'<<' takes a mapping, or a list of them", line)
-            for key, each in part.items():
-                inner.merged.setdefault(key, each)
+            for key, element in part.items():
+                inner.merged.setdefault(key, element)
 
 
-def parse(written: str, where: str, *, error: Refusal = UserError) -> Any:
+def parse(written: str, place: str, *, error: Refusal = UserError) -> Any:
     """The value of a YAML text of one document; None of an empty one.
 
     Args:
         written: the text.
-        where: it comes from, for messages.
+        place: it comes from, for messages.
         error: class of the refusal.
 
     Raises:
@@ -241,10 +241,10 @@ def parse(written: str, where: str, *, error: Refusal = UserError) -> Any:
             builder.take(event)
     except _RefusedError as cause:
         line, reason = cause.args
-        raise error(f"{where} is not valid YAML (line {line}): {reason}") from cause
+        raise error(f"{place} is not valid YAML (line {line}): {reason}") from cause
     except (yaml.YAMLError, RecursionError, ValueError, OverflowError, IndexError) as cause:
         # The scanner raises bare errors of its own for escapes beyond Unicode and the like.
-        raise error(f"{where} is not valid YAML{_line(cause)}: {_problem(cause)}") from cause
+        raise error(f"{place} is not valid YAML{_line(cause)}: {_problem(cause)}") from cause
     return builder.root
 
 

@@ -63,20 +63,20 @@ def last_layer(model: nn.Module, feed: Mapping[str, torch.Tensor], output: str) 
     Raises:
         ModelError: no linear layer gives the output as it is, or its weight serves elsewhere, too.
     """
-    seen: list[tuple[nn.Linear, torch.Tensor]] = []
+    results: list[tuple[nn.Linear, torch.Tensor]] = []
     hooks = [
-        layer.register_forward_hook(lambda own, _, result: seen.append((own, result)))
+        layer.register_forward_hook(lambda module, _, result: results.append((module, result)))
         for layer in model.modules()
         if isinstance(layer, nn.Linear)
     ]
     try:
         with torch.inference_mode():
-            wanted = model(**feed)[output]
+            expected = model(**feed)[output]
     finally:
         for hook in hooks:
             hook.remove()
     fitting = [
-        layer for layer, result in seen if result.shape == wanted.shape and torch.equal(result, wanted)
+        layer for layer, result in results if result.shape == expected.shape and torch.equal(result, expected)
     ]
     if not fitting:
         raise ModelError(
@@ -84,7 +84,7 @@ def last_layer(model: nn.Module, feed: Mapping[str, torch.Tensor], output: str) 
             "folded into it: divide its outputs where they are used"
         )
     layer = fitting[-1]
-    holders = [own for own in model.modules() if getattr(own, "weight", None) is layer.weight]
+    holders = [module for module in model.modules() if getattr(module, "weight", None) is layer.weight]
     if len(holders) > 1:
         raise ModelError(
             f"the last layer of this {type(model).__name__} shares its weights with another part of the "
@@ -118,8 +118,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
 
     def infer(inputs: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            found = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
-        return {name: found[name].float().numpy() for name in task.OUTPUTS}
+            outputs = model(**{name: torch.from_numpy(array) for name, array in inputs.items()})
+        return {name: outputs[name].float().numpy() for name in task.OUTPUTS}
 
     decisions = temperature.decide(infer, batches, task, head)
     chosen, facts = temperature.choose(config.temperature, decisions)

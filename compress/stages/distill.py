@@ -85,14 +85,14 @@ def reads(config: Config) -> tuple[Path, ...]:
     Raises:
         RecipeError: one of them is not there.
     """
-    given = {"student": config.student} if config.student is not None else {}
+    folders = {"student": config.student} if config.student is not None else {}
     if config.teacher not in {"source", "original"}:
-        given["teacher"] = Path(config.teacher)
-    for role, folder in given.items():
+        folders["teacher"] = Path(config.teacher)
+    for role, folder in folders.items():
         if not folder.is_dir():
             also = ", 'source' or 'original'" if role == "teacher" else ""
             raise RecipeError(f"distill: there is no {role} at {folder}; allowed are a model folder{also}")
-    return tuple(given.values())
+    return tuple(folders.values())
 
 
 def run(source: Artifact | None, config: Config, ctx: Context) -> None:
@@ -112,7 +112,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
     limit = limits.read_derived(folder)
-    own = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
+    student_pads = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
     origin = config.student or folder
     layer_map: tuple[int, ...] | None = None
     if config.student is None:
@@ -127,8 +127,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if config.hidden_weight or config.relation_weight:
             layer_map = uniform_map(len(stack_of(student)), len(stack_of(teacher)))
         limit = length.within(limit, student.config)
-        own = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
-        pads = pads and own
+        student_pads = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
+        pads = pads and student_pads
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
     history = distill(
@@ -159,7 +159,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         ctx.record("control", comparison(history, plain))
     if processes.is_main():
         checkpoint.save(student, ctx.out, source=origin)
-        limits.write(ctx.out, limit, padding=own)
+        limits.write(ctx.out, limit, padding=student_pads)
 
 
 def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifact]) -> Path:
@@ -168,9 +168,9 @@ def teacher_folder(source: Artifact, config: Config, ancestors: Sequence[Artifac
     Raises:
         RecipeError: this run has no original.
     """
-    chain = [each for each in (*ancestors, source) if each.kind == "torch"]
-    found = origins.teacher_artifact(config.teacher, chain)
-    return found.path if found is not None else Path(config.teacher)
+    chain = [member for member in (*ancestors, source) if member.kind == "torch"]
+    teacher = origins.teacher_artifact(config.teacher, chain)
+    return teacher.path if teacher is not None else Path(config.teacher)
 
 
 def given_student(
@@ -189,8 +189,10 @@ def given_student(
             "give a student of the same labels in the same order, or a base model without a head"
         )
     rows = list(data.calibration[:16])
-    own = ctx.task.load_processor(folder)
-    mine, yours = (ctx.task.encode(rows, p, head, None, labelled=False).inputs for p in (own, processor))
+    student_processor = ctx.task.load_processor(folder)
+    mine, yours = (
+        ctx.task.encode(rows, p, head, None, labelled=False).inputs for p in (student_processor, processor)
+    )
     if mine.keys() != yours.keys() or any(not np.array_equal(mine[name], yours[name]) for name in mine):
         raise ModelError(
             f"the student at {folder} and the teacher turn the same rows into different inputs "

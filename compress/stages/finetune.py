@@ -77,7 +77,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         raise DataError("finetune needs a model and data with labels")
     task = ctx.task
     model = checkpoint.load(source.path, task)
-    head, data, kept = choose_head(model, source, config, ctx)
+    head, data, reused = choose_head(model, source, config, ctx)
     processor = task.load_processor(source.path)
     max_length = limit.read_derived(source.path).tokens
     pads = padding.in_training(source.path, ctx)
@@ -104,7 +104,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         pads=pads,
     )
     ctx.record("training", history.facts())
-    ctx.record("head", "kept" if kept else "replaced")
+    ctx.record("head", "kept" if reused else "replaced")
     ctx.record("truncated_share", truncated_share(task, data.train, processor, max_length))
     if processes.is_main():
         checkpoint.save(model, ctx.out, source=source.path)
@@ -141,17 +141,17 @@ def choose_head(
     data = ctx.data
     if data is None:
         raise DataError("finetune needs data with labels")
-    own: Head = ctx.task.head_of(model.config.to_dict())
+    source_head: Head = ctx.task.head_of(model.config.to_dict())
     untrained = checkpoint.has_fresh_head(source)
-    if config.head == "auto" and not (untrained and own != data.infer_head(ctx.task)):
+    if config.head == "auto" and not (untrained and source_head != data.infer_head(ctx.task)):
         checkpoint.require_order(source)
         try:
-            return own, data.for_head(ctx.task, own), True
+            return source_head, data.for_head(ctx.task, source_head), True
         except DataError as cause:
             raise DataError(
                 f"{str(cause).removesuffix('.')}; or train a new head for the labels of the data with "
                 "--set head=new"
             ) from cause
-    asked = data.infer_head(ctx.task)
-    replace_head(model, ctx.task, asked, ctx.seed)
-    return asked, data.for_head(ctx.task, asked), False
+    new_head = data.infer_head(ctx.task)
+    replace_head(model, ctx.task, new_head, ctx.seed)
+    return new_head, data.for_head(ctx.task, new_head), False

@@ -199,10 +199,10 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
         task = catalog.task(name)
         try:
             architecture.model_class(config, task)
-            found = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
+            by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
         except (ModelError, DataError):
             continue
-        if task.LABEL in found:
+        if task.LABEL in by_role:
             fitting.append(name)
     return fitting
 
@@ -237,10 +237,10 @@ def reads(config: Config) -> tuple[Path, ...]:
     if config.architecture is not None:
         return ()
     sources = find(config)
-    found = hub.files(sources.base.folder)
+    paths = hub.files(sources.base.folder)
     if sources.adapter is not None:
-        found += hub.files(sources.adapter.folder)
-    return tuple(found)
+        paths += hub.files(sources.adapter.folder)
+    return tuple(paths)
 
 
 def run(source: Artifact | None, config: Config, ctx: Context) -> None:
@@ -313,14 +313,17 @@ def _merge(
     model: transformers.PreTrainedModel, fresh: bool, sources: Sources, processor_folder: Path, ctx: Context
 ) -> tuple[transformers.PreTrainedModel, bool, Lender | None]:
     """The model with the adapter in it; whether its head is new; whose names its labels have."""
-    found = sources.adapter
-    if found is None:
+    snapshot = sources.adapter
+    if snapshot is None:
         raise ModelError("there is no adapter to merge")
-    adapter = adapters.read(found.folder)
+    adapter = adapters.read(snapshot.folder)
     lender: Lender | None = None
     outputs = adapters.count_labels(adapter, model.config, ctx.task)
     if outputs is not None and (fresh or outputs != model.config.num_labels):
-        folders: tuple[tuple[Lender, Path], ...] = (("adapter", found.folder), ("base", sources.base.folder))
+        folders: tuple[tuple[Lender, Path], ...] = (
+            ("adapter", snapshot.folder),
+            ("base", sources.base.folder),
+        )
         head, lender = adapter_labels.head(outputs, folders, ctx.task)
         replace_head(model, ctx.task, head, ctx.seed)
         if head.labels:
@@ -331,14 +334,14 @@ def _merge(
     ctx.record(
         "adapter",
         {
-            "name": found.label,
+            "name": snapshot.label,
             "method": adapter.method,
             "max_abs_difference": check.max_abs_difference,
             "limit": check.limit,
             "rows": check.rows,
         },
     )
-    log.info("merged the adapter %s: logits differ by at most %.1g", found.name, check.max_abs_difference)
+    log.info("merged the adapter %s: logits differ by at most %.1g", snapshot.name, check.max_abs_difference)
     return merged, fresh and outputs is None, lender
 
 
@@ -375,23 +378,23 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
         with torch.inference_mode():
             logits = model(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
         predicted[members] = logits.argmax(-1).numpy()
-    found = label_order.fit(predicted.tolist(), labels, len(head.labels))
+    fit = label_order.fit(predicted.tolist(), labels, len(head.labels))
     refusal = None
-    if found.wrong:
-        own = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
-        pairs = zip(head.labels, found.order, strict=True)
-        better = ", ".join(f"{own[data]} = {label}" for label, data in pairs)
+    if fit.wrong:
+        data_names = (names or [str(i) for i in range(len(head.labels))]) if positional else head.labels
+        pairs = zip(head.labels, fit.order, strict=True)
+        better = ", ".join(f"{data_names[data]} = {label}" for label, data in pairs)
         refusal = (
             "the names of the model's labels, or their order alone, say which of the data's they are, and "
             "the training rows fit another order: "
-            f"{100 * found.given:.1f} % of {len(rows)} rows are right as given, {100 * found.best:.1f} % "
+            f"{100 * fit.given:.1f} % of {len(rows)} rows are right as given, {100 * fit.best:.1f} % "
             f"with {better}. Say which id is which name in a labels.json beside the data (or data.labels), "
             "or name the model's labels in id2label of its config.json"
         )
     # Whatever uses this head refuses it (``checkpoint.require_head``); a new one can still be trained.
     ctx.record(
         "label_order",
-        {"rows": len(rows), "right": found.given, "right_in_best_order": found.best, "refusal": refusal},
+        {"rows": len(rows), "right": fit.given, "right_in_best_order": fit.best, "refusal": refusal},
     )
 
 
@@ -429,29 +432,29 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     """Write down the model's own token limit and, where one was chosen, that of what is made of it."""
     config = model.config
     processor = ctx.task.load_processor(ctx.out)
-    own = Limit(None)
+    own_limit = Limit(None)
     if hasattr(processor, "model_max_length"):
-        own = Limit(length.longest(config, processor), "model")
-    known = limits.read(ctx.out)
-    if known.tokens is not None and known.tokens < (own.tokens or known.tokens + 1):
-        own = known
-    asked = ctx.data.facts.get("max_length") if ctx.data is not None else None
+        own_limit = Limit(length.longest(config, processor), "model")
+    stored = limits.read(ctx.out)
+    if stored.tokens is not None and stored.tokens < (own_limit.tokens or stored.tokens + 1):
+        own_limit = stored
+    request = ctx.data.facts.get("max_length") if ctx.data is not None else None
     rows: Sequence[Any] = ()
     if ctx.data is not None:
         rows = ctx.data.train if len(ctx.data.train) else ctx.data.unlabeled
-    if asked == "data" and not rows:
+    if request == "data" and not rows:
         raise DataError(
             "data.max_length: data takes the limit from the training rows, and there are none: give a "
             "number, or leave it out for the model's own limit"
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
-    chosen = length.choose(asked, lengths, own)
-    limits.write(ctx.out, own, chosen, padding=padding.may_pad(model, processor, own.tokens, ctx))
+    chosen = length.choose(request, lengths, own_limit)
+    limits.write(ctx.out, own_limit, chosen, padding=padding.may_pad(model, processor, own_limit.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
     if lengths is None:
         return
     share = 0.0 if chosen.tokens is None else float((lengths > chosen.tokens).mean())
     ctx.record("truncated_share", share)
-    if chosen.tokens is not None and (share or chosen != own):
-        said = "texts are cut after %d tokens (%s): %.2f %% of %d training rows"
-        log.info(said, chosen.tokens, chosen, 100 * share, len(lengths))
+    if chosen.tokens is not None and (share or chosen != own_limit):
+        message = "texts are cut after %d tokens (%s): %.2f %% of %d training rows"
+        log.info(message, chosen.tokens, chosen, 100 * share, len(lengths))

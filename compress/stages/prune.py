@@ -265,11 +265,11 @@ class _Work:
         note["scores"] = pruning.summarize(scores)
         plan = pruning.plan_units(parts_of(self.model), scores, self.ledger, targets)
         if plan is not None:
-            whole = copy.deepcopy(self.model) if self.config.reconstruct else None
+            original = copy.deepcopy(self.model) if self.config.reconstruct else None
             self._apply(plan)
-            if whole is not None:
+            if original is not None:
                 batches = self.rows.calibration()
-                note["unexplained"] = reconstruct(self.model, whole, batches, ridge=self.config.ridge)
+                note["unexplained"] = reconstruct(self.model, original, batches, ridge=self.config.ridge)
         note["parameters"] = surgery.parameter_count(self.model)
         note["layers"] = self.ledger.facts()
         if self.judge is not None:
@@ -278,11 +278,11 @@ class _Work:
         self.notes.append(note)
 
     def _said(self, note: Mapping[str, Any]) -> str:
-        said = f"{note['parameters']:,} of {self.before:,} parameters are left"
+        text = f"{note['parameters']:,} of {self.before:,} parameters are left"
         if self.figures is not None and "selection" in note:
             name, value = next(iter(note["selection"].items()))
-            said += f", {name} {value:.4f} (before: {self.figures[name]:.4f})"
-        return said
+            text += f", {name} {value:.4f} (before: {self.figures[name]:.4f})"
+        return text
 
     def _apply(self, plan: surgery.Plan) -> None:
         surgery.apply(self.model, plan)
@@ -329,23 +329,23 @@ class _Work:
 
     def _teacher(self) -> tuple[PreTrainedModel, tuple[int, ...] | None, bool]:
         """The teacher, which of its layers each layer imitates (None: spread evenly), whether it may pad."""
-        chain = [each for each in (*self.ctx.ancestors, self.source) if each.kind == "torch"]
-        found = origins.teacher_artifact(self.config.teacher, chain)
-        if found is None:
+        chain = [member for member in (*self.ctx.ancestors, self.source) if member.kind == "torch"]
+        origin = origins.teacher_artifact(self.config.teacher, chain)
+        if origin is None:
             folder = Path(self.config.teacher)
             if not folder.is_dir():
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
-            given = checkpoint.load_teacher(folder, self.ctx.task)
+            model = checkpoint.load_teacher(folder, self.ctx.task)
             return (
-                given,
+                model,
                 None,
-                padding.of_folder(folder, given, self.processor, self.max_length, self.ctx, "teacher"),
+                padding.of_folder(folder, model, self.processor, self.max_length, self.ctx, "teacher"),
             )
-        teacher = checkpoint.load(found.path, self.ctx.task)
-        pads = limit.read_padding(found.path)
-        steps = origins.layer_steps(chain[chain.index(found) + 1 :])
+        teacher = checkpoint.load(origin.path, self.ctx.task)
+        pads = limit.read_padding(origin.path)
+        steps = origins.layer_steps(chain[chain.index(origin) + 1 :])
         depth = len(parts_of(teacher)) // 2
         traced = None if steps is None else origins.trace_layers(depth, steps)
         if traced is None or len(traced) != self.ledger.depth:
@@ -368,7 +368,7 @@ class _Work:
         if number == self.config.rounds or not self.team.main:
             self.team.wait()
             return
-        temporary, done = self.ctx.scratch / f".done-{number}", self.ctx.scratch / f"done-{number}"
+        temporary, folder = self.ctx.scratch / f".done-{number}", self.ctx.scratch / f"done-{number}"
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir(parents=True)
         checkpoint.save(self.model, temporary, source=None)
@@ -379,18 +379,18 @@ class _Work:
             "files": {name: entry.sha256 for name, entry in artifact.inventory(temporary).items()},
         }
         (temporary / _STATE).write_text(json.dumps(seal.sealed(state)), encoding="utf-8")
-        shutil.rmtree(done, ignore_errors=True)  # of a round that was damaged
-        temporary.rename(done)
+        shutil.rmtree(folder, ignore_errors=True)  # of a round that was damaged
+        temporary.rename(folder)
         self.team.wait()
 
     def resume(self) -> int:
         """Go on after the last round that was kept; how many rounds that is."""
         for number in range(self.config.rounds - 1, 0, -1):
-            done = self.ctx.scratch / f"done-{number}"
-            state = _kept(done)
+            folder = self.ctx.scratch / f"done-{number}"
+            state = _kept(folder)
             if state is None:
                 continue
-            self.model = checkpoint.load(done, self.ctx.task)
+            self.model = checkpoint.load(folder, self.ctx.task)
             self.notes = state["rounds"]
             self.ledger.restore(state["ledger"])
             self.generator.set_state(torch.tensor(state["generator"], dtype=torch.uint8))
@@ -409,7 +409,7 @@ class _Work:
         self.ctx.record("criterion", self.config.criterion)
         if self.figures is not None:
             self.ctx.record("selection_before", self.figures)
-        self.ctx.record("rounds", [{k: v for k, v in each.items() if k != "layers"} for each in self.notes])
+        self.ctx.record("rounds", [{k: v for k, v in note.items() if k != "layers"} for note in self.notes])
         if after == self.before:
             log.warning("prune: nothing was removed; lower keep, heads, ffn or layers, or round_to")
         if self.team.main:

@@ -128,10 +128,10 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
     if head.problem == "regression":
         return [Prediction(value=float(value), label=float(value)) for value in logits.reshape(-1)]
     if head.problem == "multi_label":
-        found = [tuple(int(i) for i in np.flatnonzero(row >= 0)) for row in logits]
+        sets = [tuple(int(i) for i in np.flatnonzero(row >= 0)) for row in logits]
         return [
             Prediction(value=ids, label=tuple(head.labels[i] for i in ids), scores=tuple(row.tolist()))
-            for ids, row in zip(found, scores.sigmoid(logits), strict=True)
+            for ids, row in zip(sets, scores.sigmoid(logits), strict=True)
         ]
     return [
         Prediction(value=best, label=head.labels[best], probabilities=tuple(row.tolist()))

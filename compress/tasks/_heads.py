@@ -26,8 +26,8 @@ _INTEGER = re.compile(r"[+-]?\d{1,40}")  # more digits are no id, and Python ref
 
 def listed(values: Sequence[Any], most: int = 20) -> str:
     """Names for a message, cut after ``most``."""
-    shown = ", ".join(str(value) for value in values[:most])
-    return f"{shown}, and {len(values) - most} more" if len(values) > most else shown
+    text = ", ".join(str(value) for value in values[:most])
+    return f"{text}, and {len(values) - most} more" if len(values) > most else text
 
 
 def head_of(config: Mapping[str, Any]) -> Head:
@@ -47,10 +47,10 @@ def head_of(config: Mapping[str, Any]) -> Head:
     written = config.get("problem_type")
     if written is None:
         return Head("regression", ()) if len(labels) == 1 else Head("single_label", labels)
-    known = {text: problem for problem, text in PROBLEM_TYPES.items()}
-    if written not in known:
-        raise ModelError(f"problem_type '{written}' in config.json is not one of {', '.join(known)}")
-    problem = known[written]
+    problems = {text: problem for problem, text in PROBLEM_TYPES.items()}
+    if written not in problems:
+        raise ModelError(f"problem_type '{written}' in config.json is not one of {', '.join(problems)}")
+    problem = problems[written]
     if problem == "regression":
         if len(labels) != 1:
             raise ModelError(
@@ -97,10 +97,10 @@ def _check_inverse(labels: Sequence[str], inverse: Any) -> None:
     if not isinstance(inverse, Mapping):
         return
     for i, label in enumerate(labels):
-        other = whole(inverse.get(label))
-        if other is not None and other != i:
+        reverse = whole(inverse.get(label))
+        if reverse is not None and reverse != i:
             raise ModelError(
-                f"config.json contradicts itself: '{label}' is {i} in id2label and {other} in label2id, so "
+                f"config.json contradicts itself: '{label}' is {i} in id2label and {reverse} in label2id, so "
                 "that nobody can say which output it is: make both say the same"
             )
 
@@ -182,9 +182,9 @@ def class_names(cells: Sequence[Any], names: Sequence[str] | None) -> tuple[str,
             "leave the cell out (null) where it has none"
         )
     if len(distinct) < 2:
-        found = f"'{next(iter(distinct))}'" if distinct else "none"
+        classes = f"'{next(iter(distinct))}'" if distinct else "none"
         raise DataError(
-            f"the training rows have one class only ({found}) among {len(present)} labels: "
+            f"the training rows have one class only ({classes}) among {len(present)} labels: "
             "classification needs at least two"
         )
     if names:
@@ -216,7 +216,7 @@ class Lookup:
         folded: dict[str, list[int]] = {}
         for i, label in enumerate(head.labels):
             folded.setdefault(label.strip().casefold(), []).append(i)
-        self._folded = {label: found[0] for label, found in folded.items() if len(found) == 1}
+        self._folded = {label: ids[0] for label, ids in folded.items() if len(ids) == 1}
         self._numbered = all(_INTEGER.fullmatch(label) for label in head.labels)
         generic = all(_GENERIC.fullmatch(label) for label in head.labels)
         # A head of LABEL_0, LABEL_1, … has no names to match: the data's order is then the head's.
@@ -236,8 +236,8 @@ class Lookup:
         return self._cache[key]
 
     def _find(self, cell: Any) -> int | None:
-        if isinstance(cell, str) and (found := self._named(cell)) is not None:
-            return found
+        if isinstance(cell, str) and (index := self._named(cell)) is not None:
+            return index
         value = whole(cell)
         if value is None:
             return self._named(str(cell)) if isinstance(cell, bool) else None
@@ -281,10 +281,10 @@ def align_classes(cells: Sequence[Any], names: Sequence[str] | None, head: Head)
     lookup = Lookup(names, head)
     aligned: list[int | None] = []
     for row, cell in enumerate(cells):
-        found = None if cell is None else lookup(cell)
-        if cell is not None and found is None:
+        index = None if cell is None else lookup(cell)
+        if cell is not None and index is None:
             raise lookup.refuse(cell, row, names)
-        aligned.append(found)
+        aligned.append(index)
     return aligned
 
 
@@ -355,13 +355,13 @@ def align_sets(cells: Sequence[Any], names: Sequence[str] | None, head: Head) ->
                 f"{len(names or head.labels)} labels: {listed(names or head.labels)}"
             )
         items = [i for i, value in enumerate(cell) if int(value)] if hot else cell
-        found = set()
+        ids = set()
         for item in items:
             index = lookup(item)
             if index is None:
                 raise lookup.refuse(item, row, names)
-            found.add(index)
-        aligned.append(tuple(sorted(found)))
+            ids.add(index)
+        aligned.append(tuple(sorted(ids)))
     return aligned
 
 

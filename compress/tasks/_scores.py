@@ -19,9 +19,9 @@ import numpy as np
 from compress.errors import ModelError
 
 
-def ratio(part: float, whole: float) -> float:
+def ratio(part: float, total: float) -> float:
     """Part / whole; 0 where there is nothing to divide by."""
-    return float(part / whole) if whole else 0.0
+    return float(part / total) if total else 0.0
 
 
 def f1(true_positive: float, predicted: float, actual: float) -> float:
@@ -32,21 +32,23 @@ def f1(true_positive: float, predicted: float, actual: float) -> float:
 def class_statistics(predicted: Sequence[int], actual: Sequence[int], classes: int) -> np.ndarray:
     """[rows, 3 K]: true positive, predicted and actual, each one-hot over the classes."""
     eye = np.eye(classes)
-    given, true = eye[np.asarray(predicted, dtype=np.int64)], eye[np.asarray(actual, dtype=np.int64)]
-    return np.concatenate([given * true, given, true], axis=1)
+    guesses, true = eye[np.asarray(predicted, dtype=np.int64)], eye[np.asarray(actual, dtype=np.int64)]
+    return np.concatenate([guesses * true, guesses, true], axis=1)
 
 
 def class_metrics(totals: np.ndarray) -> dict[str, float]:
     """Accuracy, macro F1 (over the classes that occur on either side) and Matthews' correlation."""
-    hits, given, true = np.split(np.asarray(totals, dtype=np.float64), 3)
+    hits, guesses, true = np.split(np.asarray(totals, dtype=np.float64), 3)
     rows = true.sum()
-    occurring = (given + true) > 0
-    scores = [f1(*counts) for counts in zip(hits[occurring], given[occurring], true[occurring], strict=True)]
-    spread = math.sqrt(max(0.0, rows**2 - given @ given)) * math.sqrt(max(0.0, rows**2 - true @ true))
+    occurring = (guesses + true) > 0
+    scores = [
+        f1(*counts) for counts in zip(hits[occurring], guesses[occurring], true[occurring], strict=True)
+    ]
+    spread = math.sqrt(max(0.0, rows**2 - guesses @ guesses)) * math.sqrt(max(0.0, rows**2 - true @ true))
     return {
         "accuracy": ratio(hits.sum(), rows),
         "macro_f1": float(np.mean(scores)) if scores else 0.0,
-        "mcc": ratio(hits.sum() * rows - given @ true, spread),
+        "mcc": ratio(hits.sum() * rows - guesses @ true, spread),
     }
 
 
@@ -67,18 +69,20 @@ def set_statistics(
             table[row, list(ids)] = 1
         return table
 
-    given, true = hot(predicted), hot(actual)
-    exact = (given == true).all(axis=1, keepdims=True)
-    return np.concatenate([given * true, given, true, exact, np.ones_like(exact)], axis=1, dtype=np.float64)
+    guesses, true = hot(predicted), hot(actual)
+    exact = (guesses == true).all(axis=1, keepdims=True)
+    return np.concatenate(
+        [guesses * true, guesses, true, exact, np.ones_like(exact)], axis=1, dtype=np.float64
+    )
 
 
 def set_metrics(totals: np.ndarray) -> dict[str, float]:
     """Micro F1, macro F1 (over all classes) and the share of rows whose whole set is right."""
     *_, exact, rows = totals
-    hits, given, true = np.split(np.asarray(totals[:-2], dtype=np.float64), 3)
-    scores = [f1(*counts) for counts in zip(hits, given, true, strict=True)]
+    hits, guesses, true = np.split(np.asarray(totals[:-2], dtype=np.float64), 3)
+    scores = [f1(*counts) for counts in zip(hits, guesses, true, strict=True)]
     return {
-        "micro_f1": f1(hits.sum(), given.sum(), true.sum()),
+        "micro_f1": f1(hits.sum(), guesses.sum(), true.sum()),
         "macro_f1": float(np.mean(scores)) if scores else 0.0,
         "subset_accuracy": ratio(exact, rows),
     }

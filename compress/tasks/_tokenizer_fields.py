@@ -38,17 +38,17 @@ def check(folder: Path) -> None:
             _check(name, field, value, str(file))
 
 
-def _check(name: str, field: str, value: Any, where: str) -> None:
+def _check(name: str, field: str, value: Any, place: str) -> None:
     if name == "added_tokens.json":
         if not isinstance(value, int) or isinstance(value, bool) or value < 0:
-            raise _wrong(field, value, where, "an id, a whole number from 0")
+            raise _wrong(field, value, place, "an id, a whole number from 0")
         return
     if name == _CONFIG and field in _FIELDS:
         right, allowed = _FIELDS[field]
         if not right(value):
-            raise _wrong(field, value, where, allowed)
+            raise _wrong(field, value, place, allowed)
     elif name in (_CONFIG, _SPECIALS) and field.endswith("_token") and not _is_token(value):
-        raise _wrong(field, value, where, "a token: a text, an object with its content, or null")
+        raise _wrong(field, value, place, "a token: a text, an object with its content, or null")
 
 
 def _is_token(value: Any) -> bool:
@@ -78,7 +78,7 @@ _FIELDS: dict[str, tuple[Callable[[Any], bool], str]] = {
 }
 
 
-def _wrong(field: str, value: Any, where: str, allowed: str) -> ModelError:
-    shown = repr(value)
-    shown = shown if len(shown) <= 60 else f"{shown[:57]}..."
-    return ModelError(f"{where}: {field} is {shown}, allowed is {allowed}: {_REMEDY}")
+def _wrong(field: str, value: Any, place: str, allowed: str) -> ModelError:
+    text = repr(value)
+    text = text if len(text) <= 60 else f"{text[:57]}..."
+    return ModelError(f"{place}: {field} is {text}, allowed is {allowed}: {_REMEDY}")

@@ -97,8 +97,8 @@ def _check_names(tokenizer: Any, folder: Path) -> None:
     names = tokenizer.model_input_names
     if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
         with fence.reading(f"the tokenizer in {folder} cannot encode a text", _REMEDY):
-            given = tokenizer("a").keys()
-        if set(names) <= set(given):
+            keys = tokenizer("a").keys()
+        if set(names) <= set(keys):
             return
     raise ModelError(
         f"{folder}/tokenizer_config.json: model_input_names is {str(names)[:120]}, allowed are the names of "
@@ -122,8 +122,8 @@ def _try(tokenizer: Any, folder: Path, *, words: bool) -> None:
             padding=True,
             verbose=False,
         )
-        found = arrays(given, tokenizer)
-    if any(array.ndim != 2 or (array < 0).any() for array in found.values()):
+        ids = arrays(given, tokenizer)
+    if any(array.ndim != 2 or (array < 0).any() for array in ids.values()):
         raise ModelError(f"the tokenizer in {folder} gives no ids from 0: {_REMEDY}")
 
 
@@ -166,8 +166,8 @@ def truncated(encoded: Any, full: Callable[[], np.ndarray]) -> np.ndarray:
     """
     if encoded.encodings is not None:
         return np.asarray([bool(row.overflowing) for row in encoded.encodings], dtype=bool)
-    kept = np.asarray(encoded["attention_mask"]).sum(axis=1)
-    return np.asarray(full() > kept, dtype=bool)
+    cut_lengths = np.asarray(encoded["attention_mask"]).sum(axis=1)
+    return np.asarray(full() > cut_lengths, dtype=bool)
 
 
 def token_counts(encoded: Any) -> np.ndarray:

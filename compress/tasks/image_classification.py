@@ -112,8 +112,8 @@ def _check_sizes(file: Path) -> None:
     if not isinstance(content, dict):
         raise ModelError(f"{file} holds no JSON object: get the whole model folder again")
     for name in ("size", "crop_size", "pad_size"):
-        given = content.get(name)
-        sides = given.items() if isinstance(given, dict) else [("", given)]
+        size = content.get(name)
+        sides = size.items() if isinstance(size, dict) else [("", size)]
         for side, value in sides:
             if side.endswith("_pixels") or value is None or isinstance(value, dict | list):
                 continue  # an area, or of a kind that transformers reads or refuses itself

@@ -66,10 +66,10 @@ def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
             raise DataError(
                 f"row {row + 1} has the tags {cell!r}: a cell must be a list with a tag for each word"
             )
-    found = heads.class_names([tag for cell in present for tag in cell], names)
+    tags = heads.class_names([tag for cell in present for tag in cell], names)
     if names is None:
-        found = tuple(sorted(found, key=lambda tag: (tag != "O", tag.partition("-")[2], tag)))
-    return Head("single_label", found)
+        tags = tuple(sorted(tags, key=lambda tag: (tag != "O", tag.partition("-")[2], tag)))
+    return Head("single_label", tags)
 
 
 def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
@@ -139,14 +139,14 @@ def kept_words(first: np.ndarray, counts: np.ndarray, cut: np.ndarray, *, left: 
         cut: which rows were cut, bool [rows].
         left: whether a row loses its beginning instead of its end.
     """
-    whole = np.stack([np.zeros_like(counts), counts], axis=1)
-    seen = first >= 0
+    all_words = np.stack([np.zeros_like(counts), counts], axis=1)
+    starts = first >= 0
     if left:
-        begin = np.where(seen, first, counts[:, None]).min(axis=1, initial=np.iinfo(np.int64).max)
-        some = np.stack([np.minimum(begin, counts), counts], axis=1)
+        begin = np.where(starts, first, counts[:, None]).min(axis=1, initial=np.iinfo(np.int64).max)
+        remaining = np.stack([np.minimum(begin, counts), counts], axis=1)
     else:
-        some = np.stack([np.zeros_like(counts), first.max(axis=1, initial=-1) + 1], axis=1)
-    return np.where(cut[:, None], some, whole)
+        remaining = np.stack([np.zeros_like(counts), first.max(axis=1, initial=-1) + 1], axis=1)
+    return np.where(cut[:, None], remaining, all_words)
 
 
 def encode(
@@ -173,12 +173,12 @@ def encode(
             counts = words[place] >= 0
             labels[place, counts] = np.asarray(row[LABEL], dtype=np.int64)[words[place, counts]]
     counts = np.asarray([len(row["tokens"]) for row in rows], dtype=np.int64)
-    kept = kept_words(words, counts, cut, left=processor.truncation_side == "left")
+    spans = kept_words(words, counts, cut, left=processor.truncation_side == "left")
     return Batch(
         inputs=tokenizers.arrays(encoded, processor),
         labels=labels,
         truncated=cut,
-        extras={_FIRST: words, _COUNT: counts, _KEPT: kept},
+        extras={_FIRST: words, _COUNT: counts, _KEPT: spans},
     )
 
 
@@ -217,7 +217,7 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
     """
     best = scores.finite(outputs["logits"]).argmax(axis=-1)
     outside = head.labels.index("O") if "O" in head.labels else UNSEEN
-    found = []
+    predictions = []
     extras = (_extra(batch, name) for name in (_FIRST, _COUNT, _KEPT))
     for tags, words, count, (begin, end) in zip(best, *extras, strict=True):
         ids = np.full(count, UNSEEN, dtype=np.int64)
@@ -225,8 +225,8 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
         ids[words[words >= 0]] = tags[words >= 0]
         values = tuple(ids.tolist())
         names = tuple(None if i == UNSEEN else head.labels[i] for i in values)
-        found.append(Prediction(value=values, label=names))
-    return found
+        predictions.append(Prediction(value=values, label=names))
+    return predictions
 
 
 def reference(row: Row, head: Head) -> tuple[int, ...]:
@@ -236,17 +236,17 @@ def reference(row: Row, head: Head) -> tuple[int, ...]:
 
 def entities(tags: Sequence[str]) -> set[tuple[str, int, int]]:
     """Entities as (type, first word, last word), read as seqeval's ``get_entities`` reads them."""
-    found = set()
+    spans = set()
     before, kind_before, begin = "O", "", 0
     for place, tag in enumerate([*tags, "O"]):
         mark, kind = tag[:1] or "O", tag[1:].split("-", maxsplit=1)[-1] or "_"
         changed = kind != kind_before
         if before in "ES" or (before in "BI" and mark in "BSO") or (before not in "O." and changed):
-            found.add((kind_before, begin, place - 1))
+            spans.add((kind_before, begin, place - 1))
         if mark in "BS" or (before in "ESO" and mark in "EI") or (mark not in "O." and changed):
             begin = place
         before, kind_before = mark, kind
-    return found
+    return spans
 
 
 def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
@@ -256,10 +256,10 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
     """
     table = np.zeros((len(predictions), 5 + len(head.labels)))
     for row, (prediction, true) in enumerate(zip(predictions, references, strict=True)):
-        given: Any = prediction.value
-        names = [[head.labels[i] if i >= 0 else "O" for i in ids] for ids in (given, true)]
+        guess: Any = prediction.value
+        names = [[head.labels[i] if i >= 0 else "O" for i in ids] for ids in (guess, true)]
         guessed, actual = entities(names[0]), entities(names[1])
-        right = sum(a == b for a, b in zip(given, true, strict=True))
+        right = sum(a == b for a, b in zip(guess, true, strict=True))
         table[row, :5] = (len(guessed & actual), len(guessed), len(actual), right, len(true))
         table[row, 5:] = np.bincount([tag for tag in true if tag >= 0], minlength=len(head.labels))
     return table

@@ -56,20 +56,20 @@ class AdversarialObjective:
         Raises:
             ModelError: the embeddings are not one tensor, so that there is nothing to push.
         """
-        seen: list[torch.Tensor] = []
+        tensors: list[torch.Tensor] = []
 
         def watch(embedded: object) -> object:
-            if not isinstance(embedded, torch.Tensor) or seen:
+            if not isinstance(embedded, torch.Tensor) or tensors:
                 raise ModelError(
                     f"{type(self._embeddings).__name__} gives not one tensor a pass: leave adversarial off"
                 )
-            seen.append(embedded.requires_grad_())  # those that are frozen give none by themselves
+            tensors.append(embedded.requires_grad_())  # those that are frozen give none by themselves
             return embedded
 
         with _changed(self._embeddings, watch):
             clean = self._objective(model, batch)
-        (gradient,) = torch.autograd.grad(clean, seen, retain_graph=True)
-        push = perturbation(seen[0], gradient, self._epsilon)
+        (gradient,) = torch.autograd.grad(clean, tensors, retain_graph=True)
+        push = perturbation(tensors[0], gradient, self._epsilon)
         with _changed(self._embeddings, lambda embedded: embedded + push.to(embedded.dtype)):
             pushed = self._objective(model, batch)
         return (clean + pushed) / 2

@@ -130,11 +130,11 @@ class _Padding:
 
 def _arrays(batch: Batch) -> dict[str, np.ndarray]:
     """Every array of a batch under one name each."""
-    found = dict(batch.inputs) | {_EXTRA + name: array for name, array in batch.extras.items()}
+    by_name = dict(batch.inputs) | {_EXTRA + name: array for name, array in batch.extras.items()}
     for name, array in ((_LABELS, batch.labels), (_TRUNCATED, batch.truncated)):
         if array is not None:
-            found[name] = array
-    return found
+            by_name[name] = array
+    return by_name
 
 
 def _batch(arrays: dict[str, np.ndarray]) -> Batch:
@@ -154,7 +154,7 @@ def learn_padding(alone: Batch, beside: Batch) -> dict[str, _Padding] | None:
         alone: one row.
         beside: the same row first, then a longer one.
     """
-    found: dict[str, _Padding] = {}
+    paddings: dict[str, _Padding] = {}
     wide = _arrays(beside)
     for name, narrow in _arrays(alone).items():
         padded = wide[name][:1]
@@ -171,8 +171,8 @@ def learn_padding(alone: Batch, beside: Batch) -> dict[str, _Padding] | None:
             return None
         if added.size == 0 or (added != added.flat[0]).any():
             return None
-        found[name] = _Padding(value=added.flat[0], left=left)
-    return found
+        paddings[name] = _Padding(value=added.flat[0], left=left)
+    return paddings
 
 
 class EncodedRows:
@@ -218,10 +218,10 @@ class EncodedRows:
             if lengths[order[0]] == lengths[order[-1]]:
                 continue
             short, long = self._rows[order[0]], self._rows[order[-1]]
-            found = learn_padding(self._encode([short]), self._encode([short, long]))
-            if found is None:
+            paddings = learn_padding(self._encode([short]), self._encode([short, long]))
+            if paddings is None:
                 return None
-            learned |= found
+            learned |= paddings
         return learned
 
     def _fill(self, lengths: np.ndarray | None, groups: np.ndarray | None, budget: int) -> None:
@@ -266,8 +266,8 @@ class EncodedRows:
                 width = max(chunk[name].shape[1] for chunk, _ in parts)
                 array = np.full((len(indices), width, *first.shape[2:]), padding.value, dtype=first.dtype)
                 for chunk, at in parts:
-                    own = chunk[name].shape[1]
-                    span = slice(width - own, width) if padding.left else slice(0, own)
+                    chunk_width = chunk[name].shape[1]
+                    span = slice(width - chunk_width, width) if padding.left else slice(0, chunk_width)
                     array[at, span] = chunk[name][place[at, 1]]
             joined[name] = array
         return _batch(joined)

@@ -33,8 +33,8 @@ class DropoutSource:
         """The values with a share ``rate`` of them set to 0 and the others divided by 1 - rate."""
         count = values.numel()
         bits = self._stream.random_raw(-(-count // 4)).view(np.uint16)[:count]
-        kept = torch.from_numpy(bits >= round(rate * _LEVELS)).view(values.shape)
-        return values * kept.to(values.dtype).mul_(1 / (1 - rate))
+        mask = torch.from_numpy(bits >= round(rate * _LEVELS)).view(values.shape)
+        return values * mask.to(values.dtype).mul_(1 / (1 - rate))
 
 
 @contextmanager

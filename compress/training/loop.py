@@ -258,11 +258,11 @@ class _Run:
             loss = self.objective(model, batch) * weight
         loss.backward()
         norm = torch.nn.utils.get_total_norm([p.grad for p in self.trained if p.grad is not None])
-        shown, size = torch.stack([self.team.mean(loss.detach().float()), norm.detach()]).tolist()
-        if not (math.isfinite(shown) and math.isfinite(size)):
-            what = "loss" if not math.isfinite(shown) else "gradient"
+        mean_loss, size = torch.stack([self.team.mean(loss.detach().float()), norm.detach()]).tolist()
+        if not (math.isfinite(mean_loss) and math.isfinite(size)):
+            figure = "loss" if not math.isfinite(mean_loss) else "gradient"
             raise TrainingError(
-                f"{self.description}: the {what} is not a finite number in epoch {step // per_epoch + 1}, "
+                f"{self.description}: the {figure} is not a finite number in epoch {step // per_epoch + 1}, "
                 f"step {step + 1} of {total}, at learning rate {rate:.3g}: try a lower learning_rate, a "
                 "longer warmup, precision fp32, or look for broken rows; nothing was written"
             )
@@ -270,7 +270,7 @@ class _Run:
             torch.nn.utils.clip_grads_with_norm_(self.trained, config.clip, norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
-        return shown
+        return mean_loss
 
     def _judge(self, progress: Progress, per_epoch: int) -> Progress:
         """Score the selection rows; keep the weights where they are the best so far, or the last anyhow."""
@@ -332,26 +332,26 @@ class _Run:
         log.info("%s: going on after step %d", self.description, progress.step)
         # The weights of other processes follow from the main one's when the model is wrapped.
         self._load({k.removeprefix("model."): t for k, t in tensors.items() if k.startswith("model.")})
-        known = self.team.share([k for k in tensors if k.startswith("optimizer.step.")])
+        stored = self.team.share([k for k in tensors if k.startswith("optimizer.step.")])
         for name, parameter in zip(self.names, self.trained, strict=True):
-            if f"optimizer.step.{name}" in known:
-                kept = {
+            if f"optimizer.step.{name}" in stored:
+                moments = {
                     "step": torch.zeros((), device=parameter.device),
                     "exp_avg": torch.zeros_like(parameter),
                     "exp_avg_sq": torch.zeros_like(parameter),
                 }
-                for kind, tensor in kept.items():
+                for kind, tensor in moments.items():
                     if self.team.main:
                         tensor.copy_(tensors[f"optimizer.{kind}.{name}"])
                     self.team.spread(tensor)
-                self.optimizer.state[parameter] = kept
+                self.optimizer.state[parameter] = moments
         return progress
 
     def _read_latest(self) -> tuple[dict[str, torch.Tensor], dict[str, Any] | None]:
-        found = resume.read(self.scratch / _LATEST)
-        if found is None:
+        latest = resume.read(self.scratch / _LATEST)
+        if latest is None:
             return {}, None
-        tensors, state = found
+        tensors, state = latest
         if state.pop("identity", None) != self.identity:
             log.warning(
                 "%s: the checkpoint in %s is of another run: starting anew", self.description, self.scratch
@@ -371,13 +371,13 @@ class _Run:
         if progress.best_step in (0, progress.step):
             return
         if self.team.main:
-            found = resume.read(self._best(progress.best_step))
-            if found is None:
+            best = resume.read(self._best(progress.best_step))
+            if best is None:
                 raise TrainingError(
                     f"{self.description}: the best weights (step {progress.best_step}) are missing from "
                     f"{self.scratch}: remove that folder and start again"
                 )
-            self._load(found[0])
+            self._load(best[0])
         for tensor in self._weights().values():
             self.team.spread(tensor)
 
@@ -389,18 +389,18 @@ class _Run:
         return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()
 
 
-def precision_of(wanted: str, device: str) -> str:
+def precision_of(setting: str, device: str) -> str:
     """``bf16`` or ``fp32``: what ``TrainingConfig.precision`` means on a device."""
-    if wanted != "auto":
-        return wanted
+    if setting != "auto":
+        return setting
     return "bf16" if environment.bf16_is_fast(device) else "fp32"
 
 
 def _groups(model: nn.Module, config: TrainingConfig) -> list[Group]:
     stack, layers = None, 1
     if config.layer_decay != 1.0:
-        found = find_stack(model)
-        stack, layers = found.name, len(found)
+        layer_stack = find_stack(model)
+        stack, layers = layer_stack.name, len(layer_stack)
     return parameter_groups(
         model.named_parameters(),
         stack=stack,
@@ -433,8 +433,8 @@ def _frozen(model: nn.Module, embeddings: bool) -> Iterator[None]:
     if not embeddings:
         yield
         return
-    found = input_embeddings(model, "freeze_embeddings")
-    parameters = [p for p in found.parameters() if p.requires_grad]
+    module = input_embeddings(model, "freeze_embeddings")
+    parameters = [p for p in module.parameters() if p.requires_grad]
     for parameter in parameters:
         parameter.requires_grad_(False)
     try:

@@ -43,11 +43,11 @@ def write(path: Path, tensors: dict[str, torch.Tensor], state: dict[str, Any]) -
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.tmp")
     apart = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    seen: set[int] = set()
+    pointers: set[int] = set()
     for name, tensor in apart.items():
-        if tensor.data_ptr() in seen and tensor.numel():
+        if tensor.data_ptr() in pointers and tensor.numel():
             apart[name] = tensor.clone()  # safetensors refuses tensors that share memory (tied weights)
-        seen.add(tensor.data_ptr())
+        pointers.add(tensor.data_ptr())
     text = json.dumps(state)
     try:
         save_file(apart, temporary, metadata={_STATE: text, _SUM: _checksum(apart, text)})

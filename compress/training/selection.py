@@ -42,7 +42,7 @@ class Selection:
         self._rows = rows
         lengths = row_lengths(task, rows, processor, max_length)
         self._encoded = EncodedRows(
-            rows, lambda some: task.encode(some, processor, head, max_length), lengths
+            rows, lambda chunk: task.encode(chunk, processor, head, max_length), lengths
         )
         self._plan = plan_sorted(lengths, len(rows), _BATCH, apart(lengths, None, pads))
 

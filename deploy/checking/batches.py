@@ -44,7 +44,9 @@ def compare(alone: Collected, together: Collected, batch_size: int = BATCH) -> D
     agreeing = together.agreeing(alone)
     largest = 0.0
     for name, link in alone.links.items():
-        first, second = (divergence.probabilities(one.arrays[name], link) for one in (alone, together))
+        first, second = (
+            divergence.probabilities(collected.arrays[name], link) for collected in (alone, together)
+        )
         largest = max(largest, float(np.abs(first - second).max(initial=0.0)))
     rows = int(next(iter(alone.arrays.values())).shape[0])
     differ = None if agreeing is None else agreeing[1] - agreeing[0]

@@ -50,10 +50,10 @@ def lacking(data: bytes | np.ndarray, kind: str) -> Literal["NaN", "infinity", "
         kind: of its numbers, a key of ``FORMATS``.
     """
     form = FORMATS[kind]
-    whole = np.asarray(data if isinstance(data, np.ndarray) else memoryview(data))
-    bits = np.ascontiguousarray(whole).reshape(-1).view(form.bits)
+    array = np.asarray(data if isinstance(data, np.ndarray) else memoryview(data))
+    bits = np.ascontiguousarray(array).reshape(-1).view(form.bits)
     sign = bits.dtype.type(1 << (8 * bits.itemsize - 1))
-    found: Literal["NaN", "infinity", "-infinity"] | None = None
+    infinity: Literal["NaN", "infinity", "-infinity"] | None = None
     for at in range(0, bits.size, _PIECE):
         piece = bits[at : at + _PIECE]
         magnitude = piece & ~sign
@@ -62,5 +62,5 @@ def lacking(data: bytes | np.ndarray, kind: str) -> Literal["NaN", "infinity", "
             return "NaN"
         if form.infinite and largest == form.infinity:
             positive = bool((piece == form.infinity).any())
-            found = "infinity" if positive or found == "infinity" else "-infinity"
-    return found
+            infinity = "infinity" if positive or infinity == "infinity" else "-infinity"
+    return infinity

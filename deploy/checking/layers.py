@@ -53,15 +53,15 @@ def layer_outputs(model: onnx.ModelProto) -> list[str]:
     """
     place: dict[str, int] = {}
     for node in model.graph.node:
-        found = _LAYER.search(node.name)
-        if found:
-            place.update(dict.fromkeys(node.output, int(found.group(1))))
+        match = _LAYER.search(node.name)
+        if match:
+            place.update(dict.fromkeys(node.output, int(match.group(1))))
     last: dict[int, str] = {}
     for node in model.graph.node:
-        found = _LAYER.search(node.name)
-        own = int(found.group(1)) if found else -1
+        match = _LAYER.search(node.name)
+        number = int(match.group(1)) if match else -1
         for name in node.input:
-            if name in place and place[name] != own and (own == -1 or own > place[name]):
+            if name in place and place[name] != number and (number == -1 or number > place[name]):
                 last[place[name]] = name
     return [last[layer] for layer in sorted(last)]
 
@@ -74,8 +74,8 @@ def _torch_states(artifact: Artifact) -> States:
     def states(feed: Feed) -> list[np.ndarray]:
         arrays = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in feed.items()}
         with torch.inference_mode():
-            found = model(**arrays, return_dict=True, output_hidden_states=True)
-        return [state.float().numpy() for state in found.hidden_states[1:]]
+            outputs = model(**arrays, return_dict=True, output_hidden_states=True)
+        return [state.float().numpy() for state in outputs.hidden_states[1:]]
 
     return states
 
@@ -118,22 +118,22 @@ def compare_layers(
         if artifact.kind == "torch":
             both.append(_torch_states(artifact))
             continue
-        own = folder / str(position)
-        own.mkdir(parents=True, exist_ok=True)
-        both.append(_onnx_states(artifact, own, threads))
+        subfolder = folder / str(position)
+        subfolder.mkdir(parents=True, exist_ok=True)
+        both.append(_onnx_states(artifact, subfolder, threads))
     errors: list[float] = []
     powers: list[float] = []
     for batch in batches:
         mask = batch.inputs.get(MASK)
-        wanted, found = (states(batch.inputs) for states in both)
-        if len(wanted) != len(found):
+        expected, actual = (states(batch.inputs) for states in both)
+        if len(expected) != len(actual):
             raise UserError(
-                f"{reference.path} has {len(wanted)} layers and {candidate.path} has {len(found)}: layers "
+                f"{reference.path} has {len(expected)} layers and {candidate.path} has {len(actual)}: layers "
                 "can be compared between models of one depth"
             )
-        errors = errors or [0.0] * len(wanted)
-        powers = powers or [0.0] * len(wanted)
-        for layer, (a, b) in enumerate(zip(wanted, found, strict=True)):
+        errors = errors or [0.0] * len(expected)
+        powers = powers or [0.0] * len(expected)
+        for layer, (a, b) in enumerate(zip(expected, actual, strict=True)):
             left, right = real_values(a, mask).astype(np.float64), real_values(b, mask)
             errors[layer] += float(((left - right) ** 2).sum())
             powers[layer] += float((left**2).sum())
@@ -145,4 +145,4 @@ def compare_layers(
 
 def first_diverging(errors: Sequence[LayerError], above: float) -> int | None:
     """The first layer whose relative error is above a limit; None where there is none."""
-    return next((one.layer for one in errors if not one.relative <= above), None)
+    return next((error.layer for error in errors if not error.relative <= above), None)

@@ -69,18 +69,18 @@ def lengthened(encoder: Encoder, rows: Sequence[Row], tokens: int) -> Row:
     """
     columns = encoder.task.COLUMNS
     roles = [role for role in rows[0] if role in columns and columns[role].holds in ("text", "tokens")]
-    taken: list[Row] = []
+    pieces: list[Row] = []
     while True:
-        taken += rows
+        pieces += rows
         joined: dict[str, Any] = {}
         for role in roles:
-            cells = [row[role] for row in taken if role in row]
+            cells = [row[role] for row in pieces if role in row]
             if columns[role].holds == "tokens":
                 joined[role] = [word for cell in cells for word in cell]
             else:
                 joined[role] = " ".join(cells)
         counted = encoder.lengths([joined])
-        if counted is None or counted[0] >= tokens or len(taken) > len(rows) * tokens:
+        if counted is None or counted[0] >= tokens or len(pieces) > len(rows) * tokens:
             return joined
 
 
@@ -107,14 +107,14 @@ def cases(encoder: Encoder, rows: Sequence[Row], tokens: int) -> list[Case]:
         return [Case(f"a row of {tokens} tokens beside a short one", feed)]
     apart = [{name: array[at : at + 1] for name, array in feed.items()} for at in (0, 1)]
     names = (f"a row of {tokens} tokens", f"a short row padded to {tokens} tokens")
-    return [Case(name, one) for name, one in zip(names, apart, strict=True)]
+    return [Case(name, row_feed) for name, row_feed in zip(names, apart, strict=True)]
 
 
 def unseen(lengths: np.ndarray, top: int) -> int | None:
     """A length below the top that no row has, halfway between them and it; None where there is none."""
-    seen = set(np.minimum(lengths, top).tolist())
+    occurring = set(np.minimum(lengths, top).tolist())
     begin = (int(np.minimum(lengths, top).max()) + top) // 2
-    return next((n for n in [*range(begin, top), *range(begin, 3, -1)] if n not in seen), None)
+    return next((n for n in [*range(begin, top), *range(begin, 3, -1)] if n not in occurring), None)
 
 
 def tried(encoder: Encoder, rows: Sequence[Row], longest: int) -> list[int]:
@@ -145,7 +145,7 @@ def checker(
     rows: Sequence[Row],
     tolerance: Tolerance,
     refusals: tuple[type[Exception], ...],
-    found: list[Difference],
+    differences: list[Difference],
 ) -> Checker:
     """A function from a length to what goes wrong there.
 
@@ -156,91 +156,91 @@ def checker(
         rows: real ones.
         tolerance: how far apart they may be.
         refusals: what either raises where it does not run at a length.
-        found: gets the differences of the cases that held.
+        differences: gets the differences of the cases that held.
     """
 
     def check(tokens: int) -> Failure | None:
         for case in cases(encoder, rows, tokens):
             try:
-                wanted, given = reference(case.feed), candidate(case.feed)
+                expected, actual = reference(case.feed), candidate(case.feed)
             except refusals as cause:
                 first = str(cause).strip().splitlines() or [type(cause).__name__]
                 return Failure(tokens, f"it does not run on {case.name}: {first[0]:.200}")
             gaps = [
-                parity.difference(case, name, array, np.asarray(given[name]), tolerance)
-                for name, array in wanted.items()
+                parity.difference(case, name, array, np.asarray(actual[name]), tolerance)
+                for name, array in expected.items()
             ]
-            worst = max(gaps, key=lambda one: one.largest / one.allowed)
+            worst = max(gaps, key=lambda gap: gap.largest / gap.allowed)
             if worst.largest > worst.allowed:
                 return Failure(
                     tokens,
                     f"output '{worst.output}' is off by {worst.largest:.3g} at values up to "
                     f"{worst.scale:.3g} ({case.name}; allowed: {worst.allowed:.3g})",
                 )
-            found.extend(gaps)
+            differences.extend(gaps)
         return None
 
     return check
 
 
-def reach(check: Checker, lengths: Sequence[int], known: int) -> Reach:
+def reach(check: Checker, lengths: Sequence[int], base: int) -> Reach:
     """Up to which length a conversion holds.
 
     Args:
         check: what goes wrong at a length.
         lengths: to try, ascending.
-        known: a length at which it holds, below them all or equal to the last.
+        base: a length at which it holds, below them all or equal to the last.
 
     Raises:
         ParityError: it holds at one length and not at a shorter one, so that no limit would make it right.
     """
-    held: list[int] = []
+    passing: list[int] = []
     failure: Failure | None = None
     for tokens in lengths:
         failure = check(tokens)
         if failure is not None:
             break
-        held.append(tokens)
+        passing.append(tokens)
     if failure is None:
-        return Reach(max([known, *held]), tuple(held))
-    low = max([known, *held])
+        return Reach(max([base, *passing]), tuple(passing))
+    low = max([base, *passing])
     while failure.tokens - low > 1:
         middle = (low + failure.tokens) // 2
         below = check(middle)
         if below is None:
             low = middle
-            held.append(middle)
+            passing.append(middle)
         else:
             failure = below
-    if failure.tokens <= known:
+    if failure.tokens <= base:
         raise ParityError(
             "the exported graph does not compute what its source computes at lengths that no calibration "
-            f"row has: {failure.words}, and it holds at {known} tokens. Nothing was sealed."
+            f"row has: {failure.words}, and it holds at {base} tokens. Nothing was sealed."
         )
-    return Reach(low, tuple(sorted(held)), failure)
+    return Reach(low, tuple(sorted(passing)), failure)
 
 
-def moved(reference: Infer, candidate: Infer, on: Sequence[Case], what: str) -> dict[str, Any] | None:
+def moved(reference: Infer, candidate: Infer, on: Sequence[Case], label: str) -> dict[str, Any] | None:
     """How far a quantized graph is from its float one on long rows; None where rows have no length.
 
     Args:
         reference: the float graph.
         candidate: the quantized one.
         on: cases of long rows.
-        what: the candidate in words, for the message.
+        label: the candidate in words, for the message.
 
     Raises:
         ParityError: an output is no number.
     """
     gaps: list[dict[str, Any]] = []
     for case in on:
-        wanted: Mapping[str, np.ndarray] = reference(case.feed)
-        given = candidate(case.feed)
-        for name, array in wanted.items():
-            gap = parity.difference(case, name, array, np.asarray(given[name]), parity.FP32)
+        expected: Mapping[str, np.ndarray] = reference(case.feed)
+        actual = candidate(case.feed)
+        for name, array in expected.items():
+            gap = parity.difference(case, name, array, np.asarray(actual[name]), parity.FP32)
             if not np.isfinite(gap.largest):
                 raise ParityError(
-                    f"{what} gives numbers that are not finite on {case.name}: export it with a lower "
+                    f"{label} gives numbers that are not finite on {case.name}: export it with a lower "
                     "max_length, or keep more in float. Nothing was sealed."
                 )
             gaps.append({"case": case.name, "output": name, "largest": gap.largest, "scale": gap.scale})

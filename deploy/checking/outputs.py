@@ -26,9 +26,9 @@ class Collected:
         """Divergence of every row from a reference, summed over outputs, float64 [rows]."""
         total = np.zeros(next(iter(self.arrays.values())).shape[0])
         for name, link in self.links.items():
-            wanted, found = reference.arrays[name], self.arrays[name]
-            variance = float(wanted.astype(np.float64).var()) if link == "identity" else None
-            total += divergence.per_row(wanted, found, link, variance)
+            expected, actual = reference.arrays[name], self.arrays[name]
+            variance = float(expected.astype(np.float64).var()) if link == "identity" else None
+            total += divergence.per_row(expected, actual, link, variance)
         return total
 
     def agreeing(self, reference: Collected) -> tuple[int, int] | None:
@@ -54,9 +54,9 @@ def collect(infer: Infer, batches: Sequence[Batch], task: Task, head: Head) -> C
     links = task.link(head)
     parts: dict[str, list[np.ndarray]] = {name: [] for name in links}
     for batch in batches:
-        found = infer(batch.inputs)
+        outputs = infer(batch.inputs)
         real = task.positions(batch)
         for name in links:
-            array = np.asarray(found[name], dtype=np.float32)
+            array = np.asarray(outputs[name], dtype=np.float32)
             parts[name].append(array[real] if real is not None else array.copy())
-    return Collected({name: np.concatenate(some) for name, some in parts.items()}, links)
+    return Collected({name: np.concatenate(chunks) for name, chunks in parts.items()}, links)

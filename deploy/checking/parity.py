@@ -138,19 +138,19 @@ def cases(
     picks = spread(lengths, 8, len(rows))
     batch = encode([rows[i] for i in picks])
     singles = dict.fromkeys((picks[0], picks[len(picks) // 2], picks[-1]))
-    found = [encode([rows[i]]) for i in singles]
-    made = [Case(f"one row {_shape(feed)}", feed) for feed in found]
+    feeds = [encode([rows[i]]) for i in singles]
+    variants = [Case(f"one row {_shape(feed)}", feed) for feed in feeds]
     if MASK not in batch:
-        made.append(Case(f"batch {_shape(batch)}", batch))
-        return made
-    made.append(Case(f"right-padded {_shape(batch)}", batch))
-    made.append(Case(f"left-padded {_shape(batch)}", pad_left(batch)))
-    made.append(Case(f"holed mask {_shape(batch)}", punch_holes(batch, seed)))
+        variants.append(Case(f"batch {_shape(batch)}", batch))
+        return variants
+    variants.append(Case(f"right-padded {_shape(batch)}", batch))
+    variants.append(Case(f"left-padded {_shape(batch)}", pad_left(batch)))
+    variants.append(Case(f"holed mask {_shape(batch)}", punch_holes(batch, seed)))
     small = encode([rows[i] for i in picks[:3]])
-    made.append(Case(f"left-padded, holed {_shape(small)}", punch_holes(pad_left(small), seed + 1)))
-    longest = _take(found[-1], slice(0, 1))
-    made.append(Case(f"one row, holed mask {_shape(longest)}", punch_holes(longest, seed + 2)))
-    return made
+    variants.append(Case(f"left-padded, holed {_shape(small)}", punch_holes(pad_left(small), seed + 1)))
+    longest = _take(feeds[-1], slice(0, 1))
+    variants.append(Case(f"one row, holed mask {_shape(longest)}", punch_holes(longest, seed + 2)))
+    return variants
 
 
 def difference(
@@ -166,19 +166,19 @@ def difference(
             f"output '{output}' has shape {candidate.shape} and the source gives {reference.shape} "
             f"({case.name}): the conversion changed the graph"
         )
-    wanted, found = reference.astype(np.float64), candidate.astype(np.float64)
+    expected, actual = reference.astype(np.float64), candidate.astype(np.float64)
     mask = case.feed.get(MASK)
-    if mask is not None and wanted.ndim >= 3 and wanted.shape[:2] == mask.shape:
-        wanted, found = wanted[mask != 0], found[mask != 0]
-    gap = np.abs(wanted - found)
-    scale = float(np.abs(wanted).max(initial=0.0))
-    largest = float(gap.max(initial=0.0)) if np.isfinite(found).all() else float("inf")
+    if mask is not None and expected.ndim >= 3 and expected.shape[:2] == mask.shape:
+        expected, actual = expected[mask != 0], actual[mask != 0]
+    gap = np.abs(expected - actual)
+    scale = float(np.abs(expected).max(initial=0.0))
+    largest = float(gap.max(initial=0.0)) if np.isfinite(actual).all() else float("inf")
     mean = float(gap.mean()) if gap.size and np.isfinite(largest) else largest
     return Difference(case.name, output, largest, mean, scale, tolerance.allowed(scale))
 
 
 def check(
-    reference: Infer, candidate: Infer, on: Sequence[Case], tolerance: Tolerance, what: str
+    reference: Infer, candidate: Infer, on: Sequence[Case], tolerance: Tolerance, label: str
 ) -> list[Difference]:
     """Compare two models on every case.
 
@@ -187,48 +187,48 @@ def check(
         candidate: what was made from it.
         on: the cases.
         tolerance: how far apart they may be.
-        what: the candidate in words, for the message.
+        label: the candidate in words, for the message.
 
     Raises:
         ParityError: a case is further apart; the message names the worst one and its figures.
     """
-    found = []
+    differences = []
     for case in on:
-        wanted, given = reference(case.feed), candidate(case.feed)
-        for name, array in wanted.items():
-            if name not in given:
-                raise ParityError(f"{what} has no output '{name}'; it has {', '.join(given)}")
-            found.append(difference(case, name, array, np.asarray(given[name]), tolerance))
-    worst = max(found, key=lambda one: one.largest / one.allowed)
+        expected, actual = reference(case.feed), candidate(case.feed)
+        for name, array in expected.items():
+            if name not in actual:
+                raise ParityError(f"{label} has no output '{name}'; it has {', '.join(actual)}")
+            differences.append(difference(case, name, array, np.asarray(actual[name]), tolerance))
+    worst = max(differences, key=lambda gap: gap.largest / gap.allowed)
     if worst.largest > worst.allowed:
         raise ParityError(
-            f"{what} does not compute what its source computes: output '{worst.output}' is off by "
+            f"{label} does not compute what its source computes: output '{worst.output}' is off by "
             f"{worst.largest:.3g} at values up to {worst.scale:.3g} ({worst.case}; allowed: "
-            f"{worst.allowed:.3g}). {_way_out(found, tolerance)}. Nothing was sealed."
+            f"{worst.allowed:.3g}). {_way_out(differences, tolerance)}. Nothing was sealed."
         )
-    return found
+    return differences
 
 
 def _way_out(differences: Sequence[Difference], tolerance: Tolerance) -> str:
     """What the option ``tolerance`` would have to be for every case to pass."""
     needed = 0.0
-    for one in differences:
-        over = one.largest - tolerance.absolute
+    for gap in differences:
+        over = gap.largest - tolerance.absolute
         if over > 0:
-            needed = max(needed, over / one.scale if one.scale else float("inf"))
+            needed = max(needed, over / gap.scale if gap.scale else float("inf"))
     if not np.isfinite(needed):
         return f"No tolerance lets that pass (it is {tolerance.relative:g} of the largest output)"
     exponent = math.floor(math.log10(needed)) - 1
     rounded = math.ceil(needed / 10.0**exponent) * 10.0**exponent  # up, to two digits
-    said = f"The option tolerance is {tolerance.relative:g} of the largest output, and {rounded:.2g} would "
+    text = f"The option tolerance is {tolerance.relative:g} of the largest output, and {rounded:.2g} would "
     if rounded > tolerance.most:
-        return f"{said}be needed, more than the {tolerance.most:g} that it may be"
+        return f"{text}be needed, more than the {tolerance.most:g} that it may be"
     return (
-        f"{said}let it pass (--set tolerance={rounded:.2g}): raise it only where that does not matter to you"
+        f"{text}let it pass (--set tolerance={rounded:.2g}): raise it only where that does not matter to you"
     )
 
 
 def summary(differences: Sequence[Difference]) -> dict[str, Any]:
     """What a manifest records: the worst case and one line a case."""
-    worst = max(differences, key=lambda one: one.largest / one.allowed)
-    return {"worst": asdict(worst), "cases": [asdict(one) for one in differences]}
+    worst = max(differences, key=lambda gap: gap.largest / gap.allowed)
+    return {"worst": asdict(worst), "cases": [asdict(gap) for gap in differences]}

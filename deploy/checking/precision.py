@@ -49,36 +49,43 @@ def contradictions(model: onnx.ModelProto, facts: GraphFacts) -> list[str]:
         for attribute in node.attribute
         if attribute.name == "value"
     }
-    rest = next((name for kind, name in _HALVES.items() if kind in types.values()), "fp32")
+    float_precision = next((name for kind, name in _HALVES.items() if kind in types.values()), "fp32")
     eight = _eight_bits(nodes, types)
-    precision = "fp8" if eight & _FP8 else "int8" if eight else rest
+    precision = "fp8" if eight & _FP8 else "int8" if eight else float_precision
     target = "any" if not eight else "cpu" if _UNSIGNED in eight else "tensorrt"
-    found = {
+    readings = {
         "precision": precision,
-        "rest": rest,
+        "rest": float_precision,
         "target": target,
         "fused": any(node.domain == RUNTIME for node in nodes),
     }
-    told = facts.model_dump(include=set(found))
+    claims = facts.model_dump(include=set(readings))
     return [
-        f"{name} is {str(told[name]).lower()}, and the graph's is {str(value).lower()}"
-        for name, value in found.items()
-        if told[name] != value
+        f"{name} is {str(claims[name]).lower()}, and the graph's is {str(value).lower()}"
+        for name, value in readings.items()
+        if claims[name] != value
     ]
 
 
 def _eight_bits(nodes: Iterable[onnx.NodeProto], types: dict[str, int]) -> set[int]:
     """The types in which anything of a graph is quantized."""
-    found: set[int] = set()
+    kinds: set[int] = set()
     for node in nodes:
         if any(part in node.op_type for part in _INTEGER):
-            found.add(_UNSIGNED)
+            kinds.add(_UNSIGNED)
         elif node.op_type in _PAIRS:
-            given = next((one.i for one in node.attribute if one.name == "output_dtype" and one.i), None)
-            held = (node.input[place] for place in (2, 0) if len(node.input) > place)
-            known = (types[name] for name in held if name in types)
+            output_type = next(
+                (
+                    attribute.i
+                    for attribute in node.attribute
+                    if attribute.name == "output_dtype" and attribute.i
+                ),
+                None,
+            )
+            operands = (node.input[place] for place in (2, 0) if len(node.input) > place)
+            operand_types = (types[name] for name in operands if name in types)
             # Without a zero point and an output type, what QuantizeLinear makes is unsigned.
-            made = given or next(known, _UNSIGNED if node.op_type == "QuantizeLinear" else None)
-            if made is not None and (made in _FP8 or made in (_SIGNED, _UNSIGNED)):
-                found.add(made)
-    return found
+            kind = output_type or next(operand_types, _UNSIGNED if node.op_type == "QuantizeLinear" else None)
+            if kind is not None and (kind in _FP8 or kind in (_SIGNED, _UNSIGNED)):
+                kinds.add(kind)
+    return kinds

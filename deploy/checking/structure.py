@@ -54,7 +54,7 @@ def check_count(model: onnx.ModelProto, path: Path) -> None:
         ArtifactError: it is.
     """
     count = len(model.graph.node)
-    if not 0 < count + sum(len(one.node) for one in model.functions) <= _MOST_NODES or not count:
+    if not 0 < count + sum(len(function.node) for function in model.functions) <= _MOST_NODES or not count:
         raise _miscounted(count, path)
 
 
@@ -96,7 +96,7 @@ def check(model: onnx.ModelProto, path: Path) -> None:
     Raises:
         ArtifactError: no library here knows it, or it is no graph that can be walked.
     """
-    functions = {(one.domain, one.name): one for one in model.functions}
+    functions = {(function.domain, function.name): function for function in model.functions}
     bodies = {name: list(_nodes(body.node)) for name, body in functions.items()}
     main = list(_nodes(model.graph.node))
     inside = _expanded(bodies, path)
@@ -160,10 +160,12 @@ def _plain(cause: Exception) -> str:
 
 def _check_random(model: onnx.ModelProto, path: Path) -> None:
     """Refuse a graph that draws random numbers, be it in a dropout that is on."""
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
     for node in all_nodes(model):
         drops = node.op_type == "Dropout" and len(node.input) > 2 and node.input[2]
-        training = drops and (node.input[2] not in held or numpy_helper.to_array(held[node.input[2]]).any())
+        training = drops and (
+            node.input[2] not in initializers or numpy_helper.to_array(initializers[node.input[2]]).any()
+        )
         if node.op_type in _RANDOM or training:
             raise ArtifactError(
                 f"{path} draws random numbers (node '{node.name[:80]}', {node.op_type}): its answers would "
@@ -192,7 +194,9 @@ def _check_loops(model: onnx.ModelProto, path: Path) -> None:
 def all_nodes(model: onnx.ModelProto) -> list[onnx.NodeProto]:
     """Every node of a graph, those of subgraphs and functions included."""
     return [
-        node for nodes in (model.graph.node, *(one.node for one in model.functions)) for node in _nodes(nodes)
+        node
+        for nodes in (model.graph.node, *(function.node for function in model.functions))
+        for node in _nodes(nodes)
     ]
 
 
@@ -230,14 +234,14 @@ def _check_operator(
     if domain in _ONNX:
         names = _STANDARD if domain == "" else (domain,)
         version = next((versions[name] for name in names if name in versions), 1)
-        known = onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=max(1, version))
+        supported = onnx.defs.has(node.op_type, domain=domain, max_inclusive_version=max(1, version))
     else:
-        known = (
+        supported = (
             domain == RUNTIME
             and node.op_type != _COMPILED
             and node.op_type in (_runtime_operators() or (node.op_type,))
         )
-    if not known:
+    if not supported:
         raise ArtifactError(
             f"{path} has the operator '{node.op_type[:80]}' of domain '{domain[:80] or 'ai.onnx'}' (node "
             f"'{node.name[:80]}'), which neither ONNX nor ONNX Runtime has: custom operators are not run. "
@@ -253,7 +257,9 @@ def _runtime_operators() -> frozenset[str]:
     from onnxruntime.capi import onnxruntime_pybind11_state as state
 
     listed = getattr(state, "get_all_operator_schema", None)
-    return frozenset(one.name for one in listed() if one.domain == RUNTIME) if listed else frozenset()
+    return (
+        frozenset(schema.name for schema in listed() if schema.domain == RUNTIME) if listed else frozenset()
+    )
 
 
 def _expanded(bodies: Mapping[Function, list[onnx.NodeProto]], path: Path) -> dict[Function, int]:
@@ -287,9 +293,11 @@ def _check_sizes(model: onnx.ModelProto, path: Path) -> None:
         if math.prod(max(0, size) for size in sparse.dims) > _MOST_FILLED:
             raise ArtifactError(f"{path}: '{sparse.values.name[:80]}' is sparse and has the size of a planet")
     shapes = {
-        one.name: one
-        for one in model.graph.initializer
-        if one.data_type == onnx.TensorProto.INT64 and len(one.dims) == 1 and one.dims[0] <= 16
+        initializer.name: initializer
+        for initializer in model.graph.initializer
+        if initializer.data_type == onnx.TensorProto.INT64
+        and len(initializer.dims) == 1
+        and initializer.dims[0] <= 16
     }
     for node in model.graph.node:
         place = _FILLED_FROM.get(node.op_type)

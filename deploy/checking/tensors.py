@@ -76,13 +76,13 @@ def repeats(field: Any) -> bool:
     return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 
 
-def check(artifact: Artifact, model: onnx.ModelProto, where: str) -> None:
+def check(artifact: Artifact, model: onnx.ModelProto, graph_file: str) -> None:
     """Look at every tensor of a graph.
 
     Args:
         artifact: whose graph it is.
         model: loaded without external data.
-        where: the graph's file, for messages.
+        graph_file: the graph's file, for messages.
 
     Raises:
         ArtifactError: a tensor has an absurd shape, holds more or less than its shape says or what is no
@@ -93,22 +93,22 @@ def check(artifact: Artifact, model: onnx.ModelProto, where: str) -> None:
     }
     places: dict[str, list[_Place]] = {}
     for tensor in tensors(model):
-        what = f"{where}: the tensor '{tensor.name[:80]}'"
-        elements = _elements(tensor, what)
-        wanted = _bytes(tensor, elements)
+        lead = f"{graph_file}: the tensor '{tensor.name[:80]}'"
+        elements = _elements(tensor, lead)
+        nbytes = _bytes(tensor, elements)
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
-            name, place = _external(artifact, tensor, wanted, what)
+            name, place = _external(artifact, tensor, nbytes, lead)
             places.setdefault(name, []).append(place)
             data: Any = (
-                np.memmap(artifact.file(name), np.uint8, "r")[place.begin : place.end] if wanted else b""
+                np.memmap(artifact.file(name), np.uint8, "r")[place.begin : place.end] if nbytes else b""
             )
         else:
-            data = _internal(tensor, elements, wanted, what)
-        _check_numbers(tensor, data, elements, weights, what)
+            data = _internal(tensor, elements, nbytes, lead)
+        _check_numbers(tensor, data, elements, weights, lead)
     _check_files(artifact, places)
 
 
-def _check_numbers(tensor: onnx.TensorProto, data: Any, elements: int, weights: Set[str], what: str) -> None:
+def _check_numbers(tensor: onnx.TensorProto, data: Any, elements: int, weights: Set[str], lead: str) -> None:
     """Refuse NaN, and infinities where they are no mask: in weights, and positive ones among several."""
     kind = onnx.TensorProto.DataType.Name(tensor.data_type)
     if kind not in finite.FORMATS or elements == 0:
@@ -116,7 +116,7 @@ def _check_numbers(tensor: onnx.TensorProto, data: Any, elements: int, weights: 
     lacking = finite.lacking(data, kind)
     mask = lacking == "-infinity" or (lacking == "infinity" and elements == 1)
     if lacking is not None and not (mask and tensor.name not in weights):
-        raise ArtifactError(f"{what} holds {lacking}, which is no weight: export the model again")
+        raise ArtifactError(f"{lead} holds {lacking}, which is no weight: export the model again")
 
 
 def _check_files(artifact: Artifact, places: dict[str, list[_Place]]) -> None:
@@ -127,9 +127,9 @@ def _check_files(artifact: Artifact, places: dict[str, list[_Place]]) -> None:
             f"{artifact.path / name} holds no tensor of the graph: an artifact has no other files than its "
             "own. Export the model again"
         )
-    for name, held in places.items():
+    for name, extents in places.items():
         end = 0
-        for place in sorted(held, key=lambda place: (place.begin, place.end)):
+        for place in sorted(extents, key=lambda place: (place.begin, place.end)):
             if place.begin < end:
                 raise ArtifactError(
                     f"{place.what} is at byte {place.begin} of {name}, where another tensor lies: export the "
@@ -140,21 +140,21 @@ def _check_files(artifact: Artifact, places: dict[str, list[_Place]]) -> None:
         _check_gap(name, end, artifact.file(name).stat().st_size, str(artifact.path / graph_facts.MODEL))
 
 
-def _check_gap(name: str, end: int, begin: int, what: str) -> None:
+def _check_gap(name: str, end: int, begin: int, lead: str) -> None:
     if begin - end >= _PAGE:
         raise ArtifactError(
-            f"{what}: the bytes {end} to {begin} of {name} are of no tensor: export the model again"
+            f"{lead}: the bytes {end} to {begin} of {name} are of no tensor: export the model again"
         )
 
 
-def _elements(tensor: onnx.TensorProto, what: str) -> int:
+def _elements(tensor: onnx.TensorProto, lead: str) -> int:
     elements = math.prod(tensor.dims)
     if any(size < 0 for size in tensor.dims) or elements > LARGEST_ELEMENTS:
         shape = " x ".join(map(str, list(tensor.dims)[:8]))
-        raise ArtifactError(f"{what} has the shape {shape}, which no tensor has: export the model again")
-    known = onnx.TensorProto.DataType.values()
-    if tensor.data_type not in known or tensor.data_type == onnx.TensorProto.UNDEFINED:
-        raise ArtifactError(f"{what} has a type that ONNX does not know ({tensor.data_type})")
+        raise ArtifactError(f"{lead} has the shape {shape}, which no tensor has: export the model again")
+    types = onnx.TensorProto.DataType.values()
+    if tensor.data_type not in types or tensor.data_type == onnx.TensorProto.UNDEFINED:
+        raise ArtifactError(f"{lead} has a type that ONNX does not know ({tensor.data_type})")
     return elements
 
 
@@ -169,22 +169,22 @@ def _bytes(tensor: onnx.TensorProto, elements: int) -> int | None:
     return elements * int(onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize)
 
 
-def _internal(tensor: onnx.TensorProto, elements: int, wanted: int | None, what: str) -> Any:
+def _internal(tensor: onnx.TensorProto, elements: int, nbytes: int | None, lead: str) -> Any:
     """The numbers of a tensor that lie in the graph, as raw data or as an array of their type."""
     if tensor.HasField("raw_data"):
         data = tensor.raw_data
-        if len(data) != wanted:
+        if len(data) != nbytes:
             raise ArtifactError(
-                f"{what} holds {len(data)} bytes and its shape {list(tensor.dims)} asks for "
-                f"{wanted}: export the model again"
+                f"{lead} holds {len(data)} bytes and its shape {list(tensor.dims)} asks for "
+                f"{nbytes}: export the model again"
             )
         return data
     field, entries = _FIELDS.get(tensor.data_type, ("int32_data", 1))
     listed = getattr(tensor, field)
-    packed = wanted is not None and wanted < elements and len(listed) == wanted
+    packed = nbytes is not None and nbytes < elements and len(listed) == nbytes
     if len(listed) != elements * entries and not packed:
         raise ArtifactError(
-            f"{what} holds {len(listed)} numbers and its shape {list(tensor.dims)} asks for "
+            f"{lead} holds {len(listed)} numbers and its shape {list(tensor.dims)} asks for "
             f"{elements * entries}: export the model again"
         )
     if field in ("float_data", "double_data"):
@@ -194,44 +194,49 @@ def _internal(tensor: onnx.TensorProto, elements: int, wanted: int | None, what:
 
 
 def _external(
-    artifact: Artifact, tensor: onnx.TensorProto, wanted: int | None, what: str
+    artifact: Artifact, tensor: onnx.TensorProto, nbytes: int | None, lead: str
 ) -> tuple[str, _Place]:
     """The file in which a tensor lies, and where."""
     entries = {entry.key: entry.value for entry in tensor.external_data}
     if len(entries) != len(tensor.external_data):
-        raise ArtifactError(f"{what} names its place twice: export the model again")
+        raise ArtifactError(f"{lead} names its place twice: export the model again")
     if more := sorted(entries.keys() - _PLACE):
         raise ArtifactError(
-            f"{what} says '{more[0][:80]}' of its place; allowed: {', '.join(sorted(_PLACE))}. Export "
+            f"{lead} says '{more[0][:80]}' of its place; allowed: {', '.join(sorted(_PLACE))}. Export "
             "the model again"
         )
     if tensor.HasField("raw_data"):
-        raise ArtifactError(f"{what} holds numbers in the graph and names a file too: export the model again")
+        raise ArtifactError(f"{lead} holds numbers in the graph and names a file too: export the model again")
     location = entries.get("location", "")
     name = posixpath.normpath(location)
     outside = posixpath.isabs(location) or ".." in name.split("/") or "\\" in location
     if outside or not name.startswith(f"{graph_facts.MODEL}.") or name not in artifact.manifest.files:
         raise ArtifactError(
-            f"{what} lies in {location[:200]!r}, which is no file of the artifact for it: external data must "
+            f"{lead} lies in {location[:200]!r}, which is no file of the artifact for it: external data must "
             f"be in a plain file that the artifact lists, such as {graph_facts.MODEL}.data. Export the model "
             "again"
         )
     size = artifact.file(name).stat().st_size
-    offset, length = (_number(entries, key, what) for key in ("offset", "length"))
+    offset, length = (_number(entries, key, lead) for key in ("offset", "length"))
     begin = offset or 0
-    held = size - begin if length is None else length
-    if wanted is None or begin + held > size or held < wanted or (length is not None and length != wanted):
+    available = size - begin if length is None else length
+    if (
+        nbytes is None
+        or begin + available > size
+        or available < nbytes
+        or (length is not None and length != nbytes)
+    ):
         raise ArtifactError(
-            f"{what} is at byte {begin} of {name} with {'the rest' if length is None else length} bytes; the "
-            f"file has {size}, and its shape {list(tensor.dims)} asks for {wanted}: export the model again"
+            f"{lead} is at byte {begin} of {name} with {'the rest' if length is None else length} bytes; the "
+            f"file has {size}, and its shape {list(tensor.dims)} asks for {nbytes}: export the model again"
         )
-    return name, _Place(begin, begin + wanted, what)
+    return name, _Place(begin, begin + nbytes, lead)
 
 
-def _number(entries: dict[str, str], key: str, what: str) -> int | None:
+def _number(entries: dict[str, str], key: str, lead: str) -> int | None:
     text = entries.get(key)
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) <= 19):
-        raise ArtifactError(f"{what} has the {key} {text[:40]!r}, which is no number of bytes")
+        raise ArtifactError(f"{lead} has the {key} {text[:40]!r}, which is no number of bytes")
     return int(text)

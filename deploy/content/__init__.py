@@ -117,13 +117,13 @@ def check_graph(artifact: Artifact, facts: GraphFacts) -> onnx.ModelProto:
 def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, encoder: Encoder) -> None:
     """Hold names, types and ranks of a graph's ends against those of the task."""
     path = artifact.path / graph_facts.MODEL
-    held = {tensor.name for tensor in model.graph.initializer}
-    inputs = {one.name: one for one in model.graph.input}
-    outputs = {one.name: one for one in model.graph.output}
-    ends = [one.name for one in (*model.graph.input, *model.graph.output)]
+    initializers = {tensor.name for tensor in model.graph.initializer}
+    inputs = {port.name: port for port in model.graph.input}
+    outputs = {port.name: port for port in model.graph.output}
+    ends = [port.name for port in (*model.graph.input, *model.graph.output)]
     if twice := sorted({name for name in ends if ends.count(name) > 1}):
         raise ArtifactError(f"{path} has two ends called '{twice[0][:80]}': export the model again")
-    if filled := sorted(held & {*(one.name for one in model.graph.input), *outputs}):
+    if filled := sorted(initializers & {*(port.name for port in model.graph.input), *outputs}):
         raise ArtifactError(
             f"{path} has a constant for '{filled[0][:80]}', which is one of its ends: export the model again"
         )
@@ -171,7 +171,7 @@ def _check_port(
     if not value.type.HasField("tensor_type") or tensor.elem_type not in allowed:
         kinds = onnx.TensorProto.DataType
         kind = kinds.Name(tensor.elem_type) if tensor.elem_type in kinds.values() else tensor.elem_type
-        names = ", ".join(sorted(kinds.Name(one) for one in allowed))
+        names = ", ".join(sorted(kinds.Name(code) for code in allowed))
         raise ArtifactError(f"{path}: {side} '{value.name[:80]}' is {kind}; allowed: {names}")
     axes = len(tensor.shape.dim)
     if not tensor.HasField("shape"):
@@ -198,12 +198,12 @@ def _check_free(path: Path, side: str, value: onnx.ValueInfoProto, axes: Iterabl
 
 def _check_engine(artifact: Artifact) -> None:
     """Hold an engine's passport against the file that the artifact lists."""
-    told = passport.read(artifact)
+    record = passport.read(artifact)
     entry = artifact.manifest.files[artifact.file(passport.ENGINE).name]
-    if (told.engine_sha256, told.engine_bytes) != (entry.sha256, entry.bytes):
+    if (record.engine_sha256, record.engine_bytes) != (entry.sha256, entry.bytes):
         raise ArtifactError(
             f"{artifact.path / passport.FILE} is the passport of another engine than {passport.ENGINE}: "
-            f"build it again: {told.command()}"
+            f"build it again: {record.command()}"
         )
 
 

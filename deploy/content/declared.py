@@ -38,10 +38,10 @@ def check(folder: Path, encoder: Encoder) -> None:
         ArtifactError: they contradict each other.
         ModelError: the class is of another task, or the tokenizer gives ids beyond the vocabulary.
     """
-    where = str(folder / checkpoint.CONFIG)
-    architecture.check_task(encoder.config, encoder.task, where)
-    _check_class(encoder, where)
-    _check_labels(encoder.config, where)
+    place = str(folder / checkpoint.CONFIG)
+    architecture.check_task(encoder.config, encoder.task, place)
+    _check_class(encoder, place)
+    _check_labels(encoder.config, place)
     size = encoder.config.get("vocab_size")
     if isinstance(size, int) and _TOKENS in encoder.spec.inputs:
         vocabulary.check_ids(encoder.processor, size, str(folder))
@@ -77,49 +77,49 @@ def check_graph(folder: Path, model: onnx.ModelProto, encoder: Encoder, facts: G
         )
 
 
-def _check_class(encoder: Encoder, where: str) -> None:
+def _check_class(encoder: Encoder, place: str) -> None:
     """Refuse a class that transformers does not have for the model's type."""
     import transformers
 
     named = encoder.config.get("architectures")
-    known = getattr(transformers, encoder.task.MODEL)._model_mapping._model_mapping
-    entry = known.get(encoder.config.get("model_type"), ())
+    mapping = getattr(transformers, encoder.task.MODEL)._model_mapping._model_mapping
+    entry = mapping.get(encoder.config.get("model_type"), ())
     classes = (entry,) if isinstance(entry, str) else tuple(entry)
     if named and named[0] not in classes:
         raise ArtifactError(
-            f"{where}: architectures names {named[0][:80]}, and a model of type "
+            f"{place}: architectures names {named[0][:80]}, and a model of type "
             f"'{encoder.config.get('model_type')}' is {' or '.join(classes) or 'of no class for this task'}: "
             "build the artifact again"
         )
 
 
-def _check_labels(config: Mapping[str, Any], where: str) -> None:
+def _check_labels(config: Mapping[str, Any], place: str) -> None:
     """Refuse labels that are no names, or whose two tables are not each other's reverse."""
     table, reverse, count = (config.get(name) for name in ("id2label", "label2id", "num_labels"))
     if table is None:
         return
     if not table or not all(isinstance(name, str) and name for name in table.values()):
         raise ArtifactError(
-            f"{where}: id2label is {str(table)[:120]}, and a label is a name for each output: build the "
+            f"{place}: id2label is {str(table)[:120]}, and a label is a name for each output: build the "
             "artifact again"
         )
     if reverse is not None and {name: int(number) for name, number in reverse.items()} != {
         name: int(number) for number, name in table.items()
     }:
         raise ArtifactError(
-            f"{where}: label2id is not the reverse of id2label ({str(reverse)[:80]}, {str(table)[:80]}): "
+            f"{place}: label2id is not the reverse of id2label ({str(reverse)[:80]}, {str(table)[:80]}): "
             "build the artifact again"
         )
     if count is not None and count != len(table):
         raise ArtifactError(
-            f"{where}: num_labels is {count}, and id2label has {len(table)}: build the artifact again"
+            f"{place}: num_labels is {count}, and id2label has {len(table)}: build the artifact again"
         )
 
 
 def _table_rows(model: onnx.ModelProto) -> int | None:
     """Rows of the table in which a graph looks its tokens up; None where it computes them otherwise."""
     makers = {name: node for node in model.graph.node for name in node.output}
-    held = {tensor.name: tensor for tensor in model.graph.initializer}
+    initializers = {tensor.name: tensor for tensor in model.graph.initializer}
 
     def origin(name: str) -> str:
         while name in makers and makers[name].op_type in _PASSES_ON:
@@ -131,6 +131,6 @@ def _table_rows(model: onnx.ModelProto) -> int | None:
         if places is None or len(node.input) <= max(places):
             continue
         table, tokens = (origin(node.input[place]) for place in places)
-        if tokens == _TOKENS and table in held and len(held[table].dims) == 2:
-            return int(held[table].dims[0])
+        if tokens == _TOKENS and table in initializers and len(initializers[table].dims) == 2:
+            return int(initializers[table].dims[0])
     return None

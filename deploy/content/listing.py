@@ -35,10 +35,10 @@ def check(artifact: Artifact) -> None:
     """
     for name in artifact.manifest.files:
         last = PurePosixPath(name).name
-        own = any(fnmatch(name, pattern) for pattern in _OWN[artifact.kind])
+        expected = any(fnmatch(name, pattern) for pattern in _OWN[artifact.kind])
         foreign = any(fnmatch(last.lower(), pattern) for pattern in (*_CODE, *_MODELS))
         shapes = name == checkpoint.SHAPES
-        if not own and (foreign or shapes or last.startswith(".") or not name.isprintable()):
+        if not expected and (foreign or shapes or last.startswith(".") or not name.isprintable()):
             raise ArtifactError(
                 f"{artifact.path} lists the file {name[:200]!r}, which an artifact of the kind "
                 f"{artifact.kind} does not have: code, other models and hidden files are no part of one. "

@@ -44,7 +44,7 @@ def resized(feed: Feed, spec: ExportSpec, batch: int, length: int | None) -> Fee
         batch: rows to give.
         length: tokens to give, where the spec has a length axis.
     """
-    made = {}
+    arrays = {}
     for name, axes in spec.inputs.items():
         shape = list(feed[name].shape)
         for axis, symbol in axes.items():
@@ -52,32 +52,32 @@ def resized(feed: Feed, spec: ExportSpec, batch: int, length: int | None) -> Fee
                 shape[0] = batch
             elif symbol == spec.length_axis and length is not None:
                 shape[axis] = length
-        made[name] = np.resize(feed[name], shape)
-    return made
+        arrays[name] = np.resize(feed[name], shape)
+    return arrays
 
 
-def target(inputs: Sequence[Sequence[int]], wanted: Sequence[Sequence[int]]) -> list[int] | None:
+def target(inputs: Sequence[Sequence[int]], targets: Sequence[Sequence[int]]) -> list[int] | None:
     """The constant target of a Reshape, or None where its sizes say that there is none.
 
     Args:
         inputs: shape of the input, one a run.
-        wanted: target as computed, one a run (with -1 already resolved).
+        targets: target as computed, one a run (with -1 already resolved).
 
     Returns:
         Axes as Reshape takes them: 0 copies, -1 computes (once at most).
     """
-    if len({len(one) for one in wanted}) != 1 or len({len(one) for one in inputs}) != 1:
+    if len({len(shape) for shape in targets}) != 1 or len({len(shape) for shape in inputs}) != 1:
         return None
-    found: list[int] = []
-    for axis in range(len(wanted[0])):
-        sizes = [one[axis] for one in wanted]
-        if axis < len(inputs[0]) and sizes == [one[axis] for one in inputs] and len(set(sizes)) > 1:
-            found.append(0)
+    axes: list[int] = []
+    for axis in range(len(targets[0])):
+        sizes = [shape[axis] for shape in targets]
+        if axis < len(inputs[0]) and sizes == [shape[axis] for shape in inputs] and len(set(sizes)) > 1:
+            axes.append(0)
         elif len(set(sizes)) == 1:
-            found.append(int(sizes[0]))
+            axes.append(int(sizes[0]))
         else:
-            found.append(-1)
-    return found if found.count(-1) <= 1 else None
+            axes.append(-1)
+    return axes if axes.count(-1) <= 1 else None
 
 
 def fold(model: onnx.ModelProto, feeds: Sequence[Feed], folder: Path, threads: int) -> int:
@@ -105,13 +105,13 @@ def fold(model: onnx.ModelProto, feeds: Sequence[Feed], folder: Path, threads: i
     base = variants.Base(model, folder, threads)
     watched = [name for node in nodes for name in (node.input[0], node.output[0])]
     infer = open_watched(base.model, folder, list(dict.fromkeys(watched)), threads)
-    seen: list[dict[str, tuple[int, ...]]] = []
+    shapes: list[dict[str, tuple[int, ...]]] = []
     for feed in feeds:
-        found = infer(feed)
-        seen.append({name: np.shape(found[name]) for name in watched})
+        outputs = infer(feed)
+        shapes.append({name: np.shape(outputs[name]) for name in watched})
     folded = 0
     for node in nodes:
-        axes = target([one[node.input[0]] for one in seen], [one[node.output[0]] for one in seen])
+        axes = target([run[node.input[0]] for run in shapes], [run[node.output[0]] for run in shapes])
         if axes is None:
             continue
         name = f"{node.output[0]}_shape"

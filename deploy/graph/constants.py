@@ -40,11 +40,11 @@ def fold(model: onnx.ModelProto) -> int:
     for node in model.graph.node:
         folding.visit(node)
     if folding.gone:
-        kept = [node for node in model.graph.node if node.output[0] not in folding.gone]
-        for node in kept:
+        remaining = [node for node in model.graph.node if node.output[0] not in folding.gone]
+        for node in remaining:
             _rename(node, folding.gone)
         del model.graph.node[:]
-        model.graph.node.extend(kept)
+        model.graph.node.extend(remaining)
         graph.drop_unused(model)
     return len(folding.gone)
 
@@ -59,8 +59,8 @@ class _Folding:
     def __init__(self, model: onnx.ModelProto) -> None:
         self.gone: dict[str, str] = {}
         self._graph = model.graph
-        self._outputs = {one.name for one in model.graph.output}
-        self._constants = {one.name: one for one in model.graph.initializer}
+        self._outputs = {output.name for output in model.graph.output}
+        self._constants = {tensor.name: tensor for tensor in model.graph.initializer}
         self._made: dict[tuple[str, str], str] = {}
         self._names = {*self._constants, *(name for node in model.graph.node for name in node.output)}
 
@@ -71,13 +71,13 @@ class _Folding:
             self._lift(node)
         elif node.op_type in ("Identity", "Cast", "Transpose"):
             source = self.gone.get(node.input[0], node.input[0])
-            held = self._constants.get(source)
-            if held is not None and held.data_type in _FLOATS:
-                self._evaluate(node, source, held)
+            constant = self._constants.get(source)
+            if constant is not None and constant.data_type in _FLOATS:
+                self._evaluate(node, source, constant)
 
     def _lift(self, node: onnx.NodeProto) -> None:
         """A float matrix in a Constant node; vectors and numbers are left where exporters put them."""
-        tensor = next((one.t for one in node.attribute if one.name == "value"), None)
+        tensor = next((attribute.t for attribute in node.attribute if attribute.name == "value"), None)
         if tensor is not None and tensor.data_type in _FLOATS and len(tensor.dims) >= 2:
             lifted = TensorProto()
             lifted.CopyFrom(tensor)
@@ -85,18 +85,20 @@ class _Folding:
             self._add(lifted)
             self.gone[node.output[0]] = node.output[0]
 
-    def _evaluate(self, node: onnx.NodeProto, source: str, held: TensorProto) -> None:
+    def _evaluate(self, node: onnx.NodeProto, source: str, constant: TensorProto) -> None:
         if node.op_type == "Identity":
             self.gone[node.output[0]] = source
         elif node.op_type == "Cast":
             to = int(graph.attribute(node, "to", 0))
-            if to == held.data_type:
+            if to == constant.data_type:
                 self.gone[node.output[0]] = source
             elif to in _FLOATS:
                 self.gone[node.output[0]] = self._computed(source, f"cast{to}", _cast(to))
         else:
-            axes = next((list(one.ints) for one in node.attribute if one.name == "perm"), None)
-            axes = list(reversed(range(len(held.dims)))) if axes is None else axes
+            axes = next(
+                (list(attribute.ints) for attribute in node.attribute if attribute.name == "perm"), None
+            )
+            axes = list(reversed(range(len(constant.dims)))) if axes is None else axes
             if axes == sorted(axes):
                 self.gone[node.output[0]] = source
             else:

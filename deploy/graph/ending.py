@@ -30,41 +30,43 @@ def scale(model: onnx.ModelProto, output: str, factor: float) -> list[str]:
         UserError: the output does not come from one float product with constant weights.
     """
     index = Index(model)
-    found: list[tuple[onnx.NodeProto, int]] = []
+    slots: list[tuple[onnx.NodeProto, int]] = []
     name = output
     while True:
         node = index.maker.get(name)
         if node is None:
             raise _refusal(output, "it is computed by nothing")
-        constant = [place for place, one in enumerate(node.input) if one and _is_float(index, one)]
+        constant = [
+            place for place, operand in enumerate(node.input) if operand and _is_float(index, operand)
+        ]
         if node.op_type in _PASSING:
             name = node.input[0]
         elif node.op_type == "Add" and len(constant) == 1:
-            found.append((node, constant[0]))
+            slots.append((node, constant[0]))
             name = node.input[1 - constant[0]]
         elif node.op_type in ("Gemm", "MatMul") and 1 in constant:
-            found += [(node, place) for place in constant]
+            slots += [(node, place) for place in constant]
             if len(node.input) > 2 and node.input[2] and 2 not in constant:
                 raise _refusal(output, "what is added to the last product is computed")
             break
         else:
             raise _refusal(output, f"it ends in {node.op_type}, whose weights are not float constants")
     scaled = []
-    for number, (node, place) in enumerate(found):
+    for number, (node, place) in enumerate(slots):
         old = node.input[place]
         array = index.array(old)
         new = np.asarray(array.astype(np.float64) * factor).astype(array.dtype)
-        made = f"{old}_scaled_{number}"
-        model.graph.initializer.append(numpy_helper.from_array(new, made))
-        node.input[place] = made
+        scaled_name = f"{old}_scaled_{number}"
+        model.graph.initializer.append(numpy_helper.from_array(new, scaled_name))
+        node.input[place] = scaled_name
         scaled.append(old)
     drop_unused(model)
     return scaled
 
 
 def _is_float(index: Index, name: str) -> bool:
-    held = index.constants.get(name)
-    return held is not None and held.data_type in _FLOATS
+    constant = index.constants.get(name)
+    return constant is not None and constant.data_type in _FLOATS
 
 
 def _refusal(output: str, reason: str) -> UserError:

@@ -108,7 +108,7 @@ def limits(
         max_length: tokens, where the export was given a limit below the position table's.
     """
     lengths = [size for size in (positions(config), max_length) if size is not None]
-    found: dict[str, dict[int, int]] = {}
+    bounds: dict[str, dict[int, int]] = {}
     for name, axes in spec.inputs.items():
         sizes: dict[int, int] = {}
         for axis, symbol in axes.items():
@@ -117,5 +117,5 @@ def limits(
             elif symbol == spec.length_axis and lengths:
                 sizes[axis] = min(lengths)
         if sizes:
-            found[name] = sizes
-    return found
+            bounds[name] = sizes
+    return bounds

@@ -21,10 +21,10 @@ def _bias(index: graph.Index, product: products.WeightProduct) -> tuple[onnx.Nod
     takers = index.takers[product.output]
     if len(takers) != 1 or takers[0].op_type != "Add" or product.output in index.outputs:
         return None
-    other = [name for name in takers[0].input if name != product.output]
-    if len(other) != 1 or not index.is_float_constant(other[0]):
+    addends = [name for name in takers[0].input if name != product.output]
+    if len(addends) != 1 or not index.is_float_constant(addends[0]):
         return None
-    return (takers[0], other[0]) if index.shape(other[0]) == (product.shape[1],) else None
+    return (takers[0], addends[0]) if index.shape(addends[0]) == (product.shape[1],) else None
 
 
 def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
@@ -32,9 +32,9 @@ def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     index = graph.Index(model)
     groups: dict[str, list[tuple[products.WeightProduct, onnx.NodeProto, str]]] = defaultdict(list)
     for product in products.find(model):
-        found = _bias(index, product)
-        if product.op == "MatMul" and found is not None and not product.head:
-            groups[product.input].append((product, *found))
+        bias = _bias(index, product)
+        if product.op == "MatMul" and bias is not None and not product.head:
+            groups[product.input].append((product, *bias))
     groups = {source: members for source, members in groups.items() if len(members) > 1}
     if not groups:
         return []
@@ -50,7 +50,7 @@ def merge(model: onnx.ModelProto) -> list[tuple[str, ...]]:
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
     graph.drop_unused(model)
-    return [tuple(one.name for one, _, _ in members) for members in groups.values()]
+    return [tuple(product.name for product, _, _ in members) for members in groups.values()]
 
 
 def _merged(
@@ -61,7 +61,7 @@ def _merged(
 ) -> list[onnx.NodeProto]:
     """The nodes of one group; layers that share their weights share what is made of them (``stored``)."""
     name = f"{members[0][0].name}_merged"
-    parts = tuple(part for one, _, constant in members for part in (one.weight, constant))
+    parts = tuple(part for product, _, constant in members for part in (product.weight, constant))
     constants = stored.setdefault(parts, name)
     if constants == name:
         _store(model, index, members, name)
@@ -84,8 +84,8 @@ def _store(
     members: list[tuple[products.WeightProduct, onnx.NodeProto, str]],
     name: str,
 ) -> None:
-    weight = np.concatenate([index.array(one.weight) for one, _, _ in members], axis=1)
+    weight = np.concatenate([index.array(product.weight) for product, _, _ in members], axis=1)
     bias = np.concatenate([index.array(constant) for _, _, constant in members])
-    sizes = np.asarray([one.shape[1] for one, _, _ in members], dtype=np.int64)
+    sizes = np.asarray([product.shape[1] for product, _, _ in members], dtype=np.int64)
     for suffix, array in (("_weight", weight), ("_bias", bias), ("_sizes", sizes)):
         model.graph.initializer.append(numpy_helper.from_array(array, f"{name}{suffix}"))

@@ -100,7 +100,7 @@ class Index:
         """
         graph = model.graph
         self._folder = str(folder or "")
-        self.constants: dict[str, onnx.TensorProto] = {one.name: one for one in graph.initializer}
+        self.constants: dict[str, onnx.TensorProto] = {tensor.name: tensor for tensor in graph.initializer}
         for node in graph.node:
             if node.op_type == "Constant":
                 for attribute in node.attribute:
@@ -114,7 +114,7 @@ class Index:
             for name in dict.fromkeys(node.input):
                 if name:
                     self.takers[name].append(node)
-        self.outputs = {one.name for one in graph.output}
+        self.outputs = {output.name for output in graph.output}
 
     def array(self, name: str) -> np.ndarray:
         """The value of a constant."""
@@ -126,23 +126,23 @@ class Index:
 
     def is_float_constant(self, name: str) -> bool:
         """Whether a tensor is a FP32 constant."""
-        held = self.constants.get(name)
-        return held is not None and held.data_type == onnx.TensorProto.FLOAT
+        constant = self.constants.get(name)
+        return constant is not None and constant.data_type == onnx.TensorProto.FLOAT
 
 
 def read_by(node: onnx.NodeProto) -> set[str]:
     """The tensors that a node takes, those that the graphs of a branch or loop take in it among them."""
-    found = set(node.input)
-    for one in node.attribute:
-        for inner in (one.g, *one.graphs):
-            found.update(*(read_by(part) for part in inner.node), (output.name for output in inner.output))
-    return found
+    names = set(node.input)
+    for node_attribute in node.attribute:
+        for inner in (node_attribute.g, *node_attribute.graphs):
+            names.update(*(read_by(part) for part in inner.node), (output.name for output in inner.output))
+    return names
 
 
 def drop_unused(model: onnx.ModelProto) -> None:
     """Remove initializers that no node takes and no output is."""
     used = {name for node in model.graph.node for name in read_by(node)}
-    used |= {one.name for one in model.graph.output}
+    used |= {output.name for output in model.graph.output}
     # One by one: protobuf copies what is put back, and cannot copy a tensor above its limit.
     for place in reversed(range(len(model.graph.initializer))):
         if model.graph.initializer[place].name not in used:
@@ -151,23 +151,23 @@ def drop_unused(model: onnx.ModelProto) -> None:
 
 def drop_dead(model: onnx.ModelProto) -> None:
     """Remove nodes whose outputs nobody takes, then the initializers that only they took."""
-    needed = {one.name for one in model.graph.output}
-    kept: list[onnx.NodeProto] = []
+    needed = {output.name for output in model.graph.output}
+    live: list[onnx.NodeProto] = []
     for node in reversed(model.graph.node):
         if needed.intersection(node.output):
-            kept.append(node)
+            live.append(node)
             needed.update(read_by(node))
-    if len(kept) != len(model.graph.node):
+    if len(live) != len(model.graph.node):
         del model.graph.node[:]
-        model.graph.node.extend(reversed(kept))
+        model.graph.node.extend(reversed(live))
     drop_unused(model)
 
 
 def attribute(node: onnx.NodeProto, name: str, default: float) -> float:
     """A number among a node's attributes."""
-    for found in node.attribute:
-        if found.name == name:
-            return float(onnx.helper.get_attribute_value(found))
+    for entry in node.attribute:
+        if entry.name == name:
+            return float(onnx.helper.get_attribute_value(entry))
     return default
 
 

@@ -46,11 +46,11 @@ def find(model: onnx.ModelProto) -> list[WeightProduct]:
     index = Index(model)
     plain = [node for node in model.graph.node if _is_product(node, index)]
     heads = _heads(index, {node.output[0] for node in plain})
-    found = []
+    products = []
     for node in plain:
         transposed = node.op_type == "Gemm" and attribute(node, "transB", 0) == 1
         rows, columns = index.shape(node.input[1])
-        found.append(
+        products.append(
             WeightProduct(
                 name=node.name,
                 op=node.op_type,
@@ -62,26 +62,28 @@ def find(model: onnx.ModelProto) -> list[WeightProduct]:
                 head=node.output[0] in heads,
             )
         )
-    return found
+    return products
 
 
 def separate(model: onnx.ModelProto) -> None:
     """Store a weight twice that is read as it is and transposed: it has one set of scales for each way."""
-    found = find(model)
-    plain = {one.weight for one in found if not one.transposed}
-    both = {one.name: one.weight for one in found if one.transposed and one.weight in plain}
-    constants = {one.name: one for one in model.graph.initializer}
-    made: dict[str, str] = {}
+    products = find(model)
+    plain = {product.weight for product in products if not product.transposed}
+    both = {
+        product.name: product.weight for product in products if product.transposed and product.weight in plain
+    }
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    copies: dict[str, str] = {}
     for node in model.graph.node:
         weight = both.get(node.name)
         if weight is None:
             continue
-        if weight not in made:
+        if weight not in copies:
             copied = onnx.TensorProto()
             copied.CopyFrom(constants[weight])
-            copied.name = made[weight] = f"{weight}_by_rows"
+            copied.name = copies[weight] = f"{weight}_by_rows"
             model.graph.initializer.append(copied)
-        node.input[1] = made[weight]
+        node.input[1] = copies[weight]
 
 
 def _is_product(node: onnx.NodeProto, index: Index) -> bool:
@@ -99,13 +101,13 @@ def _is_product(node: onnx.NodeProto, index: Index) -> bool:
 def _heads(index: Index, products: set[str]) -> set[str]:
     """Outputs of products from which a graph output is reached through no other product."""
     heads: set[str] = set()
-    seen: set[str] = set()
+    visited: set[str] = set()
     waiting = list(index.outputs)
     while waiting:
         tensor = waiting.pop()
-        if tensor in seen or tensor not in index.maker:
+        if tensor in visited or tensor not in index.maker:
             continue
-        seen.add(tensor)
+        visited.add(tensor)
         if tensor in products:
             heads.add(tensor)
         else:
@@ -142,36 +144,36 @@ def residuals(model: onnx.ModelProto, names: Set[str]) -> list[Operands]:
     A residual sum adds two computed tensors, one of which is a weight product's output with its bias.
     """
     index = Index(model)
-    made = {one.output for one in find(model) if one.name in names}
+    outputs = {product.output for product in find(model) if product.name in names}
     biased = {
         node.output[0]
         for node in model.graph.node
-        if node.op_type == "Add" and made & set(node.input) and index.constants.keys() & set(node.input)
+        if node.op_type == "Add" and outputs & set(node.input) and index.constants.keys() & set(node.input)
     }
-    found = []
+    sums = []
     for node in model.graph.node:
         if node.op_type != "Add" or index.constants.keys() & set(node.input):
             continue
-        others = [name for name in node.input if name not in made | biased]
-        if len(others) == 1:
-            found.append(Operands(node.name, tuple(others)))
-    return found
+        operands = [name for name in node.input if name not in outputs | biased]
+        if len(operands) == 1:
+            sums.append(Operands(node.name, tuple(operands)))
+    return sums
 
 
 def name_nodes(model: onnx.ModelProto) -> None:
     """Give every node a unique name; exporters may leave some without."""
-    taken = {node.name for node in model.graph.node if node.name}
-    seen: set[str] = set()
+    names = {node.name for node in model.graph.node if node.name}
+    used: set[str] = set()
     for position, node in enumerate(model.graph.node):
-        if node.name and node.name not in seen:
-            seen.add(node.name)
+        if node.name and node.name not in used:
+            used.add(node.name)
             continue
         name = f"{node.op_type}_{position}"
-        while name in taken:
+        while name in names:
             name += "_"
         node.name = name
-        taken.add(name)
-        seen.add(name)
+        names.add(name)
+        used.add(name)
 
 
 def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[str]:
@@ -182,11 +184,13 @@ def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[
     """
     chosen: set[str] = set()
     for pattern in patterns:
-        hits = {one.name for one in products if pattern in one.name or fnmatch(one.name, pattern)}
+        hits = {
+            product.name for product in products if pattern in product.name or fnmatch(product.name, pattern)
+        }
         if not hits:
             raise UserError(
                 f"keep_float: no weight product's name has '{pattern}' in it. "
-                f"There are: {', '.join(one.name for one in products)}."
+                f"There are: {', '.join(product.name for product in products)}."
             )
         chosen |= hits
     return chosen

@@ -49,10 +49,10 @@ class Gemm(OpRun):
         transB: int = 0,
     ) -> tuple[np.ndarray]:
         left, right = _wide(a.T if transA else a), _wide(b.T if transB else b)
-        found = alpha * np.matmul(left, right)
+        product = alpha * np.matmul(left, right)
         if c is not None:
-            found = found + beta * _wide(c)
-        return (found.astype(a.dtype),)
+            product = product + beta * _wide(c)
+        return (product.astype(a.dtype),)
 
 
 def _widened(operator: type[OpRun]) -> type[OpRun]:
@@ -60,11 +60,11 @@ def _widened(operator: type[OpRun]) -> type[OpRun]:
 
     class Widened(operator):
         def _run(
-            self, first: np.ndarray, *others: np.ndarray | None, **attributes: Any
+            self, first: np.ndarray, *operands: np.ndarray | None, **attributes: Any
         ) -> tuple[np.ndarray, ...]:
-            wide = [None if one is None else _wide(one) for one in others]
-            found = super()._run(_wide(first), *wide, **attributes)
-            return tuple(one.astype(first.dtype) for one in found)
+            wide = [None if operand is None else _wide(operand) for operand in operands]
+            results = super()._run(_wide(first), *wide, **attributes)
+            return tuple(array.astype(first.dtype) for array in results)
 
     Widened.__name__ = operator.__name__  # the evaluator finds an operator by the name of its class
     return Widened
@@ -92,8 +92,8 @@ def reference_infer(graph: Path | Any) -> Infer:
     Args:
         graph: file, or model.
     """
-    given = str(graph) if isinstance(graph, Path) else graph
-    evaluator = ReferenceEvaluator(given, new_ops=_OPERATORS)
+    source = str(graph) if isinstance(graph, Path) else graph
+    evaluator = ReferenceEvaluator(source, new_ops=_OPERATORS)
     names = list(evaluator.output_names)
 
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:

@@ -17,9 +17,9 @@ if TYPE_CHECKING:
 
 def with_outputs(model: onnx.ModelProto, tensors: Sequence[str]) -> None:
     """Make inner tensors outputs, in place; types and ranks are left to the runtime."""
-    there = {one.name for one in model.graph.output}
+    names = {output.name for output in model.graph.output}
     for name in tensors:
-        if name not in there:
+        if name not in names:
             model.graph.output.append(onnx.ValueInfoProto(name=name))
 
 

@@ -42,8 +42,8 @@ class NamedOutputs(torch.nn.Module):
 
     def forward(self, *arrays: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """The named outputs, in order."""
-        found = self.model(**dict(zip(self.inputs, arrays, strict=True)), return_dict=True)
-        return tuple(found[name] for name in self.outputs)
+        outputs = self.model(**dict(zip(self.inputs, arrays, strict=True)), return_dict=True)
+        return tuple(outputs[name] for name in self.outputs)
 
 
 def infer_with(wrapped: NamedOutputs) -> Infer:
@@ -60,8 +60,8 @@ def infer_with(wrapped: NamedOutputs) -> Infer:
     def infer(feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         arrays = [torch.from_numpy(np.ascontiguousarray(feed[name])) for name in wrapped.inputs]
         with fence.running(refusal), torch.inference_mode():
-            found = wrapped(*arrays)
-        return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, found, strict=True)}
+            tensors = wrapped(*arrays)
+        return {name: tensor.numpy() for name, tensor in zip(wrapped.outputs, tensors, strict=True)}
 
     return infer
 
@@ -100,13 +100,13 @@ def _streams_held_back() -> Iterator[None]:
     """Keep what is printed, by Python or by libraries, from the terminal; ``--verbose`` shows it."""
     process = ctypes.CDLL(None)  # C keeps a buffer of its own for stdout
     with tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace") as printed:
-        kept = {}
+        copies = {}
         for stream in (sys.stdout, sys.stderr):
             stream.flush()
         process.fflush(None)
         for number in (1, 2):
             with contextlib.suppress(OSError):  # a closed one shows nothing
-                kept[number] = os.dup(number)
+                copies[number] = os.dup(number)
                 os.dup2(printed.fileno(), number)
         try:
             with contextlib.redirect_stderr(printed), contextlib.redirect_stdout(printed):
@@ -114,7 +114,7 @@ def _streams_held_back() -> Iterator[None]:
         finally:
             process.fflush(None)
             printed.flush()
-            for number, copy in kept.items():
+            for number, copy in copies.items():
                 os.dup2(copy, number)
                 os.close(copy)
             printed.seek(0)
@@ -164,11 +164,11 @@ def export(
     }
 
     def refusal(cause: Exception) -> ModelError:
-        other = "dynamo" if exporter == "torchscript" else "torchscript"
+        rival = "dynamo" if exporter == "torchscript" else "torchscript"
         log.detail("what the %s exporter said: %s", exporter, cause)
         return ModelError(
             f"{type(wrapped.model).__name__} cannot be exported by the {exporter} exporter at opset "
-            f"{opset}: {reason_of(cause)}. Try exporter: {other}; what both refuse has no ONNX form in this "
+            f"{opset}: {reason_of(cause)}. Try exporter: {rival}; what both refuse has no ONNX form in this "
             "PyTorch."
         )
 

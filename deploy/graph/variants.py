@@ -41,10 +41,10 @@ class Base:
 
     def open(self, rewrite: Rewrite | None = None) -> Infer:
         """Run the graph, or a rewritten copy of it."""
-        made = onnx.ModelProto()
-        made.CopyFrom(self.model)
+        model = onnx.ModelProto()
+        model.CopyFrom(self.model)
         if rewrite is not None:
-            rewrite(made)
+            rewrite(model)
         path = self.folder / "variant.onnx"
-        path.write_bytes(made.SerializeToString())
+        path.write_bytes(model.SerializeToString())
         return infer_with(open_session(path, threads=self._threads))

@@ -16,7 +16,7 @@ def initializer_bytes(folder: Path) -> int:
     """Bytes of the initializers of ``model.onnx``, whether they lie in it or beside it."""
     model = onnx.load(folder / graph_facts.MODEL, load_external_data=False)
     bits = sum(
-        math.prod(one.dims) * _BITS.get(onnx.TensorProto.DataType.Name(one.data_type), 8)
-        for one in model.graph.initializer
+        math.prod(tensor.dims) * _BITS.get(onnx.TensorProto.DataType.Name(tensor.data_type), 8)
+        for tensor in model.graph.initializer
     )
     return bits // 8

@@ -39,11 +39,11 @@ class Refused(Exception):  # noqa: N818 - reads as the sentence that it is
 
 def digest(path: Path) -> str:
     """SHA-256 of a file, in hexadecimal."""
-    found = hashlib.sha256()
+    checksum = hashlib.sha256()
     with path.open("rb") as stream:
         for block in iter(lambda: stream.read(1 << 20), b""):
-            found.update(block)
-    return found.hexdigest()
+            checksum.update(block)
+    return checksum.hexdigest()
 
 
 def verify(bundle: Path) -> None:
@@ -56,11 +56,11 @@ def verify(bundle: Path) -> None:
     if not sums.is_file():
         raise Refused(f"{bundle} is no bundle: it has no {SUMS}")
     for line in sums.read_text(encoding="utf-8").splitlines():
-        wanted, name = line.split("  ", 1)
+        checksum, name = line.split("  ", 1)
         path = bundle / name
         if not path.is_file():
             raise Refused(f"{path} is missing: copy the bundle again")
-        if digest(path) != wanted:
+        if digest(path) != checksum:
             raise Refused(f"{path} was changed since the bundle was made: copy the bundle again")
 
 
@@ -85,9 +85,11 @@ def describe_gpu() -> dict[str, Any] | None:
     )
     if failed:
         return None
-    said = Path("/proc/driver/nvidia/version")
+    driver_file = Path("/proc/driver/nvidia/version")
     kernel = (
-        re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)", said.read_text()) if said.is_file() else None
+        re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)", driver_file.read_text())
+        if driver_file.is_file()
+        else None
     )
     return {
         "name": name.value.decode(),
@@ -110,13 +112,13 @@ def refuse(trt: Any, plan: dict[str, Any], gpu: dict[str, Any], fp16: bool) -> N
         Refused: with what to do.
     """
     typed = has(trt, "NetworkDefinitionCreationFlag", "STRONGLY_TYPED")
-    held, name = plan["precision"], "TensorRT " + trt.__version__
+    precision, name = plan["precision"], "TensorRT " + trt.__version__
     if typed and fp16:
         raise Refused(
             name + " takes precision from the graph: leave --fp16 out, and bundle the FP16 graph that "
             "'paredown quantize ONNX --precision fp16' makes"
         )
-    if not typed and (held not in ("fp32", "int8") or plan["rest"] != "fp32"):
+    if not typed and (precision not in ("fp32", "int8") or plan["rest"] != "fp32"):
         raise Refused(
             name
             + " has no typed networks, and this graph is typed: bundle the FP32 graph (and give --fp16), "
@@ -129,7 +131,7 @@ def refuse(trt: Any, plan: dict[str, Any], gpu: dict[str, Any], fp16: bool) -> N
             )
         )
     capability = tuple(int(part) for part in gpu["compute_capability"].split("."))
-    if held == "fp8" and capability < (8, 9):
+    if precision == "fp8" and capability < (8, 9):
         raise Refused(
             "FP8 needs compute capability 8.9, and {} has {}: bundle an INT8 or FP16 graph".format(
                 gpu["name"], gpu["compute_capability"]
@@ -176,8 +178,8 @@ def compile_engine(
     network = builder.create_network(network_flags(trt))
     parser = trt.OnnxParser(network, logger)
     if not parser.parse_from_file(str(onnx)):
-        said = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
-        raise Refused("TensorRT does not take the graph: " + "; ".join(said))
+        messages = [str(parser.get_error(i).desc()) for i in range(parser.num_errors)]
+        raise Refused("TensorRT does not take the graph: " + "; ".join(messages))
     config = builder.create_builder_config()
     if has(trt, "PreviewFeature", "PROFILE_SHARING_0806"):
         # The runtime has a context for every shape; TensorRT 8.6 lets them share a profile only if asked.
@@ -201,14 +203,14 @@ def compile_engine(
         cache = config.create_timing_cache(content)
         if cache is not None and config.set_timing_cache(cache, False):
             break
-    made = builder.build_serialized_network(network, config)
-    if made is None:
+    engine = builder.build_serialized_network(network, config)
+    if engine is None:
         raise Refused(
             "TensorRT built no engine; its reason stands above. Lower the profiles' largest sizes, or give "
             "--workspace, where memory ran out"
         )
     timed = config.get_timing_cache()
-    return {"plan": bytes(made), "timings": None if timed is None else bytes(timed.serialize())}
+    return {"plan": bytes(engine), "timings": None if timed is None else bytes(timed.serialize())}
 
 
 def look_inside(trt: Any, engine: bytes) -> str | None:
@@ -239,7 +241,7 @@ def seal(folder: Path, plan: dict[str, Any], source: dict[str, Any], facts: dict
     }
     sums = {name: entry["sha256"] for name, entry in files.items()}
     identity = canonical({"kind": "tensorrt", "task": source["task"], "files": sums})
-    made = hashlib.sha256(identity.encode()).hexdigest()
+    artifact_id = hashlib.sha256(identity.encode()).hexdigest()
     stage, config = "build-tensorrt", {"profiles": [profile["axes"] for profile in plan["profiles"]]}
     manifest = {
         "schema_version": 2,
@@ -252,7 +254,7 @@ def seal(folder: Path, plan: dict[str, Any], source: dict[str, Any], facts: dict
         "parent": plan["source_id"],
         "lineage": [
             *source["lineage"],
-            {"stage": stage, "config": config, "id": made, "seed": source["seed"]},
+            {"stage": stage, "config": config, "id": artifact_id, "seed": source["seed"]},
         ],
         "origin": source["origin"],
         "facts": facts,
@@ -268,7 +270,7 @@ def seal(folder: Path, plan: dict[str, Any], source: dict[str, Any], facts: dict
     body = json.dumps(manifest, indent=1, allow_nan=False)[: -len("\n}")]
     checksum = hashlib.sha256(body.encode()).hexdigest()
     (folder / "manifest.json").write_text(f'{body},\n "seal": "{checksum}"\n}}\n', encoding="utf-8")
-    return made
+    return artifact_id
 
 
 def build(options: argparse.Namespace, bundle: Path = BUNDLE) -> Path:
@@ -335,7 +337,7 @@ def build(options: argparse.Namespace, bundle: Path = BUNDLE) -> Path:
         }
         write_json(folder / "engine.json", passport)
         facts = {"seconds": seconds, "tensorrt": trt.__version__, "gpu": gpu["name"]}
-        made = seal(folder, plan, source, facts, trt)
+        artifact_id = seal(folder, plan, source, facts, trt)
         if out.exists():
             out.rmdir()
         folder.rename(out)
@@ -344,25 +346,25 @@ def build(options: argparse.Namespace, bundle: Path = BUNDLE) -> Path:
     served = bundle / plan["served"]
     shutil.copyfile(str(out / "model.engine"), str(served) + ".tmp")
     Path(str(served) + ".tmp").replace(served)
-    sys.stdout.write("{}: engine {} for {}, in {} s\n".format(out, made[:12], gpu["name"], seconds))
+    sys.stdout.write("{}: engine {} for {}, in {} s\n".format(out, artifact_id[:12], gpu["name"], seconds))
     sys.stdout.write(f"{served}: ready for Triton\n")
     return out
 
 
-def arguments(given: list[str] | None = None) -> argparse.Namespace:
+def arguments(argv: list[str] | None = None) -> argparse.Namespace:
     """The command line."""
     parser = argparse.ArgumentParser(description="Build this bundle's TensorRT engine for the GPU at hand.")
     parser.add_argument("--out", type=Path, default=Path("engine"), help="folder for the engine")
     parser.add_argument("--fp16", action="store_true", help="TensorRT 8 only: its builder may choose FP16")
     parser.add_argument("--workspace", type=int, default=None, help="most scratch memory, in MiB")
     parser.add_argument("--optimization-level", type=int, default=3, choices=range(6), help="0 fast to build")
-    return parser.parse_args(given)
+    return parser.parse_args(argv)
 
 
-def main(given: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run; gives the exit code: 2 for what the user can mend."""
     try:
-        build(arguments(given))
+        build(arguments(argv))
     except Refused as refusal:
         sys.stderr.write(f"build_engine: {refusal}\n")
         return 2

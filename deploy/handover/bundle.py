@@ -97,7 +97,7 @@ def bundle(
             "artifact: give that one (what 'paredown export' or 'quantize' made)"
         )
     rehearsal.before_handover(artifact)
-    found, measured = figures.read(report, artifact.id) if report is not None else (None, ())
+    report_figures, measured = figures.read(report, artifact.id) if report is not None else (None, ())
     out.parent.mkdir(parents=True, exist_ok=True)
     sweep(out)
     folder = out.parent / hidden(f"{out.name}.{os.getpid()}")
@@ -110,7 +110,7 @@ def bundle(
             writer.build(chosen, target.timings)
         if report is not None:
             shutil.copyfile(report, folder / REPORT)
-        text = card.card(writer.subject(target is not None), found, measured)
+        text = card.card(writer.subject(target is not None), report_figures, measured)
         (folder / CARD).write_text(text, encoding="utf-8")
         writer.describe(target is not None)
         sums.seal(folder)
@@ -191,14 +191,15 @@ class _Writer:
     def _ports(self) -> tuple[list[triton.Port], list[triton.Port]]:
         if self.graph is None:
             raise RuntimeError("only a graph says its inputs and outputs")
-        held = {tensor.name for tensor in self.graph.graph.initializer}
-        taken = [one for one in self.graph.graph.input if one.name not in held]
-        return triton.ports(taken), triton.ports(list(self.graph.graph.output))
+        initializers = {tensor.name for tensor in self.graph.graph.initializer}
+        inputs = [port for port in self.graph.graph.input if port.name not in initializers]
+        return triton.ports(inputs), triton.ports(list(self.graph.graph.output))
 
     def _batch(self, chosen: Sequence[profiles.Profile]) -> int:
         """Rows that Triton may join at once."""
         most = max(
-            (one.axes[profiles.BATCH].max for one in chosen if profiles.BATCH in one.axes), default=None
+            (profile.axes[profiles.BATCH].max for profile in chosen if profiles.BATCH in profile.axes),
+            default=None,
         )
         if most is None and self.facts is not None:
             most = min((sizes[0] for sizes in self.facts.limits.values() if 0 in sizes), default=None)
@@ -218,16 +219,18 @@ class _Writer:
             raise RuntimeError("profiles are of a graph")
         for_cpu = self.facts.precision == "int8" and self.facts.target != "tensorrt"
         if for_cpu or self.facts.fused:
-            held = "INT8 for CPUs" if for_cpu else "fused for ONNX Runtime"
+            state = "INT8 for CPUs" if for_cpu else "fused for ONNX Runtime"
             raise UserError(
-                f"{self.artifact.path} is {held}, which TensorRT does not take: bundle what 'paredown "
+                f"{self.artifact.path} is {state}, which TensorRT does not take: bundle what 'paredown "
                 "export' made, or 'paredown quantize ONNX --target tensorrt'"
             )
         inputs, free = axes.free(self.graph, self.encoder)
         longest = self.encoder.max_length
         lengths = axes.lengths(self.encoder, target.rows) if profiles.LENGTH in free else None
         if target.profiles:
-            given = [profiles.complete(profiles.parse(text), free, longest) for text in target.profiles]
+            profile_axes = [
+                profiles.complete(profiles.parse(text), free, longest) for text in target.profiles
+            ]
         elif profiles.LENGTH in free and lengths is None:
             raise UserError(
                 "profiles are made from the lengths of training rows, and there are none: give --data, or "
@@ -237,14 +240,14 @@ class _Writer:
             derived = profiles.derive(
                 lengths, longest, profiles.Range(min=1, opt=8, max=_MAX_BATCH), _BUCKETS
             )
-            given = [
-                profiles.complete({name: one[name] for name in free if name in one}, free, longest)
-                for one in derived
+            profile_axes = [
+                profiles.complete({name: ranges[name] for name in free if name in ranges}, free, longest)
+                for ranges in derived
             ]
-        profiles.check_limits(given, axes.limits(self.encoder, self.facts))
+        profiles.check_limits(profile_axes, axes.limits(self.encoder, self.facts))
         if lengths is not None:
-            profiles.check_lengths(given, lengths)
-        return tuple(profiles.shape(one, inputs) for one in given)
+            profiles.check_lengths(profile_axes, lengths)
+        return tuple(profiles.shape(ranges, inputs) for ranges in profile_axes)
 
     def build(self, chosen: Sequence[profiles.Profile], timings: Sequence[Path]) -> None:
         """The script and what it needs beside the graph."""
@@ -259,13 +262,13 @@ class _Writer:
             "precision": self.facts.precision,
             "rest": self.facts.rest,
             "opset": self.facts.opset,
-            "profiles": [one.model_dump(mode="json") for one in chosen],
+            "profiles": [profile.model_dump(mode="json") for profile in chosen],
             "carried": [n for n in self.artifact.manifest.files if not n.startswith(graph_facts.MODEL)],
             "served": (self.version / triton.FILES["tensorrt"]).as_posix(),
         }
         _write_json(self.folder / build_engine.PLAN, plan)
-        known = [(path, content) for path in timings if (content := timing.read(path))]
-        for path, content in known:
+        caches = [(path, content) for path in timings if (content := timing.read(path))]
+        for path, content in caches:
             (folder / "timings").mkdir(exist_ok=True)
             (folder / "timings" / path.name).write_bytes(content)
 

@@ -138,7 +138,7 @@ def _lineage(manifest: Manifest) -> str:
 def _public(value: Any) -> Any:
     """Options without what says nothing: absent values, and the folders of the machine that built it."""
     if isinstance(value, dict):
-        return {key: _public(each) for key, each in value.items() if each is not None}
+        return {key: _public(option) for key, option in value.items() if option is not None}
     if isinstance(value, str) and Path(value).is_absolute():
         return Path(value).name
     return value
@@ -167,25 +167,31 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
     processor = figures.environment.get("gpu") or figures.environment.get("cpu") or UNKNOWN
     parts.append(f"{about}, {figures.created}, on {_cell(processor)}. The whole report is `report.json`.")
     parts += [f"{_cell(sentence)}." for sentence in label_names.evaluation_order(figures.label_order)]
-    for one in candidates:
-        lines = [_figure(each) for each in figures.of(one)]
-        title = f"`{one.runtime}` on {one.device}, {one.threads} threads"
+    for candidate in candidates:
+        lines = [_figure(figure) for figure in figures.of(candidate)]
+        title = f"`{candidate.runtime}` on {candidate.device}, {candidate.threads} threads"
         parts.append(f"{title}:\n\n{_table(('metric', 'value', 'interval', 'conditions', 'notes'), lines)}")
-        if one.truncation is not None and one.truncation.cut:
-            parts.append(f"Length: {_cell(one.truncation.sentence('evaluation rows'))}.")
-        said = [f"- {verdict.status}: {_cell(verdict.reason)}" for verdict in figures.verdicts
-                if verdict.candidate == one.name]  # fmt: skip
-        if said:
-            parts.append("Gates:\n\n" + "\n".join(said))
+        if candidate.truncation is not None and candidate.truncation.cut:
+            parts.append(f"Length: {_cell(candidate.truncation.sentence('evaluation rows'))}.")
+        outcomes = [f"- {verdict.status}: {_cell(verdict.reason)}" for verdict in figures.verdicts
+                if verdict.candidate == candidate.name]  # fmt: skip
+        if outcomes:
+            parts.append("Gates:\n\n" + "\n".join(outcomes))
     return "\n\n".join(parts)
 
 
-def _figure(one: Measurement) -> tuple[str, str, str, str, str]:
-    unit = "" if one.unit == "share" else f" {one.unit}"
-    interval = one.interval
+def _figure(measurement: Measurement) -> tuple[str, str, str, str, str]:
+    unit = "" if measurement.unit == "share" else f" {measurement.unit}"
+    interval = measurement.interval
     spread = "" if interval is None else f"{interval.low:.4g} to {interval.high:.4g} ({interval.level:.0%})"
-    conditions = ", ".join(f"{name} {value}" for name, value in one.conditions.items())
-    return one.metric, f"{one.value:.5g}{unit}", spread, conditions, "; ".join(one.notes)
+    conditions = ", ".join(f"{name} {value}" for name, value in measurement.conditions.items())
+    return (
+        measurement.metric,
+        f"{measurement.value:.5g}{unit}",
+        spread,
+        conditions,
+        "; ".join(measurement.notes),
+    )
 
 
 def _limits(subject: Subject) -> str:

@@ -74,7 +74,9 @@ class Figures(_Part):
 
     def of(self, candidate: Candidate) -> tuple[Measurement, ...]:
         """The figures of one candidate."""
-        return tuple(one for one in self.measurements if one.candidate == candidate.name)
+        return tuple(
+            measurement for measurement in self.measurements if measurement.candidate == candidate.name
+        )
 
 
 def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
@@ -85,18 +87,18 @@ def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:
     """
     tree = json_values.read(path)
     try:
-        found = Figures.model_validate(tree)
+        report = Figures.model_validate(tree)
     except ValidationError as cause:
         raise UserError(
             f"{path} is not a paredown report ({cause.errors()[0]['msg']}): give a file that "
             "'paredown bench --json' wrote"
         ) from cause
     seal.check(tree, str(path), must_be_sealed=True)
-    own = tuple(one for one in found.candidates if one.artifact == artifact_id)
-    if not own:
-        names = ", ".join(f"{one.name} ({one.artifact[:12]})" for one in found.candidates)
+    candidates = tuple(candidate for candidate in report.candidates if candidate.artifact == artifact_id)
+    if not candidates:
+        names = ", ".join(f"{candidate.name} ({candidate.artifact[:12]})" for candidate in report.candidates)
         raise UserError(
             f"the report {path} has no figure of this artifact ({artifact_id[:12]}); it measured: {names}. "
             "Bench this artifact, or leave --report out"
         )
-    return found, own
+    return report, candidates

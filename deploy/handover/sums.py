@@ -142,12 +142,12 @@ def verify(folder: Path) -> Artifact:
     if listed.get(FACTS) == digest_file(folder / FACTS):
         facts = _facts(folder)
         built = facts.built_on_target
-    there = set(_names(folder, plain_files(folder, (folder / built).parent if built else None)))
-    wrong = [f"missing {name}" for name in sorted(listed.keys() - there)]
-    wrong += [f"added {name}" for name in sorted(there - listed.keys() - {built})]
+    present = set(_names(folder, plain_files(folder, (folder / built).parent if built else None)))
+    wrong = [f"missing {name}" for name in sorted(listed.keys() - present)]
+    wrong += [f"added {name}" for name in sorted(present - listed.keys() - {built})]
     wrong += [
         f"changed {name}"
-        for name in sorted(listed.keys() & there)
+        for name in sorted(listed.keys() & present)
         if digest_file(folder / name) != listed[name]
     ]
     if wrong:
@@ -166,18 +166,18 @@ def _check_facts(folder: Path, facts: Facts, artifact: Artifact, listed: dict[st
     Raises:
         ArtifactError: they differ.
     """
-    said = {"artifact": facts.artifact, "seal": facts.seal, "kind": facts.kind, "task": facts.task}
-    held = {
+    claims = {"artifact": facts.artifact, "seal": facts.seal, "kind": facts.kind, "task": facts.task}
+    actual = {
         "artifact": artifact.id,
         "seal": artifact.seal,
         "kind": artifact.kind,
         "task": artifact.task,
     }
-    for field, value in said.items():
-        if value != held[field]:
+    for field, value in claims.items():
+        if value != actual[field]:
             raise ArtifactError(
                 f"{folder / FACTS}: {field} is {value[:80]!r}, and the artifact in the bundle has "
-                f"{held[field]!r}: make the bundle again"
+                f"{actual[field]!r}: make the bundle again"
             )
     sealed = {entry.sha256 for entry in artifact.manifest.files.values()}
     served = PurePosixPath("triton", facts.name, "1")

@@ -46,14 +46,14 @@ def ports(values: Sequence[onnx.ValueInfoProto]) -> list[Port]:
     """Inputs or outputs of a graph."""
     return [
         Port(
-            one.name,
-            _TYPES[one.type.tensor_type.elem_type],
+            value.name,
+            _TYPES[value.type.tensor_type.elem_type],
             tuple(
                 int(size.dim_value) if size.HasField("dim_value") else -1
-                for size in one.type.tensor_type.shape.dim[1:]
+                for size in value.type.tensor_type.shape.dim[1:]
             ),
         )
-        for one in values
+        for value in values
     ]
 
 
@@ -82,12 +82,12 @@ def config(
         f'default_model_filename: "{FILES[backend]}"',
         f"max_batch_size: {max_batch}",
     ]
-    for kind, given in (("input", inputs), ("output", outputs)):
-        for one in given:
+    for kind, ends in (("input", inputs), ("output", outputs)):
+        for port in ends:
             # A scalar a row has no axis left, and Triton wants one: it is reshaped to nothing.
-            dims = ", ".join(map(str, one.dims)) or "1"
-            shape = "" if one.dims else " reshape { shape: [ ] }"
-            lines.append(f'{kind} {{ name: "{one.name}" data_type: {one.type} dims: [ {dims} ]{shape} }}')
+            dims = ", ".join(map(str, port.dims)) or "1"
+            shape = "" if port.dims else " reshape { shape: [ ] }"
+            lines.append(f'{kind} {{ name: "{port.name}" data_type: {port.type} dims: [ {dims} ]{shape} }}')
     numbers = ", ".join(f'"{number}"' for number in range(profiles))
     group = f"kind: KIND_GPU profile: [ {numbers} ]" if backend == "tensorrt" else "kind: KIND_AUTO"
     lines += [f"instance_group {{ count: 1 {group} }}", "dynamic_batching { }"]

@@ -61,15 +61,15 @@ class Coverage:
 
     def __str__(self) -> str:
         """In words."""
-        said = (
+        sentence = (
             f"{self.eight_bit} of {self.products} weight products became eight bits "
             f"({100 * self.macs_share:.1f} % of the MACs of all products)"
         )
         if not self.float_products:
-            return said
+            return sentence
         listed = [f"{name} ({reason})" for name, reason in list(self.float_products.items())[:_LISTED]]
         more = len(self.float_products) - len(listed)
-        return f"{said}; float: {', '.join(listed)}" + (f" and {more} more" if more else "")
+        return f"{sentence}; float: {', '.join(listed)}" + (f" and {more} more" if more else "")
 
     def as_json(self) -> dict[str, Any]:
         """As a manifest records it."""
@@ -103,46 +103,48 @@ def weigh(base: Base, feed: Feed, threads: int) -> list[Load]:
 
 def _computed(model: onnx.ModelProto) -> set[str]:
     """The tensors that are functions of the graph's inputs."""
-    constants = {one.name for one in model.graph.initializer}
-    found = {one.name for one in model.graph.input} - constants
+    constants = {tensor.name for tensor in model.graph.initializer}
+    names = {port.name for port in model.graph.input} - constants
     for node in model.graph.node:
-        if graph.read_by(node) & found:
-            found.update(node.output)
-    return found
+        if graph.read_by(node) & names:
+            names.update(node.output)
+    return names
 
 
 def _macs(node: onnx.NodeProto, shapes: Mapping[str, tuple[int, ...]]) -> int:
-    made, second = shapes[node.output[0]], shapes[node.input[1]]
+    shape, second = shapes[node.output[0]], shapes[node.input[1]]
     if node.op_type == "Conv":
-        return prod(made) * prod(second[1:])
+        return prod(shape) * prod(second[1:])
     transposed = node.op_type == "Gemm" and graph.attribute(node, "transB", 0) == 1
-    return prod(made) * (second[1] if transposed else second[-2] if len(second) > 1 else second[0])
+    return prod(shape) * (second[1] if transposed else second[-2] if len(second) > 1 else second[0])
 
 
 def cover(
     loads: Sequence[Load],
     chosen: Sequence[str],
-    kept: Mapping[str, str],
+    float_reasons: Mapping[str, str],
     merged: Sequence[tuple[str, ...]],
-    others: Sequence[str] = (),
+    two_sided: Sequence[str] = (),
 ) -> Coverage:
     """Count what became eight bits.
 
     Args:
         loads: of the graph before its products were merged.
         chosen: names of the products in eight bits, merged ones by their new name.
-        kept: name of a product that was left float -> why.
+        float_reasons: name of a product that was left float -> why.
         merged: groups of products that became one, which is named after the first of a group.
-        others: products of two computed sides that take eight bits.
+        two_sided: products of two computed sides that take eight bits.
     """
     members = {f"{group[0]}_merged": group for group in merged}
-    eight = {name for one in chosen for name in members.get(one, (one,))}
-    reasons = {name: why for one, why in kept.items() for name in members.get(one, (one,))}
-    weighted = [one for one in loads if one.weighted]
-    whole = sum(one.macs for one in loads)
-    done = sum(one.macs for one in loads if one.name in eight or one.name in others)
-    left = {one.name: reasons.get(one.name, _why(one)) for one in weighted if one.name not in eight}
-    return Coverage(len(weighted), len(weighted) - len(left), done / whole if whole else 0.0, left)
+    eight = {name for product in chosen for name in members.get(product, (product,))}
+    reasons = {
+        name: reason for product, reason in float_reasons.items() for name in members.get(product, (product,))
+    }
+    weighted = [load for load in loads if load.weighted]
+    total = sum(load.macs for load in loads)
+    covered = sum(load.macs for load in loads if load.name in eight or load.name in two_sided)
+    left = {load.name: reasons.get(load.name, _why(load)) for load in weighted if load.name not in eight}
+    return Coverage(len(weighted), len(weighted) - len(left), covered / total if total else 0.0, left)
 
 
 def _why(load: Load) -> str:

@@ -39,7 +39,7 @@ def quantize(model: onnx.ModelProto, names: Set[str], weights: Weights, scales: 
         weights: of the graph, in eight bits.
         scales: of activations: one a tensor, or one a token (the vector that a row of the product is).
     """
-    chosen = {one.name: one for one in products.find(model) if one.name in names}
+    chosen = {product.name: product for product in products.find(model) if product.name in names}
     rewritten: list[onnx.NodeProto] = []
     quantized: set[str] = set()
     stored: set[str] = set()
@@ -74,7 +74,7 @@ def quantize(model: onnx.ModelProto, names: Set[str], weights: Weights, scales: 
 def _by_token(model: onnx.ModelProto, product: products.WeightProduct) -> list[onnx.NodeProto]:
     """``NAME_q`` with a scale for every vector along the last axis; a vector of zeros stays one."""
     source, name = product.input, product.name
-    constants = {one.name for one in model.graph.initializer}
+    constants = {tensor.name for tensor in model.graph.initializer}
     for suffix, value in _TOKEN_CONSTANTS.items():
         if f"by_token_{suffix}" not in constants:
             model.graph.initializer.append(numpy_helper.from_array(value, f"by_token_{suffix}"))
@@ -82,14 +82,14 @@ def _by_token(model: onnx.ModelProto, product: products.WeightProduct) -> list[o
     reduced = {"axes": [-1]} if graph.opset(model) < _AXES_AS_INPUT else {}
     if not reduced:
         peaks.append("by_token_axes")
-    made = helper.make_node
+    make = helper.make_node
     return [
-        made("Abs", [source], [f"{source}_abs"], f"{name}_abs"),
-        made("ReduceMax", peaks, [f"{source}_peak"], f"{name}_peak", keepdims=1, **reduced),
-        made("Max", [f"{source}_peak", "by_token_least"], [f"{source}_held"], f"{name}_held"),
-        made("Div", [f"{source}_held", "by_token_largest"], [f"{source}_q_scale"], f"{name}_scales"),
-        made("Div", [source, f"{source}_q_scale"], [f"{source}_scaled"], f"{name}_scaled"),
-        made(
+        make("Abs", [source], [f"{source}_abs"], f"{name}_abs"),
+        make("ReduceMax", peaks, [f"{source}_peak"], f"{name}_peak", keepdims=1, **reduced),
+        make("Max", [f"{source}_peak", "by_token_least"], [f"{source}_held"], f"{name}_held"),
+        make("Div", [f"{source}_held", "by_token_largest"], [f"{source}_q_scale"], f"{name}_scales"),
+        make("Div", [source, f"{source}_q_scale"], [f"{source}_scaled"], f"{name}_scaled"),
+        make(
             "QuantizeLinear",
             [f"{source}_scaled", "by_token_one", "by_token_middle"],
             [f"{source}_q"],
@@ -112,7 +112,7 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto, scales: Scal
     bias = node.input[2] if product.op == "Gemm" and len(node.input) > 2 and node.input[2] else None
     result = f"{product.output}_product" if bias else product.output
     zero = "by_token_middle" if scales == "token" else f"{source}_q_zero"
-    made = [
+    nodes = [
         helper.make_node(
             "MatMulInteger",
             [f"{source}_q", f"{weight}_q", zero, f"{weight}_zero"],
@@ -138,7 +138,7 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto, scales: Scal
             (f"{source}_q_scale", f"{weight}_scale", f"{product.output}_scale", f"{name}_scale"),
             (f"{product.output}_cast", f"{product.output}_scale", result, f"{name}_rescale"),
         ]
-    made += [helper.make_node("Mul", [a, b], [output], label) for a, b, output, label in factors]
+    nodes += [helper.make_node("Mul", [a, b], [output], label) for a, b, output, label in factors]
     if bias:
-        made.append(helper.make_node("Add", [result, bias], [product.output], f"{name}_bias"))
-    return made
+        nodes.append(helper.make_node("Add", [result, bias], [product.output], f"{name}_bias"))
+    return nodes

@@ -34,8 +34,8 @@ def symmetric_scales(weight: np.ndarray, axis: int, largest: float = 127) -> np.
         axis: the one that keeps its scales.
         largest: what the largest absolute value becomes (127; 64 with a reduced range; 448 in FP8).
     """
-    others = tuple(i for i in range(weight.ndim) if i != axis)
-    peak = np.abs(weight).max(axis=others).astype(np.float32)
+    reduced_axes = tuple(i for i in range(weight.ndim) if i != axis)
+    peak = np.abs(weight).max(axis=reduced_axes).astype(np.float32)
     scales = peak / np.float32(largest)
     return np.where(scales < _TINY, np.float32(1), scales).astype(np.float32)
 
@@ -82,8 +82,8 @@ def as_half(scales: np.ndarray) -> np.ndarray:
     with np.errstate(over="ignore"):
         near = raised.astype(np.float16)
         above = np.nextafter(near, np.float16(np.inf))
-    found = np.where(near.astype(np.float32) < raised, above, near).astype(np.float32)
-    return np.where(np.isfinite(found), found, scales).astype(np.float32)
+    halves = np.where(near.astype(np.float32) < raised, above, near).astype(np.float32)
+    return np.where(np.isfinite(halves), halves, scales).astype(np.float32)
 
 
 @dataclass(frozen=True)

@@ -21,15 +21,15 @@ SMALLEST_TABLE_BYTES = 1 << 16
 def tables(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> list[onnx.NodeProto]:
     """The Gather nodes that look up rows of a float table of at least so many bytes."""
     index = graph.Index(model)
-    found = []
+    gathers = []
     for node in model.graph.node:
         if node.op_type != "Gather" or not index.is_float_constant(node.input[0]):
             continue
         shape = index.shape(node.input[0])
         rows = graph.attribute(node, "axis", 0) == 0 and len(shape) == 2
         if rows and node.input[1] not in index.constants and 4 * shape[0] * shape[1] >= smallest:
-            found.append(node)
-    return found
+            gathers.append(node)
+    return gathers
 
 
 def quantize(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> list[str]:
@@ -47,8 +47,8 @@ def quantize(model: onnx.ModelProto, smallest: int = SMALLEST_TABLE_BYTES) -> li
             stored.add(table)
             array = index.array(table)
             scales = eight_bits.symmetric_scales(array, axis=0)
-            whole = eight_bits.nearest_integer(eight_bits.scaled_by(array, scales, axis=0))
-            model.graph.initializer.append(numpy_helper.from_array(whole, f"{table}_q"))
+            integers = eight_bits.nearest_integer(eight_bits.scaled_by(array, scales, axis=0))
+            model.graph.initializer.append(numpy_helper.from_array(integers, f"{table}_q"))
             model.graph.initializer.append(
                 numpy_helper.from_array(np.ascontiguousarray(scales[:, None]), f"{table}_q_scale")
             )

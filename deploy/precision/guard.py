@@ -26,16 +26,16 @@ MARGIN = 8.0
 
 
 def overflowing(
-    model: onnx.ModelProto, seen: Mapping[str, Extremes], limit: float = FP16_LARGEST / MARGIN
+    model: onnx.ModelProto, extremes: Mapping[str, Extremes], limit: float = FP16_LARGEST / MARGIN
 ) -> dict[str, str]:
     """Nodes that must stay in FP32, with the reason.
 
     Args:
         model: the float graph with named nodes and its weights.
-        seen: tensor -> extremes on real rows.
+        extremes: tensor -> extremes on real rows.
         limit: largest absolute value that is safe.
     """
-    peaks = {name: max(abs(one.low), abs(one.high)) for name, one in seen.items() if one.count}
+    peaks = {name: max(abs(span.low), abs(span.high)) for name, span in extremes.items() if span.count}
     vanishing: dict[str, float] = {}
     for name, tensor in graph.Index(model).constants.items():
         if tensor.data_type != TensorProto.FLOAT:
@@ -44,27 +44,27 @@ def overflowing(
         peaks[name] = float(np.abs(array[array != MASKED]).max(initial=0.0))
         if array.size == 1 and array.item() != 0 and np.float16(array.item()) == 0:
             vanishing[name] = array.item()
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for node in model.graph.node:
         for name in (*node.input, *node.output):
             peak = peaks.get(name, 0.0)
             if not peak <= limit:  # a NaN is no safe value either
-                found[node.name] = f"|{name}| reaches {peak:.4g}, FP16 is safe up to {limit:.4g}"
+                reasons[node.name] = f"|{name}| reaches {peak:.4g}, FP16 is safe up to {limit:.4g}"
                 break
             if name in vanishing:
-                found[node.name] = f"{name} is {vanishing[name]:.3g}, which FP16 rounds to 0"
+                reasons[node.name] = f"{name} is {vanishing[name]:.3g}, which FP16 rounds to 0"
                 break
-    return found
+    return reasons
 
 
 def lost_scales(model: onnx.ModelProto) -> dict[str, str]:
     """Q/DQ nodes whose scales FP16 would round away, with the reason."""
-    constants = {one.name: one for one in model.graph.initializer}
-    found: dict[str, str] = {}
+    constants = {tensor.name: tensor for tensor in model.graph.initializer}
+    reasons: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or node.input[1] not in constants:
             continue
         smallest = float(np.abs(numpy_helper.to_array(constants[node.input[1]])).min(initial=1.0))
         if smallest < FP16_SMALLEST_NORMAL:
-            found[node.name] = f"a scale of {smallest:.3g} is below FP16's smallest normal number"
-    return found
+            reasons[node.name] = f"a scale of {smallest:.3g} is below FP16's smallest normal number"
+    return reasons

@@ -60,15 +60,15 @@ def bound_masks(model: onnx.ModelProto) -> list[str]:
         )
 
     for tensor in model.graph.initializer:
-        if (found := bounded(tensor)) is not None:
+        if (replacement := bounded(tensor)) is not None:
             changed.append(tensor.name)
-            tensor.CopyFrom(found)
+            tensor.CopyFrom(replacement)
     for node in model.graph.node:
         if node.op_type in ("Constant", "ConstantOfShape"):
             for attribute in node.attribute:
-                if attribute.name == "value" and (found := bounded(attribute.t)) is not None:
+                if attribute.name == "value" and (replacement := bounded(attribute.t)) is not None:
                     changed.append(node.output[0])
-                    attribute.t.CopyFrom(found)
+                    attribute.t.CopyFrom(replacement)
     return changed
 
 
@@ -129,7 +129,9 @@ def allowed(node: onnx.NodeProto, kind: Half, opset: int, types: dict[str, int])
         schema = defs.get_schema(node.op_type, opset, "")
     except defs.SchemaError:
         return False
-    constraints = {one.type_param_str: one.allowed_type_strs for one in schema.type_constraints}
+    constraints = {
+        constraint.type_param_str: constraint.allowed_type_strs for constraint in schema.type_constraints
+    }
     ports = [
         *zip(node.input, _ports(schema.inputs, len(node.input)), strict=True),
         *zip(node.output, _ports(schema.outputs, len(node.output)), strict=True),
@@ -159,19 +161,19 @@ class _Converter:
     nodes: list[onnx.NodeProto] = field(default_factory=list)
     constants: dict[str, TensorProto] = field(default_factory=dict)
 
-    def take(self, name: str, wanted: str) -> str:
+    def take(self, name: str, form: str) -> str:
         """The name under which a tensor can be had as ``half`` or ``float``, casting where needed."""
-        if self.types.get(name) != TensorProto.FLOAT or self.form.get(name, "float") == wanted:
+        if self.types.get(name) != TensorProto.FLOAT or self.form.get(name, "float") == form:
             return name
-        key = (name, wanted)
+        key = (name, form)
         if key not in self.made:
-            alias = f"{name}_{self.kind if wanted == 'half' else 'fp32'}"
+            alias = f"{name}_{self.kind if form == 'half' else 'fp32'}"
             self.made[key] = alias
-            if name in self.constants and wanted == "half":
+            if name in self.constants and form == "half":
                 array = numpy_helper.to_array(self.constants[name])
                 self.model.graph.initializer.append(_half_tensor(array, alias, self.kind))
             else:
-                target = _TYPES[self.kind] if wanted == "half" else TensorProto.FLOAT
+                target = _TYPES[self.kind] if form == "half" else TensorProto.FLOAT
                 self.nodes.append(helper.make_node("Cast", [name], [alias], f"{alias}_Cast", to=target))
         return self.made[key]
 
@@ -197,9 +199,9 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
     types = element_types(model)
     version = graph.opset(model)
     work = _Converter(model, kind, types, constants=graph.Index(model).constants)
-    whole = keep_float | _between(model) | positions.from_integers(model, types)
+    float_nodes = keep_float | _between(model) | positions.from_integers(model, types)
     stayed: list[str] = []
-    outputs = {one.name for one in model.graph.output}
+    outputs = {output.name for output in model.graph.output}
     for node in list(model.graph.node):
         floats = [name for name in (*node.input, *node.output) if types.get(name) == TensorProto.FLOAT]
         if not floats:
@@ -209,16 +211,16 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
             # A constant is kept as it is; whoever wants halves takes an initializer of its own.
             work.nodes.append(node)
             continue
-        fits = node.name not in whole and allowed(node, kind, version, types)
-        wanted = "half" if fits else "float"
-        if wanted == "float":
+        fits = node.name not in float_nodes and allowed(node, kind, version, types)
+        form = "half" if fits else "float"
+        if form == "float":
             stayed.append(node.name)
-        made = onnx.NodeProto()
-        made.CopyFrom(node)
-        made.input[:] = [work.take(name, wanted) for name in node.input]
+        converted = onnx.NodeProto()
+        converted.CopyFrom(node)
+        converted.input[:] = [work.take(name, form) for name in node.input]
         casts = []
-        if wanted == "half":
-            _retype(made, kind)
+        if form == "half":
+            _retype(converted, kind)
             for position, name in enumerate(node.output):
                 if types.get(name) != TensorProto.FLOAT:
                     continue
@@ -226,11 +228,11 @@ def convert(model: onnx.ModelProto, kind: Half, keep_float: Set[str]) -> list[st
                     work.form[name] = "half"
                     continue
                 # An output of the graph keeps its name and type; the half gets another name.
-                made.output[position] = f"{name}_{kind}"
+                converted.output[position] = f"{name}_{kind}"
                 casts.append(
                     helper.make_node("Cast", [f"{name}_{kind}"], [name], f"{name}_Cast", to=TensorProto.FLOAT)
                 )
-        work.nodes += [made, *casts]
+        work.nodes += [converted, *casts]
     del model.graph.node[:]
     model.graph.node.extend(work.nodes)
     del model.graph.value_info[:]
@@ -250,7 +252,7 @@ def _between(model: onnx.ModelProto) -> set[str]:
     middle would overflow, and lose its epsilon.
     """
     index = graph.Index(model)
-    found = set()
+    names = set()
     for node in model.graph.node:
         sources = [name for name in node.input if name and name not in index.constants]
         takers = [taker for name in node.output for taker in index.takers[name]]
@@ -259,16 +261,16 @@ def _between(model: onnx.ModelProto) -> set[str]:
         if all(name in index.maker and index.maker[name].op_type in _FLOAT_OPS for name in sources) and all(
             taker.op_type in _FLOAT_OPS for taker in takers
         ):
-            found.add(node.name)
-    return found
+            names.add(node.name)
+    return names
 
 
 def _retype(node: onnx.NodeProto, kind: Half) -> None:
     """Point attributes that make FP32 at the half type; statistics are said to be FP32."""
     if node.op_type in _STASHING_OPS:
-        kept = [one for one in node.attribute if one.name != "stash_type"]
+        attributes = [attribute for attribute in node.attribute if attribute.name != "stash_type"]
         del node.attribute[:]
-        node.attribute.extend([*kept, helper.make_attribute("stash_type", TensorProto.FLOAT)])
+        node.attribute.extend([*attributes, helper.make_attribute("stash_type", TensorProto.FLOAT)])
     for attribute in node.attribute:
         if attribute.name in ("to", "dtype") and attribute.i == TensorProto.FLOAT:
             attribute.i = _TYPES[kind]

@@ -81,7 +81,7 @@ class Prepared:
         """
         self.products = products.find(model)
         self._attention = products.attention(model) if style.attention else []
-        every = {one.name for one in self.products}
+        every = {product.name for product in self.products}
         self._residuals = products.residuals(model, every) if style.residual else []
         self._shares = _shares(model)
         self.base = variants.Base(model, folder, threads)
@@ -96,7 +96,7 @@ class Prepared:
     @property
     def inputs(self) -> list[str]:
         """The input of every product, each once."""
-        return list(dict.fromkeys(one.input for one in self.products))
+        return list(dict.fromkeys(product.input for product in self.products))
 
     @cached_property
     def _weights(self) -> Weights:
@@ -111,17 +111,17 @@ class Prepared:
 
     def _ranges(self) -> dict[str, qdq.Range]:
         """The range of each tensor that may get a pair, pads left out; shares span 0 to 1 as they are."""
-        others = [name for one in (*self._attention, *self._residuals) for name in one.tensors]
-        tensors = [name for name in dict.fromkeys((*self.inputs, *others)) if name not in self._shares]
-        spans = {name: qdq.Range(0.0, 1.0) for name in others if name in self._shares}
+        operand_names = [name for operand in (*self._attention, *self._residuals) for name in operand.tensors]
+        tensors = [name for name in dict.fromkeys((*self.inputs, *operand_names)) if name not in self._shares]
+        spans = {name: qdq.Range(0.0, 1.0) for name in operand_names if name in self._shares}
         style, infer, batches = self._style, self.watched(tensors), self._calibration
         if style.method == "minmax":
-            seen = observe.extremes(infer, batches, tensors, "ranges of activations")
-            return spans | {name: qdq.Range(one.low, one.high) for name, one in seen.items()}
+            extremes = observe.extremes(infer, batches, tensors, "ranges of activations")
+            return spans | {name: qdq.Range(span.low, span.high) for name, span in extremes.items()}
         counted = observe.histograms(infer, batches, tensors, "ranges of activations")
         return spans | {
-            name: qdq.Range(*ranges.choose(one, style.method, style.percent, style.numbers.symmetric))
-            for name, one in counted.items()
+            name: qdq.Range(*ranges.choose(histogram, style.method, style.percent, style.numbers.symmetric))
+            for name, histogram in counted.items()
         }
 
     def quantize(self, model: onnx.ModelProto, names: frozenset[str]) -> None:
@@ -144,9 +144,9 @@ class Prepared:
 
 def _shares(model: onnx.ModelProto) -> set[str]:
     """The outputs of Softmax, also behind nodes that only pass them on."""
-    found: set[str] = set()
+    names: set[str] = set()
     for node in model.graph.node:
-        passes = node.op_type in ("Cast", "Identity") and node.input[0] in found
+        passes = node.op_type in ("Cast", "Identity") and node.input[0] in names
         if node.op_type == "Softmax" or passes:
-            found.add(node.output[0])
-    return found
+            names.add(node.output[0])
+    return names

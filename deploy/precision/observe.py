@@ -32,11 +32,11 @@ def _pass(
 ) -> Iterator[tuple[str, np.ndarray]]:
     with log.progress(description, len(batches)) as bar:
         for batch in batches:
-            found = infer(batch.inputs)
+            outputs = infer(batch.inputs)
             mask = batch.inputs.get(MASK)
             for name in tensors:
                 if keep(name):
-                    yield name, real_values(np.asarray(found[name]), mask)
+                    yield name, real_values(np.asarray(outputs[name]), mask)
             bar.advance()
 
 
@@ -44,10 +44,10 @@ def extremes(
     infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
 ) -> dict[str, Extremes]:
     """The smallest and largest real value of each tensor."""
-    seen = {name: Extremes() for name in tensors}
+    by_name = {name: Extremes() for name in tensors}
     for name, values in _pass(infer, batches, tensors, description, lambda _: True):
-        seen[name].add(values)
-    return seen
+        by_name[name].add(values)
+    return by_name
 
 
 def channel_peaks(
@@ -56,8 +56,8 @@ def channel_peaks(
     """The largest absolute real value of each channel (last axis) of each tensor, float32 [channels]."""
     peaks: dict[str, np.ndarray] = {}
     for name, values in _pass(infer, batches, tensors, description, lambda _: True):
-        found = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0, initial=0.0)
-        peaks[name] = np.maximum(peaks[name], found) if name in peaks else found
+        maxima = np.abs(values).reshape(-1, values.shape[-1]).max(axis=0, initial=0.0)
+        peaks[name] = np.maximum(peaks[name], maxima) if name in peaks else maxima
     return peaks
 
 
@@ -72,8 +72,8 @@ def second_moments(
     sums: dict[str, np.ndarray] = {}
     for name, values in _pass(infer, batches, tensors, description, lambda _: True):
         flat = values.reshape(-1, values.shape[-1])
-        found = flat.T @ flat
-        sums[name] = sums[name] + found if name in sums else found
+        moments = flat.T @ flat
+        sums[name] = sums[name] + moments if name in sums else moments
     for name, total in sums.items():
         if not np.isfinite(total).all():
             raise UserError(
@@ -88,8 +88,8 @@ def histograms(
     infer: Infer, batches: Sequence[Batch], tensors: Sequence[str], description: str
 ) -> dict[str, Histogram]:
     """A histogram of each tensor's real values, from two passes."""
-    found = extremes(infer, batches, tensors, f"{description}: extremes")
-    counted = {name: Histogram(one.low, one.high) for name, one in found.items()}
+    spans = extremes(infer, batches, tensors, f"{description}: extremes")
+    counted = {name: Histogram(span.low, span.high) for name, span in spans.items()}
     for name, values in _pass(infer, batches, tensors, f"{description}: counts", counted.__contains__):
         counted[name].add(values)
     return counted

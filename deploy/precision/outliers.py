@@ -56,30 +56,34 @@ def tame(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray], names: Sequenc
     """
     index = graph.Index(model)
     sharing: dict[str, list[products.WeightProduct]] = defaultdict(list)
-    for one in products.find(model):
-        if one.name in names and one.input in peaks:
-            sharing[one.input].append(one)
+    for product in products.find(model):
+        if product.name in names and product.input in peaks:
+            sharing[product.input].append(product)
     constants = {tensor.name: tensor for tensor in model.graph.initializer}
     before: dict[str, onnx.NodeProto] = {}
     renamed: dict[str, str] = {}
-    done: dict[str, float] = {}
+    gains: dict[str, float] = {}
     for tensor, members in sharing.items():
         scales = factors(peaks[tensor])
         gained = gain(peaks[tensor], scales)
-        nodes = {one.name for one in members}
-        own = all({n.name for n in index.takers[one.weight]} <= nodes for one in members)
-        if gained < LEAST_GAIN or not own or any(one.weight not in constants for one in members):
+        nodes = {product.name for product in members}
+        exclusive = all({n.name for n in index.takers[product.weight]} <= nodes for product in members)
+        if (
+            gained < LEAST_GAIN
+            or not exclusive
+            or any(product.weight not in constants for product in members)
+        ):
             continue
         first = members[0].name
         inverse = numpy_helper.from_array((1 / scales).astype(np.float32), f"{first}_divisors")
         model.graph.initializer.append(inverse)
         before[first] = helper.make_node("Mul", [tensor, inverse.name], [f"{first}_tamed"], f"{first}_tame")
         renamed.update(dict.fromkeys(nodes, f"{first}_tamed"))
-        for weight, transposed in {one.weight: one.transposed for one in members}.items():
+        for weight, transposed in {product.weight: product.transposed for product in members}.items():
             array = index.array(weight)
             grown = array * (scales[None, :] if transposed else scales[:, None])
             constants[weight].CopyFrom(numpy_helper.from_array(grown.astype(np.float32), weight))
-        done[tensor] = gained
+        gains[tensor] = gained
     rewritten: list[onnx.NodeProto] = []
     for node in model.graph.node:
         if node.name in before:
@@ -89,4 +93,4 @@ def tame(model: onnx.ModelProto, peaks: Mapping[str, np.ndarray], names: Sequenc
         rewritten.append(node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
-    return done
+    return gains

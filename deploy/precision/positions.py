@@ -35,25 +35,25 @@ def from_integers(model: onnx.ModelProto, types: Mapping[str, int]) -> set[str]:
     fixed = set(index.constants)
     shaping: list[onnx.NodeProto] = []
     counted: set[str] = set()
-    found: set[str] = set()
+    names: set[str] = set()
     for node in model.graph.node:
-        made = {name for name in node.output if types.get(name) == TensorProto.FLOAT}
+        results = {name for name in node.output if types.get(name) == TensorProto.FLOAT}
         floats = {name for name in node.input if types.get(name) == TensorProto.FLOAT}
-        if node.op_type == "Constant" or not made | floats:
+        if node.op_type == "Constant" or not results | floats:
             continue
-        if node.op_type in _SHAPING and made and floats <= fixed:
-            fixed |= made
+        if node.op_type in _SHAPING and results and floats <= fixed:
+            fixed |= results
             shaping.append(node)
         elif _is_cast(node, types) or (
             floats & counted and floats <= counted | fixed and not _is_weighted(node, index)
         ):
-            counted |= made
-            found.add(node.name)
+            counted |= results
+            names.add(node.name)
     # The frequencies on their way to a product with positions are as exact as those.
     for node in reversed(shaping):
-        if any(taker.name in found for name in node.output for taker in index.takers[name]):
-            found.add(node.name)
-    return found
+        if any(taker.name in names for name in node.output for taker in index.takers[name]):
+            names.add(node.name)
+    return names
 
 
 def _is_cast(node: onnx.NodeProto, types: Mapping[str, int]) -> bool:

@@ -54,27 +54,27 @@ def quantize(
         weights: of the graph, in eight bits.
         operands: further nodes that take quantized inputs.
     """
-    chosen = {one.name: one for one in products.find(model) if one.name in names}
-    others = {one.name: one for one in operands}
+    chosen = {product.name: product for product in products.find(model) if product.name in names}
+    operands_by_name = {operand.name: operand for operand in operands}
     rewritten: list[onnx.NodeProto] = []
-    made: set[str] = set()
+    quantized: set[str] = set()
     for node in model.graph.node:
-        product, other = chosen.get(node.name), others.get(node.name)
+        product, operand = chosen.get(node.name), operands_by_name.get(node.name)
         if product is not None:
-            if product.input not in made:
-                made.add(product.input)
+            if product.input not in quantized:
+                quantized.add(product.input)
                 rewritten += _pair(model, product.input, product.name, spans[product.input], numbers)
-            if product.weight not in made:
-                made.add(product.weight)
+            if product.weight not in quantized:
+                quantized.add(product.weight)
                 weights.add(model, product.weight)
             rewritten += _product(product, node)
             continue
-        if other is not None:
-            for place, tensor in enumerate(other.tensors):
-                if tensor not in made:
-                    made.add(tensor)
+        if operand is not None:
+            for place, tensor in enumerate(operand.tensors):
+                if tensor not in quantized:
+                    quantized.add(tensor)
                     rewritten += _pair(model, tensor, f"{node.name}_{place}", spans[tensor], numbers)
-            node.input[:] = [f"{name}_dq" if name in other.tensors else name for name in node.input]
+            node.input[:] = [f"{name}_dq" if name in operand.tensors else name for name in node.input]
         rewritten.append(node)
     del model.graph.node[:]
     model.graph.node.extend(rewritten)
@@ -101,7 +101,7 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto) -> list[onnx
     weight, name = product.weight, product.name
     bias = node.input[2] if product.op == "Gemm" and len(node.input) > 2 and node.input[2] else None
     result = f"{product.output}_product" if bias else product.output
-    made = [
+    nodes = [
         helper.make_node(
             "DequantizeLinear",
             [f"{weight}_q", f"{weight}_scale", f"{weight}_zero"],
@@ -112,5 +112,5 @@ def _product(product: products.WeightProduct, node: onnx.NodeProto) -> list[onnx
         helper.make_node("MatMul", [f"{product.input}_dq", f"{product.output}_weight"], [result], name),
     ]
     if bias:
-        made.append(helper.make_node("Add", [result, bias], [product.output], f"{name}_bias"))
-    return made
+        nodes.append(helper.make_node("Add", [result, bias], [product.output], f"{name}_bias"))
+    return nodes

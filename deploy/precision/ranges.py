@@ -116,22 +116,22 @@ def clipping_loss(counts: np.ndarray, start: int, stop: int, levels: int) -> flo
     outermost bins of the reference; the candidate spreads the counts of each level evenly over the
     bins of it that hold anything.
     """
-    kept = counts[start:stop].astype(np.float64)
-    reference = kept.copy()
+    inner = counts[start:stop].astype(np.float64)
+    reference = inner.copy()
     reference[0] += counts[:start].sum()
     reference[-1] += counts[stop:].sum()
     width = stop - start
     level = (np.arange(width) * levels) // width
     filled = reference > 0
-    sums = np.bincount(level, weights=kept, minlength=levels)
+    sums = np.bincount(level, weights=inner, minlength=levels)
     sizes = np.bincount(level, weights=filled.astype(np.float64), minlength=levels)
     shares = np.divide(sums, sizes, out=np.zeros_like(sums), where=sizes > 0)
     candidate = np.where(filled, shares[level], 0.0)
     if reference.sum() == 0 or candidate.sum() == 0:
         return np.inf
     p, q = reference / reference.sum(), candidate / candidate.sum()
-    some = p > 0
-    return float((p[some] * np.log(p[some] / np.maximum(q[some], 1e-12))).sum())
+    positive = p > 0
+    return float((p[positive] * np.log(p[positive] / np.maximum(q[positive], 1e-12))).sum())
 
 
 def entropy(histogram: Histogram, symmetric: bool, step: int = 8) -> tuple[float, float]:
@@ -153,19 +153,19 @@ def entropy(histogram: Histogram, symmetric: bool, step: int = 8) -> tuple[float
         return -limit, limit
     edges = histogram.edges
     peak = max(abs(histogram.low), abs(histogram.high))
-    best, found = np.inf, (histogram.low, histogram.high)
-    seen: set[tuple[int, int]] = set()
+    best, bounds = np.inf, (histogram.low, histogram.high)
+    tried: set[tuple[int, int]] = set()
     for share in np.linspace(128 / histogram.bins, 1.0, (histogram.bins - 128) // step + 1):
         start = int(np.searchsorted(edges, -share * peak, side="right")) - 1
         stop = int(np.searchsorted(edges, share * peak, side="left"))
         start, stop = max(start, 0), min(stop, histogram.bins)
-        if stop - start < 2 or (start, stop) in seen:
+        if stop - start < 2 or (start, stop) in tried:
             continue
-        seen.add((start, stop))
+        tried.add((start, stop))
         loss = clipping_loss(histogram.counts, start, stop, min(255, stop - start))
         if loss < best:
-            best, found = loss, (float(edges[start]), float(edges[stop]))
-    return found
+            best, bounds = loss, (float(edges[start]), float(edges[stop]))
+    return bounds
 
 
 def choose(histogram: Histogram, method: Method, percent: float, symmetric: bool) -> tuple[float, float]:

@@ -51,9 +51,9 @@ def compensated(scaled: np.ndarray, moments: np.ndarray, nearest: Nearest) -> np
             errors[row - start] = error
         # The rows behind the block hear of it at once: one product instead of many outer ones.
         left[end:] -= factor[start:end, end:].T @ errors
-    found = np.empty_like(rounded)
-    found[order] = rounded
-    return found
+    restored = np.empty_like(rounded)
+    restored[order] = rounded
+    return restored
 
 
 def _upper_of_inverse(matrix: np.ndarray) -> np.ndarray:

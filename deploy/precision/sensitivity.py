@@ -33,12 +33,12 @@ class Choice:
 
 def rank(names: Sequence[str], measure: Measure) -> dict[str, float]:
     """Divergence with only one product quantized, for each of them, worst first."""
-    found: dict[str, float] = {}
+    divergences: dict[str, float] = {}
     with log.progress("sensitivity of each product", len(names)) as bar:
         for name in names:
-            found[name] = measure(frozenset({name}))
+            divergences[name] = measure(frozenset({name}))
             bar.advance()
-    return dict(sorted(found.items(), key=lambda one: (-one[1], one[0])))
+    return dict(sorted(divergences.items(), key=lambda entry: (-entry[1], entry[0])))
 
 
 def leave_out(names: Sequence[str], measure: Measure, target: float, at_most: int) -> Choice:

@@ -77,12 +77,12 @@ def damage(reference: Collected, together: Collected, alone: Collected) -> Damag
             "the quantized graph gives numbers that are not finite on calibration rows: try ranges: minmax "
             "or keep_float: auto. Nothing was sealed."
         )
-    found = together.divergence_from(reference)
+    divergence = together.divergence_from(reference)
     agreeing, single = together.agreeing(reference), alone.agreeing(reference)
     return Damage(
-        rows=int(found.size),
-        divergence_mean=float(found.mean()),
-        divergence_p99=float(np.percentile(found, 99)),
+        rows=int(divergence.size),
+        divergence_mean=float(divergence.mean()),
+        divergence_p99=float(np.percentile(divergence, 99)),
         divergence_alone=float(alone.divergence_from(reference).mean()),
         agreeing=agreeing[0] if agreeing else None,
         agreeing_alone=single[0] if single else None,
@@ -140,15 +140,15 @@ def read(folder: Path) -> Trial | None:
     path = folder / FILE
     if not path.is_file():
         return None
-    held = json.loads(path.read_text(encoding="utf-8"))
-    dependence = batches.Dependence(**held["damage"].pop("batch"))
+    content = json.loads(path.read_text(encoding="utf-8"))
+    dependence = batches.Dependence(**content["damage"].pop("batch"))
     return Trial(
-        held["name"],
+        content["name"],
         folder,
-        Damage(**held["damage"], batch=dependence),
-        Coverage(**held["coverage"]),
-        held["opset"],
-        held["facts"],
+        Damage(**content["damage"], batch=dependence),
+        Coverage(**content["coverage"]),
+        content["opset"],
+        content["facts"],
     )
 
 
@@ -160,7 +160,7 @@ def carried(facts: Mapping[str, Any]) -> dict[str, Any]:
 def best(trials: Sequence[Trial], divergence: float, agreement: float) -> Trial:
     """The first that holds both limits, or else the divergence alone; or else the least divergent."""
     for limits in ((divergence, agreement), (divergence,)):
-        held = [one for one in trials if one.holds(*limits)]
-        if held:
-            return held[0]
-    return min(trials, key=lambda one: one.damage.divergence)
+        passing = [trial for trial in trials if trial.holds(*limits)]
+        if passing:
+            return passing[0]
+    return min(trials, key=lambda trial: trial.damage.divergence)

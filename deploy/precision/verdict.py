@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 _ENOUGH_ROWS = 256
 
 
-def judge(taken: Trial, tried: Sequence[Trial], config: Config, style: Style, rows: int) -> None:
+def judge(chosen: Trial, tried: Sequence[Trial], config: Config, style: Style, rows: int) -> None:
     """Say what was measured on stderr, and refuse what is too far off where that was asked for.
 
     Args:
-        taken: the trial that becomes the artifact.
+        chosen: the trial that becomes the artifact.
         tried: all trials, in their order.
         config: as the user gave it.
         style: of what was taken.
@@ -31,64 +31,64 @@ def judge(taken: Trial, tried: Sequence[Trial], config: Config, style: Style, ro
         ParityError: too few rows decide as before, and the options say ``strict``.
     """
     if len(tried) > 1:
-        for one in tried:
-            log.info("tried %s: %s", one.name, one.damage)
-    what = config.precision.upper()
-    log.info("%s, %s: %s", what, taken.name, taken.coverage)
-    log.info("%s, %s: %s", what, taken.name, taken.damage)
-    if taken.coverage.macs_share < MOST:
+        for trial in tried:
+            log.info("tried %s: %s", trial.name, trial.damage)
+    label = config.precision.upper()
+    log.info("%s, %s: %s", label, chosen.name, chosen.coverage)
+    log.info("%s, %s: %s", label, chosen.name, chosen.damage)
+    if chosen.coverage.macs_share < MOST:
         log.warning(
             "most of what the products cost stayed float: %.0f %% of their MACs are in eight bits; see "
             "'coverage' in the manifest for each product that stayed float and why",
-            100 * taken.coverage.macs_share,
+            100 * chosen.coverage.macs_share,
         )
-    if taken.damage.batch.differ and style.mode == "dynamic" and style.activation_scales == "tensor":
+    if chosen.damage.batch.differ and style.mode == "dynamic" and style.activation_scales == "tensor":
         log.warning(
             "answers depend on the rows that share a batch (%s), since dynamic ranges span the whole batch; "
             "mode: static and activation_scales: token do not",
-            taken.damage.batch,
+            chosen.damage.batch,
         )
-    shortfall = _shortfall(taken, config)
+    shortfall = _shortfall(chosen, config)
     if shortfall is None:
         return
-    sentence = f"{shortfall}. What may help: {'; '.join(remedies(taken, tried, config, style, rows))}"
+    sentence = f"{shortfall}. What may help: {'; '.join(remedies(chosen, tried, config, style, rows))}"
     if config.strict:
         raise ParityError(f"{sentence}. Nothing was sealed (strict).")
     log.warning("%s", sentence)
 
 
-def _shortfall(taken: Trial, config: Config) -> str | None:
+def _shortfall(trial: Trial, config: Config) -> str | None:
     """What is too far off, in words; None where nothing is."""
-    agreement, distance = taken.damage.agreement, taken.damage.divergence
+    agreement, distance = trial.damage.agreement, trial.damage.divergence
     if agreement is not None and agreement < config.agreement:
         return (
-            f"{config.precision.upper()} ({taken.name}) decides as the float graph on "
-            f"{100 * agreement:.1f} % of {taken.damage.rows} calibration rows, below agreement: "
+            f"{config.precision.upper()} ({trial.name}) decides as the float graph on "
+            f"{100 * agreement:.1f} % of {trial.damage.rows} calibration rows, below agreement: "
             f"{config.agreement:g}"
         )
     if distance > config.divergence and (agreement is None or config.mode is None or config.static):
         return (
-            f"{config.precision.upper()} ({taken.name}) stays {distance:.3g} nats a row from the float graph "
+            f"{config.precision.upper()} ({trial.name}) stays {distance:.3g} nats a row from the float graph "
             f"(divergence: {config.divergence:g})"
         )
     return None
 
 
-def remedies(taken: Trial, tried: Sequence[Trial], config: Config, style: Style, rows: int) -> list[str]:
+def remedies(chosen: Trial, tried: Sequence[Trial], config: Config, style: Style, rows: int) -> list[str]:
     """Options that were not in force and may bring the outputs nearer, the likeliest first."""
-    found = []
+    options = []
     cpu = config.target == "cpu"
     if cpu and len(tried) == 1 and config.mode is not None:
-        other = "static" if config.mode == "dynamic" else "dynamic"
-        found.append(f"mode: {other}, or no mode, which tries and measures them")
-    if config.keep_float != "auto" and not ("auto" in taken.name or style.mode == "static"):
-        found.append("keep_float: auto")
+        mode = "static" if config.mode == "dynamic" else "dynamic"
+        options.append(f"mode: {mode}, or no mode, which tries and measures them")
+    if config.keep_float != "auto" and not ("auto" in chosen.name or style.mode == "static"):
+        options.append("keep_float: auto")
     elif config.keep_float is None or config.keep_float == "auto":
-        found.append(f"a most_float above {config.most_float}")
+        options.append(f"a most_float above {config.most_float}")
     if style.rounding == "nearest" and config.precision == "int8":
-        found.append("rounding: gptq")
+        options.append("rounding: gptq")
     if config.tame is False:
-        found.append("tame: auto")
+        options.append("tame: auto")
     if rows < _ENOUGH_ROWS:
-        found.append(f"more calibration rows than {rows}")
-    return [*found, "FP16 (paredown quantize --precision fp16)"]
+        options.append(f"more calibration rows than {rows}")
+    return [*options, "FP16 (paredown quantize --precision fp16)"]

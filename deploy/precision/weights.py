@@ -37,15 +37,15 @@ class Weights:
                 roundings of a weight are to make up for each other; None rounds to the nearest.
         """
         takers: dict[str, list[WeightProduct]] = defaultdict(list)
-        for one in products:
-            takers[one.weight].append(one)
+        for product in products:
+            takers[product.weight].append(product)
         self._made: dict[str, tuple[np.ndarray, ...]] = {}
         with log.progress("rounding of weights", len(takers)) as bar:
             for name, members in takers.items():
                 array = index.array(name)
-                inputs = sorted({one.input for one in members})
-                seen = None if moments is None else np.sum([moments[tensor] for tensor in inputs], axis=0)
-                self._made[name] = numbers.weight(array.T if members[0].transposed else array, seen)
+                inputs = sorted({product.input for product in members})
+                total = None if moments is None else np.sum([moments[tensor] for tensor in inputs], axis=0)
+                self._made[name] = numbers.weight(array.T if members[0].transposed else array, total)
                 bar.advance()
 
     def add(self, model: onnx.ModelProto, name: str) -> None:

@@ -55,9 +55,9 @@ def providers(
         stream: raw handle of the stream to compute on.
         graph: whether CUDA graphs are to be captured.
     """
-    own = {**session.device_settings(device), "user_compute_stream": str(stream)}
-    cuda = {**own, "enable_cuda_graph": "1"} if graph else own
-    found = [(session.provider(device), cuda)]
+    settings = {**session.device_settings(device), "user_compute_stream": str(stream)}
+    cuda = {**settings, "enable_cuda_graph": "1"} if graph else settings
+    choices = [(session.provider(device), cuda)]
     if provider == "tensorrt":
         cache = default_root() / "ort-tensorrt" / artifact.id
         cache.mkdir(parents=True, exist_ok=True)
@@ -74,8 +74,8 @@ def providers(
             engine["trt_int8_enable"] = "1"
         if facts.precision == "bf16":
             engine["trt_bf16_enable"] = "1"
-        found.insert(0, (session.TENSORRT, {**own, **engine}))
-    return found
+        choices.insert(0, (session.TENSORRT, {**settings, **engine}))
+    return choices
 
 
 class OnDevice:
@@ -106,10 +106,10 @@ class OnDevice:
                 "provider 'tensorrt' was asked for and the installed ONNX Runtime was built without it: "
                 "pip install 'paredown[gpu]', or leave the provider out"
             )
-        asked = providers(artifact, device, facts, provider, self.queue.stream_handle(), graph=graph)
+        choices = providers(artifact, device, facts, provider, self.queue.stream_handle(), graph=graph)
         try:
             self.session = session.open_session(
-                artifact.file(graph_facts.MODEL), device, threads, providers=asked
+                artifact.file(graph_facts.MODEL), device, threads, providers=choices
             )
         except UserError:
             raise
@@ -121,7 +121,7 @@ class OnDevice:
                 f"({' '.join(str(cause).split())[:300]}): leave graph=true out"
             ) from cause
         self._types = {
-            one.name: one.type for one in (*self.session.get_inputs(), *self.session.get_outputs())
+            port.name: port.type for port in (*self.session.get_inputs(), *self.session.get_outputs())
         }
 
     def close(self) -> None:
@@ -139,7 +139,7 @@ class OnDevice:
         for name, buffer in inputs.items():
             self._bind(binding.bind_input, name, buffer)
         plain = self._options(_NO_GRAPH)
-        names = [one.name for one in self.session.get_outputs()]
+        names = [port.name for port in self.session.get_outputs()]
         for name in names:
             binding.bind_output(name, "cuda", self.device.index)
         stream.synchronize()  # the buffers are zero before the session reads them

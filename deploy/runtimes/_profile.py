@@ -42,7 +42,7 @@ def precision(op: str, inputs: Sequence[str]) -> str:
         return named
     if _INTEGERS & set(inputs) or op in {"DynamicQuantizeLinear", "QuantizeLinear"}:
         return "int8"
-    return next((_TYPES[one] for one in inputs if one in _TYPES), "other")
+    return next((_TYPES[name] for name in inputs if name in _TYPES), "other")
 
 
 def nodes(events: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
@@ -53,16 +53,16 @@ def nodes(events: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
     Args:
         events: of a profile, as ONNX Runtime writes it.
     """
-    found: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for event in events:
         if event.get("cat") == "Node" and str(event.get("name", "")).endswith(_KERNEL):
-            found.setdefault(event["name"].removesuffix(_KERNEL), []).append(event)
-    made = []
-    for name, runs in found.items():
+            by_name.setdefault(event["name"].removesuffix(_KERNEL), []).append(event)
+    times = []
+    for name, runs in by_name.items():
         last = runs[-1]["args"]
         op = last["op_name"]
-        types = [kind for one in last.get("input_type_shape", ()) for kind in one]
-        made.append(
+        types = [kind for tensor in last.get("input_type_shape", ()) for kind in tensor]
+        times.append(
             NodeTime(
                 name=name,
                 op=op,
@@ -72,7 +72,7 @@ def nodes(events: Sequence[Mapping[str, Any]]) -> list[NodeTime]:
                 microseconds=median(float(run["dur"]) for run in runs) * len(runs),
             )
         )
-    return sorted(made, key=lambda one: -one.microseconds)
+    return sorted(times, key=lambda node: -node.microseconds)
 
 
 def read(path: Path) -> list[NodeTime]:

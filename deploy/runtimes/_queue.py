@@ -123,10 +123,10 @@ class Queue:
             slot.start.record(stream)
             started = time.perf_counter_ns()
             run()
-            taken = time.perf_counter_ns() - started
+            enqueue_ns = time.perf_counter_ns() - started
             slot.end.record(stream)
             slot.end.synchronize()
-        return DeviceTimes(gpu_ms=slot.start.elapsed_time(slot.end), enqueue_ms=taken / 1e6)
+        return DeviceTimes(gpu_ms=slot.start.elapsed_time(slot.end), enqueue_ms=enqueue_ns / 1e6)
 
     def end_to_end_ms(self, feed: Mapping[str, np.ndarray], *, graph: bool) -> float:
         """Time one run from arrays to arrays on the host."""

@@ -88,11 +88,11 @@ class Runner(Queued):
         installed = environment.onnxruntime_distribution()
         if installed is None:
             return "ONNX Runtime is not installed: run pip install 'paredown[cpu]'"
-        wanted = session.provider(device)
-        if wanted in session.onnxruntime().get_available_providers():
+        provider = session.provider(device)
+        if provider in session.onnxruntime().get_available_providers():
             return None
         return (
-            f"'{device}' was asked for and {installed} {environment.version(installed)} has no {wanted}: "
+            f"'{device}' was asked for and {installed} {environment.version(installed)} has no {provider}: "
             "run pip uninstall onnxruntime && pip install 'paredown[gpu]', or use --device cpu"
         )
 
@@ -143,9 +143,11 @@ class Runner(Queued):
                 self.artifact, self.device, self.threads, facts, self._provider, graph=self._graph
             )
             self._session, self._queue = self._on_device.session, self._on_device.queue
-        self._inputs = tuple(_spec(one, facts.limits.get(one.name, {})) for one in self._session.get_inputs())
-        self._outputs = tuple(_spec(one, {}) for one in self._session.get_outputs())
-        self._names = [one.name for one in self._outputs]
+        self._inputs = tuple(
+            _spec(port, facts.limits.get(port.name, {})) for port in self._session.get_inputs()
+        )
+        self._outputs = tuple(_spec(port, {}) for port in self._session.get_outputs())
+        self._names = [port.name for port in self._outputs]
 
     def close(self) -> None:
         """Let go of the session."""
@@ -199,10 +201,10 @@ class Runner(Queued):
     def provenance(self) -> dict[str, str]:
         """Provider, precision and version that really run."""
         installed = environment.onnxruntime_distribution() or "onnxruntime"
-        said = {
+        facts = {
             "provider": self._session.get_providers()[0],
             "precision": self._facts.precision,
             "threads": str(self._session.get_session_options().intra_op_num_threads),
             installed: environment.version(installed) or "unknown",
         }
-        return said if self._queue is None else {**said, "graph": "on" if self._graph else "off"}
+        return facts if self._queue is None else {**facts, "graph": "on" if self._graph else "off"}

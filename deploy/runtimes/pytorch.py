@@ -95,17 +95,19 @@ class Runner(Queued):
 
     def _load(self, task: Any, config: dict[str, Any], spec: Any) -> None:
         model = checkpoint.load(self.artifact.path, task, attention=self._attention or "sdpa")
-        took = str(getattr(model.config, "_attn_implementation", None))
-        if self._attention not in (None, took):
+        kind = str(getattr(model.config, "_attn_implementation", None))
+        if self._attention not in (None, kind):
             raise UserError(
-                f"attention '{self._attention}' was asked for and {type(model).__name__} has only '{took}': "
-                f"use attention={took}"
+                f"attention '{self._attention}' was asked for and {type(model).__name__} has only '{kind}': "
+                f"use attention={kind}"
             )
         if self._precision in _HALF:
             model = model.to(_HALF[self._precision])
         self._gpu = None if self._device == "cpu" else Device(self._device)
         model = model.to("cpu" if self._gpu is None else self._gpu.where).eval()
-        self._bytes = sum(one.numel() * one.element_size() for one in (*model.parameters(), *model.buffers()))
+        self._bytes = sum(
+            tensor.numel() * tensor.element_size() for tensor in (*model.parameters(), *model.buffers())
+        )
         self._model: Any = torch.compile(model, dynamic=True) if self._mode == "compiled" else model
         limits = graph_facts.limits(config, spec)
         self._inputs = tuple(
@@ -144,20 +146,22 @@ class Runner(Queued):
         if self._queue is not None:
             return self._queue.run(feed)
         arrays = {name: torch.from_numpy(array) for name, array in feed.items()}
-        found = self._forward({name: tensor.to(self._dtype(tensor.dtype)) for name, tensor in arrays.items()})
-        return {name: tensor.float().numpy() for name, tensor in found.items()}
+        outputs = self._forward(
+            {name: tensor.to(self._dtype(tensor.dtype)) for name, tensor in arrays.items()}
+        )
+        return {name: tensor.float().numpy() for name, tensor in outputs.items()}
 
     def _forward(self, arrays: Tensors) -> Tensors:
         with torch.inference_mode():
-            found = self._model(**arrays, return_dict=True)
-            return {name: found[name] for name in self._names}
+            outputs = self._model(**arrays, return_dict=True)
+            return {name: outputs[name] for name in self._names}
 
-    def _dtype(self, given: torch.dtype) -> torch.dtype:
-        return _HALF.get(self._precision, given) if given.is_floating_point else given
+    def _dtype(self, element_type: torch.dtype) -> torch.dtype:
+        return _HALF.get(self._precision, element_type) if element_type.is_floating_point else element_type
 
     def _work(self, gpu: Device, shapes: Shapes, number: int, stream: Stream) -> Work:
         """Fixed input buffers, and the model on them: as it is, or recorded."""
-        types = {one.name: getattr(torch, one.dtype) for one in self._inputs}
+        types = {port.name: getattr(torch, port.dtype) for port in self._inputs}
         buffers = {name: gpu.empty(shape, self._dtype(types[name])).zero_() for name, shape in shapes.items()}
 
         def launch() -> Tensors:
@@ -168,10 +172,10 @@ class Runner(Queued):
 
     def device_memory(self) -> DeviceMemory | None:
         """Parameters and buffers; the peak beyond them, and what the allocator keeps."""
-        found = environment.device_memory_bytes(self._device)
-        if found is None:
+        memory = environment.device_memory_bytes(self._device)
+        if memory is None:
             return None
-        allocated, reserved = found
+        allocated, reserved = memory
         return DeviceMemory(
             weights=self._bytes, activations=max(0, allocated - self._bytes), reserved=reserved
         )
@@ -219,7 +223,7 @@ def refusal(mode: str, precision: str, device: str) -> str | None:
 def _compiler() -> str | None:
     """The C++ compiler that ``torch.compile`` would call."""
     names = (os.environ.get("CXX"), "g++", "clang++")
-    return next((found for name in names if name and (found := shutil.which(name))), None)
+    return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
 def _input(name: str, axes: dict[int, str], pixels: tuple[int, ...], limits: dict[int, int]) -> TensorSpec:

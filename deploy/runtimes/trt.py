@@ -115,27 +115,27 @@ class Runner(Queued):
                 raise UserError(f"{self.artifact.path}: {reason}")
         self._runtime, engine = self._library.deserialize(content, host_code=options.version_compatible)
         if engine is None:
-            said = self._library.said[-1] if self._library.said else "it gave no reason"
+            remark = self._library.said[-1] if self._library.said else "it gave no reason"
             raise UserError(
-                f"{self.artifact.path}: {self._library.can.name} cannot open the engine ({said}); build it "
+                f"{self.artifact.path}: {self._library.can.name} cannot open the engine ({remark}); build it "
                 f"again: {self._passport.command()}"
             )
         self._engine = engine
         streams = options.weight_streaming
         self._streaming = reading.stream(engine, self._budget) if streams else reading.Streaming()
         names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        inputs = [one for one in names if engine.get_tensor_mode(one).name == "INPUT"]
-        self._types = {one: reading.dtype(engine, one) for one in names}
+        inputs = [name for name in names if engine.get_tensor_mode(name).name == "INPUT"]
+        self._types = {name: reading.dtype(engine, name) for name in names}
         self._profiles = tuple(
             reading.profile(engine, inputs, index) for index in range(engine.num_optimization_profiles)
         )
-        self._inputs = tuple(self._input(one) for one in inputs)
-        self._outputs = tuple(self._output(one) for one in names if one not in inputs)
+        self._inputs = tuple(self._input(name) for name in inputs)
+        self._outputs = tuple(self._output(name) for name in names if name not in inputs)
         self._scratch_bytes = reading.scratch(engine)
         reason = reading.memory_refusal(
             self._passport.engine_bytes - self._streaming.streamed,
             [reading.scratch(engine, index) for index in range(len(self._profiles))],
-            [str(one) for one in self._passport.profiles],
+            [str(profile) for profile in self._passport.profiles],
             contexts=self._contexts,
             free=free,
             total=total,
@@ -167,8 +167,8 @@ class Runner(Queued):
     def run(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run in the profile that pads least; outputs in the feed's own sizes."""
         fitted = self.fitted(feed)
-        found = self.queue.run(fitted)
-        return found if fitted is feed else self._cut(found, feed)
+        outputs = self.queue.run(fitted)
+        return outputs if fitted is feed else self._cut(outputs, feed)
 
     def fitted(self, feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """The feed, padded with zeros up to its profile's smallest sizes where it is below them.
@@ -177,16 +177,16 @@ class Runner(Queued):
             UserError: it is outside every profile.
         """
         shapes = {name: array.shape for name, array in feed.items()}
-        found = profiles.select(self._profiles, shapes, self._passport.command())
-        if found.shapes == shapes:
+        selection = profiles.select(self._profiles, shapes, self._passport.command())
+        if selection.shapes == shapes:
             return feed
         padded = {}
         for name, array in feed.items():
-            padded[name] = np.zeros(found.shapes[name], array.dtype)
+            padded[name] = np.zeros(selection.shapes[name], array.dtype)
             padded[name][tuple(slice(size) for size in array.shape)] = array
         return padded
 
-    def _cut(self, found: dict[str, np.ndarray], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    def _cut(self, outputs: dict[str, np.ndarray], feed: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Outputs without what belongs to padding."""
         task = catalog.task(self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
@@ -203,7 +203,7 @@ class Runner(Queued):
                     for axis in range(array.ndim)
                 )
             ]
-            for name, array in found.items()
+            for name, array in outputs.items()
         }
 
     def _work(self, shapes: Shapes, number: int, stream: Stream, profiler: Any = None) -> Work:
@@ -224,10 +224,11 @@ class Runner(Queued):
             inputs[name] = self._device.empty(shape, self._types[name]).zero_()
         unknown = list(context.infer_shapes())
         outputs = {
-            one.name: self._device.empty(
-                self._known(one.name, context.get_tensor_shape(one.name), unknown), self._types[one.name]
+            output.name: self._device.empty(
+                self._known(output.name, context.get_tensor_shape(output.name), unknown),
+                self._types[output.name],
             )
-            for one in self._outputs
+            for output in self._outputs
         }
         for name, buffer in (*inputs.items(), *outputs.items()):
             self._must(context.set_tensor_address(name, buffer.data_ptr()), f"the address of '{name}'")
@@ -257,10 +258,10 @@ class Runner(Queued):
             context.device_memory = address
         return context
 
-    def _must(self, done: bool, what: str) -> None:
-        if not done:
-            said = f": {self._library.said[-1]}" if self._library.said else ""
-            raise RuntimeError(f"TensorRT refused {what} for the engine {self.artifact.path}{said}")
+    def _must(self, succeeded: bool, request: str) -> None:
+        if not succeeded:
+            message = f": {self._library.said[-1]}" if self._library.said else ""
+            raise RuntimeError(f"TensorRT refused {request} for the engine {self.artifact.path}{message}")
 
     @staticmethod
     def _known(name: str, shape: Sequence[int], unknown: Sequence[str]) -> tuple[int, ...]:
@@ -324,9 +325,9 @@ class Runner(Queued):
     def provenance(self) -> dict[str, str]:
         """Precision, graph, contexts, versions, and resident weights, as they really are."""
         streaming = self._streaming
-        found = {"weights_budget": str(streaming.resident)} if streaming.streamable else {}
+        budget = {"weights_budget": str(streaming.resident)} if streaming.streamable else {}
         return {
-            **found,
+            **budget,
             "provider": self._passport.flavor,
             "precision": self._passport.precision,
             "graph": "on" if self._graph else "off",

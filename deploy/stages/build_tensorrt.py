@@ -106,10 +106,10 @@ def machine(config: Config) -> dict[str, str]:
         UserError: there is no such GPU, or no such TensorRT.
     """
     device = _device(config)
-    found: dict[str, str] = {config.flavor: binding.load(config.flavor).can.version}
+    facts: dict[str, str] = {config.flavor: binding.load(config.flavor).can.version}
     if device is not None:
-        found |= {"gpu": device.name, "compute_capability": device.compute_capability}
-    return found
+        facts |= {"gpu": device.name, "compute_capability": device.compute_capability}
+    return facts
 
 
 def run(source: Artifact, config: Config, ctx: Context) -> None:
@@ -120,16 +120,16 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             have, a profile that leaves rows out, or a graph that TensorRT does not take.
     """
     device = _device(config)
-    found = binding.load(config.flavor)
-    can = found.can
+    library = binding.load(config.flavor)
+    can = library.can
     options = BuildOptions(**{name: getattr(config, name) for name in BuildOptions.model_fields})
     capabilities.check_options(can, options)
     content.check(source)
     facts = graph_facts.read(source)
-    where = {f"compute capability {one}": one for one in config.compute_capabilities}
+    targets = {f"compute capability {capability}": capability for capability in config.compute_capabilities}
     if device is not None:
-        where = {f"this GPU ({device.name})": device.compute_capability}
-    refusal = precision.refuse(config.precision, facts.precision, facts.target, can, where)
+        targets = {f"this GPU ({device.name})": device.compute_capability}
+    refusal = precision.refuse(config.precision, facts.precision, facts.target, can, targets)
     if refusal is not None:
         raise UserError(f"{source.path}: {refusal}")
     encoder = Encoder.open(source.path, ctx.task)
@@ -149,12 +149,14 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     flags = precision.flags(config.precision, facts.precision, can)
     request = binding.Request(options, chosen, flags, tf32=config.precision == "tf32")
     with gpu.current(config.gpu if device is not None else 0):
-        compiled, timings, seconds = _compile(found, folder / graph_facts.MODEL, model, request, device, ctx)
-        inside, missing = _inside(found, compiled, options, device)
+        compiled, timings, seconds = _compile(
+            library, folder / graph_facts.MODEL, model, request, device, ctx
+        )
+        inside, missing = _inside(library, compiled, options, device)
 
     (ctx.out / passport.ENGINE).write_bytes(compiled)
-    blocks, wanted = asked.attention_blocks(model), _wanted(model, flags)
-    made = Passport(
+    blocks, product_precisions = asked.attention_blocks(model), _wanted(model, flags)
+    record = Passport(
         flavor=config.flavor,
         tensorrt=can.version,
         gpu=device,
@@ -164,9 +166,9 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         profiles=chosen,
         layers=inside,
         layers_missing=missing,
-        products=tuple(wanted),
+        products=tuple(product_precisions),
         fused_attention=None if inside is None else layers.count_fused_attention(inside),
-        findings=() if inside is None else layers.findings(inside, wanted, blocks),
+        findings=() if inside is None else layers.findings(inside, product_precisions, blocks),
         onnx_sha256=artifacts.digest_file(folder / graph_facts.MODEL),
         source_id=source.id,
         timing_cache=timings,
@@ -174,28 +176,28 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         engine_bytes=len(compiled),
         build_seconds=round(seconds, 3),
     )
-    passport.write(ctx.out, made)
-    for finding in made.findings:
+    passport.write(ctx.out, record)
+    for finding in record.findings:
         log.warning("%s", finding)
-    for name, value in summary.facts(made, blocks).items():
+    for name, value in summary.facts(record, blocks).items():
         ctx.record(name, value)
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts)
 
 
-def refuse_padding(encoder: Encoder, where: Path) -> None:
+def refuse_padding(encoder: Encoder, place: Path) -> None:
     """Refuse a model whose rows may not be padded.
 
     Args:
         encoder: of the graph.
-        where: what an error calls it.
+        place: what an error calls it.
 
     Raises:
         UserError: padding moves its answers.
     """
     if not encoder.pads:
         raise UserError(
-            f"{where}: the answers of this model depend on how far a row is padded, and an engine pads rows "
+            f"{place}: the answers of this model depend on how far a row is padded, and an engine pads rows "
             "to the shapes of its profiles: run the graph in runtime 'ort'"
         )
 
@@ -213,9 +215,9 @@ def _device(config: Config) -> Gpu | None:
                 "shows none: leave out refit and strip_plan"
             )
         return None
-    found = gpu.describe(config.gpu)
-    if found is not None:
-        return found
+    target_gpu = gpu.describe(config.gpu)
+    if target_gpu is not None:
+        return target_gpu
     count = gpu.count()
     if count:
         raise UserError(f"GPU {config.gpu} was asked for; this machine has {count}, numbered from 0")
@@ -234,7 +236,7 @@ def _profiles(
     rows: Sequence[Any] = ctx.data.calibration if ctx.data is not None else ()
     lengths = axes.lengths(encoder, rows) if profiles.LENGTH in free else None
     if config.profiles is not None:
-        given = [
+        profile_axes = [
             profiles.complete(profiles.parse(text), free, encoder.max_length) for text in config.profiles
         ]
     elif profiles.LENGTH in free and lengths is None:
@@ -245,16 +247,18 @@ def _profiles(
     else:
         batch = profiles.parse(f"{profiles.BATCH}={config.batch}")[profiles.BATCH]
         derived = profiles.derive(lengths, encoder.max_length, batch, config.buckets)
-        given = [
-            profiles.complete({name: one[name] for name in free if name in one}, free, encoder.max_length)
-            for one in derived
+        profile_axes = [
+            profiles.complete(
+                {name: ranges[name] for name in free if name in ranges}, free, encoder.max_length
+            )
+            for ranges in derived
         ]
-    profiles.check_limits(given, axes.limits(encoder, facts))
+    profiles.check_limits(profile_axes, axes.limits(encoder, facts))
     if lengths is not None:
-        profiles.check_lengths(given, lengths)
-    for one in given:
-        log.info("profile %s", profiles.spell(one))
-    return tuple(profiles.shape(one, inputs) for one in given)
+        profiles.check_lengths(profile_axes, lengths)
+    for ranges in profile_axes:
+        log.info("profile %s", profiles.spell(ranges))
+    return tuple(profiles.shape(ranges, inputs) for ranges in profile_axes)
 
 
 def _make_half(source: Artifact, config: Config, ctx: Context) -> Path:
@@ -268,7 +272,7 @@ def _make_half(source: Artifact, config: Config, ctx: Context) -> Path:
 
 
 def _compile(
-    found: Binding,
+    library: Binding,
     onnx_file: Path,
     model: onnx.ModelProto,
     request: binding.Request,
@@ -280,39 +284,41 @@ def _compile(
     Raises:
         ModelError: the parser does not take the graph.
     """
-    kept = _timing_file(ctx, found, device)
+    cache_file = _timing_file(ctx, library, device)
     started = perf_counter()
     try:
-        compiled = found.compile(onnx_file, request, timing.read(kept))
+        compiled = library.compile(onnx_file, request, timing.read(cache_file))
     except binding.ParserRefusal as cause:
-        raise ModelError(parsing.explain(cause.problems, model, found.can.name)) from cause
+        raise ModelError(parsing.explain(cause.problems, model, library.can.name)) from cause
     seconds = perf_counter() - started
-    timings = timing.write(kept, compiled.timings) if kept and compiled.timings else None
+    timings = timing.write(cache_file, compiled.timings) if cache_file and compiled.timings else None
     return compiled.plan, timings, seconds
 
 
 def _wanted(model: onnx.ModelProto, flags: frozenset[str]) -> dict[str, str]:
     """The precision that every weight product shall have: by its types, or by the builder's flags."""
     typed = asked.of_products(model)
-    half = next((one for one in precision.HALVES if one in flags), None)
-    return typed if half is None else {node: half if held == "fp32" else held for node, held in typed.items()}
+    half = next((name for name in precision.HALVES if name in flags), None)
+    return typed if half is None else {node: half if kind == "fp32" else kind for node, kind in typed.items()}
 
 
-def _timing_file(ctx: Context, found: Binding, device: Gpu | None) -> Path | None:
+def _timing_file(ctx: Context, library: Binding, device: Gpu | None) -> Path | None:
     """Where the store keeps timings of this TensorRT on this GPU."""
-    if ctx.cache is None or device is None or not found.can.timing_cache:
+    if ctx.cache is None or device is None or not library.can.timing_cache:
         return None
-    return timing.file(ctx.cache, found.can.flavor, found.can.version, device.name, device.compute_capability)
+    return timing.file(
+        ctx.cache, library.can.flavor, library.can.version, device.name, device.compute_capability
+    )
 
 
 def _inside(
-    found: Binding, plan: bytes, options: BuildOptions, device: Gpu | None
+    library: Binding, plan: bytes, options: BuildOptions, device: Gpu | None
 ) -> tuple[tuple[layers.Layer, ...] | None, str | None]:
     """The engine's layers, or why they are not known."""
     if device is None:
         return None, "compiled ahead of time: layers are chosen on the GPU that runs it"
     try:
-        text = found.inspect(plan, host_code=options.version_compatible)
+        text = library.inspect(plan, host_code=options.version_compatible)
         return (None, "TensorRT did not open the engine again") if text is None else (layers.read(text), None)
     except ValueError as cause:
         return None, f"the inspector's answer is not understood ({cause})"

@@ -75,8 +75,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     model = constants.load(source.file(graph_facts.MODEL))
     record["scaled"] = ending.scale(model, output, 1 / chosen)
     path = graph.save(model, ctx.out)
-    found = infer_with(open_session(path, threads=ctx.threads))
-    scaled = temperature.decide(found, batches[:1], ctx.task, encoder.head)
+    candidate = infer_with(open_session(path, threads=ctx.threads))
+    scaled = temperature.decide(candidate, batches[:1], ctx.task, encoder.head)
     record["largest_difference"] = temperature.check(
         decisions.outputs[: len(scaled.outputs)], scaled.outputs, chosen
     )

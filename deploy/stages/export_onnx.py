@@ -108,10 +108,10 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     _check_inputs(
         exported, spec, f"the graph that the {config.exporter} exporter made of this {kind}", remedy
     )
-    if found := structure.loops(exported):
+    if differences := structure.loops(exported):
         raise ModelError(
             f"the graph that the {config.exporter} exporter made of this {kind} has a loop (node "
-            f"'{found[0].name[:80]}'), and no verb runs a graph whose end cannot be seen: {remedy}. Nothing "
+            f"'{differences[0].name[:80]}'), and no verb runs a graph whose end cannot be seen: {remedy}. Nothing "
             "was sealed."
         )
     graph.strip_notes(exported)
@@ -133,18 +133,20 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
 
     tolerance = parity.Tolerance(parity.FP32.absolute, config.tolerance)
     reference = torch_export.infer_with(wrapped)
-    what = f"the graph that the {config.exporter} exporter made of this {kind} does not run in ONNX Runtime"
-    with _running(what, remedy):
+    failure = (
+        f"the graph that the {config.exporter} exporter made of this {kind} does not run in ONNX Runtime"
+    )
+    with _running(failure, remedy):
         candidate = infer_with(open_session(path, threads=ctx.threads))
-    found = parity.check(
+    differences = parity.check(
         reference,
-        _told(candidate, what, remedy),
+        _told(candidate, failure, remedy),
         on,
         tolerance,
         "the exported graph",
     )
-    limit = _limit(reference, candidate, encoder, rows, tolerance, found, config, ctx)
-    ctx.record("parity", parity.summary(found))
+    limit = _limit(reference, candidate, encoder, rows, tolerance, differences, config, ctx)
+    ctx.record("parity", parity.summary(differences))
     ctx.record("graph", {"nodes": nodes, "opset": opset, "shapes_folded": folded})
     carry(source.path, ctx.out)
     if encoder.spec.length_axis is not None:
@@ -161,36 +163,36 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     )
 
 
-def _check_inputs(exported: onnx.ModelProto, spec: ExportSpec, what: str, remedy: str) -> None:
+def _check_inputs(exported: onnx.ModelProto, spec: ExportSpec, title: str, remedy: str) -> None:
     """Refuse a graph that takes less than the model does.
 
     Raises:
         ModelError: an input is not among the graph's.
     """
-    there = {one.name for one in exported.graph.input}
-    lost = [name for name in spec.inputs if name not in there]
+    names = {port.name for port in exported.graph.input}
+    lost = [name for name in spec.inputs if name not in names]
     if lost:
         raise ModelError(
-            f"{what} does not take {', '.join(lost)}: nothing that the model computed here came of it (some "
+            f"{title} does not take {', '.join(lost)}: nothing that the model computed here came of it (some "
             f"leave out what only a kernel for GPUs computes). What next: {remedy}. Nothing was sealed."
         )
 
 
 @contextmanager
-def _running(what: str, remedy: str) -> Iterator[None]:
+def _running(failure: str, remedy: str) -> Iterator[None]:
     """One sentence of what ONNX Runtime raises while it opens or runs the graph."""
     try:
         yield
     except refusals() as cause:
-        log.detail("%s: %s", what, cause)
-        raise ModelError(f"{what} ({first_line(cause)}): {remedy}. Nothing was sealed.") from cause
+        log.detail("%s: %s", failure, cause)
+        raise ModelError(f"{failure} ({first_line(cause)}): {remedy}. Nothing was sealed.") from cause
 
 
-def _told(infer: Infer, what: str, remedy: str) -> Infer:
+def _told(infer: Infer, failure: str, remedy: str) -> Infer:
     """A function from feed to outputs that says in one sentence where the graph does not run."""
 
     def told(feed: parity.Feed) -> Mapping[str, np.ndarray]:
-        with _running(what, remedy):
+        with _running(failure, remedy):
             return infer(feed)
 
     return told
@@ -202,32 +204,32 @@ def _limit(
     encoder: Encoder,
     rows: Sequence[Mapping[str, Any]],
     tolerance: parity.Tolerance,
-    found: list[parity.Difference],
+    differences: list[parity.Difference],
     config: Config,
     ctx: Context,
 ) -> Limit:
     """The token limit of the graph: the source's, lowered to the length up to which the graph holds.
 
-    The differences at the lengths that are tried are added to ``found``.
+    The differences at the lengths that are tried are added to ``differences``.
     """
-    own = Limit(encoder.max_length, encoder.whose)
-    top = own.tokens or lengths.LONGEST
+    source_limit = Limit(encoder.max_length, encoder.whose)
+    top = source_limit.tokens or lengths.LONGEST
     if config.max_length is None:
         top = min(top, lengths.LONGEST)
     tried = lengths.tried(encoder, rows, top)
     counted = encoder.lengths(rows)
     if not tried or counted is None:
-        return own
+        return source_limit
     raises: tuple[type[Exception], ...] = (ModelError, *refusals())
-    check = lengths.checker(reference, candidate, encoder, rows, tolerance, raises, found)
-    known = int(min(counted.max(), top))
-    reach = lengths.reach(check, tried, known)
+    check = lengths.checker(reference, candidate, encoder, rows, tolerance, raises, differences)
+    base = int(min(counted.max(), top))
+    reach = lengths.reach(check, tried, base)
     ctx.record(
         "lengths",
         {
             "checked": list(reach.checked),
             "limit": reach.tokens,
-            "of": own.tokens,
+            "of": source_limit.tokens,
             "failure": reach.failure.words if reach.failure else None,
         },
     )
@@ -238,13 +240,13 @@ def _limit(
             reach.failure.tokens,
             reach.failure.words,
         )
-    elif reach.tokens != own.tokens:
+    elif reach.tokens != source_limit.tokens:
         log.warning(
             "The exported graph was checked up to %d tokens and takes no more (its model takes %s): "
             "export-onnx with max_length: NUMBER checks and takes more.",
             reach.tokens,
-            own.tokens or "any number",
+            source_limit.tokens or "any number",
         )
     else:
-        return own
+        return source_limit
     return Limit(reach.tokens, "check")

@@ -82,8 +82,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     """
     facts = graph_facts.read(source)
     if facts.precision in ("fp16", "bf16") or facts.rest != "fp32":
-        found = facts.rest if facts.precision in ("int8", "fp8") else facts.precision
-        raise UserError(f"{source.path} is {found} already")
+        precision = facts.rest if facts.precision in ("int8", "fp8") else facts.precision
+        raise UserError(f"{source.path} is {precision} already")
     if facts.fused:
         raise UserError(
             f"{source.path} holds fused ONNX Runtime operators: make the plain graph half, and fuse nothing"
@@ -103,15 +103,15 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         model = graph.set_opset(model, config.opset)
     products.name_nodes(model)
     masks = half.bound_masks(model)
-    kept = _named(model, config.keep_float)
+    float_nodes = _named(model, config.keep_float)
     if config.norms == "whole":
-        kept |= dict.fromkeys(half.norms(model), "norms: whole")
+        float_nodes |= dict.fromkeys(half.norms(model), "norms: whole")
     if config.precision == "fp16":
-        kept |= guard.lost_scales(model)
-        kept |= _guarded(model, encoder, rows[::step][: config.rows], config, ctx)
-    for name, reason in kept.items():
+        float_nodes |= guard.lost_scales(model)
+        float_nodes |= _guarded(model, encoder, rows[::step][: config.rows], config, ctx)
+    for name, reason in float_nodes.items():
         log.info("kept in FP32: %s (%s)", name, reason)
-    stayed = half.convert(model, config.precision, frozenset(kept))
+    stayed = half.convert(model, config.precision, frozenset(float_nodes))
     path = graph.save(model, ctx.out)
     candidate = reference_infer(path)
     quick = candidate
@@ -124,16 +124,16 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         if config.tolerance is not None:
             tolerance = parity.Tolerance(tolerance.absolute, config.tolerance, tolerance.most)
         on = short(encoder.cases(rows, ctx.seed))
-        what = f"the {config.precision} graph"
-        differences = parity.check(reference, candidate, on, tolerance, what)
+        label = f"the {config.precision} graph"
+        differences = parity.check(reference, candidate, on, tolerance, label)
         # ONNX Runtime has no BF16 on CPUs, and the reference evaluator takes its time for each token.
         most = lengths.LONGEST if config.precision == "fp16" else _LONGEST_BF16
         long = lengths.all_cases(encoder, rows, most)
-        differences += parity.check(reference, quick, long, tolerance, what) if long else []
+        differences += parity.check(reference, quick, long, tolerance, label) if long else []
         figures = parity.summary(differences)
     ctx.record("parity", {**figures, "by": "onnx.reference"})
-    ctx.record("kept_float", kept)
-    ctx.record("float_by_operator", sorted(set(stayed) - kept.keys()))
+    ctx.record("kept_float", float_nodes)
+    ctx.record("float_by_operator", sorted(set(stayed) - float_nodes.keys()))
     ctx.record("masks", masks)
     for name, value in trials.carried(source.manifest.facts).items():
         ctx.record(name, value)
@@ -151,13 +151,13 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
 
 
 def _named(model: onnx.ModelProto, patterns: tuple[str, ...]) -> dict[str, str]:
-    found: dict[str, str] = {}
+    reasons: dict[str, str] = {}
     for pattern in patterns:
         hits = [n.name for n in model.graph.node if pattern in n.name or pattern == n.op_type]
         if not hits:
             raise UserError(f"keep_float: no node or operator of the graph is named '{pattern}'")
-        found |= dict.fromkeys(hits, "named in keep_float")
-    return found
+        reasons |= dict.fromkeys(hits, "named in keep_float")
+    return reasons
 
 
 def _guarded(
@@ -168,17 +168,17 @@ def _guarded(
     tensors = half.float_tensors(model, types)
     base = variants.Base(model, ctx.scratch / "watched", ctx.threads)
     infer = taps.open_watched(base.model, base.folder, tensors, ctx.threads)
-    seen = {name: ranges.Extremes() for name in tensors}
+    extremes = {name: ranges.Extremes() for name in tensors}
     batches = encoder.unpadded(rows)
     with log.progress("values of every tensor", len(batches)) as bar:
         for batch in batches:
             for name, array in infer(batch.inputs).items():
-                if name in seen:
-                    seen[name].add(np.asarray(array))
+                if name in extremes:
+                    extremes[name].add(np.asarray(array))
             bar.advance()
-    found = guard.overflowing(model, seen, eight_bits.FP16_LARGEST / config.margin)
-    whole = positions.from_integers(model, types)  # in FP32 already, whatever they reach
-    return {name: reason for name, reason in found.items() if name not in whole}
+    reasons = guard.overflowing(model, extremes, eight_bits.FP16_LARGEST / config.margin)
+    exact = positions.from_integers(model, types)  # in FP32 already, whatever they reach
+    return {name: reason for name, reason in reasons.items() if name not in exact}
 
 
 def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, config: Config) -> dict[str, Any]:
@@ -192,9 +192,9 @@ def _moved(reference: Infer, candidate: Infer, encoder: Encoder, rows: Any, conf
         ParityError: the mean divergence is above what eight bits themselves are allowed.
     """
     batches = encoder.batches(rows, size=2)
-    wanted = collect(reference, batches, encoder.task, encoder.head)
-    found = collect(candidate, batches, encoder.task, encoder.head)
-    mean = float(found.divergence_from(wanted).mean()) if found.finite() else float("inf")
+    expected = collect(reference, batches, encoder.task, encoder.head)
+    actual = collect(candidate, batches, encoder.task, encoder.head)
+    mean = float(actual.divergence_from(expected).mean()) if actual.finite() else float("inf")
     if not mean <= _MOVED_ALLOWED:
         raise ParityError(
             f"the {config.precision} graph moves the outputs of its source by {mean:.3g} nats a row "

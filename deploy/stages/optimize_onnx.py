@@ -63,14 +63,14 @@ def reads(config: Config) -> tuple[Path, ...]:
     return ()
 
 
-def heads_whole(found: list[products.WeightProduct], hidden: int) -> bool:
+def heads_whole(weight_products: list[products.WeightProduct], hidden: int) -> bool:
     """Whether every attention is as wide as the model: no head was removed anywhere.
 
     Groups of three products of one input are query, key and value; ONNX Runtime's kernel divides
     their width by the number of heads of the whole model, and is wrong or fails on any other.
     """
-    sharing = Counter(one.input for one in found)
-    widths = [one.shape[1] for one in found if sharing[one.input] >= 3]
+    sharing = Counter(product.input for product in weight_products)
+    widths = [product.shape[1] for product in weight_products if sharing[product.input] >= 3]
     return bool(widths) and all(width == hidden for width in widths)
 
 
@@ -91,14 +91,14 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     plain = constants.load(source.file(graph_facts.MODEL))
     before = Counter(node.op_type for node in plain.graph.node)
     heads, hidden = _sizes(encoder.config)
-    whole = heads is not None and heads_whole(products.find(plain), hidden)
-    if config.attention and not whole:
+    unpruned = heads is not None and heads_whole(products.find(plain), hidden)
+    if config.attention and not unpruned:
         log.info("attention is not fused: heads were removed, or their number is not known")
-    fused = _fuse(source.file(graph_facts.MODEL), config, heads if whole else None, hidden)
+    fused = _fuse(source.file(graph_facts.MODEL), config, heads if unpruned else None, hidden)
     after = Counter(node.op_type for node in fused.graph.node)
     gained = {op: count for op, count in sorted(after.items()) if count > before.get(op, 0)}
-    made = {node.op_type for node in fused.graph.node if node.domain not in ("", "ai.onnx")}
-    if not made:
+    fused_operators = {node.op_type for node in fused.graph.node if node.domain not in ("", "ai.onnx")}
+    if not fused_operators:
         raise UserError(
             f"nothing in {source.path} was fused (ONNX Runtime knows the patterns of BERT-like encoders "
             "exported with exporter: torchscript): use the plain graph"
@@ -107,15 +107,15 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     graph.strip_notes(fused)
     path = graph.save(fused, ctx.out)
     candidate = infer_with(open_session(path, threads=ctx.threads))
-    found = parity.check(
+    differences = parity.check(
         reference,
         candidate,
         [*encoder.cases(rows, ctx.seed), *lengths.all_cases(encoder, rows)],
         parity.Tolerance(parity.FP32.absolute, config.tolerance),
         "the fused graph",
     )
-    ctx.record("parity", parity.summary(found))
-    ctx.record("fused", {"operators": gained, "attention": config.attention and whole})
+    ctx.record("parity", parity.summary(differences))
+    ctx.record("fused", {"operators": gained, "attention": config.attention and unpruned})
     ctx.record("nodes", {"before": len(plain.graph.node), "after": len(fused.graph.node)})
     carry(source.path, ctx.out)
     graph_facts.write(ctx.out, facts.model_copy(update={"fused": True}))
@@ -141,8 +141,8 @@ def _quiet() -> Iterator[None]:
     root = logging.getLogger()
     level = root.level
     root.setLevel(logging.ERROR)
-    for one in loggers:
-        one.setLevel(logging.ERROR)
+    for fusion_logger in loggers:
+        fusion_logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
@@ -166,7 +166,7 @@ def _fuse(path: Path, config: Config, heads: int | None, hidden: int) -> onnx.Mo
         options.enable_bias_skip_layer_norm = config.skip_layer_norm
         options.enable_embed_layer_norm = config.embed_layer_norm
         options.enable_bias_gelu = config.bias_gelu
-        found = optimizer.optimize_model(
+        optimized = optimizer.optimize_model(
             str(path),
             model_type="bert",
             num_heads=heads or 0,
@@ -174,7 +174,7 @@ def _fuse(path: Path, config: Config, heads: int | None, hidden: int) -> onnx.Mo
             optimization_options=options,
             opt_level=0,
         )
-    model: onnx.ModelProto = found.model
+    model: onnx.ModelProto = optimized.model
     if not any(entry.domain == _DOMAIN for entry in model.opset_import):
         model.opset_import.append(onnx.helper.make_opsetid(_DOMAIN, 1))
     return model

@@ -151,7 +151,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(
             f"{source.path} is {facts.precision} already: quantize the FP32 graph that export-onnx made"
         )
-    wanted = config.opset or (HALF_SCALES if config.target == "tensorrt" else facts.opset)
+    opset = config.opset or (HALF_SCALES if config.target == "tensorrt" else facts.opset)
     if config.opset is not None and facts.opset > config.opset:
         raise UserError(
             f"{source.path} has opset {facts.opset} and opset {config.opset} was asked for: export it with "
@@ -171,15 +171,15 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             "attention: true"
         )
     rows = real_rows(ctx, f"{config.precision.upper()} quantization", at_least=8)
-    whole = rehearsal.rehearse(source, encoder, rows, ctx.threads)
-    quantizer = _Quantizer(source, encoder, rows, config, wanted, ctx)
-    done: list[trials.Trial] = []
+    reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
+    quantizer = _Quantizer(source, encoder, rows, config, opset, ctx)
+    completed: list[trials.Trial] = []
     for name, tried in attempts(config).items():
-        done.append(quantizer.trial(name, tried))
-        if done[-1].holds(config.divergence, config.agreement):
+        completed.append(quantizer.trial(name, tried))
+        if completed[-1].holds(config.divergence, config.agreement):
             break
-    chosen = trials.best(done, config.divergence, config.agreement)
-    verdict.judge(chosen, done, config, quantizer.styles[chosen.name], len(rows))
+    chosen = trials.best(completed, config.divergence, config.agreement)
+    verdict.judge(chosen, completed, config, quantizer.styles[chosen.name], len(rows))
     for file in sorted(chosen.folder.glob(f"{graph_facts.MODEL}*")):
         shutil.copyfile(file, ctx.out / file.name)
     carry(source.path, ctx.out)
@@ -187,11 +187,11 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     graph_facts.write(ctx.out, facts.model_copy(update=changes))
     for name, value in chosen.facts.items():
         ctx.record(name, value)
-    ctx.record("tried", [one.figures() for one in done])
+    ctx.record("tried", [trial.figures() for trial in completed])
     ctx.record("taken", chosen.name)
     infer = infer_with(open_session(ctx.out / graph_facts.MODEL, threads=ctx.threads))
     on = lengths.all_cases(encoder, rows)
-    ctx.record("lengths", lengths.moved(whole, infer, on, f"the {config.precision.upper()} graph"))
+    ctx.record("lengths", lengths.moved(reference, infer, on, f"the {config.precision.upper()} graph"))
 
 
 def attempts(config: Config) -> dict[str, Config]:
@@ -199,12 +199,12 @@ def attempts(config: Config) -> dict[str, Config]:
     if config.mode is not None or config.target == "tensorrt":
         return {f"mode: {'static' if config.static else 'dynamic'}": config}
     dynamic = config.model_copy(update={"mode": "dynamic"})
-    found = {"mode: dynamic": dynamic}
+    ways = {"mode: dynamic": dynamic}
     if config.activation_scales == "tensor":
-        found["mode: static"] = config.model_copy(update={"mode": "static"})
+        ways["mode: static"] = config.model_copy(update={"mode": "static"})
     if config.keep_float is None:
-        found["mode: dynamic, keep_float: auto"] = dynamic.model_copy(update={"keep_float": "auto"})
-    return found
+        ways["mode: dynamic, keep_float: auto"] = dynamic.model_copy(update={"keep_float": "auto"})
+    return ways
 
 
 class _Quantizer:
@@ -225,9 +225,9 @@ class _Quantizer:
     ) -> None:
         self.source, self.encoder, self.opset, self.ctx = source, encoder, opset, ctx
         self.styles: dict[str, Style] = {}
-        some = rows[:: max(1, len(rows) // config.rows)][: config.rows]
-        self.batches = encoder.batches(some, batch_sizes.BATCH)
-        self.singles = encoder.batches(some, 1)
+        sample = rows[:: max(1, len(rows) // config.rows)][: config.rows]
+        self.batches = encoder.batches(sample, batch_sizes.BATCH)
+        self.singles = encoder.batches(sample, 1)
         # Inside attention no axis says which positions are padding.
         self.calibration = encoder.unpadded(rows) if config.attention else encoder.batches(rows)
         self.loads = self._loads()
@@ -253,7 +253,7 @@ class _Quantizer:
         plain = Prepared(model, style, encoder, self.calibration, folder / "plain", threads)
         del model
         reference = plain.outputs(self.batches, None)
-        names = [one.name for one in plain.products if config.head or not one.head]
+        names = [product.name for product in plain.products if config.head or not product.head]
         prepared, tamed = plain, None
         if config.tame:
             prepared, tamed = _tame(
@@ -268,7 +268,7 @@ class _Quantizer:
                 folder,
                 threads,
             )
-        chosen, kept = _choose(prepared, names, self.batches, reference, config, facts.__setitem__)
+        chosen, float_reasons = _choose(prepared, names, self.batches, reference, config, facts.__setitem__)
         quantized = prepared.base.whole()
         prepared.quantize(quantized, frozenset(chosen))
         cpu = config.target == "cpu"
@@ -280,11 +280,13 @@ class _Quantizer:
         path = graph.save(quantized, folder)
         infer = infer_with(open_session(path, threads=threads))
         together, alone = (
-            collect(infer, some, self.ctx.task, encoder.head) for some in (self.batches, self.singles)
+            collect(infer, batches, self.ctx.task, encoder.head) for batches in (self.batches, self.singles)
         )
-        found = trials.damage(reference, together, alone)
-        others = [one.name for one in products.attention(prepared.base.model)] if config.attention else []
-        covered = coverage.cover(self.loads, chosen, kept, merged, others)
+        damage = trials.damage(reference, together, alone)
+        attention_products = (
+            [product.name for product in products.attention(prepared.base.model)] if config.attention else []
+        )
+        covered = coverage.cover(self.loads, chosen, float_reasons, merged, attention_products)
         facts |= {
             "quantized": {"products": sorted(chosen), "tables": tables},
             "weights": {
@@ -296,20 +298,20 @@ class _Quantizer:
             "tamed": tamed,
             "coverage": covered.as_json(),
             "against_float": {
-                "divergence_mean": found.divergence_mean,
-                "divergence_p99": found.divergence_p99,
-                "rows": found.rows,
-                "agreeing": found.agreeing,
-                "agreeing_alone": found.agreeing_alone,
+                "divergence_mean": damage.divergence_mean,
+                "divergence_p99": damage.divergence_p99,
+                "rows": damage.rows,
+                "agreeing": damage.agreeing,
+                "agreeing_alone": damage.agreeing_alone,
             },
             "batch": {
-                **asdict(found.batch),
+                **asdict(damage.batch),
                 "ranges": "static" if config.static else config.activation_scales,
             },
         }
-        made = trials.Trial(name, folder, found, covered, graph.opset(quantized), facts)
-        made.write()
-        return made
+        outcome = trials.Trial(name, folder, damage, covered, graph.opset(quantized), facts)
+        outcome.write()
+        return outcome
 
 
 def _style(config: Config) -> Style:
@@ -398,28 +400,28 @@ def _choose(
         UserError: none is left.
     """
     rule = config.keep_float or ("auto" if config.static else "none")
-    heads = sorted({one.name for one in prepared.products} - set(names))
-    kept: dict[str, str] = dict.fromkeys(heads, "the head stays float")
+    heads = sorted({product.name for product in prepared.products} - set(names))
+    float_reasons: dict[str, str] = dict.fromkeys(heads, "the head stays float")
     if rule == "auto":
         choice = sensitivity.leave_out(
             names,
-            lambda some: float(prepared.outputs(batches, some).divergence_from(reference).mean()),
+            lambda subset: float(prepared.outputs(batches, subset).divergence_from(reference).mean()),
             config.divergence,
             config.most_float,
         )
         record("sensitivity", {**asdict(choice), "target": config.divergence})
         for name in choice.keep_float:
-            kept[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
+            float_reasons[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
     elif rule != "none":
         named = products.matching(prepared.products, rule)
-        kept.update(dict.fromkeys(sorted(named), "named in keep_float"))
-    record("kept_float", kept)
-    chosen = [name for name in names if name not in kept]
+        float_reasons.update(dict.fromkeys(sorted(named), "named in keep_float"))
+    record("kept_float", float_reasons)
+    chosen = [name for name in names if name not in float_reasons]
     if not chosen:
-        reasons = ", ".join(dict.fromkeys(reason.partition(" by ")[0] for reason in kept.values()))
+        reasons = ", ".join(dict.fromkeys(reason.partition(" by ")[0] for reason in float_reasons.values()))
         raise UserError(
             f"nothing is left to quantize: of {len(prepared.products)} products with a weight matrix none "
             f"becomes eight bits ({reasons}). Convolutions stay float on CPUs: what is made of them becomes "
             "smaller with paredown quantize --precision fp16"
         )
-    return chosen, kept
+    return chosen, float_reasons

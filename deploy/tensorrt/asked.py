@@ -29,14 +29,14 @@ def of_products(model: onnx.ModelProto) -> dict[str, str]:
     """
     index = graph.Index(model)
     types = half.element_types(model)
-    found: dict[str, str] = {}
+    precisions: dict[str, str] = {}
     for node in model.graph.node:
         if node.op_type not in _PRODUCTS or not _is_constant(node.input[1], index):
             continue
         sides = [_dequantized(name, index, types) for name in node.input[:2]]
         quantized = sides[0] if sides[0] is not None and sides[0] == sides[1] else None
-        found[node.name] = _TYPES.get(quantized or types.get(node.input[0], 0), "other")
-    return found
+        precisions[node.name] = _TYPES.get(quantized or types.get(node.input[0], 0), "other")
+    return precisions
 
 
 def _is_constant(name: str, index: graph.Index) -> bool:
@@ -61,10 +61,10 @@ def _dequantized(name: str, index: graph.Index, types: dict[str, int]) -> int | 
 
 def floats(model: onnx.ModelProto) -> Literal["fp32", "fp16", "bf16"]:
     """The type of a graph's floating products: half where any constant is a half."""
-    held = {tensor.data_type for tensor in graph.Index(model).constants.values()}
-    if TensorProto.FLOAT16 in held:
+    types = {tensor.data_type for tensor in graph.Index(model).constants.values()}
+    if TensorProto.FLOAT16 in types:
         return "fp16"
-    return "bf16" if TensorProto.BFLOAT16 in held else "fp32"
+    return "bf16" if TensorProto.BFLOAT16 in types else "fp32"
 
 
 def attention_blocks(model: onnx.ModelProto) -> int:
@@ -81,13 +81,13 @@ def attention_blocks(model: onnx.ModelProto) -> int:
 
 def _takers(name: str, index: graph.Index) -> list[onnx.NodeProto]:
     """Who takes a tensor, behind Casts and Q/DQ pairs."""
-    found: list[onnx.NodeProto] = []
+    nodes: list[onnx.NodeProto] = []
     for node in index.takers.get(name, []):
         if node.op_type in ("Cast", "QuantizeLinear", "DequantizeLinear", "Dropout", "Where", "Identity"):
-            found += _takers(node.output[0], index)
+            nodes += _takers(node.output[0], index)
         else:
-            found.append(node)
-    return found
+            nodes.append(node)
+    return nodes
 
 
 def _is_mixed(node: onnx.NodeProto, index: graph.Index) -> bool:

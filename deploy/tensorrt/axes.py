@@ -21,12 +21,12 @@ def free(model: onnx.ModelProto, encoder: Encoder) -> tuple[dict[str, list[int |
     inputs: dict[str, list[int | str]] = {}
     names: list[str] = []
     constants = {tensor.name for tensor in model.graph.initializer}
-    for one in model.graph.input:
-        if one.name in constants:
+    for port in model.graph.input:
+        if port.name in constants:
             continue
-        symbols = encoder.spec.inputs.get(one.name, {})
+        symbols = encoder.spec.inputs.get(port.name, {})
         sizes: list[int | str] = []
-        for axis, size in enumerate(one.type.tensor_type.shape.dim):
+        for axis, size in enumerate(port.type.tensor_type.shape.dim):
             if size.HasField("dim_value"):
                 sizes.append(int(size.dim_value))
                 continue
@@ -35,7 +35,7 @@ def free(model: onnx.ModelProto, encoder: Encoder) -> tuple[dict[str, list[int |
             sizes.append(name)
             if name not in names:
                 names.append(name)
-        inputs[one.name] = sizes
+        inputs[port.name] = sizes
     return inputs, sorted(names, key=lambda name: name != profiles.BATCH)
 
 
@@ -43,21 +43,21 @@ def lengths(encoder: Encoder, rows: Sequence[Any]) -> list[int] | None:
     """Tokens of each row as the model gets them; None without rows."""
     if not rows:
         return None
-    found = encoder.lengths(rows)
-    if found is None:
+    counts = encoder.lengths(rows)
+    if counts is None:
         return None
     longest = encoder.max_length
-    return [int(one) for one in (found if longest is None else np.minimum(found, longest))]
+    return [int(count) for count in (counts if longest is None else np.minimum(counts, longest))]
 
 
 def limits(encoder: Encoder, facts: GraphFacts) -> dict[str, int]:
     """Name of a free axis -> its largest size in the export."""
-    found: dict[str, int] = {}
+    largest: dict[str, int] = {}
     for name, sizes in facts.limits.items():
         for axis, size in sizes.items():
             symbol = encoder.spec.inputs.get(name, {}).get(axis, "")
             key = profiles.LENGTH if symbol == encoder.spec.length_axis else symbol
-            found[key] = min(size, found.get(key, size))
+            largest[key] = min(size, largest.get(key, size))
     if encoder.max_length is not None:
-        found[profiles.LENGTH] = min(encoder.max_length, found.get(profiles.LENGTH, encoder.max_length))
-    return found
+        largest[profiles.LENGTH] = min(encoder.max_length, largest.get(profiles.LENGTH, encoder.max_length))
+    return largest

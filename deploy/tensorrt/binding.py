@@ -165,9 +165,9 @@ class Binding:
         try:
             return trt.Builder(self._logger)
         except TypeError as cause:  # what the bindings make of a builder that is NULL
-            said = f" ({self.said[-1]})" if self.said else ""
+            message = f" ({self.said[-1]})" if self.said else ""
             raise UserError(
-                f"{self.can.name} gives no builder on this machine{said}: 'paredown doctor' says what its "
+                f"{self.can.name} gives no builder on this machine{message}: 'paredown doctor' says what its "
                 "libraries and the driver want"
             ) from cause
 
@@ -192,14 +192,14 @@ class Binding:
             settings.set_flag(trt.BuilderFlag.TF32)
         else:
             settings.clear_flag(trt.BuilderFlag.TF32)  # TensorRT sets it unasked
-        wanted = {
+        switches = {
             "REFIT": options.refit,
             "STRIP_PLAN": options.strip_plan,
             "WEIGHT_STREAMING": options.weight_streaming,
             "VERSION_COMPATIBLE": options.version_compatible,
             **{flag.upper(): True for flag in sorted(request.flags)},
         }
-        for name, on in wanted.items():
+        for name, on in switches.items():
             if on:
                 settings.set_flag(_member(trt, "BuilderFlag", name))
         if options.hardware_compatibility != "none":
@@ -207,8 +207,8 @@ class Binding:
             settings.hardware_compatibility_level = _member(trt, "HardwareCompatibilityLevel", level)
         if options.compute_capabilities:
             settings.num_compute_capabilities = len(options.compute_capabilities)
-            for index, one in enumerate(options.compute_capabilities):
-                name = capabilities.capability_name(one)
+            for index, capability in enumerate(options.compute_capabilities):
+                name = capabilities.capability_name(capability)
                 settings.set_compute_capability(_member(trt, "ComputeCapability", name), index)
 
     def _add_profile(self, builder: Any, network: Any, settings: Any, profile: Profile) -> None:
@@ -218,8 +218,8 @@ class Binding:
             shapes = profile.inputs[tensor.name]
             optimization.set_shape(tensor.name, shapes.min, shapes.opt, shapes.max)
         if settings.add_optimization_profile(optimization) < 0:
-            said = f": {self.said[-1]}" if self.said else ""
-            raise UserError(f"{self.can.name} does not take the profile '{profile}'{said}")
+            message = f": {self.said[-1]}" if self.said else ""
+            raise UserError(f"{self.can.name} does not take the profile '{profile}'{message}")
 
     def _set_timings(self, settings: Any, timings: bytes) -> None:
         """Attach a timing cache; one that does not fit is replaced by an empty one."""
@@ -243,10 +243,10 @@ class Binding:
         return bytes(plan)
 
 
-def failure(name: str, said: Sequence[str]) -> str:
+def failure(name: str, messages: Sequence[str]) -> str:
     """The sentence for a build that gave no engine, from what TensorRT logged."""
-    reason = said[-1] if said else "it gave no reason"
-    low = any("outofmemory" in text.lower().replace(" ", "") for text in said)
+    reason = messages[-1] if messages else "it gave no reason"
+    low = any("outofmemory" in text.lower().replace(" ", "") for text in messages)
     remedy = (
         "the GPU has too little free memory: lower the largest sizes of --profile, give --workspace, or end "
         "what else runs on it"
@@ -272,7 +272,7 @@ def _problem(error: Any, can: capabilities.Capabilities) -> ParserProblem:
     )
 
 
-def _logger(trt: Any, said: list[str]) -> Any:
+def _logger(trt: Any, errors: list[str]) -> Any:
     """A logger for TensorRT: errors are kept for the sentence, the rest is for ``--verbose``."""
     levels = trt.ILogger.Severity
 
@@ -284,7 +284,7 @@ def _logger(trt: Any, said: list[str]) -> Any:
 
         def log(self, severity: Any, msg: str) -> None:
             if severity in (levels.ERROR, levels.INTERNAL_ERROR):
-                said.append(msg)
+                errors.append(msg)
             if severity != levels.VERBOSE:
                 log.detail("%s", msg)
 

@@ -72,11 +72,11 @@ class Capabilities:
 
 def has(module: Any, path: str) -> bool:
     """Whether a module has a name such as ``BuilderFlag.FP16``."""
-    found = module
+    member = module
     for part in path.split("."):
-        if not hasattr(found, part):
+        if not hasattr(member, part):
             return False
-        found = getattr(found, part)
+        member = getattr(member, part)
     return True
 
 
@@ -138,8 +138,8 @@ def check_options(can: Capabilities, options: BuildOptions) -> None:
         ("strip_plan", can.strip_plan),
         ("weight_streaming", can.weight_streaming),
     ]
-    for name, there in lacking:
-        if getattr(options, name) and not there:
+    for name, available in lacking:
+        if getattr(options, name) and not available:
             raise UserError(f"{name} was asked for and {can.name} does not have it: leave it out")
     if options.hardware_compatibility not in can.hardware_levels:
         raise UserError(
@@ -153,7 +153,11 @@ def check_options(can: Capabilities, options: BuildOptions) -> None:
             f"compute_capabilities are for ahead-of-time builds (--flavor tensorrt-rtx); {can.name} builds "
             "for the GPU at hand"
         )
-    unknown = [one for one in options.compute_capabilities if one not in can.compute_capabilities]
+    unknown = [
+        capability
+        for capability in options.compute_capabilities
+        if capability not in can.compute_capabilities
+    ]
     if unknown:
         raise UserError(
             f"{can.name} does not compile for compute capability {', '.join(unknown)}; it knows "

@@ -47,16 +47,16 @@ class Streaming:
         return self.streamable - self.resident
 
 
-def bytes_of(given: object) -> int:
+def bytes_of(size: object) -> int:
     """A size such as ``512MiB``, or a number of bytes.
 
     Raises:
         ValueError: it is neither.
     """
-    found = None if isinstance(given, bool) else _SIZE.fullmatch(str(given))
-    if found is None:
-        raise ValueError(f"{given!r} is no size: give one such as 512MiB, 2GiB, or a number of bytes")
-    return int(found[1]) << _UNITS[found[2]]
+    match = None if isinstance(size, bool) else _SIZE.fullmatch(str(size))
+    if match is None:
+        raise ValueError(f"{size!r} is no size: give one such as 512MiB, 2GiB, or a number of bytes")
+    return int(match[1]) << _UNITS[match[2]]
 
 
 def stream(engine: Any, budget: int | None) -> Streaming:
@@ -95,23 +95,27 @@ def memory_refusal(
         total: bytes of the device.
         resident: bytes of the weights that could stay in host memory instead.
     """
-    asked = weights + contexts * max(scratch)
-    if asked <= free:
+    needed = weights + contexts * max(scratch)
+    if needed <= free:
         return None
     parts = f"{_mib(weights)} of weights"
     if max(scratch):
         parts += f", {contexts} x {_mib(max(scratch))} of scratch memory"
-    said = f"too little GPU memory: asked are {_mib(asked)} ({parts}), free are {_mib(free)} of {_mib(total)}"
-    room = free - (asked - resident)
+    sentence = (
+        f"too little GPU memory: asked are {_mib(needed)} ({parts}), free are {_mib(free)} of {_mib(total)}"
+    )
+    room = free - (needed - resident)
     if 0 <= room < resident:
-        return f"{said}; weights_budget={room >> 20}MiB or less streams the others from host memory"
+        return f"{sentence}; weights_budget={room >> 20}MiB or less streams the others from host memory"
     fewer = math.floor((free - weights) / max(max(scratch), 1))
     if fewer >= 1 and max(scratch):
-        return f"{said}; contexts={fewer} would fit"
-    smaller = [name for name, one in zip(names, scratch, strict=False) if weights + one <= free]
+        return f"{sentence}; contexts={fewer} would fit"
+    smaller = [name for name, size in zip(names, scratch, strict=False) if weights + size <= free]
     if smaller:
-        return f"{said}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
-    return f"{said}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"
+        return (
+            f"{sentence}; an engine with the profile '{smaller[-1]}' alone would fit: build it with that one"
+        )
+    return f"{sentence}; nothing of it would fit: free memory, or use a smaller model or a GPU with more"
 
 
 def _mib(count: int) -> str:
@@ -131,19 +135,19 @@ def dtype(engine: Any, name: str) -> torch.dtype:
     Raises:
         UserError: arrays have no such type.
     """
-    found = engine.get_tensor_dtype(name).name
-    if found not in _TORCH:
+    kind = engine.get_tensor_dtype(name).name
+    if kind not in _TORCH:
         raise UserError(
-            f"the engine's '{name}' is {found}, which arrays cannot hold: build it with other types"
+            f"the engine's '{name}' is {kind}, which arrays cannot hold: build it with other types"
         )
-    return _TORCH[found]
+    return _TORCH[kind]
 
 
 def profile(engine: Any, inputs: Sequence[str], index: int) -> Profile:
     """One profile as the engine itself states it."""
     shapes = {}
     for name in inputs:
-        low, best, high = (tuple(one) for one in engine.get_tensor_profile_shape(name, index))
+        low, best, high = (tuple(sizes) for sizes in engine.get_tensor_profile_shape(name, index))
         shapes[name] = Shapes(min=low, opt=best, max=high)
     return Profile(axes={}, inputs=shapes)
 

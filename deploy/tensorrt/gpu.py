@@ -134,13 +134,13 @@ def current(index: int) -> Iterator[None]:
 
 def driver_version(text: str) -> str | None:
     """The driver's version in what ``/proc/driver/nvidia/version`` says."""
-    found = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)", text)
-    return found[1] if found else None
+    match = re.search(r"Kernel Module.*?\s(\d+\.\d+(?:\.\d+)?)", text)
+    return match[1] if match else None
 
 
-def at_least(compute_capability: str, wanted: str) -> bool:
+def at_least(compute_capability: str, minimum: str) -> bool:
     """Whether a compute capability is a given one or a later one."""
-    return _numbers(compute_capability) >= _numbers(wanted)
+    return _numbers(compute_capability) >= _numbers(minimum)
 
 
 def _numbers(text: str) -> tuple[int, ...]:
@@ -159,22 +159,22 @@ def claim(device: str) -> None:
     Raises:
         UserError: an engine on another device is open in this process.
     """
-    wanted = f"cuda:{index_of(device)}"
-    others = sorted(name for name in _opened if name != wanted)
-    if others:
+    key = f"cuda:{index_of(device)}"
+    open_devices = sorted(name for name in _opened if name != key)
+    if open_devices:
         raise UserError(
-            f"this process has an engine open on {others[0]}, and another on {wanted} was asked for: "
+            f"this process has an engine open on {open_devices[0]}, and another on {key} was asked for: "
             "one process serves one GPU; close the first, or start a process for each GPU "
             "(CUDA_VISIBLE_DEVICES=N)"
         )
-    _opened[wanted] = _opened.get(wanted, 0) + 1
+    _opened[key] = _opened.get(key, 0) + 1
 
 
 def release(device: str) -> None:
     """Take a ``claim`` back."""
-    wanted = f"cuda:{index_of(device)}"
-    left = _opened.get(wanted, 0) - 1
+    key = f"cuda:{index_of(device)}"
+    left = _opened.get(key, 0) - 1
     if left > 0:
-        _opened[wanted] = left
+        _opened[key] = left
     else:
-        _opened.pop(wanted, None)
+        _opened.pop(key, None)

@@ -50,9 +50,9 @@ def nodes(milliseconds: Mapping[str, float], passport: Passport) -> list[NodeTim
         milliseconds: by layer name, over all runs.
         passport: of the engine, with its layers.
     """
-    layers = {one.name: one for one in passport.layers or ()}
-    found = []
-    for name, taken in milliseconds.items():
+    layers = {layer.name: layer for layer in passport.layers or ()}
+    times = []
+    for name, elapsed in milliseconds.items():
         layer = layers.get(name)
         if layer is None:
             moves = _MOVES.search(name) is not None
@@ -63,14 +63,14 @@ def nodes(milliseconds: Mapping[str, float], passport: Passport) -> list[NodeTim
             multiplies = _MULTIPLIES.search(layer.type) is not None or layer.fused_attention
             named = any(node in passport.products for node in layer.nodes)
             product = _MOVES.search(f"{layer.type} {name}") is None and (multiplies or named)
-        found.append(
+        times.append(
             NodeTime(
                 name=name,
                 op=kind,
                 provider=passport.flavor,
                 precision=precision,
                 product=product,
-                microseconds=taken * 1000,
+                microseconds=elapsed * 1000,
             )
         )
-    return found
+    return times

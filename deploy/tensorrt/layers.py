@@ -71,41 +71,41 @@ def read(text: str) -> tuple[Layer, ...]:
     listed = content.get("Layers") if isinstance(content, dict) else None
     if not isinstance(listed, list):
         raise ValueError("the inspector's JSON has no list 'Layers'")
-    return tuple(_layer(one) for one in listed)
+    return tuple(_layer(entry) for entry in listed)
 
 
 def engine_tensors(text: str) -> tuple[str, ...]:
     """The names of the engine's own inputs and outputs, in its order."""
     content = json.loads(text)
     listed = content.get("I/O Tensors", content.get("Bindings", []))
-    return tuple(str(one.get("Name", "")) if isinstance(one, dict) else str(one) for one in listed)
+    return tuple(str(entry.get("Name", "")) if isinstance(entry, dict) else str(entry) for entry in listed)
 
 
-def _layer(given: Any) -> Layer:
-    if isinstance(given, str):
-        given = {"Name": given}
-    name, kind = str(given.get("Name", "")), str(given.get("LayerType", ""))
-    words = " ".join(str(given.get(key, "")) for key in ("Name", "Metadata"))
-    seen = " ".join(str(given.get(key, "")) for key in ("Name", "LayerType", "TacticName"))
+def _layer(entry: Any) -> Layer:
+    if isinstance(entry, str):
+        entry = {"Name": entry}
+    name, kind = str(entry.get("Name", "")), str(entry.get("LayerType", ""))
+    words = " ".join(str(entry.get(key, "")) for key in ("Name", "Metadata"))
+    text = " ".join(str(entry.get(key, "")) for key in ("Name", "LayerType", "TacticName"))
     profile = _PROFILE.search(name)
     return Layer(
         name=name,
         type=kind,
-        precision=narrowest([precision_of(one) for one in given.get("Inputs", [])]),
-        fused_attention=_ATTENTION.search(seen) is not None,
+        precision=narrowest([precision_of(tensor) for tensor in entry.get("Inputs", [])]),
+        fused_attention=_ATTENTION.search(text) is not None,
         opaque=_OPAQUE.search(name) is not None,
         profile=int(profile[1]) if profile else 0,
-        nodes=tuple(dict.fromkeys(one for one in _SEPARATORS.split(words) if "/" in one or "_" in one)),
+        nodes=tuple(dict.fromkeys(word for word in _SEPARATORS.split(words) if "/" in word or "_" in word)),
     )
 
 
 def precision_of(tensor: Mapping[str, Any]) -> str:
     """The element type of a layer's input or output, whichever version wrote it."""
-    said = tensor.get("DataType", tensor.get("Datatype", tensor.get("Format/Datatype", "")))
-    for word in re.split(r"[^a-z0-9]+", str(said).lower()):
+    datatype = tensor.get("DataType", tensor.get("Datatype", tensor.get("Format/Datatype", "")))
+    for word in re.split(r"[^a-z0-9]+", str(datatype).lower()):
         if word in _WORDS:
             return _WORDS[word]
-    return _OTHER if said else "unknown"
+    return _OTHER if datatype else "unknown"
 
 
 def narrowest(types: Sequence[str]) -> str:
@@ -118,47 +118,51 @@ def narrowest(types: Sequence[str]) -> str:
 
 def count_fused_attention(layers: Sequence[Layer]) -> int:
     """Fused attention kernels, of the profile that has the fewest."""
-    profiles = {one.profile for one in layers}
-    return min((sum(one.fused_attention and one.profile == p for one in layers) for p in profiles), default=0)
+    profiles = {layer.profile for layer in layers}
+    return min(
+        (sum(layer.fused_attention and layer.profile == p for layer in layers) for p in profiles), default=0
+    )
 
 
 def precisions(layers: Sequence[Layer]) -> dict[str, int]:
     """How many layers compute in each precision, the narrowest first."""
-    counted = {name: sum(one.precision == name for one in layers) for name in (*_NARROW, _OTHER, "unknown")}
+    counted = {
+        name: sum(layer.precision == name for layer in layers) for name in (*_NARROW, _OTHER, "unknown")
+    }
     return {name: count for name, count in counted.items() if count}
 
 
-def findings(layers: Sequence[Layer], wanted: Mapping[str, str], attention: int) -> tuple[str, ...]:
+def findings(layers: Sequence[Layer], expected: Mapping[str, str], attention: int) -> tuple[str, ...]:
     """What differs from what the graph asks for, a sentence each.
 
     Args:
         layers: of the engine.
-        wanted: name of a weight product -> precision that it shall compute in.
+        expected: name of a weight product -> precision that it shall compute in.
         attention: attention blocks of the graph.
     """
     holders: dict[str, list[Layer]] = {}
     for layer in layers:
         for node in layer.nodes:
-            if node in wanted:
+            if node in expected:
                 holders.setdefault(node, []).append(layer)
-    said: list[str] = []
+    sentences: list[str] = []
     hidden: dict[str, int] = {}
-    for node, asked in wanted.items():
+    for node, precision in expected.items():
         for layer in holders.get(node, []):
             if layer.opaque or layer.precision in ("unknown", _OTHER):
-                hidden[asked] = hidden.get(asked, 0) + 1
-            elif _NARROW.index(layer.precision) > _NARROW.index(asked):
-                where = "" if layer.name == node else f" (in layer {layer.name})"
-                said.append(
-                    f"{asked.upper()} was asked for and {node}{where} ran in {layer.precision.upper()}"
+                hidden[precision] = hidden.get(precision, 0) + 1
+            elif _NARROW.index(layer.precision) > _NARROW.index(precision):
+                context = "" if layer.name == node else f" (in layer {layer.name})"
+                sentences.append(
+                    f"{precision.upper()} was asked for and {node}{context} ran in {layer.precision.upper()}"
                 )
         if node not in holders:
-            hidden[asked] = hidden.get(asked, 0) + 1
-    said += [
-        f"{count} products that were asked for in {asked.upper()} lie in blocks whose inside is not shown"
-        for asked, count in hidden.items()
+            hidden[precision] = hidden.get(precision, 0) + 1
+    sentences += [
+        f"{count} products that were asked for in {precision.upper()} lie in blocks whose inside is not shown"
+        for precision, count in hidden.items()
     ]
     fused = count_fused_attention(layers)
-    if attention and fused < attention and not any(one.opaque for one in layers):
-        said.append(f"{fused} of {attention} attention blocks run as one fused kernel")
-    return tuple(dict.fromkeys(said))
+    if attention and fused < attention and not any(layer.opaque for layer in layers):
+        sentences.append(f"{fused} of {attention} attention blocks run as one fused kernel")
+    return tuple(dict.fromkeys(sentences))

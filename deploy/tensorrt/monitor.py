@@ -51,15 +51,15 @@ class Phases:
         del self._open[name]
 
     def _advance(self) -> None:
-        done = sum(self._within(name) for name, phase in self._open.items() if phase.parent is None)
+        progress = sum(self._within(name) for name, phase in self._open.items() if phase.parent is None)
         roots = sum(phase.parent is None for phase in self._open.values())
         if roots:
-            self.share = max(self.share, min(1.0, done / roots))
+            self.share = max(self.share, min(1.0, progress / roots))
 
     def _within(self, name: str) -> float:
         """The share of a phase that is done: whole steps, and what open phases inside it add to one step."""
         phase = self._open[name]
-        inside = [self._within(other) for other, one in self._open.items() if one.parent == name]
+        inside = [self._within(child) for child, inner in self._open.items() if inner.parent == name]
         return min(phase.steps, phase.done + min(1.0, sum(inside))) / phase.steps
 
 

@@ -55,7 +55,7 @@ def problems(model: onnx.ModelProto, can: Capabilities) -> list[Problem]:
         model: with its weights, or at least with its zero points.
         can: of the TensorRT that shall build it.
     """
-    found: list[Problem] = []
+    findings: list[Problem] = []
     version = graph.opset(model)
     if not can.strongly_typed and version > FLAGS_OPSET:
         quantized = any(node.op_type == "QuantizeLinear" for node in model.graph.node)
@@ -65,15 +65,15 @@ def problems(model: onnx.ModelProto, can: Capabilities) -> list[Problem]:
             else f"export it with paredown export MODEL --opset {FLAGS_OPSET}"
         )
         cause = f"{can.name} reads opset {FLAGS_OPSET} and below"
-        found.append(Problem("the graph", f"opset {version}", cause, remedy))
+        findings.append(Problem("the graph", f"opset {version}", cause, remedy))
     index = graph.Index(model)
     for node in model.graph.node:
         for look in _LOOKS:
             problem = look(node, index, can)
             if problem is not None:
-                found.append(problem)
+                findings.append(problem)
                 break
-    return found + _float_attention(model)
+    return findings + _float_attention(model)
 
 
 def _foreign(node: onnx.NodeProto, index: graph.Index, can: Capabilities) -> Problem | None:
@@ -101,21 +101,21 @@ def _dynamic(node: onnx.NodeProto, index: graph.Index, can: Capabilities) -> Pro
 def _asymmetric(node: onnx.NodeProto, index: graph.Index, can: Capabilities) -> Problem | None:
     if node.op_type not in ("QuantizeLinear", "DequantizeLinear") or len(node.input) < 3 or not node.input[2]:
         return None
-    held = index.constants.get(node.input[2])
-    if held is None:
+    zero_point = index.constants.get(node.input[2])
+    if zero_point is None:
         return Problem(
             node.name, node.op_type, "its zero point is no constant", f"quantize anew: {_QUANTIZE}"
         )
-    if held.data_type in (TensorProto.UINT8, TensorProto.UINT16):
+    if zero_point.data_type in (TensorProto.UINT8, TensorProto.UINT16):
         return Problem(
             node.name,
             node.op_type,
             "unsigned integers (quantize-onnx with target cpu)",
             f"TensorRT takes signed ones, symmetric around zero: {_QUANTIZE}",
         )
-    if held.data_type not in (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32):
+    if zero_point.data_type not in (TensorProto.INT8, TensorProto.INT16, TensorProto.INT32):
         return None  # FP8 and FP4 have no zero point but zero
-    points = numpy_helper.to_array(held)
+    points = numpy_helper.to_array(zero_point)
     if not np.any(points):
         return None
     return Problem(
@@ -146,39 +146,39 @@ _Look = Callable[[onnx.NodeProto, graph.Index, "Capabilities"], Problem | None]
 _LOOKS: tuple[_Look, ...] = (_foreign, _dynamic, _asymmetric)
 
 
-def refuse(found: Sequence[Problem], name: str) -> None:
+def refuse(findings: Sequence[Problem], name: str) -> None:
     """Raise the sentence for some problems.
 
     Raises:
         ModelError: there are any; the first is told whole, the others are counted.
     """
-    if not found:
+    if not findings:
         return
-    more = len(found) - 1
-    others = f" ({more} more node{'s' if more > 1 else ''} like it or with other problems)" if more else ""
-    raise ModelError(f"{name} does not take this graph. {found[0]}{others}")
+    more = len(findings) - 1
+    remainder = f" ({more} more node{'s' if more > 1 else ''} like it or with other problems)" if more else ""
+    raise ModelError(f"{name} does not take this graph. {findings[0]}{remainder}")
 
 
-def explain(said: Sequence[ParserProblem], model: onnx.ModelProto, name: str) -> str:
+def explain(errors: Sequence[ParserProblem], model: onnx.ModelProto, name: str) -> str:
     """The sentence for what the parser refused.
 
     Args:
-        said: the parser's errors.
+        errors: the parser's errors.
         model: the graph; its nodes are looked up where the parser gives numbers alone.
         name: of the TensorRT.
     """
-    if not said:
+    if not errors:
         return f"{name} does not take this graph and gives no reason; --verbose shows all that it says"
-    first = said[0]
+    first = errors[0]
     node, operator = first.name, first.operator
     if not operator and 0 <= first.node < len(model.graph.node):
-        held = model.graph.node[first.node]
-        node, operator = held.name, held.op_type
-    where = f"{operator} '{node}'" if operator else "the graph"
+        graph_node = model.graph.node[first.node]
+        node, operator = graph_node.name, graph_node.op_type
+    place = f"{operator} '{node}'" if operator else "the graph"
     text = first.text.strip()
     reason = f"'{text}'" if text not in ("", "false") else "the operator is not supported"
-    more = f" ({len(said) - 1} more errors)" if len(said) > 1 else ""
-    return f"{name} does not take {where}: {reason}{more}; {_remedy(text, operator)}"
+    more = f" ({len(errors) - 1} more errors)" if len(errors) > 1 else ""
+    return f"{name} does not take {place}: {reason}{more}; {_remedy(text, operator)}"
 
 
 def _remedy(text: str, operator: str) -> str:

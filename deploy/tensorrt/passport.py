@@ -104,9 +104,9 @@ class Passport(_Frozen):
     engine_bytes: int
     build_seconds: float
 
-    def command(self, onnx: str = "ONNX", out: str = "ENGINE", *, whole: bool = False) -> str:
-        """The command that builds the engine again from its ONNX artifact; ``whole``: with its weights."""
-        options = self.options.model_copy(update={"strip_plan": False}) if whole else self.options
+    def command(self, onnx: str = "ONNX", out: str = "ENGINE", *, weights: bool = False) -> str:
+        """The command that builds the engine again from its ONNX artifact; ``weights``: with its weights."""
+        options = self.options.model_copy(update={"strip_plan": False}) if weights else self.options
         words = ["paredown", "build", onnx]
         if options.precision is not None:
             words += ["--precision", options.precision]
@@ -170,7 +170,7 @@ def check(passport: Passport, here: Here, onnx: str = "ONNX") -> str | None:
     if passport.options.strip_plan:
         return (
             "the engine was built without its weights (strip_plan) and computes nothing before TensorRT's "
-            f"refitter put them back; to run it here, build it whole: {passport.command(onnx, whole=True)}"
+            f"refitter put them back; to run it here, build it whole: {passport.command(onnx, weights=True)}"
         )
     reason = _differs(passport, here)
     if reason is None:
@@ -178,32 +178,32 @@ def check(passport: Passport, here: Here, onnx: str = "ONNX") -> str | None:
     return f"{reason}; build it again on this machine: {passport.command(onnx)}"
 
 
-def _differs(passport: Passport, here: Here) -> str | None:
+def _differs(passport: Passport, machine: Here) -> str | None:
     options = passport.options
-    if here.tensorrt is None or here.flavor != passport.flavor:
+    if machine.tensorrt is None or machine.flavor != passport.flavor:
         return f"the engine needs {passport.flavor} {passport.tensorrt}, which is not installed here"
-    if here.gpu is None:
+    if machine.gpu is None:
         return f"the engine was built for {_built_for(passport)}, and this machine shows no GPU"
-    same_major = here.tensorrt.split(".")[0] == passport.tensorrt.split(".")[0]
-    later = _numbers(here.tensorrt) >= _numbers(passport.tensorrt)
-    if here.tensorrt != passport.tensorrt and not (options.version_compatible and same_major and later):
+    same_major = machine.tensorrt.split(".")[0] == passport.tensorrt.split(".")[0]
+    later = _numbers(machine.tensorrt) >= _numbers(passport.tensorrt)
+    if machine.tensorrt != passport.tensorrt and not (options.version_compatible and same_major and later):
         built = f"{passport.flavor} {passport.tensorrt}"
-        return f"the engine was built with {built} and {here.tensorrt} is installed here"
-    capability = here.gpu.compute_capability
-    where = f"this is {here.gpu.name} (compute capability {capability})"
+        return f"the engine was built with {built} and {machine.tensorrt} is installed here"
+    capability = machine.gpu.compute_capability
+    this_gpu = f"this is {machine.gpu.name} (compute capability {capability})"
     if passport.gpu is None or passport.flavor == "tensorrt-rtx":
         # RTX engines are compiled for listed capabilities, or for what its default covers.
         listed = options.compute_capabilities
-        if listed and not any(capability == one for one in listed):
-            return f"the engine was built for compute capability {', '.join(listed)} and {where}"
+        if listed and not any(capability == entry for entry in listed):
+            return f"the engine was built for compute capability {', '.join(listed)} and {this_gpu}"
         return None
     if options.hardware_compatibility == "ampere_plus":
         fits = at_least(capability, "8.0")
     elif options.hardware_compatibility == "same_compute_capability":
         fits = capability == passport.gpu.compute_capability
     else:
-        fits = (here.gpu.name, capability) == (passport.gpu.name, passport.gpu.compute_capability)
-    return None if fits else f"the engine was built for {_built_for(passport)} and {where}"
+        fits = (machine.gpu.name, capability) == (passport.gpu.name, passport.gpu.compute_capability)
+    return None if fits else f"the engine was built for {_built_for(passport)} and {this_gpu}"
 
 
 def _built_for(passport: Passport) -> str:
@@ -231,10 +231,10 @@ def engine(artifact: Artifact, passport: Passport) -> bytes:
             f"{'truncated' if len(content) < passport.engine_bytes else 'not the same file'}. "
             f"Nothing of it was loaded; copy it again or build it again: {passport.command()}"
         )
-    found = hashlib.sha256(content).hexdigest()
-    if found != passport.engine_sha256:
+    checksum = hashlib.sha256(content).hexdigest()
+    if checksum != passport.engine_sha256:
         raise ArtifactError(
-            f"{path} was changed since it was built (sha256 {found[:12]}..., sealed "
+            f"{path} was changed since it was built (sha256 {checksum[:12]}..., sealed "
             f"{passport.engine_sha256[:12]}...). Nothing of it was loaded; copy it again or build it again: "
             f"{passport.command()}"
         )

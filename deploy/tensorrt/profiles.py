@@ -91,13 +91,13 @@ def parse(text: str) -> Axes:
     for part in text.split(","):
         name, equals, sizes = (piece.strip() for piece in part.partition("="))
         numbers = sizes.split(":")
-        counts = len(numbers) in (1, 3) and all(_SIZE.fullmatch(one) for one in numbers)
+        counts = len(numbers) in (1, 3) and all(_SIZE.fullmatch(number) for number in numbers)
         if not (name and equals and counts):
             raise RecipeError(
                 f"the profile '{text}' has '{part.strip()}'; write AXIS=MIN:OPT:MAX or AXIS=SIZE for each "
                 "axis, such as batch=1:8:32,length=16:64:128"
             )
-        low, best, high = (int(one) for one in (numbers * 3 if len(numbers) == 1 else numbers))
+        low, best, high = (int(number) for number in (numbers * 3 if len(numbers) == 1 else numbers))
         if not 1 <= low <= best <= high:
             raise RecipeError(
                 f"the profile '{text}' has {name}={sizes}: sizes are 1 or more and rise from "
@@ -132,9 +132,9 @@ def complete(axes: Axes, free: Sequence[str], longest: int | None) -> Axes:
         wrong += [f"{', '.join(missing)} is missing"] if missing else []
         example = {name: Range(min=1, opt=8, max=32) for name in free}
         if longest is not None:
-            others = [name for name in free if name != BATCH]
+            axis_names = [name for name in free if name != BATCH]
             best = min(64, longest)
-            example |= {name: Range(min=min(16, best), opt=best, max=longest) for name in others}
+            example |= {name: Range(min=min(16, best), opt=best, max=longest) for name in axis_names}
         raise RecipeError(
             f"the profile '{spell(axes)}': {'; '.join(wrong)}. Free axes: {', '.join(free)}; "
             f"for example {spell(example)}"
@@ -190,12 +190,12 @@ def derive(lengths: Sequence[int] | None, longest: int | None, batch: Range, buc
     ends = boundaries(lengths, buckets)
     if longest is not None:
         ends = sorted({min(end, longest) for end in ends} | {longest})
-    found: list[Axes] = []
+    profiles: list[Axes] = []
     low = 1
     for end in ends:
-        found.append({BATCH: batch, LENGTH: Range(min=low, opt=end, max=end)})
+        profiles.append({BATCH: batch, LENGTH: Range(min=low, opt=end, max=end)})
         low = end + 1
-    return found
+    return profiles
 
 
 def shape(axes: Axes, inputs: Mapping[str, Sequence[int | str]]) -> Profile:
@@ -206,8 +206,8 @@ def shape(axes: Axes, inputs: Mapping[str, Sequence[int | str]]) -> Profile:
         inputs: input -> its shape, a name for each free axis.
     """
 
-    def at(which: str, sizes: Sequence[int | str]) -> tuple[int, ...]:
-        return tuple(one if isinstance(one, int) else getattr(axes[one], which) for one in sizes)
+    def at(bound: str, sizes: Sequence[int | str]) -> tuple[int, ...]:
+        return tuple(size if isinstance(size, int) else getattr(axes[size], bound) for size in sizes)
 
     return Profile(
         axes=axes,
@@ -218,17 +218,17 @@ def shape(axes: Axes, inputs: Mapping[str, Sequence[int | str]]) -> Profile:
     )
 
 
-def check_limits(given: Sequence[Axes], limits: Mapping[str, int]) -> None:
+def check_limits(profile_axes: Sequence[Axes], limits: Mapping[str, int]) -> None:
     """Refuse profiles beyond what the graph was exported for.
 
     Args:
-        given: every profile.
+        profile_axes: every profile.
         limits: axis -> its largest size, where there is one.
 
     Raises:
         RecipeError: with the axis, the limit and the export option that raises it.
     """
-    for axes in given:
+    for axes in profile_axes:
         for name, limit in limits.items():
             if name in axes and axes[name].max > limit:
                 option = "--max-batch" if name == BATCH else "--max-length"
@@ -238,24 +238,24 @@ def check_limits(given: Sequence[Axes], limits: Mapping[str, int]) -> None:
                 )
 
 
-def check_lengths(given: Sequence[Axes], lengths: Sequence[int]) -> None:
+def check_lengths(profile_axes: Sequence[Axes], lengths: Sequence[int]) -> None:
     """Refuse profiles that leave out rows of the data.
 
     Args:
-        given: every profile.
+        profile_axes: every profile.
         lengths: tokens of each row after truncation.
 
     Raises:
         RecipeError: some rows are longer than every profile; says how many and what would hold them.
     """
-    largest = max(axes[LENGTH].max for axes in given)
-    found = np.asarray(lengths)
-    left = int((found > largest).sum())
+    largest = max(axes[LENGTH].max for axes in profile_axes)
+    sizes = np.asarray(lengths)
+    left = int((sizes > largest).sum())
     if left:
-        longest = int(found.max())
-        text = "; ".join(spell(axes) for axes in given)
+        longest = int(sizes.max())
+        text = "; ".join(spell(axes) for axes in profile_axes)
         raise RecipeError(
-            f"the profiles ({text}) leave out {left} of {len(found)} rows: rows have up to {longest} tokens, "
+            f"the profiles ({text}) leave out {left} of {len(sizes)} rows: rows have up to {longest} tokens, "
             f"the profiles go up to {LENGTH} {largest}. Raise it to {longest} or more, or leave "
             "--profile out and profiles are made from the data's lengths"
         )
@@ -275,28 +275,28 @@ def select(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]], rem
     choices: list[tuple[int, int, int, dict[str, tuple[int, ...]]]] = []
     for index, profile in enumerate(profiles):
         padded: dict[str, tuple[int, ...]] = {}
-        for name, one in profile.inputs.items():
+        for name, bounds in profile.inputs.items():
             sizes = tuple(shapes[name])
-            if len(sizes) != len(one.max) or any(a > b for a, b in zip(sizes, one.max, strict=True)):
+            if len(sizes) != len(bounds.max) or any(a > b for a, b in zip(sizes, bounds.max, strict=True)):
                 break
-            padded[name] = tuple(max(a, b) for a, b in zip(sizes, one.min, strict=True))
+            padded[name] = tuple(max(a, b) for a, b in zip(sizes, bounds.min, strict=True))
         else:
             volume = sum(int(np.prod(sizes)) for sizes in padded.values())
-            room = sum(int(np.prod(one.max)) for one in profile.inputs.values())
+            room = sum(int(np.prod(bounds.max)) for bounds in profile.inputs.values())
             choices.append((volume, room, index, padded))
     if not choices:
         raise UserError(outside(profiles, shapes, remedy))
-    _, _, index, padded = min(choices, key=lambda one: one[:3])
+    _, _, index, padded = min(choices, key=lambda choice: choice[:3])
     return Selected(index=index, shapes=padded)
 
 
 def outside(profiles: Sequence[Profile], shapes: Mapping[str, Sequence[int]], remedy: str = "") -> str:
     """The sentence for a feed that no profile holds."""
-    asked = ", ".join(f"{name} {'x'.join(map(str, sizes))}" for name, sizes in shapes.items())
+    request = ", ".join(f"{name} {'x'.join(map(str, sizes))}" for name, sizes in shapes.items())
     allowed = " or ".join(f"'{profile}'" for profile in profiles)
     end = (
         f": {remedy} with a --profile that holds it"
         if remedy
         else ": build it again with a --profile that holds it"
     )
-    return f"the feed ({asked}) is outside every profile of the engine ({allowed}); send less at once{end}"
+    return f"the feed ({request}) is outside every profile of the engine ({allowed}); send less at once{end}"

@@ -13,46 +13,46 @@ if TYPE_CHECKING:
     from deploy.tensorrt.passport import Passport
 
 
-def _fused(found: int, blocks: int, shown: Sequence[Layer]) -> str:
+def _fused(count: int, blocks: int, listed: Sequence[Layer]) -> str:
     """How many attention blocks were fused, as far as the layers show their inside."""
-    hidden = sum(one.opaque for one in shown)
-    if hidden and found < blocks:
-        return f"at least {found} of {blocks} blocks (layers that do not show their inside: {hidden})"
-    return f"{found} of {blocks} blocks"
+    hidden = sum(layer.opaque for layer in listed)
+    if hidden and count < blocks:
+        return f"at least {count} of {blocks} blocks (layers that do not show their inside: {hidden})"
+    return f"{count} of {blocks} blocks"
 
 
-def facts(made: Passport, blocks: int) -> dict[str, Any]:
+def facts(record: Passport, blocks: int) -> dict[str, Any]:
     """The passport as facts for the manifest, which ``paredown show`` prints.
 
     Args:
-        made: the passport.
+        record: the passport.
         blocks: attention blocks of the graph.
     """
-    where = made.gpu and (
-        f"{made.gpu.name}, compute capability {made.gpu.compute_capability}, driver {made.gpu.driver}, "
-        f"CUDA {made.gpu.cuda}"
+    machine = record.gpu and (
+        f"{record.gpu.name}, compute capability {record.gpu.compute_capability}, driver {record.gpu.driver}, "
+        f"CUDA {record.gpu.cuda}"
     )
-    targets = ", ".join(made.options.compute_capabilities) or "the library's own choice"
-    found: dict[str, Any] = {
-        "engine": f"{made.flavor} {made.tensorrt}, for {where or f'compute capability: {targets}'}",
-        "precision": made.precision,
-        "profiles": [str(profile) for profile in made.profiles],
-        "findings": list(made.findings),
-        "rebuild": made.command(),
+    targets = ", ".join(record.options.compute_capabilities) or "the library's own choice"
+    entries: dict[str, Any] = {
+        "engine": f"{record.flavor} {record.tensorrt}, for {machine or f'compute capability: {targets}'}",
+        "precision": record.precision,
+        "profiles": [str(profile) for profile in record.profiles],
+        "findings": list(record.findings),
+        "rebuild": record.command(),
     }
-    if made.layers is None:
-        return {**found, "layers": f"not known: {made.layers_missing}"}
+    if record.layers is None:
+        return {**entries, "layers": f"not known: {record.layers_missing}"}
     return {
-        **found,
-        "fused_attention": _fused(made.fused_attention or 0, blocks, made.layers),
-        "layer_precisions": layers.precisions(made.layers),
+        **entries,
+        "fused_attention": _fused(record.fused_attention or 0, blocks, record.layers),
+        "layer_precisions": layers.precisions(record.layers),
         "layers": [
             {
-                "layer": one.name,
-                "type": one.type,
-                "precision": one.precision,
-                "fused attention": "yes" if one.fused_attention else "",
+                "layer": layer.name,
+                "type": layer.type,
+                "precision": layer.precision,
+                "fused attention": "yes" if layer.fused_attention else "",
             }
-            for one in made.layers
+            for layer in record.layers
         ],
     }

@@ -26,10 +26,10 @@ def read(path: Path | None) -> bytes:
     if path is None:
         return b""
     try:
-        held = path.read_bytes()
+        stored = path.read_bytes()
     except OSError:
         return b""
-    digest, content = held[:_DIGEST], held[_DIGEST:]
+    digest, content = stored[:_DIGEST], stored[_DIGEST:]
     if hashlib.sha256(content).hexdigest().encode() != digest:
         log.info("the timing cache %s is damaged: tactics are timed again", path.name)
         return b""

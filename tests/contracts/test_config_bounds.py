@@ -20,12 +20,12 @@ _SHELVES = ("stage", "criterion", "probe", "gate")
 
 
 def _models() -> dict[str, type[BaseModel]]:
-    whole: tuple[type[BaseModel], ...] = (Recipe, DataConfig, BenchConfig)
-    found = {model.__name__: model for model in whole}
+    roots: tuple[type[BaseModel], ...] = (Recipe, DataConfig, BenchConfig)
+    models = {model.__name__: model for model in roots}
     for shelf in _SHELVES:
         for name in catalog.names(shelf):
-            found[f"{shelf} {name}"] = catalog.load(shelf, name).Config
-    return found
+            models[f"{shelf} {name}"] = catalog.load(shelf, name).Config
+    return models
 
 
 def _numbers(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
@@ -40,7 +40,9 @@ def _numbers(annotation: Any, metadata: list[Any]) -> Iterator[Any]:
     parts = get_args(annotation)
     if get_origin(annotation) is Annotated:
         inner = [
-            each for part in parts[1:] for each in (part.metadata if isinstance(part, FieldInfo) else [part])
+            bound
+            for part in parts[1:]
+            for bound in (part.metadata if isinstance(part, FieldInfo) else [part])
         ]
         yield from _numbers(parts[0], inner)
         return
@@ -75,11 +77,11 @@ def _unbounded(kind: Any) -> list[str]:
 def test_every_number_is_bounded_on_both_sides(name: str, model: type[BaseModel]) -> None:
     """10^18 rounds or layers are refused by the configuration and reach no loop."""
     open_ = {
-        field: found
+        field: values
         for field, info in model.model_fields.items()
         for kind in _numbers(info.annotation, list(info.metadata))
         # A seed is any number that generators take.
-        if (found := [each for each in _unbounded(kind) if not (field == "seed" and each == "10^18")])
+        if (values := [value for value in _unbounded(kind) if not (field == "seed" and value == "10^18")])
     }
     assert open_ == {}, f"{name} takes these values: {open_}"
 
@@ -94,13 +96,15 @@ class _Forgetful(BaseModel):
 
 def test_a_field_without_a_bound_is_seen() -> None:
     """The walk finds what somebody forgot: in unions, in lists and in mappings."""
-    seen = {
-        field: [each for kind in _numbers(info.annotation, list(info.metadata)) for each in _unbounded(kind)]
+    unbounded = {
+        field: [
+            value for kind in _numbers(info.annotation, list(info.metadata)) for value in _unbounded(kind)
+        ]
         for field, info in _Forgetful.model_fields.items()
     }
-    assert seen["fine"] == []
-    assert all("10^18" in seen[field] for field in ("low_only", "either", "inner", "bare"))
-    assert "NaN" in seen["bare"]
+    assert unbounded["fine"] == []
+    assert all("10^18" in unbounded[field] for field in ("low_only", "either", "inner", "bare"))
+    assert "NaN" in unbounded["bare"]
 
 
 # What YAML may hold, and what pydantic would take each for.
@@ -129,35 +133,35 @@ def _fields(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, Sche
                 yield from _fields(part, f"{above}{name}.")
 
 
-def _as_written(given: Any, kept: Any) -> bool:
+def _as_written(value: Any, parsed: Any) -> bool:
     """Whether no value became one of another type; a whole number may become any number."""
-    if isinstance(given, list):
-        items = kept if isinstance(kept, list | tuple) else [kept]
-        return all(_as_written(one, other) for one, other in zip(given, items, strict=False))
-    if isinstance(given, dict) and isinstance(kept, dict):
-        return all(_as_written(given[key], kept[key]) for key in given)
-    if isinstance(kept, float):
-        return type(given) in (int, float) and given == kept
-    return not isinstance(kept, int) or (type(given) is type(kept) and given == kept)
+    if isinstance(value, list):
+        items = parsed if isinstance(parsed, list | tuple) else [parsed]
+        return all(_as_written(element, item) for element, item in zip(value, items, strict=False))
+    if isinstance(value, dict) and isinstance(parsed, dict):
+        return all(_as_written(value[key], parsed[key]) for key in value)
+    if isinstance(parsed, float):
+        return type(value) in (int, float) and value == parsed
+    return not isinstance(parsed, int) or (type(value) is type(parsed) and value == parsed)
 
 
 def _mistaken(validator: SchemaValidator) -> list[str]:
-    found = []
+    mistakes = []
     for value in _VALUES:
         try:
-            kept = validator.validate_python(value)
+            parsed = validator.validate_python(value)
         except (ValidationError, UserError):  # an unknown name, say
             continue
-        if not _as_written(value, kept):
-            found.append(f"{value!r} as {kept!r}")
-    return found
+        if not _as_written(value, parsed):
+            mistakes.append(f"{value!r} as {parsed!r}")
+    return mistakes
 
 
 @pytest.mark.parametrize(("name", "model"), _models().items(), ids=_models())
 def test_every_value_is_taken_as_it_is_written(name: str, model: type[BaseModel]) -> None:
     """``true`` is no 1, ``"3"`` is no 3, 3.0 is no whole number, and neither 1 nor ``yes`` is a switch."""
-    found = {field: wrong for field, validator in _fields(model) if (wrong := _mistaken(validator))}
-    assert found == {}, f"{name}: {found}"
+    mistakes = {field: wrong for field, validator in _fields(model) if (wrong := _mistaken(validator))}
+    assert mistakes == {}, f"{name}: {mistakes}"
 
 
 class _Lax(BaseModel):
@@ -181,12 +185,12 @@ class _Exact(Strict):
 
 def test_a_mistaken_value_is_seen() -> None:
     """The walk finds what pydantic itself takes; the common base does not, whatever a field's name."""
-    seen = {field: _mistaken(validator) for field, validator in _fields(_Lax)}
-    assert {"True as 1", "'3' as 3", "3.0 as 3"} <= set(seen["whole"])
-    assert {"True as 1.0", "'1e-3' as 0.001"} <= set(seen["number"])
-    assert {"1 as True", "'off' as False"} <= set(seen["switch"])
-    assert "[True] as (1,)" in seen["several"]
-    assert "{'a': True} as {'a': 1.0}" in seen["table"]
+    mistakes = {field: _mistaken(validator) for field, validator in _fields(_Lax)}
+    assert {"True as 1", "'3' as 3", "3.0 as 3"} <= set(mistakes["whole"])
+    assert {"True as 1.0", "'1e-3' as 0.001"} <= set(mistakes["number"])
+    assert {"1 as True", "'off' as False"} <= set(mistakes["switch"])
+    assert "[True] as (1,)" in mistakes["several"]
+    assert "{'a': True} as {'a': 1.0}" in mistakes["table"]
     exact = {field: _mistaken(validator) for field, validator in _fields(_Exact)}
     assert exact == {name: [] for name in ("default", "type", "several", "inner", "inner.whole")}
     assert _Exact.model_validate({"several": [1, 0.5], "type": True}).several == (1.0, 0.5)

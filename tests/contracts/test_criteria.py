@@ -34,11 +34,11 @@ def make(kind: str, dead: int | None = None, seed: int = 0) -> tuple[Structure, 
     fisher = torch.rand(units, generator=generator, dtype=torch.float64) + 0.1
     activations = torch.rand(units, generator=generator, dtype=torch.float64) + 0.1
     if dead is not None:
-        own = slice(dead * width, (dead + 1) * width)
+        span = slice(dead * width, (dead + 1) * width)
         for tensor in (*rows, *biases, *gradients[:count], *gradients[count + 1 :]):
-            tensor[own] = 0
+            tensor[span] = 0
         for tensor in (*columns, gradients[count]):
-            tensor[:, own] = 0
+            tensor[:, span] = 0
         fisher[dead] = activations[dead] = 0
     structure = Structure("layer.0." + kind, kind, units, width, tuple(rows), tuple(columns), tuple(biases))
     return structure, Signals(tuple(gradients), fisher, activations)
@@ -108,12 +108,12 @@ def test_module_shape(criterion: ModuleType) -> None:
 @pytest.mark.parametrize("kind", ["heads", "ffn"])
 def test_scores_are_finite_float64_and_one_a_unit(criterion: ModuleType, kind: str) -> None:
     """Scores are 1-D, float64, finite, on the CPU and without a gradient history."""
-    found = scores(criterion, *make(kind))
-    assert found.shape == (6,)
-    assert found.dtype == torch.float64
-    assert torch.isfinite(found).all()
-    assert not found.requires_grad
-    assert found.device.type == "cpu"
+    unit_scores = scores(criterion, *make(kind))
+    assert unit_scores.shape == (6,)
+    assert unit_scores.dtype == torch.float64
+    assert torch.isfinite(unit_scores).all()
+    assert not unit_scores.requires_grad
+    assert unit_scores.device.type == "cpu"
 
 
 @pytest.mark.parametrize("kind", ["heads", "ffn"])
@@ -131,12 +131,12 @@ def test_scores_do_not_depend_on_unit_order(criterion: ModuleType, kind: str) ->
 @pytest.mark.parametrize("dead", [0, 3, 5])
 def test_a_dead_unit_comes_last(criterion: ModuleType, kind: str, dead: int) -> None:
     """A unit of zero weights and zero signals has the strictly lowest score; chance does not see it."""
-    found = scores(criterion, *make(kind, dead=dead))
+    unit_scores = scores(criterion, *make(kind, dead=dead))
     if is_chance(criterion):
-        assert torch.equal(found, scores(criterion, *make(kind)))
+        assert torch.equal(unit_scores, scores(criterion, *make(kind)))
         return
-    others = torch.cat([found[:dead], found[dead + 1 :]])
-    assert found[dead] < others.min()
+    live = torch.cat([unit_scores[:dead], unit_scores[dead + 1 :]])
+    assert unit_scores[dead] < live.min()
 
 
 def test_scoring_changes_nothing(criterion: ModuleType) -> None:
@@ -161,9 +161,9 @@ def test_a_missing_signal_is_said(criterion: ModuleType) -> None:
     structure, signals = make("ffn")
     generator = torch.Generator().manual_seed(0)
     for name in criterion.NEEDS:
-        others = {other: getattr(signals, other) for other in criterion.NEEDS - {name}}
+        remaining = {need: getattr(signals, need) for need in criterion.NEEDS - {name}}
         with pytest.raises(ValueError, match="needs"):
-            criterion.score(structure, Signals(**others), criterion.Config(), generator)
+            criterion.score(structure, Signals(**remaining), criterion.Config(), generator)
     if not criterion.NEEDS:
         assert criterion.score(structure, Signals(), criterion.Config(), generator).shape == (6,)
 
@@ -186,10 +186,10 @@ def test_magnitude_by_hand() -> None:
         (torch.tensor([0.0, -1.0]),),
     )
     generator = torch.Generator()
-    found = module.score(structure, Signals(), module.Config(), generator)
-    assert found.tolist() == pytest.approx([5.0, 10**0.5])
-    found = module.score(structure, Signals(), module.Config(norm="l1"), generator)
-    assert found.tolist() == [7.0, 6.0]
+    unit_scores = module.score(structure, Signals(), module.Config(), generator)
+    assert unit_scores.tolist() == pytest.approx([5.0, 10**0.5])
+    unit_scores = module.score(structure, Signals(), module.Config(norm="l1"), generator)
+    assert unit_scores.tolist() == [7.0, 6.0]
 
 
 def test_activation_by_hand() -> None:
@@ -199,5 +199,5 @@ def test_activation_by_hand() -> None:
         "x", "heads", 1, 2, (torch.zeros(2, 2),), (torch.tensor([[1.0, 0.0], [2.0, 4.0]]),), ()
     )
     signals = Signals(activations=torch.tensor([3.0]))
-    found = module.score(structure, signals, module.Config(), torch.Generator())
-    assert found.tolist() == pytest.approx([3 * (2.5 + 8)])
+    unit_scores = module.score(structure, signals, module.Config(), torch.Generator())
+    assert unit_scores.tolist() == pytest.approx([3 * (2.5 + 8)])

@@ -254,17 +254,17 @@ def test_every_gate_is_held_to_this_contract() -> None:
 
 
 @pytest.mark.parametrize(("name", "case"), EVERY)
-@pytest.mark.parametrize(("where", "status"), [("at", "pass"), ("inside", "pass"), ("outside", "fail")])
-def test_a_gate_passes_up_to_its_limit(name: str, case: Case, where: str, status: str) -> None:
+@pytest.mark.parametrize(("side", "status"), [("at", "pass"), ("inside", "pass"), ("outside", "fail")])
+def test_a_gate_passes_up_to_its_limit(name: str, case: Case, side: str, status: str) -> None:
     """At the limit and inside it passes, outside it fails; the verdict carries figure, limit and reason."""
-    verdict = check(name, getattr(case, where), tiny_damage.report())
+    verdict = check(name, getattr(case, side), tiny_damage.report())
     assert verdict.status == status, verdict.reason
     assert verdict.gate == name
     assert verdict.candidate == "after"
     assert verdict.value is not None
     assert "allowed: at" in verdict.reason
     assert "before" in verdict.reason or "x" not in verdict.limit
-    if where != "inside":
+    if side != "inside":
         assert verdict.metric == case.metric
 
 
@@ -308,9 +308,13 @@ def test_no_sure_loss_hides_behind_a_larger_one_that_is_not() -> None:
         )
         for name, (value, low, high) in changes.items()
     )
-    others = tuple(one for one in report.measurements if one.metric != "worst_slice")
+    unsliced = tuple(
+        measurement for measurement in report.measurements if measurement.metric != "worst_slice"
+    )
     verdict = check(
-        "worst-slice", {"drop_at_most": "5pt"}, report.model_copy(update={"measurements": (*others, *slices)})
+        "worst-slice",
+        {"drop_at_most": "5pt"},
+        report.model_copy(update={"measurements": (*unsliced, *slices)}),
     )
     assert verdict.status == "fail"
     assert "(sure)" in verdict.reason
@@ -319,11 +323,11 @@ def test_no_sure_loss_hides_behind_a_larger_one_that_is_not() -> None:
 @pytest.mark.parametrize(("name", "case"), EVERY)
 def test_what_was_not_measured_fails_with_a_list_of_what_there_is(name: str, case: Case) -> None:
     """Without its measurement a gate fails closed and says what the report holds instead."""
-    other = (tiny_bench.measurement("after", "load_time_s", 1.0, probe="load_time"),)
+    unrelated = (tiny_bench.measurement("after", "load_time_s", 1.0, probe="load_time"),)
     bare = tuple(
         tiny_bench.candidate(name_).model_copy(update={"truncation": None}) for name_ in ("before", "after")
     )
-    empty = tiny_bench.report(candidates=bare, measurements=other, facts={})
+    empty = tiny_bench.report(candidates=bare, measurements=unrelated, facts={})
     verdict = check(name, case.inside, empty)
     assert verdict.status == "fail"
     assert verdict.value is None
@@ -366,16 +370,16 @@ def test_a_gain_is_no_drop() -> None:
     """A candidate that is better than the baseline has a drop below zero, and the interval turns with it."""
     report = tiny_bench.report(baseline="after")
     turned = tuple(
-        one.model_copy(
+        measurement.model_copy(
             update={
                 "difference": 0.01,
-                "difference_interval": one.difference_interval
-                and one.difference_interval.model_copy(update={"low": 0.0, "high": 0.02}),
+                "difference_interval": measurement.difference_interval
+                and measurement.difference_interval.model_copy(update={"low": 0.0, "high": 0.02}),
             }
         )
-        if one.probe == "accuracy"
-        else one
-        for one in report.measurements
+        if measurement.probe == "accuracy"
+        else measurement
+        for measurement in report.measurements
     )
     verdict = check("accuracy-drop", {"at_most": "0.1pt"}, report.model_copy(update={"measurements": turned}))
     assert verdict.status == "pass"
@@ -412,8 +416,10 @@ def altered(metric: str, candidate: str = "after", **changes: Any) -> Report:
     """The hand-made report with changes to one measurement."""
     report = tiny_bench.report()
     changed = tuple(
-        one.model_copy(update=changes) if (one.candidate, one.metric) == (candidate, metric) else one
-        for one in report.measurements
+        measurement.model_copy(update=changes)
+        if (measurement.candidate, measurement.metric) == (candidate, metric)
+        else measurement
+        for measurement in report.measurements
     )
     return report.model_copy(update={"measurements": changed})
 
@@ -441,13 +447,13 @@ def test_a_speed_that_compression_does_not_give_is_anomalous() -> None:
 def _of_rounds(*before: float) -> Report:
     """The baseline took so many ms in each round, the candidate always 4."""
     rounds = len(before)
-    samples = {"before": tuple(each for each in before for _ in range(8)), "after": (4.0,) * (8 * rounds)}
+    samples = {"before": tuple(ms for ms in before for _ in range(8)), "after": (4.0,) * (8 * rounds)}
     report = altered("latency_p50_ms")
     changed = tuple(
-        one.model_copy(update={"samples": samples[one.candidate], "rounds": rounds})
-        if one.metric == "latency_p50_ms"
-        else one
-        for one in report.measurements
+        measurement.model_copy(update={"samples": samples[measurement.candidate], "rounds": rounds})
+        if measurement.metric == "latency_p50_ms"
+        else measurement
+        for measurement in report.measurements
     )
     return report.model_copy(update={"measurements": changed})
 
@@ -457,7 +463,7 @@ def _of_rounds(*before: float) -> Report:
 def test_a_baseline_that_changed_half_way_is_anomalous(rounds: int, early: tuple[float, ...]) -> None:
     """Its later half at half speed while the candidate kept its own: no ratio of that run is believed."""
     half = [early[at % len(early)] for at in range(rounds // 2)]
-    report = _of_rounds(*half, *(2 * each for each in half))
+    report = _of_rounds(*half, *(2 * ms for ms in half))
     verdict = check("latency", {"p50_at_most": "1x"}, report)
     assert verdict.status == "anomalous"
     assert "the baseline itself changed by +100 % half way through" in verdict.reason
@@ -513,9 +519,9 @@ def test_a_narrow_pass_on_a_disturbed_machine_is_not_believed() -> None:
 )
 def test_what_others_took_may_have_been_one_sides(share: float, limit: str, status: str) -> None:
     """0.25x (0.2 to 0.3125): with half of the time lost it counts as 0.1 to 0.625."""
-    found = check("latency", {"p50_at_most": limit}, altered("latency_p50_ms", disturbed=share))
-    assert found.status == status, found.reason
-    assert ("may have been one side's" in found.reason) == (share > 0.25)
+    verdict = check("latency", {"p50_at_most": limit}, altered("latency_p50_ms", disturbed=share))
+    assert verdict.status == status, verdict.reason
+    assert ("may have been one side's" in verdict.reason) == (share > 0.25)
 
 
 @pytest.mark.parametrize(
@@ -535,8 +541,12 @@ def test_what_is_wholly_within_the_limit_after_widening_passes(options: dict[str
 
     'paredown demo' called it too narrow a pass for a limit of 1x, since it doubled the interval once more.
     """
-    found = {"ratio": 1 / 5.8, "ratio_interval": Interval(low=0.04 / 0.3, high=0.74 * 0.3), "disturbed": 0.7}
-    verdict = check("latency", options, altered("latency_p50_ms", **found))
+    figures = {
+        "ratio": 1 / 5.8,
+        "ratio_interval": Interval(low=0.04 / 0.3, high=0.74 * 0.3),
+        "disturbed": 0.7,
+    }
+    verdict = check("latency", options, altered("latency_p50_ms", **figures))
     assert verdict.status == status, verdict.reason
     counted = "1.35 to 25" if "speedup_at_least" in options else "0.04 to 0.74"
     assert f"it counts as {counted}" in verdict.reason

@@ -46,8 +46,8 @@ def command(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, 
     """Exit code, stdout and stderr of a command line."""
     with pytest.raises(SystemExit) as left:
         app.main(list(words))
-    said = capsys.readouterr()
-    return int(str(left.value.code or 0)), said.out, said.err
+    streams = capsys.readouterr()
+    return int(str(left.value.code or 0)), streams.out, streams.err
 
 
 @pytest.mark.usefixtures("site")
@@ -68,16 +68,20 @@ def test_show_says_what_it_is_and_where_from(kind: str, capsys: pytest.CaptureFi
     """``show`` gives first line, origin, and what it takes."""
     code, out, err = command(capsys, "show", outside.NAMES[kind], "--json")
     assert code == 0, err
-    (shown,) = [entry for entry in json.loads(out) if entry["what"] == kind]
-    assert shown["from"] == "more-entries 1.2"
+    (description,) = [entry for entry in json.loads(out) if entry["what"] == kind]
+    assert description["from"] == "more-entries 1.2"
     if kind == "gate":
-        assert shown["options"][-1] == {"name": "at_most", "default": "required", "meaning": "so many files."}
+        assert description["options"][-1] == {
+            "name": "at_most",
+            "default": "required",
+            "meaning": "so many files.",
+        }
     if kind == "probe":
-        assert shown["figures"][0] == {"figure": "files", "shown as": "files of it", "exact": "counted"}
+        assert description["figures"][0] == {"figure": "files", "shown as": "files of it", "exact": "counted"}
     if kind == "task":
-        assert shown["metrics"][0] == {"metric": "surprise", "unit": "squared", "better": "lower"}
+        assert description["metrics"][0] == {"metric": "surprise", "unit": "squared", "better": "lower"}
     if kind == "recipe":
-        assert shown["text"] == outside.SOURCES["recipe"]
+        assert description["text"] == outside.SOURCES["recipe"]
     else:
         assert "from more-entries 1.2" in command(capsys, "show", outside.NAMES[kind])[1]
 
@@ -98,8 +102,8 @@ def test_one_run_uses_every_kind(site: Path, tmp_path: Path, capsys: pytest.Capt
     report = json.loads(next((tmp_path / "out").rglob("report.json")).read_text())
     assert report["task"] == "moods"
     assert {candidate["runtime"] for candidate in report["candidates"]} == {"plain"}
-    assert {each["metric"] for each in report["measurements"]} >= {"files", "agreement"}
-    found = {each["metric"]: each["finding"] for each in report["measurements"]}
+    assert {measurement["metric"] for measurement in report["measurements"]} >= {"files", "agreement"}
+    found = {verdict["metric"]: verdict["finding"] for verdict in report["measurements"]}
     assert found["folders"] == {"kind": "folders", "schema_version": 1, "names": ["onnx"]}
     assert [(each["gate"], each["status"]) for each in report["verdicts"]] == [("file-count", "pass")]
     assert (tmp_path / "notes.txt").read_text().splitlines()[:3] == ["load", "prune", "copy-files"]
@@ -287,7 +291,7 @@ def test_a_new_version_of_the_distribution_is_another_key(
         del sys.modules[name]
     after = all_keys()
     changed = [
-        [one != other for one, other in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)
+        [old != new for old, new in zip(*pair, strict=True)] for pair in zip(before, after, strict=True)
     ]
     assert changed == [[False, False, True], [False, True], [True, True]]
 
@@ -297,19 +301,19 @@ def test_a_name_of_ours_is_refused(
     kind: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """An entry that bears the name of one of ours is refused in a sentence, whoever asks for the shelf."""
-    taken = catalog.names(kind)[0]
-    outside.install(tmp_path, names={kind: taken})
+    name = catalog.names(kind)[0]
+    outside.install(tmp_path, names={kind: name})
     monkeypatch.syspath_prepend(str(tmp_path))
-    said = (
-        rf"^more-entries 1\.2 brings a {kind} '{taken}' \(more_entries.*\), and paredown has its own: "
+    pattern = (
+        rf"^more-entries 1\.2 brings a {kind} '{name}' \(more_entries.*\), and paredown has its own: "
         rf"uninstall more-entries, or have its entry point in 'paredown\.{outside.GROUPS[kind]}' renamed$"
     )
     for ask in (catalog.path, catalog.load):
-        with pytest.raises(EntryError, match=said):
-            ask(kind, taken)
+        with pytest.raises(EntryError, match=pattern):
+            ask(kind, name)
     code, out, err = command(capsys, "list", kind)
     assert (code, out) == (2, "")
-    assert f"brings a {kind} '{taken}'" in err
+    assert f"brings a {kind} '{name}'" in err
 
 
 FAULTS: dict[str, dict[str, tuple[str, str]]] = {
@@ -393,7 +397,7 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
 )
 def test_a_broken_entry_is_refused_by_file_and_member(kind: Any, fault: str, site: Path) -> None:
     """What breaks the contract is one sentence with the entry's kind, name and file, and the member."""
-    line, said = FAULTS[kind][fault]
+    line, reason = FAULTS[kind][fault]
     file = site / outside.PACKAGE / f"{kind}_entry.py"
     file.write_text(f"{outside.SOURCES[kind]}\n\n{line}\n")
     with pytest.raises(EntryError) as refused:
@@ -401,7 +405,7 @@ def test_a_broken_entry_is_refused_by_file_and_member(kind: Any, fault: str, sit
     home, protocol = catalog._PROTOCOLS[kind]
     start = f"the {kind} '{outside.NAMES[kind]}' ({file}) does not keep the contract of {home}.{protocol}: "
     assert str(refused.value).startswith(start)
-    assert said in str(refused.value)
+    assert reason in str(refused.value)
     assert "\n" not in str(refused.value)
 
 
@@ -419,12 +423,12 @@ def test_an_entry_that_cannot_be_imported_is_refused_by_file_and_line(
     kind: Any, cause: str, site: Path
 ) -> None:
     """Whatever a distribution's module raises is a sentence with its cause, its file and its line."""
-    line, said = BREAKS[cause]
+    line, reason = BREAKS[cause]
     file = site / outside.PACKAGE / f"{kind}_entry.py"
     file.write_text(f'"""First."""\n\n{line}\n')
     with pytest.raises(EntryError) as refused:
         catalog.load(kind, outside.NAMES[kind])
-    start = f"the {kind} '{outside.NAMES[kind]}' ({file}, line 3) cannot be imported: {said}"
+    start = f"the {kind} '{outside.NAMES[kind]}' ({file}, line 3) cannot be imported: {reason}"
     assert str(refused.value).startswith(start)
     assert refused.value.__cause__ is not None
 

@@ -118,11 +118,11 @@ def test_a_name_is_fitted_by_what_names_it_most_closely() -> None:
 def lanes(tmp_path_factory: pytest.TempPathFactory) -> Iterator[list[Lane]]:
     """A model of two layers and one of one layer, real on disk; the fake runtime answers for both."""
     folder = tmp_path_factory.mktemp("probes")
-    two = tiny_bench.torch_artifact(folder / "two")
-    one = tiny_bench.torch_artifact(folder / "one", layers=1)
+    deep = tiny_bench.torch_artifact(folder / "two")
+    shallow = tiny_bench.torch_artifact(folder / "one", layers=1)
     specs = [
-        LaneSpec("two", two, tiny_bench.FAKE, options={"work": 2, "graphs": [False]}),
-        LaneSpec("one", one, tiny_bench.FAKE, options={"wrong": 0.2, "graphs": [False]}),
+        LaneSpec("two", deep, tiny_bench.FAKE, options={"work": 2, "graphs": [False]}),
+        LaneSpec("one", shallow, tiny_bench.FAKE, options={"wrong": 0.2, "graphs": [False]}),
     ]
     with open_lanes(specs) as opened:
         yield opened
@@ -168,7 +168,11 @@ def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]
 
 def find(measured: dict[str, list[Measurement]], name: str, candidate: str, metric: str) -> Measurement:
     """The first figure of a candidate."""
-    return next(one for one in measured[name] if (one.candidate, one.metric) == (candidate, metric))
+    return next(
+        measurement
+        for measurement in measured[name]
+        if (measurement.candidate, measurement.metric) == (candidate, metric)
+    )
 
 
 def test_every_probe_is_held_to_this_contract() -> None:
@@ -180,7 +184,9 @@ def test_every_probe_is_held_to_this_contract() -> None:
 def test_a_regression_of_a_figure_measures_it(name: str) -> None:
     """The gate knows the probe of every figure, or says which gate judges it."""
     module = catalog.load("gate", "regression")
-    for metric in METRICS[name] | {one for one in OPTIONAL if one.startswith(name.replace("-", "_"))}:
+    for metric in METRICS[name] | {
+        figure for figure in OPTIONAL if figure.startswith(name.replace("-", "_"))
+    }:
         options = {"baseline": "kept", "worse_by_at_most": "5%", "metric": metric}
         if name in {"robustness", "challenge", "fairness"}:
             with pytest.raises(UserError, match="has several figures in a report"):
@@ -205,18 +211,23 @@ def test_a_probe_says_what_it_is(name: str) -> None:
 def test_figures_are_finite_and_have_units(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Every figure, interval, ratio and sample is a number; intervals hold their figure and are in order."""
     assert measured[name]
-    for one in measured[name]:
-        assert one.probe == name.replace("-", "_")
-        assert one.unit in UNITS
-        numbers = [one.value, *one.samples, one.ratio or 0.0, one.difference or 0.0]
-        for interval in (one.interval, one.ratio_interval, one.difference_interval):
+    for measurement in measured[name]:
+        assert measurement.probe == name.replace("-", "_")
+        assert measurement.unit in UNITS
+        numbers = [
+            measurement.value,
+            *measurement.samples,
+            measurement.ratio or 0.0,
+            measurement.difference or 0.0,
+        ]
+        for interval in (measurement.interval, measurement.ratio_interval, measurement.difference_interval):
             if interval is not None:
                 assert interval.low <= interval.high
                 # The worst of many slices has an interval that holds for all of them.
                 assert interval.level > 0.95 if name == "slices" else interval.level == 0.95
                 numbers += [interval.low, interval.high]
-        assert all(math.isfinite(number) for number in numbers), one
-        assert one.value >= 0 or one.metric == "mcc"
+        assert all(math.isfinite(number) for number in numbers), measurement
+        assert measurement.value >= 0 or measurement.metric == "mcc"
 
 
 @pytest.mark.parametrize("name", sorted(METRICS))
@@ -225,35 +236,36 @@ def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[M
     expected = {"two": METRICS[name], "one": METRICS[name]}
     if name in AGAINST:
         del expected["two"]
-    found: dict[str, set[str]] = {}
-    for one in measured[name]:
-        found.setdefault(one.candidate, set()).add(one.metric)
-    assert {one: metrics - OPTIONAL for one, metrics in found.items()} == expected
+    figures: dict[str, set[str]] = {}
+    for measurement in measured[name]:
+        figures.setdefault(measurement.candidate, set()).add(measurement.metric)
+    assert {candidate: metrics - OPTIONAL for candidate, metrics in figures.items()} == expected
 
 
 @pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST - {"batch-agreement", "execution"}))
 def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Against itself the ratio is 1 and the difference 0."""
-    for one in measured[name]:
-        if one.candidate == "two":
-            assert one.ratio in {None, 1.0}
-            assert one.difference in {None, 0.0}
+    for measurement in measured[name]:
+        if measurement.candidate == "two":
+            assert measurement.ratio in {None, 1.0}
+            assert measurement.difference in {None, 0.0}
             # What is in use on a whole device is no figure of one candidate.
-            whole = one.flags.whole_device
-            assert any(note.startswith("the whole device") for note in one.notes) is whole
-            assert (one.ratio is not None or one.difference is not None) is not whole
+            whole_device = measurement.flags.whole_device
+            assert any(note.startswith("the whole device") for note in measurement.notes) is whole_device
+            assert (measurement.ratio is not None or measurement.difference is not None) is not whole_device
 
 
 def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measurement]]) -> None:
     """At every point: the GPU's, the host's and the whole, as the runner gave them, and the flag."""
     for rows in (1, 4):
-        found = {
-            one.metric: one
-            for one in measured["device-time"]
-            if one.candidate == "one" and one.conditions == {"batch_size": rows, "length": 9, "graph": "no"}
+        figures = {
+            measurement.metric: measurement
+            for measurement in measured["device-time"]
+            if measurement.candidate == "one"
+            and measurement.conditions == {"batch_size": rows, "length": 9, "graph": "no"}
         }
-        gpu, enqueue, whole = (found[f"{part}_p50_ms"] for part in ("gpu", "enqueue", "e2e"))
-        assert (gpu.value, enqueue.value, whole.value) == (rows * 1.0, rows * 0.9, rows * 2.0)
+        gpu, enqueue, total = (figures[f"{part}_p50_ms"] for part in ("gpu", "enqueue", "e2e"))
+        assert (gpu.value, enqueue.value, total.value) == (rows * 1.0, rows * 0.9, rows * 2.0)
         assert len(gpu.samples) == 6
         assert any(note.startswith("host_bound: enqueuing takes 0.90") for note in gpu.notes)
         assert gpu.flags.raised == ("host_bound",)
@@ -264,10 +276,12 @@ def test_the_three_times_of_a_device_are_its_own(measured: dict[str, list[Measur
 def test_the_whole_grid_is_measured(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Every batch size with every length, for each candidate, with raw samples kept."""
     for candidate in ("two", "one"):
-        mine = [one for one in measured[name] if one.candidate == candidate]
-        points = [(one.conditions["batch_size"], one.conditions["length"]) for one in mine]
+        mine = [measurement for measurement in measured[name] if measurement.candidate == candidate]
+        points = [
+            (measurement.conditions["batch_size"], measurement.conditions["length"]) for measurement in mine
+        ]
         assert points == [(1, "data"), (1, 9), (4, "data"), (4, 9)]
-        assert {len(one.samples) for one in mine} == {6 if name == "latency" else 2}
+        assert {len(measurement.samples) for measurement in mine} == {6 if name == "latency" else 2}
 
 
 def test_macs_are_those_of_the_architecture(measured: dict[str, list[Measurement]]) -> None:
@@ -275,9 +289,9 @@ def test_macs_are_those_of_the_architecture(measured: dict[str, list[Measurement
     length, hidden, ffn = 16, 32, 64
     layer = 4 * length * hidden**2 + 2 * length**2 * hidden + 2 * length * hidden * ffn
     for candidate, layers in (("two", 2), ("one", 1)):
-        found = find(measured, "macs", candidate, "macs")
-        assert found.conditions == {"batch_size": 1, "length": 16}
-        assert found.value == layers * layer + hidden * hidden + 2 * hidden
+        measurement = find(measured, "macs", candidate, "macs")
+        assert measurement.conditions == {"batch_size": 1, "length": 16}
+        assert measurement.value == layers * layer + hidden * hidden + 2 * hidden
 
 
 def test_parameters_are_those_of_the_architecture(measured: dict[str, list[Measurement]]) -> None:
@@ -319,27 +333,27 @@ def test_memory_starts_a_fresh_process_where_one_was_used(lanes: list[Lane], sub
     module, options = probe("memory")
     assert all(lane.used for lane in lanes)
     pids = {lane.opened.pid for lane in lanes}
-    kept: set[int] = set()
+    measured_pids: set[int] = set()
     original = Lane.keep
 
     def keep(self: Lane, key: str, feeds: Any) -> None:
-        kept.add(self.opened.pid)
+        measured_pids.add(self.opened.pid)
         original(self, key, feeds)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Lane, "keep", keep)
         module.measure(lanes, subject, options)
-    assert len(kept) == 2
-    assert not kept & pids
+    assert len(measured_pids) == 2
+    assert not measured_pids & pids
 
 
 def test_agreement_counts_the_same_predictions(measured: dict[str, list[Measurement]]) -> None:
     """Against a baseline that is always right, agreement is accuracy, and Wilson's interval holds it."""
-    found = find(measured, "agreement", "one", "agreement")
-    assert found.value == pytest.approx(find(measured, "accuracy", "one", "accuracy").value)
-    assert found.interval is not None
-    assert found.interval.low < found.value < 1 or found.value == 1
-    assert found.conditions["rows"] == 24
+    measurement = find(measured, "agreement", "one", "agreement")
+    assert measurement.value == pytest.approx(find(measured, "accuracy", "one", "accuracy").value)
+    assert measurement.interval is not None
+    assert measurement.interval.low < measurement.value < 1 or measurement.value == 1
+    assert measurement.conditions["rows"] == 24
 
 
 def test_batches_are_held_against_single_rows(
@@ -356,8 +370,8 @@ def test_batches_are_held_against_single_rows(
     alone = [Prediction(0, "negative", (0.6, 0.4))] * rows
     lane.memo["predictions", 1] = alone
     lane.memo["predictions", 4] = [Prediction(1, "positive", (0.35, 0.65)), *alone[1:]]
-    found = batch_agreement.measure([lane], subject, batch_agreement.Config())  # type: ignore[list-item]
-    agreeing, apart = found
+    measurements = batch_agreement.measure([lane], subject, batch_agreement.Config())  # type: ignore[list-item]
+    agreeing, apart = measurements
     assert agreeing.value == (rows - 1) / rows
     assert agreeing.conditions == {"rows": rows, "batch_size": 4}
     assert agreeing.notes == ("against batch 1: 1 predictions differ",)
@@ -370,9 +384,9 @@ def test_agreement_counts_words_where_rows_have_many() -> None:
     """Three of four tags equal is 75 %, with an interval from resampled rows."""
     from bench.probes import agreement
 
-    own = [Prediction(value=(1, 2), label=("a", "b")), Prediction(value=(0, 0), label=("o", "o"))]
-    other = [Prediction(value=(1, 0), label=("a", "o")), Prediction(value=(0, 0), label=("o", "o"))]
-    counts = agreement.equal_counts(own, other, Head("single_label", ("o", "a", "b")), 0.02)
+    first = [Prediction(value=(1, 2), label=("a", "b")), Prediction(value=(0, 0), label=("o", "o"))]
+    second = [Prediction(value=(1, 0), label=("a", "o")), Prediction(value=(0, 0), label=("o", "o"))]
+    counts = agreement.equal_counts(first, second, Head("single_label", ("o", "a", "b")), 0.02)
     assert counts.tolist() == [[1, 2], [2, 2]]
     value, interval = agreement.share(counts, np.random.default_rng(0))
     assert value == 0.75
@@ -396,10 +410,10 @@ def test_agreement_of_sets_and_numbers() -> None:
 def test_load_time_starts_as_many_processes_as_asked(lanes: list[Lane], subject: Subject) -> None:
     """Two fresh processes give two samples of each; one gives one, and the lane's own opening beside it."""
     module = catalog.load("probe", "load-time")
-    found = module.measure(lanes[:1], subject, module.Config(processes=2))
-    assert [len(one.samples) for one in found] == [2, 2, 2]
-    opening, importing, cold = (min(one.samples) for one in found)
+    measurements = module.measure(lanes[:1], subject, module.Config(processes=2))
+    assert [len(measurement.samples) for measurement in measurements] == [2, 2, 2]
+    opening, importing, cold = (min(measurement.samples) for measurement in measurements)
     assert cold > opening + importing
     single = module.measure(lanes[:1], subject, module.Config(processes=1))
-    assert [len(one.samples) for one in single] == [2, 2, 1]
+    assert [len(measurement.samples) for measurement in single] == [2, 2, 1]
     assert single[0].samples[0] == lanes[0].opened.open_seconds

@@ -41,8 +41,8 @@ def expected(artifacts: dict[str, Artifact]) -> np.ndarray:
     """What the plain model says, without any runtime of ours."""
     model = checkpoint.load(artifacts["torch"].path, catalog.load("task", "text-classification"))
     with torch.inference_mode():
-        found = model(**{name: torch.from_numpy(array) for name, array in FEED.items()})
-    return np.asarray(found.logits.numpy())
+        outputs = model(**{name: torch.from_numpy(array) for name, array in FEED.items()})
+    return np.asarray(outputs.logits.numpy())
 
 
 @pytest.fixture(params=catalog.names("runtime"))
@@ -66,13 +66,13 @@ def make(request: pytest.FixtureRequest, artifacts: dict[str, Artifact]) -> Any:
 def test_it_agrees_with_pytorch(make: Any, expected: np.ndarray) -> None:
     """Equal outputs within FP32's rounding, float32, in the shape of the task."""
     with make() as opened:
-        found = opened.infer(FEED)
+        outputs = opened.infer(FEED)
         opened.sync()
-        assert set(found) == {"logits"}
-        assert found["logits"].dtype == np.float32
-        np.testing.assert_allclose(found["logits"], expected, atol=2e-5)
-        assert [one.name for one in opened.inputs] == list(FEED)
-        assert [one.name for one in opened.outputs] == ["logits"]
+        assert set(outputs) == {"logits"}
+        assert outputs["logits"].dtype == np.float32
+        np.testing.assert_allclose(outputs["logits"], expected, atol=2e-5)
+        assert [tensor.name for tensor in opened.inputs] == list(FEED)
+        assert [tensor.name for tensor in opened.outputs] == ["logits"]
         assert opened.outputs[0].dtype == "float32"
 
 
@@ -120,7 +120,7 @@ def test_it_lives_within_its_block(make: Any) -> None:
 
 def test_another_kind_is_refused(make: Any, artifacts: dict[str, Artifact]) -> None:
     """The message says what it opens and what was given."""
-    wrong = next(one for kind, one in artifacts.items() if kind not in make.kind.ACCEPTS)
+    wrong = next(artifact for kind, artifact in artifacts.items() if kind not in make.kind.ACCEPTS)
     with pytest.raises(UserError, match=rf"opens .* artifacts; .* is {wrong.kind}"):
         make.kind(wrong)
 
@@ -134,10 +134,10 @@ def test_unknown_options_are_refused(make: Any) -> None:
 def test_what_ran_is_on_record(make: Any) -> None:
     """Provider, precision and threads are what was asked for."""
     with make() as opened:
-        said = opened.provenance()
-    assert said["threads"] == "1"
-    assert said["precision"] == "fp32"
-    assert said["provider"]
+        provenance = opened.provenance()
+    assert provenance["threads"] == "1"
+    assert provenance["precision"] == "fp32"
+    assert provenance["provider"]
 
 
 def test_a_device_that_is_not_there_is_refused(make: Any) -> None:
@@ -157,7 +157,7 @@ def test_a_changed_artifact_is_not_opened(make: Any, tmp_path: Path) -> None:
 
     folder = tmp_path / "copy"
     shutil.copytree(make().artifact.path, folder)
-    name = max(make().artifact.manifest.files, key=lambda one: make().artifact.manifest.files[one].bytes)
+    name = max(make().artifact.manifest.files, key=lambda file: make().artifact.manifest.files[file].bytes)
     content = bytearray((folder / name).read_bytes())
     content[len(content) // 2] ^= 1
     (folder / name).write_bytes(content)
@@ -168,5 +168,5 @@ def test_a_changed_artifact_is_not_opened(make: Any, tmp_path: Path) -> None:
 def test_a_session_on_the_cpu_does_not_load_pytorch() -> None:
     """What serves an ONNX graph in production pays for ONNX Runtime alone."""
     code = "import sys, deploy.runtimes.ort; print('torch' in sys.modules, 'transformers' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.split() == ["False", "False"]
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.split() == ["False", "False"]

@@ -243,7 +243,7 @@ FAULTS: dict[str, tuple[Callable[[Any, Context], Any], str]] = {
 @pytest.mark.parametrize("fault", FAULTS)
 def test_the_suite_sees_a_stage_that_breaks_it(fault: str, house: House) -> None:
     """What no stage may do is noticed, by the words that name it."""
-    act, said = FAULTS[fault]
+    act, start = FAULTS[fault]
 
     def run(source: Any, config: Any, ctx: Context) -> None:
         (ctx.out / "result").write_text("x")
@@ -253,7 +253,7 @@ def test_the_suite_sees_a_stage_that_breaks_it(fault: str, house: House) -> None
         ran = house.run(made(run), house.sources["torch"], {})
     finally:
         Path(sys.prefix, "x.tmp").unlink(missing_ok=True)
-    assert any(each.startswith(said) for each in ran.faults), ran.faults
+    assert any(message.startswith(start) for message in ran.faults), ran.faults
 
 
 def test_the_suite_sees_what_does_not_repeat(house: House) -> None:

@@ -147,8 +147,8 @@ def test_a_task_defines_what_the_protocol_names(task: str) -> None:
     for name in (*Task.__annotations__, *(n for n in vars(Task) if not n.startswith("_"))):
         assert hasattr(module, name), name
         if name in vars(Task) and callable(getattr(module, name)):
-            wanted = list(inspect.signature(getattr(Task, name)).parameters)
-            assert list(inspect.signature(getattr(module, name)).parameters)[: len(wanted)] == wanted
+            parameters = list(inspect.signature(getattr(Task, name)).parameters)
+            assert list(inspect.signature(getattr(module, name)).parameters)[: len(parameters)] == parameters
     assert module.LABEL in module.COLUMNS
     assert not module.COLUMNS[module.LABEL].required
     assert hasattr(transformers, module.MODEL)
@@ -248,7 +248,7 @@ def test_scores_add_up_over_rows(case: Case) -> None:
     )
     right = case.task.statistics(predictions, case.references, case.head)
     main = [
-        next(iter(case.task.metrics(each.sum(axis=0), case.head).values())) for each in (statistics, right)
+        next(iter(case.task.metrics(table.sum(axis=0), case.head).values())) for table in (statistics, right)
     ]
     assert main[0] < main[1]
 

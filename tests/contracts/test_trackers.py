@@ -44,7 +44,9 @@ def read_tensorboard(folder: Path) -> Found:
     tags = events.Tags()
     texts = {tag: events.Tensors(tag)[-1].tensor_proto.string_val[0].decode() for tag in tags["tensors"]}
     return Found(
-        figures={tag: [(one.step, one.value) for one in events.Scalars(tag)] for tag in tags["scalars"]},
+        figures={
+            tag: [(scalar.step, scalar.value) for scalar in events.Scalars(tag)] for tag in tags["scalars"]
+        },
         texts={word.strip() for text in texts.values() for word in text.replace("|", "\n").splitlines()},
         status=texts["status/text_summary"],
     )
@@ -57,15 +59,15 @@ def read_mlflow(folder: Path) -> Found:
     client = MlflowClient(f"sqlite:///{folder / 'mlflow.db'}")
     experiment = client.get_experiment_by_name("paredown")
     (run,) = client.search_runs([experiment.experiment_id])
-    kept = Path(run.info.artifact_uri.removeprefix("file://"))
-    assert kept.is_relative_to(folder)
+    store = Path(run.info.artifact_uri.removeprefix("file://"))
+    assert store.is_relative_to(folder)
     return Found(
         figures={
-            name: [(one.step, one.value) for one in client.get_metric_history(run.info.run_id, name)]
+            name: [(metric.step, metric.value) for metric in client.get_metric_history(run.info.run_id, name)]
             for name in run.data.metrics
         },
         texts={*run.data.params.values(), run.data.tags["verdict"]},
-        files={path.relative_to(kept).as_posix() for path in kept.rglob("*") if path.is_file()},
+        files={path.relative_to(store).as_posix() for path in store.rglob("*") if path.is_file()},
         status=run.info.status,
     )
 
@@ -74,7 +76,7 @@ def records(file: Path) -> list[Any]:
     """The records of an offline W&B run: a LevelDB log (blocks of 32 KiB) of protocol buffers."""
     from wandb.proto.wandb_internal_pb2 import Record
 
-    data, found, part, at = file.read_bytes(), [], b"", 7  # 7: the file's own header
+    data, entries, part, at = file.read_bytes(), [], b"", 7  # 7: the file's own header
     while at + 7 <= len(data):
         left = 32768 - at % 32768
         if left < 7:
@@ -84,13 +86,13 @@ def records(file: Path) -> list[Any]:
         part = (b"" if kind in (1, 2) else part) + data[at + 7 : at + 7 + length]
         at += 7 + length
         if kind in (1, 4):
-            found.append(Record.FromString(part))
-    return found
+            entries.append(Record.FromString(part))
+    return entries
 
 
 def _items(entries: Any) -> dict[str, str]:
     """JSON values by their key, W&B's own ones left out."""
-    named = {one.key or "/".join(one.nested_key): one.value_json for one in entries}
+    named = {entry.key or "/".join(entry.nested_key): entry.value_json for entry in entries}
     return {name: value for name, value in named.items() if not name.startswith("_")}
 
 
@@ -102,7 +104,7 @@ def read_wandb(folder: Path) -> Found:
         if any(record.WhichOneof("record_type") == "exit" for record in read):
             break
         time.sleep(0.05)
-    found = Found()
+    tracked = Found()
     summary: dict[str, str] = {}
     for record in read:
         kind = record.WhichOneof("record_type")
@@ -110,22 +112,22 @@ def read_wandb(folder: Path) -> Found:
             row = _items(record.history.item)
             step = next(int(value) for name, value in row.items() if name.endswith("/step"))
             for name, value in row.items():
-                found.figures.setdefault(name, []).append((step, float(value)))
+                tracked.figures.setdefault(name, []).append((step, float(value)))
         elif kind == "summary":
             summary |= _items(record.summary.update)
         elif kind in {"run", "config"}:
             config = record.run.config if kind == "run" else record.config
             for value in map(json.loads, _items(config.update).values()):
-                found.texts |= set(value.values()) if isinstance(value, dict) else {value}
+                tracked.texts |= set(value.values()) if isinstance(value, dict) else {value}
         elif kind == "artifact":
             place = {"report": "report/", "model": "model/"}.get(record.artifact.type, "stages/prune/")
-            found.files |= {place + entry.path for entry in record.artifact.manifest.contents}
+            tracked.files |= {place + entry.path for entry in record.artifact.manifest.contents}
         elif kind == "exit":
-            found.status = "finished" if record.exit.exit_code == 0 else "failed"
-    found.texts.add(json.loads(summary.pop("verdict")))
+            tracked.status = "finished" if record.exit.exit_code == 0 else "failed"
+    tracked.texts.add(json.loads(summary.pop("verdict")))
     for name, value in summary.items():
-        found.figures.setdefault(name, [(0, float(value))])
-    return found
+        tracked.figures.setdefault(name, [(0, float(value))])
+    return tracked
 
 
 READERS: dict[str, Callable[[Path], Found]] = {
@@ -141,7 +143,7 @@ KEEP_FILES = {"mlflow", "wandb"}
 def tracker(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """A tracker's name; skipped where its client is not installed. Its own variables are not set."""
     name: str = request.param
-    absent = [one for one in LIBRARIES[name] if importlib.util.find_spec(one) is None]
+    absent = [library for library in LIBRARIES[name] if importlib.util.find_spec(library) is None]
     if absent:
         pytest.skip(f"{', '.join(absent)} is not installed (pip install '.[{name}]')")
     for variable in ("MLFLOW_TRACKING_URI", "MLFLOW_EXPERIMENT_NAME", "WANDB_MODE", "WANDB_DIR"):
@@ -164,32 +166,32 @@ def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def folder(tracker: str, tmp_path: Path, request: pytest.FixtureRequest) -> Path:
     """A local folder for the tracker, with MLflow's tables in it."""
-    found = tmp_path / "kept"
-    found.mkdir()
+    root = tmp_path / "kept"
+    root.mkdir()
     if tracker == "mlflow":
-        shutil.copy(request.getfixturevalue("empty_database"), found)
-    return found
+        shutil.copy(request.getfixturevalue("empty_database"), root)
+    return root
 
 
 def sent(tracker: str, folder: Path, location: str | None, succeeded: bool = True) -> str:
     """Send a run of one stage with its report and model; gives where the tracker says it is."""
-    made = folder / "made"
-    (made / "model").mkdir(parents=True)
+    source = folder / "made"
+    (source / "model").mkdir(parents=True)
     for name in ("manifest.json", "report.json", "report.html", "model/model.onnx"):
-        (made / name).write_text(name)
+        (source / name).write_text(name)
     stage = Stage(
         name="prune",
         parameters={"keep": "0.5", "id": "abc123"},
         figures={"seconds": 12.0},
         curves=(Curve("rounds/0/recovery/loss", LOSS), Curve("rounds/0/recovery/accuracy", ((20, 0.75),))),
-        manifest=made / "manifest.json",
+        manifest=source / "manifest.json",
     )
     result = Result(
         verdict="tiny: passed the gate",
         figures=FIGURES,
         text="# a report",
-        files=(made / "report.json", made / "report.html"),
-        model=made / "model",
+        files=(source / "report.json", source / "report.html"),
+        model=source / "model",
     )
     sink = catalog.load("tracker", tracker).start(RUN, location)
     sink.stage(stage)
@@ -206,21 +208,21 @@ def test_every_tracker_is_read_back_here() -> None:
 def test_what_is_sent_can_be_read_back(tracker: str, folder: Path, tmp_path: Path) -> None:
     """Curves with their steps, figures, parameters, verdict; files and model where the tracker keeps them."""
     assert str(folder) in sent(tracker, tmp_path, str(folder))
-    found = READERS[tracker](folder)
-    assert found.figures["prune/rounds/0/recovery/loss"] == list(LOSS)
-    assert found.figures["prune/rounds/0/recovery/accuracy"] == [(20, 0.75)]
-    assert found.figures["prune/seconds"] == [(0, 12.0)]
-    bench = {name: points for name, points in found.figures.items() if name.startswith("bench/")}
+    tracked = READERS[tracker](folder)
+    assert tracked.figures["prune/rounds/0/recovery/loss"] == list(LOSS)
+    assert tracked.figures["prune/rounds/0/recovery/accuracy"] == [(20, 0.75)]
+    assert tracked.figures["prune/seconds"] == [(0, 12.0)]
+    bench = {name: points for name, points in tracked.figures.items() if name.startswith("bench/")}
     assert sorted(points[0][1] for points in bench.values()) == [0.25, 2.0]
-    assert {"7", "0.5", "abc123", "tiny: passed the gate"} <= found.texts
+    assert {"7", "0.5", "abc123", "tiny: passed the gate"} <= tracked.texts
     if tracker in KEEP_FILES:
-        assert found.files == {
+        assert tracked.files == {
             "stages/prune/manifest.json",
             "report/report.json",
             "report/report.html",
             "model/model.onnx",
         }
-    assert found.status.lower() == "finished"
+    assert tracked.status.lower() == "finished"
 
 
 def test_a_run_that_failed_is_said_to_have_failed(tracker: str, folder: Path, tmp_path: Path) -> None:

@@ -16,12 +16,12 @@ Point = tuple[str, str, str, int, float]
 
 def results(*points: Point, metric: str = "gpu_p50_ms", **changes: Any) -> dict[str, Any]:
     """Cells from (cell, candidate, graph, batch, made-up milliseconds)."""
-    found: dict[str, Any] = {}
+    cells: dict[str, Any] = {}
     for cell, candidate, graph, batch, value in points:
         conditions = {"batch_size": batch, "length": 128, "graph": graph}
         figure = {"candidate": candidate, "metric": metric, "value": value, "conditions": conditions}
-        found.setdefault(cell, {"figures": []})["figures"].append({**figure, "flags": [], **changes})
-    return found
+        cells.setdefault(cell, {"figures": []})["figures"].append({**figure, "flags": [], **changes})
+    return cells
 
 
 def fast(model: str, lane: str, value: float, batch: int = 1) -> Point:
@@ -36,7 +36,7 @@ def slow(model: str, lane: str, value: float) -> Point:
 
 def find(rows: list[dict[str, Any]], start: str, lane: str) -> dict[str, Any]:
     """The row of a hypothesis."""
-    (row,) = [one for one in rows if one["name"].startswith(start) and one["lane"] == lane]
+    (row,) = [row for row in rows if row["name"].startswith(start) and row["lane"] == lane]
     return row
 
 
@@ -86,12 +86,12 @@ def test_times_of_a_cpu_and_spoiled_ones_prove_nothing(changes: dict[str, Any]) 
 def test_a_miss_is_explained_from_the_numbers() -> None:
     """Times without a graph, enqueuing, flags, and where the time went stand beside the verdict."""
     cell = "headline/bert-base/ort-fp16"
-    found = results((cell, "ort-fp16", "yes", 1, 2.0), (cell, "ort-fp16", "no", 1, 5.0))
+    cells = results((cell, "ort-fp16", "yes", 1, 2.0), (cell, "ort-fp16", "no", 1, 5.0))
     enqueue = results((cell, "ort-fp16", "no", 1, 4.5), metric="enqueue_p50_ms", flags=["host_bound"])
     placed = {"candidate": "ort-fp16", "metric": "placed_share", "value": 0.9, "flags": [], "notes": ["a"]}
-    found[cell]["figures"] += [*enqueue[cell]["figures"], placed]
-    why = find(expectations.judge(found), "bert-base at 1x128, FP16", "ort-fp16")["why"]
-    assert why == {
+    cells[cell]["figures"] += [*enqueue[cell]["figures"], placed]
+    explanation = find(expectations.judge(cells), "bert-base at 1x128, FP16", "ort-fp16")["why"]
+    assert explanation == {
         "gpu_ms_without_graph": 5.0,
         "enqueue_ms_without_graph": 4.5,
         "gpu_ms_with_graph": 2.0,
@@ -118,13 +118,13 @@ def test_every_hypothesis_has_its_cells() -> None:
 def test_the_record_says_what_is_not_there_and_why() -> None:
     """Done cells with their command and results, all others with status and reason, and counts of both."""
     cells = TINY.cells("cpu")[:3]
-    found = State(
+    state = State(
         {"gpu": None},
         cells={"facts": Entry("done", result={"a": 1}), cells[1].id: Entry("skipped", reason="r")},
     )
-    made = record.make(TINY, "cpu", found, cells)
-    assert made["cells"]["facts"]["a"] == 1
-    assert made["cells"]["facts"]["command"] == "paredown doctor --json"
-    assert made["not_done"][cells[1].id] == {"status": "skipped", "reason": "r"}
-    assert made["not_done"][cells[2].id] == {"status": "pending", "reason": "not begun"}
-    assert made["counts"] == {"done": 1, "skipped": 1, "failed": 0, "pending": 1}
+    report = record.make(TINY, "cpu", state, cells)
+    assert report["cells"]["facts"]["a"] == 1
+    assert report["cells"]["facts"]["command"] == "paredown doctor --json"
+    assert report["not_done"][cells[1].id] == {"status": "skipped", "reason": "r"}
+    assert report["not_done"][cells[2].id] == {"status": "pending", "reason": "not begun"}
+    assert report["counts"] == {"done": 1, "skipped": 1, "failed": 0, "pending": 1}

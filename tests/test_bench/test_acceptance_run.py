@@ -107,8 +107,8 @@ def job(artifacts: Path, out: Path, minutes: float = 600.0, **changes: Any) -> r
 
 def read(out: Path) -> dict[str, Any]:
     """The record."""
-    found: dict[str, Any] = json.loads((out / run.RECORD).read_text())
-    return found
+    record: dict[str, Any] = json.loads((out / run.RECORD).read_text())
+    return record
 
 
 RUNNABLE = [cell.id for cell in TINY.cells("cpu") if cell.group != "tensorrt"]
@@ -143,21 +143,21 @@ def test_short_cells_still_run_where_a_long_one_does_not_fit(artifacts: Path, tm
     commands = Commands()
     minutes = (run._RESERVE_SECONDS + 6.0) / 60
     run.run(job(artifacts, tmp_path / "out", minutes=minutes), lambda line: None, commands)
-    wanted = {cell.id for cell in TINY.cells("cpu") if cell.seconds < 5 and cell.group != "tensorrt"}
-    assert wanted
-    assert wanted <= set(commands.asked)
+    expected = {cell.id for cell in TINY.cells("cpu") if cell.seconds < 5 and cell.group != "tensorrt"}
+    assert expected
+    assert expected <= set(commands.asked)
     assert set(commands.asked) < set(RUNNABLE)
 
 
 def test_estimates_learn_from_cells_of_the_same_kind() -> None:
     """Half as fast as thought doubles the estimates; a cut-off cell is given at least its time."""
     cells = [Cell("grid/a", "torch", (), seconds=10), Cell("grid/b", "torch", (), seconds=20)]
-    found = State({}, cells={"grid/a": Entry("done", seconds=20.0)})
-    assert run.estimate(cells[1], found, cells) == 40
-    found.cells["grid/b"] = Entry("pending", seconds=90.0)
-    assert run.estimate(cells[1], found, cells) == 90
-    found = State({}, cells={"grid/a": Entry("done", seconds=10_000.0)})
-    assert run.estimate(cells[1], found, cells) == 20 * run._PACE_LIMITS[1]
+    progress = State({}, cells={"grid/a": Entry("done", seconds=20.0)})
+    assert run.estimate(cells[1], progress, cells) == 40
+    progress.cells["grid/b"] = Entry("pending", seconds=90.0)
+    assert run.estimate(cells[1], progress, cells) == 90
+    progress = State({}, cells={"grid/a": Entry("done", seconds=10_000.0)})
+    assert run.estimate(cells[1], progress, cells) == 20 * run._PACE_LIMITS[1]
 
 
 def test_what_is_missing_is_said_and_looked_for_again(artifacts: Path, tmp_path: Path) -> None:
@@ -295,7 +295,7 @@ def test_going_on_after_sigkill(artifacts: Path, tmp_path: Path) -> None:
     workers: list[int] = []
     while time.monotonic() < deadline and not workers:
         # The state says that a cell runs a moment before its process is there.
-        if path.exists() and "running" in {one["status"] for one in _cells(path).values()}:
+        if path.exists() and "running" in {entry["status"] for entry in _cells(path).values()}:
             workers = _children(process.pid)
         time.sleep(0.05)
     process.send_signal(signal.SIGKILL)
@@ -304,7 +304,7 @@ def test_going_on_after_sigkill(artifacts: Path, tmp_path: Path) -> None:
     while any(_alive(pid) for pid in workers) and time.monotonic() < deadline:
         time.sleep(0.05)
     assert not any(_alive(pid) for pid in workers)
-    (killed,) = [name for name, one in _cells(path).items() if one["status"] == "running"]
+    (killed,) = [name for name, entry in _cells(path).items() if entry["status"] == "running"]
     commands = Commands()
     assert run.run(job(artifacts, tmp_path / "out"), lambda line: None, commands) == 0
     assert commands.asked[0] == killed
@@ -316,8 +316,8 @@ def _cells(path: Path) -> dict[str, Any]:
 
 
 def _children(pid: int) -> list[int]:
-    found = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return [int(each) for each in found]
+    numbers = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return [int(number) for number in numbers]
 
 
 def _alive(pid: int) -> bool:

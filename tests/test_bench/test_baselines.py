@@ -67,9 +67,9 @@ def test_versions_of_tensorrt_are_kept_apart(monkeypatch: pytest.MonkeyPatch) ->
         monkeypatch.setattr(
             environment, "version", lambda name: version if name.startswith("tensorrt") else real(name)
         )
-        found = environment.describe()
-        assert ("tensorrt" in found) == (version is not None)
-        return baselines.fingerprint(found)
+        facts = environment.describe()
+        assert ("tensorrt" in facts) == (version is not None)
+        return baselines.fingerprint(facts)
 
     assert len({prints("10.16.1"), prints("11.4.0"), prints(None)}) == 3
     assert not [name for name in environment.describe() if name.startswith("tensorrt")]
@@ -77,8 +77,8 @@ def test_versions_of_tensorrt_are_kept_apart(monkeypatch: pytest.MonkeyPatch) ->
 
 def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
     """The one of that name is named with what differs; so it is for a report file. It is no mistake."""
-    said = r"no baseline 'main' for this machine .*another machine \(cpus 2 there, 8 here\)"
-    with pytest.raises(NoBaseline, match=said):
+    reason = r"no baseline 'main' for this machine .*another machine \(cpus 2 there, 8 here\)"
+    with pytest.raises(NoBaseline, match=reason):
         baselines.load(str(place), {**MACHINE, "cpus": "8"})
     (file,) = place.rglob("*.json")
     with pytest.raises(NoBaseline, match=r"measured on another machine \(cpus 2 there, 8 here\)"):
@@ -92,7 +92,7 @@ def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("there", "machine", "why"),
+    ("location", "machine", "reason"),
     [
         ("nowhere", MACHINE, "there is none at all"),
         ("place", {**MACHINE, "cpu": "another processor"}, "cpu a processor there, another processor here"),
@@ -102,44 +102,55 @@ def test_another_machine_finds_no_baseline_and_hears_why(place: Path) -> None:
     ],
 )
 def test_without_a_baseline_of_this_machine_the_verdict_is_open_and_the_rest_is_judged(
-    place: Path, tmp_path: Path, there: str, machine: dict[str, str], why: str
+    place: Path, tmp_path: Path, location: str, machine: dict[str, str], reason: str
 ) -> None:
     """None yet, another processor, another count of CPUs, another GPU: inconclusive, with the command."""
     (file,) = place.rglob("*.json")
-    where = {"nowhere": tmp_path / "nowhere", "place": place, "file": file}[there]
-    options = {"baseline": str(where), "worse_by_at_most": "5%"}
+    baseline = {"nowhere": tmp_path / "nowhere", "place": place, "file": file}[location]
+    options = {"baseline": str(baseline), "worse_by_at_most": "5%"}
     gates = [Named(name="size", options={"at_most": "1GB"}), Named(name="regression", options=options)]
     judge.ready(judge.prepare(gates), machine)
-    found = judge.judge(measured(environment=machine), gates)
-    size, regression = found.verdicts
+    report = judge.judge(measured(environment=machine), gates)
+    size, regression = report.verdicts
     assert size.status == "pass"
     assert (regression.status, regression.value, regression.metric) == (
         "inconclusive",
         None,
         "latency_p50_ms",
     )
-    assert why in regression.reason
+    assert reason in regression.reason
     assert "'paredown baseline save REPORT --to " in regression.reason
-    assert judge.exit_code(found.verdicts) == ExitCode.INCONCLUSIVE
-    assert judge.exit_code(found.verdicts, "pass") == ExitCode.OK
-    assert judge.exit_code(found.verdicts, "fail") == ExitCode.GATE_FAILED
-    assert extension.open_points(judge.prepare(gates), found, "latency") == []
+    assert judge.exit_code(report.verdicts) == ExitCode.INCONCLUSIVE
+    assert judge.exit_code(report.verdicts, "pass") == ExitCode.OK
+    assert judge.exit_code(report.verdicts, "fail") == ExitCode.GATE_FAILED
+    assert extension.open_points(judge.prepare(gates), report, "latency") == []
 
 
 def test_gate_writes_every_report_without_a_baseline(tmp_path: Path) -> None:
     """Exit 4 and JUnit with a skipped case, or what --inconclusive says; a damaged baseline stays exit 2."""
-    kept, budget, junit = tmp_path / "kept", tmp_path / "budget.yaml", tmp_path / "junit.xml"
-    given = tmp_path / "report.json"
-    given.write_text(reports.to_json(measured()))
-    budget.write_text(f"- regression: {{baseline: {kept}, worse_by_at_most: 5%}}\n- size: {{at_most: 1GB}}\n")
-    arguments = ("gate", given, "--budget", budget, "--junit", junit, "--report", tmp_path / "judged.json")
+    store, budget, junit = tmp_path / "kept", tmp_path / "budget.yaml", tmp_path / "junit.xml"
+    report_file = tmp_path / "report.json"
+    report_file.write_text(reports.to_json(measured()))
+    budget.write_text(
+        f"- regression: {{baseline: {store}, worse_by_at_most: 5%}}\n- size: {{at_most: 1GB}}\n"
+    )
+    arguments = (
+        "gate",
+        report_file,
+        "--budget",
+        budget,
+        "--junit",
+        junit,
+        "--report",
+        tmp_path / "judged.json",
+    )
     assert run(*arguments)[0] == ExitCode.INCONCLUSIVE
     assert "there is none at all" in junit.read_text()
     assert run(*arguments, "--inconclusive", "pass")[0] == ExitCode.OK
     judged_file = tmp_path / "judged.json"
-    assert run("baseline", "save", judged_file, "--to", kept, "--first")[0] == 0
+    assert run("baseline", "save", judged_file, "--to", store, "--first")[0] == 0
     assert run(*arguments)[0] == ExitCode.INCONCLUSIVE  # its interval of 5 % is too wide, and it is compared
-    (file,) = kept.rglob("*.json")
+    (file,) = store.rglob("*.json")
     file.write_text("{")
     with pytest.raises(UserError):
         run(*arguments)
@@ -159,17 +170,17 @@ def test_the_first_baseline_is_kept_unless_a_gate_failed(tmp_path: Path) -> None
         Named(name="accuracy-drop", options={"at_most": "1pt"}),
     )
     assert kept(failing) == (None, "the report is not kept as the first baseline, for its gates: size (fail)")
-    path, why = kept(open_, inconclusive="fail")
+    path, reason = kept(open_, inconclusive="fail")
     assert path is None
-    assert "accuracy-drop (inconclusive)" in why
+    assert "accuracy-drop (inconclusive)" in reason
     assert not place.exists()
-    path, why = kept(inconclusive="fail")
+    path, reason = kept(inconclusive="fail")
     assert path is not None
-    assert why == "the first baseline 'main' of this machine"
+    assert reason == "the first baseline 'main' of this machine"
     assert (place / path).is_file()
-    again, why = kept(open_)
+    again, reason = kept(open_)
     assert again is None
-    assert "is there already" in why
+    assert "is there already" in reason
 
 
 @pytest.mark.parametrize("name", ["../up", "", "a b", ".hidden"])
@@ -182,11 +193,15 @@ def test_a_name_that_is_no_file_name_is_refused(tmp_path: Path, name: str) -> No
 def test_a_baseline_keeps_figures_and_no_rows(tmp_path: Path) -> None:
     """What quotes evaluation rows stays out of what may be pushed; the figures are all there."""
     report = tiny_damage.report()
-    assert any(one.finding for one in report.measurements)
+    assert any(measurement.finding for measurement in report.measurements)
     baselines.save(report, str(tmp_path))
-    (kept,) = baselines.stored(str(tmp_path))
-    assert [one.finding for one in kept.report.measurements] == [None] * len(report.measurements)
-    assert [one.value for one in kept.report.measurements] == [one.value for one in report.measurements]
+    (baseline,) = baselines.stored(str(tmp_path))
+    assert [measurement.finding for measurement in baseline.report.measurements] == [None] * len(
+        report.measurements
+    )
+    assert [measurement.value for measurement in baseline.report.measurements] == [
+        measurement.value for measurement in report.measurements
+    ]
 
 
 def test_an_edited_baseline_is_refused(place: Path) -> None:
@@ -206,10 +221,10 @@ def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_pat
     del tree["checksum"]
     bare.write_text(json.dumps(tree))
     budget.write_text("- size: {at_most: 1GB}\n")
-    kept = tmp_path / "new"
+    store = tmp_path / "new"
     for arguments in (
         ("gate", bare, "--budget", budget),
-        ("baseline", "save", bare, "--to", kept),
+        ("baseline", "save", bare, "--to", store),
         ("baseline", "compare", bare, "--from", place),
         ("baseline", "compare", good, "--from", bare),
     ):
@@ -217,7 +232,7 @@ def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_pat
             UserError, match=r"bare\.json has no checksum, .*: measure again with this version's"
         ):
             run(*arguments)
-    assert not kept.exists()
+    assert not store.exists()
     stored.write_text(json.dumps(tree))
     with pytest.raises(UserError, match=r"main\.json has no checksum"):
         run("baseline", "compare", good, "--from", place)
@@ -227,8 +242,10 @@ def test_a_report_without_a_seal_is_neither_judged_nor_kept(place: Path, tmp_pat
 
 def git(folder: Path, *arguments: str) -> str:
     """A git command's output."""
-    done = subprocess.run(["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True)
-    return done.stdout.strip()
+    process = subprocess.run(
+        ["git", "-C", str(folder), *arguments], capture_output=True, text=True, check=True
+    )
+    return process.stdout.strip()
 
 
 def test_a_branch_keeps_baselines_without_touching_the_tree(
@@ -249,7 +266,7 @@ def test_a_branch_keeps_baselines_without_touching_the_tree(
     baselines.save(measured(seed=3), "git:kept/base")
     baselines.save(measured(), "git:kept/base", "release-1")
     assert baselines.load("git:kept/base", MACHINE).seed == 3
-    assert sorted(one.name for one in baselines.stored("git:kept/base")) == ["main", "release-1"]
+    assert sorted(baseline.name for baseline in baselines.stored("git:kept/base")) == ["main", "release-1"]
     assert git(tmp_path, "rev-list", "--count", "kept/base") == "3"
     assert (git(tmp_path, "rev-parse", "HEAD"), git(tmp_path, "status", "--porcelain")) == (head, status)
     assert "code.py" not in git(tmp_path, "ls-tree", "-r", "--name-only", "kept/base")
@@ -270,7 +287,7 @@ def test_a_branch_outside_a_repository_is_a_sentence(tmp_path: Path, monkeypatch
 
 def run(*arguments: object) -> tuple[int, str]:
     """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, UserError):
         raise result.exception
     return result.exit_code, result.stdout
@@ -279,10 +296,10 @@ def run(*arguments: object) -> tuple[int, str]:
 def test_the_list_knows_the_reports_of_its_own_gpu(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports of this machine are its own with and without its GPU; those of another GPU are not."""
     facts = Facts(name="Fake H200", uuid="GPU-1", driver="590.44", cuda="13.2", memory_bytes=16 * 2**30)
-    asked: list[str] = []
+    requests: list[str] = []
 
     def find(device: str) -> Any:
-        asked.append(device)
+        requests.append(device)
         return SimpleNamespace(gpu=SimpleNamespace(facts=lambda: facts))
 
     monkeypatch.setattr(devices, "find", find)
@@ -290,38 +307,38 @@ def test_the_list_knows_the_reports_of_its_own_gpu(tmp_path: Path, monkeypatch: 
     described = environment.describe()
     baselines.save(measured(environment=described), str(tmp_path), "cpu")
     assert json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])[0]["here"] is True
-    assert asked == []
+    assert requests == []
     assert devices.Watch(None, None, None, "cpu").identity() == {}
     on_gpu = {**described, **devices.identity(find("cuda"), "cuda")}
     baselines.save(measured(environment=on_gpu), str(tmp_path), "gpu")
     baselines.save(measured(environment={**on_gpu, "gpu": "another"}), str(tmp_path), "other")
     rows = json.loads(run("baseline", "list", "--from", tmp_path, "--json")[1])
-    assert {one["name"]: one["here"] for one in rows} == {"cpu": True, "gpu": True, "other": False}
+    assert {row["name"]: row["here"] for row in rows} == {"cpu": True, "gpu": True, "other": False}
     assert rows[-1]["name"] == "other"
-    shown = " ".join(run("baseline", "list", "--from", tmp_path)[1].split())
-    assert "this one (Fake H200)" in shown
+    table = " ".join(run("baseline", "list", "--from", tmp_path)[1].split())
+    assert "this one (Fake H200)" in table
 
 
 def test_the_verb_saves_lists_and_compares(tmp_path: Path) -> None:
     """Save, list and compare as a user does; exit 3 for a regression, and what is open counts as told."""
-    file, kept = tmp_path / "report.json", tmp_path / "kept"
+    file, store = tmp_path / "report.json", tmp_path / "kept"
     reports.write(file, reports.to_json(narrow(measured())))
-    code, stdout = run("baseline", "save", file, "--to", kept)
+    code, stdout = run("baseline", "save", file, "--to", store)
     assert code == 0
     assert Path(stdout.strip()).is_file()
-    code, stdout = run("baseline", "list", "--from", kept, "--json")
-    assert [(one["name"], one["what"]["cpus"]) for one in json.loads(stdout)] == [("main", "2")]
-    assert run("baseline", "list", "--from", kept)[1].count("main") == 1
-    code, stdout = run("baseline", "compare", file, "--from", kept, "--lost", "2pt", "--json")
+    code, stdout = run("baseline", "list", "--from", store, "--json")
+    assert [(row["name"], row["what"]["cpus"]) for row in json.loads(stdout)] == [("main", "2")]
+    assert run("baseline", "list", "--from", store)[1].count("main") == 1
+    code, stdout = run("baseline", "compare", file, "--from", store, "--lost", "2pt", "--json")
     assert code == 0
-    assert [one["metric"] for one in json.loads(stdout)] == [
+    assert [row["metric"] for row in json.loads(stdout)] == [
         "latency_p50_ms", "accuracy", "memory_peak_bytes", "size_bytes",
     ]  # fmt: skip
     # One point is within the noise of two reports on a hundred rows.
-    for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
-        assert run("baseline", "compare", file, "--from", kept, *more)[0] == wanted
+    for more, expected in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
+        assert run("baseline", "compare", file, "--from", store, *more)[0] == expected
     reports.write(file, reports.to_json(scaled(narrow(measured()), "latency_p50_ms", 1.3)))
-    assert run("baseline", "compare", file, "--from", kept, "--lost", "2pt")[0] == 3
+    assert run("baseline", "compare", file, "--from", store, "--lost", "2pt")[0] == 3
     assert "holds no baseline" in " ".join(run("baseline", "list", "--from", tmp_path / "none")[1].split())
 
 

@@ -23,7 +23,7 @@ from paredown.verbs import _candidates
 
 def run(*arguments: object) -> tuple[int, str]:
     """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, UserError):
         raise result.exception
     return result.exit_code, result.stdout
@@ -48,10 +48,10 @@ def budget(folder: Path, text: str) -> Path:
 def test_gate_judges_and_exits(written: Path, tmp_path: Path, limit: str, code: int, word: str) -> None:
     """``gate`` prints a line a gate, writes JUnit, and exits 0 or 3."""
     junit = tmp_path / "out.xml"
-    found, stdout = run(
+    exit_code, stdout = run(
         "gate", written, "--budget", budget(tmp_path, f"- size: {{at_most: {limit}}}"), "--junit", junit
     )
-    assert found == code
+    assert exit_code == code
     assert stdout.split()[0] == word
     assert junit.read_text().count("<testcase") == 1
 
@@ -60,7 +60,7 @@ def test_gate_with_json_prints_nothing_else(written: Path, tmp_path: Path) -> No
     """``--json`` puts the verdicts on stdout, and the exit code stays."""
     code, stdout = run("gate", written, "--budget", budget(tmp_path, "- size: {at_most: 1MB}"), "--json")
     assert code == 3
-    assert [one["status"] for one in json.loads(stdout)] == ["fail"]
+    assert [verdict["status"] for verdict in json.loads(stdout)] == ["fail"]
 
 
 def test_gate_refuses_what_is_no_report(tmp_path: Path) -> None:
@@ -104,9 +104,9 @@ def test_bench_measures_folders_and_writes_the_report(
     assert code == 0
     assert "baseline" in stdout
     assert "passed all 2 gates" in stdout
-    found = document.read(file)
-    assert [one.name for one in found.candidates] == ["teacher", "student"]
-    assert {one.probe for one in found.measurements} == {"size", "accuracy"}
+    report = document.read(file)
+    assert [candidate.name for candidate in report.candidates] == ["teacher", "student"]
+    assert {measurement.probe for measurement in report.measurements} == {"size", "accuracy"}
     assert (tmp_path / "r.html").is_file()
 
 
@@ -117,10 +117,10 @@ def test_bench_is_tracked_where_it_is_asked(
     pytest.importorskip("tensorboard", reason="pip install '.[tensorboard]'")
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-    wanted = ("bench", *models, "--data", text_data, "--probes", "size", "--threads", 1)
+    arguments = ("bench", *models, "--data", text_data, "--probes", "size", "--threads", 1)
     with pytest.raises(UserError, match=r"Unknown tracker 'tensorbord'\. Did you mean 'tensorboard'"):
-        run(*wanted, "--track", "tensorbord")
-    code, _ = run(*wanted, "--track", f"tensorboard:{tmp_path / 'logs'}")
+        run(*arguments, "--track", "tensorbord")
+    code, _ = run(*arguments, "--track", f"tensorboard:{tmp_path / 'logs'}")
     assert code == 0
     (folder,) = (tmp_path / "logs").iterdir()
     events = EventAccumulator(str(folder)).Reload()
@@ -137,9 +137,12 @@ def test_bench_prints_json_alone_on_stdout(models: tuple[Path, Path], text_data:
         "--rounds", 2, "--runs", 1, "--baseline", "b", "--threads", 1,
     )  # fmt: skip
     assert code == 0
-    found = document.from_json(stdout, "stdout")
-    assert found.baseline == "b"
-    points = {(one.conditions["batch_size"], one.conditions["length"]) for one in found.measurements}
+    report = document.from_json(stdout, "stdout")
+    assert report.baseline == "b"
+    points = {
+        (measurement.conditions["batch_size"], measurement.conditions["length"])
+        for measurement in report.measurements
+    }
     assert points == {(1, "data"), (1, 9), (2, "data"), (2, 9)}
 
 
@@ -150,10 +153,10 @@ def test_load_is_asked_for_by_options(models: tuple[Path, Path], text_data: Path
         "--rate", "500/s", "--concurrency", 2,
     )  # fmt: skip
     assert code == 0
-    found = document.from_json(stdout, "stdout")
-    assert {one.probe for one in found.measurements} == {"size", "open_loop", "closed_loop"}
-    assert found.find("student", "open_loop_p50_ms", rate="500/s") is not None
-    assert found.find("student", "closed_loop_rows_per_s", clients=2) is not None
+    report = document.from_json(stdout, "stdout")
+    assert {measurement.probe for measurement in report.measurements} == {"size", "open_loop", "closed_loop"}
+    assert report.find("student", "open_loop_p50_ms", rate="500/s") is not None
+    assert report.find("student", "closed_loop_rows_per_s", clients=2) is not None
     with pytest.raises(UserError, match=r"probe 'open-loop': rate: '50' has no unit. Allowed units: /s"):
         run("bench", models[1], "--data", text_data, "--rate", "50")
 
@@ -161,13 +164,13 @@ def test_load_is_asked_for_by_options(models: tuple[Path, Path], text_data: Path
 def test_an_open_verdict_exits_4_or_as_told(written: Path, tmp_path: Path) -> None:
     """Inconclusive is a code of its own unless ``--inconclusive`` says what it counts as."""
     gates = budget(tmp_path, "- accuracy-drop: {at_most: 1pt}")
-    for more, wanted in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
-        assert run("gate", written, "--budget", gates, *more)[0] == wanted
+    for more, expected in (((), 4), (("--inconclusive", "pass"), 0), (("--inconclusive", "fail"), 3)):
+        assert run("gate", written, "--budget", gates, *more)[0] == expected
     assert run("gate", written, "--budget", gates, "--inconclusive", "maybe")[0] == 2
 
 
 @pytest.mark.parametrize(
-    ("told", "kind", "message", "headline"),
+    ("inconclusive", "kind", "message", "headline"),
     [
         (None, "skipped", "inconclusive: ", "after: inconclusive in 1 of 2 gates (accuracy-drop)"),
         (
@@ -186,14 +189,14 @@ def test_an_open_verdict_exits_4_or_as_told(written: Path, tmp_path: Path) -> No
     ],
 )
 def test_what_an_open_verdict_was_told_to_count_as_is_shown(
-    written: Path, tmp_path: Path, told: str | None, kind: str, message: str, headline: str
+    written: Path, tmp_path: Path, inconclusive: str | None, kind: str, message: str, headline: str
 ) -> None:
     """JUnit, Markdown, page, terminal and the sealed report agree with the exit code."""
     gates = budget(tmp_path, "- accuracy-drop: {at_most: 1pt}\n- size: {at_most: 25MB}")
     paths = [tmp_path / name for name in ("j.xml", "r.md", "r.html", "r.json")]
     options = ("--junit", "--markdown", "--html", "--report")
-    more = [one for pair in zip(options, paths, strict=True) for one in pair]
-    more += ["--inconclusive", told] if told else []
+    more = [argument for pair in zip(options, paths, strict=True) for argument in pair]
+    more += ["--inconclusive", inconclusive] if inconclusive else []
     _, stdout = run("gate", written, "--budget", gates, *more)
     (suite,) = ElementTree.fromstring(paths[0].read_bytes())
     assert (suite.get("failures"), suite.get("skipped")) == (("1", "0") if kind == "failure" else ("0", "1"))
@@ -203,7 +206,7 @@ def test_what_an_open_verdict_was_told_to_count_as_is_shown(
     assert all(headline.split(": ", 1)[1] in path.read_text() for path in paths[1:3])
     # The stored report is shown later as it was judged.
     assert headline in run("report", paths[3])[1]
-    assert document.read(paths[3]).inconclusive == told
+    assert document.read(paths[3]).inconclusive == inconclusive
 
 
 def test_gate_writes_the_judged_report_sealed(written: Path, tmp_path: Path) -> None:
@@ -228,7 +231,7 @@ def test_an_edited_report_is_not_judged(written: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("teacher=pytorch", ("teacher", "pytorch", {})),
         (
@@ -238,9 +241,9 @@ def test_an_edited_report_is_not_judged(written: Path, tmp_path: Path) -> None:
         ("a=ort:threads=2", ("a", "ort", {"threads": 2})),
     ],
 )
-def test_a_runtime_option_is_taken_apart(text: str, wanted: object) -> None:
+def test_a_runtime_option_is_taken_apart(text: str, expected: object) -> None:
     """Name, runtime and options, with values as YAML reads them."""
-    assert _candidates.parse_runtime(text) == wanted
+    assert _candidates.parse_runtime(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -264,14 +267,14 @@ def test_candidates_are_named_by_folder_or_by_hand(tmp_path: Path) -> None:
 
 def test_mistakes_are_named_before_anything_runs(models: tuple[Path, Path], text_data: Path) -> None:
     """Wrong lists, lengths, probes and runtime names get their sentence."""
-    for arguments, said in (
+    for arguments, reason in (
         (("--batch-sizes", "1,,2"), "--batch-sizes takes values with commas"),
         (("--batch-sizes", "one"), "bench: batch_sizes.0"),
         (("--lengths", "short"), "a length is a number of tokens or the word 'data'"),
         (("--probes", "speed"), "Unknown probe 'speed'"),
         (("--runtime", "other=pytorch"), "--runtime names other; the candidates are: teacher"),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=reason):
             run("bench", models[0], "--data", text_data, *arguments)
 
 
@@ -280,10 +283,10 @@ def test_the_verbs_import_nothing_heavy() -> None:
     heavy = "('torch', 'numpy', 'matplotlib', 'transformers')"
     code = f"import sys, paredown.verbs.bench; print([name for name in {heavy} if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True
     )
-    assert done.stdout.strip() == "[]"
+    assert process.stdout.strip() == "[]"
 
 
 def test_data_without_labels_is_refused_for_accuracy(models: tuple[Path, Path], tmp_path: Path) -> None:
@@ -313,5 +316,7 @@ def test_evaluation_rows_alone_measure_a_plain_model_folder(
     out = tmp_path / "report.json"
     code, _ = run("bench", text_model, "--data", data, "--probes", "accuracy", "--threads", 1, "--json", out)
     assert code == 0
-    (found,) = [one for one in document.read(out).measurements if one.metric == "accuracy"]
-    assert found.value == pytest.approx(right / len(rows))
+    (accuracy,) = [
+        measurement for measurement in document.read(out).measurements if measurement.metric == "accuracy"
+    ]
+    assert accuracy.value == pytest.approx(right / len(rows))

@@ -31,16 +31,16 @@ WORDS = (
 def guessed() -> Report:
     """A report whose second candidate was given names by order, and may not be padded."""
     names = LabelNames(unknown=True, borrowed_from="base", by_order=("no = LABEL_0", "yes = LABEL_1"))
-    made = tiny_bench.report()
-    first, second = made.candidates
+    report = tiny_bench.report()
+    first, second = report.candidates
     changed = second.model_copy(update={"labels": names, "pads": False})
     order = ("0 = LABEL_0", "1 = LABEL_1")
-    return made.model_copy(update={"candidates": (first, changed), "label_order": order})
+    return report.model_copy(update={"candidates": (first, changed), "label_order": order})
 
 
-def _shown(module: object, made: Report) -> str:
+def _shown(module: object, report: Report) -> str:
     console = Console(record=True, width=400)
-    module.show(made, console)  # type: ignore[attr-defined]  # terminal, or that of damage
+    module.show(report, console)  # type: ignore[attr-defined]  # terminal, or that of damage
     return console.export_text()
 
 
@@ -61,8 +61,8 @@ def test_every_face_says_how_labels_got_their_names_and_what_padding_does(guesse
 
 def test_a_model_with_names_of_its_own_needs_no_such_word() -> None:
     """Only the rows that are cut are said of the made report."""
-    said = caveats.sentences(tiny_bench.report())
-    assert all("were cut" in sentence or "was cut" in sentence for sentence in said)
+    sentences = caveats.sentences(tiny_bench.report())
+    assert all("were cut" in sentence or "was cut" in sentence for sentence in sentences)
 
 
 def test_they_are_typed_in_the_json(guessed: Report) -> None:
@@ -80,13 +80,13 @@ def test_a_run_reads_them_from_artifact_and_rows(tmp_path: Path) -> None:
     artifact = tiny_bench.seal(folder)
     rows = [{"text": f"a good film {i}", "label": i % 2} for i in range(8)]
     tiny.write_jsonl(tmp_path / "data" / "validation.jsonl", rows)
-    made = measure(
+    report = measure(
         [CandidateSpec("one", artifact.path, tiny_bench.FAKE)],
         DataConfig(source=str(tmp_path / "data")),
         BenchConfig(probes=(Named(name="size"),), threads=1),
     )
-    (candidate,) = made.candidates
+    (candidate,) = report.candidates
     assert candidate.labels.unknown
     assert candidate.pads is False
-    assert made.label_order == ("0 = LABEL_0", "1 = LABEL_1")
-    assert "label_order" not in made.data.model_dump()
+    assert report.label_order == ("0 = LABEL_0", "1 = LABEL_1")
+    assert "label_order" not in report.data.model_dump()

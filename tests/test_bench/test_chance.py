@@ -21,14 +21,19 @@ GATES = (Named(name="size", options={"at_most": "25MB"}),)
 
 def report(share: float | None, baseline: float = 0.92, **config: object) -> Report:
     """The made report, whose evaluation rows have a commonest class of this share."""
-    made = tiny_bench.report(config={"rounds": 20, "runs": 8, **config})
+    template = tiny_bench.report(config={"rounds": 20, "runs": 8, **config})
     scored = [
-        one.model_copy(update={"blind": share, "value": baseline if one.candidate == "before" else one.value})
-        if one.metric == "accuracy"
-        else one
-        for one in made.measurements
+        measurement.model_copy(
+            update={
+                "blind": share,
+                "value": baseline if measurement.candidate == "before" else measurement.value,
+            }
+        )
+        if measurement.metric == "accuracy"
+        else measurement
+        for measurement in template.measurements
     ]
-    return made.model_copy(update={"measurements": tuple(scored)})
+    return template.model_copy(update={"measurements": tuple(scored)})
 
 
 @pytest.mark.parametrize("value", [0.25, 0.5])
@@ -88,8 +93,8 @@ def test_what_a_constant_answer_gets_is_counted_by_hand() -> None:
     """The commonest class; the best constant set; nothing for numbers and for entities; the commonest tag."""
     task = catalog.load("task", "text-classification")
     classes = Head("single_label", ("a", "b", "c"))
-    given = [Prediction(value=0, label="a")] * 4
-    totals = task.statistics(given, [2, 2, 1, 2], classes).sum(axis=0)
+    answers = [Prediction(value=0, label="a")] * 4
+    totals = task.statistics(answers, [2, 2, 1, 2], classes).sum(axis=0)
     assert task.blind(totals, classes) == 0.75
 
     # Labels of a in 3 of 4 rows, of b in 2, of c in 1: always {a} gives 6/(4+6), always {a, b} 10/(8+6).

@@ -50,49 +50,49 @@ def wanted(condition: str | None, code: int, inputs: dict[str, str]) -> bool:
     """Whether a step runs after a job that ended with some code so far; by the conditions that there are."""
     if condition is None:
         return not code
-    known = {
+    conditions = {
         "${{ always() && inputs.save-baseline != '' }}": bool(inputs["save-baseline"]),
     }
-    return known[condition]
+    return conditions[condition]
 
 
 def act(folder: Path, environment: dict[str, str], job: str = "gate", **inputs: str) -> int:
     """Run the action's steps with some inputs, as GitHub does: the exit code of the first that fails."""
-    given = {name: str(one.get("default", "")) for name, one in ACTION["inputs"].items()}
-    given |= {name.replace("_", "-"): value for name, value in inputs.items()}
-    context = {f"inputs.{name}": value for name, value in given.items()}
+    settings = {name: str(declaration.get("default", "")) for name, declaration in ACTION["inputs"].items()}
+    settings |= {name.replace("_", "-"): value for name, value in inputs.items()}
+    context = {f"inputs.{name}": value for name, value in settings.items()}
     context |= {"github.action_path": str(ROOT), "strategy.job-index": "0"}
     context |= {"job.check_run_id": environment.get("TEST_CHECK", "")}
     output = Path(environment["GITHUB_OUTPUT"])
     code = 0
 
     def fill(text: str) -> str:
-        return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda found: context[found[1]], text)
+        return re.sub(r"\$\{\{ ([\w.-]+) \}\}", lambda match: context[match[1]], text)
 
     for step in ACTION["runs"]["steps"]:
         if "run" not in step:
             continue
-        if not wanted(step.get("if"), code, given):
+        if not wanted(step.get("if"), code, settings):
             continue
         written = output.read_text().splitlines() if output.exists() else []
         values = dict(line.split("=", 1) for line in written)
         context["steps.judge.outputs.exit-code"] = values.get("exit-code", "")
         assert "${{" not in step["run"], "inputs belong into the environment"
-        own = {name: fill(value) for name, value in step.get("env", {}).items()}
-        done = subprocess.run(
+        variables = {name: fill(value) for name, value in step.get("env", {}).items()}
+        process = subprocess.run(
             ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]],
             cwd=folder,
-            env={**environment, "GITHUB_JOB": job, **own},
+            env={**environment, "GITHUB_JOB": job, **variables},
             capture_output=True,
             text=True,
             timeout=200,
             check=False,
         )
-        if done.returncode:
-            assert "Traceback" not in done.stderr, done.stderr
-        if done.stderr:
-            (folder / "stderr.txt").write_text(done.stderr)
-        code = code or done.returncode
+        if process.returncode:
+            assert "Traceback" not in process.stderr, process.stderr
+        if process.stderr:
+            (folder / "stderr.txt").write_text(process.stderr)
+        code = code or process.returncode
     return code
 
 
@@ -109,7 +109,7 @@ def test_the_action_judges_a_report(judged: Path, runner: dict[str, str]) -> Non
     code = act(judged, runner, report="given.json", budget="budget.yaml", save_baseline="kept")
     assert code == 0
     out = judged / "paredown-report"
-    assert {one.name for one in out.iterdir()} == {"report.json", "report.html", "report.md", "junit.xml"}
+    assert {path.name for path in out.iterdir()} == {"report.json", "report.html", "report.md", "junit.xml"}
     assert document.read(out / "report.json").verdicts[0].status == "pass"
     assert (judged / "output.txt").read_text().splitlines() == [
         "artifact=paredown-report.gate.0",
@@ -137,7 +137,7 @@ def test_an_out_that_is_no_folder_name_is_a_sentence(judged: Path, runner: dict[
     assert act(judged, runner, report="given.json", budget="budget.yaml", out=out) == 2
     assert "The input 'out' is '" in (judged / "stderr.txt").read_text()
     assert (judged / "output.txt").read_text() == "exit-code=2\n"
-    assert {one.name for one in judged.iterdir()} == {
+    assert {path.name for path in judged.iterdir()} == {
         "bin", "budget.yaml", "given.json", "output.txt", "pip.log", "stderr.txt",
     }  # fmt: skip
 
@@ -185,14 +185,14 @@ def test_two_jobs_never_share_an_artifact(judged: Path, runner: dict[str, str]) 
 
 def test_the_number_of_a_job_is_not_cut_off_its_artifact(judged: Path, runner: dict[str, str]) -> None:
     """Two jobs of a matrix differ in that number alone, however long their folder and name are."""
-    given = {"report": "given.json", "budget": "budget.yaml", "out": "a" * 150}
-    assert act(judged, runner, "j" * 200, **given) == 0
+    inputs = {"report": "given.json", "budget": "budget.yaml", "out": "a" * 150}
+    assert act(judged, runner, "j" * 200, **inputs) == 0
     name = (judged / "output.txt").read_text().splitlines()[0]
     assert re.fullmatch(f"artifact={'a' * 90}[.]{'j' * 90}[.]0-[0-9]+", name)
 
 
-@pytest.mark.parametrize("told", ["", "fail"])
-def test_the_action_saves_the_first_baseline(judged: Path, runner: dict[str, str], told: str) -> None:
+@pytest.mark.parametrize("inconclusive", ["", "fail"])
+def test_the_action_saves_the_first_baseline(judged: Path, runner: dict[str, str], inconclusive: str) -> None:
     """Nothing to compare with: inconclusive, all else judged, and kept, whatever an open verdict counts as.
 
     Without it a regression gate could never be started: the baseline was kept after a pass only.
@@ -201,8 +201,13 @@ def test_the_action_saves_the_first_baseline(judged: Path, runner: dict[str, str
         "- regression: {baseline: kept, metric: size_bytes, worse_by_at_most: 5%}\n"
     )
     document.write(judged / "given.json", document.to_json(tiny_baselines.measured()))
-    inputs = {"report": "given.json", "budget": "budget.yaml", "save_baseline": "kept", "inconclusive": told}
-    assert act(judged, runner, **inputs) == {"": 4, "fail": 3}[told]
+    inputs = {
+        "report": "given.json",
+        "budget": "budget.yaml",
+        "save_baseline": "kept",
+        "inconclusive": inconclusive,
+    }
+    assert act(judged, runner, **inputs) == {"": 4, "fail": 3}[inconclusive]
     assert len(list((judged / "kept").glob("*/main.json"))) == 1
     assert (
         "kept has no baseline 'main' for this machine" in (judged / "paredown-report/junit.xml").read_text()
@@ -260,8 +265,8 @@ def test_the_action_ends_with_the_gate_s_code(
 ) -> None:
     """Failed, inconclusive, told to pass, anomalous and wrong input each give their code and say so."""
     (judged / "budget.yaml").write_text(gates)
-    found = act(judged, runner, report="given.json", budget="budget.yaml", save_baseline="kept", **inputs)
-    assert found == code
+    exit_code = act(judged, runner, report="given.json", budget="budget.yaml", save_baseline="kept", **inputs)
+    assert exit_code == code
     assert f"exit-code={code}\n" in (judged / "output.txt").read_text()
     # What is open and did not fail is the first baseline all the same.
     assert (judged / "kept").is_dir() is (code in (0, 4))
@@ -278,8 +283,8 @@ def test_the_action_measures_candidates(tmp_path: Path, runner: dict[str, str]) 
         tmp_path, runner, candidates=candidates, data="data", budget="budget.yaml", options="--probes\nsize\n"
     )
     assert code == 0
-    found = document.read(tmp_path / "paredown-report" / "report.json")
-    assert [one.name for one in found.candidates] == ["after"]
+    report = document.read(tmp_path / "paredown-report" / "report.json")
+    assert [candidate.name for candidate in report.candidates] == ["after"]
 
 
 def test_an_input_is_never_run(judged: Path, runner: dict[str, str]) -> None:
@@ -300,16 +305,16 @@ def test_the_action_installs_the_versions_that_go_with_the_extra(
 
 def work(folder: Path, environment: dict[str, str], **variables: str) -> subprocess.CompletedProcess[str]:
     """Run the GitLab job's script with some variables in place of its own."""
-    given = {
+    settings = {
         **GITLAB["variables"],
         **{f"PAREDOWN_{name.upper()}": value for name, value in variables.items()},
     }
-    assert given.keys() == GITLAB["variables"].keys()
-    own = {name: value for name, value in environment.items() if not name.startswith("GITHUB_")}
+    assert settings.keys() == GITLAB["variables"].keys()
+    inherited = {name: value for name, value in environment.items() if not name.startswith("GITHUB_")}
     return subprocess.run(
         ["bash", "-eo", "pipefail", "-c", "\n".join(GITLAB["script"])],
         cwd=folder,
-        env={**own, **given},
+        env={**inherited, **settings},
         capture_output=True,
         text=True,
         timeout=200,
@@ -338,8 +343,8 @@ def test_the_gitlab_job_installs_a_checkout(
 ) -> None:
     """A folder beside the model, with the versions that go with the extra; never a name in a registry."""
     place = checkout(tmp_path / "paredown")
-    done = work(tmp_path, noted, source="paredown", extra=extra)
-    assert done.returncode == 0, done.stderr
+    process = work(tmp_path, noted, source="paredown", extra=extra)
+    assert process.returncode == 0, process.stderr
     log = (tmp_path / "pip.log").read_text()
     assert log == f"-m pip install --quiet -c {place}/{versions} {place}[{extra}]\n"
 
@@ -354,8 +359,8 @@ def test_the_gitlab_job_clones_a_url(tmp_path: Path, noted: dict[str, str]) -> N
         ("tag", "v1"),
     ):
         subprocess.run(["git", "-C", str(place), *arguments], check=True)
-    done = work(tmp_path, noted, source=place.as_uri(), ref="v1")
-    assert done.returncode == 0, done.stderr
+    process = work(tmp_path, noted, source=place.as_uri(), ref="v1")
+    assert process.returncode == 0, process.stderr
     log = (tmp_path / "pip.log").read_text()
     assert log.endswith("[cpu]\n")
     assert str(place) not in log
@@ -366,30 +371,32 @@ def test_the_gitlab_job_says_where_paredown_is_missing(tmp_path: Path, noted: di
     """The user's own project is not installed in its place: one sentence, and nothing runs."""
     (tmp_path / "pyproject.toml").write_text('[project]\nname = "theirs"\n')
     (tmp_path / "constraints.txt").write_text("")
-    done = work(tmp_path, noted)
-    assert done.returncode == 2
-    assert "PAREDOWN_SOURCE is '.', and there is no checkout of paredown: name the folder" in done.stderr
+    process = work(tmp_path, noted)
+    assert process.returncode == 2
+    assert "PAREDOWN_SOURCE is '.', and there is no checkout of paredown: name the folder" in process.stderr
     assert not (tmp_path / "pip.log").exists()
     assert not (tmp_path / "asked").exists()
 
 
-@pytest.mark.parametrize("told", ["", "pass", "fail"])
+@pytest.mark.parametrize("inconclusive", ["", "pass", "fail"])
 def test_the_gitlab_job_hands_on_what_is_inconclusive(
-    tmp_path: Path, noted: dict[str, str], told: str
+    tmp_path: Path, noted: dict[str, str], inconclusive: str
 ) -> None:
     """Nothing where nothing was said, so that exit code 4 stays the allowed failure."""
     checkout(tmp_path / "paredown")
-    done = work(tmp_path, noted, source="paredown", inconclusive=told, candidates="a b", options="--rounds 3")
-    assert done.returncode == 0, done.stderr
-    asked = (tmp_path / "asked").read_text().split("\n")[:-1]
-    assert asked[:3] == ["bench", "a", "b"]
-    more = ["--inconclusive", told] if told else []
-    assert asked[-2 - len(more) :] == [*more, "--rounds", "3"]
-    assert ("--inconclusive" in asked) is bool(told)
+    process = work(
+        tmp_path, noted, source="paredown", inconclusive=inconclusive, candidates="a b", options="--rounds 3"
+    )
+    assert process.returncode == 0, process.stderr
+    arguments = (tmp_path / "asked").read_text().split("\n")[:-1]
+    assert arguments[:3] == ["bench", "a", "b"]
+    more = ["--inconclusive", inconclusive] if inconclusive else []
+    assert arguments[-2 - len(more) :] == [*more, "--rounds", "3"]
+    assert ("--inconclusive" in arguments) is bool(inconclusive)
 
 
 @pytest.mark.parametrize(
-    ("code", "save", "asked"),
+    ("code", "save", "command"),
     [
         (0, "kept", "baseline save paredown-report/report.json --to kept --name main"),
         (4, "kept", "baseline save paredown-report/report.json --to kept --name main --first"),
@@ -400,18 +407,18 @@ def test_the_gitlab_job_hands_on_what_is_inconclusive(
     ],
 )
 def test_the_gitlab_job_keeps_baselines_as_the_action_does(
-    tmp_path: Path, noted: dict[str, str], code: int, save: str, asked: str | None
+    tmp_path: Path, noted: dict[str, str], code: int, save: str, command: str | None
 ) -> None:
     """A report that passed, or the first one of its machine; the job's code is what the bench said."""
     checkout(tmp_path / "paredown")
     (tmp_path / "bin" / "paredown").write_text(
         f'#!/bin/sh\necho "$*" >> "{tmp_path}/asked"\n[ "$1" != bench ] || exit {code}\n'
     )
-    done = work(tmp_path, noted, source="paredown", candidates="a", save_baseline=save)
-    assert done.returncode == code, done.stderr
+    process = work(tmp_path, noted, source="paredown", candidates="a", save_baseline=save)
+    assert process.returncode == code, process.stderr
     calls = (tmp_path / "asked").read_text().splitlines()
     assert calls[0].startswith("bench a ")
-    assert calls[1:] == ([asked] if asked else [])
+    assert calls[1:] == ([command] if command else [])
 
 
 @pytest.mark.parametrize("out", ["", "-p"])
@@ -420,9 +427,9 @@ def test_the_gitlab_job_refuses_an_out_that_is_no_folder_name(
 ) -> None:
     """One sentence, exit 2, and nothing is measured."""
     checkout(tmp_path / "paredown")
-    done = work(tmp_path, noted, source="paredown", out=out)
-    assert done.returncode == 2
-    assert f"PAREDOWN_OUT is '{out}': give the name of a folder" in done.stderr
+    process = work(tmp_path, noted, source="paredown", out=out)
+    assert process.returncode == 2
+    assert f"PAREDOWN_OUT is '{out}': give the name of a folder" in process.stderr
     assert not (tmp_path / "asked").exists()
 
 
@@ -432,8 +439,8 @@ def test_the_gitlab_job_measures_and_judges(tmp_path: Path, runner: dict[str, st
     tiny.text_model(tmp_path / "teacher", layers=1)
     tiny.text_data(tmp_path / "data")
     (tmp_path / "budget.yaml").write_text("- size: {at_most: 1x}\n")
-    done = work(tmp_path, runner, source=str(ROOT), candidates="teacher", options="--probes size")
-    assert done.returncode == 0, done.stderr
+    process = work(tmp_path, runner, source=str(ROOT), candidates="teacher", options="--probes size")
+    assert process.returncode == 0, process.stderr
     assert (tmp_path / "paredown-report" / "junit.xml").is_file()
     assert GITLAB["allow_failure"] == {"exit_codes": [4]}
     assert GITLAB["artifacts"]["reports"]["junit"] == "$PAREDOWN_OUT/junit.xml"
@@ -442,22 +449,22 @@ def test_the_gitlab_job_measures_and_judges(tmp_path: Path, runner: dict[str, st
 
 def test_the_summary_is_appended_where_there_is_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Set: appended unless forbidden. Not set: nothing, and asking for it is a sentence."""
-    found: Any = tiny_bench.report()
+    report: Any = tiny_bench.report()
     monkeypatch.delenv(step_summary.VARIABLE, raising=False)
-    assert step_summary.append(found) is None
+    assert step_summary.append(report) is None
     with pytest.raises(UserError, match=r"--summary was asked for and \$GITHUB_STEP_SUMMARY is not set"):
-        step_summary.append(found, True)
+        step_summary.append(report, True)
     file = tmp_path / "summary.md"
     file.write_text("before\n")
     monkeypatch.setenv(step_summary.VARIABLE, str(file))
-    assert step_summary.append(found, False) is None
-    assert step_summary.append(found) == file
+    assert step_summary.append(report, False) is None
+    assert step_summary.append(report) == file
     text = file.read_text()
     assert text.startswith("before\n# after against before")
     os.mkfifo(tmp_path / "pipe")
     monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "pipe"))  # nobody reads it: no wait without end
     with pytest.raises(UserError, match="cannot be written"):
-        step_summary.append(found)
+        step_summary.append(report)
     monkeypatch.setenv(step_summary.VARIABLE, str(tmp_path / "no" / "where.md"))
     with pytest.raises(UserError, match="cannot be written"):
-        step_summary.append(found)
+        step_summary.append(report)

@@ -38,7 +38,7 @@ from paredown.app import app
 
 def run(*arguments: object) -> tuple[int, str]:
     """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
-    result = CliRunner().invoke(app, [str(one) for one in arguments])
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -55,7 +55,7 @@ def labeled(count: int, seed: int) -> list[dict[str, object]]:
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Two models of the same name in two folders, data with a text that tries to be HTML, and sets."""
     root = tmp_path_factory.mktemp("damage")
     first = tiny_bench.fake_artifact(root / "a" / "model")
@@ -95,47 +95,47 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture(scope="module")
-def done(made: dict[str, Path]) -> tuple[Report, str, str, int, str]:
+def outcome(folders: dict[str, Path]) -> tuple[Report, str, str, int, str]:
     """One whole run: the report, HTML, Markdown, exit code and what the terminal showed."""
-    root = made["root"]
+    root = folders["root"]
     budget = root / "budget.yaml"
     budget.write_text("- harmful-flips: {at_most: 15%}\n- fairness-gap: {rise_at_most: 100pt}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
-        code, shown = run(
-            "damage", made["first"], made["second"], "--data", made["data"], "--slice", "shade",
-            "--groups", "shade", "--challenge", made["suite"], "--templates", made["templates"],
+        code, stdout = run(
+            "damage", folders["first"], folders["second"], "--data", folders["data"], "--slice", "shade",
+            "--groups", "shade", "--challenge", folders["suite"], "--templates", folders["templates"],
             "--threads", 1, "--seed", 3,
             "--json", root / "d.json", "--html", root / "d.html", "--markdown", root / "d.md",
             "--budget", budget,
         )  # fmt: skip
-    found = document.read(root / "d.json")
-    return found, (root / "d.html").read_text(), (root / "d.md").read_text(), code, shown
+    report = document.read(root / "d.json")
+    return report, (root / "d.html").read_text(), (root / "d.md").read_text(), code, stdout
 
 
 @pytest.fixture(scope="module")
-def broken(made: dict[str, Path]) -> tuple[Report, int]:
+def broken(folders: dict[str, Path]) -> tuple[Report, int]:
     """The same with a candidate that is wrong at times."""
-    root = made["root"]
+    root = folders["root"]
     budget = root / "strict.yaml"
     budget.write_text("- harmful-flips: {at_most: 1%}\n")
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
         patch.setitem(RUNTIMES, "onnx", "fake_runtime:Wrong")
         code, _ = run(
-            "damage", f"big={made['first']}", f"small={made['wrong']}", "--data", made["data"],
+            "damage", f"big={folders['first']}", f"small={folders['wrong']}", "--data", folders["data"],
             "--threads", 1, "--json", root / "b.json",
             "--budget", budget,
         )  # fmt: skip
     return document.read(root / "b.json"), code
 
 
-def test_two_equal_models_have_no_damage(done: tuple[Report, str, str, int, str]) -> None:
+def test_two_equal_models_have_no_damage(outcome: tuple[Report, str, str, int, str]) -> None:
     """Nothing flips, every slice stays, gates pass; folders of one name become original and candidate."""
-    found, _, _, code, shown = done
+    report, _, _, code, stdout = outcome
     assert code == 0
-    assert [one.name for one in found.candidates] == ["original", "candidate"]
-    damage = view.collect(found)
+    assert [candidate.name for candidate in report.candidates] == ["original", "candidate"]
+    damage = view.collect(report)
     assert damage is not None
     assert damage.missing == ()
     flips, slices, calibration, fairness = (
@@ -151,14 +151,14 @@ def test_two_equal_models_have_no_damage(done: tuple[Report, str, str, int, str]
     assert calibration.selection_rows > 0
     assert isinstance(fairness, Fairness)
     assert [gap.of for gap in fairness.gaps] == ["metric", "equalized odds", "score"]
-    assert "candidate against original: 0 of 90 answers went from right to wrong" in shown
+    assert "candidate against original: 0 of 90 answers went from right to wrong" in stdout
 
 
 def test_a_worse_model_is_found_out(broken: tuple[Report, int]) -> None:
     """Flips, slices and divergence say so, words are weighed for the first rows, and the gate exits 3."""
-    found, code = broken
+    report, code = broken
     assert code == 3
-    damage = view.collect(found)
+    damage = view.collect(report)
     assert damage is not None
     flips, divergence = damage.findings["flips"], damage.findings["divergence"]
     assert isinstance(flips, Flips)
@@ -207,17 +207,17 @@ def test_the_page_is_one_file_without_network_or_script(broken: tuple[Report, in
     read = Reader(text)
     assert "script" not in read.tags
     assert read.tags.count("svg") >= 4
-    assert all(one.startswith(("#", "data:image/png")) for one in read.references)
+    assert all(reference.startswith(("#", "data:image/png")) for reference in read.references)
     assert not re.search(r"https?://(?!www\.w3\.org)", text.replace("https://t.co/", ""))
     assert "prefers-color-scheme: dark" in text
     assert "width=device-width" in text
     assert read.open == []
 
 
-def test_the_page_says_it_for_a_person(done: tuple[Report, str, str, int, str]) -> None:
+def test_the_page_says_it_for_a_person(outcome: tuple[Report, str, str, int, str]) -> None:
     """Headline, cards, slices, gates and every section are there; what was passed is named."""
-    text = done[1]
-    for said in (
+    text = outcome[1]
+    for phrase in (
         "answers went from right to wrong",
         "Worst slices",
         "Where it changed",
@@ -229,7 +229,7 @@ def test_the_page_says_it_for_a_person(done: tuple[Report, str, str, int, str]) 
         "Probabilities",
         "harmful-flips",
     ):
-        assert said in text
+        assert phrase in text
 
 
 def test_a_row_cannot_write_into_the_page() -> None:
@@ -238,7 +238,7 @@ def test_a_row_cannot_write_into_the_page() -> None:
     flips, slices = tiny_damage.finding()
     row = tiny_damage.row(1, cells={"text": evil}, truth=evil, before=evil, after=evil)
     worst = slices.slices[0].model_copy(update={"name": evil, "family": evil})
-    made = [
+    measurements = [
         tiny_bench.measurement(
             "after", "harmful_flips", 0.1, probe="flips", finding=flips.model_copy(update={"worst": (row,)})
         ),
@@ -250,17 +250,17 @@ def test_a_row_cannot_write_into_the_page() -> None:
             finding=slices.model_copy(update={"slices": (worst,)}),
         ),
     ]
-    found = tiny_bench.report(measurements=tuple(made), title=evil)
-    assert evil not in html.page(found)
-    assert "&lt;img src=x" in html.page(found)
-    assert "<img" not in markdown.page(found)
+    report = tiny_bench.report(measurements=tuple(measurements), title=evil)
+    assert evil not in html.page(report)
+    assert "&lt;img src=x" in html.page(report)
+    assert "<img" not in markdown.page(report)
 
 
-def test_markdown_has_the_tables(done: tuple[Report, str, str, int, str]) -> None:
+def test_markdown_has_the_tables(outcome: tuple[Report, str, str, int, str]) -> None:
     """A heading for each section and a table of slices."""
-    text = done[2]
+    text = outcome[2]
     assert text.startswith("# What changed from original to candidate")
-    for said in (
+    for phrase in (
         "## Where it changed",
         "| slice | rows |",
         "## Challenge sets",
@@ -268,7 +268,7 @@ def test_markdown_has_the_tables(done: tuple[Report, str, str, int, str]) -> Non
         "## Groups",
         "## Gates",
     ):
-        assert said in text
+        assert phrase in text
 
 
 def test_a_report_without_damage_has_an_empty_page() -> None:
@@ -282,12 +282,12 @@ def test_a_report_without_damage_has_an_empty_page() -> None:
 
 def test_highlights_are_the_first_of_each() -> None:
     """Three slices and five rows of the candidate that ships, or as many as asked."""
-    found = view.collect(tiny_damage.report())
-    assert found is not None
-    slices, flips = found.highlights()
-    assert [one.name for one in slices.marks] == [f"label: class {i}" for i in range(3)]
+    highlights = view.collect(tiny_damage.report())
+    assert highlights is not None
+    slices, flips = highlights.highlights()
+    assert [segment.name for segment in slices.marks] == [f"label: class {i}" for i in range(3)]
     assert [row.number for row in flips.rows] == [1, 2, 3, 4, 5]
-    slices, flips = found.highlights(marks=1, rows=2)
+    slices, flips = highlights.highlights(marks=1, rows=2)
     assert (len(slices.marks), len(flips.rows)) == (1, 2)
     assert view.collect(tiny_damage.report(), "before") is None
 
@@ -304,40 +304,40 @@ def test_the_first_screen_has_three_slices_and_five_rows() -> None:
 
 def test_a_finding_is_read_back_as_it_was(broken: tuple[Report, int]) -> None:
     """JSON and back; a key that no finding has is refused."""
-    found = broken[0]
-    assert document.from_json(document.to_json(found), "here") == found
-    tree = json.loads(document.to_json(found))
-    holder = next(one for one in tree["measurements"] if one["finding"])
+    report = broken[0]
+    assert document.from_json(document.to_json(report), "here") == report
+    tree = json.loads(document.to_json(report))
+    holder = next(measurement for measurement in tree["measurements"] if measurement["finding"])
     holder["finding"]["extra"] = 1
     with pytest.raises(UserError, match="damaged"):
         document.from_json(json.dumps(tree), "here")
 
 
-def test_json_on_stdout_is_alone(made: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_on_stdout_is_alone(folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """``--json -`` prints the report and nothing else; with ``--rows 0`` no text of any row is in it."""
     monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
-    code, shown = run(
-        "damage", made["first"], made["second"], "--data", made["data"], "--json", "-", "--rows", 0
+    code, stdout = run(
+        "damage", folders["first"], folders["second"], "--data", folders["data"], "--json", "-", "--rows", 0
     )
     assert code == 0
-    assert document.from_json(shown, "stdout").title == "What changed from original to candidate"
-    assert '"cells"' not in shown
+    assert document.from_json(stdout, "stdout").title == "What changed from original to candidate"
+    assert '"cells"' not in stdout
 
 
 def test_mistakes_are_one_sentence(
-    made: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Other labels, two rows, a column or group that is not there, a set that does not fit, no labels."""
     monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
-    other = tiny_bench.fake_artifact(tmp_path / "other", labels=("bad", "good"))
+    relabeled = tiny_bench.fake_artifact(tmp_path / "other", labels=("bad", "good"))
     two = tiny.write_jsonl(tmp_path / "two" / "validation.jsonl", tiny.sentences(2, 1)).parent
     bare = tiny.write_jsonl(
         tmp_path / "bare" / "validation.jsonl", [{"text": row["text"]} for row in tiny.sentences(30, 1)]
     ).parent
     odd = tiny.write_jsonl(tmp_path / "odd.jsonl", [{"text": "x", "label": "toxic"}])
-    first, second, data = made["first"], made["second"], made["data"]
-    for arguments, said in (
-        ((first, other.path, "--data", data), "has the labels bad, good"),
+    first, second, data = folders["first"], folders["second"], folders["data"]
+    for arguments, reason in (
+        ((first, relabeled.path, "--data", data), "has the labels bad, good"),
         ((first, second, "--data", two), "no slice of them has 20"),
         ((first, second, "--data", bare), "no labels, without which nothing says what is right"),
         ((first, second, "--data", data, "--slice", "topic"), "no column 'topic'; the columns are: shade"),
@@ -349,13 +349,13 @@ def test_mistakes_are_one_sentence(
             "--runtime names third; the candidates are",
         ),
     ):
-        with pytest.raises(UserError, match=said):
+        with pytest.raises(UserError, match=reason):
             run("damage", *arguments, "--threads", 1)
 
 
-def test_texts_beyond_the_length_limit_are_said(made: dict[str, Path]) -> None:
+def test_texts_beyond_the_length_limit_are_said(folders: dict[str, Path]) -> None:
     """A set of long texts is judged on their beginnings: the share and the limit are a note."""
-    spec = SimpleNamespace(artifact=SimpleNamespace(path=made["first"]))
+    spec = SimpleNamespace(artifact=SimpleNamespace(path=folders["first"]))
     lane: Any = SimpleNamespace(name="x", spec=spec, memo={})
     subject: Any = SimpleNamespace(task=catalog.load("task", "text-classification"))
     ask = Asker(lane, lane, subject, 1, "test")
@@ -377,7 +377,7 @@ def test_the_verb_imports_nothing_heavy() -> None:
 
 
 def test_a_recipe_can_keep_texts_out_of_its_report(
-    made: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+    folders: dict[str, Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With ``texts: false`` no probe lists a row, whatever its own options say; figures are the same.
 
@@ -385,17 +385,19 @@ def test_a_recipe_can_keep_texts_out_of_its_report(
     """
     monkeypatch.setitem(RUNTIMES, "torch", tiny_bench.FAKE)
     monkeypatch.setitem(RUNTIMES, "onnx", "fake_runtime:Wrong")
-    monkeypatch.chdir(made["root"])
+    monkeypatch.chdir(folders["root"])
     probes = (
         *(Named(name=name) for name in ("flips", "robustness")),
-        Named(name="challenge", options={"sets": [str(made["suite"])]}),
+        Named(name="challenge", options={"sets": [str(folders["suite"])]}),
     )
-    specs = [CandidateSpec(name, Path(made[name])) for name in ("first", "wrong")]
-    rows = DataConfig(source=str(made["data"]))
-    whole, bare = (
+    specs = [CandidateSpec(name, Path(folders[name])) for name in ("first", "wrong")]
+    rows = DataConfig(source=str(folders["data"]))
+    full, bare = (
         measure(specs, rows, BenchConfig(probes=probes, texts=texts), seed=0) for texts in (True, False)
     )
-    assert '"cells"' in document.to_json(whole)
+    assert '"cells"' in document.to_json(full)
     assert '"cells"' not in document.to_json(bare)
-    assert str(made["root"]) not in document.to_json(whole)
-    assert [one.value for one in bare.measurements] == [one.value for one in whole.measurements]
+    assert str(folders["root"]) not in document.to_json(full)
+    assert [measurement.value for measurement in bare.measurements] == [
+        measurement.value for measurement in full.measurements
+    ]

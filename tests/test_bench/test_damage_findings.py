@@ -22,30 +22,30 @@ RNG = np.random.default_rng
 def test_flips_are_split_by_whether_they_harm() -> None:
     """One row of each kind: right to wrong, wrong to right, the same; counted, listed and tested."""
     pair = tiny_damage.pair([0.9, 0.8, 0.2, 0.9, 0.7], [0.1, 0.4, 0.9, 0.9, 0.6], [1, 1, 1, 1, 0])
-    found = flips.find(pair, TEXT, 100, 0.02, RNG(0))
-    assert (found.harmful, found.beneficial, found.other, found.rows) == (2, 1, 0, 5)
-    assert found.p_value == 1.0
+    finding = flips.find(pair, TEXT, 100, 0.02, RNG(0))
+    assert (finding.harmful, finding.beneficial, finding.other, finding.rows) == (2, 1, 0, 5)
+    assert finding.p_value == 1.0
     # The first row moved from 0.9 to 0.1 and the second from 0.8 to 0.4: the further one comes first.
-    assert [(row.number, row.change) for row in found.worst] == [
+    assert [(row.number, row.change) for row in finding.worst] == [
         (1, "harmful"),
         (2, "harmful"),
         (3, "beneficial"),
     ]
-    first = found.worst[0]
+    first = finding.worst[0]
     assert (first.truth, first.before, first.after) == ("positive", "positive", "negative")
     assert (first.truth_before, first.truth_after) == (pytest.approx(0.9), pytest.approx(0.1))
     assert first.cells == {"text": "row 0"}
-    assert found.matrix is not None
-    assert found.matrix.counts == ((0, 1), (2, 2))
-    assert found.notes
+    assert finding.matrix is not None
+    assert finding.matrix.counts == ((0, 1), (2, 2))
+    assert finding.notes
 
 
 def test_only_as_many_rows_are_listed_as_asked() -> None:
     """The rest is counted; the most divergent rows need no flip."""
     pair = tiny_damage.pair([0.9] * 4 + [0.99], [0.1] * 4 + [0.6], [1] * 5)
-    found = flips.find(pair, TEXT, 2, 0.02, RNG(0))
-    assert (len(found.worst), found.left_out) == (2, 2)
-    assert len(found.divergent) == 2
+    finding = flips.find(pair, TEXT, 2, 0.02, RNG(0))
+    assert (len(finding.worst), finding.left_out) == (2, 2)
+    assert len(finding.divergent) == 2
     every = flips.find(pair, TEXT, 100, 0.02, RNG(0))
     assert 5 in {row.number for row in every.divergent} - {row.number for row in every.worst}
 
@@ -62,38 +62,38 @@ def test_entities_flip_one_by_one() -> None:
         [true, (0, 0, 0, 0)],
         [{"tokens": list("abcd")} for _ in range(2)],
     )
-    found = flips.find(pair, TOKENS, 10, 0.02, RNG(0))
-    assert found.parts is not None
-    assert (found.parts.name, found.parts.total, found.parts.harmful, found.parts.beneficial) == (
+    finding = flips.find(pair, TOKENS, 10, 0.02, RNG(0))
+    assert finding.parts is not None
+    assert (finding.parts.name, finding.parts.total, finding.parts.harmful, finding.parts.beneficial) == (
         "entities",
         3,
         2,
         0,
     )
-    assert found.harmful == 2
-    assert found.matrix is None
-    assert found.worst[0].cells == {"tokens": "a b c d"}
+    assert finding.harmful == 2
+    assert finding.matrix is None
+    assert finding.worst[0].cells == {"tokens": "a b c d"}
 
 
 def test_labels_of_a_set_flip_one_by_one() -> None:
     """A label too many is one part gone wrong; the set as a whole flips with it."""
     head = Head("multi_label", ("a", "b", "c"))
     pair = tiny_damage.decided(head, [(0,), (1,)], [(0, 1), (1, 2)], [(0,), (1, 2)], [{"text": "x"}] * 2)
-    found = flips.find(pair, TEXT, 10, 0.02, RNG(0))
-    assert found.parts is not None
-    assert (found.parts.harmful, found.parts.beneficial) == (1, 1)
-    assert (found.harmful, found.beneficial) == (1, 1)
+    finding = flips.find(pair, TEXT, 10, 0.02, RNG(0))
+    assert finding.parts is not None
+    assert (finding.parts.harmful, finding.parts.beneficial) == (1, 1)
+    assert (finding.harmful, finding.beneficial) == (1, 1)
 
 
 def test_numbers_flip_where_the_error_grows() -> None:
     """Beyond 2 % of the range of the original's answers, with the mean absolute error before and after."""
     head = Head("regression", ())
     pair = tiny_damage.decided(head, [0.0, 1.0, 5.0], [0.01, 2.0, 4.0], [0.0, 1.0, 4.0], [{"text": "x"}] * 3)
-    found = flips.find(pair, TEXT, 10, 0.02, RNG(0))
-    assert found.tolerance == pytest.approx(0.1)
-    assert (found.harmful, found.beneficial) == (1, 1)
-    assert found.error_before == pytest.approx(1 / 3)
-    assert found.error_after == pytest.approx((0.01 + 1) / 3)
+    finding = flips.find(pair, TEXT, 10, 0.02, RNG(0))
+    assert finding.tolerance == pytest.approx(0.1)
+    assert (finding.harmful, finding.beneficial) == (1, 1)
+    assert finding.error_before == pytest.approx(1 / 3)
+    assert finding.error_after == pytest.approx((0.01 + 1) / 3)
 
 
 def test_rows_without_labels_are_refused() -> None:
@@ -115,31 +115,36 @@ def test_slices_name_where_it_broke() -> None:
     """The genre that the candidate fails comes first, with an exact difference and a corrected p-value."""
     pair = sliced()
     lengths = np.array([len(row["text"].split()) for row in pair.rows])
-    found = slices.find(pair, TEXT, lengths, ["genre"], 20, RNG(0))
-    worst = found.slices[0]
+    finding = slices.find(pair, TEXT, lengths, ["genre"], 20, RNG(0))
+    worst = finding.slices[0]
     assert (worst.family, worst.name, worst.rows) == ("genre", "x", 40)
     assert worst.difference == pytest.approx(-0.5)
     assert worst.p_value == pytest.approx(2 / 2**20)
-    assert worst.holm == pytest.approx(min(1, worst.p_value * len(found.slices)))
+    assert worst.holm == pytest.approx(min(1, worst.p_value * len(finding.slices)))
     assert worst.simultaneous is not None
     assert worst.interval is not None
     assert worst.simultaneous.low < worst.interval.low
-    other = next(one for one in found.slices if one.name == "y")
-    assert (other.difference, other.p_value) == (0, 1)
-    assert {one.family for one in found.slices} == {"label", "length", "genre", "class (F1 on all rows)"}
-    assert any("same confidence" in note for note in found.notes)
+    unchanged = next(segment for segment in finding.slices if segment.name == "y")
+    assert (unchanged.difference, unchanged.p_value) == (0, 1)
+    assert {segment.family for segment in finding.slices} == {
+        "label",
+        "length",
+        "genre",
+        "class (F1 on all rows)",
+    }
+    assert any("same confidence" in note for note in finding.notes)
 
 
 def test_a_clear_change_stays_clear_among_many_slices() -> None:
     """An error that grows in one of thirty groups alone: corrected for all, still below 1 %."""
-    groups, each = 30, 20
-    truth = [float(i % 7) for i in range(groups * each)]
-    after = [value + (3.0 if i < each else 0.0) for i, value in enumerate(truth)]
-    rows = [{"text": "x", BESIDE: {"group": str(i // each)}} for i in range(groups * each)]
+    groups, size = 30, 20
+    truth = [float(i % 7) for i in range(groups * size)]
+    after = [value + (3.0 if i < size else 0.0) for i, value in enumerate(truth)]
+    rows = [{"text": "x", BESIDE: {"group": str(i // size)}} for i in range(groups * size)]
     pair = tiny_damage.decided(Head("regression", ()), truth, after, truth, rows)
-    found = slices.find(pair, TEXT, None, ["group"], 20, RNG(0))
-    assert len(found.slices) > 30
-    worst = found.slices[0]
+    finding = slices.find(pair, TEXT, None, ["group"], 20, RNG(0))
+    assert len(finding.slices) > 30
+    worst = finding.slices[0]
     assert (worst.name, worst.rows) == ("0", 20)
     assert worst.holm < 0.01
     assert worst.simultaneous is not None
@@ -149,9 +154,9 @@ def test_a_clear_change_stays_clear_among_many_slices() -> None:
 def test_small_slices_are_said_and_not_judged() -> None:
     """With fewer rows than asked for, a slice is in the list of small ones only."""
     pair = sliced(44)
-    found = slices.find(pair, TEXT, None, ["genre"], 20, RNG(0))
-    assert [(one.name, one.rows) for one in found.small] == [("y", 4)]
-    assert all(one.name != "y" for one in found.slices)
+    finding = slices.find(pair, TEXT, None, ["genre"], 20, RNG(0))
+    assert [(segment.name, segment.rows) for segment in finding.small] == [("y", 4)]
+    assert all(segment.name != "y" for segment in finding.slices)
 
 
 def test_a_column_of_names_is_not_listed() -> None:
@@ -159,12 +164,12 @@ def test_a_column_of_names_is_not_listed() -> None:
     pair = sliced(44)
     for i, row in enumerate(pair.rows):
         row[BESIDE]["author"] = f"author{i}@example.org"
-    found = slices.find(pair, TEXT, None, ["genre", "author"], 20, RNG(0))
-    assert [(one.family, one.name, one.rows) for one in found.small] == [
+    finding = slices.find(pair, TEXT, None, ["genre", "author"], 20, RNG(0))
+    assert [(segment.family, segment.name, segment.rows) for segment in finding.small] == [
         ("genre", "y", 4),
         ("author", "44 values", 44),
     ]
-    assert "@example.org" not in found.model_dump_json()
+    assert "@example.org" not in finding.model_dump_json()
 
 
 def test_two_rows_have_no_slice() -> None:
@@ -186,12 +191,12 @@ def test_slices_of_numbers_compare_errors() -> None:
     truth = [float(i) for i in range(80)]
     after = [value + (4.0 if value >= 60 else 0.0) for value in truth]
     pair = tiny_damage.decided(head, truth, after, truth, [{"text": "x"}] * 80)
-    found = slices.find(pair, TEXT, None, [], 20, RNG(0))
-    assert (found.metric, found.better) == ("mean absolute error", "lower")
-    assert found.slices[0].name == "highest quarter: 60 to 79"
-    assert found.slices[0].difference == pytest.approx(4)
-    assert found.slices[0].p_value < 0.01
-    assert found.slices[-1].p_value == 1
+    finding = slices.find(pair, TEXT, None, [], 20, RNG(0))
+    assert (finding.metric, finding.better) == ("mean absolute error", "lower")
+    assert finding.slices[0].name == "highest quarter: 60 to 79"
+    assert finding.slices[0].difference == pytest.approx(4)
+    assert finding.slices[0].p_value < 0.01
+    assert finding.slices[-1].p_value == 1
 
 
 def test_quarters_keep_equal_values_together() -> None:
@@ -217,9 +222,12 @@ def test_columns_are_cut_by_value_or_by_quarter() -> None:
 def test_the_f1_of_a_class_by_hand() -> None:
     """Two of three found with one false alarm: 2 * 2 / (3 + 3)."""
     pair = tiny_damage.pair([0.9, 0.9, 0.1, 0.9], [0.9, 0.9, 0.9, 0.9], [1, 1, 1, 0])
-    true = [scoring.parts(scoring.named(one, pair.head), pair.head) for one in pair.references or []]
+    true = [
+        scoring.parts(scoring.named(reference, pair.head), pair.head) for reference in pair.references or []
+    ]
     sides = [
-        [scoring.parts(one.label, pair.head) for one in s.predictions] for s in (pair.before, pair.after)
+        [scoring.parts(prediction.label, pair.head) for prediction in s.predictions]
+        for s in (pair.before, pair.after)
     ]
     score = scoring.class_score(pair, "positive", true, sides)
     assert score.values() == (pytest.approx(2 / 3), pytest.approx(6 / 7))
@@ -230,20 +238,20 @@ def test_calibration_figures_by_hand() -> None:
     p = np.array([0.6, 0.7, 0.8, 0.9])
     outputs = np.stack([np.log(1 - p), np.log(p)], axis=1)
     truth = np.array([1, 0, 1, 1])
-    found = calibration.sums(outputs, truth, np.arange(4), 4, "softmax", bins=2).reliability()
-    assert found.ece == pytest.approx((abs(1.3 - 1) + abs(1.7 - 2)) / 4)
-    assert found.brier == pytest.approx(np.mean([2 * 0.16, 2 * 0.49, 2 * 0.04, 2 * 0.01]))
-    assert found.nll == pytest.approx(-np.mean(np.log([0.6, 0.3, 0.8, 0.9])))
-    assert [(one.count, one.right) for one in found.bins] == [(2, 0.5), (2, 1.0)]
+    figures = calibration.sums(outputs, truth, np.arange(4), 4, "softmax", bins=2).reliability()
+    assert figures.ece == pytest.approx((abs(1.3 - 1) + abs(1.7 - 2)) / 4)
+    assert figures.brier == pytest.approx(np.mean([2 * 0.16, 2 * 0.49, 2 * 0.04, 2 * 0.01]))
+    assert figures.nll == pytest.approx(-np.mean(np.log([0.6, 0.3, 0.8, 0.9])))
+    assert [(bucket.count, bucket.right) for bucket in figures.bins] == [(2, 0.5), (2, 1.0)]
 
 
 def test_calibration_of_sets_takes_every_label() -> None:
     """Two labels a row are two decisions; Brier and likelihood are means over labels."""
     p = np.array([[0.9, 0.2], [0.6, 0.3]])
     truth = np.array([[1.0, 0.0], [0.0, 0.0]])
-    found = calibration.sums(np.log(p / (1 - p)), truth, np.arange(2), 2, "sigmoid", bins=1)
-    assert found.counts.tolist() == [2, 2]
-    figures = found.reliability()
+    sums = calibration.sums(np.log(p / (1 - p)), truth, np.arange(2), 2, "sigmoid", bins=1)
+    assert sums.counts.tolist() == [2, 2]
+    figures = sums.reliability()
     assert figures.ece == pytest.approx(abs(0.9 + 0.8 + 0.6 + 0.7 - 3) / 4)
     assert figures.brier == pytest.approx((0.01 + 0.04 + 0.36 + 0.09) / 4)
     assert figures.nll == pytest.approx(-np.mean(np.log([0.9, 0.8, 0.4, 0.7])))
@@ -260,31 +268,31 @@ def planted(scale: float, seed: int, count: int = 4000) -> Pair:
 
 def test_a_temperature_undoes_what_was_planted() -> None:
     """A candidate that is twice too sure asks for temperature 2, and is then as honest as the original."""
-    found = calibration.find(planted(2.0, 1), planted(2.0, 2), None, RNG(0))
-    assert found.temperature_before == pytest.approx(1, abs=0.1)
-    assert found.temperature_after == pytest.approx(2, abs=0.2)
-    assert found.after.ece > found.before.ece + 0.03
-    assert found.changes["ece"].low > 0
-    assert found.scaled_after is not None
-    assert found.scaled_before is not None
-    assert found.scaled_after.ece == pytest.approx(found.scaled_before.ece, abs=0.005)
-    interval = found.scaled_changes["ece"]
+    finding = calibration.find(planted(2.0, 1), planted(2.0, 2), None, RNG(0))
+    assert finding.temperature_before == pytest.approx(1, abs=0.1)
+    assert finding.temperature_after == pytest.approx(2, abs=0.2)
+    assert finding.after.ece > finding.before.ece + 0.03
+    assert finding.changes["ece"].low > 0
+    assert finding.scaled_after is not None
+    assert finding.scaled_before is not None
+    assert finding.scaled_after.ece == pytest.approx(finding.scaled_before.ece, abs=0.005)
+    interval = finding.scaled_changes["ece"]
     assert interval.low <= 0.0 <= interval.high
 
 
 def test_without_selection_rows_no_temperature_is_fitted() -> None:
     """The reason is a note; the plain figures stand."""
-    found = calibration.find(planted(2.0, 1, 50), None, "there are no training rows", RNG(0))
-    assert found.temperature_after is None
-    assert found.notes == ("no temperature was fitted: there are no training rows",)
+    finding = calibration.find(planted(2.0, 1, 50), None, "there are no training rows", RNG(0))
+    assert finding.temperature_after is None
+    assert finding.notes == ("no temperature was fitted: there are no training rows",)
 
 
 def test_selection_rows_that_are_all_right_fit_nothing() -> None:
     """The likelihood has no maximum then: a note, no made-up figure."""
     pair = tiny_damage.pair([0.9, 0.1] * 10, [0.8, 0.2] * 10, [1, 0] * 10)
-    found = calibration.find(pair, pair, None, RNG(0))
-    assert found.temperature_after is None
-    assert "do not say which temperature fits" in found.notes[0]
+    finding = calibration.find(pair, pair, None, RNG(0))
+    assert finding.temperature_after is None
+    assert "do not say which temperature fits" in finding.notes[0]
 
 
 def test_numbers_have_no_calibration() -> None:
@@ -297,24 +305,24 @@ def test_numbers_have_no_calibration() -> None:
 def test_divergence_is_that_of_the_distributions() -> None:
     """KL of (0.5, 0.5) from (0.9, 0.1) by hand; equal models have none."""
     kl = 0.9 * np.log(0.9 / 0.5) + 0.1 * np.log(0.1 / 0.5)
-    found = divergence.find(tiny_damage.pair([0.9, 0.9], [0.5, 0.9], None), RNG(0))
-    assert found.mean == pytest.approx(kl / 2)
-    assert found.largest == pytest.approx(kl)
+    finding = divergence.find(tiny_damage.pair([0.9, 0.9], [0.5, 0.9], None), RNG(0))
+    assert finding.mean == pytest.approx(kl / 2)
+    assert finding.largest == pytest.approx(kl)
     same = divergence.find(tiny_damage.pair([0.9], [0.9], None), RNG(0))
     assert same.mean == pytest.approx(0, abs=1e-12)
 
 
 def test_models_that_cut_rows_differently_are_refused() -> None:
     """Their words cannot be compared one by one."""
-    one, two = tiny_damage.answers([0.9, 0.8], None), tiny_damage.answers([0.9], None)
-    pair = answers.Pair([{"text": "x"}], tiny_damage.HEAD, one, two, None)
+    first, second = tiny_damage.answers([0.9, 0.8], None), tiny_damage.answers([0.9], None)
+    pair = answers.Pair([{"text": "x"}], tiny_damage.HEAD, first, second, None)
     with pytest.raises(UserError, match="same length limit"):
         answers.decided(pair, "the divergence")
 
 
 def test_long_texts_are_cut_where_they_are_shown() -> None:
     """What is shown is for reading; a sign says that there was more."""
-    found = shown.cells({"text": "x" * 5000, "label": 1}, TEXT)
-    assert list(found) == ["text"]
-    assert len(found["text"]) == 1200
-    assert found["text"].endswith("…")
+    cells = shown.cells({"text": "x" * 5000, "label": 1}, TEXT)
+    assert list(cells) == ["text"]
+    assert len(cells["text"]) == 1200
+    assert cells["text"].endswith("…")

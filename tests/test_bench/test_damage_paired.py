@@ -35,8 +35,8 @@ def likelihood_score(b: int, c: int, n: int, difference: float) -> float:
     low, high = max(0.0, -difference) + 1e-12, (1 - difference) / 2 - 1e-12
 
     def loss(q: float) -> float:
-        rest = 1 - 2 * q - difference
-        return -(b * np.log(q) + c * np.log(q + difference) + (n - b - c) * np.log(rest))
+        remainder = 1 - 2 * q - difference
+        return -(b * np.log(q) + c * np.log(q + difference) + (n - b - c) * np.log(remainder))
 
     q = float(
         optimize.minimize_scalar(loss, bounds=(low, high), method="bounded", options={"xatol": 1e-12}).x
@@ -47,19 +47,19 @@ def likelihood_score(b: int, c: int, n: int, difference: float) -> float:
 @pytest.mark.parametrize(("b", "c", "n"), [(12, 2, 50), (4, 9, 872), (1, 3, 20)])
 def test_tango_ends_where_the_score_reaches_the_quantile(b: int, c: int, n: int) -> None:
     """At both limits, the score with a numerically maximized likelihood is the normal quantile."""
-    found = paired.tango(b, c, n)
+    interval = paired.tango(b, c, n)
     z = NormalDist().inv_cdf(0.975)
-    assert found.low < (c - b) / n < found.high
-    assert likelihood_score(b, c, n, found.low) == pytest.approx(z, abs=2e-3)
-    assert likelihood_score(b, c, n, found.high) == pytest.approx(-z, abs=2e-3)
+    assert interval.low < (c - b) / n < interval.high
+    assert likelihood_score(b, c, n, interval.low) == pytest.approx(z, abs=2e-3)
+    assert likelihood_score(b, c, n, interval.high) == pytest.approx(-z, abs=2e-3)
 
 
 def test_tango_has_a_width_where_nothing_flipped() -> None:
     """Without a discordant row the limits are z^2 / (n + z^2) either way: twenty rows say little."""
     z2 = NormalDist().inv_cdf(0.975) ** 2
-    found = paired.tango(0, 0, 20)
-    assert found.high == pytest.approx(z2 / (20 + z2))
-    assert found.low == pytest.approx(-found.high)
+    interval = paired.tango(0, 0, 20)
+    assert interval.high == pytest.approx(z2 / (20 + z2))
+    assert interval.low == pytest.approx(-interval.high)
     assert paired.tango(2, 0, 2).low >= -1
 
 
@@ -76,10 +76,10 @@ def test_holm_and_benjamini_hochberg_by_hand() -> None:
 def test_randomization_nears_the_exact_test() -> None:
     """Against all 2^6 swaps of six rows; equal answers give exactly 1."""
     before, after = with_ones([1, 2, 3, 4, 5, 6]), with_ones([2, 4, 3.5, 5, 4.5, 9])
-    found = abs(mean(after.sum(axis=0)) - mean(before.sum(axis=0)))
+    difference = abs(mean(after.sum(axis=0)) - mean(before.sum(axis=0)))
     gaps = (after - before)[:, 0]
     exact = np.mean(
-        [abs(np.dot(signs, gaps)) / 6 >= found - 1e-12 for signs in itertools.product((1, -1), repeat=6)]
+        [abs(np.dot(signs, gaps)) / 6 >= difference - 1e-12 for signs in itertools.product((1, -1), repeat=6)]
     )
     p = resampling.randomization(before, after, mean, np.random.default_rng(0), draws=20000)
     assert p == pytest.approx(exact, abs=0.01)
@@ -109,8 +109,8 @@ def test_a_difference_of_resamples_is_paired() -> None:
 
 def test_a_centered_interval_holds_its_figure() -> None:
     """Resamples that are all too large are shifted back; without any figure there is no interval."""
-    found = resampling.centered(0.1, np.linspace(0.3, 0.5, 101))
-    assert found is not None
-    assert found.low < 0.1 < found.high
-    assert found.high - found.low == pytest.approx(0.19)
+    interval = resampling.centered(0.1, np.linspace(0.3, 0.5, 101))
+    assert interval is not None
+    assert interval.low < 0.1 < interval.high
+    assert interval.high - interval.low == pytest.approx(0.19)
     assert resampling.centered(0.1, np.full(3, np.nan)) is None

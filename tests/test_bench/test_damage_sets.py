@@ -64,7 +64,7 @@ def test_templates(shared: Path, name: str, count: int) -> None:
 def test_a_gate_brings_its_probe_beside_the_defaults() -> None:
     """Where no probes are named, a gate on damage adds its probe and the usual ones stay."""
     gates = judge.prepare([Named(name="harmful-flips", options={"at_most": "1%"})])
-    named = [one.name for one in judge.widen(BenchConfig(), gates).probes]
+    named = [probe.name for probe in judge.widen(BenchConfig(), gates).probes]
     assert "flips" in named
     assert {"accuracy", "latency", "size"} <= set(named)
     assert "slices" not in named

@@ -33,7 +33,7 @@ class NearLane(Lane):
 
     def __enter__(self) -> Self:
         self._runner = runner(self.spec.artifact, "pytorch", "cpu", 1).__enter__()
-        self._opened = Opened(0, tuple(one.name for one in self._runner.inputs), {}, 0.0, 0.0)
+        self._opened = Opened(0, tuple(tensor.name for tensor in self._runner.inputs), {}, 0.0, 0.0)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -86,11 +86,11 @@ def damage(
         ],
     )
     assert result.exit_code == 0, result.exception
-    found = document.read(root / "d.json")
-    assert "<h2" in html.page(found)
-    seen = view.collect(found)
-    assert seen is not None
-    return seen.findings
+    report = document.read(root / "d.json")
+    assert "<h2" in html.page(report)
+    outcome = view.collect(report)
+    assert outcome is not None
+    return outcome.findings
 
 
 def head(folder: Path, problem: str, labels: list[str]) -> Artifact:
@@ -128,13 +128,13 @@ def test_tagged_words(tmp_path: Path) -> None:
         {"tokens": str(row["text"]).split(), "tags": [i % 3 for i, _ in enumerate(str(row["text"]).split())]}
         for row in tiny.sentences(60, 4)
     ]
-    found = damage(source, tmp_path, rows, ["O", "B-X", "I-X"])
-    assert found["flips"].parts is not None
-    assert found["flips"].parts.name == "entities"
-    assert found["flips"].attribution is None
-    assert found["slices"].metric == "f1"
-    assert found["calibration"].decisions == sum(len(row["tokens"]) for row in rows)
-    assert {one.name for one in found["robustness"].changes} <= {"typos", "casing"}
+    outcome = damage(source, tmp_path, rows, ["O", "B-X", "I-X"])
+    assert outcome["flips"].parts is not None
+    assert outcome["flips"].parts.name == "entities"
+    assert outcome["flips"].attribution is None
+    assert outcome["slices"].metric == "f1"
+    assert outcome["calibration"].decisions == sum(len(row["tokens"]) for row in rows)
+    assert {change.name for change in outcome["robustness"].changes} <= {"typos", "casing"}
 
 
 def test_images(tmp_path: Path) -> None:
@@ -142,39 +142,43 @@ def test_images(tmp_path: Path) -> None:
     source = tiny_deploy.image_artifact(tmp_path / "model")
     rng = np.random.default_rng(3)
     rows = [{"image": rng.integers(0, 256, size=(8, 8)).tolist(), "label": i % 3} for i in range(60)]
-    found = damage(source, tmp_path, rows, ["0", "1", "2"])
-    flipped = found["flips"].harmful + found["flips"].beneficial + found["flips"].other
+    outcome = damage(source, tmp_path, rows, ["0", "1", "2"])
+    flipped = outcome["flips"].harmful + outcome["flips"].beneficial + outcome["flips"].other
     assert flipped > 0
-    assert (found["flips"].worst[0].image or "").startswith("data:image/png;base64,")
-    assert "robustness" not in found
-    assert found["calibration"].decisions == 60
-    assert found["flips"].matrix is not None
-    assert sum(map(sum, found["flips"].matrix.counts)) == 60
+    assert (outcome["flips"].worst[0].image or "").startswith("data:image/png;base64,")
+    assert "robustness" not in outcome
+    assert outcome["calibration"].decisions == 60
+    assert outcome["flips"].matrix is not None
+    assert sum(map(sum, outcome["flips"].matrix.counts)) == 60
 
 
 def test_sets_of_labels(tmp_path: Path) -> None:
     """Labels flip one by one; every label is a decision of calibration."""
     source = head(tmp_path / "model", "multi_label", ["a", "b", "c"])
     rows = [{**row, "label": ["a", "b"] if row["label"] else ["c"]} for row in tiny.sentences(60, 4)]
-    found = damage(source, tmp_path, rows, [])
-    assert found["flips"].parts is not None
-    assert found["flips"].parts.name == "labels"
-    assert found["slices"].metric == "micro_f1"
-    assert {one.name for one in found["slices"].slices if one.family == "label"} == {"a", "b", "c"}
-    assert found["calibration"].decisions == 180
+    outcome = damage(source, tmp_path, rows, [])
+    assert outcome["flips"].parts is not None
+    assert outcome["flips"].parts.name == "labels"
+    assert outcome["slices"].metric == "micro_f1"
+    assert {segment.name for segment in outcome["slices"].slices if segment.family == "label"} == {
+        "a",
+        "b",
+        "c",
+    }
+    assert outcome["calibration"].decisions == 180
 
 
 def test_numbers(tmp_path: Path) -> None:
     """Errors in place of flips; slices compare errors; no confidence; a gate in points finds nothing."""
     source = head(tmp_path / "model", "regression", [])
     rows = [{"text": row["text"], "label": len(str(row["text"])) / 20} for row in tiny.sentences(60, 4)]
-    found = damage(source, tmp_path, rows, [])
-    assert found["flips"].error_before is not None
-    assert found["flips"].error_after is not None
-    assert found["flips"].error_after != found["flips"].error_before
-    assert (found["slices"].metric, found["slices"].better) == ("mean absolute error", "lower")
-    assert "calibration" not in found
-    assert found["robustness"].unit == "error"
+    outcome = damage(source, tmp_path, rows, [])
+    assert outcome["flips"].error_before is not None
+    assert outcome["flips"].error_after is not None
+    assert outcome["flips"].error_after != outcome["flips"].error_before
+    assert (outcome["slices"].metric, outcome["slices"].better) == ("mean absolute error", "lower")
+    assert "calibration" not in outcome
+    assert outcome["robustness"].unit == "error"
 
 
 @pytest.mark.parametrize(("problem", "labels"), [("regression", []), ("multi_label", ["a", "b"])])
@@ -193,19 +197,21 @@ def test_the_probes_of_the_shipped_recipes_suit_every_head(
     ]
     shipped = recipe.read("text-small").bench
     # These lanes have no processes that could be timed.
-    kept = {"flips", "slices", "calibration-error", "robustness", "accuracy", "agreement", "size"}
-    bench = shipped.model_copy(update={"probes": tuple(one for one in shipped.probes if one.name in kept)})
+    names = {"flips", "slices", "calibration-error", "robustness", "accuracy", "agreement", "size"}
+    bench = shipped.model_copy(
+        update={"probes": tuple(probe for probe in shipped.probes if probe.name in names)}
+    )
     data = DataConfig(eval=str(tiny.write_jsonl(tmp_path / "eval.jsonl", rows)))
-    found = session.measure(specs, data, bench)
-    damage_of_it = view.collect(found)
+    report = session.measure(specs, data, bench)
+    damage_of_it = view.collect(report)
     assert damage_of_it is not None
-    seen = damage_of_it.findings
-    assert "robustness" in seen
-    assert ("calibration" not in seen) == (problem == "regression")
-    missing = found.conditions.not_measured
+    outcome = damage_of_it.findings
+    assert "robustness" in outcome
+    assert ("calibration" not in outcome) == (problem == "regression")
+    missing = report.conditions.not_measured
     assert missing.keys() == ({"calibration-error"} if problem == "regression" else set())
-    assert "What got worse" in markdown.page(found)
-    assert "<h2" in html.page(found)
+    assert "What got worse" in markdown.page(report)
+    assert "<h2" in html.page(report)
 
 
 @pytest.mark.parametrize("unit", ["error", "share"])
@@ -214,10 +220,10 @@ def test_errors_of_numbers_are_no_points(unit: str) -> None:
     from bench.gates import worst_slice
     from bench.record.limits import parse
 
-    made = tiny_bench.measurement(
+    measurement = tiny_bench.measurement(
         "after", "worst_slice", 1.0, probe="slices", unit=unit, better="lower", difference=0.01
     )
     config = worst_slice.Config(drop_at_most=parse("5pt", ("pt",), "5pt"))
-    verdict = worst_slice.check(tiny_bench.report(measurements=(made,)), "after", config)
+    verdict = worst_slice.check(tiny_bench.report(measurements=(measurement,)), "after", config)
     assert verdict.status == ("fail" if unit == "error" else "pass")
     assert (verdict.value is None) == (unit == "error")

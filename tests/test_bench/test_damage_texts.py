@@ -60,16 +60,16 @@ def test_casing_changes_case_alone() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("it works .", "it works"),
         ("it works", "it works."),
         ("good , warm and bright !", "good warm and bright"),
     ],
 )
-def test_punctuation_goes_or_comes(text: str, wanted: str) -> None:
+def test_punctuation_goes_or_comes(text: str, expected: str) -> None:
     """The closing mark is dropped or added; commas go."""
-    assert perturb.punctuation(text, source()) == wanted
+    assert perturb.punctuation(text, source()) == expected
 
 
 def test_length_adds_what_says_nothing() -> None:
@@ -80,7 +80,7 @@ def test_length_adds_what_says_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("text", "expected"),
     [
         ("the film is good", "the film is not good"),
         ("the film is not good", "the film is good"),
@@ -90,9 +90,9 @@ def test_length_adds_what_says_nothing() -> None:
         ("a lovely film", "a lovely film"),
     ],
 )
-def test_negation_turns_the_first_verb(text: str, wanted: str) -> None:
+def test_negation_turns_the_first_verb(text: str, expected: str) -> None:
     """Added where there is none, taken away where there is one; without a verb nothing happens."""
-    assert perturb.negation(text, source()) == wanted
+    assert perturb.negation(text, source()) == expected
 
 
 def by_words(rows: Sequence[dict[str, Any]], blind: bool = False) -> Pair:
@@ -108,9 +108,9 @@ ROWS = [{"text": "a good film" if i % 2 else "a dull film", "label": i % 2} for 
 
 def test_robustness_is_what_the_candidate_loses_beyond_the_original() -> None:
     """The candidate reads small letters only: casing costs it, and the original nothing."""
-    found = robustness.find(ROWS, TEXT, by_words, 100, 0)
-    changes = {one.name: one for one in found.changes}
-    assert found.changes[0].name == "casing"
+    finding = robustness.find(ROWS, TEXT, by_words, 100, 0)
+    changes = {change.name: change for change in finding.changes}
+    assert finding.changes[0].name == "casing"
     casing = changes["casing"]
     assert casing.rows == 40
     assert (casing.clean_before, casing.clean_after, casing.before) == (1, 1, 1)
@@ -123,14 +123,16 @@ def test_robustness_is_what_the_candidate_loses_beyond_the_original() -> None:
     assert casing.worst[0].truth == "positive"
     assert changes["length"].extra == 0
     assert "negation" not in changes
-    assert "negation: the change applies to none of the rows" in found.notes
+    assert "negation: the change applies to none of the rows" in finding.notes
 
 
 def test_a_negated_text_is_measured_by_agreement_alone() -> None:
     """Its label is not known: no metric, no truth shown, only whether both models react alike."""
     rows = [{"text": "the film is good", "label": 1} for _ in range(10)]
-    found = robustness.find(rows, TEXT, lambda some: by_words(some, blind="not" in some[0]["text"]), 100, 0)
-    negation = next(one for one in found.changes if one.name == "negation")
+    finding = robustness.find(
+        rows, TEXT, lambda batch: by_words(batch, blind="not" in batch[0]["text"]), 100, 0
+    )
+    negation = next(change for change in finding.changes if change.name == "negation")
     assert negation.extra is None
     assert (negation.agreement, negation.reacted_before, negation.reacted_after) == (0, 0, 1)
     assert negation.worst
@@ -139,10 +141,10 @@ def test_a_negated_text_is_measured_by_agreement_alone() -> None:
 
 def test_a_sample_is_seeded_and_rows_keep_their_numbers() -> None:
     """Ten of forty rows, the same ones for a seed; a listed row is numbered as in the data."""
-    found = robustness.find(ROWS, TEXT, by_words, 10, 3)
-    assert found.rows == 10
-    assert found == robustness.find(ROWS, TEXT, by_words, 10, 3)
-    listed = [row for one in found.changes for row in one.worst]
+    finding = robustness.find(ROWS, TEXT, by_words, 10, 3)
+    assert finding.rows == 10
+    assert finding == robustness.find(ROWS, TEXT, by_words, 10, 3)
+    listed = [row for change in finding.changes for row in change.worst]
     assert all(row.cells["text"].lower().startswith("a good") for row in listed)
     assert all(ROWS[row.number - 1]["label"] == 1 for row in listed)
 
@@ -152,15 +154,15 @@ def test_tagged_words_keep_their_places() -> None:
     head = Head("single_label", ("O", "B-X"))
     rows = [{"tokens": ["London", "calls", "again"], "tags": (1, 0, 0)} for _ in range(6)]
 
-    def answer(some: Sequence[dict[str, Any]]) -> Pair:
-        assert all(len(row["tokens"]) == 3 for row in some)
-        true = [row["tags"] for row in some]
-        now = [(1, 0, 0) if row["tokens"][0] == "London" else (0, 0, 0) for row in some]
-        return tiny_damage.decided(head, true, now, true, some)
+    def answer(batch: Sequence[dict[str, Any]]) -> Pair:
+        assert all(len(row["tokens"]) == 3 for row in batch)
+        true = [row["tags"] for row in batch]
+        now = [(1, 0, 0) if row["tokens"][0] == "London" else (0, 0, 0) for row in batch]
+        return tiny_damage.decided(head, true, now, true, batch)
 
-    found = robustness.find(rows, TOKENS, answer, 100, 0)
-    assert {one.name for one in found.changes} == {"typos", "casing"}
-    assert found.metric == "f1"
+    finding = robustness.find(rows, TOKENS, answer, 100, 0)
+    assert {change.name for change in finding.changes} == {"typos", "casing"}
+    assert finding.metric == "f1"
 
 
 def test_images_have_no_texts_to_change() -> None:
@@ -187,14 +189,14 @@ def test_a_labeled_set_is_passed_row_by_row(tmp_path: Path) -> None:
     )
     read = challenges.read(str(file), TEXT, HEAD)
     assert (read.layout, len(read.cases)) == ("labeled", 3)
-    found = challenge.find(read, by_words(read.rows), TEXT)
-    assert (found.whole.before, found.whole.harmful, found.whole.beneficial) == (1, 1, 0)
-    assert found.whole.after == pytest.approx(2 / 3)
-    assert [(one.name, one.cases, one.after) for one in found.tests] == [
+    finding = challenge.find(read, by_words(read.rows), TEXT)
+    assert (finding.whole.before, finding.whole.harmful, finding.whole.beneficial) == (1, 1, 0)
+    assert finding.whole.after == pytest.approx(2 / 3)
+    assert [(test.name, test.cases, test.after) for test in finding.tests] == [
         ("shout", 2, 0.5),
         ("praise", 1, 1.0),
     ]
-    assert [(row.cells["text"], row.truth) for row in found.worst] == [("GOOD", "positive")]
+    assert [(row.cells["text"], row.truth) for row in finding.worst] == [("GOOD", "positive")]
 
 
 def test_a_contrast_set_is_passed_pair_by_pair(tmp_path: Path) -> None:
@@ -203,9 +205,9 @@ def test_a_contrast_set_is_passed_pair_by_pair(tmp_path: Path) -> None:
     write(tmp_path / "c", "test_contrast.jsonl", [{"text": "dull", "label": 0}, {"text": "GOOD", "label": 1}])
     read = challenges.read(str(tmp_path / "c"), TEXT, HEAD)
     assert (read.layout, [case.rows for case in read.cases]) == ("pairs", [(0, 2), (1, 3)])
-    found = challenge.find(read, by_words(read.rows), TEXT)
-    assert (found.whole.cases, found.whole.before, found.whole.after) == (2, 1.0, 0.5)
-    assert found.worst[0].cells["text"] == "GOOD"
+    finding = challenge.find(read, by_words(read.rows), TEXT)
+    assert (finding.whole.cases, finding.whole.before, finding.whole.after) == (2, 1.0, 0.5)
+    assert finding.worst[0].cells["text"] == "GOOD"
 
 
 def test_pairs_by_a_column(tmp_path: Path) -> None:
@@ -235,9 +237,9 @@ def test_a_checklist_suite_is_read_by_its_types(tmp_path: Path) -> None:
     pair = by_words(read.rows)
     assert [case.passes(pair.before.predictions) for case in read.cases] == [True, False, True, True, True]
     assert [case.passes(pair.after.predictions) for case in read.cases] == [True, False, False, True, True]
-    found = challenge.find(read, pair, TEXT)
-    assert found.whole.harmful == 1
-    assert found.worst[0].truth == "the same for every variant"
+    finding = challenge.find(read, pair, TEXT)
+    assert finding.whole.harmful == 1
+    assert finding.worst[0].truth == "the same for every variant"
 
 
 def test_confidence_may_move_a_little() -> None:
@@ -259,7 +261,7 @@ def test_a_large_set_is_sampled_with_its_rows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "rows", "said"),
+    ("name", "rows", "reason"),
     [
         ("a.jsonl", [{"text": "x", "label": "toxic"}], "has the label 'toxic', which the model's head"),
         ("a.jsonl", [{"text": "x"}], "has no labels: a challenge set says what is right"),
@@ -273,12 +275,12 @@ def test_a_large_set_is_sampled_with_its_rows(tmp_path: Path) -> None:
     ],
 )
 def test_a_set_that_does_not_fit_is_one_sentence(
-    tmp_path: Path, name: str, rows: list[dict[str, Any]], said: str
+    tmp_path: Path, name: str, rows: list[dict[str, Any]], reason: str
 ) -> None:
     """Labels of another task, no labels, no text, nothing paired, a damaged suite: each names the set."""
     with pytest.raises(DataError, match=r"challenge set .*a\.jsonl: ") as raised:
         challenges.read(str(write(tmp_path, name, rows)), TEXT, HEAD)
-    assert said in str(raised.value)
+    assert reason in str(raised.value)
 
 
 def test_a_suite_for_other_labels_says_which(tmp_path: Path) -> None:
@@ -334,7 +336,7 @@ def test_gaps_between_groups_by_hand() -> None:
     assert metric.interval is not None
     assert metric.interval.low < 0.25 < metric.interval.high
     assert metric.interval.low > 0.05
-    assert [(one.name, one.rows) for one in small] == [("c", 1)]
+    assert [(group.name, group.rows) for group in small] == [("c", 1)]
 
 
 def test_groups_that_are_not_there_are_one_sentence() -> None:
@@ -358,9 +360,9 @@ def test_sentences_that_differ_in_the_group_alone(tmp_path: Path) -> None:
     assert (len(swaps.rows), int(swaps.frames.max()) + 1) == (6, 2)
     assert all("label" not in row for row in swaps.rows)
 
-    def answer(some: Sequence[dict[str, Any]]) -> Pair:
-        after = [0.9 if "black" in row["text"] and "Ann" in row["text"] else 0.4 for row in some]
-        return tiny_damage.pair([0.4] * len(some), after, None, list(some))
+    def answer(batch: Sequence[dict[str, Any]]) -> Pair:
+        after = [0.9 if "black" in row["text"] and "Ann" in row["text"] else 0.4 for row in batch]
+        return tiny_damage.pair([0.4] * len(batch), after, None, list(batch))
 
     gap = fairness.by_swaps(swaps, answer, RNG(0))
     assert (gap.of, gap.answer, gap.swapped) == ("score", "positive", 2)
@@ -382,17 +384,17 @@ def test_pairs_of_crows(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("rows", "said"),
+    ("rows", "reason"),
     [
         ([{"text": "x", "label": 1}], "needs a text column and one with the group's term"),
         ([{"text": "an asian cook", "identity": "asian"}], "no sentence occurs for two groups"),
     ],
 )
 def test_templates_that_are_none_are_one_sentence(
-    tmp_path: Path, rows: list[dict[str, Any]], said: str
+    tmp_path: Path, rows: list[dict[str, Any]], reason: str
 ) -> None:
     """Without a term, or without a second group."""
-    with pytest.raises(DataError, match=said):
+    with pytest.raises(DataError, match=reason):
         fairness.read_swaps(str(write(tmp_path, "t.jsonl", rows)), TEXT, None, 100, 0)
 
 
@@ -400,19 +402,19 @@ def test_the_word_that_an_answer_rests_on() -> None:
     """Without 'good' the probability falls from 0.9 to 0.1: 0.8 for that word, nothing for the others."""
     rows = [{"text": "a  good film", "label": 1}, {"text": "dull", "label": 0}]
     pair = by_words(rows)
-    asked: list[dict[str, Any]] = []
+    queries: list[dict[str, Any]] = []
 
-    def answer(some: Sequence[dict[str, Any]]) -> Pair:
-        asked.extend(some)
-        return by_words(some)
+    def answer(batch: Sequence[dict[str, Any]]) -> Pair:
+        queries.extend(batch)
+        return by_words(batch)
 
-    found = occlusion.explain(pair, [0, 1], TEXT, answer)
-    assert [row["text"] for row in asked] == ["good film", "a film", "a  good", ""]
-    assert all("label" not in row for row in asked)
-    assert found[0].words == ("a", "good", "film")
-    assert found[0].before == pytest.approx((0, 0.8, 0))
-    assert found[0].answer == "positive"
-    assert found[1].before == pytest.approx((0,))
+    explanations = occlusion.explain(pair, [0, 1], TEXT, answer)
+    assert [row["text"] for row in queries] == ["good film", "a film", "a  good", ""]
+    assert all("label" not in row for row in queries)
+    assert explanations[0].words == ("a", "good", "film")
+    assert explanations[0].before == pytest.approx((0, 0.8, 0))
+    assert explanations[0].answer == "positive"
+    assert explanations[1].before == pytest.approx((0,))
 
 
 def test_long_texts_are_taken_apart_in_runs_of_words() -> None:

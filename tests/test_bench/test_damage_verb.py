@@ -44,7 +44,7 @@ def models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[str, str]:
 def run(models: tuple[str, str], data: Path, *arguments: object) -> tuple[int, str]:
     """Exit code and stdout of ``damage``; a ``UserError`` is raised as it is."""
     words = ("damage", *models, "--data", data, "--threads", 1, "--cases", 20, *arguments)
-    result = CliRunner().invoke(app, [str(one) for one in words])
+    result = CliRunner().invoke(app, [str(word) for word in words])
     if isinstance(result.exception, UserError):
         raise result.exception
     assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
@@ -56,21 +56,25 @@ def test_one_command_says_what_was_won_and_what_was_lost(
 ) -> None:
     """Speed-up, accuracy, memory and size, worst slices and flipped rows: on the page and beside it."""
     file, page, text = (tmp_path / name for name in ("d.json", "d.html", "d.md"))
-    code, shown = run(models, text_data, "--json", file, "--html", page, "--markdown", text)
+    code, stdout = run(models, text_data, "--json", file, "--html", page, "--markdown", text)
     assert code == 0
-    found = document.read(file)
-    (point,) = {tuple(sorted(one.conditions.items())) for one in found.measurements if one.probe == "latency"}
+    report = document.read(file)
+    (point,) = {
+        tuple(sorted(measurement.conditions.items()))
+        for measurement in report.measurements
+        if measurement.probe == "latency"
+    }
     assert dict(point) == {"batch_size": 1, "length": "data"}
-    flips = found.find("small", "harmful_flips")
-    accuracy = found.find("small", "accuracy")
+    flips = report.find("small", "harmful_flips")
+    accuracy = report.find("small", "accuracy")
     assert flips is not None
     assert accuracy is not None
     assert flips.conditions["batch_size"] == accuracy.conditions["batch_size"] == 16
-    for said in ("Speed-up", "95 % interval", "Change in accuracy", "Peak memory", "Size on disk"):
-        assert said in page.read_text()
+    for phrase in ("Speed-up", "95 % interval", "Change in accuracy", "Peak memory", "Size on disk"):
+        assert phrase in page.read_text()
     for title in ("Speed-up", "Change in accuracy", "Peak memory", "Size on disk"):
         assert f"- {title}: **" in text.read_text()
-        assert f"{title}. " in shown
+        assert f"{title}. " in stdout
     assert page.read_text().count('<p class="said">') == 5
 
 
@@ -78,13 +82,13 @@ def test_a_quick_look_leaves_the_timing_out(models: tuple[str, str], text_data: 
     """``--no-speed``: size stays, which costs nothing; a gate on latency is measured all the same."""
     file = tmp_path / "d.json"
     assert run(models, text_data, "--no-speed", "--json", file)[0] == 0
-    probes = {one.probe for one in document.read(file).measurements}
+    probes = {measurement.probe for measurement in document.read(file).measurements}
     assert "size" in probes
     assert not probes & {"latency", "memory"}
     budget = tmp_path / "budget.yaml"
     budget.write_text("- latency: {p50_at_most: 1000x}\n")
     run(models, text_data, "--no-speed", "--json", file, "--budget", budget)
-    assert "latency" in {one.probe for one in document.read(file).measurements}
+    assert "latency" in {measurement.probe for measurement in document.read(file).measurements}
 
 
 def test_options_of_bench_are_options_of_damage(
@@ -96,15 +100,15 @@ def test_options_of_bench_are_options_of_damage(
     budget.write_text("- calibration-error: {rise_at_most: 1000pt}\n- harmful-flips: {at_most: 0.01%}\n")
     summary = tmp_path / "summary.md"
     monkeypatch.setenv(step_summary.VARIABLE, str(summary))
-    given = ("--no-speed", "--budget", budget, "--budget-minutes", 0, "--shared")
+    options = ("--no-speed", "--budget", budget, "--budget-minutes", 0, "--shared")
     same = (models[0], models[0].replace("big=", "again="))
-    code, _ = run(same, text_data, *given, "--junit", junit, "--json", file)
+    code, _ = run(same, text_data, *options, "--junit", junit, "--json", file)
     assert code == 4
     assert junit.read_text().count("<testcase") == 2
     assert document.read(file).config.model_dump()["shared"] is True
     assert "## What got worse" in summary.read_text()
-    assert run(same, text_data, *given, "--inconclusive", "pass", "--no-summary")[0] == 0
-    assert run(same, text_data, *given, "--inconclusive", "fail", "--no-summary")[0] == 3
+    assert run(same, text_data, *options, "--inconclusive", "pass", "--no-summary")[0] == 0
+    assert run(same, text_data, *options, "--inconclusive", "fail", "--no-summary")[0] == 3
     assert summary.read_text().count("## What got worse") == 1
     with pytest.raises(UserError, match=r"Unknown tracker 'wandbb'\. Did you mean 'wandb'"):
         run(same, text_data, "--track", "wandbb")
@@ -117,17 +121,19 @@ def test_a_dash_is_a_file_where_a_verb_has_no_stdout_for_it(
     monkeypatch.chdir(tmp_path)
     Path("r.json").write_text(document.to_json(tiny_bench.report()))
     Path("b.yaml").write_text("- size: {at_most: 1GB}\n")
-    done = CliRunner().invoke(app, ["gate", "r.json", "--budget", "b.yaml", "--report", "-", "--no-summary"])
-    assert done.exit_code == 0
+    completed = CliRunner().invoke(
+        app, ["gate", "r.json", "--budget", "b.yaml", "--report", "-", "--no-summary"]
+    )
+    assert completed.exit_code == 0
     assert Path("-").is_file()
 
 
 def two_steps() -> Report:
     """``tiny_damage.report`` with a step between, which lost other answers."""
-    found = tiny_damage.report()
+    report = tiny_damage.report()
     flips, slices = tiny_damage.finding()
     worse = slices.model_copy(update={"slices": slices.slices[1:]})
-    other = [
+    measurements = [
         tiny_bench.measurement(
             "between",
             "harmful_flips",
@@ -139,11 +145,11 @@ def two_steps() -> Report:
         ),
         tiny_bench.measurement("between", "worst_slice", 0.9, probe="slices", finding=worse),
     ]
-    before, after = found.candidates
-    return found.model_copy(
+    before, after = report.candidates
+    return report.model_copy(
         update={
             "candidates": (before, before.model_copy(update={"name": "between"}), after),
-            "measurements": (*found.measurements, *other),
+            "measurements": (*report.measurements, *measurements),
         }
     )
 
@@ -164,38 +170,40 @@ def test_markdown_and_summary_say_what_got_worse_without_rows() -> None:
 
 def test_a_report_of_several_steps_leads_with_what_ships() -> None:
     """First screen and sections are about the last candidate; the steps are a table of a line each."""
-    found = two_steps()
-    damage = view.collect(found)
+    report = two_steps()
+    damage = view.collect(report)
     assert damage is not None
     assert damage.candidate == "after"
-    page = html.page(found)
+    page = html.page(report)
     assert "of the step between" not in page
     assert "text of row 1" in page
     first = page[: page.index("<h2>Plots</h2>")]
     assert "after against before: 6 of 100 answers went from right to wrong" in first
     steps = page[page.index('id="steps"') : page.index('id="slices"')]
     assert steps.index("between") < steps.index(">after<")
-    assert "| between | -3.0 pt (label: class 1) | 2 | 1 |" in pages.page(found)
-    fine = found.measurements[-1].finding
+    assert "| between | -3.0 pt (label: class 1) | 2 | 1 |" in pages.page(report)
+    fine = report.measurements[-1].finding
     assert isinstance(fine, Slices)
     fine = fine.model_copy(update={"slices": fine.slices[-1:]})
-    whole = (*found.measurements[:-1], found.measurements[-1].model_copy(update={"finding": fine}))
-    assert "| between | none lost | 2 | 1 |" in pages.page(found.model_copy(update={"measurements": whole}))
+    measurements = (*report.measurements[:-1], report.measurements[-1].model_copy(update={"finding": fine}))
+    assert "| between | none lost | 2 | 1 |" in pages.page(
+        report.model_copy(update={"measurements": measurements})
+    )
     assert 'id="steps"' not in html.page(tiny_damage.report())
-    assert "Speed-up" in markdown.page(found)
+    assert "Speed-up" in markdown.page(report)
 
 
 def test_what_has_nothing_to_say_stands_in_the_report(tmp_path: Path) -> None:
     """Too few rows for any slice: the other figures stand, the page says why, and a gate fails closed."""
-    made = tiny_bench.fake_artifact(tmp_path / "model").path
-    specs = [CandidateSpec(name, made, tiny_bench.FAKE) for name in ("one", "two")]
+    folder = tiny_bench.fake_artifact(tmp_path / "model").path
+    specs = [CandidateSpec(name, folder, tiny_bench.FAKE) for name in ("one", "two")]
     both = BenchConfig(probes=(Named(name="flips"), Named(name="slices")), threads=1)
-    found = measure(specs, tiny.sentences(10, 1), both)
+    report = measure(specs, tiny.sentences(10, 1), both)
     reason = "there are 10 rows and no slice of them has 20"
-    assert reason in found.conditions.not_measured["slices"]
-    assert found.find("two", "harmful_flips") is not None
-    assert f"slices is not measured: {reason}" in html.page(found)
-    (verdict,) = judge(found, [Named(name="worst-slice", options={"drop_at_most": "50pt"})]).verdicts
+    assert reason in report.conditions.not_measured["slices"]
+    assert report.find("two", "harmful_flips") is not None
+    assert f"slices is not measured: {reason}" in html.page(report)
+    (verdict,) = judge(report, [Named(name="worst-slice", options={"drop_at_most": "50pt"})]).verdicts
     assert verdict.status == "fail"
     alone = both.model_copy(update={"probes": both.probes[1:]})
     with pytest.raises(UserError, match=reason):
@@ -204,25 +212,25 @@ def test_what_has_nothing_to_say_stands_in_the_report(tmp_path: Path) -> None:
 
 def test_the_original_answers_changed_texts_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """However many steps are compared with it, and with the same figures as for one alone."""
-    asked: list[str] = []
+    lanes: list[str] = []
     ask = asking.answers.answer
 
-    def counted(lane: object, *given: object, **more: object) -> object:
-        key = ("answers", given[-1], given[2])
+    def counted(lane: object, *arguments: object, **more: object) -> object:
+        key = ("answers", arguments[-1], arguments[2])
         if key not in lane.memo:  # type: ignore[attr-defined]
-            asked.append(lane.name)  # type: ignore[attr-defined]
-        return ask(lane, *given, **more)  # type: ignore[arg-type]
+            lanes.append(lane.name)  # type: ignore[attr-defined]
+        return ask(lane, *arguments, **more)  # type: ignore[arg-type]
 
     monkeypatch.setattr(asking.answers, "answer", counted)
-    made = tiny_bench.fake_artifact(tmp_path / "model").path
-    specs = [CandidateSpec(name, made, tiny_bench.FAKE) for name in ("one", "two")]
-    specs.append(CandidateSpec("wrong", made, "fake_runtime:Wrong"))
+    folder = tiny_bench.fake_artifact(tmp_path / "model").path
+    specs = [CandidateSpec(name, folder, tiny_bench.FAKE) for name in ("one", "two")]
+    specs.append(CandidateSpec("wrong", folder, "fake_runtime:Wrong"))
     probes = (Named(name="robustness", options={"rows": 12}),)
     rows = tiny.sentences(30, 1)
-    found = measure(specs, rows, BenchConfig(probes=probes, threads=1))
-    assert asked.count("one") == asked.count("two") == asked.count("wrong")
+    report = measure(specs, rows, BenchConfig(probes=probes, threads=1))
+    assert lanes.count("one") == lanes.count("two") == lanes.count("wrong")
     alone = measure([specs[0], specs[2]], rows, BenchConfig(probes=probes, threads=1))
-    assert view.collect(alone, "wrong") == view.collect(found, "wrong")
+    assert view.collect(alone, "wrong") == view.collect(report, "wrong")
 
 
 @pytest.mark.parametrize("name", ["text-int8", "text-small"])
@@ -240,15 +248,17 @@ def test_the_gates_that_the_docs_show_for_damage_exist() -> None:
     section = text[text.index("## In a budget") :]
     block = section[section.index("```yaml\n") + 8 :]
     gates = yaml.safe_load(block[: block.index("```")])
-    prepared = prepare([Named(name=name, options=given) for one in gates for name, given in one.items()])
+    prepared = prepare(
+        [Named(name=name, options=options) for entry in gates for name, options in entry.items()]
+    )
     assert len(prepared) == 9
 
 
 @pytest.mark.parametrize(
-    ("extra", "said"),
+    ("extra", "phrase"),
     [(-0.02, "The worst is 'typos'"), (0.0, "None of the 1 that keep the label costs the candidate more")],
 )
-def test_changed_texts_that_cost_nothing_are_not_called_the_worst(extra: float, said: str) -> None:
+def test_changed_texts_that_cost_nothing_are_not_called_the_worst(extra: float, phrase: str) -> None:
     """A loss is named; where there is none, that is what is said."""
     typos = Perturbation(
         name="typos",
@@ -264,5 +274,5 @@ def test_changed_texts_that_cost_nothing_are_not_called_the_worst(extra: float, 
         reacted_before=0.1,
         reacted_after=0.1,
     )
-    found = Robustness(metric="accuracy", unit="share", better="higher", rows=100, changes=(typos,))
-    assert said in robustness.sentences(found)[0]
+    finding = Robustness(metric="accuracy", unit="share", better="higher", rows=100, changes=(typos,))
+    assert phrase in robustness.sentences(finding)[0]

@@ -105,15 +105,15 @@ def test_only_small_multiples_are_tolerances(limit: float, unchanged: float | No
 def test_equal_candidates_rarely_fail_and_slow_ones_never_pass() -> None:
     """On simulated timings with a wandering machine: false failures below 2 %, +20 % always found."""
     generator = np.random.default_rng(3)
-    seen: dict[tuple[float, Status], int] = {}
+    counts: dict[tuple[float, Status], int] = {}
     for _ in range(100):
         mood = np.exp(np.cumsum(generator.normal(0, 0.03, 20)))[:, None]
         draws = stats.resample_rounds(20, generator, 400)
-        base, other = (mood * np.exp(generator.gamma(1.0, 0.03, (20, 8))) for _ in range(2))
+        base, candidate = (mood * np.exp(generator.gamma(1.0, 0.03, (20, 8))) for _ in range(2))
         for slower in (1.0, 1.2):
-            ratio, interval = stats.ratio_of_medians(slower * other, base, draws)
+            ratio, interval = stats.ratio_of_medians(slower * candidate, base, draws)
             status = decision.settle(ratio, interval, 1.05, unchanged=1.0)
-            seen[slower, status] = seen.get((slower, status), 0) + 1
-    assert seen.get((1.0, "fail"), 0) <= 2
-    assert seen.get((1.0, "pass"), 0) >= 80
-    assert seen[1.2, "fail"] == 100
+            counts[slower, status] = counts.get((slower, status), 0) + 1
+    assert counts.get((1.0, "fail"), 0) <= 2
+    assert counts.get((1.0, "pass"), 0) >= 80
+    assert counts[1.2, "fail"] == 100

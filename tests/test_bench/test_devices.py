@@ -112,18 +112,18 @@ def test_a_driver_that_does_not_answer_is_a_missing_piece() -> None:
 )
 def test_who_else_uses_a_gpu(change: dict[str, Any], words: str | None) -> None:
     """Processes by number; where they are not shown, kernels that ran before we started."""
-    found = devices.others(moment(QUIET, **change))
-    assert found is None if words is None else words in str(found)
+    users = devices.others(moment(QUIET, **change))
+    assert users is None if words is None else words in str(users)
 
 
 def test_what_fits_side_by_side() -> None:
     """At the limit everything fits; above it the sentence says asked, free, and the first that would fit."""
-    asked = {"a": 2 * GIB, "b": 3 * GIB, "c": GIB}
-    assert devices.refuse_memory(asked, 6 * GIB, 16 * GIB) is None
-    found = str(devices.refuse_memory(asked, 5 * GIB, 16 * GIB))
-    assert "at least 6.00 GiB (weights and context: a 2.00 GiB, b 3.00 GiB, c 1.00 GiB)" in found
-    assert "free are 5.00 GiB of 16.00 GiB; a, b would fit" in found
-    assert "not even the first would fit" in str(devices.refuse_memory(asked, GIB, 16 * GIB))
+    needs = {"a": 2 * GIB, "b": 3 * GIB, "c": GIB}
+    assert devices.refuse_memory(needs, 6 * GIB, 16 * GIB) is None
+    refusal = str(devices.refuse_memory(needs, 5 * GIB, 16 * GIB))
+    assert "at least 6.00 GiB (weights and context: a 2.00 GiB, b 3.00 GiB, c 1.00 GiB)" in refusal
+    assert "free are 5.00 GiB of 16.00 GiB; a, b would fit" in refusal
+    assert "not even the first would fit" in str(devices.refuse_memory(needs, GIB, 16 * GIB))
     assert devices.weights_needed(100, {"precision": "fp16"}) == 50
     assert devices.weights_needed(100, {"precision": "tf32"}) == 100
 
@@ -152,7 +152,7 @@ def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[fake_nvml.Library]:
         library.used -= 400 * 2**20
 
     monkeypatch.setattr(context, "held", held)
-    monkeypatch.setattr(environment, "require", lambda *given, **named: library)
+    monkeypatch.setattr(environment, "require", lambda *arguments, **named: library)
     devices.at.cache_clear()
     yield library
     devices.at.cache_clear()
@@ -185,10 +185,10 @@ def test_a_gpu_in_use_is_measured_only_when_shared(machine: fake_nvml.Library, t
     record = devices.watch(specs, {"a": 10}, "cuda", shared=True).record()
     assert isinstance(record, Record)
     assert record.shared_with == "pid 4321 with 3.00 GiB"
-    shown = dict(devices.lines(record))
-    assert shown["gpu shared"] == "measured while in use by others: pid 4321 with 3.00 GiB"
-    assert shown["gpu"] == "Fake H200, 16.00 GiB"
-    assert shown["gpu before"] == (
+    lines = dict(devices.lines(record))
+    assert lines["gpu shared"] == "measured while in use by others: pid 4321 with 3.00 GiB"
+    assert lines["gpu"] == "Fake H200, 16.00 GiB"
+    assert lines["gpu before"] == (
         "SM 1980 MHz, memory 2619 MHz, 35 °C, 123 W, 5.00 GiB in use, clocks not lowered"
     )
     assert Record.model_validate_json(record.model_dump_json()) == record
@@ -252,8 +252,8 @@ def test_a_gpu_is_known_by_its_driver_where_nvml_is_not_there(monkeypatch: pytes
 
 def test_nvml_and_the_driver_tell_the_same_of_a_gpu(machine: fake_nvml.Library) -> None:
     """Name, driver and CUDA; nothing on a CPU."""
-    found = devices.watch([], {}, "cuda", shared=True).identity()
-    assert found == {"gpu": "Fake H200", "gpu driver": "590.44", "cuda": "13.2"}
+    identity = devices.watch([], {}, "cuda", shared=True).identity()
+    assert identity == {"gpu": "Fake H200", "gpu driver": "590.44", "cuda": "13.2"}
     assert devices.watch([], {}, "cpu", shared=False).identity() == {}
 
 
@@ -267,11 +267,11 @@ def test_a_whole_run_carries_the_gpu(
     monkeypatch.setattr(environment, "resolve_device", lambda device: device)
     monkeypatch.setattr(environment, "free_device_memory", lambda device: (0, GIB))
     artifact = tiny_bench.fake_artifact(tmp_path / "engine")
-    given = {"graphs": [False, True]}
-    found = measure(
+    options = {"graphs": [False, True]}
+    report = measure(
         [
             CandidateSpec("plain", artifact.path, tiny_bench.FAKE, {"graphs": [False]}),
-            CandidateSpec("engine", artifact.path, tiny_bench.FAKE, given),
+            CandidateSpec("engine", artifact.path, tiny_bench.FAKE, options),
         ],
         tiny.sentences(16, 3),
         BenchConfig(
@@ -294,11 +294,11 @@ def test_a_whole_run_carries_the_gpu(
             ),
         ),
     )
-    assert isinstance(found.device, Record)
-    assert found.device.energy_counter is True
+    assert isinstance(report.device, Record)
+    assert report.device.energy_counter is True
     point: dict[str, int | str] = {"batch_size": 1, "length": "data"}
-    with_graph = found.find("engine", "gpu_p50_ms", graph="yes", **point)
-    without = found.find("engine", "gpu_p50_ms", graph="no", **point)
+    with_graph = report.find("engine", "gpu_p50_ms", graph="yes", **point)
+    without = report.find("engine", "gpu_p50_ms", graph="no", **point)
     assert with_graph is not None
     assert without is not None
     assert (with_graph.value, with_graph.ratio) == (0.5, None), "the baseline has no graph to compare with"
@@ -306,16 +306,16 @@ def test_a_whole_run_carries_the_gpu(
     # A run of the fake takes 1 ms and 2 ms end to end (0.5 and 2 with a graph): 55 and 66 rounds for 1.65 s.
     assert (with_graph.rounds, without.rounds, len(without.samples)) == (52, 52, 520)
     assert "52 rounds (max_rounds) took 1.56 s, less than min_seconds 1.65" in without.notes
-    assert found.find("engine", "gpu_p99_ms", graph="no", **point) is not None
-    assert found.find("plain", "gpu_p50_ms", graph="yes") is None
-    assert found.find("engine", "device_memory_weights_bytes").value == 600  # type: ignore[union-attr]
-    assert found.find("engine", "device_memory_context_bytes").value == 400 * 2**20  # type: ignore[union-attr]
-    energy = found.find("engine", "device_energy_per_row_mj")
+    assert report.find("engine", "gpu_p99_ms", graph="no", **point) is not None
+    assert report.find("plain", "gpu_p50_ms", graph="yes") is None
+    assert report.find("engine", "device_memory_weights_bytes").value == 600  # type: ignore[union-attr]
+    assert report.find("engine", "device_memory_context_bytes").value == 400 * 2**20  # type: ignore[union-attr]
+    energy = report.find("engine", "device_energy_per_row_mj")
     assert energy is not None
     assert energy.value > 0
-    again = document.from_json(document.to_json(found), "x")
-    assert again == found
-    text = markdown.page(found)
+    again = document.from_json(document.to_json(report), "x")
+    assert again == report
+    text = markdown.page(report)
     assert "## Time on the GPU" in text
     assert "| batch 1, real rows | engine | yes | 0.500 ms |" in text
     assert "host_bound" in text
@@ -323,7 +323,7 @@ def test_a_whole_run_carries_the_gpu(
     assert "Fake H200" in text
     from bench.report import html
 
-    page = html.page(found)
+    page = html.page(report)
     assert "Memory on the GPU" in page
     assert "end to end p50" in page
 
@@ -368,20 +368,20 @@ def test_a_full_gpu_is_a_sentence(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("error", "asked"),
+    ("error", "phrase"),
     [
         ("CUDA out of memory. Tried to allocate 2.00 GiB. GPU 0", "2.00 GiB more were asked"),
         ("Failed to allocate memory for requested buffer of size 1073741824", "1024 MiB more were asked"),
         ("CUDA failure 2: out of memory ; GPU=0", ""),
     ],
 )
-def test_full_memory_is_known_in_every_library(error: str, asked: str) -> None:
+def test_full_memory_is_known_in_every_library(error: str, phrase: str) -> None:
     """PyTorch's, ONNX Runtime's and CUDA's own words; anything else is not mistaken for it."""
-    found = RuntimeError(error)
-    assert environment.out_of_device_memory(found)
-    said = environment.explain_device_memory(found, memory=(GIB, 16 * GIB))
-    assert asked in said
-    assert "1.00 of 16.00 GiB are free" in said
+    failure = RuntimeError(error)
+    assert environment.out_of_device_memory(failure)
+    message = environment.explain_device_memory(failure, memory=(GIB, 16 * GIB))
+    assert phrase in message
+    assert "1.00 of 16.00 GiB are free" in message
     assert not environment.out_of_device_memory(RuntimeError("a mismatch of shapes"))
 
 

@@ -43,9 +43,9 @@ def _always_open(monkeypatch: pytest.MonkeyPatch) -> None:
     real = judge.judge
 
     def opened(report: Report, gates: Any) -> Report:
-        found = real(report, gates)
-        verdicts = tuple(one.model_copy(update={"status": "inconclusive"}) for one in found.verdicts)
-        return found.model_copy(update={"verdicts": verdicts})
+        judged = real(report, gates)
+        verdicts = tuple(verdict.model_copy(update={"status": "inconclusive"}) for verdict in judged.verdicts)
+        return judged.model_copy(update={"verdicts": verdicts})
 
     monkeypatch.setattr(judge, "judge", opened)
 
@@ -55,10 +55,10 @@ def test_an_open_verdict_gets_three_times_the_rounds_and_then_stays_open(artifac
     """Rounds are added twice, all samples are kept, and the report says why there are more."""
     report = bench(artifact)
     for name in ("one", "other"):
-        found = report.find(name, "latency_p50_ms")
-        assert found is not None
-        assert (found.rounds, len(found.samples)) == (9, 18)
-        assert "9 rounds: 3 did not tell whether the budget holds" in found.notes
+        measurement = report.find(name, "latency_p50_ms")
+        assert measurement is not None
+        assert (measurement.rounds, len(measurement.samples)) == (9, 18)
+        assert "9 rounds: 3 did not tell whether the budget holds" in measurement.notes
     assert report.verdicts[0].status == "inconclusive"
 
 
@@ -70,17 +70,19 @@ def test_measuring_latency_again_leaves_other_figures_of_the_same_point(artifact
         assert report.find(name, "throughput_rows_per_s") is not None
         assert report.find(name, "int8_product_share") is not None
         latency_figures = [
-            one for one in report.measurements if (one.probe, one.candidate) == ("latency", name)
+            measurement
+            for measurement in report.measurements
+            if (measurement.probe, measurement.candidate) == ("latency", name)
         ]
-        assert {one.rounds for one in latency_figures} == {9}
+        assert {measurement.rounds for measurement in latency_figures} == {9}
 
 
 @pytest.mark.usefixtures("_always_open")
 def test_the_time_limit_ends_it(artifact: Artifact) -> None:
     """With no minutes nothing is added."""
-    found = bench(artifact, more_minutes=0).find("one", "latency_p50_ms")
-    assert found is not None
-    assert found.rounds == 3
+    measurement = bench(artifact, more_minutes=0).find("one", "latency_p50_ms")
+    assert measurement is not None
+    assert measurement.rounds == 3
 
 
 @pytest.mark.usefixtures("_always_open")
@@ -95,7 +97,7 @@ def test_the_first_set_is_not_begun_where_it_would_not_fit(minutes: float, sets:
 
     module: Any = SimpleNamespace(extend=extend)
     subject: Any = None
-    found = extension.settle(
+    measurements = extension.settle(
         [],
         subject,
         [("latency", module, None)],
@@ -105,7 +107,7 @@ def test_the_first_set_is_not_begun_where_it_would_not_fit(minutes: float, sets:
         minutes,
         {"latency": 120.0, "accuracy": 6000.0},
     )
-    assert (len(begun), found) == (sets, [])
+    assert (len(begun), measurements) == (sets, [])
 
 
 @pytest.mark.usefixtures("_always_open")
@@ -127,28 +129,28 @@ def test_the_first_set_is_expected_to_take_the_share_of_its_points() -> None:
     assert extension.measured_points(grid, "throughput") == 1
     subject: Any = None
     module: Any = SimpleNamespace(extend=extend)
-    took = {"latency": 16 * 60.0}
+    seconds = {"latency": 16 * 60.0}
     probes = [("latency", module, None)]
     gates = judge.prepare([GATE])
-    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 10, took)
+    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 10, seconds)
     assert len(begun) == 2
-    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 3, took)
+    extension.settle([], subject, probes, gates, lambda _: tiny_bench.report(), grid, 3, seconds)
     assert len(begun) == 2
 
 
 def test_what_a_run_took_reaches_the_limit(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """The seconds of every probe are handed on."""
-    seen: dict[str, float] = {}
+    seconds: dict[str, float] = {}
     real = extension.settle
 
-    def settle(*given: Any) -> Any:
-        seen.update(given[-1])
-        return real(*given)
+    def settle(*arguments: Any) -> Any:
+        seconds.update(arguments[-1])
+        return real(*arguments)
 
     monkeypatch.setattr(extension, "settle", settle)
     bench(artifact)
-    assert seen.keys() == {"latency"}
-    assert seen["latency"] > 0
+    assert seconds.keys() == {"latency"}
+    assert seconds["latency"] > 0
 
 
 def test_looking_three_times_errs_as_often_as_is_said() -> None:
@@ -158,21 +160,21 @@ def test_looking_three_times_errs_as_often_as_is_said() -> None:
     assert (looks > 1.96).any(axis=1).mean() == pytest.approx(0.054, abs=0.001)
     assert (np.abs(looks) > 1.96).any(axis=1).mean() == pytest.approx(0.107, abs=0.001)
     assert extension.TIMES == 3
-    said = " ".join(str(extension.__doc__).split())
-    assert "5.4 % on the side that counts in place of 2.5 % (10.7 % in place of 5 % for both sides" in said
+    text = " ".join(str(extension.__doc__).split())
+    assert "5.4 % on the side that counts in place of 2.5 % (10.7 % in place of 5 % for both sides" in text
 
 
 def test_earlier_rounds_stay_and_later_ones_follow(
     artifact: Artifact, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Samples of the first measurement are the first samples of the extended one."""
-    seen: list[tuple[float, ...]] = []
+    samples: list[tuple[float, ...]] = []
     real = latency.extend
 
     def extend(lanes: Any, subject: Any, config: Any, found: Any, at: Any) -> Any:
-        seen.append(found[0].samples)
+        samples.append(found[0].samples)
         extended = real(lanes, subject, config, found, at)
-        seen.append(extended[0].samples)
+        samples.append(extended[0].samples)
         return extended
 
     monkeypatch.setattr(latency, "extend", extend)
@@ -181,7 +183,7 @@ def test_earlier_rounds_stay_and_later_ones_follow(
         extension, "open_points", lambda *_: [Point(1, "data")] if next(opened, False) else []
     )
     bench(artifact)
-    first, extended = seen
+    first, extended = samples
     assert extended[: len(first)] == first
     assert len(extended) == 2 * len(first)
 
@@ -210,9 +212,9 @@ def test_the_cost_of_measuring_is_stated(artifact: Artifact) -> None:
     with Lane(tiny_lane(artifact)) as lane:
         feed = tiny_feed()
         lane.keep("k", [feed])
-        found = lane.overhead("k")
-        assert 0 < found.timer < found.dispatch
-        assert "us of paredown's own checks" in found.note()
+        overhead = lane.overhead("k")
+        assert 0 < overhead.timer < overhead.dispatch
+        assert "us of paredown's own checks" in overhead.note()
         assert lane.infer([feed])[0]["logits"].shape == (1, 2)
     report = bench(artifact)
     timed = report.find("one", "latency_p50_ms")

@@ -63,30 +63,34 @@ def test_goals_are_those_of_the_issue() -> None:
     good += [row(busy, 10, i, "inconclusive") for busy in (1, 2) for i in range(100)]
 
     def met(rows: list[dict[str, Any]]) -> list[bool]:
-        return [one["met"] for one in false_alarms.goals(false_alarms.summarize(rows)).values()]
+        return [goal["met"] for goal in false_alarms.goals(false_alarms.summarize(rows)).values()]
 
     assert met(good) == [True, True, True]
     alarms = [
-        one
-        if (one["busy"], one["percent"], one["number"]) not in {(2, 0, i) for i in range(3)}
-        else {**one, "status": "fail"}
-        for one in good
+        entry
+        if (entry["busy"], entry["percent"], entry["number"]) not in {(2, 0, i) for i in range(3)}
+        else {**entry, "status": "fail"}
+        for entry in good
     ]
     assert met(alarms) == [False, True, True]
     missed = [
-        {**one, "status": "pass"} if (one["busy"], one["percent"]) == (0, 10) and one["number"] < 6 else one
-        for one in good
+        {**entry, "status": "pass"}
+        if (entry["busy"], entry["percent"]) == (0, 10) and entry["number"] < 6
+        else entry
+        for entry in good
     ]
     assert met(missed) == [True, False, True]
     passed = [
-        {**one, "status": "pass"} if (one["busy"], one["percent"], one["number"]) == (1, 10, 0) else one
-        for one in good
+        {**entry, "status": "pass"}
+        if (entry["busy"], entry["percent"], entry["number"]) == (1, 10, 0)
+        else entry
+        for entry in good
     ]
     assert met(passed) == [True, True, False]
-    assert [one["met"] for one in false_alarms.goals([]).values()] == [None, None, None]
-    assert met([one for one in good if one["busy"] == 0]) == [None, True, None]
-    assert met([one for one in good if one["busy"] != 2]) == [None, True, None]
-    begun = [one for one in good if one["busy"] != 2 or one["number"] < 50]
+    assert [goal["met"] for goal in false_alarms.goals([]).values()] == [None, None, None]
+    assert met([entry for entry in good if entry["busy"] == 0]) == [None, True, None]
+    assert met([entry for entry in good if entry["busy"] != 2]) == [None, True, None]
+    begun = [entry for entry in good if entry["busy"] != 2 or entry["number"] < 50]
     assert met(begun) == [None, True, None]
 
 
@@ -97,7 +101,7 @@ def test_rows_of_another_seed_or_beyond_the_count_are_not_counted() -> None:
         for seed in (0, 3)
         for number in (0, 9)
     ]
-    assert [(one["seed"], one["number"]) for one in false_alarms.of_study(rows, 5, 3, "x")] == [
+    assert [(entry["seed"], entry["number"]) for entry in false_alarms.of_study(rows, 5, 3, "x")] == [
         (3_000_000, 0)
     ]
 
@@ -125,16 +129,18 @@ def test_what_was_done_is_not_done_again(tmp_path: Path) -> None:
     """The state file is read back, a line that a kill cut short apart; the order is the seed's."""
     state = tmp_path / "x.state.jsonl"
     state.write_text(json.dumps(row(0, 5, 1, "pass")) + "\n" + '{"busy": 0, "per')
-    done = false_alarms.read_state(state)
-    assert [(one["percent"], one["number"]) for one in done] == [(5, 1)]
-    left = false_alarms.todo(12, done, 7)
-    assert left == false_alarms.todo(12, done, 7)
+    entries = false_alarms.read_state(state)
+    assert [(entry["percent"], entry["number"]) for entry in entries] == [(5, 1)]
+    left = false_alarms.todo(12, entries, 7)
+    assert left == false_alarms.todo(12, entries, 7)
     cells = [(busy, percent, number) for busy, percent, numbers in left for number in numbers]
     assert len(cells) == len(set(cells)) == 3 * 5 * 12 - 1
     assert (0, 5, 1) not in cells
     assert {len(numbers) for _, _, numbers in left} == {10, 9, 2}  # a pair of processes takes ten at most
-    assert [one[0] for one in left] == sorted(one[0] for one in left)
-    assert [one[1] for one in left if one[0] == 1] != sorted(one[1] for one in left if one[0] == 1)
+    assert [batch[0] for batch in left] == sorted(batch[0] for batch in left)
+    assert [batch[1] for batch in left if batch[0] == 1] != sorted(
+        batch[1] for batch in left if batch[0] == 1
+    )
 
 
 @pytest.fixture(scope="module")
@@ -168,11 +174,14 @@ def test_a_short_study_runs_resumes_and_draws(
     out = tmp_path / "false_alarms.json"
     assert false_alarms.main(["--out", str(out), "--count", "1"]) in (0, 3)
     result = json.loads(out.read_text())
-    assert [(one["planted_percent"], one["comparisons"]) for one in result["results"]] == [(0, 1), (20, 1)]
+    assert [(entry["planted_percent"], entry["comparisons"]) for entry in result["results"]] == [
+        (0, 1),
+        (20, 1),
+    ]
     assert out.with_suffix(".svg").read_text().count("<svg") == 1
     assert set(result["conditions"]) == {"before", "after"}
     slow = next(
-        one for one in false_alarms.read_state(out.with_suffix(".state.jsonl")) if one["percent"] == 20
+        entry for entry in false_alarms.read_state(out.with_suffix(".state.jsonl")) if entry["percent"] == 20
     )
     assert slow["rounds"] in (20, 40, 60)
     assert (slow["pair"], slow["code"]) == (0, false_alarms.code())
@@ -195,13 +204,13 @@ def test_the_study_as_a_table() -> None:
         row(0, 10, 97 + i, status) for i, status in enumerate(("inconclusive", "inconclusive", "anomalous"))
     ]
     lines = false_alarms.summarize(rows)
-    said = false_alarms.markdown({"results": lines, "goals": false_alarms.goals(lines)}).splitlines()
-    assert said[:3] == [
+    table = false_alarms.markdown({"results": lines, "goals": false_alarms.goals(lines)}).splitlines()
+    assert table[:3] == [
         "- false failures at most 2 % in every condition: not measured (1 %)",
         "- at +10 % at least 95 % found when quiet: met (97 %)",
         "- at +10 % never a pass under load: not measured",
     ]
-    assert said[-3:] == [
+    assert table[-3:] == [
         "| condition | equal | +10 % |",
         "| --- | ---: | ---: |",
         "| quiet | 1 % / 99 % / 0 % | 97 % / 0 % / 1 % |",

@@ -45,9 +45,9 @@ def lane(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lane]:
 
 def test_batches_go_through_all_rows_before_any_comes_again() -> None:
     """Ten batches of three from ten rows: each row three times, every ten rows a whole order."""
-    found = feeds.batches(10, 10, 3, np.random.default_rng(0))
-    flat = [row for batch in found for row in batch]
-    assert [len(batch) for batch in found] == [3] * 10
+    batches = feeds.batches(10, 10, 3, np.random.default_rng(0))
+    flat = [row for batch in batches for row in batch]
+    assert [len(batch) for batch in batches] == [3] * 10
     assert sorted(flat[:10]) == list(range(10))
     assert sorted(flat) == sorted(list(range(10)) * 3)
     assert flat[:10] != flat[10:20]
@@ -69,17 +69,17 @@ def test_the_grid_is_every_batch_size_with_every_length() -> None:
 
 def test_fixed_lengths_are_exact_and_made_of_real_tokens(lane: Lane) -> None:
     """Every feed has the asked shape, no padding, and only token ids that rows hold."""
-    made = feeds.at(lane, subject(), Point(4, 12), 100)
-    known = set()
+    feed_set = feeds.at(lane, subject(), Point(4, 12), 100)
+    token_ids = set()
     encode = feeds.encoder(lane, subject())
     for row in ROWS:
-        known |= set(encode([row]).inputs["input_ids"].ravel().tolist())
-    assert len(made.arrays) == 8
-    for feed in made.arrays:
+        token_ids |= set(encode([row]).inputs["input_ids"].ravel().tolist())
+    assert len(feed_set.arrays) == 8
+    for feed in feed_set.arrays:
         assert feed["input_ids"].shape == feed["attention_mask"].shape == (4, 12)
         assert feed["attention_mask"].all()
-        assert set(feed["input_ids"].ravel().tolist()) <= known
-    assert made.note() == "12.0 tokens a row, of them 0 % padding"
+        assert set(feed["input_ids"].ravel().tolist()) <= token_ids
+    assert feed_set.note() == "12.0 tokens a row, of them 0 % padding"
 
 
 def test_real_feeds_are_the_same_rows_for_the_same_seed(lane: Lane) -> None:
@@ -87,8 +87,8 @@ def test_real_feeds_are_the_same_rows_for_the_same_seed(lane: Lane) -> None:
     first = feeds.at(lane, subject(), Point(4, "data"), 6)
     second = feeds.at(lane, subject(), Point(4, "data"), 6)
     assert len(first.arrays) == 6
-    for one, other in zip(first.arrays, second.arrays, strict=True):
-        np.testing.assert_array_equal(one["input_ids"], other["input_ids"])
+    for left, right in zip(first.arrays, second.arrays, strict=True):
+        np.testing.assert_array_equal(left["input_ids"], right["input_ids"])
     masks = np.concatenate([feed["attention_mask"].ravel() for feed in first.arrays])
     assert first.padding == pytest.approx((masks == 0).mean())
     assert len({feed["input_ids"].shape for feed in first.arrays}) > 1
@@ -106,12 +106,12 @@ def test_a_length_is_refused_where_rows_have_none(lane: Lane, monkeypatch: pytes
 @pytest.mark.parametrize("size", [1, 7])
 def test_predictions_come_in_the_order_of_the_rows(lane: Lane, size: int) -> None:
     """Batches are formed by length and every row gets its own prediction; a second call runs nothing."""
-    seen: list[int] = []
-    found = feeds.predict(lane, subject(), size, seen.append)
-    assert [one.value for one in found] == [row["label"] for row in ROWS]
-    assert sum(seen) == len(ROWS)
+    sizes: list[int] = []
+    predictions = feeds.predict(lane, subject(), size, sizes.append)
+    assert [prediction.value for prediction in predictions] == [row["label"] for row in ROWS]
+    assert sum(sizes) == len(ROWS)
     again: list[int] = []
-    assert feeds.predict(lane, subject(), size, again.append) is found
+    assert feeds.predict(lane, subject(), size, again.append) is predictions
     assert again == [len(ROWS)]
 
 

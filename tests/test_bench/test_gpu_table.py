@@ -136,14 +136,14 @@ def test_the_gpu_constraints_are_exact_and_hold_tensorrt_at_ten() -> None:
     lines = (ROOT / "constraints-gpu.txt").read_text().splitlines()
     pins = [line for line in lines if line and not line.startswith("#")]
     assert pins[0] == "-c constraints.txt"
-    found = dict(line.split("==") for line in pins[1:])
-    assert found["tensorrt"].split(".")[0] == "10"
-    assert {found[name] for name in found if name.startswith("tensorrt")} == {found["tensorrt"]}
-    assert "onnxruntime-gpu" in found
+    versions = dict(line.split("==") for line in pins[1:])
+    assert versions["tensorrt"].split(".")[0] == "10"
+    assert {versions[name] for name in versions if name.startswith("tensorrt")} == {versions["tensorrt"]}
+    assert "onnxruntime-gpu" in versions
 
 
 def test_records_are_read_in_order(tmp_path: Path) -> None:
     """By name, all of them."""
     for name in ("b", "a"):
         (tmp_path / f"{name}.json").write_text(json.dumps(made_up(gpu=name)))
-    assert [one["gpu"] for one in table.read(tmp_path)] == ["a", "b"]
+    assert [record["gpu"] for record in table.read(tmp_path)] == ["a", "b"]

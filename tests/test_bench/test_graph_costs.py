@@ -19,14 +19,14 @@ def graph(
     folder: Path, nodes: list[Any], inputs: dict[str, list[Any]], weights: dict[str, np.ndarray]
 ) -> Path:
     """A graph in a file; its output is the last node's."""
-    made = helper.make_graph(
+    graph_proto = helper.make_graph(
         nodes,
         "g",
         [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()],
         [helper.make_tensor_value_info(nodes[-1].output[0], TensorProto.FLOAT, None)],
         [numpy_helper.from_array(array, name) for name, array in weights.items()],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph_proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     onnx.save(model, folder / "model.onnx")
     return folder / "model.onnx"
 
@@ -75,8 +75,8 @@ def test_a_graph_with_a_free_batch_is_counted_at_the_feed(tmp_path: Path) -> Non
     ]
     file = graph(tmp_path, nodes, {"x": ["batch", 4]}, {"w": zeros(4, 6), "v": zeros(2, 6), "c": zeros(2)})
     for batch in (1, 3):
-        found = _graph_costs.measure(file, {"x": zeros(batch, 4)})
-        assert found == _graph_costs.Costs(macs=batch * (24 + 12), parameters=24 + 12 + 2, uncounted=())
+        costs = _graph_costs.measure(file, {"x": zeros(batch, 4)})
+        assert costs == _graph_costs.Costs(macs=batch * (24 + 12), parameters=24 + 12 + 2, uncounted=())
 
 
 def test_a_convolution_is_counted_by_its_output(tmp_path: Path) -> None:
@@ -105,18 +105,18 @@ def test_scales_and_zero_points_are_no_parameters(tmp_path: Path) -> None:
         helper.make_node("Mul", ["n", "half"], ["h"]),
         helper.make_node("Reshape", ["h", "shape"], ["out"]),
     ]
-    found = _graph_costs.measure(graph(tmp_path, nodes, {"x": ["n", 4]}, weights), {"x": zeros(2, 4)})
-    assert (found.macs, found.parameters) == (48, 30)
+    costs = _graph_costs.measure(graph(tmp_path, nodes, {"x": ["n", 4]}, weights), {"x": zeros(2, 4)})
+    assert (costs.macs, costs.parameters) == (48, 30)
 
 
 def test_what_is_not_counted_is_said(tmp_path: Path) -> None:
     """An operator with products inside that the count leaves out is named."""
     nodes = [helper.make_node("ConvTranspose", ["x", "w"], ["out"])]
-    found = _graph_costs.measure(
+    costs = _graph_costs.measure(
         graph(tmp_path, nodes, {"x": ["n", 2, 4, 4]}, {"w": zeros(2, 3, 2, 2)}), {"x": zeros(1, 2, 4, 4)}
     )
-    assert found.macs == 0
-    assert found.uncounted == ("ConvTranspose",)
+    assert costs.macs == 0
+    assert costs.uncounted == ("ConvTranspose",)
 
 
 @pytest.mark.slow
@@ -157,12 +157,12 @@ def test_an_exported_transformer_costs_what_pytorch_counts(tmp_path: Path) -> No
         model(
             input_ids=torch.ones(1, 16, dtype=torch.long), attention_mask=torch.ones(1, 16, dtype=torch.long)
         )
-    wanted = _graph_costs.Costs(
+    expected = _graph_costs.Costs(
         macs=counter.get_total_flops() // 2,
         parameters=sum(parameter.numel() for parameter in model.parameters()),
         uncounted=(),
     )
-    assert _graph_costs.measure(tmp_path / "model.onnx", feed) == wanted
+    assert _graph_costs.measure(tmp_path / "model.onnx", feed) == expected
     outside = tmp_path / "outside"
     outside.mkdir()
     onnx.save(
@@ -172,6 +172,6 @@ def test_an_exported_transformer_costs_what_pytorch_counts(tmp_path: Path) -> No
         location="model.onnx.data",
         size_threshold=0,
     )
-    assert _graph_costs.measure(outside / "model.onnx", feed) == wanted
+    assert _graph_costs.measure(outside / "model.onnx", feed) == expected
     quantize_dynamic(tmp_path / "model.onnx", tmp_path / "int8.onnx", per_channel=True)
-    assert _graph_costs.measure(tmp_path / "int8.onnx", feed) == wanted
+    assert _graph_costs.measure(tmp_path / "int8.onnx", feed) == expected

@@ -65,9 +65,9 @@ def test_a_candidate_that_never_opens_is_named(
     monkeypatch.setattr(patience, "_OPEN_SECONDS", 3.0)
     with pytest.raises(UserError) as refused, Lane(spec(artifact, "open")):
         pass
-    said = str(refused.value)
+    message = str(refused.value)
     for part in ("'slow'", HANGING, "open the artifact", "for 3 s", "leave it out", "PAREDOWN_PATIENCE=4"):
-        assert part in said
+        assert part in message
     assert not left()
 
 
@@ -99,10 +99,10 @@ def test_a_worker_that_never_comes_up_ends_the_command(
     report = tmp_path / "report.json"
     with pytest.raises(SystemExit) as ended:
         app.main(["bench", str(model), "--data", str(text_data), "--json", str(report), "--threads", "1"])
-    said = capsys.readouterr()
-    assert ended.value.code == 2, said.err
-    assert said.out == ""
-    last = said.err.splitlines()[-1]
+    captured = capsys.readouterr()
+    assert ended.value.code == 2, captured.err
+    assert captured.out == ""
+    last = captured.err.splitlines()[-1]
     assert last.startswith(
         "paredown: the process of candidate 'model' (pytorch) was asked to start and gave no"
     )
@@ -136,15 +136,15 @@ def test_no_lane_outlives_a_coordinator_killed_at_any_moment(
     artifact: Artifact, place: str, moments: tuple[str, ...]
 ) -> None:
     """SIGKILL while a lane starts, imports, opens or works: no process is left a moment later."""
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(DRIVER), str(artifact.path), HANGING, place, *moments],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.strip() == str([[] for _ in moments])
+    assert process.returncode == 0, process.stderr
+    assert process.stdout.strip() == str([[] for _ in moments])
 
 
 def test_a_process_without_its_parent_does_not_start() -> None:
@@ -153,5 +153,5 @@ def test_a_process_without_its_parent_does_not_start() -> None:
     gone.wait()
     line = children.command("bench.lanes.worker")
     line[line.index(str(os.getpid()))] = str(gone.pid)
-    done = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
-    assert done.returncode == children.ORPHANED
+    process = subprocess.run(line, stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=60)
+    assert process.returncode == children.ORPHANED

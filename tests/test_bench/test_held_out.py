@@ -16,8 +16,8 @@ from studies import held_out
 def test_groups_are_taken_until_there_are_enough_sentences() -> None:
     """Five groups of two sentences each: three are needed for five sentences, all of them for twenty."""
     sentences = np.repeat(np.arange(5), 2)
-    taken = held_out.held_groups(np.arange(5), sentences, 5, seed=0)
-    assert len(taken) == len(set(taken)) == 3
+    groups = held_out.held_groups(np.arange(5), sentences, 5, seed=0)
+    assert len(groups) == len(set(groups)) == 3
     assert sorted(held_out.held_groups(np.arange(5), sentences, 20, seed=0)) == [0, 1, 2, 3, 4]
 
 
@@ -70,4 +70,4 @@ def test_a_folder_that_is_there_is_left_alone(tmp_path: Path, capsys: pytest.Cap
         with pytest.raises(SystemExit, match="2"):
             held_out.main([str(source), str(tmp_path / "out")])
         assert "a new folder to make" in capsys.readouterr().err
-    assert [one.name for one in (tmp_path / "out").rglob("*")] == ["phrases"]
+    assert [path.name for path in (tmp_path / "out").rglob("*")] == ["phrases"]

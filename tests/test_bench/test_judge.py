@@ -71,18 +71,18 @@ def budget(folder: Path, text: str) -> tuple[Named, ...]:
 def test_a_budget_and_a_recipe_share_one_schema(tmp_path: Path) -> None:
     """The same list reads the same from a budget file and from a recipe's ``gates``."""
     entries = [{"size": {"at_most": "25MB"}}, {"accuracy_drop": {"at_most": "1pt", "metric": "macro_f1"}}]
-    found = budget(tmp_path, "- size: {at_most: 25MB}\n- accuracy_drop: {at_most: 1pt, metric: macro_f1}\n")
+    gates = budget(tmp_path, "- size: {at_most: 25MB}\n- accuracy_drop: {at_most: 1pt, metric: macro_f1}\n")
     recipe = validate(Recipe, {"gates": entries}, "recipe")
-    assert found == recipe.gates
-    report = judge.judge(tiny_bench.report(), found)
-    assert [(one.gate, one.status) for one in report.verdicts] == [
+    assert gates == recipe.gates
+    report = judge.judge(tiny_bench.report(), gates)
+    assert [(verdict.gate, verdict.status) for verdict in report.verdicts] == [
         ("size", "pass"),
         ("accuracy-drop", "pass"),
     ]
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "reason"),
     [
         ("size: {at_most: 25MB}\n", "a budget is a list of entries"),
         ("[]\n", "a budget is a list of entries"),
@@ -105,9 +105,9 @@ def test_a_budget_and_a_recipe_share_one_schema(tmp_path: Path) -> None:
         ("- size: {at_most: 25MB\n", "is not valid YAML"),
     ],
 )
-def test_a_budget_that_does_not_hold_together_is_refused(tmp_path: Path, text: str, said: str) -> None:
+def test_a_budget_that_does_not_hold_together_is_refused(tmp_path: Path, text: str, reason: str) -> None:
     """Each mistake gets one sentence with what is allowed."""
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=reason):
         budget(tmp_path, text)
 
 
@@ -124,7 +124,10 @@ def test_a_gate_judges_what_ships_unless_it_names_another() -> None:
     report = judge.judge(
         tiny_bench.report(), [Named(name="size", options=options), Named(name="size", options=named)]
     )
-    assert [(one.candidate, one.status) for one in report.verdicts] == [("after", "pass"), ("before", "fail")]
+    assert [(verdict.candidate, verdict.status) for verdict in report.verdicts] == [
+        ("after", "pass"),
+        ("before", "fail"),
+    ]
     with pytest.raises(UserError, match="gate 'size' names the candidate 'later'; there are: before, after"):
         judge.judge(report, [Named(name="size", options={**options, "candidate": "later"})])
 
@@ -133,7 +136,7 @@ def test_judging_again_replaces_the_verdicts() -> None:
     """Verdicts of an earlier budget do not pile up."""
     first = judge.judge(tiny_bench.report(), [Named(name="size", options={"at_most": "1MB"})])
     second = judge.judge(first, [Named(name="size", options={"at_most": "100MB"})])
-    assert [one.status for one in second.verdicts] == ["pass"]
+    assert [verdict.status for verdict in second.verdicts] == ["pass"]
     assert second.model_copy(update={"verdicts": ()}) == tiny_bench.report()
 
 
@@ -147,7 +150,7 @@ def test_gates_widen_the_bench_by_what_they_look_at() -> None:
         ]
     )
     wide = judge.widen(BenchConfig(probes=("size",)), gates)
-    assert [one.name for one in wide.probes] == ["size", "latency"]
+    assert [probe.name for probe in wide.probes] == ["size", "latency"]
     assert wide.batch_sizes == (1, 8)
     assert wide.lengths == ("data", 32)
     assert judge.widen(BenchConfig(), gates).probes == ()

@@ -48,8 +48,8 @@ def children() -> set[int]:
 
 def test_a_lane_answers_although_its_library_prints(lane: Lane) -> None:
     """What a runtime writes on stdout does not get into the protocol; outputs are those of the runner."""
-    (found,) = lane.infer([FEED])
-    np.testing.assert_array_equal(found["logits"], [[0.0, 1.0]])
+    (outputs,) = lane.infer([FEED])
+    np.testing.assert_array_equal(outputs["logits"], [[0.0, 1.0]])
     assert lane.opened.provenance["provider"] == "fake"
 
 
@@ -63,11 +63,11 @@ def test_a_lane_is_another_process_with_fixed_threads(lane: Lane) -> None:
 def test_a_turn_times_each_run_of_the_order(lane: Lane) -> None:
     """A turn gives one positive time a run; the settling runs are not among them."""
     lane.keep("turns", [FEED, FEED])
-    taken = lane.turn("turns", [0, 1, 1], settle=[0, 0])
+    times = lane.turn("turns", [0, 1, 1], settle=[0, 0])
     lane.drop("turns")
-    assert taken.shape == (3,)
-    assert taken.dtype == np.int64
-    assert (taken > 0).all()
+    assert times.shape == (3,)
+    assert times.dtype == np.int64
+    assert (times > 0).all()
 
 
 def test_throughput_counts_rows(lane: Lane) -> None:
@@ -95,11 +95,11 @@ def test_an_idle_lane_takes_no_cpu_time(lane: Lane) -> None:
 
 def test_memory_of_the_process_is_what_the_os_sees(lane: Lane) -> None:
     """Peak is at least what is resident, near psutil's figure; without its model a lane holds less."""
-    said = lane.memory()
-    seen = psutil.Process(lane.opened.pid).memory_info().rss
-    assert said.peak >= said.resident * 0.99
-    assert said.resident == pytest.approx(seen, rel=0.1)
-    assert lane.empty_bytes() <= said.peak
+    usage = lane.memory()
+    rss = psutil.Process(lane.opened.pid).memory_info().rss
+    assert usage.peak >= usage.resident * 0.99
+    assert usage.resident == pytest.approx(rss, rel=0.1)
+    assert lane.empty_bytes() <= usage.peak
     assert lane.infer([FEED])[0]["logits"].shape == (1, 2)
 
 
@@ -129,10 +129,10 @@ def test_a_killed_lane_is_named_and_nothing_is_left(artifact: Artifact) -> None:
 
     def work() -> None:
         with open_lanes(specs) as lanes:
-            for one in lanes:
-                one.keep("k", [FEED])
-            for one in lanes:
-                one.turn("k", [0] * 8)
+            for lane in lanes:
+                lane.keep("k", [FEED])
+            for lane in lanes:
+                lane.turn("k", [0] * 8)
 
     with pytest.raises(UserError, match=r"candidate 'doomed' .* ended by SIGKILL \(often: out of memory\)"):
         work()
@@ -161,8 +161,8 @@ def test_an_error_in_the_runner_carries_its_traceback(artifact: Artifact) -> Non
 
 def test_a_runtime_that_cannot_run_here_says_why(artifact: Artifact) -> None:
     """The runtime's own reason comes through, with the candidate's name."""
-    wanted = LaneSpec(name="far", artifact=artifact, runtime=tiny_bench.FAKE, device="cuda:7")
-    with pytest.raises(UserError, match="candidate 'far': there is no seventh device here"), Lane(wanted):
+    lane_spec = LaneSpec(name="far", artifact=artifact, runtime=tiny_bench.FAKE, device="cuda:7")
+    with pytest.raises(UserError, match="candidate 'far': there is no seventh device here"), Lane(lane_spec):
         pass
 
 
@@ -180,7 +180,7 @@ def test_ctrl_c_ends_every_lane(artifact: Artifact) -> None:
         with open_lanes([spec(artifact, "a"), spec(artifact, "b")]) as lanes:
             assert len(children() - before) == 2
             # In a session of their own: a terminal's Ctrl-C does not reach them.
-            assert all(os.getpgid(one.opened.pid) != os.getpgrp() for one in lanes)
+            assert all(os.getpgid(lane.opened.pid) != os.getpgrp() for lane in lanes)
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):

@@ -48,15 +48,15 @@ class Every(BaseModel):
 )
 def test_a_limit_is_read_in_its_unit(option: str, text: Any, value: float, unit: str) -> None:
     """Each unit becomes its base unit, and the limit keeps how it was written."""
-    found = getattr(validate(Every, {option: text}, "here"), option)
-    assert found.value == pytest.approx(value)
-    assert found.unit == unit
-    assert found.text == str(text)
-    assert found.relative == (unit == "x")
+    limit = getattr(validate(Every, {option: text}, "here"), option)
+    assert limit.value == pytest.approx(value)
+    assert limit.unit == unit
+    assert limit.text == str(text)
+    assert limit.relative == (unit == "x")
 
 
 @pytest.mark.parametrize(
-    ("option", "text", "said"),
+    ("option", "text", "reason"),
     [
         ("points", "0.5", "has no unit"),
         ("points", 0.5, "has no unit"),
@@ -75,11 +75,11 @@ def test_a_limit_is_read_in_its_unit(option: str, text: Any, value: float, unit:
         ("size", "1e400x", "is not a limit"),
     ],
 )
-def test_a_wrong_unit_is_refused_with_those_that_are_allowed(option: str, text: Any, said: str) -> None:
+def test_a_wrong_unit_is_refused_with_those_that_are_allowed(option: str, text: Any, reason: str) -> None:
     """The message names the option, what was found and the allowed units."""
     with pytest.raises(UserError) as caught:
         validate(Every, {option: text}, "budget.yaml")
     message = str(caught.value)
-    assert said in message
+    assert reason in message
     assert "Allowed units" in message
     assert f"budget.yaml: {option}" in message

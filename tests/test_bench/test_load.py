@@ -22,9 +22,9 @@ def test_a_queue_charges_a_stall_to_everyone_who_waits() -> None:
 
 def test_open_loop_measures_what_the_queue_predicts() -> None:
     """With a stalled request in real time, latencies follow the recursion; service times do not show it."""
-    taken = [0.002, 0.030, 0.002, 0.002, 0.002]
+    seconds = [0.002, 0.030, 0.002, 0.002, 0.002]
     arrived = [0, 10_000_000, 20_000_000, 30_000_000, 80_000_000]
-    latencies, service = load.open_loop(lambda index: time.sleep(taken[index]), arrived)
+    latencies, service = load.open_loop(lambda index: time.sleep(seconds[index]), arrived)
     assert len(latencies) == len(service) == 5
     predicted = load.queue(np.array(arrived), np.array(service))
     # The watch wakes late at times, never early.
@@ -46,18 +46,18 @@ def test_arrivals_have_the_rate_that_was_asked() -> None:
 def test_clients_that_queue_are_served_one_at_a_time(together: bool, most: int) -> None:
     """A runner that takes one request at a time never sees two; one that takes several does."""
     inside: list[int] = []
-    seen: list[int] = []
+    occupancy: list[int] = []
 
     def serve(index: int) -> None:
         inside.append(index)
-        seen.append(len(inside))
+        occupancy.append(len(inside))
         time.sleep(0.002)
         inside.remove(index)
 
-    latencies, taken = load.closed_loop(serve, 3, 0.03, together=together)
-    assert max(seen) == most
+    latencies, elapsed = load.closed_loop(serve, 3, 0.03, together=together)
+    assert max(occupancy) == most
     assert len(latencies) >= 3
-    assert taken >= 30_000_000
+    assert elapsed >= 30_000_000
 
 
 def test_a_client_s_error_is_not_swallowed() -> None:
@@ -76,12 +76,12 @@ def windows(
     """Latencies of a simulated queue with even service of 1 ms, time at work and length of each window."""
     generator = np.random.default_rng(seed)
     service = np.full(requests, 1_000_000)
-    taken, spans = [], []
+    latencies, spans = [], []
     for _ in range(count):
         arrived = load.arrivals(busy * 1000, requests, generator, poisson=True)
-        taken.append(load.queue(arrived, service))
-        spans.append(arrived[-1] + taken[-1][-1])
-    return np.array(taken) / 1e6, np.full(count, service.sum()), np.array(spans)
+        latencies.append(load.queue(arrived, service))
+        spans.append(arrived[-1] + latencies[-1][-1])
+    return np.array(latencies) / 1e6, np.full(count, service.sum()), np.array(spans)
 
 
 @pytest.mark.parametrize("busy", [0.7, 0.85])
@@ -93,21 +93,21 @@ def test_a_queue_settles_after_so_many_requests(busy: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("busy", "random", "said"),
+    ("busy", "random", "noted"),
     [(0.5, True, False), (0.9, True, True), (0.9, False, False)],
 )
 def test_latency_near_saturation_is_said_to_depend_on_the_window(
-    busy: float, random: bool, said: bool
+    busy: float, random: bool, noted: bool
 ) -> None:
     """With how many requests would be enough; not where arrivals are even, which make no such queue."""
     latencies, service, spans = windows(busy, 5, 100)
     draws = stats.resample_rounds(5, np.random.default_rng(1), 200)
-    found = open_loop.figures(
+    figures = open_loop.figures(
         "a", {"a": latencies}, {"a": service}, {"a": spans}, "a", {}, draws, random=random
     )
-    by_metric = {one.metric: one for one in found}
+    by_metric = {figure.metric: figure for figure in figures}
     notes = by_metric["open_loop_p50_ms"].notes
-    assert any("near saturation: each window begins with an empty queue" in note for note in notes) is said
+    assert any("near saturation: each window begins with an empty queue" in note for note in notes) is noted
     assert by_metric["open_loop_p50_ms"].flags.saturated is (busy > 0.95)
     share = by_metric["open_loop_busy"]
     assert share.interval is not None
@@ -121,13 +121,13 @@ def test_a_ratio_of_clients_latencies_has_an_interval() -> None:
     generator = np.random.default_rng(0)
     base = [generator.normal(10, 1, size=20 + window) for window in range(5)]
     draws = stats.resample_rounds(5, generator, 200)
-    own, ratio = closed_loop.window_intervals([2 * one for one in base], base, 50, draws)
+    interval, ratio = closed_loop.window_intervals([2 * times for times in base], base, 50, draws)
     assert ratio is not None
     assert (ratio.low, ratio.high) == (pytest.approx(2), pytest.approx(2))
-    assert own is not None
-    assert own.low < own.high
+    assert interval is not None
+    assert interval.low < interval.high
     _, noisy = closed_loop.window_intervals(
-        [one[::-1] + 5 * i for i, one in enumerate(base)], base, 50, draws
+        [times[::-1] + 5 * i for i, times in enumerate(base)], base, 50, draws
     )
     assert noisy is not None
     assert noisy.high - noisy.low > 0.3

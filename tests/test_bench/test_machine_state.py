@@ -61,17 +61,17 @@ def test_waiting_and_stolen_time_are_read(tmp_path: Path) -> None:
 
 def test_a_noisy_neighbor_is_said() -> None:
     """Half a second lost in two is 25 %; below the tolerance nothing is said."""
-    found = noise.Disturbance()
-    assert found.share() == 0
-    found.add(1e9, {"wait_ns": 300_000_000, "switches": 4})
-    found.add(1e9, {"wait_ns": 100_000_000, "steal_ns": 100_000_000, "switches": 1})
-    assert found.share() == pytest.approx(0.25)
-    said = found.note(0.02)
-    assert said is not None
-    assert said.startswith("noisy neighbor: others had the CPU for 25 % of the timed seconds")
-    assert "0.10 s by the hypervisor" in said
-    assert "5 involuntary context switches" in said
-    assert found.note(0.3) is None
+    disturbance = noise.Disturbance()
+    assert disturbance.share() == 0
+    disturbance.add(1e9, {"wait_ns": 300_000_000, "switches": 4})
+    disturbance.add(1e9, {"wait_ns": 100_000_000, "steal_ns": 100_000_000, "switches": 1})
+    assert disturbance.share() == pytest.approx(0.25)
+    note = disturbance.note(0.02)
+    assert note is not None
+    assert note.startswith("noisy neighbor: others had the CPU for 25 % of the timed seconds")
+    assert "0.10 s by the hypervisor" in note
+    assert "5 involuntary context switches" in note
+    assert disturbance.note(0.3) is None
 
 
 @pytest.mark.skipif(noise.waited() is None, reason="this kernel counts no waiting")
@@ -89,13 +89,13 @@ def test_a_process_that_shares_its_cpu_is_seen_to_wait() -> None:
     try:
         time.sleep(0.3)
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment
         )
     finally:
         neighbor.kill()
         neighbor.wait()
-    assert int(done.stdout) > 10_000_000
+    assert int(process.stdout) > 10_000_000
 
 
 def rapl(root: Path, microjoules: int = 100) -> None:
@@ -108,32 +108,32 @@ def rapl(root: Path, microjoules: int = 100) -> None:
 def test_energy_counters_are_those_of_whole_packages(tmp_path: Path) -> None:
     """A package's parts are not counted twice; a counter that starts again goes on."""
     rapl(tmp_path)
-    found = energy.counters(tmp_path)
-    assert [one.file.parent.name for one in found] == ["intel-rapl:0", "intel-rapl:1"]
-    assert [one.read() for one in found] == [100, 100]
+    counters = energy.counters(tmp_path)
+    assert [counter.file.parent.name for counter in counters] == ["intel-rapl:0", "intel-rapl:1"]
+    assert [counter.read() for counter in counters] == [100, 100]
     assert energy.joules([900, 100], [100, 400], [1000, 1000]) == pytest.approx((200 + 300) / 1e6)
 
 
 def test_energy_that_cannot_be_read_says_why(tmp_path: Path) -> None:
     """No counter, or one that this user may not read, is a reason and not a zero."""
-    said = energy.unavailable(tmp_path)
-    assert said is not None
-    assert "shows no energy counter" in said
+    reason = energy.unavailable(tmp_path)
+    assert reason is not None
+    assert "shows no energy counter" in reason
     rapl(tmp_path)
     assert energy.unavailable(tmp_path) is None
     for folder in tmp_path.iterdir():
         (folder / "energy_uj").unlink()
-    said = energy.unavailable(tmp_path)
-    assert said is not None
-    assert "readable by root alone" in said
+    reason = energy.unavailable(tmp_path)
+    assert reason is not None
+    assert "readable by root alone" in reason
 
 
 def test_an_interval_widens_by_what_others_took() -> None:
     """Half of the time lost: half as low and twice as high; below a quarter, and unknown, nothing changes."""
-    found = Interval(low=0.9, high=1.1)
-    assert noise.widened(found, 0.5) == Interval(low=0.45, high=2.2)
-    assert noise.widened(found, 0.25) == noise.widened(found, None) == found
-    assert noise.widened(found, 1.0).high < 12
+    interval = Interval(low=0.9, high=1.1)
+    assert noise.widened(interval, 0.5) == Interval(low=0.45, high=2.2)
+    assert noise.widened(interval, 0.25) == noise.widened(interval, None) == interval
+    assert noise.widened(interval, 1.0).high < 12
 
 
 def test_a_quieter_run_is_never_judged_more_strictly_than_one_that_lost_more() -> None:

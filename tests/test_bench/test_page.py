@@ -33,16 +33,16 @@ pytestmark = pytest.mark.skipif(browser.skip_reason() is not None, reason=f"no b
 @pytest.fixture(scope="module")
 def tab() -> Iterator[Browser]:
     """One browser for all tests of this file."""
-    with browser.opened() as found:
-        yield found
+    with browser.opened() as driver:
+        yield driver
 
 
 @pytest.fixture(scope="module")
 def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A report with three failed gates and with damage: as much as a first screen has to hold."""
     file = tmp_path_factory.mktemp("page") / "report.html"
-    found = tiny_bench.damaged(judge.judge(tiny_bench.report(), GATES))
-    file.write_text(html.page(found), encoding="utf-8")
+    report = tiny_bench.damaged(judge.judge(tiny_bench.report(), GATES))
+    file.write_text(html.page(report), encoding="utf-8")
     return file
 
 
@@ -50,8 +50,8 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def recorded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The page of a recorded run with five candidates."""
     file = tmp_path_factory.mktemp("recorded") / "report.html"
-    found = document.read(ROOT / "studies" / "results" / "text-small.json")
-    file.write_text(html.page(found), encoding="utf-8")
+    report = document.read(ROOT / "studies" / "results" / "text-small.json")
+    file.write_text(html.page(report), encoding="utf-8")
     return file
 
 
@@ -67,24 +67,24 @@ def inside(boxes: list[dict[str, float]], size: tuple[int, int]) -> bool:
 def test_the_first_screen_holds_what_decides(tab: Browser, page: Path) -> None:
     """At 1200 x 800, unscrolled: verdict, four figures, three slices and five flipped rows, each whole."""
     tab.show(page, DESKTOP)
-    wanted = {"#verdict": 1, ".card": 4, "#worst-slices li": 3, "#worst-rows li": 5}
-    shown = {selector: tab.boxes(selector) for selector in wanted}
-    assert {selector: len(boxes) for selector, boxes in shown.items()} == wanted
-    assert {selector: inside(boxes, DESKTOP) for selector, boxes in shown.items()} == dict.fromkeys(
-        wanted, True
+    counts = {"#verdict": 1, ".card": 4, "#worst-slices li": 3, "#worst-rows li": 5}
+    elements = {selector: tab.boxes(selector) for selector in counts}
+    assert {selector: len(boxes) for selector, boxes in elements.items()} == counts
+    assert {selector: inside(boxes, DESKTOP) for selector, boxes in elements.items()} == dict.fromkeys(
+        counts, True
     )
-    assert "after: FAILED 3 of 4 gates (size, memory, latency)" in shown["#verdict"][0]["text"]
-    assert "20.00 MB on disk; allowed: at most 10MB" in shown["#verdict"][0]["text"]
-    assert 'and 2 more, under "Gates"' in shown["#verdict"][0]["text"]
-    speed, quality, memory, size = (" ".join(box["text"].split()) for box in shown[".card"])
+    assert "after: FAILED 3 of 4 gates (size, memory, latency)" in elements["#verdict"][0]["text"]
+    assert "20.00 MB on disk; allowed: at most 10MB" in elements["#verdict"][0]["text"]
+    assert 'and 2 more, under "Gates"' in elements["#verdict"][0]["text"]
+    speed, quality, memory, size = (" ".join(box["text"].split()) for box in elements[".card"])
     assert speed.startswith("Speed-up 4.00x clearly faster 95 % interval 3.20x to 5.00x")
     assert quality.startswith("Change in accuracy -1.00 pt no clear change 95 % interval -2.00 to +0.00")
     assert memory == "Peak memory 50 MiB 200 MiB before (0.250x)"
     assert size == "Size on disk 20.0 MB 80.0 MB before (0.250x)"
-    worst = " ".join(shown["#worst-slices li"][0]["text"].split())
+    worst = " ".join(elements["#worst-slices li"][0]["text"].split())
     assert "-12.0 pt" in worst
     assert "accuracy 92.0 % to 80.0 % on 25 rows; 95 % interval -16.0 to -8.0; beyond chance" in worst
-    outcomes = [box["text"].splitlines()[-1].partition(":")[0] for box in shown["#worst-rows li"]]
+    outcomes = [box["text"].splitlines()[-1].partition(":")[0] for box in elements["#worst-rows li"]]
     assert outcomes == [*["right before, wrong now"] * 3, "changed", "wrong before, right now"]
 
 
@@ -100,17 +100,17 @@ def test_the_top_of_a_phone_holds_verdict_and_figures(tab: Browser, page: Path) 
 
 
 @pytest.mark.parametrize(("size", "theme"), LOOKS)
-@pytest.mark.parametrize("which", ["page", "recorded"])
+@pytest.mark.parametrize("name", ["page", "recorded"])
 def test_the_page_fits_reads_well_and_is_quiet(
     tab: Browser,
-    which: str,
+    name: str,
     size: tuple[int, int],
     theme: str,
     request: pytest.FixtureRequest,
     tmp_path: Path,
 ) -> None:
     """In each look, all folds open: no sideways scrolling, WCAG AA contrast, no request, no complaint."""
-    file: Path = request.getfixturevalue(which)
+    file: Path = request.getfixturevalue(name)
     tab.show(file, size, theme)
     tab.run("document.querySelectorAll('details').forEach(fold => { fold.open = true })")
     assert tab.run("return document.documentElement.scrollWidth") <= size[0]
@@ -118,11 +118,11 @@ def test_the_page_fits_reads_well_and_is_quiet(
     texts, shapes = tab.contrasts()
     assert len(texts) > 100
     assert len(shapes) > 20
-    assert [one for one in texts if one[0] < 4.5] == []
-    assert [one for one in shapes if one[0] < 3] == []
+    assert [text for text in texts if text[0] < 4.5] == []
+    assert [shape for shape in shapes if shape[0] < 3] == []
     assert tab.requests() == [file.as_uri()]
     assert tab.complaints() == []
-    shot = tab.screenshot(tmp_path / f"{which}-{size[0]}-{theme}.png", whole=True)
+    shot = tab.screenshot(tmp_path / f"{name}-{size[0]}-{theme}.png", full_page=True)
     assert shot.read_bytes().startswith(b"\x89PNG")
 
 
@@ -138,10 +138,10 @@ def test_a_wide_table_scrolls_in_its_own_box(tab: Browser, recorded: Path) -> No
 
 def test_the_theme_follows_the_reader(tab: Browser, page: Path) -> None:
     """Paper, ink and the plots' own lines and colors differ between light and dark."""
-    seen = []
+    styles = []
     for theme in ("light", "dark"):
         tab.show(page, DESKTOP, theme)
-        seen.append(
+        styles.append(
             (
                 tab.style("body", "backgroundColor"),
                 tab.style("body", "color"),
@@ -149,8 +149,8 @@ def test_the_theme_follows_the_reader(tab: Browser, page: Path) -> None:
                 tab.style(".plots svg path[stroke^=var]", "stroke"),
             )
         )
-    light, dark = seen
-    assert all(one != other for one, other in zip(light, dark, strict=True))
+    light, dark = styles
+    assert all(light_value != dark_value for light_value, dark_value in zip(light, dark, strict=True))
     assert light[1] == light[2]
     assert dark[1] == dark[2]
 
@@ -218,13 +218,13 @@ def test_the_guards_of_this_file_can_trip(tab: Browser, page: Path, tmp_path: Pa
     text = page.read_text(encoding="utf-8").replace("<main>", f"<main>{added}", 1)
     poor.write_text(text, encoding="utf-8")
     tab.show(poor, PHONE)
-    said = " ".join(tab.complaints())
+    complaints = " ".join(tab.complaints())
     for directive in ("img-src", "script-src", "style-src"):
-        assert directive in said
+        assert directive in complaints
     poor.write_text(text.replace('http-equiv="Content-Security-Policy"', 'name="none"'), encoding="utf-8")
     tab.show(poor, (PHONE[0], 741))
     assert tab.run("return document.documentElement.scrollWidth") > PHONE[0]
-    assert any(ratio < 4.5 for ratio, what in tab.contrasts()[0] if what == "pale words")
+    assert any(ratio < 4.5 for ratio, words in tab.contrasts()[0] if words == "pale words")
     assert "http://example.com/a.png" in tab.requests()
 
 

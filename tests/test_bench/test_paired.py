@@ -36,11 +36,11 @@ def test_mcnemar_agrees_with_scipy_on_many_rows() -> None:
 
 def test_only_differing_rows_are_counted() -> None:
     """Six rows: two that only the baseline gets right, one that only the candidate does."""
-    own = np.array([1, 0, 0, 1, 1, 0], dtype=bool)
-    other = np.array([1, 1, 1, 0, 1, 0], dtype=bool)
-    found = paired.compare(own, other)
-    assert (found.rows, found.worse, found.better) == (6, 2, 1)
-    assert found.p_value == 1.0
+    candidate = np.array([1, 0, 0, 1, 1, 0], dtype=bool)
+    baseline = np.array([1, 1, 1, 0, 1, 0], dtype=bool)
+    comparison = paired.compare(candidate, baseline)
+    assert (comparison.rows, comparison.worse, comparison.better) == (6, 2, 1)
+    assert comparison.p_value == 1.0
 
 
 def likelihood_score(worse: int, better: int, rows: int, difference: float) -> float:
@@ -64,19 +64,19 @@ def likelihood_score(worse: int, better: int, rows: int, difference: float) -> f
 @pytest.mark.parametrize(("worse", "better", "rows"), [(12, 4, 100), (2, 9, 50), (43, 34, 872), (3, 1, 20)])
 def test_tango_ends_where_the_score_is_at_its_critical_value(worse: int, better: int, rows: int) -> None:
     """At both ends a score computed independently is 1.96, and the observed difference lies inside."""
-    found = paired.tango(worse, better, rows)
-    assert likelihood_score(worse, better, rows, found.low) == pytest.approx(1.959964, rel=1e-3)
-    assert likelihood_score(worse, better, rows, found.high) == pytest.approx(-1.959964, rel=1e-3)
-    assert found.low < (better - worse) / rows < found.high
+    interval = paired.tango(worse, better, rows)
+    assert likelihood_score(worse, better, rows, interval.low) == pytest.approx(1.959964, rel=1e-3)
+    assert likelihood_score(worse, better, rows, interval.high) == pytest.approx(-1.959964, rel=1e-3)
+    assert interval.low < (better - worse) / rows < interval.high
 
 
 @pytest.mark.parametrize("rows", [2, 10, 872])
 def test_without_any_differing_row_the_interval_still_has_width(rows: int) -> None:
     """By hand: with no flips the ends are z^2 / (n + z^2): 66 points for two rows, 0.4 points for 872."""
     z2 = 1.959964**2
-    found = paired.tango(0, 0, rows)
-    assert found.high == pytest.approx(z2 / (rows + z2), rel=1e-4)
-    assert found.low == pytest.approx(-found.high, rel=1e-6)
+    interval = paired.tango(0, 0, rows)
+    assert interval.high == pytest.approx(z2 / (rows + z2), rel=1e-4)
+    assert interval.low == pytest.approx(-interval.high, rel=1e-6)
 
 
 def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
@@ -84,8 +84,8 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
     generator = np.random.default_rng(0)
     draws = generator.multinomial(300, [0.06, 0.04, 0.9], size=400)
     inside = [
-        found.low <= -0.02 <= found.high
-        for found in (paired.tango(int(worse), int(better), 300) for worse, better, _ in draws)
+        interval.low <= -0.02 <= interval.high
+        for interval in (paired.tango(int(worse), int(better), 300) for worse, better, _ in draws)
     ]
     assert 0.92 <= np.mean(inside) <= 0.98
 

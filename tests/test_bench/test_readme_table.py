@@ -70,8 +70,8 @@ def test_the_seeds_of_finetune_are_stated_as_they_were_measured() -> None:
         ("finetune", "run once: {}, {} and {} %, in the mean {mean:.2f} %."),
     ):
         recorded = document.read(RESULTS / f"{name}.json", must_be_sealed=True)
-        found = [recorded.find(f"seed{seed}", "accuracy") for seed in range(3)]
-        shares = [100 * one.value for one in found if one is not None]
+        measurements = [recorded.find(f"seed{seed}", "accuracy") for seed in range(3)]
+        shares = [100 * measurement.value for measurement in measurements if measurement is not None]
         assert len(shares) == len(recorded.candidates) == 3
         mean = sum(shares) / 3
         assert (mean >= 89.5) is (name == "finetune")
@@ -81,16 +81,16 @@ def test_the_seeds_of_finetune_are_stated_as_they_were_measured() -> None:
 def test_the_goals_of_the_recorded_study_follow_from_its_counts() -> None:
     """Verdicts add up to 200 in every cell, each pair of processes serves ten, and every goal is judged."""
     study = json.loads((ROOT / readme_tables.ALARMS).read_text(encoding="utf-8"))
-    cells = {(one["condition"], one["planted_percent"]): one for one in study["results"]}
+    cells = {(cell["condition"], cell["planted_percent"]): cell for cell in study["results"]}
     assert cells.keys() == {
         (condition, percent)
         for condition in false_alarms.CONDITIONS.values()
         for percent in false_alarms.SLOWDOWNS
     }
-    for one in cells.values():
-        counts = [one[status]["count"] for status in false_alarms.STATUSES]
-        assert one["comparisons"] == sum(counts) == 200
-        assert one["pairs_of_processes"] == 200 / false_alarms.PAIR
+    for cell in cells.values():
+        counts = [cell[status]["count"] for status in false_alarms.STATUSES]
+        assert cell["comparisons"] == sum(counts) == 200
+        assert cell["pairs_of_processes"] == 200 / false_alarms.PAIR
     assert false_alarms.goals(study["results"]) == study["goals"]
     assert all(goal["met"] is not None for goal in study["goals"].values())
     assert "<svg" in (ROOT / readme_tables.ALARMS).with_suffix(".svg").read_text(encoding="utf-8")
@@ -102,9 +102,9 @@ def test_the_first_study_is_stated_as_it_was_recorded() -> None:
     busiest = list(false_alarms.CONDITIONS.values())[-1]
     equal, slower = (
         next(
-            one
-            for one in first["results"]
-            if (one["condition"], one["planted_percent"]) == (busiest, percent)
+            row
+            for row in first["results"]
+            if (row["condition"], row["planted_percent"]) == (busiest, percent)
         )
         for percent in (0, 10)
     )

@@ -28,10 +28,10 @@ def test_memory_of_a_whole_device_is_no_regression(tmp_path: Path) -> None:
     """Another process may have taken it: inconclusive, with the reason, however much it grew."""
 
     def held(mib: int) -> Report:
-        one = tiny_bench.measurement(
+        measurement = tiny_bench.measurement(
             "after", "device_memory_peak_bytes", mib * 2.0**20, probe="memory", flags=Flags(whole_device=True)
         )
-        return measured(measurements=(one,))
+        return measured(measurements=(measurement,))
 
     baselines.save(held(1000), str(tmp_path))
     for now in (1000, 9000):
@@ -46,10 +46,10 @@ def test_memory_of_a_whole_device_is_no_regression(tmp_path: Path) -> None:
 
 def test_joined_intervals_by_hand() -> None:
     """MOVER: 5 (4 to 7) less 3 (2 to 3.5): 2, from 2 - sqrt(1 + 0.25) to 2 + sqrt(4 + 1)."""
-    found = regression.mover(5, Interval(low=4, high=7), 3, Interval(low=2, high=3.5))
-    assert found is not None
-    assert found.low == pytest.approx(2 - math.sqrt(1.25))
-    assert found.high == pytest.approx(2 + math.sqrt(5))
+    interval = regression.mover(5, Interval(low=4, high=7), 3, Interval(low=2, high=3.5))
+    assert interval is not None
+    assert interval.low == pytest.approx(2 - math.sqrt(1.25))
+    assert interval.high == pytest.approx(2 + math.sqrt(5))
     assert regression.mover(5, None, 3, None) is None
 
 
@@ -71,8 +71,10 @@ def test_a_run_that_others_took_half_of_shows_no_small_regression(tmp_path: Path
 
     def lost(report: Report, share: float) -> Report:
         changed = tuple(
-            one.model_copy(update={"disturbed": share}) if one.probe == "latency" else one
-            for one in report.measurements
+            measurement.model_copy(update={"disturbed": share})
+            if measurement.probe == "latency"
+            else measurement
+            for measurement in report.measurements
         )
         return report.model_copy(update={"measurements": changed})
 
@@ -89,8 +91,8 @@ def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place
     slower = scaled(scaled(narrow(measured()), "latency_p50_ms", 1.2, "before"), "latency_p50_ms", 1.2)
     back = scaled(slower, "latency_p50_ms", 1.0)
     ratios = tuple(
-        one.model_copy(update={"ratio": now.ratio, "ratio_interval": now.ratio_interval})
-        for one, now in zip(back.measurements, narrow(measured()).measurements, strict=True)
+        measurement.model_copy(update={"ratio": now.ratio, "ratio_interval": now.ratio_interval})
+        for measurement, now in zip(back.measurements, narrow(measured()).measurements, strict=True)
     )
     assert judged(back.model_copy(update={"measurements": ratios}), place).status == "pass"
     moved = scaled(narrow(measured()), "latency_p50_ms", 2.0, "before")
@@ -101,16 +103,16 @@ def test_a_machine_that_got_slower_as_a_whole_is_no_regression_but_is_said(place
 
 def test_gpu_times_are_compared_unless_the_clocks_spoiled_them(tmp_path: Path) -> None:
     """A GPU time is looked for at its point of the grid; a run to be dropped settles nothing."""
-    where: dict[str, int | str] = {"batch_size": 1, "length": "data", "graph": "yes"}
+    point: dict[str, int | str] = {"batch_size": 1, "length": "data", "graph": "yes"}
 
     def timed(value: float, spoiled: str | None = None) -> Report:
         close = Interval(low=value * 0.999, high=value * 1.001)
-        made = tiny_bench.measurement(
-            "after", "gpu_p50_ms", value, probe="device_time", unit="ms", interval=close, conditions=where,
+        measurement = tiny_bench.measurement(
+            "after", "gpu_p50_ms", value, probe="device_time", unit="ms", interval=close, conditions=point,
             flags=Flags(spoiled=spoiled),
         )  # fmt: skip
         old = measured()
-        return old.model_copy(update={"measurements": (*old.measurements, made)})
+        return old.model_copy(update={"measurements": (*old.measurements, measurement)})
 
     moved = "the SM clock moved from 1980 to 1500 MHz"
     for then, now, status in (
@@ -144,10 +146,10 @@ def test_rows_that_both_reports_know_are_compared_row_by_row(tmp_path: Path) -> 
 
     def knowing(report: Report, right: np.ndarray) -> Report:
         changed = tuple(
-            one.model_copy(update={"right": paired.pack(right), "value": right.mean()})
-            if (one.candidate, one.metric) == ("after", "accuracy")
-            else one
-            for one in report.measurements
+            measurement.model_copy(update={"right": paired.pack(right), "value": right.mean()})
+            if (measurement.candidate, measurement.metric) == ("after", "accuracy")
+            else measurement
+            for measurement in report.measurements
         )
         return report.model_copy(update={"measurements": changed})
 
@@ -156,10 +158,10 @@ def test_rows_that_both_reports_know_are_compared_row_by_row(tmp_path: Path) -> 
     assert same.status == "pass"
     right[50:52] = False
     verdict = judged(knowing(measured(), right), tmp_path, metric="accuracy", worse_by_at_most="4pt")
-    wanted = paired.tango(2, 0, 100)
+    interval = paired.tango(2, 0, 100)
     assert verdict.value == pytest.approx(2)
     assert verdict.interval is not None
-    assert verdict.interval.high == pytest.approx(-100 * wanted.low)
+    assert verdict.interval.high == pytest.approx(-100 * interval.low)
     assert "row by row" in verdict.reason
 
 
@@ -196,14 +198,14 @@ def started(*samples: float, reference: tuple[float, ...] = (4.0, 4.1, 3.9, 4.0)
     """A report with seconds to start of both candidates."""
     old = measured()
     base = float(np.median(reference))
-    made = tuple(
+    starts = tuple(
         tiny_bench.measurement(
-            name, "cold_start_s", float(np.median(each)), probe="load_time", unit="s",
-            ratio=float(np.median(each)) / base, samples=each,
+            name, "cold_start_s", float(np.median(times)), probe="load_time", unit="s",
+            ratio=float(np.median(times)) / base, samples=times,
         )
-        for name, each in (("before", reference), ("after", samples))
+        for name, times in (("before", reference), ("after", samples))
     )  # fmt: skip
-    return old.model_copy(update={"measurements": (*old.measurements, *made)})
+    return old.model_copy(update={"measurements": (*old.measurements, *starts)})
 
 
 @pytest.mark.parametrize(
@@ -246,10 +248,10 @@ def test_a_single_figure_cannot_be_told_from_noise(tmp_path: Path) -> None:
 
 def test_an_interval_of_starts_by_hand() -> None:
     """Student's on logarithms: of 1 and e, 12.706 standard errors of a half; one sample has none."""
-    found = regression.around(2.0, (1.0, math.e))
-    assert found is not None
-    assert math.log(found.high / 2) == pytest.approx(12.7062 * 0.5, rel=1e-4)
-    assert math.log(found.low / 2) == pytest.approx(-12.7062 * 0.5, rel=1e-4)
+    interval = regression.around(2.0, (1.0, math.e))
+    assert interval is not None
+    assert math.log(interval.high / 2) == pytest.approx(12.7062 * 0.5, rel=1e-4)
+    assert math.log(interval.low / 2) == pytest.approx(-12.7062 * 0.5, rel=1e-4)
     assert regression.around(2.0, (1.0, math.e), (1.0,)) is None
 
 
@@ -258,12 +260,12 @@ def test_the_worst_slice_may_be_another_one(tmp_path: Path) -> None:
 
     def cut(name: str, value: float) -> Report:
         close = Interval(low=value - 0.9 - 0.001, high=value - 0.9 + 0.001)
-        made = tiny_bench.measurement(
+        measurement = tiny_bench.measurement(
             "after", "worst_slice", value, probe="slices", unit="share", better="higher",
             difference=value - 0.9, difference_interval=close,
             conditions={"slice": name, "rows": 40, "batch_size": 1},
         )  # fmt: skip
-        return measured(measurements=(*measured().measurements, made))
+        return measured(measurements=(*measured().measurements, measurement))
 
     baselines.save(cut("label: a", 0.85), str(tmp_path))
     verdict = judged(cut("label: b", 0.75), tmp_path, metric="worst_slice", worse_by_at_most="5pt")
@@ -300,7 +302,7 @@ def test_a_metric_that_the_baseline_lacks_is_refused_before_measuring(place: Pat
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "reason"),
     [
         (
             {"data": {**DATA, "fingerprint": "e" * 64}},
@@ -326,13 +328,13 @@ def test_a_metric_that_the_baseline_lacks_is_refused_before_measuring(place: Pat
         ),
     ],
 )
-def test_what_is_not_the_same_is_not_compared(place: Path, changes: dict[str, Any], said: str) -> None:
+def test_what_is_not_the_same_is_not_compared(place: Path, changes: dict[str, Any], reason: str) -> None:
     """Other rows, another task, another candidate or another setting are refused, before measuring too."""
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=reason):
         judged(measured(**changes), place)
     options = {"baseline": str(place), "worse_by_at_most": "5%"}
     gates = judge.prepare([Named(name="regression", options=options)])
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=reason):
         judge.comparable(gates, measured(**{"measurements": (), **changes}))
     judge.comparable(gates, measured(measurements=()))
 
@@ -341,8 +343,10 @@ def test_units_that_do_not_match_are_refused(tmp_path: Path) -> None:
     """The same metric in seconds then and milliseconds now is not compared."""
     old = measured()
     turned = tuple(
-        one.model_copy(update={"unit": "s"}) if one.metric == "latency_p50_ms" else one
-        for one in old.measurements
+        measurement.model_copy(update={"unit": "s"})
+        if measurement.metric == "latency_p50_ms"
+        else measurement
+        for measurement in old.measurements
     )
     baselines.save(old.model_copy(update={"measurements": turned}), str(tmp_path))
     with pytest.raises(UserError, match="latency_p50_ms is in s in the baseline and in ms here"):

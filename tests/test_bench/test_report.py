@@ -38,9 +38,9 @@ def judged() -> Report:
     return judge.judge(tiny_bench.report(), GATES)
 
 
-def renamed(found: Report, old: str, new: str) -> Report:
+def renamed(report: Report, old: str, new: str) -> Report:
     """The report with another name for a candidate, everywhere."""
-    text = found.model_dump_json(exclude={"conditions"})  # its "before" and "after" are no candidates
+    text = report.model_dump_json(exclude={"conditions"})  # its "before" and "after" are no candidates
     return Report.model_validate_json(text.replace(json.dumps(old), json.dumps(new)))
 
 
@@ -73,7 +73,7 @@ def test_json_is_read_back_as_it_was(judged: Report, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "reason"),
     [
         (
             lambda tree: tree.update(schema_version=3),
@@ -84,11 +84,11 @@ def test_json_is_read_back_as_it_was(judged: Report, tmp_path: Path) -> None:
         (lambda tree: tree.update(surprise=1), "at 'surprise'"),
     ],
 )
-def test_a_report_of_another_shape_is_refused(judged: Report, change: object, said: str) -> None:
+def test_a_report_of_another_shape_is_refused(judged: Report, change: object, reason: str) -> None:
     """A wrong version, a missing or an unknown field get a sentence that says where."""
     tree = json.loads(document.to_json(judged))
     change(tree)  # type: ignore[operator]
-    with pytest.raises(UserError, match=said):
+    with pytest.raises(UserError, match=reason):
         document.from_json(json.dumps(tree), "old.json")
 
 
@@ -118,10 +118,12 @@ def test_a_report_without_a_checksum_is_said_to_be_unsealed(
     judged: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A report from before checksums is read, and a warning says what is missing."""
-    said: list[str] = []
-    monkeypatch.setattr(document.seal.log, "warning", lambda text, *given: said.append(text % given))
+    warnings: list[str] = []
+    monkeypatch.setattr(
+        document.seal.log, "warning", lambda text, *arguments: warnings.append(text % arguments)
+    )
     assert document.from_json(judged.model_dump_json(), "old.json") == judged
-    assert said == [
+    assert warnings == [
         "old.json has no checksum: nothing shows whether its figures are those that were measured"
     ]
 
@@ -161,8 +163,8 @@ def test_everything_of_a_run_is_written(judged: Report, tmp_path: Path) -> None:
 
 def test_the_first_figures_are_those_that_decide(judged: Report) -> None:
     """Speed-up and accuracy change with their intervals, size and memory before and after."""
-    shown = {card.title: (card.value, card.words) for card in cards.cards(judged)}
-    assert shown == {
+    figures = {card.title: (card.value, card.words) for card in cards.cards(judged)}
+    assert figures == {
         "Speed-up": (
             "4.00x",
             "95 % interval 3.20x to 5.00x; clearly faster; p50 8.00 ms to 2.00 ms, batch 1, real rows",
@@ -226,8 +228,8 @@ def test_junit_has_a_case_for_every_gate(judged: Report) -> None:
         )
         for status in ("inconclusive", "anomalous")
     ]
-    found = judged.model_copy(update={"verdicts": (*judged.verdicts, *more)})
-    (suite,) = ElementTree.fromstring(junit.xml(found).encode())
+    report = judged.model_copy(update={"verdicts": (*judged.verdicts, *more)})
+    (suite,) = ElementTree.fromstring(junit.xml(report).encode())
     assert (suite.get("tests"), suite.get("failures"), suite.get("errors"), suite.get("skipped")) == (
         "5",
         "1",
@@ -268,26 +270,28 @@ def test_the_policy_of_the_page_allows_its_own_style_and_nothing_else(judged: Re
 
 
 @pytest.mark.parametrize(
-    ("low", "high", "said"),
+    ("low", "high", "certainty"),
     [(0.2, 0.4, "clearly faster"), (0.9, 1.1, "no clear difference"), (1.1, 1.3, "clearly slower")],
 )
-def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high: float, said: str) -> None:
+def test_a_figure_says_what_its_interval_allows(
+    judged: Report, low: float, high: float, certainty: str
+) -> None:
     """A speed-up is clear where its whole interval lies on one side; an unstable run is named."""
 
-    def changed(one: Measurement, flags: Flags) -> Measurement:
-        if (one.candidate, one.metric) != ("after", "latency_p50_ms"):
-            return one
-        return one.model_copy(update={"ratio_interval": Interval(low=low, high=high), "flags": flags})
+    def changed(measurement: Measurement, flags: Flags) -> Measurement:
+        if (measurement.candidate, measurement.metric) != ("after", "latency_p50_ms"):
+            return measurement
+        return measurement.model_copy(update={"ratio_interval": Interval(low=low, high=high), "flags": flags})
 
     for flags, end in ((Flags(), ""), (Flags(unstable=True), ", but an unstable run")):
-        made = tuple(changed(one, flags) for one in judged.measurements)
-        shown = cards.cards(judged.model_copy(update={"measurements": made}))
-        assert shown[0].sure == said + end
+        measurements = tuple(changed(measurement, flags) for measurement in judged.measurements)
+        figures = cards.cards(judged.model_copy(update={"measurements": measurements}))
+        assert figures[0].sure == certainty + end
 
 
 @pytest.mark.parametrize("candidate", ["before", "after"])
 @pytest.mark.parametrize(
-    ("change", "said"),
+    ("change", "certainty"),
     [
         ({"flags": Flags(spoiled="the SM clock moved from 1980 to 1500 MHz")}, "but a spoiled run"),
         ({"flags": Flags(unstable=True)}, "but an unstable run"),
@@ -296,22 +300,26 @@ def test_a_figure_says_what_its_interval_allows(judged: Report, low: float, high
     ],
 )
 def test_either_side_can_take_a_figure_s_sureness(
-    judged: Report, candidate: str, change: dict[str, Any], said: str
+    judged: Report, candidate: str, change: dict[str, Any], certainty: str
 ) -> None:
     """What spoiled the baseline's run, or took its CPU, is in the comparison as much."""
-    made = tuple(
-        one.model_copy(update=change) if (one.candidate, one.metric) == (candidate, "latency_p50_ms") else one
-        for one in judged.measurements
+    measurements = tuple(
+        measurement.model_copy(update=change)
+        if (measurement.candidate, measurement.metric) == (candidate, "latency_p50_ms")
+        else measurement
+        for measurement in judged.measurements
     )
-    shown = cards.cards(judged.model_copy(update={"measurements": made}))
-    assert shown[0].sure.endswith(said)
+    figures = cards.cards(judged.model_copy(update={"measurements": measurements}))
+    assert figures[0].sure.endswith(certainty)
 
 
 def test_a_first_screen_without_latency_shows_damage_in_its_place(judged: Report) -> None:
     """A report of ``damage`` has at most four figures: those measured, then those of damage."""
-    found = tiny_bench.damaged(judged)
-    made = tuple(one for one in found.measurements if one.probe not in {"latency", "memory"})
-    words = text_of(html.page(found.model_copy(update={"measurements": made})))
+    report = tiny_bench.damaged(judged)
+    measurements = tuple(
+        measurement for measurement in report.measurements if measurement.probe not in {"latency", "memory"}
+    )
+    words = text_of(html.page(report.model_copy(update={"measurements": measurements})))
     order = ["Change in accuracy", "Size on disk", "Worst slice -12.0 pt", "Right before, wrong now 3"]
     places = [words.index(part) for part in order]
     assert places == sorted(places)
@@ -342,7 +350,7 @@ def test_the_first_screen_holds_verdict_and_figures(judged: Report) -> None:
 def test_all_text_of_the_page_is_escaped(judged: Report) -> None:
     """A hostile candidate name, title and note show as text, in the page and in its plots."""
     evil = renamed(judged, "after", EVIL).model_copy(update={"title": EVIL})
-    notes = tuple(one.model_copy(update={"notes": (EVIL,)}) for one in evil.measurements)
+    notes = tuple(measurement.model_copy(update={"notes": (EVIL,)}) for measurement in evil.measurements)
     page = html.page(evil.model_copy(update={"measurements": notes}))
     assert "<script" not in page
     assert text_of(page).count("<script>alert(1)</script>") >= 5
@@ -353,7 +361,7 @@ def test_the_page_has_six_plots(judged: Report) -> None:
     page = html.page(judged)
     opened = re.findall(r"<svg[^>]*>", page)
     assert len(opened) == 6
-    assert all('role="img"' in one and " width=" not in one and "viewBox" in one for one in opened)
+    assert all('role="img"' in tag and " width=" not in tag and "viewBox" in tag for tag in opened)
     assert "Pareto front" in page
     assert "<metadata>" not in page
 
@@ -366,7 +374,7 @@ def test_plots_are_the_same_for_the_same_report(judged: Report) -> None:
 
 def test_a_report_with_few_measurements_still_renders(judged: Report) -> None:
     """Where a probe did not run there is neither a column nor a plot, in every form."""
-    sizes = tuple(one for one in judged.measurements if one.probe == "size")
+    sizes = tuple(measurement for measurement in judged.measurements if measurement.probe == "size")
     thin = judged.model_copy(update={"measurements": sizes, "verdicts": ()})
     page = html.page(thin)
     assert len(re.findall("<svg", page)) == 1
@@ -411,11 +419,13 @@ def test_a_name_with_brackets_is_no_markup(judged: Report) -> None:
 
 def test_the_worst_status_is_the_overall_one(judged: Report) -> None:
     """Fail before anomalous before inconclusive before pass; nothing judged is said as such."""
-    by_status = {one.status: one for one in judged.verdicts}
+    by_status = {verdict.status: verdict for verdict in judged.verdicts}
     passed = by_status["pass"]
-    for status, wanted in (("inconclusive", "inconclusive"), ("anomalous", "anomalous")):
-        found = judged.model_copy(update={"verdicts": (passed, passed.model_copy(update={"status": status}))})
-        assert summary.headline(found) == f"after: {wanted} in 1 of 2 gates ({passed.gate})"
+    for status, expected in (("inconclusive", "inconclusive"), ("anomalous", "anomalous")):
+        report = judged.model_copy(
+            update={"verdicts": (passed, passed.model_copy(update={"status": status}))}
+        )
+        assert summary.headline(report) == f"after: {expected} in 1 of 2 gates ({passed.gate})"
     assert summary.headline(judged.model_copy(update={"verdicts": (passed,)})) == "after: passed the gate"
     assert (
         summary.headline(judged.model_copy(update={"verdicts": (passed, passed)}))
@@ -444,23 +454,23 @@ def test_figures_under_load_are_shown() -> None:
         ),
         tiny_bench.measurement("after", "cold_start_s", 1.5, probe="load_time", unit="s"),
     )
-    found = tiny_bench.report(measurements=(*tiny_bench.report().measurements, *more))
-    rows = [list(map(str, row)) for row in tables.further(found).rows]
+    report = tiny_bench.report(measurements=(*tiny_bench.report().measurements, *more))
+    rows = [list(map(str, row)) for row in tables.further(report).rows]
     load = ["open loop p95", "batch 1, real rows, rate 50/s", "after", "12.5 ms", "", "0.500x"]
     assert load in rows
     assert ["cold start", "", "after", "1.50 s", "", "-"] in rows
     assert ["int8 product share", "", "after", "80.00 %", "", "-"] in rows
-    assert [list(map(str, row)) for row in tables.further(found, page=False).rows] == [load]
-    assert "| cold start |  | after | 1.50 s |" in markdown.page(found)
-    assert "open loop p95" in text_of(html.page(found))
+    assert [list(map(str, row)) for row in tables.further(report, page=False).rows] == [load]
+    assert "| cold start |  | after | 1.50 s |" in markdown.page(report)
+    assert "open loop p95" in text_of(html.page(report))
 
 
 def test_the_state_of_the_machine_is_shown() -> None:
     """Load before and after, and what could not be measured, stand with the machine."""
     states = {"before": {"load": "0.1"}, "not_measured": {"energy": "no counter"}}
-    shown = dict(summary.machine(tiny_bench.report(conditions=states)))
-    assert shown["load, before"] == "0.1"
-    assert shown["energy, not measured"] == "no counter"
+    lines = dict(summary.machine(tiny_bench.report(conditions=states)))
+    assert lines["load, before"] == "0.1"
+    assert lines["energy, not measured"] == "no counter"
 
 
 def test_labels_matched_by_their_order_alone_are_said_in_the_report(judged: Report) -> None:

@@ -65,11 +65,11 @@ def test_a_report_says_what_was_measured_on_what(report: Report) -> None:
         "right",
         5,
     )
-    assert [one.name for one in report.candidates] == ["right", "wrong"]
+    assert [candidate.name for candidate in report.candidates] == ["right", "wrong"]
     assert report.candidates[1].runtime_options == {"wrong": 0.3, "work": 3}
     assert report.candidates[0].provenance["provider"] == "fake"
     assert report.data.rows == 40
-    assert [one.truncation.limit for one in report.candidates if one.truncation] == [16, 16]
+    assert [candidate.truncation.limit for candidate in report.candidates if candidate.truncation] == [16, 16]
     assert report.recipe == {"seed": 5}
     assert "cpu" in report.environment
 
@@ -92,20 +92,20 @@ def test_accuracy_and_its_difference_are_those_of_the_rows(report: Report) -> No
 
 def test_gates_widen_what_is_measured(report: Report) -> None:
     """A latency gate at 12 tokens adds the probe and the length, and its verdict is in the report."""
-    found = report.find("wrong", "latency_p50_ms", batch_size=1, length=12)
-    assert found is not None
-    assert len(found.samples) == 12
+    measurement = report.find("wrong", "latency_p50_ms", batch_size=1, length=12)
+    assert measurement is not None
+    assert len(measurement.samples) == 12
     assert report.find("right", "latency_p50_ms", length="data") is not None
-    assert [(one.gate, one.status, one.candidate) for one in report.verdicts] == [
+    assert [(verdict.gate, verdict.status, verdict.candidate) for verdict in report.verdicts] == [
         ("latency", "pass", "wrong")
     ]
 
 
 def test_percentiles_that_the_sample_does_not_carry_are_left_out(report: Report) -> None:
     """Twelve runs carry p50 alone, and a note says what p95 and p99 need."""
-    found = report.find("right", "latency_p50_ms", length="data")
-    assert found is not None
-    assert "12 runs do not carry p95 (needs 100), p99 (needs 500), p99.9 (needs 5000)" in found.notes
+    measurement = report.find("right", "latency_p50_ms", length="data")
+    assert measurement is not None
+    assert "12 runs do not carry p95 (needs 100), p99 (needs 500), p99.9 (needs 5000)" in measurement.notes
     assert report.find("right", "latency_p95_ms") is None
 
 
@@ -127,10 +127,10 @@ def test_the_python_api_is_lazy_and_complete() -> None:
 def test_rows_come_from_a_data_configuration(artifact: Artifact, tmp_path: Path) -> None:
     """With a folder of data, the evaluation split is measured and its fingerprint recorded."""
     folder = tiny.text_data(tmp_path / "data", evaluate=24)
-    found = measure([candidate("right", artifact)], DataConfig(source=str(folder)), config("accuracy"))
-    assert found.data.rows == 24
-    assert len(found.data.fingerprint or "") == 64
-    scored = found.find("right", "accuracy")
+    report = measure([candidate("right", artifact)], DataConfig(source=str(folder)), config("accuracy"))
+    assert report.data.rows == 24
+    assert len(report.data.fingerprint or "") == 64
+    scored = report.find("right", "accuracy")
     assert scored is not None
     assert scored.value == 1
 
@@ -138,36 +138,39 @@ def test_rows_come_from_a_data_configuration(artifact: Artifact, tmp_path: Path)
 def test_the_real_runtime_is_chosen_by_kind(tmp_path: Path) -> None:
     """A torch artifact runs in PyTorch with the threads that were asked for, and all figures are there."""
     artifact = tiny_bench.torch_artifact(tmp_path / "model")
-    found = measure(
+    report = measure(
         [CandidateSpec("model", artifact.path)], ROWS[:6], config("memory", "load-time", "latency")
     )
-    (one,) = found.candidates
-    assert one.runtime == "pytorch"
-    assert one.provenance["threads"] == "1"
-    assert found.find("model", "latency_p50_ms") is not None
-    peak, empty = found.find("model", "memory_peak_bytes"), found.find("model", "memory_empty_bytes")
+    (candidate,) = report.candidates
+    assert candidate.runtime == "pytorch"
+    assert candidate.provenance["threads"] == "1"
+    assert report.find("model", "latency_p50_ms") is not None
+    peak, empty = report.find("model", "memory_peak_bytes"), report.find("model", "memory_empty_bytes")
     assert peak is not None
     assert empty is not None
     assert peak.value > empty.value > 2**20
 
 
-@pytest.mark.parametrize(("own", "ratio"), [(True, 1.0), (False, None)])
+@pytest.mark.parametrize(("exclusive", "ratio"), [(True, 1.0), (False, None)])
 def test_memory_of_a_whole_device_has_no_ratio(
-    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, own: bool, ratio: float | None
+    artifact: Artifact, monkeypatch: pytest.MonkeyPatch, exclusive: bool, ratio: float | None
 ) -> None:
     """Where the driver shows no processes, the figure holds all candidates, and a note says so."""
-    monkeypatch.setattr(memory.devices, "held_bytes", lambda device, pid: (5 * 2**30, own))
+    monkeypatch.setattr(memory.devices, "held_bytes", lambda device, pid: (5 * 2**30, exclusive))
     gate = Named(name="memory", options={"at_most": "1x", "of": "device"})
-    found = measure(
+    report = measure(
         [candidate("one", artifact), candidate("other", artifact)], ROWS[:4], config("memory"), gates=[gate]
     )
-    held = found.find("other", "device_memory_peak_bytes")
-    assert held is not None
-    assert (held.value, held.ratio) == (5 * 2**30, ratio)
-    assert any("the whole device, other processes included" in note for note in held.notes) is not own
-    assert found.verdicts[0].status == ("pass" if own else "fail")
-    said = "device_memory_peak_bytes as a multiple of the baseline's was not measured"
-    assert (said in found.verdicts[0].reason) is not own
+    measurement = report.find("other", "device_memory_peak_bytes")
+    assert measurement is not None
+    assert (measurement.value, measurement.ratio) == (5 * 2**30, ratio)
+    assert (
+        any("the whole device, other processes included" in note for note in measurement.notes)
+        is not exclusive
+    )
+    assert report.verdicts[0].status == ("pass" if exclusive else "fail")
+    reason = "device_memory_peak_bytes as a multiple of the baseline's was not measured"
+    assert (reason in report.verdicts[0].reason) is not exclusive
 
 
 def refused(message: str, *candidates: CandidateSpec, **more: Any) -> None:
@@ -192,23 +195,23 @@ def test_candidates_that_cannot_be_told_apart_are_refused(artifact: Artifact) ->
 
 def test_candidates_that_cannot_be_compared_are_refused(artifact: Artifact, tmp_path: Path) -> None:
     """Other labels are named on both sides before anything is opened."""
-    other = tiny_bench.fake_artifact(tmp_path / "other", labels=("no", "yes"))
+    relabeled = tiny_bench.fake_artifact(tmp_path / "other", labels=("no", "yes"))
     refused(
         r"candidate 'b' has the labels no, yes .* the baseline 'a' negative, positive",
         candidate("a", artifact),
-        candidate("b", other),
+        candidate("b", relabeled),
     )
 
 
 def test_no_rows_and_wrong_names_are_refused(artifact: Artifact) -> None:
     """Empty rows, unknown probes, gates, gate candidates and runtimes are named before a process starts."""
-    one = candidate("one", artifact)
-    refused("there are no evaluation rows", one, rows=[])
-    refused("Unknown probe 'latencies'. Did you mean 'latency'?", one, bench=config("latencies"))
-    refused("Unknown gate 'sizes'. Did you mean 'size'?", one, gates=[Named(name="sizes")])
+    spec = candidate("one", artifact)
+    refused("there are no evaluation rows", spec, rows=[])
+    refused("Unknown probe 'latencies'. Did you mean 'latency'?", spec, bench=config("latencies"))
+    refused("Unknown gate 'sizes'. Did you mean 'size'?", spec, gates=[Named(name="sizes")])
     refused(
         "gate 'size' names the candidate 'two'; there are: one",
-        one,
+        spec,
         gates=[Named(name="size", options={"at_most": "1MB", "candidate": "two"})],
     )
     refused("Unknown runtime 'orrt'. Did you mean 'ort'?", CandidateSpec("one", artifact.path, "orrt"))
@@ -268,10 +271,10 @@ def test_turns_are_interleaved_in_an_order_shuffled_anew(
     measure([candidate(name, artifact) for name in names], ROWS, config("latency", rounds=6, runs=2))
     rounds = [turns[start : start + 3] for start in range(0, len(turns), 3)]
     assert len(rounds) == 6
-    for one in rounds:
-        assert sorted(name for name, _ in one) == names
-        assert len({order for _, order in one}) == 1
-    assert len({tuple(name for name, _ in one) for one in rounds}) > 1
+    for group in rounds:
+        assert sorted(name for name, _ in group) == names
+        assert len({order for _, order in group}) == 1
+    assert len({tuple(name for name, _ in group) for group in rounds}) > 1
     assert rounds[0][0][1] == (0, 1)
     assert rounds[1][0][1] == (2, 3)
 
@@ -289,13 +292,13 @@ def test_two_rows_tell_nothing_and_say_how_many_would(artifact: Artifact) -> Non
 
 def test_differing_rows_are_counted(report: Report) -> None:
     """The baseline is always right: every wrong row of the other is worse, none better, and all are kept."""
-    found = report.find("wrong", "accuracy")
-    assert found is not None
-    assert found.paired is not None
-    assert (found.paired.rows, found.paired.better) == (40, 0)
-    assert found.paired.worse == round(40 * (1 - found.value))
-    assert found.right is not None
-    assert paired.unpack(found.right, 40).mean() == pytest.approx(found.value)
+    accuracy = report.find("wrong", "accuracy")
+    assert accuracy is not None
+    assert accuracy.paired is not None
+    assert (accuracy.paired.rows, accuracy.paired.better) == (40, 0)
+    assert accuracy.paired.worse == round(40 * (1 - accuracy.value))
+    assert accuracy.right is not None
+    assert paired.unpack(accuracy.right, 40).mean() == pytest.approx(accuracy.value)
     macro = report.find("wrong", "macro_f1")
     assert macro is not None
     assert macro.paired is None
@@ -304,9 +307,9 @@ def test_differing_rows_are_counted(report: Report) -> None:
 def test_what_the_machine_cannot_measure_is_said(artifact: Artifact, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without an energy counter there is no figure, and the report says why."""
     monkeypatch.setattr(energy, "unavailable", lambda _: "no counter here")
-    found = measure([candidate("one", artifact)], ROWS, config("energy", "size"))
-    assert found.conditions.not_measured == {"energy": "no counter here"}
-    assert found.find("one", "energy_mj_per_row") is None
+    report = measure([candidate("one", artifact)], ROWS, config("energy", "size"))
+    assert report.conditions.not_measured == {"energy": "no counter here"}
+    assert report.find("one", "energy_mj_per_row") is None
 
 
 def test_a_damaged_baseline_is_refused_and_a_missing_one_said_before_anything_is_measured(
@@ -320,9 +323,9 @@ def test_a_damaged_baseline_is_refused_and_a_missing_one_said_before_anything_is
     monkeypatch.setattr(session, "open_lanes", opened)
     damaged = tmp_path / "damaged.json"
     damaged.write_text("{")
-    for place, said in ((damaged, "damaged.json"), (tmp_path / "none", "the lanes are opened")):
+    for place, reason in ((damaged, "damaged.json"), (tmp_path / "none", "the lanes are opened")):
         gate = Named(name="regression", options={"baseline": str(place), "worse_by_at_most": "5%"})
-        refused(said, candidate("one", artifact), gates=[gate])
+        refused(reason, candidate("one", artifact), gates=[gate])
     assert "regression will be inconclusive, and all else is judged" in caplog.text
     assert "none has no baseline 'main' for this machine" in caplog.text
 

@@ -34,9 +34,9 @@ def test_a_percentile_needs_five_samples_beyond_it(q: float, count: int) -> None
 
 def test_interval_is_the_middle_of_the_bootstrap_values() -> None:
     """The 90 % interval of 0 to 100 runs from 5 to 95."""
-    found = stats.interval(np.arange(101.0), level=0.9)
-    assert found is not None
-    assert (found.low, found.high, found.level) == (pytest.approx(5), pytest.approx(95), 0.9)
+    interval = stats.interval(np.arange(101.0), level=0.9)
+    assert interval is not None
+    assert (interval.low, interval.high, interval.level) == (pytest.approx(5), pytest.approx(95), 0.9)
 
 
 def test_interval_is_withheld_where_many_resamples_have_no_figure() -> None:
@@ -87,9 +87,9 @@ def test_ratio_interval_covers_the_truth() -> None:
     hits = 0
     for _ in range(200):
         mood = np.exp(source.normal(0, 0.3, size=(20, 1)))
-        own = 1.1 * mood * np.exp(source.normal(0, 0.1, size=(20, 8)))
-        other = mood * np.exp(source.normal(0, 0.1, size=(20, 8)))
-        _, interval = stats.ratio_of_medians(own, other, stats.resample_rounds(20, source, 300))
+        candidate = 1.1 * mood * np.exp(source.normal(0, 0.1, size=(20, 8)))
+        baseline = mood * np.exp(source.normal(0, 0.1, size=(20, 8)))
+        _, interval = stats.ratio_of_medians(candidate, baseline, stats.resample_rounds(20, source, 300))
         assert interval is not None
         hits += interval.low <= 1.1 <= interval.high
     assert 176 <= hits <= 200
@@ -101,14 +101,14 @@ def test_paired_metric_interval_covers_the_truth() -> None:
     hits = 0
     for _ in range(150):
         base = source.random(300) < 0.9
-        other = np.where(source.random(300) < 0.05, ~base, base)
+        candidate = np.where(source.random(300) < 0.05, ~base, base)
         truth = 0.05 * (0.1 - 0.9)
         weights = stats.resample_weights(300, source, 300)
         drawn = [
             stats.resampled_metrics(
                 np.c_[right, np.ones(300)].astype(float), lambda t: {"a": t[0] / t[1]}, weights
             )["a"]
-            for right in (other, base)
+            for right in (candidate, base)
         ]
         interval = stats.interval(drawn[0] - drawn[1])
         assert interval is not None
@@ -138,8 +138,8 @@ def test_resampled_metrics_sum_statistics_by_weight() -> None:
 )
 def test_wilson_interval_of_published_cases(successes: int, count: int, low: float, high: float) -> None:
     """Wilson's interval matches tabulated values, also at 0 and 1."""
-    found = stats.wilson(successes, count)
-    assert (found.low, found.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
+    interval = stats.wilson(successes, count)
+    assert (interval.low, interval.high) == (pytest.approx(low, abs=1e-4), pytest.approx(high, abs=1e-4))
 
 
 def test_stability_looks_at_the_last_windows() -> None:

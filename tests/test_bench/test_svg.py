@@ -53,13 +53,13 @@ def test_names_are_escaped_in_text_and_label() -> None:
 
 def test_ids_of_two_figures_do_not_meet_and_all_are_used() -> None:
     """Each id is referred to in its own figure, and none is in both; the same figure has the same ids."""
-    one, other = drawn(marker="o"), drawn(marker="s")
-    found = [set(re.findall(r' id="([^"]+)"', text)) for text in (one, other)]
-    assert found[0]
-    assert not found[0] & found[1]
-    for text, ids in zip((one, other), found, strict=True):
+    circles, squares = drawn(marker="o"), drawn(marker="s")
+    id_sets = [set(re.findall(r' id="([^"]+)"', text)) for text in (circles, squares)]
+    assert id_sets[0]
+    assert not id_sets[0] & id_sets[1]
+    for text, ids in zip((circles, squares), id_sets, strict=True):
         assert ids == set(re.findall(r'(?:href="|url\()#([^")]+)', text))
-    assert one == drawn(marker="o")
+    assert circles == drawn(marker="o")
 
 
 def test_it_scales_with_the_page() -> None:

@@ -49,9 +49,9 @@ class Recorder:
     def close(self, succeeded: bool) -> None:
         self._got("close", succeeded)
 
-    def _got(self, what: str, value: Any) -> None:
-        self.calls.append((what, value))
-        if what == self.fails:
+    def _got(self, event: str, value: Any) -> None:
+        self.calls.append((event, value))
+        if event == self.fails:
             raise ConnectionError("the server is gone")
 
     @property
@@ -62,18 +62,18 @@ class Recorder:
 @pytest.fixture
 def recorders(monkeypatch: pytest.MonkeyPatch) -> dict[str, Recorder]:
     """Trackers ``tensorboard`` and ``mlflow`` that only record."""
-    made = {"tensorboard": Recorder(), "mlflow": Recorder()}
+    trackers = {"tensorboard": Recorder(), "mlflow": Recorder()}
     real = catalog.load
 
     def load(shelf: Any, name: str) -> Any:
-        return SimpleNamespace(start=made[name].start) if shelf == "tracker" else real(shelf, name)
+        return SimpleNamespace(start=trackers[name].start) if shelf == "tracker" else real(shelf, name)
 
     monkeypatch.setattr(catalog, "load", load)
-    return made
+    return trackers
 
 
 @pytest.fixture
-def said(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+def messages(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
     """The messages of the run."""
     lines: list[str] = []
     handler = logging.Handler()
@@ -122,26 +122,29 @@ def test_curves_are_found_wherever_a_stage_recorded_them() -> None:
 
 def test_figures_carry_ratio_difference_and_intervals() -> None:
     """Each measurement by candidate and metric, at its grid point, with how sure it is."""
-    found = tracking.figures(tiny_bench.report())
-    assert found["after/size_bytes"] == 20e6
-    assert found["after/size_bytes/ratio"] == 0.25
+    figures = tracking.figures(tiny_bench.report())
+    assert figures["after/size_bytes"] == 20e6
+    assert figures["after/size_bytes/ratio"] == 0.25
     point = "after/latency_p50_ms/batch 1, length data"
-    assert found[point] == 2.0
-    assert (found[f"{point}/ratio_low"], found[f"{point}/ratio_high"]) == (0.2, 0.3125)
-    assert found["after/accuracy/difference"] == pytest.approx(-0.01)
-    assert (found["after/accuracy/difference_low"], found["after/accuracy/difference_high"]) == (-0.02, 0.0)
+    assert figures[point] == 2.0
+    assert (figures[f"{point}/ratio_low"], figures[f"{point}/ratio_high"]) == (0.2, 0.3125)
+    assert figures["after/accuracy/difference"] == pytest.approx(-0.01)
+    assert (figures["after/accuracy/difference_low"], figures["after/accuracy/difference_high"]) == (
+        -0.02,
+        0.0,
+    )
 
 
 def test_every_tracker_gets_everything(recorders: dict[str, Recorder], tmp_path: Path) -> None:
     """Start with the parameters, each stage, the result with verdict and files, and the end."""
     folder = tiny_bench.fake_artifact(tmp_path / "a").path
     artifact = tiny_bench.seal(folder, facts={"training": HISTORY, "seconds": 3})
-    with tracking.following(["tensorboard:logs", "mlflow"], "mine", {"seed": 7}) as found:
-        found.sealed("distill", artifact)
-        found.finished(tiny_bench.report(), [tmp_path / "report.json"], tmp_path / "model")
-    for one in recorders.values():
-        assert one.names == ["start", "stage", "result", "close"]
-        (_, (run, _)), (_, stage), (_, result), (_, succeeded) = one.calls
+    with tracking.following(["tensorboard:logs", "mlflow"], "mine", {"seed": 7}) as tracker:
+        tracker.sealed("distill", artifact)
+        tracker.finished(tiny_bench.report(), [tmp_path / "report.json"], tmp_path / "model")
+    for recorder in recorders.values():
+        assert recorder.names == ["start", "stage", "result", "close"]
+        (_, (run, _)), (_, stage), (_, result), (_, succeeded) = recorder.calls
         assert (run.name, run.parameters) == ("mine", {"seed": "7"})
         assert stage.parameters["id"] == artifact.id
         assert stage.figures == {"size_bytes": artifact.size_bytes, "seconds": 3}
@@ -156,18 +159,18 @@ def test_every_tracker_gets_everything(recorders: dict[str, Recorder], tmp_path:
 
 
 def test_a_tracker_that_fails_disturbs_neither_the_run_nor_the_other(
-    recorders: dict[str, Recorder], said: list[str], tmp_path: Path
+    recorders: dict[str, Recorder], messages: list[str], tmp_path: Path
 ) -> None:
     """It is said once, gets nothing more, and is said again at the end."""
     recorders["mlflow"].fails = "stage"
     artifact = tiny_bench.fake_artifact(tmp_path / "a")
-    with tracking.following(["mlflow", "tensorboard"], "mine", {}) as found:
-        found.sealed("load", artifact)
-        found.sealed("distill", artifact)
-        found.finished(tiny_bench.report(), [], None)
+    with tracking.following(["mlflow", "tensorboard"], "mine", {}) as tracker:
+        tracker.sealed("load", artifact)
+        tracker.sealed("distill", artifact)
+        tracker.finished(tiny_bench.report(), [], None)
     assert recorders["mlflow"].names == ["start", "stage"]
     assert recorders["tensorboard"].names == ["start", "stage", "stage", "result", "close"]
-    assert said == [
+    assert messages == [
         "the tracker 'mlflow' failed while sending stage 'load' (ConnectionError: the server is gone): "
         "it gets nothing more, the run goes on",
         "tracked with tensorboard: in memory",
@@ -181,9 +184,9 @@ def test_a_tracker_that_cannot_be_opened_is_refused_before_anything_runs(
 ) -> None:
     """The user's mistake is said with what to do; what was opened already is closed as failed."""
     recorders["mlflow"].fails = "start"
-    said = r"'mlflow' cannot be opened at 'x' \(ConnectionError.*give another --track mlflow:LOCATION"
+    reason = r"'mlflow' cannot be opened at 'x' \(ConnectionError.*give another --track mlflow:LOCATION"
     opened = tracking.following(["tensorboard", "mlflow:x"], "mine", {})
-    with pytest.raises(UserError, match=said), opened:
+    with pytest.raises(UserError, match=reason), opened:
         pytest.fail("the run began")
     assert recorders["tensorboard"].calls[-1] == ("close", False)
     twice = tracking.following(["mlflow:a", "mlflow:b"], "mine", {})
@@ -203,8 +206,8 @@ def test_only_the_main_process_tracks(
 ) -> None:
     """Of several that train together, one sends."""
     monkeypatch.setenv("RANK", "1")
-    with tracking.following(["mlflow"], "mine", {}) as found:
-        found.finished(tiny_bench.report(), [], None)
+    with tracking.following(["mlflow"], "mine", {}) as tracker:
+        tracker.finished(tiny_bench.report(), [], None)
     assert recorders["mlflow"].names == []
 
 

@@ -22,14 +22,14 @@ def test_a_message_comes_back_whole() -> None:
     stream.seek(0)
     received = wire.receive(stream)
     assert received is not None
-    header, found = received
+    header, copies = received
     assert header == {"do": "keep", "key": "ä"}
-    for wanted, got in zip(feeds, found, strict=True):
-        assert list(wanted) == list(got)
-        for name, array in wanted.items():
-            assert got[name].dtype == array.dtype
-            np.testing.assert_array_equal(got[name], array)
-            assert got[name].flags.writeable
+    for feed, copy in zip(feeds, copies, strict=True):
+        assert list(feed) == list(copy)
+        for name, array in feed.items():
+            assert copy[name].dtype == array.dtype
+            np.testing.assert_array_equal(copy[name], array)
+            assert copy[name].flags.writeable
     assert wire.receive(stream) == ({"do": "close"}, [])
     assert wire.receive(stream) is None
 

@@ -32,7 +32,7 @@ def report(
     **conditions: Any,
 ) -> Report:
     """Two candidates with samples of two rounds of two runs; the bench's own runs a round are others."""
-    where = {**POINT, **conditions}
+    grid_point = {**POINT, **conditions}
     measured = [
         tiny_bench.measurement(
             name,
@@ -40,7 +40,7 @@ def report(
             samples[0],
             probe="device_time",
             unit="ms",
-            conditions=where,
+            conditions=grid_point,
             samples=tuple(samples),
             rounds=rounds,
             flags=flags,
@@ -61,12 +61,12 @@ def report(
 
 def test_the_ratio_is_the_median_of_ratios_by_round() -> None:
     """Rounds of medians 2 and 3 against 4 and 4: ratios 0.5 and 0.75, median 0.625."""
-    (found,) = worth.answers(report([1.0, 3.0, 3.0, 3.0], [4.0, 4.0, 4.0, 4.0], graph="yes"))
-    assert found.ratio == pytest.approx(0.625)
-    assert found.interval == Interval(low=0.5, high=0.75)
-    assert found.answer == "yes"
-    assert found.accuracy == pytest.approx(-0.005)
-    assert found.sentence() == (
+    (answer,) = worth.answers(report([1.0, 3.0, 3.0, 3.0], [4.0, 4.0, 4.0, 4.0], graph="yes"))
+    assert answer.ratio == pytest.approx(0.625)
+    assert answer.interval == Interval(low=0.5, high=0.75)
+    assert answer.answer == "yes"
+    assert answer.accuracy == pytest.approx(-0.005)
+    assert answer.sentence() == (
         "Is INT8 worth it? batch 8, 128 tokens: yes. 'int8' takes 0.625 of the GPU time of 'half' (FP16) "
         "(95 % interval 0.500 to 0.750); the score changes by -0.50 pt."
     )
@@ -82,16 +82,16 @@ def test_the_ratio_is_the_median_of_ratios_by_round() -> None:
 )
 def test_an_interval_that_holds_one_shows_nothing(ours: list[float], answer: str, words: str) -> None:
     """Wholly above 1 it is slower; around 1 there is no difference to show."""
-    (found,) = worth.answers(report(ours, [4.0] * 4))
-    assert found.answer == answer
-    assert words in found.sentence()
+    (verdict,) = worth.answers(report(ours, [4.0] * 4))
+    assert verdict.answer == answer
+    assert words in verdict.sentence()
 
 
 def test_latency_answers_where_there_is_no_gpu_time() -> None:
     """On a CPU the latency is compared."""
-    (found,) = worth.answers(report([2.0] * 4, [4.0] * 4, metric="latency_p50_ms"))
-    assert found.metric == "latency_p50_ms"
-    assert "0.500 of the latency" in found.sentence()
+    (answer,) = worth.answers(report([2.0] * 4, [4.0] * 4, metric="latency_p50_ms"))
+    assert answer.metric == "latency_p50_ms"
+    assert "0.500 of the latency" in answer.sentence()
 
 
 def test_a_graph_is_compared_with_a_graph() -> None:
@@ -99,21 +99,21 @@ def test_a_graph_is_compared_with_a_graph() -> None:
     with_graph = report([2.0] * 4, [4.0] * 4, graph="yes")
     without = report([8.0] * 4, [4.0] * 4, graph="no")
     both = with_graph.model_copy(update={"measurements": (*without.measurements, *with_graph.measurements)})
-    (found,) = worth.answers(both)
-    assert found.ratio == 0.5
+    (answer,) = worth.answers(both)
+    assert answer.ratio == 0.5
 
 
 def test_there_is_no_answer_without_a_pair() -> None:
     """Other runtimes, other precisions, no samples, samples that are not whole rounds."""
     good = report([2.0] * 4, [4.0] * 4)
     assert worth.answers(report([2.0] * 4, [4.0] * 4, runtime="ort")) == []
-    other = (candidate("half", "fp32"), candidate("int8", "int8"))
-    assert worth.answers(good.model_copy(update={"candidates": other})) == []
+    candidates = (candidate("half", "fp32"), candidate("int8", "int8"))
+    assert worth.answers(good.model_copy(update={"candidates": candidates})) == []
     assert worth.answers(report([2.0] * 3, [4.0] * 3)) == []
     assert worth.answers(report([2.0] * 2, [4.0] * 2, rounds=1)) == []
     assert worth.answers(report([2.0] * 6, [4.0] * 4)) == []
     assert worth.answers(report([2.0] * 4, [4.0] * 4, rounds=None)) == []
-    bare = tuple(one.model_copy(update={"samples": ()}) for one in good.measurements)
+    bare = tuple(measurement.model_copy(update={"samples": ()}) for measurement in good.measurements)
     assert worth.answers(good.model_copy(update={"measurements": bare})) == []
     assert worth.answers(tiny_bench.report()) == []
 
@@ -127,15 +127,15 @@ def test_reports_say_it() -> None:
     from bench.report import html, terminal
     from bench.report import markdown as reports
 
-    found = report([2.0] * 4, [4.0] * 4, graph="yes")
-    said = "Is INT8 worth it? batch 8, 128 tokens: yes."
-    assert summary.answers(found)[0].startswith(said)
-    assert f"- {said}" in reports.page(found)
-    assert "Is INT8 worth it? batch 8, 128 tokens: yes." in html.page(found)
-    shown = StringIO()
-    terminal.show(found, Console(file=shown, width=200))
-    assert said in shown.getvalue()
-    assert "Time on the GPU" in shown.getvalue()
+    pair_report = report([2.0] * 4, [4.0] * 4, graph="yes")
+    sentence = "Is INT8 worth it? batch 8, 128 tokens: yes."
+    assert summary.answers(pair_report)[0].startswith(sentence)
+    assert f"- {sentence}" in reports.page(pair_report)
+    assert "Is INT8 worth it? batch 8, 128 tokens: yes." in html.page(pair_report)
+    stream = StringIO()
+    terminal.show(pair_report, Console(file=stream, width=200))
+    assert sentence in stream.getvalue()
+    assert "Time on the GPU" in stream.getvalue()
     assert "INT8 worth" not in reports.page(tiny_bench.report())
     assert [one.title for one in tables.joined(tiny_bench.report())] == ["Latency and throughput"]
 
@@ -144,9 +144,9 @@ def test_a_spoiled_run_shows_nothing() -> None:
     """Clocks that moved or were lowered: however clear the ratio, there is no answer from that run."""
     moved = Flags(spoiled="the SM clock moved from 1980 to 1500 MHz")
     for ours in (2.0, 8.0):
-        (found,) = worth.answers(report([ours] * 4, [4.0] * 4, graph="yes", flags=moved))
-        assert found.answer == "not shown"
-        assert "not shown, the run was spoiled (the SM clock moved from 1980" in found.sentence()
+        (answer,) = worth.answers(report([ours] * 4, [4.0] * 4, graph="yes", flags=moved))
+        assert answer.answer == "not shown"
+        assert "not shown, the run was spoiled (the SM clock moved from 1980" in answer.sentence()
 
 
 def test_flags_are_those_of_the_limits() -> None:

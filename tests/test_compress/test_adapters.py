@@ -31,12 +31,14 @@ def _load(folder: Path, *, data: Path | None = None, **options: Any) -> SimpleNa
     """Run the load stage into ``folder``."""
     folder.mkdir()
     facts: dict[str, Any] = {}
-    given = None if data is None else rows.load(DataConfig(source=str(data)), text_classification, 3).training
+    training = (
+        None if data is None else rows.load(DataConfig(source=str(data)), text_classification, 3).training
+    )
     context = Context(
         out=folder,
         scratch=folder,
         task=text_classification,
-        data=given,
+        data=training,
         seed=3,
         threads=1,
         device="cpu",
@@ -85,17 +87,17 @@ def test_a_merged_adapter_computes_what_the_unmerged_did(
 ) -> None:
     """Each mergeable method gives the unmerged model's logits, its trained head included."""
     expected = _adapt(text_model, tmp_path / "adapter", METHODS[method]())
-    made = _load(tmp_path / "out", model=tmp_path / "adapter")
-    found = _logits(checkpoint.load(made.out, text_classification))
-    assert torch.allclose(found, expected, atol=1e-5)
+    merge = _load(tmp_path / "out", model=tmp_path / "adapter")
+    logits = _logits(checkpoint.load(merge.out, text_classification))
+    assert torch.allclose(logits, expected, atol=1e-5)
     base = _logits(checkpoint.load(text_model, text_classification))
-    assert not torch.allclose(found, base, atol=1e-2)
-    assert made.facts["adapter"]["max_abs_difference"] < made.facts["adapter"]["limit"]
-    assert made.facts["adapter"]["rows"] == 16
-    assert made.facts["head"] == "trained"
-    assert made.facts["origin"]["model"] == "text-model + adapter"
-    assert not (made.out / "adapter_config.json").exists()
-    plain = transformers.AutoModelForSequenceClassification.from_pretrained(made.out)
+    assert not torch.allclose(logits, base, atol=1e-2)
+    assert merge.facts["adapter"]["max_abs_difference"] < merge.facts["adapter"]["limit"]
+    assert merge.facts["adapter"]["rows"] == 16
+    assert merge.facts["head"] == "trained"
+    assert merge.facts["origin"]["model"] == "text-model + adapter"
+    assert not (merge.out / "adapter_config.json").exists()
+    plain = transformers.AutoModelForSequenceClassification.from_pretrained(merge.out)
     assert torch.allclose(_logits(plain), expected, atol=1e-5)
 
 
@@ -119,9 +121,9 @@ def test_an_adapter_on_a_base_without_a_padding_id(tmp_path: Path) -> None:
     wrapped.save_pretrained(tmp_path / "adapter")
     with torch.no_grad():
         expected = wrapped.eval()(input_ids=IDS[:1]).logits
-    made = _load(tmp_path / "out", model=tmp_path / "adapter")
-    merged = checkpoint.load(made.out, text_classification)
-    assert (merged.config.pad_token_id, made.facts["adapter"]["rows"]) == (0, 16)
+    merge = _load(tmp_path / "out", model=tmp_path / "adapter")
+    merged = checkpoint.load(merge.out, text_classification)
+    assert (merged.config.pad_token_id, merge.facts["adapter"]["rows"]) == (0, 16)
     with torch.no_grad():
         assert torch.allclose(merged(input_ids=IDS[:1]).logits, expected, atol=1e-5)
 
@@ -131,8 +133,8 @@ def test_base_and_adapter_given_apart(text_model: Path, text_data: Path, tmp_pat
     expected = _adapt(text_model, tmp_path / "adapter", METHODS["lora"]())
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "gone/away"}))
-    made = _load(tmp_path / "out", model=text_model, adapter=tmp_path / "adapter", data=text_data)
-    assert torch.allclose(_logits(checkpoint.load(made.out, text_classification)), expected, atol=1e-5)
+    merge = _load(tmp_path / "out", model=text_model, adapter=tmp_path / "adapter", data=text_data)
+    assert torch.allclose(_logits(checkpoint.load(merge.out, text_classification)), expected, atol=1e-5)
     with pytest.raises(ModelError, match="is for the base model 'gone/away', which was not found"):
         _load(tmp_path / "other", model=tmp_path / "adapter")
 
@@ -145,8 +147,8 @@ def test_a_base_beside_the_adapter_and_its_tokenizer(text_model: Path, tmp_path:
     config.write_text(json.dumps({**json.loads(config.read_text()), "model_max_length": 40}))
     file = tmp_path / "adapter" / "adapter_config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), "base_model_name_or_path": "../text-model"}))
-    made = _load(tmp_path / "out", model=tmp_path / "adapter")
-    assert checkpoint.read_max_length(made.out) == 40
+    merge = _load(tmp_path / "out", model=tmp_path / "adapter")
+    assert checkpoint.read_max_length(merge.out) == 40
     assert {
         p.parent.name for p in load.reads(validate(load.Config, {"model": str(tmp_path / "adapter")}, "l"))
     } == {
@@ -165,11 +167,11 @@ def test_an_adapter_with_a_head_of_its_own_size(headless: bool, text_model: Path
         model.bert.save_pretrained(base)
         tiny.save_tokenizer(base)
     expected = _adapt(base, tmp_path / "adapter", METHODS["lora"](), labels=3)
-    made = _load(tmp_path / "out", model=tmp_path / "adapter")
-    head = text_classification.head_of(checkpoint.read_config(made.out))
+    merge = _load(tmp_path / "out", model=tmp_path / "adapter")
+    head = text_classification.head_of(checkpoint.read_config(merge.out))
     assert head.labels == ("LABEL_0", "LABEL_1", "LABEL_2")
-    assert torch.allclose(_logits(checkpoint.load(made.out, text_classification)), expected, atol=1e-5)
-    assert made.facts["head"] == "trained"
+    assert torch.allclose(_logits(checkpoint.load(merge.out, text_classification)), expected, atol=1e-5)
+    assert merge.facts["head"] == "trained"
 
 
 def _unnamed_base(text_model: Path, folder: Path, **named: Any) -> Path:
@@ -197,10 +199,10 @@ def test_names_in_the_base_are_those_of_an_adapter(
     )
     _adapt(base, tmp_path / "adapter", METHODS["lora"]())
     with caplog.at_level("WARNING", logger="paredown"):
-        made = _load(tmp_path / "out", model=tmp_path / "adapter")
-    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("positive", "negative")
-    assert made.facts["labels"] == "of the base"
-    assert made.facts["origin"]["labels"] == {"borrowed_from": "base"}
+        merge = _load(tmp_path / "out", model=tmp_path / "adapter")
+    assert text_classification.head_of(checkpoint.read_config(merge.out)).labels == ("positive", "negative")
+    assert merge.facts["labels"] == "of the base"
+    assert merge.facts["origin"]["labels"] == {"borrowed_from": "base"}
     assert "are those of the base: 0 = positive, 1 = negative" in caplog.text
 
 
@@ -210,10 +212,10 @@ def test_labels_of_an_adapter_are_numbered_and_never_guessed(
     """An adapter names no labels: the data's sorted names turned 32 of 32 answers round (peft 1486)."""
     base = _unnamed_base(text_model, tmp_path / "base")
     _adapt(base, tmp_path / "adapter", METHODS["lora"]())
-    made = _load(tmp_path / "out", model=tmp_path / "adapter", data=text_data)
-    assert text_classification.head_of(checkpoint.read_config(made.out)).labels == ("LABEL_0", "LABEL_1")
-    assert made.facts["labels"] == "unknown"
-    assert made.facts["head"] == "trained"
+    merge = _load(tmp_path / "out", model=tmp_path / "adapter", data=text_data)
+    assert text_classification.head_of(checkpoint.read_config(merge.out)).labels == ("LABEL_0", "LABEL_1")
+    assert merge.facts["labels"] == "unknown"
+    assert merge.facts["head"] == "trained"
 
 
 def test_an_adapter_without_a_head_leaves_it_new(text_model: Path, tmp_path: Path) -> None:
@@ -289,7 +291,7 @@ def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
     _adapt(text_model, adapter, METHODS["lora"]())
     config, weights = adapter / "adapter_config.json", adapter / "adapter_model.safetensors"
     content = json.loads(config.read_text())
-    whole = weights.read_bytes()
+    payload = weights.read_bytes()
     weights.write_bytes(b"\x00" * 40)
     with pytest.raises(ModelError, match=r"adapter_model\.safetensors is damaged"):
         _load(tmp_path / "out-1", model=adapter)
@@ -301,7 +303,7 @@ def test_damaged_adapter_folders(text_model: Path, tmp_path: Path) -> None:
     (adapter / "adapter_model.bin").unlink()
     with pytest.raises(ModelError, match="holds no weights: expected"):
         _load(tmp_path / "out-3", model=adapter)
-    weights.write_bytes(whole)
+    weights.write_bytes(payload)
     config.write_text(json.dumps({**content, "base_model_name_or_path": None}))
     with pytest.raises(ModelError, match="names no base model: give the base as 'model'"):
         _load(tmp_path / "out-4", model=adapter)

@@ -41,11 +41,11 @@ def _seal(folder: Path, **changes: Any) -> Artifact:
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
     """A folder with two files, one of them below."""
-    made = tmp_path / "made"
-    (made / "sub").mkdir(parents=True)
-    (made / "a.json").write_text('{"x": 1}')
-    (made / "sub" / "b.bin").write_bytes(b"\x00\x01")
-    return made
+    root = tmp_path / "made"
+    (root / "sub").mkdir(parents=True)
+    (root / "a.json").write_text('{"x": 1}')
+    (root / "sub" / "b.bin").write_bytes(b"\x00\x01")
+    return root
 
 
 def test_the_id_is_the_content_alone(folder: Path) -> None:
@@ -115,12 +115,12 @@ def test_every_single_byte_counts(folder: Path) -> None:
     """Each bit flip in each file is found."""
     _seal(folder)
     for path in (folder / "a.json", folder / "sub" / "b.bin"):
-        whole = path.read_bytes()
-        for position in range(len(whole)):
-            path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+        content = path.read_bytes()
+        for position in range(len(content)):
+            path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
             with pytest.raises(ArtifactError, match="changed"):
                 Artifact.open(folder)
-        path.write_bytes(whole)
+        path.write_bytes(content)
     Artifact.open(folder)
 
 
@@ -129,21 +129,21 @@ def test_every_byte_of_the_manifest_counts(bit: int, folder: Path) -> None:
     """Each flipped byte of a manifest is found, blanks and the seal itself included, checked or not."""
     _seal(folder)
     manifest = folder / "manifest.json"
-    whole = manifest.read_bytes()
-    for position in range(len(whole)):
-        manifest.write_bytes(whole[:position] + bytes([whole[position] ^ bit]) + whole[position + 1 :])
+    content = manifest.read_bytes()
+    for position in range(len(content)):
+        manifest.write_bytes(content[:position] + bytes([content[position] ^ bit]) + content[position + 1 :])
         with pytest.raises(ArtifactError):
             Artifact.open(folder, verify=False)
-    for position in range(len(whole) + 1):
-        manifest.write_bytes(whole[:position] + b" " + whole[position:])
+    for position in range(len(content) + 1):
+        manifest.write_bytes(content[:position] + b" " + content[position:])
         with pytest.raises(ArtifactError):
             Artifact.open(folder, verify=False)
-        manifest.write_bytes(whole[:position] + whole[position + 1 :])
-        if position < len(whole):
+        manifest.write_bytes(content[:position] + content[position + 1 :])
+        if position < len(content):
             with pytest.raises(ArtifactError):
                 Artifact.open(folder, verify=False)
-    manifest.write_bytes(whole)
-    assert Artifact.open(folder).seal == hashlib.sha256(whole[: whole.rindex(b',\n "seal"')]).hexdigest()
+    manifest.write_bytes(content)
+    assert Artifact.open(folder).seal == hashlib.sha256(content[: content.rindex(b',\n "seal"')]).hexdigest()
 
 
 def test_the_seal_is_no_part_of_the_id(folder: Path) -> None:
@@ -288,10 +288,10 @@ def test_canonical_json() -> None:
 
 def test_the_order_of_files_does_not_matter() -> None:
     """The id of a content does not depend on the order in which files were listed."""
-    one, two = FileEntry(sha256="1" * 64, bytes=1), FileEntry(sha256="2" * 64, bytes=2)
-    assert artifact.content_id("torch", "t", {"a": one, "b": two}) == artifact.content_id(
-        "torch", "t", {"b": two, "a": one}
+    first, second = FileEntry(sha256="1" * 64, bytes=1), FileEntry(sha256="2" * 64, bytes=2)
+    assert artifact.content_id("torch", "t", {"a": first, "b": second}) == artifact.content_id(
+        "torch", "t", {"b": second, "a": first}
     )
-    assert artifact.content_id("torch", "t", {"a": one, "b": two}) != artifact.content_id(
-        "torch", "t", {"a": two, "b": one}
+    assert artifact.content_id("torch", "t", {"a": first, "b": second}) != artifact.content_id(
+        "torch", "t", {"a": second, "b": first}
     )

@@ -25,15 +25,15 @@ def refuse(tmp_path: Path, text_data: Path, capsys: pytest.CaptureFixture[str]) 
 
     def _refuse(*arguments: str | Path, data: Path = text_data) -> str:
         store, out = tmp_path / "store", tmp_path / "never"
-        given = [str(each) for each in arguments]
+        words = [str(argument) for argument in arguments]
         with pytest.raises(SystemExit) as left:
-            app.main([*given, "--data", str(data), "--out", str(out), "--store", str(store)])
-        said = capsys.readouterr()
-        assert left.value.code == 2, said.err
-        assert said.out == ""
-        assert "Traceback" not in said.err
-        sentences = [line for line in said.err.splitlines() if line.startswith("paredown: ")]
-        assert len(sentences) == 1, said.err
+            app.main([*words, "--data", str(data), "--out", str(out), "--store", str(store)])
+        streams = capsys.readouterr()
+        assert left.value.code == 2, streams.err
+        assert streams.out == ""
+        assert "Traceback" not in streams.err
+        sentences = [line for line in streams.err.splitlines() if line.startswith("paredown: ")]
+        assert len(sentences) == 1, streams.err
         assert not out.exists()
         building = store / "building"
         assert not building.exists() or not list(building.iterdir())
@@ -80,9 +80,9 @@ def test_a_pickle(text_model: Path, refuse: Refuse) -> None:
     """Weights in a format that can run code are refused unopened, with how to convert them."""
     (text_model / "model.safetensors").unlink()
     (text_model / "pytorch_model.bin").write_bytes(b"not even a pickle")
-    said = refuse("export", text_model)
-    assert "holds its weights as pytorch_model.bin, a format that can run code when it is opened" in said
-    assert "save_pretrained('NEW')" in said
+    message = refuse("export", text_model)
+    assert "holds its weights as pytorch_model.bin, a format that can run code when it is opened" in message
+    assert "save_pretrained('NEW')" in message
 
 
 def test_a_model_of_another_task(text_model: Path, tmp_path: Path, refuse: Refuse) -> None:
@@ -90,13 +90,13 @@ def test_a_model_of_another_task(text_model: Path, tmp_path: Path, refuse: Refus
     tags = [{"tokens": ["a", "film"], "tags": ["O", "B-work"]} for _ in range(40)]
     for split in ("train", "validation"):
         tiny.write_jsonl(tmp_path / "tags" / f"{split}.jsonl", tags)
-    said = refuse("export", text_model, "--task", "token-classification", data=tmp_path / "tags")
-    assert "is a BertForSequenceClassification, which is no model for token-classification" in said
+    message = refuse("export", text_model, "--task", "token-classification", data=tmp_path / "tags")
+    assert "is a BertForSequenceClassification, which is no model for token-classification" in message
     _configure(text_model, architectures=["Wav2Vec2ForCTC"])
-    said = refuse("export", text_model)
-    assert "is a Wav2Vec2ForCTC, a speech recognizer (task 'automatic-speech-recognition'), which" in said
-    said = refuse("export", text_model, "--task", "text-clasification")
-    assert "Unknown task 'text-clasification'. Did you mean 'text-classification'?" in said
+    message = refuse("export", text_model)
+    assert "is a Wav2Vec2ForCTC, a speech recognizer (task 'automatic-speech-recognition'), which" in message
+    message = refuse("export", text_model, "--task", "text-clasification")
+    assert "Unknown task 'text-clasification'. Did you mean 'text-classification'?" in message
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf")])
@@ -104,8 +104,8 @@ def test_weights_that_are_no_numbers(value: float, text_model: Path, refuse: Ref
     """NaN and infinity are found before anything is computed, and the weight is named."""
     name = "bert.encoder.layer.1.output.dense.weight"
     _edit(text_model, lambda weights: weights[name].view(-1)[5:7].fill_(value))
-    said = refuse("export", text_model)
-    assert f"the weight {name} holds 2 values of 2048 that are no numbers (NaN or infinity)" in said
+    message = refuse("export", text_model)
+    assert f"the weight {name} holds 2 values of 2048 that are no numbers (NaN or infinity)" in message
 
 
 def test_no_tokenizer(text_model: Path, refuse: Refuse) -> None:
@@ -146,9 +146,9 @@ def test_a_tampered_artifact(
         copy = tmp_path / "tampered"
         shutil.copytree(sealed, copy)
         damage(copy)
-        said = refuse("export", copy)
-        assert f"is not what was sealed: {reason}" in said
-        assert "nothing of it was loaded" in said
+        message = refuse("export", copy)
+        assert f"is not what was sealed: {reason}" in message
+        assert "nothing of it was loaded" in message
         shutil.rmtree(copy)
 
 
@@ -167,8 +167,8 @@ def test_an_adapter_that_does_not_fit(text_model: Path, tmp_path: Path, refuse: 
         "export", tmp_path / "adapter"
     )
     file.write_text(json.dumps({**content, "base_model_name_or_path": "gone/away"}))
-    said = refuse("export", tmp_path / "adapter")
-    assert "is for the base model 'gone/away', which was not found" in said
+    message = refuse("export", tmp_path / "adapter")
+    assert "is for the base model 'gone/away', which was not found" in message
     file.write_text(json.dumps({**content, "peft_type": "PREFIX_TUNING"}))
     assert "uses prefix tuning, which cannot be merged into the weights" in refuse(
         "export", tmp_path / "adapter"
@@ -190,9 +190,9 @@ def test_a_verb_that_takes_a_graph_and_is_given_none(
     """A path that is not there is said to be so, a model folder to be none; not "change the order"."""
     missing = tmp_path / "nowhere"
     for verb in ("quantize", "build"):
-        said = refuse(verb, missing)
-        assert f"{missing} does not exist" in said
-        assert "paredown export" in said
-        said = refuse(verb, text_model)
-        assert "is no sealed artifact" in said
-        assert "change the order" not in said
+        message = refuse(verb, missing)
+        assert f"{missing} does not exist" in message
+        assert "paredown export" in message
+        message = refuse(verb, text_model)
+        assert "is no sealed artifact" in message
+        assert "change the order" not in message

@@ -40,8 +40,8 @@ def test_likelihood_by_hand() -> None:
     outputs = np.array([[0.0, np.log(3)]])
     assert temperature.nll(outputs, np.array([1]), "softmax") == pytest.approx(-np.log(0.75))
     assert temperature.nll(2 * outputs, np.array([0]), "softmax", 2.0) == pytest.approx(-np.log(0.25))
-    found = temperature.nll(outputs, np.array([[1.0, 0.0]]), "sigmoid")
-    assert found == pytest.approx((np.log(2) - np.log(0.25)) / 2)
+    loss = temperature.nll(outputs, np.array([[1.0, 0.0]]), "sigmoid")
+    assert loss == pytest.approx((np.log(2) - np.log(0.25)) / 2)
     with pytest.raises(ValueError, match="no likelihood"):
         temperature.nll(outputs, np.array([1.0]), "identity")
 
@@ -50,11 +50,11 @@ def test_likelihood_by_hand() -> None:
 def test_the_fitted_temperature_is_the_best_of_a_grid(scale: float) -> None:
     """No temperature of a fine grid has a smaller loss, and it is near what was planted."""
     outputs, truth = honest(3000, scale)
-    found = temperature.fit(outputs, truth, "softmax")
+    best = temperature.fit(outputs, truth, "softmax")
     grid = np.geomspace(0.2, 6, 400)
     losses = [temperature.nll(outputs, truth, "softmax", t).mean() for t in grid]
-    assert temperature.nll(outputs, truth, "softmax", found).mean() <= min(losses) + 1e-9
-    assert found == pytest.approx(scale, rel=0.1)
+    assert temperature.nll(outputs, truth, "softmax", best).mean() <= min(losses) + 1e-9
+    assert best == pytest.approx(scale, rel=0.1)
 
 
 def test_labels_of_a_set_fit_too() -> None:
@@ -74,8 +74,8 @@ def test_the_slope_is_that_of_the_likelihood() -> None:
             ends = [
                 temperature.nll(outputs, true, link, 1 / (inverse + step)).mean() for step in (1e-5, -1e-5)
             ]
-            wanted = (ends[0] - ends[1]) / 2e-5
-            assert temperature.slope(outputs, true, link, inverse) == pytest.approx(wanted, rel=1e-5)
+            expected = (ends[0] - ends[1]) / 2e-5
+            assert temperature.slope(outputs, true, link, inverse) == pytest.approx(expected, rel=1e-5)
 
 
 @pytest.mark.parametrize(("wrong", "kind"), [(False, "right"), (True, "wrong")])
@@ -126,39 +126,39 @@ def outputs(artifact: Artifact, rows: list[dict[str, Any]]) -> torch.Tensor:
     head = task.head_of(model.config.to_dict())
     batch = task.encode(rows, task.load_processor(artifact.path), head, 32)
     with torch.inference_mode():
-        found: torch.Tensor = model(
-            **{name: torch.from_numpy(one) for name, one in batch.inputs.items()}
+        logits: torch.Tensor = model(
+            **{name: torch.from_numpy(array) for name, array in batch.inputs.items()}
         ).logits
-    return found
+    return logits
 
 
 def test_a_power_of_two_divides_exactly(tmp_path: Path) -> None:
     """Temperature 2 changes an exponent and no bit besides: the outputs are halved exactly."""
     source = tiny_deploy.text_artifact(tmp_path / "model")
-    made, facts = fold(source, tmp_path / "out", ROWS, temperature=2)
-    assert torch.equal(outputs(made, ROWS), outputs(source, ROWS) / 2)
+    folded, facts = fold(source, tmp_path / "out", ROWS, temperature=2)
+    assert torch.equal(outputs(folded, ROWS), outputs(source, ROWS) / 2)
     assert facts["largest_difference"] == 0
     assert (facts["temperature"], facts["fitted"], facts["decisions"]) == (2, False, 60)
     files = {path.name for path in source.path.iterdir()}
-    assert files == {path.name for path in made.path.iterdir()}
+    assert files == {path.name for path in folded.path.iterdir()}
 
 
 def test_the_fitted_temperature_lowers_the_loss(tmp_path: Path) -> None:
     """On the selection rows, with the same answers; nothing but the last layer changes."""
     source, _ = fold(tiny_deploy.text_artifact(tmp_path / "flat"), tmp_path / "model", ROWS, temperature=0.05)
     # What the model itself says, but for every fourth row: then there is a best confidence.
-    said = outputs(source, ROWS).argmax(dim=1).tolist()
+    answers = outputs(source, ROWS).argmax(dim=1).tolist()
     rows = [
-        {**row, "label": one if i % 4 else 1 - one}
-        for i, (row, one) in enumerate(zip(ROWS, said, strict=True))
+        {**row, "label": answer if i % 4 else 1 - answer}
+        for i, (row, answer) in enumerate(zip(ROWS, answers, strict=True))
     ]
-    made, facts = fold(source, tmp_path / "out", rows)
+    folded, facts = fold(source, tmp_path / "out", rows)
     assert facts["fitted"]
     assert facts["nll_after"] < facts["nll_before"]
-    before, after = outputs(source, ROWS), outputs(made, ROWS)
+    before, after = outputs(source, ROWS), outputs(folded, ROWS)
     assert torch.equal(before.argmax(dim=1), after.argmax(dim=1))
     torch.testing.assert_close(after, before / facts["temperature"])
-    old, new = weight_files.read(source.path), weight_files.read(made.path)
+    old, new = weight_files.read(source.path), weight_files.read(folded.path)
     assert {name for name in old if not torch.equal(old[name], new[name])} == {
         "classifier.weight",
         "classifier.bias",
@@ -169,9 +169,9 @@ def test_tagged_words_count_one_by_one(tmp_path: Path) -> None:
     """Every first sub-token is a decision."""
     source = tiny_deploy.token_artifact(tmp_path / "model")
     rows = [{"tokens": ["the", "film", "is"], "tags": (0, 1, i % 3)} for i in range(9)]
-    made, facts = fold(source, tmp_path / "out", rows, temperature=4)
+    folded, facts = fold(source, tmp_path / "out", rows, temperature=4)
     assert facts["decisions"] == 27
-    assert torch.equal(outputs(made, rows), outputs(source, rows) / 4)
+    assert torch.equal(outputs(folded, rows), outputs(source, rows) / 4)
 
 
 class Shared(nn.Module):

@@ -106,11 +106,11 @@ def test_a_broken_entry_is_not_an_unknown_one(shelf: Path) -> None:
     assert isinstance(broken.value.__cause__, ModuleNotFoundError)
     (shelf / "wrong.py").write_text("x = 1\ny = (\n")
     file = shelf / "wrong.py"
-    said = f"the stage 'wrong' ({file}, line 2) cannot be imported: SyntaxError: '(' was never closed"
+    message = f"the stage 'wrong' ({file}, line 2) cannot be imported: SyntaxError: '(' was never closed"
     for ask in (catalog.load, catalog.summary):
         with pytest.raises(EntryError) as wrong:
             ask("stage", "wrong")
-        assert str(wrong.value) == said
+        assert str(wrong.value) == message
     (shelf / "bug.py").write_text("1 / 0\n")
     with pytest.raises(ZeroDivisionError):  # of our own packages: a bug, which keeps its traceback
         catalog.load("stage", "bug")
@@ -133,9 +133,9 @@ def test_two_files_of_one_name(shelf: Path) -> None:
 @pytest.mark.parametrize("name", ["stage", "criterion", "task", "runtime", "probe", "gate", "recipe"])
 def test_every_shelf_has_entries_with_a_summary(name: catalog.Shelf) -> None:
     """What is shipped can be listed, each entry with its first line."""
-    found = catalog.names(name)
-    assert found
-    for entry in found:
+    entries = catalog.names(name)
+    assert entries
+    for entry in entries:
         assert catalog.summary(name, entry), entry
 
 
@@ -149,10 +149,10 @@ def test_listing_everything_imports_no_torch() -> None:
         "heavy = {'torch', 'transformers', 'onnxruntime', 'datasets', 'numpy'} & set(sys.modules)\n"
         "sys.exit(', '.join(sorted(heavy)) or 0)\n"
     )
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", script], capture_output=True, text=True, check=False, cwd=ROOT, timeout=60
     )
-    assert done.returncode == 0, done.stderr
+    assert process.returncode == 0, process.stderr
 
 
 def test_options_with_their_meaning(shelf: Path) -> None:

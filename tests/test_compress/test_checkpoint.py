@@ -106,8 +106,8 @@ def _vit_parts(model: Any) -> tuple[str, ...]:
 def _prune(model: Any, kind: str, heads: dict[int, list[int]], neurons: dict[int, list[int]]) -> None:
     """Keep some heads (of size 8) and neurons of each layer by slicing, as surgery does."""
     prefix, q, k, v, o, first, second = PARTS.get(kind) or _vit_parts(model)
-    for layer, kept in heads.items():
-        rows = [head * 8 + i for head in kept for i in range(8)]
+    for layer, head_ids in heads.items():
+        rows = [head * 8 + i for head in head_ids for i in range(8)]
         base = prefix.format(layer)
         for part in (q, k, v):
             _cut(model.get_submodule(base + part), rows, 0)
@@ -116,23 +116,23 @@ def _prune(model: Any, kind: str, heads: dict[int, list[int]], neurons: dict[int
         for name in ("pos_key_proj", "pos_query_proj"):
             if hasattr(owner, name):
                 _cut(getattr(owner, name), rows, 0)
-        for attribute, value in (("num_attention_heads", len(kept)), ("n_heads", len(kept)),
+        for attribute, value in (("num_attention_heads", len(head_ids)), ("n_heads", len(head_ids)),
                                  ("all_head_size", len(rows))):  # fmt: skip
             if hasattr(owner, attribute):
                 setattr(owner, attribute, value)
-    for layer, kept in neurons.items():
-        _cut(model.get_submodule(prefix.format(layer) + first), kept, 0)
-        _cut(model.get_submodule(prefix.format(layer) + second), kept, 1)
+    for layer, neuron_ids in neurons.items():
+        _cut(model.get_submodule(prefix.format(layer) + first), neuron_ids, 0)
+        _cut(model.get_submodule(prefix.format(layer) + second), neuron_ids, 1)
 
 
 @pytest.mark.parametrize("kind", sorted(CONFIGS))
 def test_uneven_widths_and_removed_heads_come_back_bit_identical(kind: str, tmp_path: Path) -> None:
     """Layers of different width and head count reload with equal logits; saved again, with equal bytes."""
     model = _model(kind)
-    whole = _logits(model)
+    unpruned = _logits(model)
     _prune(model, kind, {0: [0, 2, 3], 1: [1]}, {0: list(range(0, 48, 3)), 1: [1, 5, 8]})
     pruned = _logits(model)
-    assert not torch.equal(pruned, whole)
+    assert not torch.equal(pruned, unpruned)
     checkpoint.save(model, tmp_path, source=None)
     again = checkpoint.load(tmp_path, IMAGE if kind == "vit" else TEXT)
     assert torch.equal(_logits(again), pruned)
@@ -157,8 +157,8 @@ def test_a_plain_shape_loads_with_plain_from_pretrained(kind: str, tmp_path: Pat
 def test_a_uniform_width_that_the_config_names_needs_no_shapes(tmp_path: Path) -> None:
     """A uniform FFN width written into the config is expressible: plain from_pretrained loads it."""
     model = _model("bert")
-    kept = list(range(16))
-    _prune(model, "bert", {}, {0: kept, 1: kept})
+    neurons = list(range(16))
+    _prune(model, "bert", {}, {0: neurons, 1: neurons})
     model.config.intermediate_size = 16
     checkpoint.save(model, tmp_path, source=None)
     assert not (tmp_path / "shapes.json").exists()
@@ -289,10 +289,10 @@ def test_conv1d_and_layer_norm(tmp_path: Path) -> None:
     assert (again.transformer.h[0].mlp.c_fc.nf, again.transformer.h[0].mlp.c_proj.nx) == (24, 24)
 
     plain, narrow = nn.Sequential(nn.LayerNorm(4)), nn.Sequential(nn.LayerNorm(3))
-    found = shapes.deviations(narrow, plain)
-    assert found is not None
-    assert found["attributes"] == {"0": {"normalized_shape": (3,)}}
-    (tmp_path / "norm.json").write_text(json.dumps(found))
+    deviations = shapes.deviations(narrow, plain)
+    assert deviations is not None
+    assert deviations["attributes"] == {"0": {"normalized_shape": (3,)}}
+    (tmp_path / "norm.json").write_text(json.dumps(deviations))
     shapes.restore(plain, tmp_path / "norm.json")
     assert plain[0].normalized_shape == (3,)
     assert plain(torch.ones(2, 3)).shape == (2, 3)
@@ -428,8 +428,8 @@ def test_fresh_weights_are_seeded_and_leave_the_global_generator_alone() -> None
     first, second = _model("bert"), _model("bert")
     assert torch.equal(torch.rand(3), expected)
     assert torch.equal(first.classifier.weight, second.classifier.weight)
-    other = checkpoint.initialize({"model_type": "bert", **CONFIGS["bert"]}, TEXT, seed=4)
-    assert not torch.equal(other.classifier.weight, first.classifier.weight)
+    reseeded = checkpoint.initialize({"model_type": "bert", **CONFIGS["bert"]}, TEXT, seed=4)
+    assert not torch.equal(reseeded.classifier.weight, first.classifier.weight)
 
 
 def test_attention_falls_back_where_the_class_has_no_sdpa(tmp_path: Path) -> None:

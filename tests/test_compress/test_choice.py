@@ -52,25 +52,25 @@ def test_uniform_rounds_down_and_respects_the_minimum() -> None:
         pool("b", [3, 1, 2]),
         pool("c", [1.0] * 64, multiple=32, minimum=8),
     ]
-    kept = choose(pools, 0.3, "uniform")
-    assert kept["a"] == (7, 8, 9), "0.3 of 10 is 3, whatever floating point says"
-    assert kept["b"] == (0,)
-    assert len(kept["c"]) == 32
+    choice = choose(pools, 0.3, "uniform")
+    assert choice["a"] == (7, 8, 9), "0.3 of 10 is 3, whatever floating point says"
+    assert choice["b"] == (0,)
+    assert len(choice["c"]) == 32
     assert choose(pools, 1.0, "uniform") == {"a": tuple(range(10)), "b": (0, 1, 2), "c": tuple(range(64))}
 
 
 def test_shares_refer_to_the_whole_part() -> None:
     """In a later round, a part that was cut to 6 of 10 still counts as 10."""
-    kept = choose([pool("a", [1, 2, 3, 4, 5, 6], whole=10)], 0.4, "uniform")
-    assert kept["a"] == (2, 3, 4, 5)
-    kept = choose([pool("a", [1, 2, 3, 4, 5, 6], whole=10)], 0.4, "global")
-    assert kept["a"] == (2, 3, 4, 5)
+    choice = choose([pool("a", [1, 2, 3, 4, 5, 6], whole=10)], 0.4, "uniform")
+    assert choice["a"] == (2, 3, 4, 5)
+    choice = choose([pool("a", [1, 2, 3, 4, 5, 6], whole=10)], 0.4, "global")
+    assert choice["a"] == (2, 3, 4, 5)
 
 
 def test_global_moves_the_budget_to_the_better_part() -> None:
     """Half of eight units: the strong part keeps three, the weak one its minimum."""
-    kept = choose([pool("weak", [1, 2, 3, 4]), pool("strong", [10, 20, 30, 5])], 0.5, "global")
-    assert kept == {"weak": (3,), "strong": (0, 1, 2)}
+    choice = choose([pool("weak", [1, 2, 3, 4]), pool("strong", [10, 20, 30, 5])], 0.5, "global")
+    assert choice == {"weak": (3,), "strong": (0, 1, 2)}
 
 
 def test_global_fills_whole_steps() -> None:
@@ -87,8 +87,8 @@ def test_joint_weighs_worth_by_cost() -> None:
     """A head that is worth three neurons and costs four loses to them."""
     heads = pool("heads", [10, 3], cost=4.0)
     neurons = pool("ffn", [5.0, 1.0, 1.0, 1.0, 0.5, 0.5, 0.5, 0.5])
-    kept = choose([heads, neurons], 0.5, "joint")
-    assert kept == {"heads": (0,), "ffn": (0, 1, 2, 3)}
+    choice = choose([heads, neurons], 0.5, "joint")
+    assert choice == {"heads": (0,), "ffn": (0, 1, 2, 3)}
 
 
 def test_the_minimum_wins_over_the_budget() -> None:
@@ -102,14 +102,14 @@ def test_global_is_optimal_for_equal_costs(seed: int) -> None:
     """With equal costs and single steps, no other choice within the budget is worth more."""
     source = np.random.default_rng(seed)
     pools = [pool(str(i), source.random(4).tolist()) for i in range(3)]
-    kept = choose(pools, 0.5, "global")
+    choice = choose(pools, 0.5, "global")
     best = max(
         sum(sum(sorted(p.scores)[4 - c :]) for p, c in zip(pools, counts, strict=True))
         for counts in itertools.product(range(1, 5), repeat=3)
         if sum(counts) <= 6
     )
-    assert sum(p.scores[u] for p in pools for u in kept[p.name]) == pytest.approx(best)
-    assert sum(map(len, kept.values())) == 6
+    assert sum(p.scores[u] for p in pools for u in choice[p.name]) == pytest.approx(best)
+    assert sum(map(len, choice.values())) == 6
 
 
 def test_choice_does_not_depend_on_unit_order() -> None:
@@ -117,11 +117,11 @@ def test_choice_does_not_depend_on_unit_order() -> None:
     source = np.random.default_rng(1)
     scores = source.random(10)
     order = source.permutation(10)
-    kept = choose([pool("a", scores.tolist()), pool("b", source.random(10).tolist())], 0.4, "global")
+    choice = choose([pool("a", scores.tolist()), pool("b", source.random(10).tolist())], 0.4, "global")
     source = np.random.default_rng(1)
     source.random(10), source.permutation(10)
     again = choose([pool("a", scores[order].tolist()), pool("b", source.random(10).tolist())], 0.4, "global")
-    assert sorted(order[list(again["a"])]) == list(kept["a"])
+    assert sorted(order[list(again["a"])]) == list(choice["a"])
 
 
 def test_layer_scores_share_out_each_kind() -> None:

@@ -46,19 +46,19 @@ def test_selection_is_carved_or_given(tmp_path: Path) -> None:
     assert (len(carved.training.train), len(carved.training.selection)) == (90, 10)
     assert carved.facts["selection"]["from"] == "train"
     write(tmp_path / "selection.jsonl", numbered(107)[97:])
-    given = load(source=str(tmp_path))
-    assert (len(given.training.train), len(given.training.selection)) == (100, 10)
-    assert given.facts["selection"] == {"from": "selection"}
-    assert given.facts["selection_rows_in_training"] == 3
+    supplied = load(source=str(tmp_path))
+    assert (len(supplied.training.train), len(supplied.training.selection)) == (100, 10)
+    assert supplied.facts["selection"] == {"from": "selection"}
+    assert supplied.facts["selection_rows_in_training"] == 3
 
 
 def test_training_cannot_reach_evaluation(tmp_path: Path) -> None:
     """No row of the evaluation split is anywhere in what stages get."""
     write(tmp_path / "train.jsonl", numbered(40))
     write(tmp_path / "test.jsonl", [{"text": "secret words of evaluation", "label": 1}] * 3)
-    found = load(source=str(tmp_path))
-    assert "secret" not in repr(found.training)
-    assert len(found.eval) == 3
+    splits = load(source=str(tmp_path))
+    assert "secret" not in repr(splits.training)
+    assert len(splits.eval) == 3
 
 
 def test_shared_rows_are_counted_and_warned_about(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -66,8 +66,8 @@ def test_shared_rows_are_counted_and_warned_about(tmp_path: Path, caplog: pytest
     write(tmp_path / "train.jsonl", numbered(40))
     write(tmp_path / "test.jsonl", [{"text": "A3, b3 c3 d3 e3!", "label": 0}, {"text": "a3 b3", "label": 0}])
     with caplog.at_level("WARNING", logger="paredown"):
-        found = load(source=str(tmp_path))
-    assert found.facts["eval_rows_in_training"] == 1
+        splits = load(source=str(tmp_path))
+    assert splits.facts["eval_rows_in_training"] == 1
     assert "1 of 2 eval rows are also among the training rows" in caplog.text
 
 
@@ -81,9 +81,9 @@ def test_one_split_plays_one_side(tmp_path: Path) -> None:
 def test_evaluation_alone_is_enough_until_training_is_wanted(tmp_path: Path) -> None:
     """Without training rows everything loads; reading them says what to give."""
     write(tmp_path / "test.jsonl", numbered(20))
-    found = load(source=str(tmp_path))
-    assert len(found.eval) == 20
-    for rows in (found.training.train, found.training.selection, found.training.calibration):
+    splits = load(source=str(tmp_path))
+    assert len(splits.eval) == 20
+    for rows in (splits.training.train, splits.training.selection, splits.training.calibration):
         assert len(rows) == 0
         assert not rows
         with pytest.raises(DataError, match=r"in a recipe: data\.train"):
@@ -91,8 +91,8 @@ def test_evaluation_alone_is_enough_until_training_is_wanted(tmp_path: Path) -> 
         with pytest.raises(DataError, match=r"in a recipe: data\.train"):
             rows[:3]
     with pytest.raises(DataError, match=r"in a recipe: data\.train"):
-        found.training.infer_head(text_classification)
-    assert found.training.for_head(text_classification, SENTIMENT).train is found.training.train
+        splits.training.infer_head(text_classification)
+    assert splits.training.for_head(text_classification, SENTIMENT).train is splits.training.train
 
 
 @pytest.mark.parametrize("separator", [";", "\t", "|"])
@@ -100,17 +100,17 @@ def test_a_csv_without_commas_is_read_by_its_own_separator(tmp_path: Path, separ
     """Spreadsheets of many countries write semicolons; quoted cells may hold the separator."""
     lines = [f"text{separator}label", f'"good{separator} fine"{separator}1', f"bad{separator}0"]
     (tmp_path / "a.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    found = files.read_file(tmp_path / "a.csv")
-    assert found.rows == [{"text": f"good{separator} fine", "label": "1"}, {"text": "bad", "label": "0"}]
+    table = files.read_file(tmp_path / "a.csv")
+    assert table.rows == [{"text": f"good{separator} fine", "label": "1"}, {"text": "bad", "label": "0"}]
 
 
 def test_training_alone_is_enough_until_evaluation_is_wanted(tmp_path: Path) -> None:
     """Without evaluation rows training loads; asking for them says what to give."""
     write(tmp_path / "train.jsonl", numbered(20))
-    found = load(source=str(tmp_path))
-    assert len(found.eval) == 0
+    splits = load(source=str(tmp_path))
+    assert len(splits.eval) == 0
     with pytest.raises(DataError, match=r"in a recipe: data\.eval"):
-        found.eval[0]
+        splits.eval[0]
     with pytest.raises(DataError, match=r"in a recipe: data\.eval"):
         data.evaluation(DataConfig(source=str(tmp_path)), text_classification, 0, SENTIMENT)
 
@@ -159,17 +159,17 @@ def test_columns_are_found_by_usual_names(tmp_path: Path) -> None:
     """A pair under the names of GLUE is read as a pair; other columns are left out."""
     rows = [{"idx": i, "sentence1": f"a{i}", "sentence2": f"b{i}", "label": i % 2} for i in range(20)]
     write(tmp_path / "train.jsonl", rows)
-    found = load(source=str(tmp_path))
-    assert found.facts["columns"] == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
-    assert set(found.training.train[0]) == {"text", "text_pair", "label"}
+    splits = load(source=str(tmp_path))
+    assert splits.facts["columns"] == {"text": "sentence1", "text_pair": "sentence2", "label": "label"}
+    assert set(splits.training.train[0]) == {"text", "text_pair", "label"}
 
 
 def test_columns_can_be_named(tmp_path: Path) -> None:
     """data.columns decides, also against a column that bears the role's own name."""
     write(tmp_path / "train.jsonl", [{"text": "x", "body": f"words {i}", "mood": i % 2} for i in range(20)])
-    found = load(source=str(tmp_path), columns={"text": "body", "label": "mood"})
-    assert found.training.train[0]["text"].startswith("words")
-    assert found.training.train[0]["label"] in {0, 1}
+    splits = load(source=str(tmp_path), columns={"text": "body", "label": "mood"})
+    assert splits.training.train[0]["text"].startswith("words")
+    assert splits.training.train[0]["label"] in {0, 1}
 
 
 @pytest.mark.parametrize(
@@ -221,8 +221,8 @@ def test_label_names_are_read_in_each_form(tmp_path: Path, content: Any) -> None
     """labels.json may be a list, a mapping either way, or lists by column."""
     write(tmp_path / "train.jsonl", numbered(20))
     (tmp_path / "labels.json").write_text(json.dumps(content))
-    found = load(source=str(tmp_path))
-    assert found.label_names == ("no", "yes")
+    splits = load(source=str(tmp_path))
+    assert splits.label_names == ("no", "yes")
     assert load(source=str(tmp_path), labels=("a", "b")).label_names == ("a", "b")
 
 
@@ -249,8 +249,8 @@ def test_labels_are_put_in_the_heads_order(tmp_path: Path) -> None:
         assert [row["label"] for row in after] == [1 - row["label"] for row in before]
     again = aligned.for_head(text_classification, SENTIMENT)
     assert list(again.train) == list(aligned.train)
-    held = data.evaluation(DataConfig(source=str(tmp_path)), text_classification, 0, SENTIMENT)
-    assert [row["label"] for row in held] == [1 - i % 2 for i in range(40, 50)]
+    evaluation = data.evaluation(DataConfig(source=str(tmp_path)), text_classification, 0, SENTIMENT)
+    assert [row["label"] for row in evaluation] == [1 - i % 2 for i in range(40, 50)]
 
 
 def test_a_label_that_the_head_lacks_is_named_by_its_row(tmp_path: Path) -> None:
@@ -324,7 +324,7 @@ def test_calibration_comes_from_training_and_covers_the_lengths(tmp_path: Path) 
     write(tmp_path / "train.jsonl", rows)
     training = load(source=str(tmp_path), calibration=45).training
     assert len(training.calibration) == 45
-    assert all(any(row is other for other in training.train) for row in training.calibration)
+    assert all(any(row is source_row for source_row in training.train) for row in training.calibration)
     lengths = sorted(len(row["text"].split()) for row in training.calibration)
     assert all(abs(length - (1 + i * 50 / 45)) < 4 for i, length in enumerate(lengths))
     assert training.calibration == load(source=str(tmp_path), calibration=45).training.calibration
@@ -334,10 +334,10 @@ def test_calibration_comes_from_training_and_covers_the_lengths(tmp_path: Path) 
 def test_a_limit_bounds_the_training_rows(tmp_path: Path) -> None:
     """data.limit counts training rows; what is left out is among the facts."""
     write(tmp_path / "train.jsonl", numbered(200))
-    found = load(source=str(tmp_path), limit=40)
-    assert len(found.training.train) == 40
-    assert len(found.training.selection) == 4
-    assert found.facts["over_limit"] == 156
+    splits = load(source=str(tmp_path), limit=40)
+    assert len(splits.training.train) == 40
+    assert len(splits.training.selection) == 4
+    assert splits.facts["over_limit"] == 156
 
 
 # Fingerprints
@@ -356,7 +356,7 @@ def test_a_fingerprint_changes_with_what_decides_the_rows(tmp_path: Path) -> Non
     assert training != evaluation
     assert training == data.fingerprint(DataConfig(source=str(tmp_path / "copy")), 0, "training")
     assert evaluation == data.fingerprint(config, 1, "evaluation")
-    others = {
+    fingerprints = {
         data.fingerprint(config, 1, "training"),
         *(
             data.fingerprint(config.model_copy(update=update), 0, "training")
@@ -369,7 +369,7 @@ def test_a_fingerprint_changes_with_what_decides_the_rows(tmp_path: Path) -> Non
             )
         ),
     }
-    assert len(others | {training}) == 7
+    assert len(fingerprints | {training}) == 7
     write(tmp_path / "test.jsonl", numbered(11))
     assert training == data.fingerprint(config, 0, "training")
     assert evaluation != data.fingerprint(config, 0, "evaluation")

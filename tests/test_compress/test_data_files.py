@@ -21,13 +21,13 @@ def test_every_file_type_gives_the_same_rows(tmp_path: Path, suffix: str) -> Non
     rows = numbered(30)
     write(tmp_path / f"train{suffix}", rows)
     write(tmp_path / f"dev{suffix}", numbered(40)[30:])
-    found = load(source=str(tmp_path), labels=("negative", "positive"))
-    assert len(found.training.train) == 27
-    assert len(found.training.selection) == 3
-    everything = sorted([*found.training.train, *found.training.selection], key=str)
+    splits = load(source=str(tmp_path), labels=("negative", "positive"))
+    assert len(splits.training.train) == 27
+    assert len(splits.training.selection) == 3
+    everything = sorted([*splits.training.train, *splits.training.selection], key=str)
     assert everything == sorted(rows, key=str)
-    assert list(found.eval) == numbered(40)[30:]
-    assert found.facts["splits"] == {"train": "train", "eval": "dev"}
+    assert list(splits.eval) == numbered(40)[30:]
+    assert splits.facts["splits"] == {"train": "train", "eval": "dev"}
 
 
 @pytest.mark.parametrize("packed", [False, True])
@@ -63,16 +63,16 @@ def test_a_quote_in_tsv_is_a_character_and_in_csv_a_quote(tmp_path: Path) -> Non
     (tmp_path / "a.tsv").write_text('text\tlabel\n"so\tx\n', encoding="utf-8")
     assert files.read_file(tmp_path / "a.tsv").rows == [{"text": '"so', "label": "x"}]
     (tmp_path / "a.csv").write_text('text,label\n"so,\nit goes",x\nlast,y\n', encoding="utf-8")
-    found = files.read_file(tmp_path / "a.csv")
-    assert found.rows[0] == {"text": "so,\nit goes", "label": "x"}
-    assert found.place(1) == f"{tmp_path / 'a.csv'}, line 4"
+    table = files.read_file(tmp_path / "a.csv")
+    assert table.rows[0] == {"text": "so,\nit goes", "label": "x"}
+    assert table.place(1) == f"{tmp_path / 'a.csv'}, line 4"
 
 
 def test_words_that_mean_nothing_elsewhere_are_texts_in_csv(tmp_path: Path) -> None:
     """'null', 'NA' and '3' in a text column stay text; an empty cell is no value."""
     (tmp_path / "train.csv").write_text("text,label\nnull,0\nNA,1\n3,0\n", encoding="utf-8")
-    found = load(source=str(tmp_path))
-    assert sorted(row["text"] for row in [*found.training.train, *found.training.selection]) == [
+    splits = load(source=str(tmp_path))
+    assert sorted(row["text"] for row in [*splits.training.train, *splits.training.selection]) == [
         "3",
         "NA",
         "null",
@@ -98,10 +98,10 @@ def test_class_labels_of_parquet_features_are_kept(tmp_path: Path) -> None:
         {"text": datasets.Value("string"), "label": datasets.ClassLabel(names=["no", "yes"])}
     )
     datasets.Dataset.from_list(numbered(20), features=features).to_parquet(str(tmp_path / "train.parquet"))
-    found = load(source=str(tmp_path))
-    assert found.label_names == ("no", "yes")
-    assert found.facts["label_names_from"] == "the column's features"
-    assert found.training.infer_head(text_classification) == Head("single_label", ("no", "yes"))
+    splits = load(source=str(tmp_path))
+    assert splits.label_names == ("no", "yes")
+    assert splits.facts["label_names_from"] == "the column's features"
+    assert splits.training.infer_head(text_classification) == Head("single_label", ("no", "yes"))
 
 
 _PLAIN = "text,label\n{}".format("".join(f"a{i} b{i} c{i},{i % 2}\n" for i in range(30)))
@@ -127,17 +127,17 @@ _PLAIN = "text,label\n{}".format("".join(f"a{i} b{i} c{i},{i % 2}\n" for i in ra
 def test_a_header_is_read_however_its_names_are_written(tmp_path: Path, name: str, content: str) -> None:
     """Blanks, a byte order mark, quotes, capitals, a separator after the last name, an index without one."""
     (tmp_path / name).write_text(content, encoding="utf-8")
-    found = load(source=str(tmp_path), labels=("negative", "positive"))
-    rows = [*found.training.train, *found.training.selection]
-    wanted = [{"text": f"a{i} b{i} c{i}", "label": i % 2} for i in range(30)]
-    assert sorted(rows, key=str) == sorted(wanted, key=str)
+    splits = load(source=str(tmp_path), labels=("negative", "positive"))
+    rows = [*splits.training.train, *splits.training.selection]
+    expected = [{"text": f"a{i} b{i} c{i}", "label": i % 2} for i in range(30)]
+    assert sorted(rows, key=str) == sorted(expected, key=str)
 
 
 def test_a_blank_that_only_a_cell_has_is_its_own(tmp_path: Path) -> None:
     """The header decides: without a blank after its separators, those in the rows are text."""
     (tmp_path / "train.csv").write_text("label,text\n" + "".join(f"{i % 2}, a{i} b{i}\n" for i in range(30)))
-    found = load(source=str(tmp_path), labels=("negative", "positive"))
-    assert all(row["text"].startswith(" a") for row in found.training.train)
+    splits = load(source=str(tmp_path), labels=("negative", "positive"))
+    assert all(row["text"].startswith(" a") for row in splits.training.train)
 
 
 @pytest.mark.parametrize(

@@ -43,7 +43,7 @@ def ask(endpoint: str, home: Path, configs: list[dict[str, Any]], *, offline: bo
         "HF_HUB_DISABLE_XET": "1",
         "PYTHONPATH": str(Path(__file__).parents[2]),
     }
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, "-c", _SCRIPT, json.dumps(configs)],
         env=environment,
         capture_output=True,
@@ -51,8 +51,8 @@ def ask(endpoint: str, home: Path, configs: list[dict[str, Any]], *, offline: bo
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    answers: list[Any] = json.loads(done.stdout)
+    assert process.returncode == 0, process.stderr
+    answers: list[Any] = json.loads(process.stdout)
     return answers
 
 
@@ -89,7 +89,7 @@ def test_a_hub_set_is_loaded_pinned_and_served_from_the_cache(tmp_path: Path, re
     assert "accept them on its page" in gated["error"]
     assert "has no revision 'v2'" in branch["error"]
 
-    cached, unknown, other = ask(
+    cached, unknown, uncached = ask(
         endpoint,
         home,
         [
@@ -103,7 +103,7 @@ def test_a_hub_set_is_loaded_pinned_and_served_from_the_cache(tmp_path: Path, re
     assert cached["facts"]["rows"] == online["facts"]["rows"]
     assert cached["prints"] == online["prints"]
     assert "not in the local cache while HF_HUB_OFFLINE is set" in unknown["error"]
-    assert "not in the local cache (its split" in other["error"]
+    assert "not in the local cache (its split" in uncached["error"]
 
     (repository / "validation.jsonl").write_text('{"text": "new", "label": 1}\n')
     with fake_hub.serve(tmp_path / "hub") as (endpoint, _):

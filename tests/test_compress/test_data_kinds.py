@@ -37,9 +37,9 @@ def test_images_are_found_in_the_folder_and_in_a_zip_beside_it(tmp_path: Path) -
         archive.writestr("test/a.png", picture(77))
     write(tmp_path / "train.jsonl", [{"file": f"images/{i}.png", "label": i % 2} for i in range(4)])
     write(tmp_path / "test.jsonl", [{"file": "test/a.png", "label": 0}])
-    found = load(image_classification, source=str(tmp_path))
-    assert found.eval[0]["image"].read() == picture(77)
-    assert found.training.train[0]["image"].read()[:4] == b"\x89PNG"
+    splits = load(image_classification, source=str(tmp_path))
+    assert splits.eval[0]["image"].read() == picture(77)
+    assert splits.training.train[0]["image"].read()[:4] == b"\x89PNG"
     assert not (tmp_path / "test").exists()
     before = data.fingerprint(DataConfig(source=str(tmp_path)), 0, "training")
     (tmp_path / "images" / "1.png").write_bytes(picture(200))
@@ -81,11 +81,11 @@ def test_images_inside_the_rows_are_taken_as_they_are(tmp_path: Path) -> None:
     rows = [{"img": {"bytes": picture(i), "path": None}, "label": i % 2} for i in range(12)]
     datasets.Dataset.from_list(rows, features=features).to_parquet(str(tmp_path / "train.parquet"))
     write(tmp_path / "test.jsonl", [{"img": [[0, 255], [7, 9]], "label": 1}])
-    found = load(image_classification, source=str(tmp_path))
-    held = [*found.training.train, *found.training.selection]
-    assert sorted(row["image"] for row in held) == sorted(picture(i) for i in range(12))
-    assert found.eval[0]["image"].tolist() == [[0, 255], [7, 9]]
-    assert found.facts["columns"] == {"image": "img", "label": "label"}
+    splits = load(image_classification, source=str(tmp_path))
+    training_rows = [*splits.training.train, *splits.training.selection]
+    assert sorted(row["image"] for row in training_rows) == sorted(picture(i) for i in range(12))
+    assert splits.eval[0]["image"].tolist() == [[0, 255], [7, 9]]
+    assert splits.facts["columns"] == {"image": "img", "label": "label"}
     config = DataConfig(source=str(tmp_path))
     assert data.fingerprint(config, 0, "training") == data.fingerprint(config, 0, "training")
 
@@ -114,10 +114,10 @@ def test_equal_images_stay_on_one_side(tmp_path: Path) -> None:
 
 def test_the_digits_are_split_alike_for_every_seed() -> None:
     """A quarter of the 1,797 images measures, every class by its share, and no seed moves it."""
-    found = load(image_classification, source="sklearn:digits")
-    other = load(image_classification, source="sklearn:digits", seed=5)
-    assert (len(found.eval), len(found.training.train), len(found.training.selection)) == (450, 1212, 135)
-    assert np.bincount([row["label"] for row in found.eval]).tolist() == [
+    splits = load(image_classification, source="sklearn:digits")
+    reseeded = load(image_classification, source="sklearn:digits", seed=5)
+    assert (len(splits.eval), len(splits.training.train), len(splits.training.selection)) == (450, 1212, 135)
+    assert np.bincount([row["label"] for row in splits.eval]).tolist() == [
         45,
         46,
         44,
@@ -129,14 +129,14 @@ def test_the_digits_are_split_alike_for_every_seed() -> None:
         43,
         45,
     ]
-    held = [[row["image"].tobytes() for row in side.eval] for side in (found, other)]
-    assert held[0] == held[1]
-    assert found.training.selection[0] is not other.training.selection[0]
-    learned = {row["image"].tobytes() for row in [*other.training.train, *other.training.selection]}
-    assert not learned & set(held[0])
-    image = found.eval[0]["image"]
+    eval_images = [[row["image"].tobytes() for row in side.eval] for side in (splits, reseeded)]
+    assert eval_images[0] == eval_images[1]
+    assert splits.training.selection[0] is not reseeded.training.selection[0]
+    learned = {row["image"].tobytes() for row in [*reseeded.training.train, *reseeded.training.selection]}
+    assert not learned & set(eval_images[0])
+    image = splits.eval[0]["image"]
     assert (image.shape, image.dtype, image.max() <= 255) == ((8, 8), np.uint8, True)
-    assert found.training.infer_head(image_classification).labels == tuple("0123456789")
+    assert splits.training.infer_head(image_classification).labels == tuple("0123456789")
     with pytest.raises(UnknownName, match="Did you mean 'digits'"):
         load(image_classification, source="sklearn:digit")
 
@@ -182,9 +182,9 @@ def test_real_sets_load_whole(
 ) -> None:
     """Every row is on a side, labels align with the head that they ask for, nothing needs an option."""
     config = DataConfig(source=str(shared / "data" / name))
-    found = data.load(config, task, 0)
-    head = found.training.infer_head(task)
-    aligned = found.training.for_head(task, head)
+    splits = data.load(config, task, 0)
+    head = splits.training.infer_head(task)
+    aligned = splits.training.for_head(task, head)
     assert head.problem == problem
     assert len(aligned.train) + len(aligned.selection) == rows[0]
     assert len(aligned.selection) >= 0.09 * rows[0]

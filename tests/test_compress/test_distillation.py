@@ -64,10 +64,10 @@ def rows(text_data: Path, task: ModuleType) -> data.TrainingData:
     return data.load(DataConfig(source=str(text_data)), task, 0).training.for_head(task, HEAD)
 
 
-def batch_of(task: ModuleType, folder: Path, some: Sequence[Any], labelled: bool = True) -> TorchBatch:
+def batch_of(task: ModuleType, folder: Path, sentences: Sequence[Any], labelled: bool = True) -> TorchBatch:
     """Some rows as one batch on the CPU."""
-    arrays = task.encode(some, task.load_processor(folder), HEAD, None, labelled=labelled)
-    return to_torch(arrays, np.arange(len(some)), "cpu")
+    arrays = task.encode(sentences, task.load_processor(folder), HEAD, None, labelled=labelled)
+    return to_torch(arrays, np.arange(len(sentences)), "cpu")
 
 
 def test_search_ranks_every_subset_by_its_distance(
@@ -76,16 +76,16 @@ def test_search_ranks_every_subset_by_its_distance(
     """The ranking equals the KL of models that were cut one by one; the teacher is left whole."""
     batch = batch_of(task, teacher_folder, tiny.sentences(12, 3))
     with torch.no_grad():
-        whole = teacher(**batch.inputs).logits
+        reference = teacher(**batch.inputs).logits
 
         def distance(model: Any) -> float:
-            return float(kl_loss(model(**batch.inputs).logits, whole, "softmax"))
+            return float(kl_loss(model(**batch.inputs).logits, reference, "softmax"))
 
-        found = search(teacher, 2, distance)
+        ranking = search(teacher, 2, distance)
         apart = {chosen: distance(cut(teacher, chosen)) for chosen in subsets(4, 2)}
-        assert torch.equal(teacher(**batch.inputs).logits, whole)
-    assert [kl for _, kl in found] == sorted(kl for _, kl in found)
-    assert dict(found) == pytest.approx(apart)
+        assert torch.equal(teacher(**batch.inputs).logits, reference)
+    assert [kl for _, kl in ranking] == sorted(kl for _, kl in ranking)
+    assert dict(ranking) == pytest.approx(apart)
 
 
 # --- the teacher's answers ---------------------------------------------------------------------
@@ -136,9 +136,9 @@ def make_cache(
 ) -> tuple[TeacherCache, Counted, EncodedRows]:
     """A cache of 100 rows in batches of 16."""
     processor = task.load_processor(folder)
-    some = tiny.sentences(100, 1)
-    lengths = task.lengths(some, processor)
-    source = EncodedRows(some, lambda part: task.encode(part, processor, HEAD, None), lengths)
+    sentences = tiny.sentences(100, 1)
+    lengths = task.lengths(sentences, processor)
+    source = EncodedRows(sentences, lambda part: task.encode(part, processor, HEAD, None), lengths)
     counted = Counted(model, task, want, bf16=False)
     counted.stop = stop
     cache = TeacherCache(
@@ -163,24 +163,24 @@ def test_answers_that_changed_on_the_disk_are_computed_again(
     place = tmp_path / "c"
     _, first, _ = make_cache(teacher, task, teacher_folder, place, Want())
     file, meta = place / "outputs.logits.f32", place / "teacher.json"
-    whole = file.read_bytes()
+    content = file.read_bytes()
     if harm == "flip":
-        file.write_bytes(whole[:9] + bytes([whole[9] ^ 1]) + whole[10:])
+        file.write_bytes(content[:9] + bytes([content[9] ^ 1]) + content[10:])
     elif harm == "cut":
-        file.write_bytes(whole[:-4])
+        file.write_bytes(content[:-4])
     elif harm == "meta":
         meta.write_bytes(meta.read_bytes()[:20])
     elif harm == "types":
         meta.write_text('{"identity": 3, "done": [], "sizes": {}, "sums": {}}')
     else:
-        (tmp_path / "other").write_bytes(whole)
+        (tmp_path / "other").write_bytes(content)
         file.unlink()
         file.symlink_to(tmp_path / "other")
     _, again, _ = make_cache(teacher, task, teacher_folder, place, Want())
     assert again.passes == first.passes
-    assert file.read_bytes() == whole
-    _, kept, _ = make_cache(teacher, task, teacher_folder, place, Want())
-    assert kept.passes == 1, "the first batch says the widths; the rest is kept"
+    assert file.read_bytes() == content
+    _, third, _ = make_cache(teacher, task, teacher_folder, place, Want())
+    assert third.passes == 1, "the first batch says the widths; the rest is kept"
 
 
 @pytest.mark.parametrize("gib", [1.0, 0.0])
@@ -194,14 +194,14 @@ def test_cached_answers_are_the_teachers(
     filled = counted.passes
     plan = plan_epoch(None, 100, 8, seed=1, epoch=0, groups=None)
     for batch in source.batches(plan, "cpu"):
-        found = cache(batch)
+        answer = cache(batch)
         direct = Teacher(teacher, task, want, bf16=False).answer(batch)
-        assert torch.allclose(found.outputs["logits"], direct.outputs["logits"], atol=1e-5)
+        assert torch.allclose(answer.outputs["logits"], direct.outputs["logits"], atol=1e-5)
         if want:
-            assert found.states is not None
-            assert torch.allclose(found.states, direct.states, atol=5e-3)
+            assert answer.states is not None
+            assert torch.allclose(answer.states, direct.states, atol=5e-3)
         else:
-            assert found.states is None
+            assert answer.states is None
     assert counted.passes - filled == (len(plan) if want and not gib else 0)
 
 
@@ -215,11 +215,11 @@ def test_filling_goes_on_after_a_kill(
         make_cache(teacher, task, teacher_folder, tmp_path / "c", want, stop=5)  # one to look, four chunks
     again, counted, source = make_cache(teacher, task, teacher_folder, tmp_path / "c", want)
     assert counted.passes == 1 + 7 - 4
-    whole, once, _ = make_cache(teacher, task, teacher_folder, tmp_path / "c", want)
+    complete, once, _ = make_cache(teacher, task, teacher_folder, tmp_path / "c", want)
     assert once.passes == 1
     fresh, _, _ = make_cache(teacher, task, teacher_folder, tmp_path / "fresh", want)
     batch = next(source.batches([np.arange(100)], "cpu"))
-    for cache in (again, whole):
+    for cache in (again, complete):
         assert torch.equal(cache(batch).states, fresh(batch).states)
         assert torch.equal(cache(batch).outputs["logits"], fresh(batch).outputs["logits"])
 
@@ -244,9 +244,9 @@ def test_the_answers_of_another_teacher_are_not_used(
 ) -> None:
     """One changed weight fills the folder anew."""
     make_cache(teacher, task, teacher_folder, tmp_path / "c", Want())
-    other = copy.deepcopy(teacher)
-    other.classifier.bias.data += 1
-    _, counted, _ = make_cache(other, task, teacher_folder, tmp_path / "c", Want())
+    changed = copy.deepcopy(teacher)
+    changed.classifier.bias.data += 1
+    _, counted, _ = make_cache(changed, task, teacher_folder, tmp_path / "c", Want())
     assert counted.passes == 1 + 7
 
 
@@ -267,9 +267,9 @@ def objective_of(
 ) -> tuple[DistillationObjective, TorchBatch]:
     """The objective on 100 rows, and a batch of eight of them."""
     processor = task.load_processor(folder)
-    some = tiny.sentences(100, 1)
+    sentences = tiny.sentences(100, 1)
     source = EncodedRows(
-        some, lambda part: task.encode(part, processor, HEAD, None), task.lengths(some, processor)
+        sentences, lambda part: task.encode(part, processor, HEAD, None), task.lengths(sentences, processor)
     )
     batch = to_torch(source.gather(np.arange(8)), np.arange(8), "cpu")
     match = plan_match(student, teacher, batch, loss, None, task.OUTPUTS)
@@ -294,12 +294,12 @@ def test_the_loss_is_the_weighted_sum(
             / theirs.hidden_states[2 * i][mask].square().mean()
             for i in (1, 2)
         ]
-        wanted = (
+        expected = (
             0.3 * torch.nn.functional.cross_entropy(ours.logits, batch.labels)
             + 0.6 * kl_loss(ours.logits, theirs.logits, "softmax", 3.0)
             + 0.2 * (hidden[0] + hidden[1]) / 2
         )
-        assert float(objective(student, batch)) == pytest.approx(float(wanted), rel=1e-3)
+        assert float(objective(student, batch)) == pytest.approx(float(expected), rel=1e-3)
 
 
 def test_unlabelled_rows_bring_the_teachers_terms_alone(
@@ -359,25 +359,25 @@ def test_the_match_follows_from_the_widths(
     deep = cut(teacher, (0, 1, 3))
     wide = checkpoint.load(tiny.text_model(tmp_path / "wide", layers=2, hidden=48, heads=4), task)
     loss = DistillationConfig()
-    found = plan_match(deep, teacher, batch, loss, (1, 2, 4), task.OUTPUTS)
-    assert (found.student.hidden, found.teacher.hidden) == ((1, 2, 3), (1, 2, 4))
-    found = plan_match(wide, teacher, batch, loss, None, task.OUTPUTS)
-    assert (found.student.relations, found.teacher.relations, found.heads) == (2, 4, 16)
-    found = plan_match(
+    match = plan_match(deep, teacher, batch, loss, (1, 2, 4), task.OUTPUTS)
+    assert (match.student.hidden, match.teacher.hidden) == ((1, 2, 3), (1, 2, 4))
+    match = plan_match(wide, teacher, batch, loss, None, task.OUTPUTS)
+    assert (match.student.relations, match.teacher.relations, match.heads) == (2, 4, 16)
+    match = plan_match(
         deep, teacher, batch, DistillationConfig(hidden_weight=0, relation_weight=0), None, task.OUTPUTS
     )
-    assert not found.teacher
+    assert not match.teacher
     with pytest.raises(ModelError, match="layer map"):
         plan_match(deep, teacher, batch, loss, (1, 5, 2), task.OUTPUTS)
 
 
 def test_a_teacher_of_other_labels_is_refused(teacher: Any, task: ModuleType, teacher_folder: Path) -> None:
     """Outputs of different shapes cannot be compared."""
-    other = copy.deepcopy(teacher)
-    other.classifier = torch.nn.Linear(32, 3)
+    wider = copy.deepcopy(teacher)
+    wider.classifier = torch.nn.Linear(32, 3)
     batch = batch_of(task, teacher_folder, tiny.sentences(2, 1))
     with pytest.raises(ModelError, match="must answer alike"):
-        plan_match(teacher, other, batch, DistillationConfig(), None, task.OUTPUTS)
+        plan_match(teacher, wider, batch, DistillationConfig(), None, task.OUTPUTS)
 
 
 def arguments(

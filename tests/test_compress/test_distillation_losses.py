@@ -82,8 +82,8 @@ def test_relations_by_hand() -> None:
     student = torch.tensor([[[0.0], [0.0], [-3.0]]])
     mask = torch.tensor([[True, True, False]])
     high, low = math.e / (math.e + 1), 1 / (math.e + 1)
-    wanted = (high * math.log(2 * high) + low * math.log(2 * low)) / 2
-    assert float(relation_loss(student, teacher, mask, 1)) == pytest.approx(wanted)
+    expected = (high * math.log(2 * high) + low * math.log(2 * low)) / 2
+    assert float(relation_loss(student, teacher, mask, 1)) == pytest.approx(expected)
 
 
 def test_relations_need_no_equal_widths() -> None:

@@ -33,33 +33,33 @@ def strange_libraries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("strange_libraries")
 def test_loading_tells_what_metadata_cannot() -> None:
     """A library that kills the process is named and the rest still load; prints and errors are caught."""
-    found = examination.prove(["lib_good", "lib_deadly", "lib_noisy", "lib_broken", "lib_gone"])
-    assert found["lib_good"] == Proof()
-    assert found["lib_deadly"].error == "loading it ended the process (exit 7)"
-    assert found["lib_noisy"] == Proof(printed="to stdout\nto stderr")
-    assert found["lib_broken"].error == "OSError: libmissing.so: cannot open shared object"
-    assert found["lib_gone"].error == "ModuleNotFoundError: No module named 'lib_gone'"
+    proofs = examination.prove(["lib_good", "lib_deadly", "lib_noisy", "lib_broken", "lib_gone"])
+    assert proofs["lib_good"] == Proof()
+    assert proofs["lib_deadly"].error == "loading it ended the process (exit 7)"
+    assert proofs["lib_noisy"] == Proof(printed="to stdout\nto stderr")
+    assert proofs["lib_broken"].error == "OSError: libmissing.so: cannot open shared object"
+    assert proofs["lib_gone"].error == "ModuleNotFoundError: No module named 'lib_gone'"
 
 
 def test_the_examination_of_this_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What is installed loads in a child process, what is not is named, and the result is plain JSON."""
-    light = tuple(each for each in LIBRARIES if each.module in {"tokenizers", "safetensors", "onnx"})
+    light = tuple(library for library in LIBRARIES if library.module in {"tokenizers", "safetensors", "onnx"})
     lost = diagnosis.Library("no_such", "no-such", "wonders", "pip install no-such", core=False)
     for module in (examination, diagnosis):
         monkeypatch.setattr(module, "LIBRARIES", (*light, lost))
-    found = examination.examine(tmp_path / "not" / "there" / "yet")
-    states = {piece.name: piece.state for piece in found.pieces}
+    report = examination.examine(tmp_path / "not" / "there" / "yet")
+    states = {piece.name: piece.state for piece in report.pieces}
     assert states == {
         "tokenizers": "works",
         "safetensors": "works",
         "onnx": "works",
         "no-such": "not installed",
     }
-    assert found.missing == ("no-such would enable wonders: pip install no-such",)
-    assert found.machine["python"]
-    assert any("GB free" in text for text in (*found.notes, *found.problems))
-    assert any(text.startswith("BF16") for text in found.notes)
-    json.dumps(dataclasses.asdict(found))
+    assert report.missing == ("no-such would enable wonders: pip install no-such",)
+    assert report.machine["python"]
+    assert any("GB free" in text for text in (*report.notes, *report.problems))
+    assert any(text.startswith("BF16") for text in report.notes)
+    json.dumps(dataclasses.asdict(report))
 
 
 def test_proofs_do_real_work() -> None:
@@ -195,8 +195,8 @@ def test_an_intruder_is_named() -> None:
 def test_requirements() -> None:
     """An installed version outside what paredown asks for is a problem with the command that mends it."""
     versions: dict[str, str | None] = {"transformers": "4.57.6", "torch": "2.13.0+cpu", "onnx": None}
-    found = diagnosis.judge_requirements(["transformers<6,>=5.17", "torch>=2.8", "onnx>=1.19"], versions)
-    assert found == [
+    problems = diagnosis.judge_requirements(["transformers<6,>=5.17", "torch>=2.8", "onnx>=1.19"], versions)
+    assert problems == [
         "transformers 4.57.6 is installed and paredown needs <6,>=5.17: pip install 'transformers<6,>=5.17'"
     ]
 

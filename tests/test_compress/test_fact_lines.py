@@ -47,12 +47,12 @@ def test_facts_are_lines_with_their_parts_below_them() -> None:
 def test_no_line_is_wider_than_the_terminal() -> None:
     """Values wrap below themselves; a table that does not fit becomes lines; names stay with their values."""
     wide = [{f"column{i}": "x" * 12 for i in range(8)} for _ in range(12)]
-    shown = fact_lines.lines({"words": " ".join(["word"] * 60), "wide": wide, "deep": {"wide": wide}}, 60)
-    assert max(map(len, shown)) <= 60
-    assert shown[1].startswith("       word")
-    assert shown[-1] == "    and 2 more (--json has all)"
-    assert sum(line.startswith("  - column0 ") for line in shown) == 12
-    assert all("{" not in line and "\u00a0" not in line for line in shown)
+    lines = fact_lines.lines({"words": " ".join(["word"] * 60), "wide": wide, "deep": {"wide": wide}}, 60)
+    assert max(map(len, lines)) <= 60
+    assert lines[1].startswith("       word")
+    assert lines[-1] == "    and 2 more (--json has all)"
+    assert sum(line.startswith("  - column0 ") for line in lines) == 12
+    assert all("{" not in line and "\u00a0" not in line for line in lines)
 
 
 def test_what_lies_very_deep_or_is_very_long_is_cut() -> None:
@@ -60,9 +60,9 @@ def test_what_lies_very_deep_or_is_very_long_is_cut() -> None:
     nested: Any = 1
     for _ in range(150):
         nested = {"a": [nested, {"b": 1}]}
-    shown = fact_lines.lines({"deep": nested, "long": list(range(10**5))}, 80)
-    assert len(shown) < 60
-    assert shown[-1].endswith("99980 more")
+    lines = fact_lines.lines({"deep": nested, "long": list(range(10**5))}, 80)
+    assert len(lines) < 60
+    assert lines[-1].endswith("99980 more")
 
 
 def test_a_fact_in_a_cell_is_one_text() -> None:

@@ -141,8 +141,8 @@ def test_sst2_is_carved_without_a_leak_in_seconds(shared: Path) -> None:
     train = {words[i] for i in carving.train}
     selection = {words[i] for i in carving.selection}
     assert not train & selection
-    held = {text[i:j] for text in selection for i in range(len(text)) for j in range(i + 1, len(text) + 1)}
-    inside_selection = train & held
+    phrases = {text[i:j] for text in selection for i in range(len(text)) for j in range(i + 1, len(text) + 1)}
+    inside_selection = train & phrases
     assert max(map(len, inside_selection)) < grouping.PHRASE
     longest = max(map(len, selection))
     for text in train:

@@ -21,7 +21,7 @@ TASK = catalog.load("task", "text-classification")
 
 
 @pytest.mark.parametrize(
-    ("cells", "head", "known"),
+    ("cells", "head", "by_order"),
     [
         ([[0, 1], [2]], Head("single_label", ("O", "B-per", "I-per")), True),
         ([["O", "B-per"]], Head("single_label", ("O", "B-per", "I-per")), False),
@@ -31,9 +31,9 @@ TASK = catalog.load("task", "text-classification")
         ([0.5, 1.0], Head("regression", ()), False),
     ],
 )
-def test_tags_and_sets_by_their_order_are_known_as_such(cells: list[Any], head: Head, known: bool) -> None:
+def test_tags_and_sets_by_their_order_are_known_as_such(cells: list[Any], head: Head, by_order: bool) -> None:
     """Ids of tags and vectors of sets mean names by their order just as a single id does."""
-    assert heads.by_position(cells, None, head) is known
+    assert heads.by_position(cells, None, head) is by_order
 
 
 def test_the_order_of_evaluation_labels_is_recorded(tmp_path: Path) -> None:
@@ -61,12 +61,12 @@ def test_a_config_whose_two_tables_contradict_each_other_is_refused() -> None:
 
 def test_whole_numbers_written_with_a_point_are_said_to_be_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     """A column of classes that once held a gap became a regression without a word."""
-    said: list[str] = []
-    monkeypatch.setattr(log, "warning", lambda message, *values: said.append(message % values))
+    messages: list[str] = []
+    monkeypatch.setattr(log, "warning", lambda message, *values: messages.append(message % values))
     assert text_classification.infer_head([0.0, 2.0, 1.0], None).problem == "regression"
-    assert "whole numbers written with a point (0.0, 1.0, 2.0)" in said.pop()
+    assert "whole numbers written with a point (0.0, 1.0, 2.0)" in messages.pop()
     assert text_classification.infer_head([0.5, 2.0], None).problem == "regression"
-    assert said == []
+    assert messages == []
 
 
 def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
@@ -76,7 +76,7 @@ def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
     tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
     stages = (StageEntry(name="prune", options={"recover": {"epochs": 0}, "round_to": 8, "rows": 16}),)
     recipe = Recipe(model=str(model), data=DataConfig(source=str(tmp_path / "data")), stages=stages)
-    first, second = (made.artifact for made in building.run(recipe, Store(tmp_path / "store")))
+    first, second = (entry.artifact for entry in building.run(recipe, Store(tmp_path / "store")))
     order = ("0 = negative", "1 = positive")
     assert first.manifest.origin.labels == second.manifest.origin.labels == LabelNames(by_order=order)
     alone = building.open_artifact(model, store=Store(tmp_path / "store"))
@@ -85,11 +85,11 @@ def test_a_guessed_order_goes_along_with_every_artifact(tmp_path: Path) -> None:
 
 def test_vectors_of_one_element_are_vectors_of_one_label() -> None:
     """[1] beside [0] was read as the ids of two labels, where the head, or the data, has one label alone."""
-    one, two = Head("multi_label", ("toxic",)), Head("multi_label", ("toxic", "rude"))
-    assert text_classification.align([[1], [0], [1]], None, one) == [(0,), (), (0,)]
-    assert text_classification.align([[1], [0], [1]], None, two) == [(1,), (0,), (1,)]
-    assert text_classification.align([["toxic"], []], None, one) == [(0,), ()]
-    assert text_classification.infer_head([[1], [0]], ("toxic",)) == one
+    single, double = Head("multi_label", ("toxic",)), Head("multi_label", ("toxic", "rude"))
+    assert text_classification.align([[1], [0], [1]], None, single) == [(0,), (), (0,)]
+    assert text_classification.align([[1], [0], [1]], None, double) == [(1,), (0,), (1,)]
+    assert text_classification.align([["toxic"], []], None, single) == [(0,), ()]
+    assert text_classification.infer_head([[1], [0]], ("toxic",)) == single
     with pytest.raises(DataError, match=r"every label is \[0\] or \[1\], which can be a 0/1 vector of one"):
         text_classification.infer_head([[1], [0], [1]], None)
     assert text_classification.infer_head([[1], [0], [1, 0]], None).labels == ("0", "1")

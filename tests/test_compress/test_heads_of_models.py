@@ -183,7 +183,7 @@ def test_an_order_that_fits_far_better_is_found() -> None:
 def test_labels_in_another_order_than_the_heads_are_refused(text_model: Path, tmp_path: Path) -> None:
     """Plain ids in the reverse order (transformers 12822): refused with both accuracies; names mend it."""
     opened = building.open_artifact(text_model)
-    own = text_classification.head_of(checkpoint.read_config(opened.path)).labels
+    labels = text_classification.head_of(checkpoint.read_config(opened.path)).labels
     texts = [str(row["text"]) for row in tiny.sentences(80, seed=3)]
     with deploy.load(opened.path) as model:
         scores = [prediction.probabilities[1] for prediction in model.predict(texts)]
@@ -199,7 +199,7 @@ def test_labels_in_another_order_than_the_heads_are_refused(text_model: Path, tm
     chosen = DataConfig(source=str(tmp_path / "turned"))
     with pytest.raises(ModelError, match=r"fit another order: .* right as given, 100\.0 % with 1 = "):
         building.open_artifact(text_model, data_config=chosen)
-    (tmp_path / "turned" / "labels.json").write_text(json.dumps([own[1], own[0]]))
+    (tmp_path / "turned" / "labels.json").write_text(json.dumps([labels[1], labels[0]]))
     assert building.open_artifact(text_model, data_config=chosen).kind == "torch"
 
 
@@ -242,8 +242,8 @@ def test_evaluation_rows_take_the_form_of_the_training_rows(tmp_path: Path) -> N
     tiny.write_jsonl(
         tmp_path / "d" / "train.jsonl", [{"text": "a", "label": [0, 0]}, {"text": "b", "label": [1, 1]}]
     )
-    found = data.evaluation(chosen, TASK, 0, head)
-    assert [row["label"] for row in found[:2]] == [(1,), (0,)]
+    evaluation = data.evaluation(chosen, TASK, 0, head)
+    assert [row["label"] for row in evaluation[:2]] == [(1,), (0,)]
 
 
 def test_zero_and_one_as_floats_are_two_classes() -> None:
@@ -277,8 +277,11 @@ def test_a_head_that_only_the_config_claims_is_made_by_finetune(
     chosen = DataConfig(source=str(text_data))
     with pytest.raises(ModelError, match="it has no trained head for text-classification"):
         building.open_artifact(folder, data_config=chosen)
-    made = building.run_stage("finetune", folder, options={"epochs": 1}, data_config=chosen)
-    assert text_classification.head_of(checkpoint.read_config(made.path)).labels == ("negative", "positive")
+    artifact = building.run_stage("finetune", folder, options={"epochs": 1}, data_config=chosen)
+    assert text_classification.head_of(checkpoint.read_config(artifact.path)).labels == (
+        "negative",
+        "positive",
+    )
 
 
 def test_a_teacher_without_a_trained_head_is_refused(
@@ -334,8 +337,8 @@ def test_a_new_head_is_trained_whatever_the_order(text_model: Path, tmp_path: Pa
     model = checkpoint.load(opened.path, TASK)
     with pytest.raises(ModelError, match="the order is another"):
         finetune.choose_head(model, turned, finetune.Config(), context)
-    head, _, kept = finetune.choose_head(model, turned, finetune.Config(head="new"), context)
-    assert (head.labels, kept) == (("0", "1"), False)
+    head, _, inherited = finetune.choose_head(model, turned, finetune.Config(head="new"), context)
+    assert (head.labels, inherited) == (("0", "1"), False)
 
 
 @pytest.mark.parametrize("data_config", [None, DataConfig(source="/nowhere/rows")])

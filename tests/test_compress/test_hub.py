@@ -41,8 +41,8 @@ def root(tmp_path: Path) -> Path:
     """A hub with one model repository."""
     repository = tmp_path / "hub" / "models" / "someone" / "classifier"
     (repository / "onnx").mkdir(parents=True)
-    wanted = ("config.json", "model.safetensors", "tokenizer.json", "README.md", "LICENSE")
-    for name in (*wanted, "pytorch_model.bin", "modeling.py", "onnx/config.json"):
+    usable = ("config.json", "model.safetensors", "tokenizer.json", "README.md", "LICENSE")
+    for name in (*usable, "pytorch_model.bin", "modeling.py", "onnx/config.json"):
         (repository / name).write_text(f"content of {name}")
     return tmp_path / "hub"
 
@@ -114,8 +114,8 @@ def test_a_hub_that_breaks_off(root: Path, ask: Ask, monkeypatch: pytest.MonkeyP
 def test_a_folder_is_itself(tmp_path: Path) -> None:
     """A folder resolves to itself, under its own name and without a revision."""
     (tmp_path / "mine").mkdir()
-    found = hub.resolve(str(tmp_path / "mine"))
-    assert (found.folder, found.label, found.revision) == (tmp_path / "mine", "mine", None)
+    snapshot = hub.resolve(str(tmp_path / "mine"))
+    assert (snapshot.folder, snapshot.label, snapshot.revision) == (tmp_path / "mine", "mine", None)
     with pytest.raises(ModelError, match="a revision belongs to a hub id"):
         hub.resolve(str(tmp_path / "mine"), "main")
 

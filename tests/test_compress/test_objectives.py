@@ -59,16 +59,16 @@ def test_symmetric_kl_is_pytorchs_divergence_both_ways_and_moves_both_sides() ->
     first, second = (torch.randn(3, 5, 4, generator=source, requires_grad=True) for _ in range(2))
     counts = torch.tensor([[1, 1, 1, 0, 0], [0, 1, 0, 1, 0], [1, 0, 0, 0, 0]], dtype=torch.bool)
     log_p, log_q = log_softmax(first, -1)[counts], log_softmax(second, -1)[counts]
-    wanted = kl_div(log_q, log_p, log_target=True, reduction="batchmean")
-    wanted = wanted + kl_div(log_p, log_q, log_target=True, reduction="batchmean")
-    found = symmetric_kl(first, second, "softmax", counts)
-    assert found.item() == pytest.approx(wanted.item(), rel=1e-5)
-    mine = torch.autograd.grad(found, (first, second), retain_graph=True)
-    theirs = torch.autograd.grad(wanted, (first, second))
-    for one, other in zip(mine, theirs, strict=True):
-        torch.testing.assert_close(one, other)
-        assert one.abs().sum() > 0
-        assert not one[~counts].any()
+    expected = kl_div(log_q, log_p, log_target=True, reduction="batchmean")
+    expected = expected + kl_div(log_p, log_q, log_target=True, reduction="batchmean")
+    loss = symmetric_kl(first, second, "softmax", counts)
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    mine = torch.autograd.grad(loss, (first, second), retain_graph=True)
+    theirs = torch.autograd.grad(expected, (first, second))
+    for gradient, reference in zip(mine, theirs, strict=True):
+        torch.testing.assert_close(gradient, reference)
+        assert gradient.abs().sum() > 0
+        assert not gradient[~counts].any()
     assert symmetric_kl(first, second, "softmax", torch.zeros_like(counts)).item() == 0.0
 
 
@@ -91,9 +91,9 @@ def test_the_consistency_loss_is_the_mean_of_two_passes_and_their_distance() -> 
     task = catalog.load("task", "text-classification")
     batch = batch_of({"x": np.zeros((2, 2), dtype=np.float32)}, np.array([0, 1]))
     model = TwoPasses()
-    found = ConsistencyObjective(model, task, _HEAD, 2.0)(model, batch)
+    loss = ConsistencyObjective(model, task, _HEAD, 2.0)(model, batch)
     supervised = (2 * math.log(2) + math.log(4) + math.log(4 / 3)) / 4
-    assert found.item() == pytest.approx(supervised + 2.0 / 2 * math.log(3) / 4)
+    assert loss.item() == pytest.approx(supervised + 2.0 / 2 * math.log(3) / 4)
 
 
 def test_a_model_that_drops_nothing_is_refused() -> None:
@@ -119,17 +119,17 @@ def test_the_push_is_a_share_of_the_row_along_its_gradient() -> None:
     """
     gradient = torch.tensor([[[3.0], [4.0], [0.0]], [[0.0], [0.0], [0.0]]])
     embedded = torch.tensor([[[6.0], [-8.0], [100.0]], [[1.0], [1.0], [1.0]]])
-    found = perturbation(embedded, gradient, 0.05).flatten(1)
-    assert found[0].tolist() == pytest.approx([0.3, 0.4, 0.0])
-    assert found[1].tolist() == [0.0, 0.0, 0.0]
+    push = perturbation(embedded, gradient, 0.05).flatten(1)
+    assert push[0].tolist() == pytest.approx([0.3, 0.4, 0.0])
+    assert push[1].tolist() == [0.0, 0.0, 0.0]
 
 
 def test_a_gradient_whose_squares_vanish_has_a_direction_all_the_same() -> None:
     """Of a row that the model is sure of; the push is as long as any other's."""
     embedded, gradient = torch.tensor([[[6.0], [-8.0]]]), torch.tensor([[[3.0], [4.0]]])
     for scale in (1e-20, 1e-30, 1e-37):
-        found = perturbation(embedded, gradient * scale, 0.05)
-        torch.testing.assert_close(found, torch.tensor([[[0.3], [0.4]]]))
+        push = perturbation(embedded, gradient * scale, 0.05)
+        torch.testing.assert_close(push, torch.tensor([[[0.3], [0.4]]]))
 
 
 class Scorer(torch.nn.Module):
@@ -163,10 +163,10 @@ def test_the_adversarial_loss_of_a_linear_score_by_hand(frozen: bool) -> None:
     batch = batch_of({"x": np.array([[0], [1]])}, np.array([1, 1]))
     objective = AdversarialObjective(_logistic, model.table, 0.1)
     scores = np.array([4 * 0.6 - 3 * 0.8, -3 * 0.6 - 4 * 0.8])
-    found = objective(model, batch)
-    wanted = (np.log1p(np.exp(-scores)).mean() + np.log1p(np.exp(-(scores - 0.5))).mean()) / 2
-    assert found.item() == pytest.approx(wanted)
-    found.backward()
+    loss = objective(model, batch)
+    expected = (np.log1p(np.exp(-scores)).mean() + np.log1p(np.exp(-(scores - 0.5))).mean()) / 2
+    assert loss.item() == pytest.approx(expected)
+    loss.backward()
     embedded = np.array([[4.0, 3.0], [-3.0, 4.0]])
     push = -0.5 * np.array([0.6, -0.8])
     slope = -1 / (1 + np.exp(scores))
@@ -211,9 +211,9 @@ def test_the_push_raises_the_loss_of_every_family(case: str, frozen: bool) -> No
         return cross_entropy(wrapped(**batch.inputs).logits, batch.labels)
 
     clean = objective(model, batch).item()
-    found = AdversarialObjective(objective, input_embeddings(model, "adversarial"), 1e-2)(model, batch)
-    assert found.item() > clean
-    found.backward()
+    loss = AdversarialObjective(objective, input_embeddings(model, "adversarial"), 1e-2)(model, batch)
+    assert loss.item() > clean
+    loss.backward()
     assert all(torch.isfinite(p.grad).all() for p in model.parameters() if p.grad is not None)
 
 
@@ -221,7 +221,7 @@ def test_the_push_raises_the_loss_of_every_family(case: str, frozen: bool) -> No
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def subject(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A tiny classifier and its data."""
     root = tmp_path_factory.mktemp("objectives")
     data = DataConfig(source=str(tiny.text_data(root / "data")))
@@ -231,16 +231,18 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
 @pytest.mark.parametrize(
     "options", [{"rdrop": 1.0}, {"adversarial": 0.1}, {"rdrop": 1.0, "adversarial": 0.1}]
 )
-def test_a_classifier_learns_with_it(made: SimpleNamespace, tmp_path: Path, options: dict[str, Any]) -> None:
+def test_a_classifier_learns_with_it(
+    subject: SimpleNamespace, tmp_path: Path, options: dict[str, Any]
+) -> None:
     """Selection accuracy reaches 90 %, and the weights are not those of plain training."""
 
     def run(**changes: Any) -> Any:
         settings = {"epochs": 8, "batch_size": 8, "learning_rate": 2e-3, "precision": "fp32", **changes}
         return building.run_stage(
             "finetune",
-            made.folder,
+            subject.folder,
             options=settings,
-            data_config=made.data,
+            data_config=subject.data,
             seed=0,
             store=Store(tmp_path),
             threads=1,
@@ -253,7 +255,7 @@ def test_a_classifier_learns_with_it(made: SimpleNamespace, tmp_path: Path, opti
     assert trained.id != run().id
 
 
-def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_rdrop_holds_two_passes_of_a_trained_model_closer(subject: SimpleNamespace, tmp_path: Path) -> None:
     """After training with a large weight, outputs under dropout differ less than after plain training."""
     from compress.model import checkpoint
 
@@ -263,7 +265,7 @@ def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace,
     def spread(rdrop: float) -> float:
         artifact = building.run_stage(
             "finetune",
-            made.folder,
+            subject.folder,
             options={
                 "epochs": 4,
                 "batch_size": 16,
@@ -272,7 +274,7 @@ def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace,
                 "keep": "last",
                 "rdrop": rdrop,
             },
-            data_config=made.data,
+            data_config=subject.data,
             seed=0,
             store=Store(tmp_path),
             threads=1,
@@ -289,14 +291,14 @@ def test_rdrop_holds_two_passes_of_a_trained_model_closer(made: SimpleNamespace,
 
 
 @pytest.mark.parametrize("option", ["rdrop", "adversarial"])
-def test_a_negative_value_is_refused(made: SimpleNamespace, tmp_path: Path, option: str) -> None:
+def test_a_negative_value_is_refused(subject: SimpleNamespace, tmp_path: Path, option: str) -> None:
     """One sentence that names the option."""
     with pytest.raises(UserError, match=option):
         building.run_stage(
             "finetune",
-            made.folder,
+            subject.folder,
             options={option: -1},
-            data_config=made.data,
+            data_config=subject.data,
             seed=0,
             store=Store(tmp_path),
         )

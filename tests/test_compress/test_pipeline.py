@@ -39,7 +39,7 @@ def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -
         (ctx.out / "text").write_text(before + config.text)
         ctx.record("length", len(before) + len(config.text))
 
-    made = types.SimpleNamespace(
+    stage = types.SimpleNamespace(
         Config=Options,
         CONSUMES=consumes,
         PRODUCES=produces,
@@ -54,9 +54,9 @@ def fake(consumes: frozenset[str], produces: str, calls: list[str], name: str) -
         run=run,
         infer_task=lambda config, rows: "text-classification",
     )
-    assert contract.breaches(made, Stage) == []
-    contract.complete(made, Stage)
-    return made
+    assert contract.breaches(stage, Stage) == []
+    contract.complete(stage, Stage)
+    return stage
 
 
 @pytest.fixture
@@ -75,9 +75,9 @@ def calls(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             if name not in stages:
                 return real(shelf, name)
             return stages[name]
-        made = types.SimpleNamespace()
-        contract.complete(made, Task)
-        return made
+        task = types.SimpleNamespace()
+        contract.complete(task, Task)
+        return task
 
     monkeypatch.setattr(catalog, "load", load)
     monkeypatch.setattr(catalog, "path", lambda shelf, name: Path(name))
@@ -109,8 +109,8 @@ def test_stages_fold_and_the_store_is_reused(tmp_path: Path, model: Path, calls:
     assert [step.stage for step in first[-1].artifact.manifest.lineage] == ["load", "grow", "convert"]
     second = building.run(job, store)
     assert calls == ["load", "grow", "convert"]
-    assert [each.artifact.id for each in second] == [each.artifact.id for each in first]
-    assert all(each.reused for each in second)
+    assert [entry.artifact.id for entry in second] == [entry.artifact.id for entry in first]
+    assert all(entry.reused for entry in second)
 
 
 def test_a_change_reruns_only_what_follows(tmp_path: Path, model: Path, calls: list[str]) -> None:
@@ -132,7 +132,7 @@ def test_a_change_reruns_only_what_follows(tmp_path: Path, model: Path, calls: l
 def test_a_repeated_stage_gets_a_label_of_its_own(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """Labels stay unique where a stage recurs."""
     built = building.run(recipe(model, Named(name="grow"), Named(name="grow")), Store(tmp_path / "store"))
-    assert [each.label for each in built] == ["load", "grow", "grow-2"]
+    assert [entry.label for entry in built] == ["load", "grow", "grow-2"]
 
 
 def test_a_failing_stage_keeps_what_was_finished(tmp_path: Path, model: Path, calls: list[str]) -> None:
@@ -170,10 +170,10 @@ def test_plan_touches_nothing_and_knows_the_store(tmp_path: Path, model: Path, c
     assert not (tmp_path / "store").exists()
     building.run(job, store)
     assert [step.ready for step in planning.plan(job, store)] == [True, True]
-    other = planning.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
-    assert [step.ready for step in other] == [True, False]
-    assert other[1].seconds is not None
-    assert "1 earlier run" in other[1].basis
+    changed = planning.plan(recipe(model, Named(name="grow", options={"text": "q"})), store)
+    assert [step.ready for step in changed] == [True, False]
+    assert changed[1].seconds is not None
+    assert "1 earlier run" in changed[1].basis
 
 
 def test_a_sealed_artifact_is_a_start(tmp_path: Path, model: Path, calls: list[str]) -> None:
@@ -201,7 +201,7 @@ def test_load_passes_a_sealed_artifact_through(
     built = building.run(job, store)
     assert calls == ["convert"]
     assert built[0].artifact == first
-    assert [(each.label, each.source) for each in built] == [
+    assert [(entry.label, entry.source) for entry in built] == [
         ("load", None),
         ("convert", "load"),
         ("convert-2", "load"),
@@ -248,10 +248,10 @@ def test_a_sealed_artifact_of_another_kind_is_named(tmp_path: Path, model: Path,
 def test_run_stage_delivers_to_a_folder(tmp_path: Path, model: Path, calls: list[str]) -> None:
     """A single verb copies its result to --out, sealed."""
     out = tmp_path / "out"
-    made = building.run_stage(
+    artifact = building.run_stage(
         "grow", model, options={"text": "q"}, task="text-classification", out=out, store=Store(tmp_path / "s")
     )
-    assert made.path == out
+    assert artifact.path == out
     assert Artifact.open(out).file("text").read_text() == "xq"
 
 
@@ -275,14 +275,14 @@ def test_a_branch_starts_at_an_earlier_stage(tmp_path: Path, model: Path, calls:
     """Both ends come from the common stage and know nothing of each other; the prefix runs once."""
     store = Store(tmp_path / "store")
     built = building.run(branched(model), store)
-    assert [(each.label, each.source) for each in built] == [
+    assert [(entry.label, entry.source) for entry in built] == [
         ("load", None),
         ("grow", "load"),
         ("first", "grow"),
         ("grow-2", "grow"),
         ("second", "grow-2"),
     ]
-    texts = {each.label: each.artifact.file("text").read_text() for each in built}
+    texts = {entry.label: entry.artifact.file("text").read_text() for entry in built}
     assert (texts["first"], texts["second"]) == ("xy1", "xyz2")
     second = built[-1].artifact.manifest
     assert [step.stage for step in second.lineage] == ["load", "grow", "grow", "convert"]
@@ -297,18 +297,18 @@ def test_ancestors_are_those_of_the_branch(
     tmp_path: Path, model: Path, calls: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A stage that asks for its ancestors sees no artifact of another branch."""
-    seen: list[tuple[str, ...]] = []
+    ancestors: list[tuple[str, ...]] = []
     grow = catalog.load("stage", "grow")
     monkeypatch.setattr(grow, "ANCESTORS", True)
     plain = grow.run
 
     def run(source: Artifact, config: Options, ctx: Context) -> None:
-        seen.append(tuple(each.manifest.stage for each in ctx.ancestors))
+        ancestors.append(tuple(artifact.manifest.stage for artifact in ctx.ancestors))
         plain(source, config, ctx)
 
     monkeypatch.setattr(grow, "run", run)
     building.run(branched(model), Store(tmp_path / "store"))
-    assert seen == [(), ("load",)]
+    assert ancestors == [(), ("load",)]
 
 
 def test_plan_follows_branches(tmp_path: Path, model: Path, calls: list[str]) -> None:
@@ -335,13 +335,13 @@ def test_a_sealed_start_bears_its_stages_name(tmp_path: Path, model: Path, calls
     stages = [{"grow": {}}, {"convert": {}}, {"convert": {}, "from": "grow"}]
     job = Recipe.model_validate({"model": str(first.path), "stages": stages})
     built = building.run(job, store)
-    assert [(each.label, each.source) for each in built] == [
+    assert [(entry.label, entry.source) for entry in built] == [
         ("grow", None),
         ("grow-2", "grow"),
         ("convert", "grow-2"),
         ("convert-2", "grow"),
     ]
-    assert [each.artifact.file("text").read_text() for each in built] == ["xx", "xxx", "xxxx", "xxx"]
+    assert [entry.artifact.file("text").read_text() for entry in built] == ["xx", "xxx", "xxxx", "xxx"]
 
 
 @pytest.mark.parametrize(

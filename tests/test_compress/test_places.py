@@ -12,7 +12,7 @@ from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry
 
 
 @pytest.fixture
-def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder, full of names that recipes use."""
     monkeypatch.chdir(tmp_path)
     for name in ("teacher", "original", "student", "fisher", "cpu", "checks", "templates", "baselines"):
@@ -20,7 +20,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_options_that_name_places_become_absolute(here: Path) -> None:
+def test_options_that_name_places_become_absolute(folder: Path) -> None:
     """Models, teachers, sets and baselines; neither a word of ours nor any other option."""
     recipe = Recipe(
         model="teacher",
@@ -40,32 +40,32 @@ def test_options_that_name_places_become_absolute(here: Path) -> None:
             Named(name="regression", options={"baseline": "git:main", "worse_by_at_most": "5%"}),
         ),
     )
-    found = settle(recipe)
-    assert found.model == str(here / "teacher")
-    assert found.stages[0].options == {"student": str(here / "student"), "teacher": "original"}
-    assert found.stages[0].label == "d"
-    assert found.stages[1].options == {
+    settled = settle(recipe)
+    assert settled.model == str(folder / "teacher")
+    assert settled.stages[0].options == {"student": str(folder / "student"), "teacher": "original"}
+    assert settled.stages[0].label == "d"
+    assert settled.stages[1].options == {
         "criterion": "fisher",
-        "teacher": str(here / "teacher"),
+        "teacher": str(folder / "teacher"),
         "keep": 0.5,
     }
-    assert found.bench.probes[0].options["sets"] == [str(here / "checks"), "not-there"]
-    assert found.bench.probes[1].options == {"templates": [str(here / "templates")], "column": "teacher"}
-    assert [gate.options["baseline"] for gate in found.gates] == [str(here / "baselines"), "git:main"]
-    assert settle(found) == found
+    assert settled.bench.probes[0].options["sets"] == [str(folder / "checks"), "not-there"]
+    assert settled.bench.probes[1].options == {"templates": [str(folder / "templates")], "column": "teacher"}
+    assert [gate.options["baseline"] for gate in settled.gates] == [str(folder / "baselines"), "git:main"]
+    assert settle(settled) == settled
     assert settle(Recipe(model="owner/name")).model == "owner/name"
 
 
-def test_files_of_the_data_stay_and_files_beside_it_become_absolute(here: Path) -> None:
+def test_files_of_the_data_stay_and_files_beside_it_become_absolute(folder: Path) -> None:
     """A split and a file of the source go with it; a file from here, alone or beside a source, does not."""
-    tiny.text_data(here / "data")
-    (here / "more.jsonl").write_text("")
-    (here / "train").write_text("a file that bears a split's name")
-    given = DataConfig(source="data", train="train", selection="validation.jsonl", eval="more.jsonl")
-    found = settle_data(given)
-    assert found.source == str(here / "data")
-    assert (found.train, found.selection) == ("train", "validation.jsonl")
-    assert found.eval == str(here / "more.jsonl")
-    assert settle_data(DataConfig(train="more.jsonl")).train == str(here / "more.jsonl")
+    tiny.text_data(folder / "data")
+    (folder / "more.jsonl").write_text("")
+    (folder / "train").write_text("a file that bears a split's name")
+    config = DataConfig(source="data", train="train", selection="validation.jsonl", eval="more.jsonl")
+    settled = settle_data(config)
+    assert settled.source == str(folder / "data")
+    assert (settled.train, settled.selection) == ("train", "validation.jsonl")
+    assert settled.eval == str(folder / "more.jsonl")
+    assert settle_data(DataConfig(train="more.jsonl")).train == str(folder / "more.jsonl")
     hub = DataConfig(source="owner/name", train="train")
     assert settle_data(hub) == hub

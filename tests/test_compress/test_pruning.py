@@ -112,8 +112,8 @@ def test_layers_go_by_score(share: float, layers: tuple[int, ...]) -> None:
 
 def test_summaries() -> None:
     """Scores are summarized by lowest, mean and highest."""
-    found = pruning.summarize({"layer.0.heads": (1.0, 2.0, 6.0)})
-    assert found == {"layer.0.heads": {"lowest": 1.0, "mean": 3.0, "highest": 6.0}}
+    summary = pruning.summarize({"layer.0.heads": (1.0, 2.0, 6.0)})
+    assert summary == {"layer.0.heads": {"lowest": 1.0, "mean": 3.0, "highest": 6.0}}
 
 
 def test_layers_are_traced_back() -> None:

@@ -35,9 +35,9 @@ from compress.reading import files, front_matter, json_values, utf8, yaml_values
 )
 def test_yaml_is_plain_json_types(text: str, value: Any) -> None:
     """Dates stay text, keys are text, numbers are those of YAML 1.2."""
-    found = yaml_values.parse(text, "here")
-    assert found == value
-    assert repr(found) == repr(value)
+    parsed = yaml_values.parse(text, "here")
+    assert parsed == value
+    assert repr(parsed) == repr(value)
 
 
 @pytest.mark.parametrize(
@@ -133,8 +133,8 @@ def test_a_mark_is_no_text() -> None:
 
 def _socket(path: Path) -> None:
     os.chdir(path.parent)  # a socket's path is short
-    with socket.socket(socket.AF_UNIX) as held:
-        held.bind(path.name)
+    with socket.socket(socket.AF_UNIX) as endpoint:
+        endpoint.bind(path.name)
 
 
 @pytest.mark.parametrize(

@@ -41,21 +41,21 @@ def _read(file: Path, text: str, *overrides: str) -> Recipe:
 
 def test_a_whole_recipe(file: Path) -> None:
     """Every part is read; names are canonical, options stay as they are for the stage to judge."""
-    found = _read(file, WHOLE)
-    assert [entry.name for entry in found.stages] == ["prune", "export-onnx", "quantize-onnx"]
-    assert found.stages[0].options == {"criterion": "fisher", "keep": 0.5, "round_to": 32}
-    assert found.data is not None
-    assert (found.data.calibration, found.data.eval) == (256, "data/eval.jsonl")
-    assert [entry.name for entry in found.bench.probes] == ["latency", "accuracy", "size"]
-    assert found.bench.lengths == ("data", 64)
-    assert found.gates[1].options == {"p95_at_most": "0.6x"}
-    assert (found.device, found.threads) == ("cpu", None)
+    parsed = _read(file, WHOLE)
+    assert [entry.name for entry in parsed.stages] == ["prune", "export-onnx", "quantize-onnx"]
+    assert parsed.stages[0].options == {"criterion": "fisher", "keep": 0.5, "round_to": 32}
+    assert parsed.data is not None
+    assert (parsed.data.calibration, parsed.data.eval) == (256, "data/eval.jsonl")
+    assert [entry.name for entry in parsed.bench.probes] == ["latency", "accuracy", "size"]
+    assert parsed.bench.lengths == ("data", 64)
+    assert parsed.gates[1].options == {"p95_at_most": "0.6x"}
+    assert (parsed.device, parsed.threads) == ("cpu", None)
 
 
 def test_entries_can_be_written_in_three_ways(file: Path) -> None:
     """A bare name, a name with nothing behind it and a name with options are all entries."""
-    found = _read(file, "stages: [distill, {prune: }, {export_onnx: {opset: 17}}]")
-    assert [(entry.name, entry.options) for entry in found.stages] == [
+    parsed = _read(file, "stages: [distill, {prune: }, {export_onnx: {opset: 17}}]")
+    assert [(entry.name, entry.options) for entry in parsed.stages] == [
         ("distill", {}),
         ("prune", {}),
         ("export-onnx", {"opset": 17}),
@@ -111,7 +111,7 @@ def test_every_mistake_is_named_at_once(file: Path) -> None:
 
 def test_overrides(file: Path) -> None:
     """KEY=VALUE reaches keys, list entries, bare stage names and groups that were not there."""
-    found = _read(
+    parsed = _read(
         file,
         "model: m\nstages: [prune, {export-onnx: }, distill]\ngates: [{latency: {p95_at_most: 0.6x}}]",
         "seed=3",
@@ -123,16 +123,16 @@ def test_overrides(file: Path) -> None:
         "bench.batch_sizes=[1, 4]",
         "model=a=b",
     )
-    assert (found.seed, found.model) == (3, "a=b")
-    assert [(entry.name, entry.options) for entry in found.stages] == [
+    assert (parsed.seed, parsed.model) == (3, "a=b")
+    assert [(entry.name, entry.options) for entry in parsed.stages] == [
         ("prune", {"keep": 0.4}),
         ("export-onnx", {"opset": 17}),
         ("finetune", {}),
     ]
-    assert found.gates[0].options == {"p95_at_most": "2ms"}
-    assert found.data is not None
-    assert found.data.source == "./rows"
-    assert found.bench.batch_sizes == (1, 4)
+    assert parsed.gates[0].options == {"p95_at_most": "2ms"}
+    assert parsed.data is not None
+    assert parsed.data.source == "./rows"
+    assert parsed.bench.batch_sizes == (1, 4)
 
 
 @pytest.mark.parametrize(
@@ -176,47 +176,47 @@ def test_where_recipes_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 @pytest.mark.parametrize("name", catalog.names("recipe"))
 def test_shipped_recipes_are_valid(name: str) -> None:
     """Every recipe in the folder validates, and its stages, probes and gates exist."""
-    found = recipe.read(name)
-    for shelf, entries in (("stage", found.stages), ("probe", found.bench.probes), ("gate", found.gates)):
+    parsed = recipe.read(name)
+    for shelf, entries in (("stage", parsed.stages), ("probe", parsed.bench.probes), ("gate", parsed.gates)):
         for entry in entries:
             catalog.path(shelf, entry.name)  # type: ignore[arg-type]
 
 
 def test_a_recipe_never_changes(file: Path) -> None:
     """Configurations are frozen."""
-    found = _read(file, WHOLE)
+    parsed = _read(file, WHOLE)
     with pytest.raises(ValueError, match="frozen"):
-        found.seed = 3  # type: ignore[misc]
+        parsed.seed = 3  # type: ignore[misc]
 
 
 def test_a_stage_says_where_it_starts_and_what_it_is_called(file: Path) -> None:
     """``from`` and ``as`` stand beside the stage; what is written is read back the same."""
-    found = _read(
+    parsed = _read(
         file,
         "stages: [export_onnx, {half_precision: {precision: bf16}, from: export_onnx, as: half}, {prune: }]",
         "stages.2.from=export-onnx",
     )
-    assert [(entry.source, entry.label) for entry in found.stages] == [
+    assert [(entry.source, entry.label) for entry in parsed.stages] == [
         (None, None),
         ("export-onnx", "half"),
         ("export-onnx", None),
     ]
-    assert found.stages[1].options == {"precision": "bf16"}
-    assert [recipe.written(entry) for entry in found.stages] == [
+    assert parsed.stages[1].options == {"precision": "bf16"}
+    assert [recipe.written(entry) for entry in parsed.stages] == [
         {"export-onnx": {}},
         {"half-precision": {"precision": "bf16"}, "from": "export-onnx", "as": "half"},
         {"prune": {}, "from": "export-onnx"},
     ]
-    again = Recipe.model_validate({"stages": [recipe.written(entry) for entry in found.stages]})
-    assert again.stages == found.stages
+    again = Recipe.model_validate({"stages": [recipe.written(entry) for entry in parsed.stages]})
+    assert again.stages == parsed.stages
 
 
 def test_settings_of_a_single_stage() -> None:
     """Named options and KEY=VALUE entries become one tree; the entries win; clashes are refused."""
-    found = _options.settings(
+    tree = _options.settings(
         ["training.epochs=2", "keep=0.3"], training__epochs=1, training__schedule="linear", keep=None
     )
-    assert found == {"training": {"epochs": 2, "schedule": "linear"}, "keep": 0.3}
+    assert tree == {"training": {"epochs": 2, "schedule": "linear"}, "keep": 0.3}
     for entries, reason in (
         (["epochs"], "--set takes KEY=VALUE"),
         (["a=[1"], "is not valid YAML"),

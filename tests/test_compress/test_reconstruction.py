@@ -64,27 +64,27 @@ def test_nothing_to_explain() -> None:
 
 def test_a_copied_neuron_is_replaced_exactly() -> None:
     """When a neuron that another one copies goes, the copy takes its column over."""
-    whole = build("bert")
-    ffn = parts_of(whole)[1]
+    original = build("bert")
+    ffn = parts_of(original)[1]
     ffn.rows[0].weight.data[7] = ffn.rows[0].weight.data[3]
     ffn.rows[0].bias.data[7] = ffn.rows[0].bias.data[3]
-    cut = copy.deepcopy(whole)
+    cut = copy.deepcopy(original)
     surgery.apply(cut, Plan({"layer.0.ffn": [u for u in range(48) if u != 7]}))
-    inputs = feed(whole)
-    assert (logits(cut, inputs) - logits(whole, inputs)).abs().max() > 1e-4
-    left = reconstruct(cut, whole, [batch(inputs)], ridge=1e-6)
+    inputs = feed(original)
+    assert (logits(cut, inputs) - logits(original, inputs)).abs().max() > 1e-4
+    left = reconstruct(cut, original, [batch(inputs)], ridge=1e-6)
     assert left == {"layer.0.ffn": pytest.approx(0.0, abs=1e-3)}
-    assert (logits(cut, inputs) - logits(whole, inputs)).abs().max() < 1e-4
+    assert (logits(cut, inputs) - logits(original, inputs)).abs().max() < 1e-4
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_every_family_comes_nearer(case: str) -> None:
     """Cut parts explain a part of their error; the outputs come nearer to the whole model's."""
-    whole = build(case)
+    original = build(case)
     generator = torch.Generator().manual_seed(8)
     inputs = {
         name: value.repeat(8, *[1] * (value.dim() - 1)) if value.is_floating_point() else value
-        for name, value in feed(whole).items()
+        for name, value in feed(original).items()
     }
     for name, value in inputs.items():
         if value.is_floating_point():
@@ -92,29 +92,29 @@ def test_every_family_comes_nearer(case: str) -> None:
         elif name == "input_ids":
             inputs[name] = torch.randint(5, 40, (16, 9), generator=generator)
             inputs["attention_mask"] = (torch.arange(9) < torch.arange(2, 18)[:, None]).long()
-    cut = copy.deepcopy(whole)
+    cut = copy.deepcopy(original)
     surgery.apply(
         cut, Plan({"layer.0.heads": (0, 1, 3), "layer.1.ffn": range(0, 48, 2), "layer.2.heads": (1, 2)})
     )
-    before = (logits(cut, inputs) - logits(whole, inputs)).square().mean()
+    before = (logits(cut, inputs) - logits(original, inputs)).square().mean()
     untouched = parts_of(cut)[1].columns.weight.clone()
-    left = reconstruct(cut, whole, [batch(inputs)], ridge=1e-3)
+    left = reconstruct(cut, original, [batch(inputs)], ridge=1e-3)
     assert set(left) == {"layer.0.heads", "layer.1.ffn", "layer.2.heads"}
     assert all(0 <= share < 1 for share in left.values())
-    assert (logits(cut, inputs) - logits(whole, inputs)).square().mean() < before
+    assert (logits(cut, inputs) - logits(original, inputs)).square().mean() < before
     assert torch.equal(parts_of(cut)[1].columns.weight, untouched), "parts that were not cut stay"
 
 
 def test_padding_is_not_learned_from() -> None:
     """What stands under the padding changes nothing."""
-    whole = build("bert")
+    original = build("bert")
     results = []
     for filler in (5, 11):
-        inputs = feed(whole)
+        inputs = feed(original)
         inputs["input_ids"][inputs["attention_mask"] == 0] = filler
-        cut = copy.deepcopy(whole)
+        cut = copy.deepcopy(original)
         surgery.apply(cut, Plan({"layer.0.ffn": range(24)}))
-        reconstruct(cut, whole, [batch(inputs)])
+        reconstruct(cut, original, [batch(inputs)])
         results.append(parts_of(cut)[1].columns.weight)
     assert torch.allclose(results[0], results[1], atol=1e-6)
 
@@ -123,12 +123,12 @@ def test_models_with_more_than_layers_are_refused() -> None:
     """DeBERTa-v2 with a convolution beside its first layer cannot be solved layer by layer."""
     config = build("deberta-v2").config
     config.conv_kernel_size, config.conv_act = 3, "gelu"
-    whole: Any = transformers.DebertaV2ForSequenceClassification._from_config(
+    original: Any = transformers.DebertaV2ForSequenceClassification._from_config(
         config, attn_implementation="eager"
     ).eval()
-    for parameter in whole.deberta.encoder.conv.parameters():
+    for parameter in original.deberta.encoder.conv.parameters():
         parameter.data += 0.3
-    cut = copy.deepcopy(whole)
+    cut = copy.deepcopy(original)
     surgery.apply(cut, Plan({"layer.0.ffn": range(24)}))
     with pytest.raises(ModelError, match=r"computes more between its layers.*reconstruct: false"):
-        reconstruct(cut, whole, [batch(feed(whole))])
+        reconstruct(cut, original, [batch(feed(original))])

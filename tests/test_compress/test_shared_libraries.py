@@ -39,9 +39,9 @@ def binary(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_needed_entries_are_read_from_the_file(binary: Path) -> None:
     """In the linker's order, with their majors; only NVIDIA's are wishes."""
-    found = shared_libraries.needed(binary)
-    assert found[:2] == ("libnvinfer.so.10", "libcudart.so.13")
-    assert any(name.startswith("libc.so") for name in found)
+    entries = shared_libraries.needed(binary)
+    assert entries[:2] == ("libnvinfer.so.10", "libcudart.so.13")
+    assert any(name.startswith("libc.so") for name in entries)
     assert shared_libraries.wishes([binary, binary]) == ["libnvinfer.so.10", "libcudart.so.13"]
 
 
@@ -52,10 +52,10 @@ def test_the_reader_agrees_with_readelf() -> None:
     import onnxruntime
 
     (file,) = (Path(onnxruntime.__file__).parent / "capi").glob("onnxruntime_pybind11_state*.so")
-    shown = subprocess.run(
+    process = subprocess.run(
         ["readelf", "-d", str(file)], capture_output=True, text=True, check=True, env={"LC_ALL": "C"}
     )
-    expected = [line.split("[")[1].rstrip("]") for line in shown.stdout.splitlines() if "(NEEDED)" in line]
+    expected = [line.split("[")[1].rstrip("]") for line in process.stdout.splitlines() if "(NEEDED)" in line]
     assert list(shared_libraries.needed(file)) == expected
 
 
@@ -71,9 +71,9 @@ def test_what_is_no_elf_file_is_said(tmp_path: Path) -> None:
 
 def test_what_loads_is_found_with_its_file(binary: Path) -> None:
     """The loader's own choice; what it cannot load is None."""
-    found = shared_libraries.load([str(binary.parent / "libcudart.so.13"), "libnvinfer.so.99"])
-    assert found["libnvinfer.so.99"] is None
-    assert found[str(binary.parent / "libcudart.so.13")] == str(binary.parent / "libcudart.so.13")
+    files = shared_libraries.load([str(binary.parent / "libcudart.so.13"), "libnvinfer.so.99"])
+    assert files["libnvinfer.so.99"] is None
+    assert files[str(binary.parent / "libcudart.so.13")] == str(binary.parent / "libcudart.so.13")
     assert shared_libraries._loaded("libcudart.so.13") == str(binary.parent / "libcudart.so.13")
 
 
@@ -103,23 +103,23 @@ def test_majors_are_in_names() -> None:
 
 def test_this_environment_is_examined() -> None:
     """In a proof, as doctor does it: with the CPU build of ONNX Runtime nothing is wanted."""
-    found = proving.prove("paredown.doctor.shared_libraries")
-    assert found["error"] is None
-    facts = found["facts"]
+    proof = proving.prove("paredown.doctor.shared_libraries")
+    assert proof["error"] is None
+    facts = proof["facts"]
     assert set(facts) == {"wanted", "optional", "found"}
     assert set(facts["found"]) == {
-        name for kind in ("wanted", "optional") for each in facts[kind].values() for name in each
+        name for kind in ("wanted", "optional") for names in facts[kind].values() for name in names
     }
 
 
-def _facts(**found: str | None) -> dict[str, Any]:
+def _facts(**files: str | None) -> dict[str, Any]:
     """A provider for CUDA 13 and one for TensorRT 10; every library loads but those given."""
-    wanted = {
+    wishes = {
         CUDA: ["libcublas.so.13", "libcudart.so.13", "libcuda.so.1"],
         TENSORRT: ["libcudart.so.13", "libnvinfer.so.10"],
     }
-    every = {name: f"/lib/{name}" for names in wanted.values() for name in names}
-    return {"wanted": wanted, "found": {**every, **{k.replace("_so_", ".so."): v for k, v in found.items()}}}
+    every = {name: f"/lib/{name}" for names in wishes.values() for name in names}
+    return {"wanted": wishes, "found": {**every, **{k.replace("_so_", ".so."): v for k, v in files.items()}}}
 
 
 def judge(
@@ -176,9 +176,9 @@ def test_cudnn_is_named_though_nothing_links_it() -> None:
     ):
         notes, problems = judge({**facts, "found": {**facts["found"], "libcudnn.so.9": file}})
         assert problems == []
-        (said,) = [note for note in notes if "libcudnn" in note]
-        assert said.startswith(f"{CUDA} does not link libcudnn.so.9")
-        assert said.endswith(words)
+        (sentence,) = [note for note in notes if "libcudnn" in note]
+        assert sentence.startswith(f"{CUDA} does not link libcudnn.so.9")
+        assert sentence.endswith(words)
 
 
 def test_another_tensorrt_than_the_provider_wants() -> None:
@@ -221,6 +221,6 @@ def test_a_tensorrt_without_a_builder() -> None:
     proof = Proof(facts={"version": "10.16.1", "builder": "TypeError: pybind11::init(): factory"})
     _, problems = judge({}, tensorrt=proof.facts["version"], **{"tensorrt_": Proof()})
     assert problems == []
-    found = gpu_diagnosis.judge_shared({}, {"tensorrt": proof}, {"tensorrt": "10.16.1"}, has_gpu=True)
-    assert "tensorrt 10.16.1 loads and gives no builder on this GPU (TypeError" in found[1][0]
+    verdict = gpu_diagnosis.judge_shared({}, {"tensorrt": proof}, {"tensorrt": "10.16.1"}, has_gpu=True)
+    assert "tensorrt 10.16.1 loads and gives no builder on this GPU (TypeError" in verdict[1][0]
     assert gpu_diagnosis.judge_shared({}, {"tensorrt": proof}, {}, has_gpu=False) == ([], [])

@@ -64,16 +64,16 @@ def test_two_units_by_hand() -> None:
     """
     net = TwoUnits()
     rows = batch({"values": [[[1.0]], [[2.0]]]}, [[0.0], [0.0]])
-    found = signals.collect(net, [net.part], [rows], ALL, outputs=("logits",), loss=half_squared)
-    own = found["layer.0.ffn"]
-    assert own.fisher.tolist() == [68.0, 153.0]
-    assert own.gradients[0].tolist() == [[-5.0], [5.0]]
-    assert own.gradients[1].tolist() == [[-10.0, -15.0]]
-    assert own.activations.tolist() == [(4 + 16) / 2, (9 + 36) / 2]
+    by_part = signals.collect(net, [net.part], [rows], ALL, outputs=("logits",), loss=half_squared)
+    ffn = by_part["layer.0.ffn"]
+    assert ffn.fisher.tolist() == [68.0, 153.0]
+    assert ffn.gradients[0].tolist() == [[-5.0], [5.0]]
+    assert ffn.gradients[1].tolist() == [[-10.0, -15.0]]
+    assert ffn.activations.tolist() == [(4 + 16) / 2, (9 + 36) / 2]
     structure, generator = net.part.structure(), torch.Generator()
-    assert fisher.score(structure, own, fisher.Config(), generator).tolist() == [68.0, 153.0]
+    assert fisher.score(structure, ffn, fisher.Config(), generator).tolist() == [68.0, 153.0]
     # |sum g w|: |-5*2 - 10*1| = 20 and |5*3 + 15*1| = 30
-    assert taylor.score(structure, own, taylor.Config(), generator).tolist() == [20.0, 30.0]
+    assert taylor.score(structure, ffn, taylor.Config(), generator).tolist() == [20.0, 30.0]
 
 
 def test_batches_add_up_and_rows_keep_their_own_derivative() -> None:
@@ -84,23 +84,23 @@ def test_batches_add_up_and_rows_keep_their_own_derivative() -> None:
         batch({"values": [[[1.0]]]}, [[0.0]]),
         batch({"values": [[[2.0]]]}, [[0.0]]),
     ]
-    one, two = (
+    together, apart = (
         signals.collect(net, [net.part], b, ALL, outputs=("logits",), loss=half_squared)["layer.0.ffn"]
         for b in (both, single)
     )
-    assert torch.equal(one.fisher, two.fisher)
-    assert torch.equal(one.gradients[0], two.gradients[0])
-    assert torch.equal(one.activations, two.activations)
+    assert torch.equal(together.fisher, apart.fisher)
+    assert torch.equal(together.gradients[0], apart.gradients[0])
+    assert torch.equal(together.activations, apart.activations)
 
 
 def test_padding_does_not_count() -> None:
     """Mean squares are over real positions, whatever stands in the padding."""
     net = TwoUnits()
     rows = batch({"values": [[[1.0], [2.0]], [[3.0], [100.0]]], "attention_mask": [[1, 1], [1, 0]]}, None)
-    found = signals.collect(
+    by_part = signals.collect(
         net, [net.part], [rows], frozenset({"activations"}), outputs=("logits",), loss=half_squared
     )
-    assert found["layer.0.ffn"].activations.tolist() == pytest.approx(
+    assert by_part["layer.0.ffn"].activations.tolist() == pytest.approx(
         [4 * (1 + 4 + 9) / 3, 9 * (1 + 4 + 9) / 3]
     )
 
@@ -116,8 +116,8 @@ def test_rows_without_a_label_have_no_loss() -> None:
     logits = torch.randn(2, 3, 4)
     labels = torch.tensor([[1, 2, -100], [-100, -100, -100]])
 
-    def loss(outputs: Mapping[str, torch.Tensor], own: torch.Tensor) -> torch.Tensor:
-        return nn.functional.cross_entropy(outputs["logits"].flatten(0, 1), own.flatten())
+    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+        return nn.functional.cross_entropy(outputs["logits"].flatten(0, 1), labels.flatten())
 
     total = signals.row_losses({"logits": logits}, labels, loss)
     assert total == pytest.approx(loss({"logits": logits[:1]}, labels[:1]).item())
@@ -144,14 +144,14 @@ def text_rows() -> TorchBatch:
 def test_agrees_with_autograd_on_a_transformer(bert: Any) -> None:
     """Gradients are autograd's; a head's Fisher is the sum of its rows' own squared derivatives."""
     rows, parts = text_rows(), parts_of(bert)
-    found = signals.collect(bert, parts, [rows], ALL, outputs=("logits",), loss=cross_entropy)
+    by_part = signals.collect(bert, parts, [rows], ALL, outputs=("logits",), loss=cross_entropy)
     loss = 3 * cross_entropy(bert(**rows.inputs), rows.labels)
     loss.backward()
     for part in parts:
-        own = found[part.name]
+        signal = by_part[part.name]
         reference = [linear.weight.grad for linear in part.rows] + [part.columns.weight.grad]
         reference += [linear.bias.grad for linear in part.rows]
-        for ours, theirs in zip(own.gradients, reference, strict=True):
+        for ours, theirs in zip(signal.gradients, reference, strict=True):
             assert torch.allclose(ours.float(), theirs, atol=1e-6)
     bert.zero_grad(set_to_none=True)
     expected = torch.zeros(4, dtype=torch.float64)
@@ -165,7 +165,7 @@ def test_agrees_with_autograd_on_a_transformer(bert: Any) -> None:
         cross_entropy(bert(**single), rows.labels[row : row + 1]).backward()
         handle.remove()
         expected += mask.grad.double().square()
-    assert torch.allclose(found[part.name].fisher, expected, rtol=1e-3)
+    assert torch.allclose(by_part[part.name].fisher, expected, rtol=1e-3)
 
 
 def test_the_model_is_left_as_it_was(bert: Any) -> None:
@@ -188,17 +188,17 @@ def test_unlabelled_rows_are_refused_where_labels_are_needed(bert: Any) -> None:
         signals.collect(
             bert, parts_of(bert), [rows], frozenset({"fisher"}), outputs=("logits",), loss=cross_entropy
         )
-    found = signals.collect(
+    by_part = signals.collect(
         bert, parts_of(bert), [rows], frozenset({"activations"}), outputs=("logits",), loss=cross_entropy
     )
-    assert all((own.activations > 0).all() for own in found.values())
+    assert all((signal.activations > 0).all() for signal in by_part.values())
 
 
 def test_nothing_needed_runs_nothing(bert: Any) -> None:
     """A criterion of weights alone asks for no rows."""
-    found = signals.collect(bert, parts_of(bert), [], frozenset(), outputs=("logits",), loss=cross_entropy)
-    assert set(found) == {part.name for part in parts_of(bert)}
-    assert all(own.fisher is own.gradients is own.activations is None for own in found.values())
+    by_part = signals.collect(bert, parts_of(bert), [], frozenset(), outputs=("logits",), loss=cross_entropy)
+    assert set(by_part) == {part.name for part in parts_of(bert)}
+    assert all(signal.fisher is signal.gradients is signal.activations is None for signal in by_part.values())
 
 
 def test_a_loss_that_is_no_number_stops(bert: Any) -> None:

@@ -61,11 +61,11 @@ def test_short_rows_follow_the_rows_around_them(seed: int) -> None:
     sentences = [f"alpha{i} beta{i} gamma{i} delta{i} common" for i in range(12)]
     rows = rows_of(*sentences, "common", *(f"alpha{i}" for i in range(12)), "apart")
     carving = splits.carve(rows, len(rows), 0.4, None, seed=seed)
-    held = set(carving.selection.tolist())
-    assert 12 not in held  # "common" stands on both sides: training
+    selection = set(carving.selection.tolist())
+    assert 12 not in selection  # "common" stands on both sides: training
     for i in range(12):
-        assert (i in held) is (13 + i in held)
-    assert 0 < len(held) <= round(0.4 * len(rows))
+        assert (i in selection) is (13 + i in selection)
+    assert 0 < len(selection) <= round(0.4 * len(rows))
 
 
 def test_unlabeled_rows_of_a_held_out_group_are_dropped() -> None:
@@ -73,10 +73,10 @@ def test_unlabeled_rows_of_a_held_out_group_are_dropped() -> None:
     labeled = families(10, 2)
     loose = [[row[0][:-1]] for row in labeled[::2]] + [[("free", "words", "that", "stand", "alone")]]
     carving = splits.carve(labeled + loose, 20, 0.2, None, seed=0)
-    taken = {int(i) // 2 for i in carving.selection}
+    groups = {int(i) // 2 for i in carving.selection}
     assert len(carving.selection) == 4
-    assert carving.dropped == len(taken) == 2
-    assert set(carving.unlabeled.tolist()) == {20 + i for i in range(11) if i not in taken}
+    assert carving.dropped == len(groups) == 2
+    assert set(carving.unlabeled.tolist()) == {20 + i for i in range(11) if i not in groups}
 
 
 def test_a_limit_takes_whole_groups_and_shrinks_the_share() -> None:
@@ -91,9 +91,9 @@ def test_a_limit_takes_whole_groups_and_shrinks_the_share() -> None:
 def test_a_limit_below_the_only_group_takes_single_rows() -> None:
     """A limit is exact also where no group fits into it."""
     rng = np.random.default_rng(0)
-    kept = splits.limit_rows(np.arange(100), np.zeros(100, dtype=np.int64), 16, rng)
-    assert len(kept) == 16
-    assert (np.diff(kept) > 0).all()
+    rows = splits.limit_rows(np.arange(100), np.zeros(100, dtype=np.int64), 16, rng)
+    assert len(rows) == 16
+    assert (np.diff(rows) > 0).all()
 
 
 def test_calibration_takes_one_row_of_each_length_band() -> None:

@@ -24,7 +24,7 @@ _FAST: dict[str, Any] = {"epochs": 1, "batch_size": 16, "learning_rate": 1e-3, "
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def subject(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A tiny teacher of four layers with something to say, its data, and a store."""
     root = tmp_path_factory.mktemp("distill")
     data = DataConfig(source=str(tiny.text_data(root / "data", train=160)), calibration=32)
@@ -37,14 +37,14 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     return SimpleNamespace(root=root, data=data, store=store, folder=folder, loaded=loaded)
 
 
-def run(made: SimpleNamespace, *, data: bool = True, **options: Any) -> Artifact:
+def run(subject: SimpleNamespace, *, data: bool = True, **options: Any) -> Artifact:
     """The stage on the tiny teacher."""
     return building.run_stage(
         "distill",
-        made.loaded.path,
+        subject.loaded.path,
         options={**_FAST, **options},
-        data_config=made.data if data else None,
-        store=made.store,
+        data_config=subject.data if data else None,
+        store=subject.store,
         threads=1,
     )
 
@@ -54,9 +54,9 @@ def layers_of(artifact: Artifact) -> int:
     return int(checkpoint.read_config(artifact.path)["num_hidden_layers"])
 
 
-def test_the_best_subset_is_found_and_trained(made: SimpleNamespace) -> None:
+def test_the_best_subset_is_found_and_trained(subject: SimpleNamespace) -> None:
     """All six pairs of four layers are tried; the nearest is kept, and loads with plain from_pretrained."""
-    artifact = run(made, layers=2)
+    artifact = run(subject, layers=2)
     facts = artifact.manifest.facts
     tried = facts["tried"]
     assert sorted(tuple(entry["layers"]) for entry in tried) == [
@@ -75,11 +75,11 @@ def test_the_best_subset_is_found_and_trained(made: SimpleNamespace) -> None:
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(artifact.path)
     ours = checkpoint.load(artifact.path, task)
     assert all(torch.equal(plain.state_dict()[name], tensor) for name, tensor in ours.state_dict().items())
-    assert checkpoint.read_max_length(artifact.path) == checkpoint.read_max_length(made.loaded.path)
+    assert checkpoint.read_max_length(artifact.path) == checkpoint.read_max_length(subject.loaded.path)
 
 
 @pytest.mark.parametrize(
-    ("options", "wanted"),
+    ("options", "layers"),
     [
         ({"layers": 2, "rule": "every-other"}, [2, 4]),
         ({"layers": 2, "rule": "drop-top"}, [1, 2]),
@@ -87,25 +87,25 @@ def test_the_best_subset_is_found_and_trained(made: SimpleNamespace) -> None:
         ({"rule": "every-other"}, [2, 4]),
     ],
 )
-def test_rules_name_the_layers(made: SimpleNamespace, options: dict[str, Any], wanted: list[int]) -> None:
+def test_rules_name_the_layers(subject: SimpleNamespace, options: dict[str, Any], layers: list[int]) -> None:
     """A named rule or an explicit choice decides; half of the layers stay where nothing is said."""
-    artifact = run(made, **options, steps=1)
-    assert artifact.manifest.facts["layers"] == wanted
+    artifact = run(subject, **options, steps=1)
+    assert artifact.manifest.facts["layers"] == layers
     assert layers_of(artifact) == 2
 
 
-def test_block_influence_is_recorded(made: SimpleNamespace) -> None:
+def test_block_influence_is_recorded(subject: SimpleNamespace) -> None:
     """The layers that turn the hidden states most are kept."""
-    artifact = run(made, layers=2, rule="block-influence", steps=1)
+    artifact = run(subject, layers=2, rule="block-influence", steps=1)
     influence = artifact.manifest.facts["block_influence"]
     assert len(influence) == 4
     strongest = sorted(sorted(range(4), key=lambda i: -influence[i])[:2])
     assert artifact.manifest.facts["layers"] == [layer + 1 for layer in strongest]
 
 
-def test_the_control_says_what_distillation_gave(made: SimpleNamespace) -> None:
+def test_the_control_says_what_distillation_gave(subject: SimpleNamespace) -> None:
     """The same student without the teacher: as many steps, and the difference of the main metric."""
-    artifact = run(made, layers=2, control=True)
+    artifact = run(subject, layers=2, control=True)
     control = artifact.manifest.facts["control"]
     history = artifact.manifest.facts["training"]
     assert control["metric"] == "accuracy"
@@ -113,20 +113,20 @@ def test_the_control_says_what_distillation_gave(made: SimpleNamespace) -> None:
     best = next(e for e in history["evaluations"] if e["step"] == history["best_step"])
     assert control["distilled"] == best["metrics"]
     assert control["gain"] == pytest.approx(control["distilled"]["accuracy"] - control["control"]["accuracy"])
-    assert artifact.id == run(made, layers=2).id  # the control changes nothing in the student
+    assert artifact.id == run(subject, layers=2).id  # the control changes nothing in the student
 
 
-def test_the_same_seed_gives_the_same_bytes(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes(subject: SimpleNamespace, tmp_path: Path) -> None:
     """On a CPU with fixed threads two runs in two stores give one content id."""
-    first = run(made, layers=2)
-    apart = SimpleNamespace(**{**vars(made), "store": Store(tmp_path)})
+    first = run(subject, layers=2)
+    apart = SimpleNamespace(**{**vars(subject), "store": Store(tmp_path)})
     assert run(apart, layers=2).id == first.id
 
 
-def test_a_given_student_is_trained(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_given_student_is_trained(subject: SimpleNamespace, tmp_path: Path) -> None:
     """A narrower model is held to relations and keeps its own configuration."""
     student = tiny.text_model(tmp_path / "narrow", layers=2, hidden=16, heads=2, ffn=32, seed=4)
-    artifact = run(made, student=str(student))
+    artifact = run(subject, student=str(student))
     config = checkpoint.read_config(artifact.path)
     assert (config["hidden_size"], config["num_hidden_layers"]) == (16, 2)
     assert artifact.manifest.facts["layer_map"] == [2, 4]
@@ -138,7 +138,7 @@ def test_a_given_student_is_trained(made: SimpleNamespace, tmp_path: Path) -> No
 
 
 def test_a_student_without_a_list_of_layers_learns_from_answers_alone(
-    made: SimpleNamespace, tmp_path: Path
+    subject: SimpleNamespace, tmp_path: Path
 ) -> None:
     """ALBERT shares one layer: it is told what to leave out, and is trained when that is left out."""
     student = tmp_path / "student"
@@ -149,30 +149,30 @@ def test_a_student_without_a_list_of_layers_learns_from_answers_alone(
         num_hidden_layers=2,
         num_attention_heads=2,
         intermediate_size=32,
-        max_position_embeddings=checkpoint.read_config(made.folder)["max_position_embeddings"],
+        max_position_embeddings=checkpoint.read_config(subject.folder)["max_position_embeddings"],
     )
     transformers.AlbertModel(config).save_pretrained(student)
     tiny.save_tokenizer(student)
     with pytest.raises(ModelError, match=r"share or split their layers.*'hidden_weight: 0'"):
-        run(made, student=student, steps=1)
-    artifact = run(made, student=student, steps=1, hidden_weight=0, relation_weight=0)
+        run(subject, student=student, steps=1)
+    artifact = run(subject, student=student, steps=1, hidden_weight=0, relation_weight=0)
     assert "layer_map" not in artifact.manifest.facts
     assert checkpoint.read_config(artifact.path)["model_type"] == "albert"
     ours = checkpoint.load(artifact.path, task)
-    assert task.head_of(ours.config.to_dict()) == task.head_of(checkpoint.read_config(made.loaded.path))
+    assert task.head_of(ours.config.to_dict()) == task.head_of(checkpoint.read_config(subject.loaded.path))
 
 
-def test_a_base_student_gets_the_teachers_head(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_base_student_gets_the_teachers_head(subject: SimpleNamespace, tmp_path: Path) -> None:
     """An encoder without a head learns the teacher's labels."""
     folder = tmp_path / "base"
     source = tiny.text_model(tmp_path / "narrow", layers=1, hidden=16, heads=2, ffn=32)
     transformers.AutoModel.from_pretrained(source).save_pretrained(folder)
     tiny.save_tokenizer(folder)
-    artifact = run(made, student=str(folder), steps=2)
+    artifact = run(subject, student=str(folder), steps=2)
     assert checkpoint.read_config(artifact.path)["id2label"] == {"0": "negative", "1": "positive"}
 
 
-def test_a_student_of_other_labels_is_refused(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_student_of_other_labels_is_refused(subject: SimpleNamespace, tmp_path: Path) -> None:
     """Labels must be the teacher's, in its order."""
     folder = tiny.text_model(tmp_path / "other", layers=1)
     config = transformers.AutoConfig.from_pretrained(folder)
@@ -182,23 +182,23 @@ def test_a_student_of_other_labels_is_refused(made: SimpleNamespace, tmp_path: P
     with pytest.raises(
         ModelError, match=r"student at .* predicts .*'positive', 'negative'.* and the teacher"
     ):
-        run(made, student=str(folder))
+        run(subject, student=str(folder))
 
 
-def test_a_student_that_reads_rows_differently_is_refused(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_student_that_reads_rows_differently_is_refused(subject: SimpleNamespace, tmp_path: Path) -> None:
     """Another tokenizer gives other inputs, so that tokens cannot be compared."""
     folder = tiny.text_model(tmp_path / "other", layers=1)
     file = folder / "tokenizer.json"
     file.write_text(file.read_text().replace('"good"', '"goood"'))
     with pytest.raises(ModelError, match="turn the same rows into different inputs"):
-        run(made, student=str(folder))
+        run(subject, student=str(folder))
 
 
-def test_the_original_can_teach_a_later_student(made: SimpleNamespace) -> None:
+def test_the_original_can_teach_a_later_student(subject: SimpleNamespace) -> None:
     """In a chain of two cuts, ``teacher: original`` is the model that the run began with."""
     recipe = Recipe(
-        model=str(made.folder),
-        data=made.data,
+        model=str(subject.folder),
+        data=subject.data,
         threads=1,
         stages=(
             Named(name="distill", options={**_FAST, "layers": 3, "steps": 1}),
@@ -207,18 +207,18 @@ def test_the_original_can_teach_a_later_student(made: SimpleNamespace) -> None:
         ),
     )
     with pytest.raises(RecipeError, match="a student of 2 layers was asked for and the teacher has 2"):
-        building.run(recipe, made.store)
-    first = building.run(recipe.model_copy(update={"stages": recipe.stages[:2]}), made.store)
+        building.run(recipe, subject.store)
+    first = building.run(recipe.model_copy(update={"stages": recipe.stages[:2]}), subject.store)
     tried = first[-1].artifact.manifest.facts["tried"]
     assert len(tried) == 6  # pairs of the original's four layers, not of the source's three
 
 
-def test_a_teacher_of_a_folder(made: SimpleNamespace) -> None:
+def test_a_teacher_of_a_folder(subject: SimpleNamespace) -> None:
     """Any model folder of the task may teach; one that is not there is refused."""
-    artifact = run(made, layers=2, steps=1, teacher=str(made.loaded.path))
+    artifact = run(subject, layers=2, steps=1, teacher=str(subject.loaded.path))
     assert layers_of(artifact) == 2
     with pytest.raises(RecipeError, match="there is no teacher at /nowhere"):
-        run(made, layers=2, teacher="/nowhere")
+        run(subject, layers=2, teacher="/nowhere")
 
 
 @pytest.mark.parametrize(
@@ -231,11 +231,11 @@ def test_a_teacher_of_a_folder(made: SimpleNamespace) -> None:
     ],
 )
 def test_impossible_students_are_refused(
-    made: SimpleNamespace, options: dict[str, Any], message: str
+    subject: SimpleNamespace, options: dict[str, Any], message: str
 ) -> None:
     """Each is one sentence with what is allowed."""
     with pytest.raises(RecipeError, match=message):
-        run(made, **options)
+        run(subject, **options)
 
 
 def test_options_are_checked() -> None:
@@ -248,7 +248,7 @@ def test_options_are_checked() -> None:
         validate(distill.Config, {"alpha": 1}, "distill")
 
 
-def test_data_is_needed(made: SimpleNamespace) -> None:
+def test_data_is_needed(subject: SimpleNamespace) -> None:
     """Without rows there is nothing to compare on."""
     with pytest.raises((DataError, RecipeError)):
-        building.run_stage("distill", made.folder, options={}, store=made.store, threads=1)
+        building.run_stage("distill", subject.folder, options={}, store=subject.store, threads=1)

@@ -43,10 +43,10 @@ def run(tmp_path: Path) -> Run:
         out.mkdir()
         scratch.mkdir()
         facts: dict[str, Any] = {}
-        given = DataConfig(source=str(data)) if isinstance(data, Path) else data
-        name = f"{given.model_dump_json()} {seed}" if given else ""
-        if given is not None and name not in loaded:
-            loaded[name] = rows.load(given, task, seed).training
+        data_config = DataConfig(source=str(data)) if isinstance(data, Path) else data
+        name = f"{data_config.model_dump_json()} {seed}" if data_config else ""
+        if data_config is not None and name not in loaded:
+            loaded[name] = rows.load(data_config, task, seed).training
         context = Context(
             out=out,
             scratch=scratch,
@@ -85,10 +85,10 @@ IDS = torch.tensor([[2, 5, 17, 9, 3]])
 
 def test_a_folder_comes_out_with_equal_logits(text_model: Path, run: Run) -> None:
     """A Hugging Face folder becomes FP32 safetensors, config, processor and encoding, computing the same."""
-    made = run(model=text_model)
+    loaded = run(model=text_model)
     plain = transformers.AutoModelForSequenceClassification.from_pretrained(text_model).eval()
-    assert torch.equal(_logits(made.out), _forward(plain))
-    names = {path.name for path in made.out.iterdir()}
+    assert torch.equal(_logits(loaded.out), _forward(plain))
+    names = {path.name for path in loaded.out.iterdir()}
     assert names == {
         "config.json",
         "model.safetensors",
@@ -96,9 +96,9 @@ def test_a_folder_comes_out_with_equal_logits(text_model: Path, run: Run) -> Non
         "tokenizer.json",
         "tokenizer_config.json",
     }
-    assert made.facts["head"] == "trained"
-    assert made.facts["parameters"] == sum(p.numel() for p in plain.parameters())
-    assert made.facts["origin"] == {"model": "text-model", "model_license": None}
+    assert loaded.facts["head"] == "trained"
+    assert loaded.facts["parameters"] == sum(p.numel() for p in plain.parameters())
+    assert loaded.facts["origin"] == {"model": "text-model", "model_license": None}
 
 
 def test_loading_twice_gives_equal_bytes(text_model: Path, run: Run) -> None:
@@ -112,8 +112,8 @@ def test_half_precision_comes_out_as_fp32(text_model: Path, run: Run) -> None:
     """Weights in BF16 are widened, not kept."""
     model = transformers.AutoModelForSequenceClassification.from_pretrained(text_model, dtype=torch.bfloat16)
     model.save_pretrained(text_model)
-    made = run(model=text_model)
-    weights = load_file(made.out / "model.safetensors")
+    loaded = run(model=text_model)
+    weights = load_file(loaded.out / "model.safetensors")
     assert {tensor.dtype for tensor in weights.values()} == {torch.float32}
     assert torch.equal(weights["classifier.weight"], model.classifier.weight.float())
 
@@ -125,11 +125,11 @@ def test_shards_and_license(text_model: Path, run: Run) -> None:
     model.save_pretrained(text_model, max_shard_size="30KB")
     (text_model / "README.md").write_text("---\nlicense: apache-2.0\n---\n")
     (text_model / "LICENSE").write_text("Apache License\n")
-    made = run(model=text_model)
-    assert torch.equal(_logits(made.out), _forward(model))
-    assert made.facts["origin"]["model_license"] == "apache-2.0"
-    assert (made.out / "LICENSE").read_text() == "Apache License\n"
-    assert not (made.out / "README.md").exists()
+    loaded = run(model=text_model)
+    assert torch.equal(_logits(loaded.out), _forward(model))
+    assert loaded.facts["origin"]["model_license"] == "apache-2.0"
+    assert (loaded.out / "LICENSE").read_text() == "Apache License\n"
+    assert not (loaded.out / "README.md").exists()
 
 
 def test_a_pruned_folder_of_ours(text_model: Path, run: Run, tmp_path: Path) -> None:
@@ -142,39 +142,39 @@ def test_a_pruned_folder_of_ours(text_model: Path, run: Run, tmp_path: Path) -> 
     pruned = tmp_path / "pruned"
     pruned.mkdir()
     checkpoint.save(model, pruned, source=text_model)
-    made = run(model=pruned)
-    assert (made.out / "shapes.json").read_bytes() == (pruned / "shapes.json").read_bytes()
-    assert torch.equal(_logits(made.out), _forward(model))
+    loaded = run(model=pruned)
+    assert (loaded.out / "shapes.json").read_bytes() == (pruned / "shapes.json").read_bytes()
+    assert torch.equal(_logits(loaded.out), _forward(model))
 
 
 def test_the_length_limit_is_the_models_own(text_model: Path, text_data: Path, run: Run) -> None:
     """Short training rows leave the limit where the model has it (simpletransformers 1574, GLiNER 378)."""
-    made = run(text_data, model=text_model)
-    assert limit.read(made.out) == limit.read_derived(made.out) == limit.Limit(64, "model")
-    assert (made.facts["max_length"], made.facts["truncated_share"]) == (64, 0.0)
+    loaded = run(text_data, model=text_model)
+    assert limit.read(loaded.out) == limit.read_derived(loaded.out) == limit.Limit(64, "model")
+    assert (loaded.facts["max_length"], loaded.facts["truncated_share"]) == (64, 0.0)
 
 
 def test_the_training_rows_can_set_the_limit(text_model: Path, text_data: Path, run: Run) -> None:
     """With data.max_length: data what is made takes the training rows' limit; the original keeps its."""
-    made = run(DataConfig(source=str(text_data), max_length="data"), model=text_model)
+    loaded = run(DataConfig(source=str(text_data), max_length="data"), model=text_model)
     training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
     processor = text_classification.load_processor(text_model)
     lengths = text_classification.lengths(training.train, processor)
-    assert limit.read(made.out) == limit.Limit(64, "model")
-    assert limit.read_derived(made.out) == limit.Limit(made.facts["max_length"], "rows")
-    assert made.facts["max_length"] % 8 == 0
-    assert lengths.max() <= made.facts["max_length"] < lengths.max() + 8
-    assert made.facts["truncated_share"] == 0.0
+    assert limit.read(loaded.out) == limit.Limit(64, "model")
+    assert limit.read_derived(loaded.out) == limit.Limit(loaded.facts["max_length"], "rows")
+    assert loaded.facts["max_length"] % 8 == 0
+    assert lengths.max() <= loaded.facts["max_length"] < lengths.max() + 8
+    assert loaded.facts["truncated_share"] == 0.0
 
 
 def test_a_given_length_limit_wins(text_model: Path, text_data: Path, run: Run) -> None:
     """data.max_length is taken as it is, with its truncated share; more than the model takes is refused."""
-    made = run(DataConfig(source=str(text_data), max_length=8), model=text_model)
-    assert limit.read(made.out).tokens == 64
-    assert limit.read_derived(made.out) == limit.Limit(8, "recipe")
+    loaded = run(DataConfig(source=str(text_data), max_length=8), model=text_model)
+    assert limit.read(loaded.out).tokens == 64
+    assert limit.read_derived(loaded.out) == limit.Limit(8, "recipe")
     training = rows.load(DataConfig(source=str(text_data)), text_classification, 7).training
     lengths = text_classification.lengths(training.train, text_classification.load_processor(text_model))
-    assert made.facts["truncated_share"] == pytest.approx((lengths > 8).mean())
+    assert loaded.facts["truncated_share"] == pytest.approx((lengths > 8).mean())
     with pytest.raises(ModelError, match=r"data\.max_length is 65 and the model takes at most 64 tokens"):
         run(DataConfig(source=str(text_data), max_length=65), model=text_model)
 
@@ -195,9 +195,9 @@ def test_positions_of_roberta_begin_after_the_padding(tmp_path: Path, run: Run) 
     folder.mkdir()
     checkpoint.save(checkpoint.initialize(config, text_classification, 0), folder, source=None)
     tiny.save_tokenizer(folder)
-    made = run(model=folder)
-    assert checkpoint.read_max_length(made.out) == 38
-    checkpoint.load(made.out, text_classification)(input_ids=torch.full((1, 38), 5))
+    loaded = run(model=folder)
+    assert checkpoint.read_max_length(loaded.out) == 38
+    checkpoint.load(loaded.out, text_classification)(input_ids=torch.full((1, 38), 5))
 
 
 def test_relative_positions_limit_nothing() -> None:
@@ -236,23 +236,23 @@ def test_a_base_model_gets_a_fresh_seeded_head(
 ) -> None:
     """A model without the task's head loads with a new one for the data's labels; the base is untouched."""
     base = _base(text_model, tmp_path / "base", cls)
-    first, second, other = (
+    first, second, reseeded = (
         run(text_data, model=base),
         run(text_data, model=base),
         run(text_data, seed=8, model=base),
     )
     assert first.facts["head"] == "new"
     assert text_classification.head_of(checkpoint.read_config(first.out)).labels == ("negative", "positive")
-    weights = [load_file(made.out / "model.safetensors") for made in (first, second, other)]
+    weights = [load_file(loaded.out / "model.safetensors") for loaded in (first, second, reseeded)]
     assert torch.equal(weights[0]["classifier.weight"], weights[1]["classifier.weight"])
     assert not torch.equal(weights[0]["classifier.weight"], weights[2]["classifier.weight"])
-    held = {
+    base_weights = {
         name.removeprefix("bert."): tensor for name, tensor in load_file(base / "model.safetensors").items()
     }
     for name, tensor in weights[0].items():
         short = name.removeprefix("bert.")
         if name.startswith("bert.") and "pooler" not in name:
-            assert torch.equal(held[short], tensor)
+            assert torch.equal(base_weights[short], tensor)
     assert "unused_weights" not in first.facts
 
 
@@ -270,7 +270,7 @@ def test_a_fresh_head_is_known_to_later_stages(text_model: Path, tmp_path: Path)
 
 def test_an_architecture_builds_fresh_weights(run: Run) -> None:
     """An architecture gives a seeded model with the data's labels and the task's own processor."""
-    wanted = {
+    config = {
         "model_type": "vit",
         "image_size": 8,
         "patch_size": 4,
@@ -281,17 +281,17 @@ def test_an_architecture_builds_fresh_weights(run: Run) -> None:
         "intermediate_size": 24,
     }
     digits = DataConfig(source="sklearn:digits", limit=200)
-    made = run(digits, task=image_classification, architecture=wanted)
-    same = run(digits, task=image_classification, architecture=wanted)
-    content = checkpoint.read_config(made.out)
-    assert {key: content[key] for key in wanted} == wanted
+    loaded = run(digits, task=image_classification, architecture=config)
+    same = run(digits, task=image_classification, architecture=config)
+    content = checkpoint.read_config(loaded.out)
+    assert {key: content[key] for key in config} == config
     assert content["id2label"] == {str(digit): str(digit) for digit in range(10)}
-    assert made.facts["head"] == "new"
-    assert made.facts["origin"] == {"model": "fresh ViTForImageClassification, seed 7"}
-    assert checkpoint.read_max_length(made.out) is None
-    for file in made.out.iterdir():
+    assert loaded.facts["head"] == "new"
+    assert loaded.facts["origin"] == {"model": "fresh ViTForImageClassification, seed 7"}
+    assert checkpoint.read_max_length(loaded.out) is None
+    for file in loaded.out.iterdir():
         assert file.read_bytes() == (same.out / file.name).read_bytes()
-    image_classification.load_processor(made.out)
+    image_classification.load_processor(loaded.out)
 
 
 def test_an_architecture_of_a_text_model(run: Run) -> None:
@@ -363,8 +363,8 @@ def test_what_the_key_depends_on(text_model: Path) -> None:
     """The files that decide the result are named; pickles, code and subfolders are not."""
     (text_model / "training_args.bin").write_bytes(b"x")
     (text_model / "checkpoint-3").mkdir()
-    found = load.reads(validate(load.Config, {"model": str(text_model)}, "load"))
-    assert {path.name for path in found} == {
+    paths = load.reads(validate(load.Config, {"model": str(text_model)}, "load"))
+    assert {path.name for path in paths} == {
         "config.json",
         "model.safetensors",
         "tokenizer.json",
@@ -382,9 +382,9 @@ def _edit(folder: Path, change: Callable[[dict[str, torch.Tensor]], None]) -> No
 def test_weights_that_the_class_does_not_use(text_model: Path, run: Run) -> None:
     """Extra weights outside any layer are recorded and left out, as transformers does."""
     _edit(text_model, lambda weights: weights.update({"bert.extra.weight": torch.ones(2)}))
-    made = run(model=text_model)
-    assert made.facts["unused_weights"] == ["bert.extra.weight"]
-    assert "bert.extra.weight" not in load_file(made.out / "model.safetensors")
+    loaded = run(model=text_model)
+    assert loaded.facts["unused_weights"] == ["bert.extra.weight"]
+    assert "bert.extra.weight" not in load_file(loaded.out / "model.safetensors")
 
 
 @pytest.mark.parametrize("layers", [0, 1])
@@ -428,9 +428,9 @@ def test_own_code_is_refused(text_model: Path, run: Run) -> None:
         ModelError, match=r"brings Python code of its own.*never runs.*'bert' computes the same"
     ):
         run(model=text_model)
-    made = run(model=text_model, ignore_remote_code=True)
-    assert "auto_map" not in checkpoint.read_config(made.out)
-    assert not (made.out / "modeling.py").exists()
+    loaded = run(model=text_model, ignore_remote_code=True)
+    assert "auto_map" not in checkpoint.read_config(loaded.out)
+    assert not (loaded.out / "modeling.py").exists()
     (text_model / "config.json").write_text(
         json.dumps({**content, "model_type": "mine", "auto_map": mapping})
     )
@@ -455,8 +455,8 @@ def test_a_hub_model(text_model: Path, tmp_path: Path, monkeypatch: pytest.Monke
         monkeypatch.setattr(
             constants, "HUGGINGFACE_CO_URL_TEMPLATE", endpoint + "/{repo_id}/resolve/{revision}/{filename}"
         )
-        made = building.open_artifact("someone/tiny", store=Store(tmp_path / "store"))
+        artifact = building.open_artifact("someone/tiny", store=Store(tmp_path / "store"))
         assert any(line.endswith("model.safetensors") for line in requests)
-    assert made.manifest.origin.model == f"someone/tiny@{fake_hub.commit_of(repository)}"
-    assert made.task == "text-classification"
-    assert torch.equal(_logits(made.path), _logits(text_model))
+    assert artifact.manifest.origin.model == f"someone/tiny@{fake_hub.commit_of(repository)}"
+    assert artifact.task == "text-classification"
+    assert torch.equal(_logits(artifact.path), _logits(text_model))

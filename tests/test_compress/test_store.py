@@ -45,10 +45,10 @@ def build(store: Store, key: str, text: str = "content") -> Artifact:
 def test_a_sealed_key_is_found_and_verified(tmp_path: Path) -> None:
     """What was sealed under a key is given back with the same id."""
     store = Store(tmp_path)
-    made = build(store, "a" * 64)
-    found = store.get("a" * 64)
-    assert found is not None
-    assert found.id == made.id
+    artifact = build(store, "a" * 64)
+    stored = store.get("a" * 64)
+    assert stored is not None
+    assert stored.id == artifact.id
     assert store.get("b" * 64) is None
 
 
@@ -76,8 +76,8 @@ def test_a_failed_builder_leaves_nothing_half_written(tmp_path: Path) -> None:
     assert (tmp_path / "scratch" / ("a" * 64) / "checkpoint").read_text() == "y"
 
 
-@pytest.mark.parametrize("what", ["link", "file"])
-def test_what_took_a_folders_place_in_the_store_is_removed(tmp_path: Path, what: str) -> None:
+@pytest.mark.parametrize("kind", ["link", "file"])
+def test_what_took_a_folders_place_in_the_store_is_removed(tmp_path: Path, kind: str) -> None:
     """A link or file where a key's folders belong is taken away: nothing is written where a link leads."""
     store, elsewhere = Store(tmp_path / "store"), tmp_path / "elsewhere"
     elsewhere.mkdir()
@@ -85,12 +85,12 @@ def test_what_took_a_folders_place_in_the_store_is_removed(tmp_path: Path, what:
     for name in ("artifacts", "scratch"):
         (store.root / name).mkdir(parents=True)
         place = store.root / name / ("a" * 64)
-        place.symlink_to(elsewhere) if what == "link" else place.write_text("x")
+        place.symlink_to(elsewhere) if kind == "link" else place.write_text("x")
     with store.building("a" * 64) as building:
         (building.scratch / "checkpoint").write_text("y")
         (building.out / "file.txt").write_text("x")
-        made = store.seal("a" * 64, building, manifest_for(building.out))
-    assert not made.path.is_symlink()
+        artifact = store.seal("a" * 64, building, manifest_for(building.out))
+    assert not artifact.path.is_symlink()
     assert store.get("a" * 64) is not None
     assert [path.name for path in elsewhere.iterdir()] == ["kept"]
 
@@ -98,8 +98,8 @@ def test_what_took_a_folders_place_in_the_store_is_removed(tmp_path: Path, what:
 def test_entries_that_cannot_be_opened_are_one_line(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Entries of an older version or with a damaged manifest are left out, in one sentence for all."""
     store = Store(tmp_path)
-    made = [build(store, letter * 64) for letter in "abc"]
-    for artifact in made[:2]:
+    sealed = [build(store, letter * 64) for letter in "abc"]
+    for artifact in sealed[:2]:
         manifest = artifact.path / "manifest.json"
         manifest.write_text(manifest.read_text().replace('"schema_version": 2', '"schema_version": 1'))
     with caplog.at_level("WARNING"):
@@ -133,12 +133,12 @@ def test_leftovers_of_a_killed_builder_are_removed(tmp_path: Path) -> None:
 def test_a_changed_entry_is_refused_and_can_be_pruned(tmp_path: Path) -> None:
     """One changed byte is named with the way out, and prune --damaged removes the entry."""
     store = Store(tmp_path)
-    made = build(store, "a" * 64)
+    artifact = build(store, "a" * 64)
     build(store, "b" * 64)
-    (made.path / "file.txt").write_text("c0ntent")
+    (artifact.path / "file.txt").write_text("c0ntent")
     with pytest.raises(ArtifactError, match=r"changed file\.txt.*store prune --damaged"):
         store.get("a" * 64)
-    assert store.prune(damaged=True) == [made.path]
+    assert store.prune(damaged=True) == [artifact.path]
     assert store.get("a" * 64) is None
     assert store.has("b" * 64)
 
@@ -161,34 +161,34 @@ def test_prune_refuses_while_a_builder_works(tmp_path: Path) -> None:
 @pytest.mark.parametrize("harm", ["change", "remove", "add", "link"])
 def test_verify_finds_every_kind_of_change(tmp_path: Path, harm: str) -> None:
     """A changed, missing or added byte, or a link, is found and the file is named."""
-    made = build(Store(tmp_path), "a" * 64)
-    target = made.path / "file.txt"
+    artifact = build(Store(tmp_path), "a" * 64)
+    target = artifact.path / "file.txt"
     if harm == "change":
         target.write_text("kontent")
     elif harm == "remove":
         target.unlink()
     elif harm == "add":
-        (made.path / "more.txt").write_text("")
+        (artifact.path / "more.txt").write_text("")
     else:
         target.unlink()
         target.symlink_to("/etc/hostname")
     with pytest.raises(ArtifactError, match=r"file\.txt|more\.txt"):
-        Artifact.open(made.path)
+        Artifact.open(artifact.path)
 
 
 def test_deliver_copies_whole_and_refuses_a_folder_in_use(tmp_path: Path) -> None:
     """A delivery is a verified copy; another folder's content is never touched."""
-    made = build(Store(tmp_path / "store"), "a" * 64)
+    artifact = build(Store(tmp_path / "store"), "a" * 64)
     out = tmp_path / "out"
-    assert deliver(made, out).id == made.id
-    assert Artifact.open(out).id == made.id
-    assert deliver(made, out).path == out  # the same again is no error
-    other = tmp_path / "other"
-    other.mkdir()
-    (other / "mine.txt").write_text("mine")
+    assert deliver(artifact, out).id == artifact.id
+    assert Artifact.open(out).id == artifact.id
+    assert deliver(artifact, out).path == out  # the same again is no error
+    occupied = tmp_path / "other"
+    occupied.mkdir()
+    (occupied / "mine.txt").write_text("mine")
     with pytest.raises(UserError, match="in use"):
-        deliver(made, other)
-    assert [path.name for path in other.iterdir()] == ["mine.txt"]
+        deliver(artifact, occupied)
+    assert [path.name for path in occupied.iterdir()] == ["mine.txt"]
     shutil.rmtree(out)
     out.mkdir()
-    assert deliver(made, out).id == made.id  # an empty folder is fine
+    assert deliver(artifact, out).id == artifact.id  # an empty folder is fine

@@ -44,9 +44,9 @@ def test_rules_by_hand() -> None:
 def test_every_other_is_a_choice_of_layers(layers: int) -> None:
     """For every depth the indices rise, lie inside and end at the last layer."""
     for keep in range(1, layers):
-        found = every_other(layers, keep)
-        assert check_choice(layers, found) == found
-        assert found[-1] == layers - 1
+        choice = every_other(layers, keep)
+        assert check_choice(layers, choice) == choice
+        assert choice[-1] == layers - 1
 
 
 def test_block_influence_by_hand() -> None:
@@ -176,20 +176,20 @@ def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None
     """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        whole = FAMILIES[name]().eval()
+        teacher = FAMILIES[name]().eval()
     inputs = family_inputs(name)
-    kept = (0, 3) if name == "modernbert" else (1, 3)
-    student = cut(whole, kept)
-    assert len(find_stack(whole)) == 4
+    layers = (0, 3) if name == "modernbert" else (1, 3)
+    student = cut(teacher, layers)
+    assert len(find_stack(teacher)) == 4
     assert len(find_stack(student)) == 2
-    for ours, theirs in zip(find_stack(student).layers, kept, strict=True):
-        pairs = zip(ours.parameters(), find_stack(whole).layers[theirs].parameters(), strict=True)
+    for ours, theirs in zip(find_stack(student).layers, layers, strict=True):
+        pairs = zip(ours.parameters(), find_stack(teacher).layers[theirs].parameters(), strict=True)
         assert all(torch.equal(a, b) for a, b in pairs)
     if name in ("longformer", "gemma2"):
         lists = student.config.attention_window if name == "longformer" else student.config.layer_types
         assert len(lists) == 2
     student.save_pretrained(tmp_path)
-    again, info = type(whole).from_pretrained(tmp_path, output_loading_info=True)
+    again, info = type(teacher).from_pretrained(tmp_path, output_loading_info=True)
     assert not info["missing_keys"]
     assert not info["unexpected_keys"]
     with torch.no_grad():
@@ -206,14 +206,14 @@ def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None
 
 def test_a_first_layer_unlike_the_others_stays() -> None:
     """ModernBERT's first layer has no norm of its own: rules keep it, a choice without it is refused."""
-    whole = FAMILIES["modernbert"]().eval()
-    assert first_is_fixed(find_stack(whole))
+    teacher = FAMILIES["modernbert"]().eval()
+    assert first_is_fixed(find_stack(teacher))
     assert not first_is_fixed(find_stack(FAMILIES["bert"]()))
     assert keeping_first(every_other, 4, 2) == (0, 3)
     assert keeping_first(every_other, 4, 1) == (0,)
-    assert all(chosen[0] == 0 for chosen, _ in search(whole, 2, lambda model: 0.0))
+    assert all(chosen[0] == 0 for chosen, _ in search(teacher, 2, lambda model: 0.0))
     with pytest.raises(ModelError, match="must stay"):
-        cut(whole, (1, 3))
+        cut(teacher, (1, 3))
 
 
 STAGED = {
@@ -242,24 +242,24 @@ def test_stages_are_no_layers(name: str) -> None:
 
 def test_a_student_of_a_pruned_teacher_keeps_its_shapes(tmp_path: Path) -> None:
     """Layers of different widths, which no configuration says, are cut out as they are and read again."""
-    whole = FAMILIES["bert"]().eval()
+    teacher = FAMILIES["bert"]().eval()
     surgery.apply(
-        whole, surgery.Plan({"layer.1.ffn": range(0, 32, 2), "layer.3.heads": [1], "layer.3.ffn": [0, 5]})
+        teacher, surgery.Plan({"layer.1.ffn": range(0, 32, 2), "layer.3.heads": [1], "layer.3.ffn": [0, 5]})
     )
     inputs = family_inputs("bert")
-    student = cut(whole, (1, 3))
+    student = cut(teacher, (1, 3))
     checkpoint.save(student, tmp_path, source=None)
     again = checkpoint.load(tmp_path, text_classification)
     assert [layer.intermediate.dense.out_features for layer in find_stack(again).layers] == [16, 2]
     assert find_stack(student).layers[1].attention.self.num_attention_heads == 1
-    with torch.no_grad(), only(whole, (1, 3)):
-        assert torch.allclose(student(**inputs).logits, whole(**inputs).logits, atol=1e-6)
+    with torch.no_grad(), only(teacher, (1, 3)):
+        assert torch.allclose(student(**inputs).logits, teacher(**inputs).logits, atol=1e-6)
         assert torch.equal(student(**inputs).logits, again(**inputs).logits)
 
 
 def test_a_backbone_names_no_layer_that_is_gone(tmp_path: Path) -> None:
     """DINOv2's config lists the outputs of a backbone by layer: a student's has to be read again."""
-    whole = transformers.Dinov2ForImageClassification(
+    teacher = transformers.Dinov2ForImageClassification(
         transformers.Dinov2Config(
             image_size=8,
             patch_size=2,
@@ -270,23 +270,25 @@ def test_a_backbone_names_no_layer_that_is_gone(tmp_path: Path) -> None:
             out_indices=[0, 2, 4],
         )
     ).eval()
-    student = cut(whole, (1, 3))
+    student = cut(teacher, (1, 3))
     student.save_pretrained(tmp_path)
     again = transformers.Dinov2ForImageClassification.from_pretrained(tmp_path)
     assert again.config.stage_names == ["stem", "stage1", "stage2"]
     assert again.config.out_indices == [2]
     with torch.no_grad():
         pixels = family_inputs("vit")["pixel_values"]
-        assert len(search(whole, 2, lambda model: float(model(pixels).logits.sum()))) == 6
-        assert whole.config.out_indices == [0, 2, 4]
+        assert len(search(teacher, 2, lambda model: float(model(pixels).logits.sum()))) == 6
+        assert teacher.config.out_indices == [0, 2, 4]
         assert torch.allclose(student(pixels).logits, again.eval()(pixels).logits, atol=1e-6)
 
 
 def test_search_tries_what_a_student_would_compute() -> None:
     """Gemma's masks go by the number of a layer; a try counts anew, and the teacher is as it was after it."""
-    whole = FAMILIES["gemma2"]().eval()
-    whole.config.dtype = torch.bfloat16  # what the folder held; the model here is FP32, and so is its student
-    assert cut(whole, (1, 3)).dtype == torch.float32
+    teacher = FAMILIES["gemma2"]().eval()
+    teacher.config.dtype = (
+        torch.bfloat16
+    )  # what the folder held; the model here is FP32, and so is its student
+    assert cut(teacher, (1, 3)).dtype == torch.float32
     inputs = family_inputs("gemma2")
     answers: list[torch.Tensor] = []
 
@@ -295,13 +297,13 @@ def test_search_tries_what_a_student_would_compute() -> None:
         return 0.0
 
     with torch.no_grad():
-        before = whole(**inputs).logits
-        tried = [chosen for chosen, _ in search(whole, 2, distance)]
+        before = teacher(**inputs).logits
+        tried = [chosen for chosen, _ in search(teacher, 2, distance)]
         assert tried == subsets(4, 2)
         for chosen, answer in zip(tried, answers, strict=True):
-            assert torch.allclose(answer, cut(whole, chosen)(**inputs).logits, atol=1e-6)
-        assert torch.equal(whole(**inputs).logits, before)
-    assert whole.config.num_hidden_layers == len(whole.config.layer_types) == 4
+            assert torch.allclose(answer, cut(teacher, chosen)(**inputs).logits, atol=1e-6)
+        assert torch.equal(teacher(**inputs).logits, before)
+    assert teacher.config.num_hidden_layers == len(teacher.config.layer_types) == 4
 
 
 def test_a_model_that_shares_its_layers_is_refused() -> None:

@@ -34,12 +34,12 @@ def test_cutting_equals_masking(case: str) -> None:
     """Removed heads and neurons are those that were masked, and the parameter count is the plan's."""
     model = build(case)
     inputs = feed(model)
-    before, whole = surgery.parameter_count(model), logits(model, inputs)
+    before, uncut = surgery.parameter_count(model), logits(model, inputs)
     planned = surgery.removed_parameters(parts_of(model), PLAN)
     with surgery.masked(model, PLAN):
         expected = logits(model, inputs)
-    assert torch.equal(logits(model, inputs), whole), "the masks are gone again"
-    assert (expected - whole).abs().max() > 1e-3, "the plan matters"
+    assert torch.equal(logits(model, inputs), uncut), "the masks are gone again"
+    assert (expected - uncut).abs().max() > 1e-3, "the plan matters"
     surgery.apply(model, PLAN)
     assert (logits(model, inputs) - expected).abs().max() < 1e-5
     assert surgery.parameter_count(model) == before - planned
@@ -87,17 +87,17 @@ def test_names_agree_with_optimum(case: str) -> None:
 def test_removed_layers_are_skipped(case: str) -> None:
     """Keeping layers 0 and 2 gives what a two-layer model with their weights gives."""
     model = build(case)
-    kept = copy.deepcopy(model)
-    surgery.keep_layers(kept, (0, 2))
-    assert (len(layers_of(kept)), kept.config.num_hidden_layers) == (2, 2)
-    fresh = type(model)._from_config(copy.deepcopy(kept.config)).eval()
-    fresh.load_state_dict(kept.state_dict(), strict=True)
+    shallow = copy.deepcopy(model)
+    surgery.keep_layers(shallow, (0, 2))
+    assert (len(layers_of(shallow)), shallow.config.num_hidden_layers) == (2, 2)
+    fresh = type(model)._from_config(copy.deepcopy(shallow.config)).eval()
+    fresh.load_state_dict(shallow.state_dict(), strict=True)
     inputs = feed(model)
-    assert torch.equal(logits(fresh, inputs), logits(kept, inputs))
-    assert (logits(kept, inputs) - logits(model, inputs)).abs().max() > 1e-3
+    assert torch.equal(logits(fresh, inputs), logits(shallow, inputs))
+    assert (logits(shallow, inputs) - logits(model, inputs)).abs().max() > 1e-3
     assert all(
         torch.equal(a, b)
-        for a, b in zip(layers_of(kept)[1].parameters(), layers_of(model)[2].parameters(), strict=True)
+        for a, b in zip(layers_of(shallow)[1].parameters(), layers_of(model)[2].parameters(), strict=True)
     )
 
 
@@ -148,10 +148,10 @@ def test_uneven_models_reload_bit_identically(case: str, tmp_path: Path) -> None
     checkpoint.save(model, tmp_path, source=None)
     assert (tmp_path / "shapes.json").is_file()
     again = checkpoint.load(tmp_path, text_classification)
-    for (name, ours), (other, theirs) in zip(
+    for (name, ours), (reloaded_name, theirs) in zip(
         model.state_dict().items(), again.state_dict().items(), strict=True
     ):
-        assert name == other
+        assert name == reloaded_name
         assert torch.equal(ours, theirs)
     inputs = feed(model)
     assert torch.equal(logits(again, inputs), logits(model, inputs))
@@ -175,23 +175,23 @@ def test_stream_is_the_residual_plus_the_part(case: str) -> None:
     model = build(case)
     inputs = feed(model)
     for part in parts_of(model)[:2]:
-        seen: dict[str, torch.Tensor] = {}
+        streams: dict[str, torch.Tensor] = {}
         module, side = stream_after(model, part)
 
         def read(
-            _module: nn.Module, args: Any, output: Any = None, *, seen: Any = seen, side: str = side
+            _module: nn.Module, args: Any, output: Any = None, *, streams: Any = streams, side: str = side
         ) -> None:
             value = args[0] if side == "input" else output
-            seen["stream"] = value[0] if isinstance(value, tuple) else value
+            streams["stream"] = value[0] if isinstance(value, tuple) else value
 
         hook = (
             module.register_forward_hook(read) if side == "output" else module.register_forward_pre_hook(read)
         )
         logits(model, inputs)
-        first = seen["stream"]
+        first = streams["stream"]
         part.columns.bias.data += 1.0
         logits(model, inputs)
-        assert torch.allclose(seen["stream"], first + 1.0, atol=1e-5)
+        assert torch.allclose(streams["stream"], first + 1.0, atol=1e-5)
         part.columns.bias.data -= 1.0
         hook.remove()
 

@@ -37,10 +37,10 @@ def test_one_gray_channel_by_hand() -> None:
     batch = task.encode(
         [{"image": pixels, "label": 1}, {"image": pixels.T, "label": 0}], processor, HEAD, None
     )
-    found = batch.inputs["pixel_values"]
-    assert (found.shape, found.dtype) == ((2, 1, 8, 8), np.float32)
-    np.testing.assert_allclose(found[0, 0], pixels / 127.5 - 1, atol=1e-6)
-    np.testing.assert_allclose(found[1, 0], pixels.T / 127.5 - 1, atol=1e-6)
+    pixel_values = batch.inputs["pixel_values"]
+    assert (pixel_values.shape, pixel_values.dtype) == ((2, 1, 8, 8), np.float32)
+    np.testing.assert_allclose(pixel_values[0, 0], pixels / 127.5 - 1, atol=1e-6)
+    np.testing.assert_allclose(pixel_values[1, 0], pixels.T / 127.5 - 1, atol=1e-6)
     assert batch.labels is not None
     assert batch.labels.tolist() == [1, 0]
     assert (batch.truncated, task.lengths([], processor)) == (None, None)
@@ -52,10 +52,10 @@ def test_a_larger_image_is_resized_to_the_model(tmp_path: Path) -> None:
     processor = task.default_processor(config)
     image = Image.new("RGB", (32, 20), (255, 0, 51))
     batch = task.encode([{"image": image}], processor, HEAD, None)
-    found = batch.inputs["pixel_values"]
-    assert found.shape == (1, 3, 6, 4)
-    np.testing.assert_allclose(found[0, :, 0, 0], [1.0, -1.0, -0.6], atol=1e-6)
-    assert np.ptp(found[0], axis=(1, 2)).max() < 1e-6
+    pixel_values = batch.inputs["pixel_values"]
+    assert pixel_values.shape == (1, 3, 6, 4)
+    np.testing.assert_allclose(pixel_values[0, :, 0, 0], [1.0, -1.0, -0.6], atol=1e-6)
+    assert np.ptp(pixel_values[0], axis=(1, 2)).max() < 1e-6
     assert batch.labels is None
 
 
@@ -151,13 +151,13 @@ def test_the_digits_reach_a_model(tmp_path: Path) -> None:
     )  # fmt: skip
     model = transformers.ViTForImageClassification(config)
     batch = task.encode(rows, task.default_processor(config), Head("single_label", tuple("0123456789")), None)
-    found = batch.inputs["pixel_values"]
-    assert found.min() >= -1
-    assert found.max() <= 1
-    assert np.unique(np.rint((found + 1) * 8)).tolist() == list(range(17))
+    pixel_values = batch.inputs["pixel_values"]
+    assert pixel_values.min() >= -1
+    assert pixel_values.max() <= 1
+    assert np.unique(np.rint((pixel_values + 1) * 8)).tolist() == list(range(17))
     import torch
 
-    assert model(torch.from_numpy(found)).logits.shape == (4, 10)
+    assert model(torch.from_numpy(pixel_values)).logits.shape == (4, 10)
 
 
 def test_real_photographs_come_out_of_their_archive(shared: Path) -> None:
@@ -166,10 +166,10 @@ def test_real_photographs_come_out_of_their_archive(shared: Path) -> None:
     head = Head("single_label", tuple(json.loads((shared / "data/cifar10_subset/labels.json").read_text())))
     rows = data.evaluation(config, task, 0, head)[:3]
     processor = task.default_processor(transformers.ViTConfig(image_size=32))
-    found = task.encode(rows, processor, head, None).inputs["pixel_values"]
-    assert found.shape == (3, 3, 32, 32)
+    pixel_values = task.encode(rows, processor, head, None).inputs["pixel_values"]
+    assert pixel_values.shape == (3, 3, 32, 32)
     pixels = np.asarray(Image.open(io.BytesIO(rows[0]["image"].read())))
-    np.testing.assert_allclose(found[0], np.moveaxis(pixels / 127.5 - 1, -1, 0), atol=1e-6)
+    np.testing.assert_allclose(pixel_values[0], np.moveaxis(pixels / 127.5 - 1, -1, 0), atol=1e-6)
     assert str(rows[0]["image"]).endswith("test.zip:test/dog/0295.jpg")
 
 

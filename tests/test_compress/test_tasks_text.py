@@ -24,8 +24,8 @@ NUMBER = Head("regression", ())
 
 def score(predicted: Any, actual: Any, head: Head) -> dict[str, float]:
     """The task's figures for values."""
-    found = [Prediction(value=value, label="") for value in predicted]
-    return task.metrics(task.statistics(found, actual, head).sum(axis=0), head)
+    predictions = [Prediction(value=value, label="") for value in predicted]
+    return task.metrics(task.statistics(predictions, actual, head).sum(axis=0), head)
 
 
 @pytest.mark.parametrize("seed", range(4))
@@ -59,8 +59,8 @@ def test_set_scores_equal_scikit_learn(seed: int) -> None:
     figures = score([np.flatnonzero(r) for r in predicted], [np.flatnonzero(r) for r in actual], TAGS)
     assert list(figures) == ["micro_f1", "macro_f1", "subset_accuracy"]
     for name, average in (("micro_f1", "micro"), ("macro_f1", "macro")):
-        wanted = sklearn.metrics.f1_score(actual, predicted, average=average, zero_division=0)
-        assert figures[name] == pytest.approx(wanted)
+        expected = sklearn.metrics.f1_score(actual, predicted, average=average, zero_division=0)
+        assert figures[name] == pytest.approx(expected)
     assert figures["subset_accuracy"] == pytest.approx(sklearn.metrics.accuracy_score(actual, predicted))
 
 
@@ -237,8 +237,8 @@ def test_pairs_are_joined_with_token_types(tmp_path: Path) -> None:
     words = {word: i for i, word in enumerate(tiny.vocabulary())}
     row = {"text": "the film is good", "text_pair": "bad"}
     batch = task.encode([row], tokenizer, THREE, None)
-    wanted = ["[CLS]", "the", "film", "is", "good", "[SEP]", "bad", "[SEP]"]
-    assert batch.inputs["input_ids"].tolist() == [[words[word] for word in wanted]]
+    tokens = ["[CLS]", "the", "film", "is", "good", "[SEP]", "bad", "[SEP]"]
+    assert batch.inputs["input_ids"].tolist() == [[words[word] for word in tokens]]
     assert batch.inputs["token_type_ids"].tolist() == [[0] * 6 + [1] * 2]
     assert list(batch.inputs) == ["input_ids", "attention_mask", "token_type_ids"]
     cut = task.encode([row, {"text": "bad", "text_pair": "bad"}], tokenizer, THREE, 6)

@@ -112,19 +112,19 @@ def test_words_that_vanish_keep_the_others_in_place(tmp_path: Path) -> None:
     piece_tokenizer(tmp_path)
     tokenizer = task.load_processor(tmp_path)
     rows = [{"tokens": ["good", "\u200b", "bad", "film"], "tags": (1, 0, 3, 4)}]
-    for limit, seen in ((None, (1, 0, 3, 4)), (4, (1, 0, 3, -1)), (3, (1, -1, -1, -1))):
+    for limit, tags in ((None, (1, 0, 3, 4)), (4, (1, 0, 3, -1)), (3, (1, -1, -1, -1))):
         batch = task.encode(rows, tokenizer, HEAD, limit)
         assert batch.truncated.tolist() == [limit is not None]
         assert batch.labels is not None
         logits = np.eye(5)[np.where(batch.labels < 0, 2, batch.labels)]
-        (found,) = task.decode({"logits": logits}, batch, HEAD)
-        assert found.value == seen
-        assert len(found.label) == 4
-        assert [name is None for name in found.label] == [tag == -1 for tag in seen]
+        (prediction,) = task.decode({"logits": logits}, batch, HEAD)
+        assert prediction.value == tags
+        assert len(prediction.label) == 4
+        assert [name is None for name in prediction.label] == [tag == -1 for tag in tags]
     no_outside = Head("single_label", ("NOUN", "VERB"))
-    (found,) = task.decode({"logits": np.ones((*batch.labels.shape, 2))}, batch, no_outside)
-    assert (found.value, found.label) == ((0, -1, -1, -1), ("NOUN", None, None, None))
-    assert task.statistics([found], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4, 4, 0]
+    (prediction,) = task.decode({"logits": np.ones((*batch.labels.shape, 2))}, batch, no_outside)
+    assert (prediction.value, prediction.label) == ((0, -1, -1, -1), ("NOUN", None, None, None))
+    assert task.statistics([prediction], [(0, 0, 0, 0)], no_outside)[0, 3:].tolist() == [1, 4, 4, 0]
 
 
 def test_a_row_that_loses_its_beginning_has_no_tags_there(tmp_path: Path) -> None:
@@ -139,11 +139,11 @@ def test_a_row_that_loses_its_beginning_has_no_tags_there(tmp_path: Path) -> Non
     batch = task.encode(rows, tokenizer, HEAD, 4)
     assert batch.truncated.tolist() == [True, False]
     logits = np.eye(5)[np.where(batch.labels < 0, 2, batch.labels)]
-    found = task.decode({"logits": logits}, batch, HEAD)
-    assert found[0].value == (-1, -1, 3, 4)
-    assert found[0].label[:2] == (None, None)
-    assert found[1].value == (3,)
-    table = task.statistics(found, [task.reference(row, HEAD) for row in rows], HEAD)
+    predictions = task.decode({"logits": logits}, batch, HEAD)
+    assert predictions[0].value == (-1, -1, 3, 4)
+    assert predictions[0].label[:2] == (None, None)
+    assert predictions[1].value == (3,)
+    table = task.statistics(predictions, [task.reference(row, HEAD) for row in rows], HEAD)
     assert table[:, 3:5].tolist() == [[2, 4], [1, 1]]
 
 
@@ -225,14 +225,16 @@ def test_real_tweets_survive_the_round_trip(shared: Path) -> None:
     batch = task.encode(aligned, tokenizer, head, None)
     assert batch.labels is not None
     logits = np.eye(len(head.labels), dtype=np.float32)[np.where(batch.labels < 0, 1, batch.labels)]
-    found = task.decode({"logits": logits}, batch, head)
+    predictions = task.decode({"logits": logits}, batch, head)
     references = [task.reference(row, head) for row in aligned]
     missed = sum(
-        a != b for p, r in zip(found, references, strict=True) for a, b in zip(p.value, r, strict=True)
+        a != b for p, r in zip(predictions, references, strict=True) for a, b in zip(p.value, r, strict=True)
     )
     assert missed == 0
-    figures = task.metrics(task.statistics(found, references, head).sum(axis=0), head)
+    figures = task.metrics(task.statistics(predictions, references, head).sum(axis=0), head)
     assert (
-        figures["f1"] == pytest.approx(seqeval.metrics.f1_score(cells, [list(p.label) for p in found])) == 1
+        figures["f1"]
+        == pytest.approx(seqeval.metrics.f1_score(cells, [list(p.label) for p in predictions]))
+        == 1
     )
     assert sum(len(row["tokens"]) for row in rows) == 15_733

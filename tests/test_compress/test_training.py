@@ -66,9 +66,9 @@ class One(torch.nn.Module):
         return self.weight * slope
 
 
-def slopes(some: Any) -> Batch:
+def slopes(rows: Any) -> Batch:
     """Each row is a number."""
-    return Batch(inputs={"slope": np.array([[row["slope"]] for row in some], dtype=np.float32)}, labels=None)
+    return Batch(inputs={"slope": np.array([[row["slope"]] for row in rows], dtype=np.float32)}, labels=None)
 
 
 def train_one(tmp_path: Path, values: list[float], **config: Any) -> tuple[One, Any]:
@@ -111,10 +111,10 @@ def test_the_gradient_is_clipped_to_the_norm(tmp_path: Path) -> None:
 def test_weights_of_the_best_evaluation_come_back(tmp_path: Path) -> None:
     """The model ends with the weights that it had at the best selection score, not the last ones."""
     figures = iter([0.1, 0.9, 0.3, 0.9, 0.2])
-    seen: list[dict[str, torch.Tensor]] = []
+    states: list[dict[str, torch.Tensor]] = []
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         assert not model.training
         return {"accuracy": next(figures), "other": 0.0}
 
@@ -123,27 +123,27 @@ def test_weights_of_the_best_evaluation_come_back(tmp_path: Path) -> None:
     history = run(model, tmp_path, evaluate=evaluate, config=config)
     assert history.best_step == 4 * 13  # the later one of the two with 0.9
     assert history.best.metrics["accuracy"] == 0.9
-    assert same(model.state_dict(), seen[3])
-    assert not same(model.state_dict(), seen[4])
+    assert same(model.state_dict(), states[3])
+    assert not same(model.state_dict(), states[4])
     assert not model.training
 
 
 def test_the_last_weights_stay_where_they_are_asked_for(tmp_path: Path) -> None:
     """Scored all the same, in the history as they were, and the worst of all scores if that is the last."""
     figures = iter([0.1, 0.9, 0.2])
-    seen: list[dict[str, torch.Tensor]] = []
+    states: list[dict[str, torch.Tensor]] = []
 
     def evaluate(model: torch.nn.Module) -> dict[str, float]:
-        seen.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
+        states.append({name: tensor.clone() for name, tensor in model.state_dict().items()})
         return {"accuracy": next(figures)}
 
     model = driver.build()
     config = driver.CONFIG.model_copy(update={"epochs": 3, "evaluations_per_epoch": 1, "keep": "last"})
     history = run(model, tmp_path, evaluate=evaluate, config=config)
     assert history.best_step == 3 * 13
-    assert [one.metrics["accuracy"] for one in history.evaluations] == [0.1, 0.9, 0.2]
-    assert same(model.state_dict(), seen[2])
-    assert not same(model.state_dict(), seen[1])
+    assert [evaluation.metrics["accuracy"] for evaluation in history.evaluations] == [0.1, 0.9, 0.2]
+    assert same(model.state_dict(), states[2])
+    assert not same(model.state_dict(), states[1])
 
 
 def test_training_learns_and_says_what_happened(tmp_path: Path) -> None:
@@ -261,7 +261,7 @@ def test_frozen_embeddings_do_not_move(text_model: Path, tmp_path: Path) -> None
     train(
         model,
         rows=rows,
-        encode=lambda some: task.encode(some, processor, head, None),
+        encode=lambda part: task.encode(part, processor, head, None),
         lengths=task.lengths(rows, processor),
         objective=lambda m, batch: torch.nn.functional.cross_entropy(m(**batch.inputs).logits, batch.labels),
         evaluate=None,
@@ -293,7 +293,7 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Path) 
     straight = driver.build()
     history = run(straight, tmp_path / "a")
     every_step = driver.CONFIG.model_copy(update={"checkpoint_seconds": 0})
-    done = 0
+    steps = 0
     for stop in (5, 12, 23):
         count = 0
 
@@ -306,8 +306,8 @@ def test_a_run_that_was_interrupted_goes_on_to_the_same_weights(tmp_path: Path) 
 
         with pytest.raises(InterruptedRunError):
             run(driver.build(), tmp_path / "b", objective=objective, config=every_step)
-        done += count
-    assert done == 40
+        steps += count
+    assert steps == 40
     resumed = driver.build()
     again = run(resumed, tmp_path / "b", config=every_step)
     assert same(resumed.state_dict(), straight.state_dict())
@@ -362,13 +362,15 @@ def test_a_changed_byte_of_a_checkpoint_is_found(tmp_path: Path) -> None:
     """Every flipped byte that safetensors reads without a word is found: nothing is trained from it."""
     file = tmp_path / "x.safetensors"
     resume.write(file, {"a": torch.arange(3.0), "b": torch.ones(2, dtype=torch.bfloat16)}, {"step": 3})
-    whole = file.read_bytes()
-    for place in range(len(whole)):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
-        found = resume.read(file)
+    content = file.read_bytes()
+    for place in range(len(content)):
+        file.write_bytes(content[:place] + bytes([content[place] ^ 1]) + content[place + 1 :])
+        restored = resume.read(file)
         # A blank that pads the header means nothing.
-        assert found is None or (found[1] == {"step": 3} and torch.equal(found[0]["a"], torch.arange(3.0)))
-    file.write_bytes(whole)
+        assert restored is None or (
+            restored[1] == {"step": 3} and torch.equal(restored[0]["a"], torch.arange(3.0))
+        )
+    file.write_bytes(content)
     assert resume.read(file) is not None
 
 
@@ -376,10 +378,10 @@ def test_a_checkpoint_keeps_tensors_and_state(tmp_path: Path) -> None:
     """What is written is read back, tied tensors included; nothing else is left in the folder."""
     shared = torch.arange(4.0)
     resume.write(tmp_path / "x.safetensors", {"a": shared, "b": shared}, {"step": 3, "loss": 0.1})
-    found = resume.read(tmp_path / "x.safetensors")
-    assert found is not None
-    assert found[1] == {"step": 3, "loss": 0.1}
-    assert torch.equal(found[0]["b"], shared)
+    restored = resume.read(tmp_path / "x.safetensors")
+    assert restored is not None
+    assert restored[1] == {"step": 3, "loss": 0.1}
+    assert torch.equal(restored[0]["b"], shared)
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
@@ -396,9 +398,9 @@ def test_a_checkpoint_that_cannot_be_written_says_so(tmp_path: Path) -> None:
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
         signal.signal(signal.SIGXFSZ, ignored)
-    found = resume.read(file)
-    assert found is not None
-    assert found[1] == {"step": 1}
+    restored = resume.read(file)
+    assert restored is not None
+    assert restored[1] == {"step": 1}
     assert [path.name for path in tmp_path.iterdir()] == ["x.safetensors"]
 
 
@@ -440,8 +442,8 @@ def test_two_processes_train_one_model(tmp_path: Path, push: float) -> None:
     launch = [sys.executable, "-m", "accelerate.commands.launch", "--multi_gpu", "--num_processes", "2"]
     launch += ["--num_machines", "1", "--mixed_precision", "no", "--dynamo_backend", "no"]
     launch += ["--main_process_port", "0", str(DRIVER), str(scratch), str(out), "0", str(push)]
-    done = subprocess.run(launch, env=_environment(), capture_output=True, text=True, timeout=120)
-    assert done.returncode == 0, done.stderr[-2000:]
+    process = subprocess.run(launch, env=_environment(), capture_output=True, text=True, timeout=120)
+    assert process.returncode == 0, process.stderr[-2000:]
     weights = [load_file(out / f"weights-{rank}.safetensors") for rank in (0, 1)]
     assert same(*weights)
     histories = [json.loads((out / f"history-{rank}.json").read_text()) for rank in (0, 1)]

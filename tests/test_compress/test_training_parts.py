@@ -22,8 +22,8 @@ from compress.training.schedule import depth_factor, multiplier, parameter_group
 
 def test_linear_schedule_rises_over_the_warm_up_and_falls_to_zero() -> None:
     """Ten steps with two of warm-up: 1/2, 1, then 8/8 down to 1/8."""
-    found = [multiplier("linear", step, 10, 0.2) for step in range(10)]
-    assert found == pytest.approx([0.5, 1.0, *[n / 8 for n in range(8, 0, -1)]])
+    multipliers = [multiplier("linear", step, 10, 0.2) for step in range(10)]
+    assert multipliers == pytest.approx([0.5, 1.0, *[n / 8 for n in range(8, 0, -1)]])
 
 
 def test_cosine_schedule_is_half_way_down_in_the_middle() -> None:
@@ -41,14 +41,14 @@ def test_layer_wise_rates_and_decay_of_a_bert(tmp_path: Path) -> None:
     groups = parameter_groups(
         model.named_parameters(), stack="bert.encoder.layer", layers=2, layer_decay=0.5, weight_decay=0.1
     )
-    found = {name: (group.factor, group.weight_decay) for group in groups for name in group.names}
-    assert found["bert.embeddings.word_embeddings.weight"] == (0.25, 0.1)
-    assert found["bert.embeddings.LayerNorm.weight"] == (0.25, 0.0)
-    assert found["bert.encoder.layer.0.output.dense.weight"] == (0.5, 0.1)
-    assert found["bert.encoder.layer.1.output.dense.bias"] == (1.0, 0.0)
-    assert found["bert.pooler.dense.weight"] == (1.0, 0.1)
-    assert found["classifier.weight"] == (1.0, 0.1)
-    assert len(found) == len(list(model.parameters()))
+    settings = {name: (group.factor, group.weight_decay) for group in groups for name in group.names}
+    assert settings["bert.embeddings.word_embeddings.weight"] == (0.25, 0.1)
+    assert settings["bert.embeddings.LayerNorm.weight"] == (0.25, 0.0)
+    assert settings["bert.encoder.layer.0.output.dense.weight"] == (0.5, 0.1)
+    assert settings["bert.encoder.layer.1.output.dense.bias"] == (1.0, 0.0)
+    assert settings["bert.pooler.dense.weight"] == (1.0, 0.1)
+    assert settings["classifier.weight"] == (1.0, 0.1)
+    assert len(settings) == len(list(model.parameters()))
     assert depth_factor(0, 3, 0.5) == 0.125
 
 
@@ -92,26 +92,29 @@ def test_gathered_batches_are_what_the_task_would_encode(text_model: Path) -> No
     head = Head("single_label", ("negative", "positive"))
     rows = tiny.sentences(300, 1)
     lengths = task.lengths(rows, processor)
-    cached = EncodedRows(rows, lambda some: task.encode(some, processor, head, 12), np.minimum(lengths, 12))
+    cached = EncodedRows(rows, lambda part: task.encode(part, processor, head, 12), np.minimum(lengths, 12))
     assert cached.cached
     for indices in (np.array([5, 290, 17]), np.array([7])):
-        found, wanted = cached.gather(indices), task.encode([rows[i] for i in indices], processor, head, 12)
-        width = wanted.inputs["input_ids"].shape[1]
-        assert found.labels.tolist() == wanted.labels.tolist()
-        for name, array in wanted.inputs.items():
-            assert found.inputs[name].dtype == array.dtype
-            assert found.inputs[name][:, :width].tolist() == array.tolist()
-        assert not found.inputs["attention_mask"][:, width:].any()
+        gathered, encoded = (
+            cached.gather(indices),
+            task.encode([rows[i] for i in indices], processor, head, 12),
+        )
+        width = encoded.inputs["input_ids"].shape[1]
+        assert gathered.labels.tolist() == encoded.labels.tolist()
+        for name, array in encoded.inputs.items():
+            assert gathered.inputs[name].dtype == array.dtype
+            assert gathered.inputs[name][:, :width].tolist() == array.tolist()
+        assert not gathered.inputs["attention_mask"][:, width:].any()
 
 
 def test_padding_is_learned_on_either_side() -> None:
     """The value and the side of the padding come from one row alone and beside a longer one."""
     alone = Batch(inputs={"x": np.array([[3, 4]])}, labels=np.array([[1, 2]]))
     beside = Batch(inputs={"x": np.array([[9, 3, 4], [5, 6, 7]])}, labels=np.array([[1, 2, -100], [0, 0, 0]]))
-    found = learn_padding(alone, beside)
-    assert found is not None
-    (inputs,) = [found[name] for name in found if name == "x"]
-    (labels,) = [found[name] for name in found if name != "x"]
+    paddings = learn_padding(alone, beside)
+    assert paddings is not None
+    (inputs,) = [paddings[name] for name in paddings if name == "x"]
+    (labels,) = [paddings[name] for name in paddings if name != "x"]
     assert (inputs.value, inputs.left) == (9, True)
     assert (labels.value, labels.left) == (-100, False)
 
@@ -127,22 +130,22 @@ def test_gathered_batches_keep_what_decoding_needs(tmp_path: Path) -> None:
         {"tokens": ["good"] * size, "tags": (0, 1) * (size // 2) + (0,) * (size % 2)} for size in (1, 4, 7)
     ]
     source = EncodedRows(
-        rows, lambda some: tokens.encode(some, processor, head, None), tokens.lengths(rows, processor)
+        rows, lambda part: tokens.encode(part, processor, head, None), tokens.lengths(rows, processor)
     )
     assert source.cached
     batch = source.gather(np.array([2, 0, 1]))
     logits = np.stack([batch.labels != 1, batch.labels == 1], axis=-1).astype(np.float32)
-    found = [one.value for one in tokens.decode({"logits": logits}, batch, head)]
-    assert found == [rows[i]["tags"] for i in (2, 0, 1)]
+    decoded = [prediction.value for prediction in tokens.decode({"logits": logits}, batch, head)]
+    assert decoded == [rows[i]["tags"] for i in (2, 0, 1)]
     assert sorted(batch.inputs) == ["attention_mask", "input_ids", "token_type_ids"]
 
 
 def test_rows_whose_padding_is_no_constant_are_encoded_batch_by_batch() -> None:
     """Nothing is assumed: without one padding value the task encodes every batch itself."""
 
-    def encode(some: Any) -> Batch:
-        width = max(len(row) for row in some)
-        return Batch(inputs={"x": np.array([[*row, *range(width - len(row))] for row in some])}, labels=None)
+    def encode(part: Any) -> Batch:
+        width = max(len(row) for row in part)
+        return Batch(inputs={"x": np.array([[*row, *range(width - len(row))] for row in part])}, labels=None)
 
     rows: list[Any] = [[1], [1, 2, 3, 4]]
     source = EncodedRows(rows, encode, np.array([1, 4]))
@@ -154,12 +157,12 @@ def test_rows_beyond_the_budget_are_encoded_batch_by_batch() -> None:
     """A small memory budget leads to the same batches, encoded on the way."""
     rows = driver.rows(40)
     lengths = np.array([len(row["ids"]) for row in rows])
-    whole = EncodedRows(rows, driver.encode, lengths)
+    ample = EncodedRows(rows, driver.encode, lengths)
     lean = EncodedRows(rows, driver.encode, lengths, budget_bytes=10)
-    assert whole.cached
+    assert ample.cached
     assert not lean.cached
     plan = plan_epoch(lengths, 40, 8, 0, 0, None)
-    for left, right in zip(whole.batches(plan, "cpu"), lean.batches(plan, "cpu"), strict=True):
+    for left, right in zip(ample.batches(plan, "cpu"), lean.batches(plan, "cpu"), strict=True):
         width = right.inputs["ids"].shape[1]
         assert torch.equal(left.inputs["ids"][:, :width], right.inputs["ids"])
         assert torch.equal(left.labels, right.labels)

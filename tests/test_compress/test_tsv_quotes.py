@@ -73,9 +73,9 @@ def test_what_could_be_either_is_said(tmp_path: Path, caplog: pytest.LogCaptureF
         )
         (tmp_path / f"{split}.tsv").write_text("text\tlabel\n" + body)
     with caplog.at_level(logging.WARNING):
-        found = data.load(DataConfig(source=str(tmp_path)), text_classification, 0)
+        splits = data.load(DataConfig(source=str(tmp_path)), text_classification, 0)
     assert any("8 cells stand whole in quotes (the first on line 2)" in line for line in caplog.messages)
-    assert found.training.facts["tsv_quotes"] == {"train": "text", "eval": "text"}
+    assert splits.training.facts["tsv_quotes"] == {"train": "text", "eval": "text"}
 
 
 def test_both_signs_in_one_file_are_said(tmp_path: Path) -> None:
@@ -83,10 +83,10 @@ def test_both_signs_in_one_file_are_said(tmp_path: Path) -> None:
     path = _written(tmp_path / "train.tsv", ['"fine" film', "dull"], lineterminator="\n")
     with path.open("a") as stream:
         stream.write('say "hi"\t0\n')
-    found = quoting.quoting(path)
-    assert not found.marks
+    style = quoting.quoting(path)
+    assert not style.marks
     assert (
-        found.doubt
+        style.doubt
         == "1 cells stand whole in quotes (the first on line 2), and 1 have quotes in other places"
     )
 

@@ -50,11 +50,11 @@ def rows(tmp_path: Path) -> DataConfig:
 def test_rows_of_two_lengths_never_share_a_batch() -> None:
     """Beside the groups that are kept apart anyway; lengths alone decide nothing where rows may be padded."""
     lengths, groups = np.array([3, 5, 3, 5, 3]), np.array([0, 0, 1, 0, 0])
-    kept = apart(lengths, groups, pads=False)
-    assert kept is not None
-    plan = plan_epoch(lengths, 5, 8, seed=0, epoch=0, groups=kept)
+    combined = apart(lengths, groups, pads=False)
+    assert combined is not None
+    plan = plan_epoch(lengths, 5, 8, seed=0, epoch=0, groups=combined)
     assert sorted(sorted(batch.tolist()) for batch in plan) == [[0, 4], [1, 3], [2]]
-    assert steps_per_epoch(5, 8, kept) == 3
+    assert steps_per_epoch(5, 8, combined) == 3
     assert apart(lengths, groups, pads=True) is groups
     assert apart(None, groups, pads=False) is groups
 
@@ -79,17 +79,17 @@ def test_no_stage_gives_it_a_padded_row(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """Whatever the model is asked, every position is a real one; the result says the same of itself."""
-    seen: list[int] = []
+    sizes: list[int] = []
 
-    def watched(self: Any, *given: Any, **named: Any) -> Any:
+    def watched(self: Any, *arguments: Any, **named: Any) -> Any:
         mask = named["attention_mask"]
         assert bool(mask.all()), "a padded row reached the model"
-        seen.append(len(mask))
-        return FORWARD(self, *given, **named)
+        sizes.append(len(mask))
+        return FORWARD(self, *arguments, **named)
 
     monkeypatch.setattr(transformers.BertForSequenceClassification, "forward", watched)
     with caplog.at_level("WARNING", logger="paredown"):
-        made = building.run_stage(
+        artifact = building.run_stage(
             stage,
             sealed.path,
             options=options,
@@ -97,10 +97,10 @@ def test_no_stage_gives_it_a_padded_row(
             threads=1,
             store=Store(tmp_path / "store"),
         )
-    assert max(seen) > 1
-    assert not limit.read_padding(made.path)
+    assert max(sizes) > 1
+    assert not limit.read_padding(artifact.path)
     if stage != "calibrate":
-        assert made.manifest.facts["batches"] == "of one length"
+        assert artifact.manifest.facts["batches"] == "of one length"
         assert "batches of rows of one length" in caplog.text
 
 
@@ -111,7 +111,7 @@ def test_a_student_of_its_own_is_measured(
     teacher = left_padded(tmp_path / "teacher")
     student = left_padded(tmp_path / "student")
     with caplog.at_level("WARNING", logger="paredown"):
-        made = building.run_stage(
+        artifact = building.run_stage(
             "distill",
             teacher,
             options={"student": str(student), **EPOCH},
@@ -119,7 +119,7 @@ def test_a_student_of_its_own_is_measured(
             threads=1,
             store=Store(tmp_path / "store"),
         )
-    assert made.manifest.facts["student_padding"]["largest"] > 1e-4
+    assert artifact.manifest.facts["student_padding"]["largest"] > 1e-4
     assert "The answers of this student depend on how far a row is padded" in caplog.text
-    assert not limit.read_padding(made.path)
-    assert catalog.load("task", made.task).load_processor(made.path).padding_side == "left"
+    assert not limit.read_padding(artifact.path)
+    assert catalog.load("task", artifact.task).load_processor(artifact.path).padding_side == "left"

@@ -98,12 +98,12 @@ def test_a_header_that_lies_is_named(header: Header | bytes, reason: str, tmp_pa
 def test_a_good_header_is_read(tmp_path: Path) -> None:
     """Names, types and shapes, as safetensors reads them too; nothing at all is no weights."""
     _file(tmp_path / WEIGHTS, {**_header(), "__metadata__": {"format": "pt"}})
-    held = weight_files.contents(tmp_path)
-    assert {name: (entry.dtype, entry.shape) for name, entry in held.items()} == {
+    entries = weight_files.contents(tmp_path)
+    assert {name: (entry.dtype, entry.shape) for name, entry in entries.items()} == {
         "a": ("F32", (2, 2)),
         "b": ("I64", (1,)),
     }
-    assert [entry.floating for entry in held.values()] == [True, False]
+    assert [entry.floating for entry in entries.values()] == [True, False]
     assert weight_files.read(tmp_path)["a"].shape == (2, 2)
     _file(tmp_path / WEIGHTS, {}, body=0)
     with pytest.raises(ModelError, match="holds no weights"):
@@ -132,12 +132,12 @@ def test_a_file_is_cut_anywhere(tmp_path: Path) -> None:
     """A file that lacks bytes, or has some too many, is damaged at every length."""
     file = tmp_path / WEIGHTS
     save_file({"a": torch.zeros(2, 2), "b": torch.ones(3)}, file)
-    whole = file.read_bytes()
-    for length in range(len(whole)):
-        file.write_bytes(whole[:length])
+    content = file.read_bytes()
+    for length in range(len(content)):
+        file.write_bytes(content[:length])
         with pytest.raises(ModelError, match="is damaged"):
             weight_files.contents(tmp_path)
-    file.write_bytes(whole + b"\0")
+    file.write_bytes(content + b"\0")
     with pytest.raises(ModelError, match=r"take 28 bytes, and 29 follow"):
         weight_files.contents(tmp_path)
 
@@ -146,20 +146,20 @@ def test_no_flipped_bit_of_a_header_is_another_table(tmp_path: Path) -> None:
     """Whatever a flipped bit makes of a header is refused, or is what safetensors reads as well."""
     file = tmp_path / WEIGHTS
     save_file({"a": torch.zeros(2, 2), "b": torch.ones(3)}, file)
-    whole = bytearray(file.read_bytes())
+    content = bytearray(file.read_bytes())
     read = 0
-    for place in range(len(whole) - 28):
+    for place in range(len(content) - 28):
         for bit in range(8):
-            changed = bytearray(whole)
+            changed = bytearray(content)
             changed[place] ^= 1 << bit
             file.write_bytes(changed)
             try:
-                held = weight_files.contents(tmp_path)
+                entries = weight_files.contents(tmp_path)
             except ModelError:
                 continue
             with safe_open(file, framework="pt") as stream:
                 shapes = {name: tuple(stream.get_tensor(name).shape) for name in stream.keys()}  # noqa: SIM118 - no mapping
-            assert {name: entry.shape for name, entry in held.items()} == shapes, place
+            assert {name: entry.shape for name, entry in entries.items()} == shapes, place
             read += 1
     assert read > 8  # the letters of names
 
@@ -269,41 +269,45 @@ def test_a_shard_may_be_a_link_in_the_folder_or_in_a_cache_of_the_hub(shards: Pa
 
 
 def _saved(folder: Path, change: Callable[[dict[str, torch.Tensor]], dict[str, torch.Tensor]]) -> None:
-    held = load_file(folder / WEIGHTS)
-    save_file(change(held), folder / WEIGHTS, metadata={"format": "pt"})
+    weights = load_file(folder / WEIGHTS)
+    save_file(change(weights), folder / WEIGHTS, metadata={"format": "pt"})
 
 
 KEY = "bert.encoder.layer.0.output.dense.weight"
 CHANGES: dict[str, tuple[Any, str]] = {
     "another shape": (
-        lambda held: {**held, KEY: torch.zeros(32, 60)},
+        lambda weights: {**weights, KEY: torch.zeros(32, 60)},
         rf"model\.safetensors: {KEY} has the shape \[32, 60\], and the configuration asks for \[32, 64\]",
     ),
     "a turned shape": (
-        lambda held: {**held, KEY: held[KEY].T.contiguous()},
+        lambda weights: {**weights, KEY: weights[KEY].T.contiguous()},
         rf"{KEY} has the shape \[64, 32\], and the configuration asks for \[32, 64\]",
     ),
     "whole numbers": (
-        lambda held: {**held, KEY: held[KEY].view(torch.int32)},
+        lambda weights: {**weights, KEY: weights[KEY].view(torch.int32)},
         rf"{KEY} holds numbers of the type I32, and a BertForSequenceClassification has floating-point",
     ),
     "another head": (
-        lambda held: {**held, "classifier.weight": torch.zeros(3, 32), "classifier.bias": torch.zeros(3)},
+        lambda weights: {
+            **weights,
+            "classifier.weight": torch.zeros(3, 32),
+            "classifier.bias": torch.zeros(3),
+        },
         r"classifier\.(bias|weight) has the shape \[3.*the configuration asks for \[2",
     ),
     "NaN": (
-        lambda held: {**held, KEY: torch.full_like(held[KEY], float("nan"))},
+        lambda weights: {**weights, KEY: torch.full_like(weights[KEY], float("nan"))},
         rf"the weight {KEY} holds 2048 values of 2048 that are no numbers",
     ),
     "one infinity": (
-        lambda held: {**held, "classifier.bias": torch.tensor([0.0, float("-inf")])},
+        lambda weights: {**weights, "classifier.bias": torch.tensor([0.0, float("-inf")])},
         r"the weight classifier\.bias holds 1 values of 2 that are no numbers",
     ),
     "half of the layers": (
-        lambda held: {name: tensor for name, tensor in held.items() if "layer.1." not in name},
+        lambda weights: {name: tensor for name, tensor in weights.items() if "layer.1." not in name},
         r"weights are missing for bert\.encoder\.layer\.1\.",
     ),
-    "names in bytes": (lambda held: {**held, "\x1b[31m": torch.zeros(1), KEY: torch.zeros(1)}, KEY),
+    "names in bytes": (lambda weights: {**weights, "\x1b[31m": torch.zeros(1), KEY: torch.zeros(1)}, KEY),
 }
 
 
@@ -335,12 +339,12 @@ def test_every_verb_reads_weights_through_the_same_check(
     content = file.read_bytes()
     file.write_bytes(content.replace(b'"shape":[32,64]', b'"shape":[33,64]'))
     data = tiny.text_data(tmp_path / "data", train=16, evaluate=4)
-    given: list[object] = ["--data", data, "--store", tmp_path / "store"]
+    arguments: list[object] = ["--data", data, "--store", tmp_path / "store"]
     if verb == "predict":
-        given = ["--file", data / "validation.jsonl", "--store", tmp_path / "store"]
+        arguments = ["--file", data / "validation.jsonl", "--store", tmp_path / "store"]
     elif verb != "bench":
-        given += ["--out", tmp_path / "out"]
-    sentence = hostile.refused(capsys, verb, folder, *given)
+        arguments += ["--out", tmp_path / "out"]
+    sentence = hostile.refused(capsys, verb, folder, *arguments)
     assert "model.safetensors is damaged" in sentence
     assert "takes 8,448 bytes" in sentence
     assert not (tmp_path / "out").exists()

@@ -116,11 +116,11 @@ def test_tensorrt_8_takes_the_float_graph_and_flags(
     )
     assert trt.built[0]["network"] == 1 << int(trt.NetworkDefinitionCreationFlag.EXPLICIT_BATCH)
     assert trt.built[0]["flags"] == ["FP16"]
-    said = passport.read(ran.artifact)
-    assert (said.typing, said.precision) == ("flags", "fp16")
-    assert said.onnx_sha256 == exported.manifest.files["model.onnx"].sha256
+    record = passport.read(ran.artifact)
+    assert (record.typing, record.precision) == ("flags", "fp16")
+    assert record.onnx_sha256 == exported.manifest.files["model.onnx"].sha256
     # The product that ran in FP32 all the same is said.
-    assert f"FP16 was asked for and {QUERY} ran in FP32" in said.findings
+    assert f"FP16 was asked for and {QUERY} ran in FP32" in record.findings
 
 
 def test_a_half_graph_is_made_where_networks_are_typed(
@@ -131,12 +131,12 @@ def test_a_half_graph_is_made_where_networks_are_typed(
     ran = tiny_deploy.run(
         "build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,), precision="fp16"
     )
-    said = passport.read(ran.artifact)
-    assert said.precision == "fp16"
-    assert said.onnx_sha256 != exported.manifest.files["model.onnx"].sha256
+    record = passport.read(ran.artifact)
+    assert record.precision == "fp16"
+    assert record.onnx_sha256 != exported.manifest.files["model.onnx"].sha256
     assert ran.facts["parity"]["by"] == "onnx.reference"
     assert ran.facts["fused_attention"] == "1 of 2 blocks"
-    assert "1 of 2 attention blocks run as one fused kernel" in said.findings
+    assert "1 of 2 attention blocks run as one fused kernel" in record.findings
     assert {"layer": QUERY, "type": "gemm", "precision": "fp32", "fused attention": ""} in ran.facts["layers"]
 
 
@@ -158,9 +158,9 @@ def test_every_option_reaches_the_builder(
     built = trt.built[0]
     assert built["flags"] == ["REFIT", "STRIP_PLAN", "VERSION_COMPATIBLE", "WEIGHT_STREAMING"]
     assert (built["workspace"], built["level"], built["hardware"]) == (1 << 30, 5, "AMPERE_PLUS")
-    said = passport.read(ran.artifact)
-    assert said.options == BuildOptions(**options)
-    assert said.layers is not None  # a version-compatible engine opens only where its own code is allowed
+    record = passport.read(ran.artifact)
+    assert record.options == BuildOptions(**options)
+    assert record.layers is not None  # a version-compatible engine opens only where its own code is allowed
 
 
 @pytest.mark.parametrize(
@@ -209,7 +209,7 @@ def test_a_gpu_that_lacks_a_precision_is_named(
 
 
 @pytest.mark.parametrize(
-    ("wanted", "held", "version", "sentence"),
+    ("engine_precision", "graph_precision", "version", "sentence"),
     [
         (None, "int8", "10.16.1", None),
         ("fp16", "int8", "10.16.1", None),
@@ -222,11 +222,11 @@ def test_a_gpu_that_lacks_a_precision_is_named(
     ],
 )
 def test_which_precision_comes_from_which_graph(
-    wanted: Any, held: str, version: str, sentence: str | None
+    engine_precision: Any, graph_precision: str, version: str, sentence: str | None
 ) -> None:
     """What can be had, and for the rest the command that helps."""
-    said = precision.refuse(wanted, held, "tensorrt", fake_tensorrt.can(version), {})
-    assert said is None if sentence is None else sentence in str(said)
+    refusal = precision.refuse(engine_precision, graph_precision, "tensorrt", fake_tensorrt.can(version), {})
+    assert refusal is None if sentence is None else sentence in str(refusal)
 
 
 def test_flags_are_for_tensorrt_8_alone() -> None:
@@ -265,9 +265,9 @@ def test_an_engine_that_does_not_open_again_says_so(
     """No layers, with the reason; nothing is made up."""
     _install(monkeypatch, "10.16.1", None)
     ran = tiny_deploy.run("build_tensorrt", exported, tmp_path / "a", ROWS, profiles=(PROFILE,))
-    said = passport.read(ran.artifact)
-    assert (said.layers, said.fused_attention, said.findings) == (None, None, ())
-    assert "did not open" in str(said.layers_missing)
+    record = passport.read(ran.artifact)
+    assert (record.layers, record.fused_attention, record.findings) == (None, None, ())
+    assert "did not open" in str(record.layers_missing)
 
 
 @pytest.mark.parametrize(
@@ -303,10 +303,10 @@ def test_timings_are_kept_between_builds(
     first = passport.read(build(1))
     (file,) = fake_tensorrt.timing_files(store.root)
     build(2)
-    assert [one["timings"] for one in trt.built] == ["", "+timed"]
+    assert [engine["timings"] for engine in trt.built] == ["", "+timed"]
     assert first.timing_cache == hashlib.sha256(b"+timed").hexdigest()
-    held = file.read_bytes()
-    file.write_bytes(held[:-1] + b"?")
+    content = file.read_bytes()
+    file.write_bytes(content[:-1] + b"?")
     build(3)
     assert trt.built[-1]["timings"] == ""
     timing.write(file, b"of another GPU")
@@ -343,18 +343,18 @@ def test_the_key_holds_gpu_and_version(
     store = Store(tmp_path / "store")
 
     def build() -> str | None:
-        made = building.run_stage(
+        engine = building.run_stage(
             "build-tensorrt", exported.path, options={"profiles": [PROFILE]}, store=store
         )
-        return made.manifest.key
+        return engine.manifest.key
 
     _install(monkeypatch, "10.16.1", REPORT)
     first = build()
     assert build() == first
     _install(monkeypatch, "10.17.0", REPORT)
     second = build()
-    other = fake_tensorrt.H200.model_copy(update={"name": "NVIDIA H100"})
-    fake_tensorrt.install(monkeypatch, fake_tensorrt.module("10.16.1", REPORT), other)
+    h100 = fake_tensorrt.H200.model_copy(update={"name": "NVIDIA H100"})
+    fake_tensorrt.install(monkeypatch, fake_tensorrt.module("10.16.1", REPORT), h100)
     third = build()
     assert len({first, second, third}) == 3
 
@@ -366,11 +366,11 @@ def test_without_a_gpu_the_answer_is_one_sentence(
     monkeypatch.setattr(gpu, "describe", lambda index=0: None)
     monkeypatch.setattr(gpu, "count", lambda: 0)
     code, text, err = call("build", exported.path, "--precision", "fp16", "--out", tmp_path / "never")
-    said = " ".join(err.split())
+    message = " ".join(err.split())
     assert code == 2
-    assert "this machine shows no NVIDIA GPU" in said
-    assert "paredown bundle ONNX --build-on-target" in said
-    assert "--flavor tensorrt-rtx" in said
+    assert "this machine shows no NVIDIA GPU" in message
+    assert "paredown bundle ONNX --build-on-target" in message
+    assert "--flavor tensorrt-rtx" in message
     assert (text, (tmp_path / "never").exists()) == ("", False)
     assert "Traceback" not in err
 
@@ -441,7 +441,7 @@ def test_the_verb_builds_and_show_prints_the_passport(
     monkeypatch.setenv("COLUMNS", "200")
     code, text, err = call("show", tmp_path / "engine")
     assert code == 0, err
-    shown = " ".join(text.split())
+    table = " ".join(text.split())
     for part in (
         "tensorrt 10.16.1, for NVIDIA H200, compute capability 9.0, driver 580.10, CUDA 13.0",
         f"profiles {PROFILE}",
@@ -451,7 +451,7 @@ def test_the_verb_builds_and_show_prints_the_passport(
         f"{QUERY} gemm fp32",
         f"paredown build ONNX --profile {PROFILE}",
     ):
-        assert part in shown, part
+        assert part in table, part
     code, text, err = call("show", "build-tensorrt")
     assert code == 0
     assert "builder_optimization_level" in text
@@ -466,7 +466,7 @@ def test_the_stand_in_has_only_declared_names() -> None:
         classes = {name for name in vars(trt) if not name.startswith("_") and name != "built"}
         assert classes <= {owner.split(".")[0] for owner in names.USED}
         for name in classes:
-            members = {one for one in vars(getattr(trt, name)) if not one.startswith("_")}
+            members = {member for member in vars(getattr(trt, name)) if not member.startswith("_")}
             if name in ("NetworkDefinitionCreationFlag", "HardwareCompatibilityLevel", "BuilderFlag"):
                 members = set(getattr(trt, name).__members__)
             assert members - {"name", "value"} <= names.USED[name].keys(), name

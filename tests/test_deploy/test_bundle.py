@@ -44,7 +44,7 @@ PROFILES = ("batch=1:4:8,length=1:16:16", "batch=1:4:8,length=17:32:32")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A tiny classifier: weights, FP32, FP16 and INT8 graphs."""
     root = tmp_path_factory.mktemp("bundle")
     torch = tiny_deploy.text_artifact(root / "torch")
@@ -62,15 +62,15 @@ def model_config(text: str) -> Any:
     file = descriptor_pb2.FileDescriptorProto(name="config.proto", package="inference", syntax="proto3")
 
     def message(name: str, /, **members: tuple[int, Any, bool]) -> None:
-        made = file.message_type.add(name=name)
+        message_type = file.message_type.add(name=name)
         for member, (number, kind, many) in members.items():
             label = fields.LABEL_REPEATED if many else fields.LABEL_OPTIONAL
-            one = made.field.add(name=member, number=number, label=label)
+            field = message_type.field.add(name=member, number=number, label=label)
             if isinstance(kind, str):
-                one.type = fields.TYPE_ENUM if kind in ("DataType", "Kind") else fields.TYPE_MESSAGE
-                one.type_name = f".inference.{kind}"
+                field.type = fields.TYPE_ENUM if kind in ("DataType", "Kind") else fields.TYPE_MESSAGE
+                field.type_name = f".inference.{kind}"
             else:
-                one.type = kind
+                field.type = kind
 
     types = file.enum_type.add(name="DataType")
     for number, name in enumerate(("INVALID", "BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16",
@@ -93,41 +93,48 @@ def model_config(text: str) -> Any:
             backend=(17, text_type, False))  # fmt: skip
     pool = descriptor_pool.DescriptorPool()
     pool.Add(file)
-    found = message_factory.GetMessageClass(pool.FindMessageTypeByName("inference.ModelConfig"))()
-    text_format.Parse(text, found)
-    return found
+    config = message_factory.GetMessageClass(pool.FindMessageTypeByName("inference.ModelConfig"))()
+    text_format.Parse(text, config)
+    return config
 
 
-def test_a_bundle_runs_by_itself(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_bundle_runs_by_itself(models: SimpleNamespace, tmp_path: Path) -> None:
     """Moved elsewhere, it verifies with and without paredown, and predicts what the artifact predicts."""
-    out = bundle(made.onnx, tmp_path / "review")
+    out = bundle(models.onnx, tmp_path / "review")
     moved = tmp_path / "elsewhere"
     shutil.move(out, moved)
-    assert sums.verify(moved).id == made.onnx.id
+    assert sums.verify(moved).id == models.onnx.id
     checked = subprocess.run(["sha256sum", "-c", "--quiet", "SHA256SUMS"], cwd=moved, check=False)
     assert checked.returncode == 0
-    with deploy.load(made.onnx.path, threads=1) as ours, deploy.load(moved / "artifact", threads=1) as theirs:
-        assert [one.label for one in ours.predict(ROWS)] == [one.label for one in theirs.predict(ROWS)]
+    with (
+        deploy.load(models.onnx.path, threads=1) as ours,
+        deploy.load(moved / "artifact", threads=1) as theirs,
+    ):
+        assert [prediction.label for prediction in ours.predict(ROWS)] == [
+            prediction.label for prediction in theirs.predict(ROWS)
+        ]
     served = moved / "triton" / "review" / "1" / "model.onnx"
-    assert hashlib.sha256(served.read_bytes()).hexdigest() == made.onnx.manifest.files["model.onnx"].sha256
+    assert hashlib.sha256(served.read_bytes()).hexdigest() == models.onnx.manifest.files["model.onnx"].sha256
     facts = json.loads((moved / "bundle.json").read_text())
-    assert (facts["artifact"], facts["kind"], facts["built_on_target"]) == (made.onnx.id, "onnx", None)
+    assert (facts["artifact"], facts["kind"], facts["built_on_target"]) == (models.onnx.id, "onnx", None)
 
 
-def test_tritons_configuration_says_what_the_graph_has(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_tritons_configuration_says_what_the_graph_has(models: SimpleNamespace, tmp_path: Path) -> None:
     """Names, types and axes without the batch; the exported limit bounds the batch."""
-    out = bundle(made.half, tmp_path / "out", name="sst2", max_batch=16)
-    found = model_config((out / "triton" / "sst2" / "config.pbtxt").read_text())
-    assert (found.name, found.backend, found.max_batch_size) == ("sst2", "onnxruntime", 16)
-    assert {one.name: list(one.dims) for one in found.input} == {
+    out = bundle(models.half, tmp_path / "out", name="sst2", max_batch=16)
+    config = model_config((out / "triton" / "sst2" / "config.pbtxt").read_text())
+    assert (config.name, config.backend, config.max_batch_size) == ("sst2", "onnxruntime", 16)
+    assert {tensor.name: list(tensor.dims) for tensor in config.input} == {
         "input_ids": [-1],
         "token_type_ids": [-1],
         "attention_mask": [-1],
     }
-    assert {one.data_type for one in found.input} == {9}
-    assert [(one.name, one.data_type, list(one.dims)) for one in found.output] == [("logits", 11, [2])]
-    assert found.HasField("dynamic_batching")
-    small = tiny_deploy.run("export_onnx", made.torch, tmp_path / "small", ROWS, max_batch=4).artifact
+    assert {tensor.data_type for tensor in config.input} == {9}
+    assert [(tensor.name, tensor.data_type, list(tensor.dims)) for tensor in config.output] == [
+        ("logits", 11, [2])
+    ]
+    assert config.HasField("dynamic_batching")
+    small = tiny_deploy.run("export_onnx", models.torch, tmp_path / "small", ROWS, max_batch=4).artifact
     limited = bundle(small, tmp_path / "limited")
     assert model_config((limited / "triton/limited/config.pbtxt").read_text()).max_batch_size == 4
     with pytest.raises(UserError, match="--max-batch is 8, and the model takes at most 4 rows at once"):
@@ -135,29 +142,29 @@ def test_tritons_configuration_says_what_the_graph_has(made: SimpleNamespace, tm
     assert not (tmp_path / "never").exists()
 
 
-def test_the_card_says_what_is_known(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_card_says_what_is_known(models: SimpleNamespace, tmp_path: Path) -> None:
     """Lineage, labels and limits from the manifest; no figure without a report; no folder of this machine."""
-    text = (bundle(made.int8, tmp_path / "out") / "README.md").read_text()
+    text = (bundle(models.int8, tmp_path / "out") / "README.md").read_text()
     assert "negative, positive" in text
     assert "| int8; everything else fp32 |" in text
     assert "32 tokens, the artifact's limit; what is longer is cut" in text
-    assert f"| load | {{}} | 0 | {made.torch.id[:12]} |" not in text, "sealed by hand: its own step only"
+    assert f"| load | {{}} | 0 | {models.torch.id[:12]} |" not in text, "sealed by hand: its own step only"
     assert "| quantize_onnx |" in text
     assert "Nothing: no report was given" in text
     assert text.count("not known") >= 4
     assert str(tmp_path) not in text
-    torch = bundle(made.torch, tmp_path / "weights")
+    torch = bundle(models.torch, tmp_path / "weights")
     assert not (torch / "triton").exists()
     assert "tritonserver" not in (torch / "README.md").read_text()
-    assert sums.verify(torch).id == made.torch.id
+    assert sums.verify(torch).id == models.torch.id
 
 
-def test_the_card_says_what_no_figure_shows(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_the_card_says_what_no_figure_shows(models: SimpleNamespace, tmp_path: Path) -> None:
     """Names that were guessed, or are nobody's, and answers that padding moves."""
-    encoder = Encoder.open(made.torch.path, text_classification)
+    encoder = Encoder.open(models.torch.path, text_classification)
     plain = card.Subject(
         name="m",
-        artifact=made.torch,
+        artifact=models.torch,
         head=encoder.head,
         precision=None,
         limit=None,
@@ -172,10 +179,10 @@ def test_the_card_says_what_no_figure_shows(made: SimpleNamespace, tmp_path: Pat
     assert "- The names of the labels are those of the adapter's base" in text
     assert "taken by their order alone: 0 = no, 1 = yes." in text
     assert "- Its answers depend on how far a row is padded" in text
-    report = _report(tmp_path / "r.json", made.int8.id)
+    report = _report(tmp_path / "r.json", models.int8.id)
     tree = seal.broken(json.loads(report.read_text())) | {"label_order": ["0 = no", "1 = yes"]}
     report.write_text(json.dumps(seal.sealed(tree)))
-    figures = (bundle(made.int8, tmp_path / "out", report=report) / "README.md").read_text()
+    figures = (bundle(models.int8, tmp_path / "out", report=report) / "README.md").read_text()
     assert "by their order alone, which no figure can check: 0 = no, 1 = yes." in figures
 
 
@@ -205,11 +212,11 @@ def _report(path: Path, artifact: str, schema: int = 2) -> Path:
 
 @pytest.mark.parametrize("schema", [1, 2])
 def test_figures_come_from_a_report_of_this_artifact(
-    made: SimpleNamespace, tmp_path: Path, schema: int
+    models: SimpleNamespace, tmp_path: Path, schema: int
 ) -> None:
     """Its own figures with conditions and interval, not the others'; another artifact's report is refused."""
-    report = _report(tmp_path / "r.json", made.int8.id, schema)
-    out = bundle(made.int8, tmp_path / "out", report=report)
+    report = _report(tmp_path / "r.json", models.int8.id, schema)
+    out = bundle(models.int8, tmp_path / "out", report=report)
     text = (out / "README.md").read_text()
     assert "| accuracy | 0.9125 | 0.9 to 0.92 (95%) |" in text
     assert "| latency_p50_ms | 2.5 ms |  | batch_size 1 |" in text
@@ -220,10 +227,10 @@ def test_figures_come_from_a_report_of_this_artifact(
     with pytest.raises(
         UserError, match=r"has no figure of this artifact .* it measured: base \(000000000000\)"
     ):
-        bundle(made.half, tmp_path / "other", report=report)
+        bundle(models.half, tmp_path / "other", report=report)
     (tmp_path / "bad.json").write_text("{}")
     with pytest.raises(UserError, match="is not a paredown report"):
-        bundle(made.half, tmp_path / "other", report=tmp_path / "bad.json")
+        bundle(models.half, tmp_path / "other", report=tmp_path / "bad.json")
     tree = json.loads(report.read_text())
     for edited, words in (
         ({**tree, "created": "2026-02-02"}, "was changed after it was written"),
@@ -231,18 +238,18 @@ def test_figures_come_from_a_report_of_this_artifact(
     ):
         report.write_text(json.dumps(edited))
         with pytest.raises(UserError, match=words):
-            bundle(made.int8, tmp_path / "other", report=report)
+            bundle(models.int8, tmp_path / "other", report=report)
     assert not (tmp_path / "other").exists()
 
 
-def test_changes_are_found(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_changes_are_found(models: SimpleNamespace, tmp_path: Path) -> None:
     """A changed, missing or added file is named."""
-    out = bundle(made.onnx, tmp_path / "out")
+    out = bundle(models.onnx, tmp_path / "out")
     (out / "README.md").write_text("better than ever")
     (out / "extra.txt").write_text("x")
     (out / "triton/out/config.pbtxt").unlink()
-    wanted = "missing triton/out/config.pbtxt; added extra.txt; changed README.md"
-    with pytest.raises(ArtifactError, match=wanted):
+    changes = "missing triton/out/config.pbtxt; added extra.txt; changed README.md"
+    with pytest.raises(ArtifactError, match=changes):
         sums.verify(out)
     with pytest.raises(ArtifactError, match="is no bundle"):
         sums.verify(tmp_path)
@@ -252,31 +259,31 @@ def test_changes_are_found(made: SimpleNamespace, tmp_path: Path) -> None:
 
 
 def test_nothing_is_overwritten_and_nothing_half_written(
-    made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A folder with something in it is refused; a failure on the way leaves no folder behind."""
     (tmp_path / "full").mkdir()
     (tmp_path / "full" / "mine").write_text("x")
     with pytest.raises(UserError, match="is in use"):
-        bundle(made.onnx, tmp_path / "full")
+        bundle(models.onnx, tmp_path / "full")
     assert [path.name for path in (tmp_path / "full").iterdir()] == ["mine"]
     (tmp_path / "empty").mkdir()
-    bundle(made.onnx, tmp_path / "empty")
+    bundle(models.onnx, tmp_path / "empty")
 
     def broken(_: Path) -> None:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sums, "seal", broken)
     with pytest.raises(OSError, match="No space"):
-        bundle(made.onnx, tmp_path / "late")
+        bundle(models.onnx, tmp_path / "late")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["empty", "full"]
 
 
-def test_what_a_killed_process_left_is_put_away(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_what_a_killed_process_left_is_put_away(models: SimpleNamespace, tmp_path: Path) -> None:
     """A half bundle beside the output goes with the next one; that of a living process stays."""
     for process in (2**22 + 1, os.getppid()):  # no process has the first number
         (tmp_path / f".out.{process}.tmp" / "artifact").mkdir(parents=True)
-    bundle(made.onnx, tmp_path / "out")
+    bundle(models.onnx, tmp_path / "out")
     assert sorted(path.name for path in tmp_path.iterdir()) == [f".out.{os.getppid()}.tmp", "out"]
 
 
@@ -306,44 +313,44 @@ def _build(
 
 @pytest.mark.parametrize("version", ["10.16.1", "11.4.0"])
 def test_the_script_builds_a_typed_engine(
-    version: str, made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    version: str, models: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Typed network, the bundle's profiles, no precision flag; the result is an artifact with a passport."""
-    folder = bundle(made.half, tmp_path / "review", target=Target(PROFILES))
+    folder = bundle(models.half, tmp_path / "review", target=Target(PROFILES))
     code, trt = _build(folder, version, tmp_path / "engine", monkeypatch, "--workspace", "512")
     assert code == 0
-    seen = trt.seen
-    assert seen["network"] == 1 << 1
-    assert seen["flags"] == set()
-    assert seen["cleared"] == {"TF32"}
-    assert seen["preview"] == ({"PROFILE_SHARING_0806"} if version.startswith("10.") else set())
-    assert seen["pool"] == ("WORKSPACE", 512 << 20)
-    assert Path(seen["parsed"]) == folder / "artifact" / "model.onnx"
-    assert seen["config"].given == {"profiling_verbosity": 2, "builder_optimization_level": 3}
-    assert [shapes["input_ids"] for shapes in seen["profiles"]] == [
+    calls = trt.seen
+    assert calls["network"] == 1 << 1
+    assert calls["flags"] == set()
+    assert calls["cleared"] == {"TF32"}
+    assert calls["preview"] == ({"PROFILE_SHARING_0806"} if version.startswith("10.") else set())
+    assert calls["pool"] == ("WORKSPACE", 512 << 20)
+    assert Path(calls["parsed"]) == folder / "artifact" / "model.onnx"
+    assert calls["config"].given == {"profiling_verbosity": 2, "builder_optimization_level": 3}
+    assert [shapes["input_ids"] for shapes in calls["profiles"]] == [
         ((1, 1), (4, 16), (8, 16)),
         ((1, 17), (4, 32), (8, 32)),
     ]
-    assert all(len(shapes) == 3 for shapes in seen["profiles"])
+    assert all(len(shapes) == 3 for shapes in calls["profiles"])
     engine = Artifact.open(tmp_path / "engine")
     assert engine.kind == "tensorrt"
     assert [step.stage for step in engine.manifest.lineage] == ["half_precision", "build-tensorrt"]
-    assert engine.manifest.parent == made.half.id
+    assert engine.manifest.parent == models.half.id
     assert engine.manifest.lineage[-1].id == engine.id
     written = passport.read(engine)
     assert (written.tensorrt, written.typing, written.precision) == (version, "strong", "fp16")
     assert written.gpu is not None
     assert written.gpu.name == "NVIDIA Test"
-    assert written.source_id == made.half.id
-    assert written.onnx_sha256 == made.half.manifest.files["model.onnx"].sha256
-    assert [str(one) for one in written.profiles] == list(PROFILES)
+    assert written.source_id == models.half.id
+    assert written.onnx_sha256 == models.half.manifest.files["model.onnx"].sha256
+    assert [str(profile) for profile in written.profiles] == list(PROFILES)
     assert written.options.workspace_bytes == 512 << 20
     assert passport.engine(engine, written) == fake_target.ENGINE
     assert (engine.path / "tokenizer.json").is_file()
     assert json.loads(engine.file("inspector.json").read_text()) == {"Layers": []}
     assert written.timing_cache == hashlib.sha256(b"new timings").hexdigest()
     assert (folder / "triton/review/1/model.plan").read_bytes() == fake_target.ENGINE
-    assert sums.verify(folder).id == made.half.id, "the engine is the one file that may come later"
+    assert sums.verify(folder).id == models.half.id, "the engine is the one file that may come later"
     config = model_config((folder / "triton/review/config.pbtxt").read_text())
     assert (config.backend, config.max_batch_size, list(config.input)) == ("tensorrt", 8, [])
     assert list(config.instance_group[0].profile) == ["0", "1"]
@@ -366,12 +373,12 @@ def test_the_script_knows_tensorrt_8(
     words: tuple[str, ...],
     flags: set[str],
     precision: str,
-    made: SimpleNamespace,
+    models: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """There the batch is made explicit, and precision is what the builder may choose."""
-    folder = bundle(getattr(made, graph), tmp_path / "review", target=Target(PROFILES))
+    folder = bundle(getattr(models, graph), tmp_path / "review", target=Target(PROFILES))
     code, trt = _build(folder, "8.6.0", tmp_path / "engine", monkeypatch, *words)
     assert code == 0
     assert trt.seen["network"] == 1 << 0
@@ -394,13 +401,13 @@ def test_the_script_refuses_what_cannot_be(
     version: str,
     words: tuple[str, ...],
     reason: str,
-    made: SimpleNamespace,
+    models: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """One sentence, exit code 2, no folder."""
-    folder = bundle(getattr(made, graph), tmp_path / "review", target=Target(PROFILES))
+    folder = bundle(getattr(models, graph), tmp_path / "review", target=Target(PROFILES))
     code, trt = _build(folder, version, tmp_path / "engine", monkeypatch, *words)
     assert code == 2
     assert reason in capsys.readouterr().err
@@ -409,13 +416,13 @@ def test_the_script_refuses_what_cannot_be(
 
 
 def test_the_script_leaves_nothing_half_built(
-    made: SimpleNamespace,
+    models: SimpleNamespace,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """A refused graph, no engine, no GPU, an old GPU, a changed bundle, a full folder: one sentence."""
-    folder = bundle(made.half, tmp_path / "review", target=Target(PROFILES))
+    folder = bundle(models.half, tmp_path / "review", target=Target(PROFILES))
     out = tmp_path / "engine"
     for fake, reason in (
         ({"takes": False}, "TensorRT does not take the graph: no importer for node Magic"),
@@ -447,7 +454,7 @@ def test_the_script_leaves_nothing_half_built(
 
 
 def test_timings_of_earlier_builds_go_along(
-    made: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    models: SimpleNamespace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Whole caches are carried and tried in turn, a fresh one last; a damaged one stays behind."""
     from deploy.tensorrt import timing
@@ -456,27 +463,27 @@ def test_timings_of_earlier_builds_go_along(
     timing.write(files[0], b"of another GPU")
     timing.write(files[1], b"of this GPU")
     files[2].write_bytes(b"damaged")
-    folder = bundle(made.half, tmp_path / "review", target=Target(PROFILES, timings=tuple(files)))
+    folder = bundle(models.half, tmp_path / "review", target=Target(PROFILES, timings=tuple(files)))
     code, trt = _build(folder, "10.1.0", tmp_path / "engine", monkeypatch)
     assert code == 0
     assert trt.seen["timings"] == [b"of another GPU", b"of this GPU"]
 
 
-def test_profiles_come_from_the_rows(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_profiles_come_from_the_rows(models: SimpleNamespace, tmp_path: Path) -> None:
     """Buckets of the rows' lengths and the rest up to the limit; without either it is refused."""
-    folder = bundle(made.half, tmp_path / "review", target=Target(rows=ROWS))
+    folder = bundle(models.half, tmp_path / "review", target=Target(rows=ROWS))
     plan = json.loads((folder / "build/plan.json").read_text())
-    spans = [one["axes"]["length"] for one in plan["profiles"]]
+    spans = [profile["axes"]["length"] for profile in plan["profiles"]]
     assert spans[0]["min"] == 1
     assert spans[-1]["max"] == 32
     assert [span["min"] for span in spans[1:]] == [span["max"] + 1 for span in spans[:-1]]
     with pytest.raises(UserError, match="profiles are made from the lengths of training rows, and there are"):
-        bundle(made.half, tmp_path / "none", target=Target())
+        bundle(models.half, tmp_path / "none", target=Target())
     with pytest.raises(UserError, match="goes up to length 64, and the graph takes at most 32"):
-        bundle(made.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:64:64",)))
+        bundle(models.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:64:64",)))
     with pytest.raises(UserError, match=r"leave out .* rows"):
-        bundle(made.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:3:3",), rows=ROWS))
-    for source, reason in ((made.torch, "from an ONNX artifact"), (made.cpu, "is INT8 for CPUs")):
+        bundle(models.half, tmp_path / "none", target=Target(("batch=1:1:1,length=1:3:3",), rows=ROWS))
+    for source, reason in ((models.torch, "from an ONNX artifact"), (models.cpu, "is INT8 for CPUs")):
         with pytest.raises(UserError, match=reason):
             bundle(source, tmp_path / "none", target=Target(PROFILES))
     assert not (tmp_path / "none").exists()
@@ -490,7 +497,7 @@ def test_the_script_runs_on_an_old_python_with_nothing_else() -> None:
         for node in ast.walk(tree)
         if isinstance(node, ast.Import | ast.ImportFrom)
         for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [one.name for one in node.names]
+            [node.module or ""] if isinstance(node, ast.ImportFrom) else [alias.name for alias in node.names]
         )
     }  # fmt: skip
     assert names <= set(sys.stdlib_module_names)
@@ -500,14 +507,14 @@ def test_the_script_runs_on_an_old_python_with_nothing_else() -> None:
 
 
 def test_given_profiles_are_compared_with_the_data(
-    made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With --data, and with the data that the artifact names; where only that is gone, it is said."""
 
     def call(artifact: Path, out: str, *words: object) -> tuple[int, str]:
-        given = ("--build-on-target", "--profile", "batch=1:1:1,length=1:3:3", *words)
+        options = ("--build-on-target", "--profile", "batch=1:1:1,length=1:3:3", *words)
         try:
-            main(["bundle", str(artifact), "--out", str(tmp_path / out), *map(str, given)])
+            main(["bundle", str(artifact), "--out", str(tmp_path / out), *map(str, options)])
         except SystemExit as left:
             code = int(left.code or 0)
         else:
@@ -518,21 +525,23 @@ def test_given_profiles_are_compared_with_the_data(
     data.mkdir()
     lines = [f"{'good film ' * 5}{number},positive\n" for number in range(40)]
     (data / "train.csv").write_text("text,label\n" + "".join(lines) + "bad film,negative\n" * 5)
-    code, said = call(made.onnx.path, "given", "--data", data)
-    assert (code, "leave out" in said) == (2, True), said
+    code, message = call(models.onnx.path, "given", "--data", data)
+    assert (code, "leave out" in message) == (2, True), message
     named = tmp_path / "named"
-    shutil.copytree(made.onnx.path, named)
-    origin = made.onnx.manifest.origin.model_copy(update={"data": {"source": str(data)}})
-    artifacts.write_manifest(named, made.onnx.manifest.model_copy(update={"origin": origin}))
-    code, said = call(named, "recorded")
-    assert (code, "leave out" in said) == (2, True), said
+    shutil.copytree(models.onnx.path, named)
+    origin = models.onnx.manifest.origin.model_copy(update={"data": {"source": str(data)}})
+    artifacts.write_manifest(named, models.onnx.manifest.model_copy(update={"origin": origin}))
+    code, message = call(named, "recorded")
+    assert (code, "leave out" in message) == (2, True), message
     shutil.rmtree(data)
-    code, said = call(named, "gone")
-    assert (code, "the profiles are not compared with the lengths of any rows" in said) == (0, True), said
+    code, message = call(named, "gone")
+    assert (code, "the profiles are not compared with the lengths of any rows" in message) == (0, True), (
+        message
+    )
     assert (tmp_path / "gone" / "build" / "plan.json").is_file()
 
 
-def test_the_verb(made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_verb(models: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """From the command line: made, verified, predicted with; options that do not go together are refused."""
 
     def call(*words: object) -> tuple[int, str, str]:
@@ -542,21 +551,21 @@ def test_the_verb(made: SimpleNamespace, tmp_path: Path, capsys: pytest.CaptureF
             code = int(left.code or 0)
         else:
             code = 0
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
 
     out = tmp_path / "handed"
     words = ("--build-on-target", "--profile", PROFILES[1], "--json")
-    code, said, _ = call("bundle", made.onnx.path, "--out", out, *words)
+    code, text, _ = call("bundle", models.onnx.path, "--out", out, *words)
     assert code == 0
-    assert json.loads(said) == {"path": str(out), "id": made.onnx.id, "built_on_target": True}
-    code, said, _ = call("verify", out, "--json")
+    assert json.loads(text) == {"path": str(out), "id": models.onnx.id, "built_on_target": True}
+    code, text, _ = call("verify", out, "--json")
     assert code == 0
-    assert json.loads(said)["id"] == made.onnx.id
+    assert json.loads(text)["id"] == models.onnx.id
     assert call("predict", out / "artifact", "a lovely film", "--threads", 1)[0] == 0
-    code, _, err = call("bundle", made.onnx.path, "--out", tmp_path / "b", "--profile", PROFILES[0])
+    code, _, err = call("bundle", models.onnx.path, "--out", tmp_path / "b", "--profile", PROFILES[0])
     assert (code, "give --build-on-target" in err) == (2, True)
-    code, _, err = call("bundle", made.onnx.path, "--out", tmp_path / "b", "--build-on-target")
+    code, _, err = call("bundle", models.onnx.path, "--out", tmp_path / "b", "--build-on-target")
     assert (code, "give --data, or --profile" in " ".join(err.split())) == (2, True)
     (out / "README.md").write_text("x")
     code, _, err = call("verify", out)

@@ -21,7 +21,7 @@ PROFILES = ("batch=1:4:8,length=1:16:16", "batch=1:4:8,length=17:32:32")
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+def models(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
     """A tiny classifier as an FP32 and an FP16 graph."""
     root = tmp_path_factory.mktemp("bundle")
     torch = tiny_deploy.text_artifact(root / "torch")
@@ -46,9 +46,11 @@ def _replaced(file: Path, by: str) -> None:
 @pytest.mark.parametrize(
     "name", ["README.md", "SHA256SUMS", "bundle.json", "artifact/manifest.json", "triton/out/1/model.onnx"]
 )
-def test_what_took_a_files_place_is_found(name: str, by: str, made: SimpleNamespace, tmp_path: Path) -> None:
+def test_what_took_a_files_place_is_found(
+    name: str, by: str, models: SimpleNamespace, tmp_path: Path
+) -> None:
     """A link to the same bytes, a pipe and a folder are no file of the bundle, and nothing hangs."""
-    out = bundle(made.onnx, tmp_path / "out")
+    out = bundle(models.onnx, tmp_path / "out")
     _replaced(out / name, by)
     assert sums.is_bundle(out)
     with pytest.raises(ArtifactError):
@@ -56,11 +58,11 @@ def test_what_took_a_files_place_is_found(name: str, by: str, made: SimpleNamesp
 
 
 @pytest.mark.parametrize("build", [False, True])
-def test_what_was_added_is_found(build: bool, made: SimpleNamespace, tmp_path: Path) -> None:
+def test_what_was_added_is_found(build: bool, models: SimpleNamespace, tmp_path: Path) -> None:
     """Links, pipes and folders have no checksum and are found all the same, empty or not."""
     target = Target(profiles=PROFILES) if build else None
-    out = bundle(made.half, tmp_path / "out", target=target)
-    assert sums.verify(out).id == made.half.id
+    out = bundle(models.half, tmp_path / "out", target=target)
+    assert sums.verify(out).id == models.half.id
     for add in (
         lambda: (out / "more").symlink_to("/etc/passwd"),
         lambda: (out / "more").symlink_to(tmp_path),
@@ -76,7 +78,7 @@ def test_what_was_added_is_found(build: bool, made: SimpleNamespace, tmp_path: P
             sums.verify(out)
         for path in set(out.rglob("*")) - before:
             path.rmdir() if path.is_dir() and not path.is_symlink() else path.unlink()
-    assert sums.verify(out).id == made.half.id
+    assert sums.verify(out).id == models.half.id
 
 
 def _sealed_anew(out: Path, **facts: Any) -> None:
@@ -102,19 +104,19 @@ def _sealed_anew(out: Path, **facts: Any) -> None:
     ],
 )
 def test_facts_that_are_not_the_artifacts(
-    facts: dict[str, Any], words: str, made: SimpleNamespace, tmp_path: Path
+    facts: dict[str, Any], words: str, models: SimpleNamespace, tmp_path: Path
 ) -> None:
     """What a bundle says of itself is read through a model and held against the artifact in it."""
-    out = bundle(made.onnx, tmp_path / "out")
+    out = bundle(models.onnx, tmp_path / "out")
     _sealed_anew(out, **facts)
     with pytest.raises(ArtifactError, match=words):
         sums.verify(out)
 
 
 @pytest.mark.parametrize("text", ["", "[]", "null", "{", "[" * 100_000, "{}"])
-def test_a_bundle_of_broken_files(text: str, made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_bundle_of_broken_files(text: str, models: SimpleNamespace, tmp_path: Path) -> None:
     """Facts and checksums that are no JSON, no text or no list of files are a sentence."""
-    out = bundle(made.onnx, tmp_path / "out")
+    out = bundle(models.onnx, tmp_path / "out")
     (out / "bundle.json").write_text(text)
     sums.seal(out)
     with pytest.raises(ArtifactError, match=r"bundle\.json is damaged"):
@@ -125,12 +127,12 @@ def test_a_bundle_of_broken_files(text: str, made: SimpleNamespace, tmp_path: Pa
             sums.verify(out)
 
 
-def test_a_served_graph_is_the_artifacts(made: SimpleNamespace, tmp_path: Path) -> None:
+def test_a_served_graph_is_the_artifacts(models: SimpleNamespace, tmp_path: Path) -> None:
     """Another graph in the Triton repository is found, though its checksum was written anew."""
-    out = bundle(made.onnx, tmp_path / "out")
+    out = bundle(models.onnx, tmp_path / "out")
     served = out / "triton" / "out" / "1" / "model.onnx"
     served.unlink()
-    shutil.copyfile(made.half.file("model.onnx"), served)
+    shutil.copyfile(models.half.file("model.onnx"), served)
     sums.seal(out)
     with pytest.raises(ArtifactError, match="is served and is no file of the bundle's artifact"):
         sums.verify(out)

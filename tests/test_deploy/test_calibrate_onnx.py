@@ -75,12 +75,12 @@ def nodes(artifact: Artifact) -> int:
 
 def test_a_power_of_two_divides_exactly(exported: Artifact, tmp_path: Path) -> None:
     """Temperature 2 halves every output to the last bit, with as many nodes as before."""
-    made, facts = fold(exported, tmp_path / "out", temperature=2)
-    assert np.array_equal(logits(made), logits(exported) / 2)
+    artifact, facts = fold(exported, tmp_path / "out", temperature=2)
+    assert np.array_equal(logits(artifact), logits(exported) / 2)
     assert facts["largest_difference"] == 0
     assert len(facts["scaled"]) == 2
-    assert nodes(made) == nodes(exported)
-    assert graph_facts.read(made) == graph_facts.read(exported)
+    assert nodes(artifact) == nodes(exported)
+    assert graph_facts.read(artifact) == graph_facts.read(exported)
 
 
 def test_an_int8_graph_is_calibrated_as_it_is(exported: Artifact, tmp_path: Path) -> None:
@@ -88,15 +88,15 @@ def test_an_int8_graph_is_calibrated_as_it_is(exported: Artifact, tmp_path: Path
     flat = tiny_deploy.run("quantize_onnx", exported, tmp_path / "flat", PLAIN).artifact
     int8, _ = fold(flat, tmp_path / "int8", temperature=0.05)
     # What the graph itself says, but for every fourth row: then there is a best confidence.
-    said = logits(int8).argmax(axis=1).tolist()
+    answers = logits(int8).argmax(axis=1).tolist()
     rows = [
-        {**row, "label": one if i % 4 else 1 - one}
-        for i, (row, one) in enumerate(zip(ROWS, said, strict=True))
+        {**row, "label": answer if i % 4 else 1 - answer}
+        for i, (row, answer) in enumerate(zip(ROWS, answers, strict=True))
     ]
-    made, facts = fold(int8, tmp_path / "out", rows)
+    artifact, facts = fold(int8, tmp_path / "out", rows)
     assert facts["fitted"]
     assert facts["nll_after"] < facts["nll_before"]
-    before, after = logits(int8), logits(made)
+    before, after = logits(int8), logits(artifact)
     assert np.array_equal(before.argmax(axis=1), after.argmax(axis=1))
     np.testing.assert_allclose(after, before / facts["temperature"], rtol=1e-5, atol=1e-6)
 
@@ -108,12 +108,12 @@ def test_a_quantized_head_is_refused(exported: Artifact, tmp_path: Path) -> None
         fold(int8, tmp_path / "out", temperature=2)
 
 
-def model(made: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
+def model(operators: list[onnx.NodeProto], constants: dict[str, np.ndarray]) -> onnx.ModelProto:
     """A graph from x to y."""
     info = helper.make_tensor_value_info
     return helper.make_model(
         helper.make_graph(
-            made,
+            operators,
             "g",
             [info("x", TensorProto.FLOAT, ["b", 2])],
             [info("y", TensorProto.FLOAT, ["b", 2])],
@@ -130,7 +130,7 @@ X = np.array([[1.0, -1.0], [2.0, 0.5]], dtype=np.float32)
 
 
 @pytest.mark.parametrize(
-    "made",
+    "operators",
     [
         [helper.make_node("Gemm", ["x", "w", "b"], ["y"], alpha=2.0, beta=3.0)],
         [
@@ -140,9 +140,9 @@ X = np.array([[1.0, -1.0], [2.0, 0.5]], dtype=np.float32)
         ],
     ],
 )
-def test_both_forms_of_a_linear_layer_scale(made: list[onnx.NodeProto]) -> None:
+def test_both_forms_of_a_linear_layer_scale(operators: list[onnx.NodeProto]) -> None:
     """Gemm with its factors, and a product with an addition: the output is halved exactly."""
-    proto = model(made, {"w": W, "b": B})
+    proto = model(operators, {"w": W, "b": B})
     before = infer_with(open_session(proto.SerializeToString(), threads=1))({"x": X})["y"].copy()
     assert set(ending.scale(proto, "y", 0.5)) == {"w", "b"}
     after = infer_with(open_session(proto.SerializeToString(), threads=1))({"x": X})["y"]
@@ -162,7 +162,7 @@ def test_weights_that_serve_elsewhere_stay() -> None:
 
 
 @pytest.mark.parametrize(
-    ("made", "said"),
+    ("operators", "reason"),
     [
         ([helper.make_node("Tanh", ["x"], ["y"])], "it ends in Tanh"),
         ([helper.make_node("MatMul", ["x", "x"], ["y"])], "it ends in MatMul"),
@@ -170,10 +170,10 @@ def test_weights_that_serve_elsewhere_stay() -> None:
         ([helper.make_node("Identity", ["x"], ["y"])], "it is computed by nothing"),
     ],
 )
-def test_other_endings_are_refused(made: list[onnx.NodeProto], said: str) -> None:
+def test_other_endings_are_refused(operators: list[onnx.NodeProto], reason: str) -> None:
     """With what stands in the way."""
-    with pytest.raises(UserError, match=said):
-        ending.scale(model(made, {"w": W}), "y", 0.5)
+    with pytest.raises(UserError, match=reason):
+        ending.scale(model(operators, {"w": W}), "y", 0.5)
 
 
 def test_the_verb_takes_models_of_either_kind(tmp_path: Path) -> None:
@@ -187,19 +187,19 @@ def test_the_verb_takes_models_of_either_kind(tmp_path: Path) -> None:
     def call(*arguments: str) -> dict[str, Any]:
         result = CliRunner().invoke(app, [*arguments, *common])
         assert result.exit_code == 0, result.exception
-        found: dict[str, Any] = json.loads(result.stdout)
-        return found
+        report: dict[str, Any] = json.loads(result.stdout)
+        return report
 
     call("calibrate", str(source), "--temperature", "2", "--out", str(tmp_path / "torch"))
     call("export", str(tmp_path / "torch"), "--out", str(tmp_path / "graph"))
     call("calibrate", str(tmp_path / "graph"), "--temperature", "0.5", "--out", str(tmp_path / "back"))
-    made = Artifact.open(tmp_path / "back")
-    assert [step.stage for step in made.manifest.lineage] == [
+    artifact = Artifact.open(tmp_path / "back")
+    assert [step.stage for step in artifact.manifest.lineage] == [
         "load",
         "calibrate",
         "export-onnx",
         "calibrate-onnx",
     ]
-    assert made.manifest.facts["calibration"]["decisions"] > 0
+    assert artifact.manifest.facts["calibration"]["decisions"] > 0
     again = Artifact.open(tmp_path / "graph")
-    assert np.array_equal(logits(made), logits(again) * 2)
+    assert np.array_equal(logits(artifact), logits(again) * 2)

@@ -45,31 +45,36 @@ def _logits(artifact: Artifact) -> np.ndarray:
 
 def test_an_export_is_the_same_model(kinds: dict[str, Artifact]) -> None:
     """Errors of rounding only, every row agrees, no layer diverges."""
-    found = compare(kinds["torch"], kinds["onnx"], ROWS, threads=1, layers=True)
-    assert (found.rows, found.decisions, found.agreeing, found.agreement) == (40, 40, 40, 1.0)
-    assert found.outputs[0].largest < 1e-5
-    assert found.divergence_p99 < 1e-9
-    assert len(found.layers) == 2
-    assert all(one.relative < 1e-5 for one in found.layers)
-    assert found.first_diverging is None
-    assert [said["provider"] for said in found.provenance] == ["torch eager", "CPUExecutionProvider"]
+    comparison = compare(kinds["torch"], kinds["onnx"], ROWS, threads=1, layers=True)
+    assert (comparison.rows, comparison.decisions, comparison.agreeing, comparison.agreement) == (
+        40,
+        40,
+        40,
+        1.0,
+    )
+    assert comparison.outputs[0].largest < 1e-5
+    assert comparison.divergence_p99 < 1e-9
+    assert len(comparison.layers) == 2
+    assert all(layer.relative < 1e-5 for layer in comparison.layers)
+    assert comparison.first_diverging is None
+    assert [side["provider"] for side in comparison.provenance] == ["torch eager", "CPUExecutionProvider"]
 
 
 def test_figures_are_numpys(kinds: dict[str, Artifact]) -> None:
     """Largest, mean, RMSE, agreement and KL of INT8, computed apart, one row at a time."""
-    found = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, batch_size=1)
+    comparison = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, batch_size=1)
     a, b = _logits(kinds["onnx"]).astype(float), _logits(kinds["int8"]).astype(float)
     gap = np.abs(a - b)
-    one = found.outputs[0]
-    assert (one.largest, one.mean) == (pytest.approx(gap.max()), pytest.approx(gap.mean()))
-    assert one.rmse == pytest.approx(np.sqrt((gap**2).mean()))
+    output = comparison.outputs[0]
+    assert (output.largest, output.mean) == (pytest.approx(gap.max()), pytest.approx(gap.mean()))
+    assert output.rmse == pytest.approx(np.sqrt((gap**2).mean()))
     p = np.exp(a) / np.exp(a).sum(1, keepdims=True)
     q = np.exp(b) / np.exp(b).sum(1, keepdims=True)
     kl = (p * np.log(p / q)).sum(1)
-    assert found.divergence_mean == pytest.approx(kl.mean(), rel=1e-3)
-    assert found.divergence_p99 == pytest.approx(np.percentile(kl, 99), rel=1e-3)
-    assert found.agreeing == int((a.argmax(1) == b.argmax(1)).sum())
-    assert found.as_json()["agreement"] == found.agreeing / 40
+    assert comparison.divergence_mean == pytest.approx(kl.mean(), rel=1e-3)
+    assert comparison.divergence_p99 == pytest.approx(np.percentile(kl, 99), rel=1e-3)
+    assert comparison.agreeing == int((a.argmax(1) == b.argmax(1)).sum())
+    assert comparison.as_json()["agreement"] == comparison.agreeing / 40
 
 
 def test_the_first_bad_layer_is_named(kinds: dict[str, Artifact], tmp_path: Path) -> None:
@@ -86,18 +91,18 @@ def test_the_first_bad_layer_is_named(kinds: dict[str, Artifact], tmp_path: Path
     (folder / "manifest.json").unlink()
     onnx.save(model, str(folder / "model.onnx"))
     spoiled = tiny_deploy.seal(folder, "onnx", "export-onnx")
-    found = compare(kinds["torch"], spoiled, ROWS, threads=1, layers=True)
-    assert found.layers[0].relative < 1e-5
-    assert found.layers[1].relative > 0.05
-    assert found.first_diverging == 2
+    comparison = compare(kinds["torch"], spoiled, ROWS, threads=1, layers=True)
+    assert comparison.layers[0].relative < 1e-5
+    assert comparison.layers[1].relative > 0.05
+    assert comparison.first_diverging == 2
 
 
 def test_layers_of_int8_are_found_by_their_names(kinds: dict[str, Artifact]) -> None:
     """Quantization keeps the names: both layers are compared, and INT8 is a little off in both."""
-    found = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, layers=True, layer_limit=1e-6)
-    assert [one.layer for one in found.layers] == [1, 2]
-    assert all(0 < one.relative < 0.1 for one in found.layers)
-    assert found.first_diverging == 1
+    comparison = compare(kinds["onnx"], kinds["int8"], ROWS, threads=1, layers=True, layer_limit=1e-6)
+    assert [layer.layer for layer in comparison.layers] == [1, 2]
+    assert all(0 < layer.relative < 0.1 for layer in comparison.layers)
+    assert comparison.first_diverging == 1
 
 
 def test_a_limit_that_is_never_reached_names_no_layer() -> None:
@@ -129,15 +134,15 @@ def test_models_that_do_not_mean_the_same_are_refused(kinds: dict[str, Artifact]
 def test_each_side_keeps_its_own_limit(kinds: dict[str, Artifact], tmp_path: Path) -> None:
     """An export that takes 6 tokens is compared with the original on whole rows, and what it cut is said."""
     short = tiny_deploy.run("export_onnx", kinds["torch"], tmp_path / "short", ROWS, max_length=6).artifact
-    found = compare(kinds["torch"], short, ROWS, threads=1)
+    comparison = compare(kinds["torch"], short, ROWS, threads=1)
     cut = sum(len(row["text"].split()) + 2 > 6 for row in ROWS)
-    first, second = found.truncation
+    first, second = comparison.truncation
     assert first == Truncation(rows=len(ROWS), cut=0, limit=32)
     assert second == Truncation(rows=len(ROWS), cut=cut, limit=6, whose="export")
-    assert found.outputs[0].largest > 1e-3
+    assert comparison.outputs[0].largest > 1e-3
     fits = [row for row in ROWS if len(row["text"].split()) + 2 <= 6]
     assert compare(kinds["torch"], short, fits, threads=1).outputs[0].largest < 1e-5
-    assert found.as_json()["truncation"][1]["cut"] == cut
+    assert comparison.as_json()["truncation"][1]["cut"] == cut
 
 
 def test_token_models_are_compared_at_words(tmp_path: Path) -> None:
@@ -145,9 +150,9 @@ def test_token_models_are_compared_at_words(tmp_path: Path) -> None:
     source = tiny_deploy.token_artifact(tmp_path / "ner")
     rows = [{"tokens": row["text"].split()} for row in ROWS]
     exported = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", rows).artifact
-    found = compare(source, exported, rows, threads=1)
-    assert found.decisions == sum(len(row["tokens"]) for row in rows)
-    assert found.agreeing == found.decisions
+    comparison = compare(source, exported, rows, threads=1)
+    assert comparison.decisions == sum(len(row["tokens"]) for row in rows)
+    assert comparison.agreeing == comparison.decisions
 
 
 def test_names_that_were_guessed_stand_beside_the_figures(tmp_path: Path) -> None:
@@ -158,10 +163,10 @@ def test_names_that_were_guessed_stand_beside_the_figures(tmp_path: Path) -> Non
     (folder / "config.json").write_text(json.dumps(config))
     (folder / "encoding.json").write_text('{"max_length": 32, "padding": false}')
     artifact = tiny_deploy.seal(folder)
-    found = compare(artifact, artifact, ROWS, threads=1, label_order=("0 = LABEL_0", "1 = LABEL_1"))
-    assert found.labels == (LabelNames(unknown=True),) * 2
-    assert found.pads == (False, False)
-    values = json.loads(json.dumps(found.as_json()))
+    comparison = compare(artifact, artifact, ROWS, threads=1, label_order=("0 = LABEL_0", "1 = LABEL_1"))
+    assert comparison.labels == (LabelNames(unknown=True),) * 2
+    assert comparison.pads == (False, False)
+    values = json.loads(json.dumps(comparison.as_json()))
     assert [names["unknown"] for names in values["labels"]] == [True, True]
     assert values["label_order"] == ["0 = LABEL_0", "1 = LABEL_1"]
     assert values["pads"] == [False, False]

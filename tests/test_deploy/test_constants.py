@@ -22,8 +22,8 @@ WEIGHT = np.arange(16, dtype=np.float32).reshape(4, 4) / 10
 
 def _graph(nodes: list[onnx.NodeProto], *initializers: onnx.TensorProto) -> onnx.ModelProto:
     ends = [helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4]) for name in ("x", "y")]
-    made = helper.make_graph(nodes, "g", ends[:1], ends[1:], list(initializers))
-    return helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
+    graph_proto = helper.make_graph(nodes, "g", ends[:1], ends[1:], list(initializers))
+    return helper.make_model(graph_proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=9)
 
 
 def _run(model: onnx.ModelProto) -> np.ndarray:
@@ -64,13 +64,13 @@ HIDDEN = {
 def test_a_hidden_weight_becomes_an_initializer_and_is_found(form: str) -> None:
     """Both products are weight products afterwards, the numbers are the same, and equal weights are one."""
     model = _graph(HIDDEN[form], numpy_helper.from_array(WEIGHT, "w"))
-    wanted = _run(model)
+    expected = _run(model)
     assert constants.fold(model) > 0
     onnx.checker.check_model(model)
-    assert [one.name for one in products.find(model)] == ["one", "two"]
+    assert [product.name for product in products.find(model)] == ["one", "two"]
     assert len(model.graph.node) == 2
     assert len(model.graph.initializer) == (2 if form == "constant" else 1)
-    np.testing.assert_array_equal(_run(model), wanted)
+    np.testing.assert_array_equal(_run(model), expected)
 
 
 def test_a_graph_without_hidden_weights_keeps_its_bytes() -> None:
@@ -98,9 +98,9 @@ def test_a_branch_reads_the_new_names_and_keeps_its_weights() -> None:
         numpy_helper.from_array(WEIGHT, "w"),
         yes,
     )
-    wanted = _run(model)
+    expected = _run(model)
     assert constants.fold(model) == 1
-    np.testing.assert_array_equal(_run(model), wanted)
+    np.testing.assert_array_equal(_run(model), expected)
 
 
 def test_a_weight_read_both_ways_has_scales_for_each() -> None:
@@ -110,10 +110,10 @@ def test_a_weight_read_both_ways_has_scales_for_each() -> None:
         NODE("Gemm", ["h", "w"], ["y"], "turned", transB=1),
     ]
     model = _graph(nodes, numpy_helper.from_array(WEIGHT, "w"))
-    wanted = _run(model)
+    expected = _run(model)
     products.separate(model)
-    assert len({one.weight for one in products.find(model)}) == 2
-    np.testing.assert_array_equal(_run(model), wanted)
+    assert len({product.weight for product in products.find(model)}) == 2
+    np.testing.assert_array_equal(_run(model), expected)
 
 
 @pytest.fixture(scope="module")
@@ -148,10 +148,10 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 def _hide(artifact: Artifact, folder: Path) -> Artifact:
     """The same artifact as an earlier export left it: every weight behind an Identity."""
     model = graph.load(artifact.file("model.onnx"))
-    for position, one in enumerate(products.find(model)):
-        node = next(node for node in model.graph.node if node.name == one.name)
+    for position, product in enumerate(products.find(model)):
+        node = next(node for node in model.graph.node if node.name == product.name)
         node.input[1] = f"hidden_{position}"
-        alias = NODE("Identity", [one.weight], [f"hidden_{position}"], f"Identity_{position}")
+        alias = NODE("Identity", [product.weight], [f"hidden_{position}"], f"Identity_{position}")
         model.graph.node.insert(0, alias)
     folder.mkdir()
     for file in artifact.path.iterdir():
@@ -165,25 +165,25 @@ def test_shared_layers_become_eight_bits_each_and_are_stored_once(shared: Artifa
     """Six products a layer, the mapping and the pooler: all but the head, in about a quarter of the bytes."""
     model = graph.load(shared.file("model.onnx"))
     assert not [node for node in model.graph.node if node.op_type == "Identity"]
-    made = tiny_deploy.run("quantize_onnx", shared, tmp_path / "int8", ROWS, mode="dynamic")
-    covered = made.facts["coverage"]
+    run = tiny_deploy.run("quantize_onnx", shared, tmp_path / "int8", ROWS, mode="dynamic")
+    covered = run.facts["coverage"]
     assert (covered["products"], covered["eight_bit"]) == (3 * 6 + 3, 3 * 6 + 2)
     assert covered["float_products"] == {"/model/classifier/Gemm": "the head stays float"}
     assert covered["macs_share"] > 0.9
-    weights = graph.weight_bytes(graph.load(made.artifact.file("model.onnx")))
+    weights = graph.weight_bytes(graph.load(run.artifact.file("model.onnx")))
     assert weights < 0.4 * graph.weight_bytes(model)
 
 
 def test_what_an_earlier_export_hid_is_found_by_every_stage(shared: Artifact, tmp_path: Path) -> None:
     """Quantizing, halving and calibrating give what they give for the plain graph."""
     old = _hide(shared, tmp_path / "old")
-    found = tiny_deploy.run("quantize_onnx", old, tmp_path / "int8", ROWS, mode="dynamic")
+    run = tiny_deploy.run("quantize_onnx", old, tmp_path / "int8", ROWS, mode="dynamic")
     plain = tiny_deploy.run("quantize_onnx", shared, tmp_path / "plain", ROWS, mode="dynamic")
-    assert found.facts["coverage"] == plain.facts["coverage"]
-    assert found.artifact.id == plain.artifact.id
+    assert run.facts["coverage"] == plain.facts["coverage"]
+    assert run.artifact.id == plain.artifact.id
     halves = [
-        tiny_deploy.run("half_precision", one, tmp_path / name, ROWS[:8]).artifact.id
-        for one, name in ((old, "half"), (shared, "half-plain"))
+        tiny_deploy.run("half_precision", artifact, tmp_path / name, ROWS[:8]).artifact.id
+        for artifact, name in ((old, "half"), (shared, "half-plain"))
     ]
     assert halves[0] == halves[1]
     model = constants.load(old.file("model.onnx"))

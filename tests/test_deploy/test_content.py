@@ -42,12 +42,12 @@ def verbs(good: SimpleNamespace, bad: Path, out: Path) -> dict[str, list[str]]:
     """The command lines of every verb that opens an artifact."""
     data = ["--data", str(good.data)]
     writes = ["--out", str(out), "--store", str(good.store)]
-    kept = ["--store", str(good.store)]
-    whole = str(good.onnx.path)
+    store = ["--store", str(good.store)]
+    original = str(good.onnx.path)
     return {
         "verify": ["verify", str(bad)],
         "show": ["show", str(bad)],
-        "predict": ["predict", str(bad), "a good film", "--threads", "1", *kept],
+        "predict": ["predict", str(bad), "a good film", "--threads", "1", *store],
         "bundle": ["bundle", str(bad), *writes],
         "quantize": ["quantize", str(bad), *data, "--threads", "1", *writes],
         "static": ["quantize", str(bad), "--mode", "static", *data, "--threads", "1", *writes],
@@ -62,9 +62,9 @@ def verbs(good: SimpleNamespace, bad: Path, out: Path) -> dict[str, list[str]]:
             "batch=1:4:8,length=1:16:32",
             *writes,
         ],
-        "compare": ["compare", whole, str(bad), *data, "--threads", "1", *kept],
-        "bench": ["bench", whole, str(bad), *data, *kept],
-        "damage": ["damage", whole, str(bad), *data, *kept],
+        "compare": ["compare", original, str(bad), *data, "--threads", "1", *store],
+        "bench": ["bench", original, str(bad), *data, *store],
+        "damage": ["damage", original, str(bad), *data, *store],
         "export": ["export", str(bad), *data, "--threads", "1", *writes],
         "prune": ["prune", str(bad), *data, *writes],
     }
@@ -83,10 +83,10 @@ def call(arguments: Sequence[str], capsys: pytest.CaptureFixture[str]) -> tuple[
 def refused(arguments: Sequence[str], out: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """One sentence, exit code 2, and nothing left behind."""
     beside = sorted(out.parent.iterdir())
-    code, said = call(arguments, capsys)
-    assert code == 2, said
-    assert "Traceback" not in said
-    assert len([line for line in said.splitlines() if line.startswith("paredown: ")]) == 1, said
+    code, message = call(arguments, capsys)
+    assert code == 2, message
+    assert "Traceback" not in message
+    assert len([line for line in message.splitlines() if line.startswith("paredown: ")]) == 1, message
     assert sorted(out.parent.iterdir()) == beside
     assert not out.exists()
 
@@ -180,8 +180,8 @@ def test_what_is_whole_is_let_through(
         same = sealed_anew(artifact, tmp_path / f"same-{artifact.path.name}", lambda folder: None)
         content.check(Artifact.open(same))
         for verb in ("verify", "show", "predict", "bundle"):
-            code, said = call(verbs(good, same, tmp_path / f"{verb}-{same.name}")[verb], capsys)
-            assert code == 0, (verb, said)
+            code, message = call(verbs(good, same, tmp_path / f"{verb}-{same.name}")[verb], capsys)
+            assert code == 0, (verb, message)
 
 
 @pytest.mark.parametrize("verb", ["verify", "show", "predict", "bundle", "quantize", "compare", "bench"])
@@ -191,11 +191,11 @@ def test_no_byte_of_a_manifest_changes_unseen(
     """40 bytes all over a manifest, flipped: each is found in every verb (18 of 40 once were not)."""
     bad = sealed_anew(good.onnx, tmp_path / "bad", lambda folder: None)
     manifest = bad / "manifest.json"
-    whole = manifest.read_bytes()
+    original = manifest.read_bytes()
     out = tmp_path / "out"
     for number in range(40):
-        place = number * (len(whole) - 1) // 39
-        manifest.write_bytes(whole[:place] + bytes([whole[place] ^ 1]) + whole[place + 1 :])
+        place = number * (len(original) - 1) // 39
+        manifest.write_bytes(original[:place] + bytes([original[place] ^ 1]) + original[place + 1 :])
         refused(verbs(good, bad, out)[verb], out, capsys)
 
 
@@ -275,9 +275,9 @@ def test_an_engine_that_was_sealed_anew(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     """An engine's passport is read through its model, and is of the engine that lies beside it."""
-    whole = _engine(good, tmp_path / "whole")
-    content.check(whole)
-    bad = sealed_anew(whole, tmp_path / "bad", change)
+    engine = _engine(good, tmp_path / "whole")
+    content.check(engine)
+    bad = sealed_anew(engine, tmp_path / "bad", change)
     out = tmp_path / "out"
     refused(verbs(good, bad, out)[verb], out, capsys)
 

@@ -45,7 +45,7 @@ def call(
 
 
 @pytest.fixture
-def made(call: Call, places: dict[str, Path]) -> dict[str, Path]:
+def folders(call: Call, places: dict[str, Path]) -> dict[str, Path]:
     """The chain export, then INT8, built once and delivered."""
     out = places["out"]
     if not (out / "onnx").exists():
@@ -60,86 +60,95 @@ def made(call: Call, places: dict[str, Path]) -> dict[str, Path]:
     return {"onnx": out / "onnx", "int8": out / "int8", **places}
 
 
-def test_export_and_quantize_give_sealed_artifacts(made: dict[str, Path]) -> None:
+def test_export_and_quantize_give_sealed_artifacts(folders: dict[str, Path]) -> None:
     """Lineage and data are on record; quantize took the data that export was given."""
-    int8 = Artifact.open(made["int8"])
+    int8 = Artifact.open(folders["int8"])
     assert [step.stage for step in int8.manifest.lineage] == ["load", "export-onnx", "quantize-onnx"]
-    assert int8.manifest.origin.data == Artifact.open(made["onnx"]).manifest.origin.data
+    assert int8.manifest.origin.data == Artifact.open(folders["onnx"]).manifest.origin.data
 
 
-def test_other_precisions_and_modes(made: dict[str, Path], call: Call) -> None:
+def test_other_precisions_and_modes(folders: dict[str, Path], call: Call) -> None:
     """fp16 and static INT8 for TensorRT from the same graph, with options by name and by --set."""
     code, text, err = call(
-        "quantize", made["onnx"], "--precision", "fp16", "--out", made["out"] / "fp16", "--json"
+        "quantize", folders["onnx"], "--precision", "fp16", "--out", folders["out"] / "fp16", "--json"
     )
     assert code == 0, err
     assert json.loads(text)["config"]["precision"] == "fp16"
     code, text, err = call(
-        *("quantize", made["onnx"], "--mode", "static", "--target", "tensorrt", "--ranges", "percentile"),
+        *("quantize", folders["onnx"], "--mode", "static", "--target", "tensorrt", "--ranges", "percentile"),
         *("--keep-float", "pooler", "--keep-float", "layer.0", "--set", "percentile=99.9"),
-        *("--out", made["out"] / "trt", "--json"),
+        *("--out", folders["out"] / "trt", "--json"),
     )
     assert code == 0, err
     config = json.loads(text)["config"]
     assert (config["percentile"], config["keep_float"]) == (99.9, ["pooler", "layer.0"])
     code, text, err = call(
-        "quantize", made["onnx"], "--keep-float", "auto", "--out", made["out"] / "auto", "--json"
+        "quantize", folders["onnx"], "--keep-float", "auto", "--out", folders["out"] / "auto", "--json"
     )
     assert code == 0, err
     assert json.loads(text)["config"]["keep_float"] == "auto"
 
 
-def test_export_can_fuse(made: dict[str, Path], call: Call) -> None:
+def test_export_can_fuse(folders: dict[str, Path], call: Call) -> None:
     """One verb, two stages; the delivered artifact is the fused one."""
     code, text, err = call(
-        "export", made["model"], "--data", made["data"], "--fuse", "--out", made["out"] / "f", "--json"
+        "export",
+        folders["model"],
+        "--data",
+        folders["data"],
+        "--fuse",
+        "--out",
+        folders["out"] / "f",
+        "--json",
     )
     assert code == 0, err
     assert [step["stage"] for step in json.loads(text)["lineage"]] == ["load", "export-onnx", "optimize-onnx"]
 
 
-def test_compare_shows_and_gives_figures(made: dict[str, Path], call: Call) -> None:
+def test_compare_shows_and_gives_figures(folders: dict[str, Path], call: Call) -> None:
     """On the evaluation rows of the recorded data, or of --data; as a table and as JSON."""
-    code, text, err = call("compare", made["onnx"], made["int8"], "--json", "--layers")
+    code, text, err = call("compare", folders["onnx"], folders["int8"], "--json", "--layers")
     assert code == 0, err
-    found = json.loads(text)
-    assert found["rows"] == 60
-    assert found["agreement"] > 0.9
-    assert len(found["layers"]) == 2
-    code, text, err = call("compare", made["model"], made["int8"], "--data", made["data"], "--rows", "10")
+    comparison = json.loads(text)
+    assert comparison["rows"] == 60
+    assert comparison["agreement"] > 0.9
+    assert len(comparison["layers"]) == 2
+    code, text, err = call(
+        "compare", folders["model"], folders["int8"], "--data", folders["data"], "--rows", "10"
+    )
     assert code == 0, err
     assert "agreement" in text
     assert "(10 of 10)" in text or "of 10)" in text
-    words = ("compare", made["onnx"], made["int8"], "--rows", "10", "--layers", "--layer-limit")
+    words = ("compare", folders["onnx"], folders["int8"], "--rows", "10", "--layers", "--layer-limit")
     assert json.loads(call(*words, "0", "--json")[1])["first_diverging"] == 1
     assert json.loads(call(*words, "9", "--json")[1])["first_diverging"] is None
 
 
-def test_one_file_of_rows_is_enough(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+def test_one_file_of_rows_is_enough(folders: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """A file given to a stage is what it learns from; given to compare, what is compared on."""
     code, text, err = call(
-        *("quantize", made["onnx"], "--data", made["data"] / "train.jsonl", "--mode", "static"),
+        *("quantize", folders["onnx"], "--data", folders["data"] / "train.jsonl", "--mode", "static"),
         *("--out", tmp_path / "int8", "--json"),
     )
     assert code == 0, err
     assert json.loads(text)["facts"]["data"]["rows"]["eval"] == 0
-    rows = made["data"] / "validation.jsonl"
-    code, text, err = call("compare", made["onnx"], tmp_path / "int8", "--data", rows, "--json")
+    rows = folders["data"] / "validation.jsonl"
+    code, text, err = call("compare", folders["onnx"], tmp_path / "int8", "--data", rows, "--json")
     assert code == 0, err
     assert json.loads(text)["rows"] == 60
 
 
-def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+def test_predict_one_text_and_a_file(folders: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """A label with its share; JSON lines in, JSON lines out in the same order."""
-    code, text, err = call("predict", made["int8"], "a good film")
+    code, text, err = call("predict", folders["int8"], "a good film")
     assert code == 0, err
     assert text.splitlines()[0] in {"negative", "positive"}
-    code, text, err = call("predict", made["int8"], "a good film", "--json")
+    code, text, err = call("predict", folders["int8"], "a good film", "--json")
     alone = json.loads(text)
     assert sum(alone["probabilities"].values()) == pytest.approx(1.0, abs=1e-6)
     rows = tmp_path / "rows.jsonl"
     rows.write_text('\ufeff{"text": "bad story"}\n\n{"text": "a good film"}\n', encoding="utf-8")
-    code, text, err = call("predict", made["int8"], "--file", rows, "--batch-size", "1")
+    code, text, err = call("predict", folders["int8"], "--file", rows, "--batch-size", "1")
     assert code == 0, err
     lines = [json.loads(line) for line in text.splitlines()]
     assert len(lines) == 2
@@ -147,24 +156,24 @@ def test_predict_one_text_and_a_file(made: dict[str, Path], call: Call, tmp_path
 
 
 def test_two_texts_are_a_pair_only_where_the_model_takes_pairs(
-    made: dict[str, Path], call: Call, tmp_path: Path
+    folders: dict[str, Path], call: Call, tmp_path: Path
 ) -> None:
     """A model of single texts refuses two, one of pairs refuses one; where none is known, stderr says so."""
-    code, text, err = call("predict", made["int8"], "a good film", "a bad film")
+    code, text, err = call("predict", folders["int8"], "a good film", "a bad film")
     assert (code, text) == (2, "")
     assert "row 1 has text and text_pair, but the model was made with rows of text: leave text_pair" in err
     assert "--file ROWS.jsonl" in err
     both = tmp_path / "both.jsonl"
     tiny.write_jsonl(both, [{"text": "a"}, {"text": "a", "text_pair": "b"}])
-    code, _, err = call("predict", made["int8"], "--file", both)
+    code, _, err = call("predict", folders["int8"], "--file", both)
     assert code == 2
     assert "row 2 has text and text_pair" in err
 
     pairs = tmp_path / "pairs"
     for split in ("train", "validation"):
-        rows = [json.loads(line) for line in (made["data"] / f"{split}.jsonl").read_text().splitlines()]
+        rows = [json.loads(line) for line in (folders["data"] / f"{split}.jsonl").read_text().splitlines()]
         tiny.write_jsonl(pairs / f"{split}.jsonl", [{**row, "hypothesis": "a film"} for row in rows])
-    code, _, err = call("export", made["model"], "--data", pairs, "--out", tmp_path / "onnx")
+    code, _, err = call("export", folders["model"], "--data", pairs, "--out", tmp_path / "onnx")
     assert code == 0, err
     code, _, err = call("predict", tmp_path / "onnx", "a good film")
     assert code == 2
@@ -173,14 +182,14 @@ def test_two_texts_are_a_pair_only_where_the_model_takes_pairs(
     assert code == 0, err
     assert "pair" not in err
 
-    code, text, err = call("predict", made["model"], "a good film", "a bad film", "--json")
+    code, text, err = call("predict", folders["model"], "a good film", "a bad film", "--json")
     assert code == 0, err
     assert "label" in json.loads(text)
     assert "The model does not say whether it takes pairs: the texts are read as one pair" in err
-    assert "pair" not in call("predict", made["model"], "a good film")[2]
+    assert "pair" not in call("predict", folders["model"], "a good film")[2]
 
 
-def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+def test_mistakes_are_one_sentence_and_exit_2(folders: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """Each says what is wrong and what is allowed; no traceback, nothing delivered."""
     broken = tmp_path / "broken.jsonl"
     broken.write_text('{"text": "fine"}\n{"text": \n')
@@ -188,25 +197,25 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
     listed.write_text("[1]\n")
     wrong = [
         (
-            ("quantize", made["onnx"], "--precision", "int4"),
+            ("quantize", folders["onnx"], "--precision", "int4"),
             "--precision is 'int4'; allowed: int8, fp8, fp16, bf16",
         ),
         (
-            ("quantize", made["onnx"], "--precision", "fp16", "--mode", "static"),
+            ("quantize", folders["onnx"], "--precision", "fp16", "--mode", "static"),
             "--mode belongs to int8 and fp8",
         ),
-        (("quantize", made["onnx"], "--set", "percentil=99"), "unknown key 'percentil'"),
+        (("quantize", folders["onnx"], "--set", "percentil=99"), "unknown key 'percentil'"),
         (
-            ("quantize", made["onnx"], "--target", "tensorrt", "--mode", "dynamic"),
+            ("quantize", folders["onnx"], "--target", "tensorrt", "--mode", "dynamic"),
             "write mode: static",
         ),
-        (("predict", made["int8"]), "give a text to predict, or --file"),
-        (("predict", made["int8"], "x", "--file", broken), "one of the two"),
-        (("predict", made["int8"], "--file", broken), "line 2: this is not valid JSON"),
-        (("predict", made["int8"], "--file", listed), "line 1: a row must be an object"),
-        (("predict", made["int8"], "--file", tmp_path / "no.jsonl"), "cannot be read"),
-        (("predict", made["int8"], "x", "--runtime", "pytorch"), "opens torch artifacts"),
-        (("predict", made["int8"], "x", "y", "z"), "3 arguments are given, and predict takes one row"),
+        (("predict", folders["int8"]), "give a text to predict, or --file"),
+        (("predict", folders["int8"], "x", "--file", broken), "one of the two"),
+        (("predict", folders["int8"], "--file", broken), "line 2: this is not valid JSON"),
+        (("predict", folders["int8"], "--file", listed), "line 1: a row must be an object"),
+        (("predict", folders["int8"], "--file", tmp_path / "no.jsonl"), "cannot be read"),
+        (("predict", folders["int8"], "x", "--runtime", "pytorch"), "opens torch artifacts"),
+        (("predict", folders["int8"], "x", "y", "z"), "3 arguments are given, and predict takes one row"),
     ]
     for words, sentence in wrong:
         code, _, err = call(*words, *(("--out", tmp_path / "never") if words[0] == "quantize" else ()))
@@ -216,10 +225,10 @@ def test_mistakes_are_one_sentence_and_exit_2(made: dict[str, Path], call: Call,
     assert not (tmp_path / "never").exists()
 
 
-def test_fp8_is_made_for_tensorrt_and_runs_nowhere_else(made: dict[str, Path], call: Call) -> None:
+def test_fp8_is_made_for_tensorrt_and_runs_nowhere_else(folders: dict[str, Path], call: Call) -> None:
     """The target follows from the precision; asking for a prediction says where it would run."""
-    fp8 = made["out"] / "fp8"
-    code, text, err = call("quantize", made["onnx"], "--precision", "fp8", "--out", fp8, "--json")
+    fp8 = folders["out"] / "fp8"
+    code, text, err = call("quantize", folders["onnx"], "--precision", "fp8", "--out", fp8, "--json")
     assert code == 0, err
     config = json.loads(text)["config"]
     assert (config["precision"], config["target"]) == ("fp8", "tensorrt")
@@ -230,16 +239,16 @@ def test_fp8_is_made_for_tensorrt_and_runs_nowhere_else(made: dict[str, Path], c
     )
 
 
-def test_a_tampered_artifact_is_refused(made: dict[str, Path], call: Call, tmp_path: Path) -> None:
+def test_a_tampered_artifact_is_refused(folders: dict[str, Path], call: Call, tmp_path: Path) -> None:
     """One byte changed in the graph: exit 2, and the file is named."""
     import shutil
 
     folder = tmp_path / "tampered"
-    shutil.copytree(made["int8"], folder)
+    shutil.copytree(folders["int8"], folder)
     content = bytearray((folder / "model.onnx").read_bytes())
     content[100] ^= 1
     (folder / "model.onnx").write_bytes(content)
-    for words in (("predict", folder, "x"), ("quantize", folder), ("compare", made["onnx"], folder)):
+    for words in (("predict", folder, "x"), ("quantize", folder), ("compare", folders["onnx"], folder)):
         code, _, err = call(*words)
         assert code == 2
         assert "changed model.onnx" in err
@@ -257,8 +266,8 @@ def test_help_needs_nothing_heavy() -> None:
         "names = [one.name or one.callback.__name__ for one in app.registered_commands]; "
         "print(*sorted(names), sorted(heavy & set(sys.modules)))"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    *names, heavy = done.stdout.strip().split(" ")
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    *names, heavy = process.stdout.strip().split(" ")
     assert {"export", "quantize", "build", "bundle", "compare", "predict"} <= set(names)
     assert heavy == "[]"
 
@@ -291,20 +300,20 @@ def plain(folder: Path, text: str) -> Any:
 def test_predict_shows_the_scores_of_several_labels(call: Call, tmp_path: Path) -> None:
     """Each label's own probability, in JSON and in the terminal, those that are on or not."""
     folder = headed(tmp_path / "tags", 3, "multi_label_classification")
-    wanted = plain(folder, "a good film").sigmoid().tolist()
+    shares = plain(folder, "a good film").sigmoid().tolist()
     code, text, err = call("predict", folder, "a good film", "--json")
     assert code == 0, err
-    found = json.loads(text)
-    assert found["unit"] == "probability"
-    assert found["scores"] == pytest.approx(
-        dict(zip(("tag 0", "tag 1", "tag 2"), wanted, strict=True)), abs=1e-5
+    prediction = json.loads(text)
+    assert prediction["unit"] == "probability"
+    assert prediction["scores"] == pytest.approx(
+        dict(zip(("tag 0", "tag 1", "tag 2"), shares, strict=True)), abs=1e-5
     )
-    on = [f"tag {i}" for i, share in enumerate(wanted) if share >= 0.5]
-    assert found["label"] == on
+    on = [f"tag {i}" for i, share in enumerate(shares) if share >= 0.5]
+    assert prediction["label"] == on
     lines = call("predict", folder, "a good film")[1].splitlines()
     assert lines[0] == (", ".join(on) or "none of the labels")
     assert sorted(line.split(maxsplit=1)[1] for line in lines[1:]) == ["tag 0", "tag 1", "tag 2"]
-    assert max(float(line.split()[0]) for line in lines[1:]) == pytest.approx(max(wanted), abs=1e-4)
+    assert max(float(line.split()[0]) for line in lines[1:]) == pytest.approx(max(shares), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -322,13 +331,13 @@ def test_predict_says_what_a_single_output_is(
     for words in (("a good film", "--json"), ("--file", rows)):
         code, text, err = call("predict", folder, *words)
         assert code == 0, err
-        found = json.loads(text)
-        assert found["unit"] == unit
-        number = found["scores"]["tag 0"] if unit == "probability" else found["label"]
+        prediction = json.loads(text)
+        assert prediction["unit"] == unit
+        number = prediction["scores"]["tag 0"] if unit == "probability" else prediction["label"]
         assert number == pytest.approx(float(raw.sigmoid() if unit == "probability" else raw), abs=1e-5)
-    shown = call("predict", folder, "a good film")[1].splitlines()
+    lines = call("predict", folder, "a good film")[1].splitlines()
     if unit != "probability":
-        assert shown[0].endswith(f" ({unit})")
-        assert float(shown[0].split()[0]) == pytest.approx(float(raw), abs=1e-5)
+        assert lines[0].endswith(f" ({unit})")
+        assert float(lines[0].split()[0]) == pytest.approx(float(raw), abs=1e-5)
     else:
-        assert shown[1].endswith(" tag 0")
+        assert lines[1].endswith(" tag 0")

@@ -42,7 +42,7 @@ def exported(source: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Arti
 
 
 @pytest.fixture(scope="module")
-def wanted(source: Artifact) -> np.ndarray:
+def reference(source: Artifact) -> np.ndarray:
     """What the plain model says."""
     with runner(source, "pytorch", threads=1) as opened:
         return opened.infer(feed())["logits"].copy()
@@ -124,11 +124,11 @@ class Session:
             for name, (_, _, kind, shape, address) in binding.inputs.items()
         }
         names = list(binding.outputs)
-        found = dict(zip(names, self.real.run(names, arrays), strict=True))
-        binding.made = [Value(found[name]) for name in names]
+        outputs = dict(zip(names, self.real.run(names, arrays), strict=True))
+        binding.made = [Value(outputs[name]) for name in names]
         for name, bound in binding.outputs.items():
             if bound is not None:
-                fake_cuda.at(bound[4], bound[3], bound[2])[...] = found[name]
+                fake_cuda.at(bound[4], bound[3], bound[2])[...] = outputs[name]
 
 
 @pytest.fixture
@@ -147,14 +147,14 @@ def sessions(gpu: None, monkeypatch: pytest.MonkeyPatch) -> list[Session]:
 
 
 def test_onnx_runtime_computes_on_our_stream_in_fixed_buffers(
-    exported: Artifact, sessions: list[Session], wanted: np.ndarray
+    exported: Artifact, sessions: list[Session], reference: np.ndarray
 ) -> None:
     """The session gets the stream's handle and the device's number; later runs allocate nothing."""
     with runner(exported, "ort", "cuda:1", 1) as opened:
-        np.testing.assert_allclose(opened.infer(feed())["logits"], wanted, atol=2e-5)
+        np.testing.assert_allclose(opened.infer(feed())["logits"], reference, atol=2e-5)
         device = opened._on_device.device
         before = len(device.buffers)
-        np.testing.assert_allclose(opened.infer(feed())["logits"], wanted, atol=2e-5)
+        np.testing.assert_allclose(opened.infer(feed())["logits"], reference, atol=2e-5)
         assert len(device.buffers) == before
         ((name, settings),) = sessions[0].providers
         assert name == "CUDAExecutionProvider"
@@ -177,12 +177,12 @@ def test_several_threads_are_served_on_the_cpu_alone(source: Artifact, exported:
 
 
 def test_onnx_runtime_keeps_one_graph_a_shape(
-    exported: Artifact, sessions: list[Session], wanted: np.ndarray
+    exported: Artifact, sessions: list[Session], reference: np.ndarray
 ) -> None:
     """Each shape has its own graph id and addresses; -1 runs without; ids start at 1."""
     with runner(exported, "ort", "cuda", 1, graph=True) as opened:
         for _ in range(2):
-            np.testing.assert_allclose(opened.infer(feed())["logits"], wanted, atol=2e-5)
+            np.testing.assert_allclose(opened.infer(feed())["logits"], reference, atol=2e-5)
             opened.infer(feed(1, 7))
         runs = dict(sessions[0].runs)
         assert runs == {"-1": 2, "1": 3 + 2, "2": 3 + 2}
@@ -201,7 +201,7 @@ def test_a_graph_that_cannot_be_recorded_is_refused(
 ) -> None:
     """What ONNX Runtime says of it becomes a sentence."""
 
-    def open_session(*given: Any, **named: Any) -> None:
+    def open_session(*arguments: Any, **named: Any) -> None:
         raise RuntimeError("This session cannot use the graph capture feature\nas requested")
 
     monkeypatch.setattr(session, "open_session", open_session)
@@ -276,7 +276,7 @@ def test_refusals_of_onnx_runtime(exported: Artifact, sessions: list[Session]) -
 def test_pytorch_agrees_in_every_mode(
     source: Artifact,
     gpu: None,
-    wanted: np.ndarray,
+    reference: np.ndarray,
     mode: str,
     precision: str,
     attention: str | None,
@@ -287,16 +287,16 @@ def test_pytorch_agrees_in_every_mode(
     chosen = {} if attention is None else {"attention": attention}
     with runner(source, "pytorch", "cuda", 1, mode=mode, precision=precision, **chosen) as opened:
         for _ in range(3):
-            found = opened.infer(feed())["logits"]
+            logits = opened.infer(feed())["logits"]
             opened.infer(feed(1, 3))
-        found = opened.infer(feed())["logits"]
-        assert found.dtype == np.float32
-        np.testing.assert_allclose(found, wanted, atol=tolerance)
+        logits = opened.infer(feed())["logits"]
+        assert logits.dtype == np.float32
+        np.testing.assert_allclose(logits, reference, atol=tolerance)
         assert opened._gpu.captures == (2 if mode == "graph" else 0)
         assert opened.graph_choices() == ((False, True) if mode == "graph" else (False,))
-        said = opened.provenance()
-        assert (said["provider"], said["precision"]) == (f"torch {mode}", precision)
-        assert said["attention"] == (attention or "sdpa")
+        provenance = opened.provenance()
+        assert (provenance["provider"], provenance["precision"]) == (f"torch {mode}", precision)
+        assert provenance["attention"] == (attention or "sdpa")
         assert torch.get_float32_matmul_precision() == ("high" if precision == "tf32" else "highest")
         memory = opened.device_memory()
         assert (memory.weights + memory.activations, memory.reserved) == (10**6, 2 * 10**6)
@@ -322,8 +322,8 @@ def test_what_pytorch_cannot_do_is_refused(
     monkeypatch.setattr(environment, "compute_capability", lambda device: (7, 5))
     monkeypatch.setattr(environment, "bf16_is_fast", lambda device: False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
-    found = pytorch.refusal(mode, precision, device)
-    assert found is None if words is None else words in str(found)
+    refusal = pytorch.refusal(mode, precision, device)
+    assert refusal is None if words is None else words in str(refusal)
 
 
 def test_an_attention_that_the_class_lacks_is_refused(
@@ -333,7 +333,7 @@ def test_an_attention_that_the_class_lacks_is_refused(
     from compress.model import checkpoint
 
     real = checkpoint.load
-    monkeypatch.setattr(checkpoint, "load", lambda *given, attention: real(*given, attention="eager"))
+    monkeypatch.setattr(checkpoint, "load", lambda *arguments, attention: real(*arguments, attention="eager"))
     with pytest.raises(UserError, match=r"'sdpa' was asked for and .* has only 'eager'"):
         runner(source, "pytorch", threads=1, attention="sdpa").__enter__()
     with runner(source, "pytorch", threads=1) as opened:
@@ -353,8 +353,8 @@ def test_shapes_beyond_the_limit_make_room() -> None:
 
     queue = Queue(fake_cuda.Device("cuda"), build, limit=2)  # type: ignore[arg-type]
     for size in (1, 2, 1, 3, 1, 2):
-        found = queue.run({"x": np.full((size,), 3.0, np.float32)})
-        np.testing.assert_array_equal(found["y"], np.full((size,), 6.0))
+        outputs = queue.run({"x": np.full((size,), 3.0, np.float32)})
+        np.testing.assert_array_equal(outputs["y"], np.full((size,), 6.0))
     assert built == [(1,), (2,), (3,), (2,)]
     queue.close()
 
@@ -371,5 +371,7 @@ def test_submitted_runs_do_not_overwrite_each_other() -> None:
     for value in range(4):
         queue.submit({"x": np.array([value], np.float32)})
     (slot,) = queue._lanes[0].slots.values()
-    assert [float(one.outputs["y"][0]) for one in slot.stagings] == [2.0, 3.0]
-    assert [one.done.waits for one in slot.stagings] == [1, 1], "each was used twice, waited for in between"
+    assert [float(staging.outputs["y"][0]) for staging in slot.stagings] == [2.0, 3.0]
+    assert [staging.done.waits for staging in slot.stagings] == [1, 1], (
+        "each was used twice, waited for in between"
+    )

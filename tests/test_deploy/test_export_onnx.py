@@ -46,15 +46,15 @@ def source(tmp_path: Path) -> Artifact:
 
 def test_the_graph_computes_what_pytorch_computes(source: Artifact, tmp_path: Path) -> None:
     """At other batches and lengths, and under left-padded and holed masks; the figures are recorded."""
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
-    assert made.artifact.kind == "onnx"
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+    assert run.artifact.kind == "onnx"
     for feed in (
         _feed([[2, 5, 3]]),
         _feed([[2, 5, 9, 17, 3] for _ in range(5)]),
         _feed([[0, 0, 2, 7, 3], [2, 8, 9, 10, 3]], [[0, 0, 1, 1, 1], [1, 0, 1, 0, 1]]),
     ):
-        np.testing.assert_allclose(_outputs(made.artifact, feed), _outputs(source, feed), atol=2e-5)
-    cases = [case["case"] for case in made.facts["parity"]["cases"]]
+        np.testing.assert_allclose(_outputs(run.artifact, feed), _outputs(source, feed), atol=2e-5)
+    cases = [case["case"] for case in run.facts["parity"]["cases"]]
     assert {name.split()[0] for name in cases} == {
         "one",
         "right-padded",
@@ -64,7 +64,7 @@ def test_the_graph_computes_what_pytorch_computes(source: Artifact, tmp_path: Pa
         "a",
     }
     assert {"a row of 32 tokens beside a short one", "a row of 24 tokens beside a short one"} <= set(cases)
-    worst = made.facts["parity"]["worst"]
+    worst = run.facts["parity"]["worst"]
     assert 0 <= worst["largest"] <= worst["allowed"]
 
 
@@ -110,24 +110,24 @@ def test_pruned_layers_of_different_width_are_exported(
     checkpoint.save(model, folder, source=source.path)
     pruned = tiny_deploy.seal(folder, stage="prune")
     opset = 18 if exporter == "dynamo" else 17
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "export_onnx", pruned, tmp_path / "onnx", tiny_deploy.text_rows(), exporter=exporter, opset=opset
     )
     feed = _feed([[2, 5, 9, 17, 3], [2, 8, 3, 0, 0]], [[1] * 5, [1, 1, 1, 0, 0]])
-    np.testing.assert_allclose(_outputs(made.artifact, feed), _outputs(pruned, feed), atol=2e-5)
-    shapes = {tuple(one.dims) for one in graph.load(made.artifact.file("model.onnx")).graph.initializer}
+    np.testing.assert_allclose(_outputs(run.artifact, feed), _outputs(pruned, feed), atol=2e-5)
+    shapes = {tuple(tensor.dims) for tensor in graph.load(run.artifact.file("model.onnx")).graph.initializer}
     assert shapes & {(32, 40), (40, 32)}
 
 
 def test_external_data_lies_beside_the_graph(source: Artifact, tmp_path: Path) -> None:
     """Weights in a file of their own are listed in the manifest and found when the folder moved."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(), external_data=True
     )
-    files = made.artifact.manifest.files
+    files = run.artifact.manifest.files
     assert files["model.onnx.data"].bytes > 10_000
     assert files["model.onnx"].bytes < files["model.onnx.data"].bytes * 5
-    moved = made.artifact.path.rename(tmp_path / "elsewhere")
+    moved = run.artifact.path.rename(tmp_path / "elsewhere")
     feed = _feed([[2, 5, 3]])
     np.testing.assert_allclose(_outputs(Artifact.open(moved), feed), _outputs(source, feed), atol=2e-5)
 
@@ -137,7 +137,7 @@ def test_big_weights_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: pyte
     weight = onnx.numpy_helper.from_array(np.ones((64, 64), np.float32), "w")
     node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
     info = onnx.helper.make_tensor_value_info
-    made = onnx.helper.make_model(
+    model = onnx.helper.make_model(
         onnx.helper.make_graph(
             [node],
             "g",
@@ -149,12 +149,12 @@ def test_big_weights_go_to_a_file_of_their_own(tmp_path: Path, monkeypatch: pyte
         ir_version=8,
     )
     monkeypatch.setattr(graph, "_PROTOBUF_LIMIT", 4096)
-    path = graph.save(made, tmp_path)
+    path = graph.save(model, tmp_path)
     assert (tmp_path / "model.onnx.data").stat().st_size >= 64 * 64 * 4
     assert path.stat().st_size < 4096
-    assert graph.weight_bytes(made) == 64 * 64 * 4, "the caller's graph keeps its weights"
-    found = session.infer_with(session.open_session(path, threads=1))({"x": np.ones((1, 64), np.float32)})
-    assert found["y"].tolist() == [[64.0] * 64]
+    assert graph.weight_bytes(model) == 64 * 64 * 4, "the caller's graph keeps its weights"
+    outputs = session.infer_with(session.open_session(path, threads=1))({"x": np.ones((1, 64), np.float32)})
+    assert outputs["y"].tolist() == [[64.0] * 64]
 
 
 def test_a_failed_parity_fails_the_stage(
@@ -178,11 +178,11 @@ def test_a_failed_parity_fails_the_stage(
 
 def test_limits_of_an_export_are_kept(source: Artifact, tmp_path: Path) -> None:
     """A batch or length beyond what was exported is refused with what is allowed."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows(), max_batch=2, max_length=8
     )
-    assert checkpoint.read_max_length(made.artifact.path) == 8
-    with runner(made.artifact, threads=1) as opened:
+    assert checkpoint.read_max_length(run.artifact.path) == 8
+    with runner(run.artifact, threads=1) as opened:
         opened.infer(_feed([[2] * 8] * 2))
         with pytest.raises(Exception, match=r"size 3 on axis 0; allowed: 1 to 2"):
             opened.infer(_feed([[2] * 8] * 3))
@@ -192,11 +192,11 @@ def test_limits_of_an_export_are_kept(source: Artifact, tmp_path: Path) -> None:
 
 def test_the_position_table_limits_the_length(source: Artifact, tmp_path: Path) -> None:
     """Without an option, the model's 64 positions are the limit."""
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
-    facts = json.loads(made.artifact.file("graph.json").read_text())
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+    facts = json.loads(run.artifact.file("graph.json").read_text())
     assert facts["limits"]["input_ids"] == {"1": 64}
     with (
-        runner(made.artifact, threads=1) as opened,
+        runner(run.artifact, threads=1) as opened,
         pytest.raises(Exception, match=r"size 65 on axis 1; allowed: 1 to 64"),
     ):
         opened.infer(_feed([[2] * 65]))
@@ -207,15 +207,15 @@ def test_other_tasks_are_exported_too(tmp_path: Path) -> None:
     images = tiny_deploy.image_artifact(tmp_path / "vit")
     generator = np.random.default_rng(0)
     pictures = [{"image": generator.integers(0, 255, (8, 8), dtype=np.uint8)} for _ in range(12)]
-    made = tiny_deploy.run("export_onnx", images, tmp_path / "vit-onnx", pictures)
+    run = tiny_deploy.run("export_onnx", images, tmp_path / "vit-onnx", pictures)
     pixels = {"pixel_values": generator.normal(size=(5, 1, 8, 8)).astype(np.float32)}
-    np.testing.assert_allclose(_outputs(made.artifact, pixels), _outputs(images, pixels), atol=2e-5)
+    np.testing.assert_allclose(_outputs(run.artifact, pixels), _outputs(images, pixels), atol=2e-5)
     tokens = tiny_deploy.token_artifact(tmp_path / "ner")
     rows = [{"tokens": row["text"].split()} for row in tiny_deploy.text_rows(12)]
-    made = tiny_deploy.run("export_onnx", tokens, tmp_path / "ner-onnx", rows)
+    run = tiny_deploy.run("export_onnx", tokens, tmp_path / "ner-onnx", rows)
     feed = _feed([[2, 5, 9, 3, 0]], [[1, 1, 1, 1, 0]])
-    np.testing.assert_allclose(_outputs(made.artifact, feed), _outputs(tokens, feed), atol=2e-5)
-    assert _outputs(made.artifact, feed).shape == (1, 5, 3)
+    np.testing.assert_allclose(_outputs(run.artifact, feed), _outputs(tokens, feed), atol=2e-5)
+    assert _outputs(run.artifact, feed).shape == (1, 5, 3)
 
 
 def test_rows_are_needed(source: Artifact, tmp_path: Path) -> None:
@@ -258,7 +258,7 @@ def test_upstream_still_warns() -> None:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         torch.onnx.export(model, (torch.zeros(1, 2),), str(Path("/dev/null")), dynamo=False)
-    assert any(issubclass(one.category, DeprecationWarning) for one in caught)
+    assert any(issubclass(warning.category, DeprecationWarning) for warning in caught)
 
 
 def test_the_reason_of_an_exporter_is_found_between_its_advice() -> None:
@@ -324,8 +324,8 @@ def _export(model: torch.nn.Module, exporter: Any, path: Path) -> None:
 @pytest.mark.parametrize("exporter", ["torchscript", "dynamo"])
 def test_whatever_a_models_own_code_raises_is_a_sentence(exporter: str, tmp_path: Path) -> None:
     """An exception of any class, raised in code that is not ours, is about the model: cause and remedy."""
-    other = "dynamo" if exporter == "torchscript" else "torchscript"
-    reason = rf"_Odd cannot be exported by the {exporter} .*(base seven|counts).*Try exporter: {other}"
+    alternative = "dynamo" if exporter == "torchscript" else "torchscript"
+    reason = rf"_Odd cannot be exported by the {exporter} .*(base seven|counts).*Try exporter: {alternative}"
     with pytest.raises(ModelError, match=reason):
         _export(_Odd(), exporter, tmp_path / "m.onnx")
     wrapped = torch_export.NamedOutputs(_Odd(), ("input_ids",), ("logits",))
@@ -401,9 +401,9 @@ def test_shapes_stay_where_cut_rows_do_not_run(
 ) -> None:
     """T5 looks for the end of every row, which a row that was cut for the look at shapes has not."""
 
-    def fold(*_given: object) -> int:
+    def fold(*_arguments: object) -> int:
         raise session.refusals()[0]("no row has an end")
 
     monkeypatch.setattr(constant_shapes, "fold", fold)
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
-    assert made.facts["graph"]["shapes_folded"] == 0
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", tiny_deploy.text_rows())
+    assert run.facts["graph"]["shapes_folded"] == 0

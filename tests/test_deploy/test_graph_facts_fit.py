@@ -34,28 +34,28 @@ VALUES: dict[str, tuple[Any, ...]] = {
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
+def artifacts(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Artifact]:
     """One artifact of each way to make a graph."""
     root = tmp_path_factory.mktemp("facts")
-    found = {"torch": tiny_deploy.text_artifact(root / "torch")}
+    by_name = {"torch": tiny_deploy.text_artifact(root / "torch")}
     for name, (stage, source, options) in GRAPHS.items():
-        found[name] = tiny_deploy.run(
-            stage, found[source], root / name, tiny_deploy.text_rows(), **options
+        by_name[name] = tiny_deploy.run(
+            stage, by_name[source], root / name, tiny_deploy.text_rows(), **options
         ).artifact
-    return found
+    return by_name
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_facts_that_the_graph_contradicts(name: str, made: dict[str, Artifact], tmp_path: Path) -> None:
+def test_facts_that_the_graph_contradicts(name: str, artifacts: dict[str, Artifact], tmp_path: Path) -> None:
     """What paredown made fits; every other value of every fact is refused and named."""
-    whole = made[name]
-    content.check(whole)
-    told = graph_facts.read(whole)
+    artifact = artifacts[name]
+    content.check(artifact)
+    facts = graph_facts.read(artifact)
     for fact, values in VALUES.items():
         for value in values:
-            if value == getattr(told, fact):
+            if value == getattr(facts, fact):
                 continue
             change = field("graph.json", **{fact: value})
-            bad = Artifact.open(sealed_anew(whole, tmp_path / f"{fact}-{value}", change))
+            bad = Artifact.open(sealed_anew(artifact, tmp_path / f"{fact}-{value}", change))
             with pytest.raises(ArtifactError, match=rf"graph\.json is not of this graph .*{fact} is "):
                 content.check(bad)

@@ -96,18 +96,18 @@ def test_a_planted_overflow_trips_the_guard() -> None:
     model = _model(nodes, constants)
     x = np.full((1, 4), 2.0, np.float32)
     assert not np.isfinite(_run_half(model, x, frozenset()))[0].any(), "without the guard it overflows"
-    seen = {"a": Extremes(4, 4, 1), "b": Extremes(70000, 70000, 1), "c": Extremes(7, 7, 1)}
-    found = guard.overflowing(model, seen)
-    assert set(found) == {"makes", "takes"}
-    assert found["takes"] == "|b| reaches 7e+04, FP16 is safe up to 8188"
-    assert _run_half(model, x, frozenset(found))[0] == pytest.approx([14.0] * 4, rel=1e-2)
+    extremes = {"a": Extremes(4, 4, 1), "b": Extremes(70000, 70000, 1), "c": Extremes(7, 7, 1)}
+    overflows = guard.overflowing(model, extremes)
+    assert set(overflows) == {"makes", "takes"}
+    assert overflows["takes"] == "|b| reaches 7e+04, FP16 is safe up to 8188"
+    assert _run_half(model, x, frozenset(overflows))[0] == pytest.approx([14.0] * 4, rel=1e-2)
 
 
-def _run_half(model: onnx.ModelProto, x: np.ndarray, kept: frozenset[str]) -> np.ndarray:
+def _run_half(model: onnx.ModelProto, x: np.ndarray, float_nodes: frozenset[str]) -> np.ndarray:
     copy = onnx.ModelProto()
     copy.CopyFrom(model)
-    stayed = half.convert(copy, "fp16", kept)
-    assert set(stayed) == kept
+    stayed = half.convert(copy, "fp16", float_nodes)
+    assert set(stayed) == float_nodes
     onnx.checker.check_model(copy, full_check=True)
     return _run(copy, x)
 
@@ -152,14 +152,14 @@ def test_masks_become_finite() -> None:
 
 def test_fp16_of_a_model_agrees_and_is_half(exported: Artifact, tmp_path: Path) -> None:
     """Every case within FP16's tolerance, nothing kept in FP32 by need, files near half the size."""
-    made = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
-    worst = made.facts["parity"]["worst"]
+    run = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
+    worst = run.facts["parity"]["worst"]
     assert 0 < worst["largest"] < worst["allowed"]
-    assert made.facts["parity"]["by"] == "onnx.reference"
-    assert made.facts["kept_float"] == {}
-    assert len(made.facts["masks"]) == 1
-    assert graph_facts.read(made.artifact).precision == "fp16"
-    model = graph.load(made.artifact.file("model.onnx"))
+    assert run.facts["parity"]["by"] == "onnx.reference"
+    assert run.facts["kept_float"] == {}
+    assert len(run.facts["masks"]) == 1
+    assert graph_facts.read(run.artifact).precision == "fp16"
+    model = graph.load(run.artifact.file("model.onnx"))
     weights = [t.data_type for t in model.graph.initializer if len(t.dims) == 2 and t.data_type != 7]
     assert set(weights) == {TensorProto.FLOAT16}
     norms = [node for node in model.graph.node if node.op_type == "LayerNormalization"]
@@ -181,15 +181,17 @@ def test_an_activation_out_of_range_is_kept_in_float(tmp_path: Path) -> None:
     folder.mkdir()
     checkpoint.save(model, folder, source=source.path)
     exported = tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
-    made = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
-    kept = made.facts["kept_float"]
-    assert kept
-    assert all("layer.0/intermediate" in name or "layer.0/output/dense" in name for name in kept)
-    assert any("reaches 6e+04" in reason for reason in kept.values())
+    run = tiny_deploy.run("half_precision", exported, tmp_path / "fp16", ROWS)
+    float_nodes = run.facts["kept_float"]
+    assert float_nodes
+    assert all("layer.0/intermediate" in name or "layer.0/output/dense" in name for name in float_nodes)
+    assert any("reaches 6e+04" in reason for reason in float_nodes.values())
     tight = half_precision.guard.MARGIN
     assert tight == 8
     plain = tiny_deploy.run("half_precision", exported, tmp_path / "loose", ROWS, margin=1)
-    assert len(plain.facts["kept_float"]) < len(kept), "60,000 itself fits; eight times of it would not"
+    assert len(plain.facts["kept_float"]) < len(float_nodes), (
+        "60,000 itself fits; eight times of it would not"
+    )
 
 
 def test_the_guard_sees_no_padding(exported: Artifact) -> None:
@@ -203,23 +205,23 @@ def test_the_guard_sees_no_padding(exported: Artifact) -> None:
 
 def test_bf16_is_checked_by_the_reference_and_refused_at_run_time(exported: Artifact, tmp_path: Path) -> None:
     """ONNX Runtime's CPU provider has no BF16; the refusal says so and what to do."""
-    made = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS, precision="bf16")
-    assert made.facts["parity"]["by"] == "onnx.reference"
-    assert 0 < made.facts["parity"]["worst"]["largest"] < made.facts["parity"]["worst"]["allowed"]
-    weights = graph.load(made.artifact.file("model.onnx")).graph.initializer
+    run = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS, precision="bf16")
+    assert run.facts["parity"]["by"] == "onnx.reference"
+    assert 0 < run.facts["parity"]["worst"]["largest"] < run.facts["parity"]["worst"]["allowed"]
+    weights = graph.load(run.artifact.file("model.onnx")).graph.initializer
     assert TensorProto.BFLOAT16 in {tensor.data_type for tensor in weights}
     with (
         pytest.raises(UserError, match="CPU provider has no BF16 kernels: run this graph on a CUDA device"),
-        runner(made.artifact, threads=1),
+        runner(run.artifact, threads=1),
     ):
         pass
 
 
 def test_onnxruntime_still_has_no_bf16(exported: Artifact, tmp_path: Path) -> None:
     """The refusal above has a reason while this fails; when upstream mends it, the refusal can go."""
-    made = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS[:8], precision="bf16")
+    run = tiny_deploy.run("half_precision", exported, tmp_path / "bf16", ROWS[:8], precision="bf16")
     with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
-        session.open_session(made.artifact.file("model.onnx"), threads=1)
+        session.open_session(run.artifact.file("model.onnx"), threads=1)
 
 
 def test_int8_for_tensorrt_takes_halves_around_it(exported: Artifact, tmp_path: Path) -> None:
@@ -233,16 +235,16 @@ def test_int8_for_tensorrt_takes_halves_around_it(exported: Artifact, tmp_path: 
         target="tensorrt",
         keep_float="none",
     ).artifact
-    made = tiny_deploy.run("half_precision", int8, tmp_path / "both", ROWS)
-    assert made.facts["parity"]["divergence_mean"] < 0.01
-    facts = graph_facts.read(made.artifact)
+    run = tiny_deploy.run("half_precision", int8, tmp_path / "both", ROWS)
+    assert run.facts["parity"]["divergence_mean"] < 0.01
+    facts = graph_facts.read(run.artifact)
     assert (facts.precision, facts.target, facts.opset) == ("int8", "tensorrt", 19)
-    model = graph.load(made.artifact.file("model.onnx"))
+    model = graph.load(run.artifact.file("model.onnx"))
     index = graph.Index(model)
     types = {
         index.constants[node.input[1]].data_type
         for node in model.graph.node
-        if node.op_type == "DequantizeLinear" and node.name not in made.facts["kept_float"]
+        if node.op_type == "DequantizeLinear" and node.name not in run.facts["kept_float"]
     }
     assert types == {TensorProto.FLOAT16}
 
@@ -278,8 +280,8 @@ def test_reference_products_round_once() -> None:
         ),
         opset_imports=[helper.make_opsetid("", 17)],
     )
-    found = reference_infer(model)({"a": a, "b": b})["y"]
-    assert (found.dtype, found.item()) == (np.float16, 4100.0)
+    product = reference_infer(model)({"a": a, "b": b})["y"]
+    assert (product.dtype, product.item()) == (np.float16, 4100.0)
 
 
 def test_reference_norms_and_softmax_sum_in_float() -> None:
@@ -300,9 +302,9 @@ def test_reference_norms_and_softmax_sum_in_float() -> None:
         ),
         opset_imports=[helper.make_opsetid("", 17)],
     )
-    found = reference_infer(model)({"x": x, "zero": np.zeros_like(x)})
-    assert found["norm"][0, 0] == np.float16(64)  # the square root of 4,095
-    assert found["y"].astype(np.float32).sum() == 1.0
+    outputs = reference_infer(model)({"x": x, "zero": np.zeros_like(x)})
+    assert outputs["norm"][0, 0] == np.float16(64)  # the square root of 4,095
+    assert outputs["y"].astype(np.float32).sum() == 1.0
 
 
 @pytest.mark.parametrize("length", [3, 90])
@@ -320,8 +322,8 @@ def test_reference_gathers_by_a_shorter_index(length: int) -> None:
         ),
         opset_imports=[helper.make_opsetid("", 17)],
     )
-    found = reference_infer(model)({"data": data, "at": at})["y"]
-    assert found.tolist() == [[[length - 1, 0], [2 * length - 1, length + 1]]]
+    gathered = reference_infer(model)({"data": data, "at": at})["y"]
+    assert gathered.tolist() == [[[length - 1, 0], [2 * length - 1, length + 1]]]
 
 
 @pytest.mark.parametrize("kind", ["fp16", "bf16"])
@@ -349,8 +351,8 @@ def test_positions_and_their_angles_stay_float(kind: half.Half) -> None:
     stayed = half.convert(model, kind, frozenset())
     assert stayed == ["n0", "n1", "n2", "n3"]
     x = np.ones((1, 4), np.float32)
-    wanted = np.cos(3001 * np.array([1.0, 0.5, 0.1, 0.01]))
-    np.testing.assert_allclose(_run(model, x)[0], wanted, atol=2e-3 if kind == "fp16" else 1e-2)
+    cosines = np.cos(3001 * np.array([1.0, 0.5, 0.1, 0.01]))
+    np.testing.assert_allclose(_run(model, x)[0], cosines, atol=2e-3 if kind == "fp16" else 1e-2)
 
 
 def test_buckets_of_positions_are_counted_in_float() -> None:
@@ -388,15 +390,15 @@ def test_a_weight_times_a_mask_is_half() -> None:
 
 def test_named_nodes_stay_float(exported: Artifact, tmp_path: Path) -> None:
     """By part of a name or by operator; a name that is none is refused."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "half_precision", exported, tmp_path / "a", ROWS, keep_float=["classifier", "Softmax"]
     )
-    assert {"/model/classifier/Gemm"} < set(made.facts["kept_float"])
-    assert sum("Softmax" in name for name in made.facts["kept_float"]) == 2
+    assert {"/model/classifier/Gemm"} < set(run.facts["kept_float"])
+    assert sum("Softmax" in name for name in run.facts["kept_float"]) == 2
     with pytest.raises(UserError, match="no node or operator of the graph is named 'sofmax'"):
         tiny_deploy.run("half_precision", exported, tmp_path / "b", ROWS, keep_float=["sofmax"])
     with pytest.raises(UserError, match="is fp16 already"):
-        tiny_deploy.run("half_precision", made.artifact, tmp_path / "c", ROWS)
+        tiny_deploy.run("half_precision", run.artifact, tmp_path / "c", ROWS)
 
 
 def test_a_result_too_far_off_fails(

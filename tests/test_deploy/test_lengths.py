@@ -60,8 +60,8 @@ def test_a_short_row_does_not_change_the_attention_of_a_long_one(tmp_path: Path)
     np.testing.assert_array_equal(answers(source, [ROWS[0], *LONG])[1:], alone)
     plain = checkpoint.load(source.path, text_classification)
     inputs = Encoder.open(source.path, text_classification).batch(LONG).inputs
-    wanted = plain(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits
-    np.testing.assert_allclose(alone, wanted.detach().numpy(), atol=1e-5)
+    expected = plain(**{name: torch.from_numpy(array) for name, array in inputs.items()}).logits
+    np.testing.assert_allclose(alone, expected.detach().numpy(), atol=1e-5)
 
 
 def test_a_graph_is_limited_to_the_length_to_which_it_holds(
@@ -70,35 +70,35 @@ def test_a_graph_is_limited_to_the_length_to_which_it_holds(
     """BigBird traced on short rows has full attention: its limit becomes 28 tokens, said and recorded."""
     source = big_bird(tmp_path / "torch")
     rows = [row for row in ROWS if len(str(row["text"]).split()) <= 14]
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", rows)
-    assert limit.read(made.artifact.path) == limit.Limit(28, "check")
-    assert made.facts["lengths"]["limit"] == 28
-    assert made.facts["lengths"]["of"] == 64
-    assert "output 'logits' is off by" in made.facts["lengths"]["failure"]
-    assert json.loads(made.artifact.file("graph.json").read_text())["limits"]["input_ids"] == {"1": 28}
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", rows)
+    assert limit.read(run.artifact.path) == limit.Limit(28, "check")
+    assert run.facts["lengths"]["limit"] == 28
+    assert run.facts["lengths"]["of"] == 64
+    assert "output 'logits' is off by" in run.facts["lengths"]["failure"]
+    assert json.loads(run.artifact.file("graph.json").read_text())["limits"]["input_ids"] == {"1": 28}
     assert "holds up to 28 tokens, and texts are cut there" in caplog.text
-    assert json.loads(made.artifact.file("tokenizer.json").read_text())["truncation"]["max_length"] == 28
-    np.testing.assert_allclose(answers(made.artifact, LONG), answers(source, LONG, 28), atol=1e-4)
-    assert np.abs(answers(made.artifact, LONG) - answers(source, LONG)).max() > 1e-3
+    assert json.loads(run.artifact.file("tokenizer.json").read_text())["truncation"]["max_length"] == 28
+    np.testing.assert_allclose(answers(run.artifact, LONG), answers(source, LONG, 28), atol=1e-4)
+    assert np.abs(answers(run.artifact, LONG) - answers(source, LONG)).max() > 1e-3
 
 
 def test_a_graph_that_holds_keeps_the_models_limit(tmp_path: Path) -> None:
     """BERT is checked at its 64 positions and at a length that no row has, and its limit stays."""
     source = tiny_deploy.seal(tiny.text_model(tmp_path / "torch"))
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", ROWS)
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "onnx", ROWS)
     tokens = {len(str(row["text"]).split()) + 2 for row in ROWS}
-    between, top = made.facts["lengths"]["checked"]
-    assert (top, made.facts["lengths"]["failure"]) == (64, None)
+    between, top = run.facts["lengths"]["checked"]
+    assert (top, run.facts["lengths"]["failure"]) == (64, None)
     assert between not in tokens
-    assert limit.read(made.artifact.path).tokens == 64
-    np.testing.assert_allclose(answers(made.artifact, LONG), answers(source, LONG), atol=1e-4)
-    fused = tiny_deploy.run("optimize_onnx", made.artifact, tmp_path / "fused", ROWS)
+    assert limit.read(run.artifact.path).tokens == 64
+    np.testing.assert_allclose(answers(run.artifact, LONG), answers(source, LONG), atol=1e-4)
+    fused = tiny_deploy.run("optimize_onnx", run.artifact, tmp_path / "fused", ROWS)
     cases = [case["case"] for case in fused.facts["parity"]["cases"]]
     assert "a row of 64 tokens beside a short one" in cases
-    halves = tiny_deploy.run("half_precision", made.artifact, tmp_path / "half", ROWS)
+    halves = tiny_deploy.run("half_precision", run.artifact, tmp_path / "half", ROWS)
     cases = [case["case"] for case in halves.facts["parity"]["cases"]]
     assert "a row of 64 tokens beside a short one" in cases
-    eight = tiny_deploy.run("quantize_onnx", made.artifact, tmp_path / "int8", ROWS)
+    eight = tiny_deploy.run("quantize_onnx", run.artifact, tmp_path / "int8", ROWS)
     assert eight.facts["lengths"]["cases"][-1]["case"] == "a row of 64 tokens beside a short one"
 
 
@@ -116,12 +116,12 @@ def test_long_rows_run_one_after_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lengths_", "top", "wanted"),
+    ("lengths_", "top", "expected"),
     [([5, 6, 7], 64, 35), ([5, 64], 64, 63), ([5, 99], 64, 63), (list(range(3, 9)), 8, None)],
 )
-def test_a_length_that_no_row_has(lengths_: list[int], top: int, wanted: int | None) -> None:
+def test_a_length_that_no_row_has(lengths_: list[int], top: int, expected: int | None) -> None:
     """Halfway from the longest row to the limit, or the nearest that is free; None where none is."""
-    assert lengths.unseen(np.asarray(lengths_), top) == wanted
+    assert lengths.unseen(np.asarray(lengths_), top) == expected
 
 
 def _until(end: int) -> lengths.Checker:
@@ -132,7 +132,7 @@ def _until(end: int) -> lengths.Checker:
 @pytest.mark.parametrize("end", [20, 21, 99, 127, 128])
 def test_the_longest_right_length_is_found(end: int) -> None:
     """By halving, between the longest real row and the first length that is wrong."""
-    reach = lengths.reach(_until(end), [74, 128], known=20)
+    reach = lengths.reach(_until(end), [74, 128], base=20)
     assert reach.tokens == end
     assert (reach.failure is None) == (end == 128)
     if reach.failure is not None:
@@ -142,7 +142,7 @@ def test_the_longest_right_length_is_found(end: int) -> None:
 def test_a_graph_that_is_wrong_between_real_lengths_is_refused() -> None:
     """No limit makes right what is wrong at a length below one that is right."""
     with pytest.raises(ParityError, match="wrong at 19, and it holds at 20 tokens"):
-        lengths.reach(_until(18), [19, 20], known=20)
+        lengths.reach(_until(18), [19, 20], base=20)
 
 
 def test_what_does_not_run_does_not_hold(tmp_path: Path) -> None:
@@ -178,11 +178,11 @@ def test_more_than_the_usual_check_is_checked_where_it_is_asked_for(
     """Without max_length a graph takes what it was checked at; with it, that is checked and taken."""
     monkeypatch.setattr(lengths, "LONGEST", 40)
     source = tiny_deploy.seal(tiny.text_model(tmp_path / "torch"))
-    made = tiny_deploy.run("export_onnx", source, tmp_path / "usual", ROWS)
-    assert limit.read(made.artifact.path) == limit.Limit(40, "check")
+    run = tiny_deploy.run("export_onnx", source, tmp_path / "usual", ROWS)
+    assert limit.read(run.artifact.path) == limit.Limit(40, "check")
     assert "was checked up to 40 tokens and takes no more (its model takes 64)" in caplog.text
-    asked = tiny_deploy.run("export_onnx", source, tmp_path / "asked", ROWS, max_length=50)
-    assert limit.read(asked.artifact.path) == limit.Limit(50, "export")
-    assert asked.facts["lengths"]["checked"][-1] == 50
-    whole = SimpleNamespace(**asked.facts["lengths"])
-    assert (whole.limit, whole.of) == (50, 50)
+    extended = tiny_deploy.run("export_onnx", source, tmp_path / "asked", ROWS, max_length=50)
+    assert limit.read(extended.artifact.path) == limit.Limit(50, "export")
+    assert extended.facts["lengths"]["checked"][-1] == 50
+    facts = SimpleNamespace(**extended.facts["lengths"])
+    assert (facts.limit, facts.of) == (50, 50)

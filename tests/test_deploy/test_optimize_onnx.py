@@ -32,22 +32,22 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Artifact:
 
 def test_attention_and_gelu_are_fused_and_checked(exported: Artifact, tmp_path: Path) -> None:
     """Both layers, with parity under left-padded and holed masks on record; the plain graph is untouched."""
-    made = tiny_deploy.run("optimize_onnx", exported, tmp_path / "fused", ROWS)
-    assert made.facts["fused"] == {"operators": {"Attention": 2, "Gelu": 2}, "attention": True}
-    assert made.facts["nodes"]["after"] < made.facts["nodes"]["before"] / 2
-    names = " ".join(case["case"] for case in made.facts["parity"]["cases"])
+    run = tiny_deploy.run("optimize_onnx", exported, tmp_path / "fused", ROWS)
+    assert run.facts["fused"] == {"operators": {"Attention": 2, "Gelu": 2}, "attention": True}
+    assert run.facts["nodes"]["after"] < run.facts["nodes"]["before"] / 2
+    names = " ".join(case["case"] for case in run.facts["parity"]["cases"])
     assert "left-padded" in names
     assert "holed" in names
-    assert made.facts["parity"]["worst"]["largest"] < 1e-4
-    assert graph_facts.read(made.artifact).fused
+    assert run.facts["parity"]["worst"]["largest"] < 1e-4
+    assert graph_facts.read(run.artifact).fused
     assert not graph_facts.read(exported).fused
     with pytest.raises(UserError, match="is fused already"):
-        tiny_deploy.run("optimize_onnx", made.artifact, tmp_path / "again", ROWS)
+        tiny_deploy.run("optimize_onnx", run.artifact, tmp_path / "again", ROWS)
 
 
 def test_everything_can_be_fused(exported: Artifact, tmp_path: Path) -> None:
     """With all options the norms take the residual sums, the bias and the embeddings."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "optimize_onnx",
         exported,
         tmp_path / "fused",
@@ -56,7 +56,7 @@ def test_everything_can_be_fused(exported: Artifact, tmp_path: Path) -> None:
         embed_layer_norm=True,
         bias_gelu=True,
     )
-    operators = made.facts["fused"]["operators"]
+    operators = run.facts["fused"]["operators"]
     assert operators["SkipLayerNormalization"] == 4
     assert operators["BiasGelu"] == 2
 
@@ -88,9 +88,9 @@ def test_attention_is_not_fused_where_heads_are_gone(tmp_path: Path) -> None:
     folder.mkdir()
     checkpoint.save(model, folder, source=source.path)
     pruned = tiny_deploy.run("export_onnx", tiny_deploy.seal(folder), tmp_path / "onnx", ROWS).artifact
-    made = tiny_deploy.run("optimize_onnx", pruned, tmp_path / "fused", ROWS)
-    assert made.facts["fused"] == {"operators": {"Gelu": 2}, "attention": False}
-    counts = Counter(n.op_type for n in graph.load(made.artifact.file("model.onnx")).graph.node)
+    run = tiny_deploy.run("optimize_onnx", pruned, tmp_path / "fused", ROWS)
+    assert run.facts["fused"] == {"operators": {"Gelu": 2}, "attention": False}
+    counts = Counter(n.op_type for n in graph.load(run.artifact.file("model.onnx")).graph.node)
     assert counts["Attention"] == 0
 
 
@@ -100,10 +100,10 @@ def test_removed_heads_are_seen_by_the_widths() -> None:
     def product(name: str, source: str, width: int) -> WeightProduct:
         return WeightProduct(name, "MatMul", source, f"w{name}", f"o{name}", False, (32, width), False)
 
-    whole = [product(n, "x", 32) for n in "qkv"] + [product("f", "z", 64)]
-    assert optimize_onnx.heads_whole(whole, 32)
-    assert not optimize_onnx.heads_whole([*whole, *(product(n, "y", 24) for n in "abc")], 32)
-    assert not optimize_onnx.heads_whole(whole[3:], 32)
+    products = [product(n, "x", 32) for n in "qkv"] + [product("f", "z", 64)]
+    assert optimize_onnx.heads_whole(products, 32)
+    assert not optimize_onnx.heads_whole([*products, *(product(n, "y", 24) for n in "abc")], 32)
+    assert not optimize_onnx.heads_whole(products[3:], 32)
 
 
 def test_nothing_to_fuse_is_a_sentence(tmp_path: Path) -> None:

@@ -69,7 +69,7 @@ def test_the_rewrite_is_exact_and_shares_one_division() -> None:
     assert gains["x"] > 2
     onnx.checker.check_model(tamed)
     assert [node.op_type for node in tamed.graph.node].count("Mul") == 1
-    assert {one.input for one in products.find(tamed)} == {"first_tamed"}
+    assert {product.input for product in products.find(tamed)} == {"first_tamed"}
     np.testing.assert_allclose(_run(tamed, x), _run(plain, x), rtol=1e-4, atol=1e-4)
 
 

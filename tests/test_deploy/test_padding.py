@@ -49,17 +49,17 @@ def _measured(folder: Path) -> padding.Effect | None:
 
 def test_a_model_that_reads_its_mask_is_not_moved_by_padding(tmp_path: Path) -> None:
     """Rounding is no effect."""
-    found = _measured(tiny.text_model(tmp_path / "model"))
-    assert found is not None
-    assert found.rows > 0
-    assert not found.matters
+    effect = _measured(tiny.text_model(tmp_path / "model"))
+    assert effect is not None
+    assert effect.rows > 0
+    assert not effect.matters
 
 
 def test_padding_on_the_left_of_absolute_positions_is_measured(tmp_path: Path) -> None:
     """By the model itself, on real rows."""
-    found = _measured(_left_padded(tmp_path / "model"))
-    assert found is not None
-    assert found.matters
+    effect = _measured(_left_padded(tmp_path / "model"))
+    assert effect is not None
+    assert effect.matters
 
 
 def test_outputs_that_are_no_numbers_matter() -> None:
@@ -70,8 +70,8 @@ def test_outputs_that_are_no_numbers_matter() -> None:
 
 def test_rows_of_one_length_share_a_batch() -> None:
     """Those that the limit makes equal too, and no more of them than asked for."""
-    found = padding.alike(np.array([5, 3, 9, 3, 3, 7]), 7, 2)
-    assert found == [[1, 3], [4], [0], [2, 5]]
+    groups = padding.alike(np.array([5, 3, 9, 3, 3, 7]), 7, 2)
+    assert groups == [[1, 3], [4], [0], [2, 5]]
 
 
 @pytest.fixture
@@ -86,11 +86,11 @@ def test_every_answer_is_that_of_the_row_alone(sealed: Artifact, tmp_path: Path)
     """In PyTorch and as a graph, in the order of the rows, with texts of many lengths in one batch."""
     graph = tiny_deploy.run("export_onnx", sealed, tmp_path / "onnx", tiny_deploy.text_rows())
     assert not limit.read_padding(graph.artifact.path)
-    wanted = [_alone(sealed.path, text) for text in TEXTS]
-    for one in (sealed, graph.artifact):
-        with Predictor(one, threads=1) as predictor:
-            found = predictor.predict(TEXTS, batch_size=6)
-        np.testing.assert_allclose([row.probabilities for row in found], wanted, atol=1e-5)
+    expected = [_alone(sealed.path, text) for text in TEXTS]
+    for artifact in (sealed, graph.artifact):
+        with Predictor(artifact, threads=1) as predictor:
+            predictions = predictor.predict(TEXTS, batch_size=6)
+        np.testing.assert_allclose([row.probabilities for row in predictions], expected, atol=1e-5)
 
 
 def test_batches_of_an_encoder_are_of_one_length(sealed: Artifact) -> None:
@@ -130,5 +130,5 @@ def test_load_measures_says_and_records(tmp_path: Path, capsys: pytest.CaptureFi
     assert code == 0
     assert err.count("how far a row is padded") == 1
     answers = [json.loads(line)["probabilities"] for line in out.splitlines()]
-    wanted = [_alone(folder, text) for text in TEXTS]
-    np.testing.assert_allclose([list(row.values()) for row in answers], wanted, atol=1e-5)
+    expected = [_alone(folder, text) for text in TEXTS]
+    np.testing.assert_allclose([list(row.values()) for row in answers], expected, atol=1e-5)

@@ -79,26 +79,28 @@ def test_figures_are_the_largest_and_the_mean() -> None:
     """Over the positions that are not masked out; pads may differ."""
     case = Case("c", {"attention_mask": np.array([[1, 1, 0]])})
     reference = np.array([[[1.0], [2.0], [3.0]]])
-    found = parity.difference(case, "h", reference, np.array([[[1.0], [2.5], [99.0]]]), Tolerance(0.1, 0.1))
-    assert (found.largest, found.mean, found.scale) == (0.5, 0.25, 2.0)
-    assert found.allowed == pytest.approx(0.3)
+    difference = parity.difference(
+        case, "h", reference, np.array([[[1.0], [2.5], [99.0]]]), Tolerance(0.1, 0.1)
+    )
+    assert (difference.largest, difference.mean, difference.scale) == (0.5, 0.25, 2.0)
+    assert difference.allowed == pytest.approx(0.3)
 
 
 def test_not_a_number_and_other_shapes_never_pass() -> None:
     """NaN is infinitely far away; a wrong shape is a sentence of its own."""
-    one = Case("c", {})
+    case = Case("c", {})
     with pytest.raises(ParityError, match="off by inf"):
         parity.check(
             lambda _: {"o": np.ones(2)},
             lambda _: {"o": np.array([1.0, np.nan])},
-            [one],
+            [case],
             Tolerance(9, 9),
             "it",
         )
     with pytest.raises(ParityError, match=r"has shape \(3,\) and the source gives \(2,\)"):
-        parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"o": np.ones(3)}, [one], Tolerance(9, 9), "it")
+        parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"o": np.ones(3)}, [case], Tolerance(9, 9), "it")
     with pytest.raises(ParityError, match="has no output 'o'"):
-        parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"p": np.ones(2)}, [one], Tolerance(9, 9), "it")
+        parity.check(lambda _: {"o": np.ones(2)}, lambda _: {"p": np.ones(2)}, [case], Tolerance(9, 9), "it")
 
 
 def _off_by(error: float) -> tuple[parity.Infer, parity.Infer]:
@@ -107,18 +109,18 @@ def _off_by(error: float) -> tuple[parity.Infer, parity.Infer]:
 
 
 @pytest.mark.parametrize(
-    ("error", "said"),
+    ("error", "reason"),
     [
         (0.02, r"tolerance is 5e-05 .* 0\.002 would let it pass \(--set tolerance=0\.002\)"),
         (0.5, r"0\.05 would be needed, more than the 0\.01 that it may be"),
         (float("nan"), "No tolerance lets that pass"),
     ],
 )
-def test_a_failure_names_the_tolerance_that_it_would_take(error: float, said: str) -> None:
+def test_a_failure_names_the_tolerance_that_it_would_take(error: float, reason: str) -> None:
     """Which option it is, what it is now and what it would have to be; that value does let it pass."""
     reference, candidate = _off_by(error)
     case = Case("a batch", {"x": np.zeros((2, 1))})
-    with pytest.raises(ParityError, match=said):
+    with pytest.raises(ParityError, match=reason):
         parity.check(reference, candidate, [case], parity.FP32, "the graph")
-    if said.startswith("tolerance"):
+    if reason.startswith("tolerance"):
         parity.check(reference, candidate, [case], Tolerance(parity.FP32.absolute, 0.002), "the graph")

@@ -39,24 +39,26 @@ def test_any_artifact_predicts_what_the_model_says(kind: str, kinds: dict[str, A
     task = catalog.load("task", "text-classification")
     model = checkpoint.load(kinds["torch"].path, task)
     processor = task.load_processor(kinds["torch"].path)
-    wanted = []
+    expected = []
     for row in ROWS:
         encoded = processor(row["text"], return_tensors="pt")
         with torch.inference_mode():
-            wanted.append(model(**encoded).logits.softmax(-1)[0].numpy())
+            expected.append(model(**encoded).logits.softmax(-1)[0].numpy())
     with deploy.load(kinds[kind].path, threads=1) as predictor:
-        found = predictor.predict([row["text"] for row in ROWS], batch_size=5)
+        predictions = predictor.predict([row["text"] for row in ROWS], batch_size=5)
         assert predictor.labels == ("negative", "positive")
-    assert len(found) == len(ROWS)
-    probabilities = np.array([one.probabilities for one in found])
-    np.testing.assert_allclose(probabilities, wanted, atol=0.02 if kind == "int8" else 1e-5)
-    assert [one.label for one in found] == [predictor.labels[int(p.argmax())] for p in probabilities]
+    assert len(predictions) == len(ROWS)
+    probabilities = np.array([prediction.probabilities for prediction in predictions])
+    np.testing.assert_allclose(probabilities, expected, atol=0.02 if kind == "int8" else 1e-5)
+    assert [prediction.label for prediction in predictions] == [
+        predictor.labels[int(p.argmax())] for p in probabilities
+    ]
 
 
 def test_rows_come_as_texts_pairs_or_mappings(kinds: dict[str, Artifact]) -> None:
     """All of them may stand in one list; a pair differs from its first text."""
     with deploy.load(kinds["onnx"].path, threads=1) as predictor:
-        found = predictor.predict(
+        predictions = predictor.predict(
             [
                 "good film",
                 {"text": "good film"},
@@ -65,10 +67,10 @@ def test_rows_come_as_texts_pairs_or_mappings(kinds: dict[str, Artifact]) -> Non
                 ["good film"],
             ]
         )
-    same = [found[i].probabilities for i in (0, 1, 2, 4)]
-    for one in same:
-        assert one == pytest.approx(same[0], abs=1e-6)
-    assert found[3].probabilities != pytest.approx(same[0], abs=1e-4)
+    same = [predictions[i].probabilities for i in (0, 1, 2, 4)]
+    for probabilities in same:
+        assert probabilities == pytest.approx(same[0], abs=1e-6)
+    assert predictions[3].probabilities != pytest.approx(same[0], abs=1e-4)
 
 
 def test_a_stream_is_read_as_it_is_needed(kinds: dict[str, Artifact]) -> None:
@@ -148,8 +150,8 @@ def test_importing_deploy_imports_nothing_heavy() -> None:
     import sys
 
     code = "import sys, deploy; print(sorted({'torch', 'onnxruntime', 'onnx', 'numpy'} & set(sys.modules)))"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert process.stdout.strip() == "[]"
 
 
 @pytest.mark.parametrize(

@@ -46,7 +46,7 @@ def test_a_node_s_time_is_its_median_over_the_runs() -> None:
         event("a", "MatMul", 12, "float", "float"),
         event("b", "Softmax", 5, "float"),
     ]
-    assert [(one.name, one.microseconds, one.product) for one in _profile.nodes(events)] == [
+    assert [(node.name, node.microseconds, node.product) for node in _profile.nodes(events)] == [
         ("a", 36.0, True),
         ("b", 5.0, False),
     ]
@@ -79,11 +79,11 @@ def test_shares_by_hand() -> None:
         NodeTime("c", "LayerNormalization", "P", "fp32", False, 10.0),
         NodeTime("d", "Softmax", "Q", "fp32", False, 10.0),
     ]
-    found = execution.shares(nodes, "P")
-    assert found["int8_product_share"] == 0.75
-    assert found["fp32_product_share"] == 0.25
-    assert found["int8_time_share"] == 0.6
-    assert found["placed_share"] == 0.9
+    shares = execution.shares(nodes, "P")
+    assert shares["int8_product_share"] == 0.75
+    assert shares["fp32_product_share"] == 0.25
+    assert shares["int8_time_share"] == 0.6
+    assert shares["placed_share"] == 0.9
     assert execution.listing(nodes)[0] == "1 x MatMulInteger in int8 on P: 60.0 % of the time"
 
 
@@ -93,8 +93,8 @@ def test_time_that_is_not_shown_is_unknown() -> None:
         NodeTime("a", "gemm", "P", "fp8", True, 30.0),
         NodeTime("b", "Myelin", "P", "unknown", True, 70.0),
     ]
-    found = execution.shares(nodes, "P")
-    assert (found["fp8_product_share"], found["unknown_product_share"]) == (0.3, 0.7)
+    shares = execution.shares(nodes, "P")
+    assert (shares["fp8_product_share"], shares["unknown_product_share"]) == (0.3, 0.7)
     assert "fp8_product_share" not in execution.shares(nodes[1:], "P")
 
 
@@ -104,17 +104,19 @@ def test_time_that_is_not_shown_is_unknown() -> None:
 )
 def test_the_gate_does_not_guess_what_is_not_shown(ran: float, hidden: float, status: str) -> None:
     """Half of the time must be in INT8: what is hidden may be, and may not."""
-    shown = {"int8": ran, "fp32": 1 - ran - hidden, "unknown": hidden}
+    by_precision = {"int8": ran, "fp32": 1 - ran - hidden, "unknown": hidden}
     report = tiny_bench.report()
-    kept = [one for one in report.measurements if one.probe != "execution"]
+    measurements = [measurement for measurement in report.measurements if measurement.probe != "execution"]
     shares = [
         tiny_bench.measurement(
             "after", f"{name}_product_share", value, probe="execution", unit="share", better="higher"
         )
-        for name, value in shown.items()
+        for name, value in by_precision.items()
     ]
     verdict = gate.check(
-        report.model_copy(update={"measurements": (*kept, *shares)}), "after", gate.Config(precision="int8")
+        report.model_copy(update={"measurements": (*measurements, *shares)}),
+        "after",
+        gate.Config(precision="int8"),
     )
     assert verdict.status == status
     assert ("does not show what is inside" in verdict.reason) == (status == "inconclusive")
@@ -122,10 +124,10 @@ def test_the_gate_does_not_guess_what_is_not_shown(ran: float, hidden: float, st
 
 def test_a_precision_that_nothing_ran_in_is_no_missing_figure() -> None:
     """FP8 asked for and FP16 run: the reason says what ran."""
-    shown = tiny_bench.measurement(
+    measurement = tiny_bench.measurement(
         "after", "fp16_product_share", 1.0, probe="execution", unit="share", better="higher"
     )
-    report = tiny_bench.report(measurements=(shown,))
+    report = tiny_bench.report(measurements=(measurement,))
     verdict = gate.check(report, "after", gate.Config(precision="fp8"))
     assert verdict.status == "fail"
     assert (
@@ -157,13 +159,13 @@ def test_onnx_runtime_says_what_it_ran(artifacts: dict[str, Artifact]) -> None:
     feed = {
         name: np.ones((1, 6), dtype=np.int64) for name in ("input_ids", "attention_mask", "token_type_ids")
     }
-    for name, wanted in (("int8", "int8"), ("fp32", "fp32")):
+    for name, precision in (("int8", "int8"), ("fp32", "fp32")):
         with Runner(artifacts[name], threads=1) as runner:
-            nodes = runner.nodes([{one.name: feed[one.name] for one in runner.inputs}] * 3)
-        products = {one.precision for one in nodes if one.product}
-        assert wanted in products
-        assert ("int8" in products) is (wanted == "int8")
-        assert {one.provider for one in nodes} == {"CPUExecutionProvider"}
+            nodes = runner.nodes([{tensor.name: feed[tensor.name] for tensor in runner.inputs}] * 3)
+        products = {node.precision for node in nodes if node.product}
+        assert precision in products
+        assert ("int8" in products) is (precision == "int8")
+        assert {node.provider for node in nodes} == {"CPUExecutionProvider"}
     assert not list(Path.cwd().glob("ort_*.json"))
 
 

@@ -55,11 +55,11 @@ def _logits(artifact: Artifact) -> np.ndarray:
 
 def test_weight_products_are_found_and_attention_products_are_not(exported: Artifact) -> None:
     """Six a layer, the pooler, and the classifier, which alone is the head."""
-    found = products.find(_graph(exported))
-    assert len(found) == 2 * 6 + 2
-    assert [one.name for one in found if one.head] == ["/model/classifier/Gemm"]
+    weight_products = products.find(_graph(exported))
+    assert len(weight_products) == 2 * 6 + 2
+    assert [product.name for product in weight_products if product.head] == ["/model/classifier/Gemm"]
     assert _counts(_graph(exported))["MatMul"] == 2 * 6 + 2 * 2  # two computed products a layer
-    pooler = next(one for one in found if "pooler" in one.name)
+    pooler = next(product for product in weight_products if "pooler" in product.name)
     assert (pooler.op, pooler.transposed, pooler.shape) == ("Gemm", True, (32, 32))
 
 
@@ -82,29 +82,29 @@ def test_merging_is_exact(exported: Artifact) -> None:
 
 def test_dynamic_int8_moves_outputs_little_and_is_a_quarter(exported: Artifact, tmp_path: Path) -> None:
     """Every product but the head becomes MatMulInteger; the record says how far the outputs moved."""
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, reduce_range=False)
-    model = _graph(made.artifact)
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, reduce_range=False)
+    model = _graph(run.artifact)
     counts = _counts(model)
     assert counts["MatMulInteger"] == 2 * 4 + 1
     assert counts["DynamicQuantizeLinear"] == 2 * 4 + 1
-    assert [one.name for one in products.find(model)] == ["/model/classifier/Gemm"]
-    assert made.facts["kept_float"] == {"/model/classifier/Gemm": "the head stays float"}
-    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.05
-    assert 0 < made.facts["against_float"]["divergence_mean"] < 1e-3
-    assert made.facts["against_float"]["agreeing"] >= made.facts["against_float"]["rows"] - 2
-    assert made.artifact.manifest.files["model.onnx"].bytes < exported.manifest.files["model.onnx"].bytes
-    facts = graph_facts.read(made.artifact)
+    assert [product.name for product in products.find(model)] == ["/model/classifier/Gemm"]
+    assert run.facts["kept_float"] == {"/model/classifier/Gemm": "the head stays float"}
+    assert np.abs(_logits(run.artifact) - _logits(exported)).max() < 0.05
+    assert 0 < run.facts["against_float"]["divergence_mean"] < 1e-3
+    assert run.facts["against_float"]["agreeing"] >= run.facts["against_float"]["rows"] - 2
+    assert run.artifact.manifest.files["model.onnx"].bytes < exported.manifest.files["model.onnx"].bytes
+    facts = graph_facts.read(run.artifact)
     assert (facts.precision, facts.target) == ("int8", "cpu")
     assert facts.limits == graph_facts.read(exported).limits
 
 
 def test_onnxruntime_fuses_what_we_write(exported: Artifact, tmp_path: Path) -> None:
     """The pattern is the one that becomes a single kernel: quantize, multiply, rescale and bias."""
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
     options = session.options(1)
     options.optimized_model_filepath = str(tmp_path / "optimized.onnx")
     session.onnxruntime().InferenceSession(
-        str(made.artifact.file("model.onnx")), options, providers=["CPUExecutionProvider"]
+        str(run.artifact.file("model.onnx")), options, providers=["CPUExecutionProvider"]
     )
     counts = _counts(onnx.load(str(tmp_path / "optimized.onnx")))
     assert counts["DynamicQuantizeMatMul"] == 2 * 4 + 1
@@ -116,7 +116,7 @@ def test_static_pairs_stand_around_weight_products_only(
     target: str, exported: Artifact, tmp_path: Path
 ) -> None:
     """No Q/DQ on softmax, LayerNorm, GELU or attention's own products; weights symmetric per channel."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx",
         exported,
         tmp_path / "int8",
@@ -128,7 +128,7 @@ def test_static_pairs_stand_around_weight_products_only(
         tame=False,
         reduce_range=False,
     )
-    model = _graph(made.artifact)
+    model = _graph(run.artifact)
     index = graph.Index(model)
     cpu = target == "cpu"
     inputs = 2 * 4 + 1  # query, key and value share one; merged or not
@@ -144,23 +144,25 @@ def test_static_pairs_stand_around_weight_products_only(
             assert zero.dtype == (np.uint8 if cpu else np.int8)
             assert cpu or zero == 0
     plain = graph.Index(_graph(exported))
-    original = next(one for one in products.find(_graph(exported)) if "layer.1/output" in one.name)
-    node = next(one for one in model.graph.node if one.name == original.name)
+    original = next(
+        product for product in products.find(_graph(exported)) if "layer.1/output" in product.name
+    )
+    node = next(node for node in model.graph.node if node.name == original.name)
     stored = index.maker[node.input[1]]
-    whole, scales, zeros = (index.array(name) for name in stored.input)
+    integers, scales, zeros = (index.array(name) for name in stored.input)
     expected = plain.array(original.weight)
-    assert whole.dtype == np.int8
+    assert integers.dtype == np.int8
     assert not zeros.any()
     np.testing.assert_allclose(scales, np.abs(expected).max(axis=0) / 127, rtol=1e-6 if cpu else 2**-10)
-    assert np.abs(whole * scales - expected).max() <= scales.max() / 2 + 1e-7
-    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.1
+    assert np.abs(integers * scales - expected).max() <= scales.max() / 2 + 1e-7
+    assert np.abs(_logits(run.artifact) - _logits(exported)).max() < 0.1
 
 
 def test_the_same_tensors_as_onnxruntime_configured_by_hand(exported: Artifact, tmp_path: Path) -> None:
     """Its quantizer, held to the weight products, quantizes the same inputs with the same scales."""
     quantization = pytest.importorskip("onnxruntime.quantization")
     model = _graph(exported)
-    found = [one for one in products.find(model) if one.op == "MatMul"]
+    matmuls = [product for product in products.find(model) if product.op == "MatMul"]
     encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
     feeds = [encoder.feed(ROWS[at : at + 1]) for at in range(len(ROWS))]  # alone: nothing is padded
 
@@ -178,13 +180,13 @@ def test_the_same_tensors_as_onnxruntime_configured_by_hand(exported: Artifact, 
         Reader(),
         quant_format=quantization.QuantFormat.QDQ,
         op_types_to_quantize=["MatMul"],
-        nodes_to_quantize=[one.name for one in found],
+        nodes_to_quantize=[product.name for product in matmuls],
         per_channel=True,
         activation_type=quantization.QuantType.QUInt8,
         weight_type=quantization.QuantType.QInt8,
         extra_options={"OpTypesToExcludeOutputQuantization": ["MatMul"], "WeightSymmetric": True},
     )
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx",
         exported,
         tmp_path / "int8",
@@ -197,7 +199,7 @@ def test_the_same_tensors_as_onnxruntime_configured_by_hand(exported: Artifact, 
         ranges="minmax",
         reduce_range=False,
     )
-    theirs, ours = graph.load(tmp_path / "out.onnx"), _graph(made.artifact)
+    theirs, ours = graph.load(tmp_path / "out.onnx"), _graph(run.artifact)
 
     def scales(model: onnx.ModelProto) -> dict[str, tuple[float, int]]:
         index = graph.Index(model)
@@ -216,7 +218,7 @@ def test_padding_is_no_part_of_a_range(exported: Artifact, tmp_path: Path) -> No
     """The extremes of padded batches are those of rows that stand alone."""
     model = _graph(exported)
     products.name_nodes(model)
-    tensors = [one.input for one in products.find(model)[:7]]
+    tensors = [product.input for product in products.find(model)[:7]]
     base = variants.Base(model, tmp_path / "base", 1)
     infer = taps.open_watched(base.model, base.folder, tensors, 1)
     encoder = Encoder.open(exported.path, tiny_deploy.catalog.load("task", exported.task))
@@ -242,11 +244,11 @@ def test_every_kind_of_range_gives_a_graph_that_works(
     method: str, exported: Artifact, tmp_path: Path
 ) -> None:
     """Outputs stay near; a percentile is never wider than the extremes."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", ranges=method, keep_float="none"
     )
-    assert made.facts["against_float"]["divergence_mean"] < 0.02
-    assert np.abs(_logits(made.artifact) - _logits(exported)).max() < 0.6
+    assert run.facts["against_float"]["divergence_mean"] < 0.02
+    assert np.abs(_logits(run.artifact) - _logits(exported)).max() < 0.6
 
 
 def test_embeddings_have_a_scale_a_row(exported: Artifact) -> None:
@@ -262,17 +264,17 @@ def test_embeddings_have_a_scale_a_row(exported: Artifact) -> None:
     names = embeddings.quantize(model, smallest=1)
     assert "/model/bert/embeddings/word_embeddings/Gather" in names
     index = graph.Index(model)
-    whole, scales = index.array(f"{node.input[0]}_q"), index.array(f"{node.input[0]}_q_scale")
-    assert (whole.dtype, scales.shape) == (np.int8, (table.shape[0], 1))
-    assert (np.abs(whole * scales - table) <= scales / 2 + 1e-7).all()
+    integers, scales = index.array(f"{node.input[0]}_q"), index.array(f"{node.input[0]}_q_scale")
+    assert (integers.dtype, scales.shape) == (np.int8, (table.shape[0], 1))
+    assert (np.abs(integers * scales - table) <= scales / 2 + 1e-7).all()
     assert node.input[0] not in index.constants
     onnx.checker.check_model(model)
 
 
 def test_small_tables_stay(exported: Artifact, tmp_path: Path) -> None:
     """A table of a few kilobytes is not worth two nodes."""
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
-    assert made.facts["quantized"]["tables"] == []
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    assert run.facts["quantized"]["tables"] == []
 
 
 def _planted(tmp_path: Path) -> Artifact:
@@ -302,43 +304,43 @@ def test_what_costs_most_is_left_out_and_named(tmp_path: Path) -> None:
     worst = "/model/bert/encoder/layer.1/output/dense/MatMul"
     none = tiny_deploy.run("quantize_onnx", exported, tmp_path / "all", ROWS, keep_float="none", **options)
     goal = none.facts["against_float"]["divergence_mean"] / 20
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=goal, **options)
-    measured = made.facts["sensitivity"]
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=goal, **options)
+    measured = run.facts["sensitivity"]
     assert next(iter(measured["alone"])) == worst
     assert measured["reached"]
     assert measured["curve"][0] == pytest.approx(none.facts["against_float"]["divergence_mean"], rel=0.05)
-    assert set(made.facts["kept_float"]) == {"/model/classifier/Gemm", worst}
-    assert "alone it moves the outputs by" in made.facts["kept_float"][worst]
-    assert worst not in made.facts["quantized"]["products"]
-    assert worst in {one.name for one in products.find(_graph(made.artifact))}
-    assert made.facts["against_float"]["divergence_mean"] <= goal * 1.05
+    assert set(run.facts["kept_float"]) == {"/model/classifier/Gemm", worst}
+    assert "alone it moves the outputs by" in run.facts["kept_float"][worst]
+    assert worst not in run.facts["quantized"]["products"]
+    assert worst in {product.name for product in products.find(_graph(run.artifact))}
+    assert run.facts["against_float"]["divergence_mean"] <= goal * 1.05
 
 
 def test_outlier_channels_are_scaled_down_where_it_helps(tmp_path: Path) -> None:
     """The planted neuron costs nothing any more: no product stays float, and the record shows why."""
     exported = _planted(tmp_path)
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, mode="static", ranges="minmax")
-    tamed = made.facts["tamed"]
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, mode="static", ranges="minmax")
+    tamed = run.facts["tamed"]
     assert tamed["used"]
     assert tamed["divergence_with"] < tamed["divergence_without"] / 20
     assert max(tamed["gains"].values()) > 20
-    assert set(made.facts["kept_float"]) == {"/model/classifier/Gemm"}
-    assert made.facts["against_float"]["divergence_mean"] < 0.001
+    assert set(run.facts["kept_float"]) == {"/model/classifier/Gemm"}
+    assert run.facts["against_float"]["divergence_mean"] < 0.001
     without = tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, tame=False)
     assert without.facts["tamed"] is None
 
 
 def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
     """Parts of names and wildcards both name products; a pattern that names none is refused."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx", exported, tmp_path / "int8", ROWS, keep_float=["pooler", "*layer.0*dense*"]
     )
-    kept = [name for name, reason in made.facts["kept_float"].items() if reason == "named in keep_float"]
-    assert len(kept) == 1 + 3
+    names = [name for name, reason in run.facts["kept_float"].items() if reason == "named in keep_float"]
+    assert len(names) == 1 + 3
     with pytest.raises(UserError, match=r"no weight product's name has 'poller' in it\. There are: .*pooler"):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, keep_float=["poller"])
-    said = r"nothing is left to quantize.*\(named in keep_float\)\. Convolutions stay float"
-    with pytest.raises(UserError, match=said):
+    message = r"nothing is left to quantize.*\(named in keep_float\)\. Convolutions stay float"
+    with pytest.raises(UserError, match=message):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "none", ROWS, keep_float=["model"])
 
 
@@ -357,17 +359,17 @@ def test_roundings_make_up_for_each_other_in_every_style(
 ) -> None:
     """The same scales, other values, and nothing else changes but the products' weights; twice the same."""
     options = {"tame": False, **options}
-    plain, made, again = (
+    plain, gptq, again = (
         tiny_deploy.run("quantize_onnx", exported, tmp_path / name, ROWS, rounding=rounding, **options)
         for name, rounding in (("nearest", "nearest"), ("gptq", "gptq"), ("again", "gptq"))
     )
-    assert (plain.facts["weights"]["rounding"], made.facts["weights"]["rounding"]) == ("nearest", "gptq")
-    before, after = (graph.Index(_graph(one.artifact)) for one in (plain, made))
+    assert (plain.facts["weights"]["rounding"], gptq.facts["weights"]["rounding"]) == ("nearest", "gptq")
+    before, after = (graph.Index(_graph(run.artifact)) for run in (plain, gptq))
     assert set(before.constants) == set(after.constants)
     changed = {name for name in before.constants if not np.array_equal(before.array(name), after.array(name))}
     assert changed == {name for name in before.constants if name.endswith("_q")}
-    assert made.facts["against_float"]["divergence_mean"] < 0.01
-    assert made.artifact.manifest.files["model.onnx"] == again.artifact.manifest.files["model.onnx"]
+    assert gptq.facts["against_float"]["divergence_mean"] < 0.01
+    assert gptq.artifact.manifest.files["model.onnx"] == again.artifact.manifest.files["model.onnx"]
 
 
 def test_processors_that_saturate_get_seven_bits(
@@ -379,11 +381,11 @@ def test_processors_that_saturate_get_seven_bits(
     assert not quantize_onnx.saturates(frozenset({"avx_vnni"}), "AMD64")
     assert not quantize_onnx.saturates(frozenset({"asimd"}), "aarch64")
     monkeypatch.setattr(quantize_onnx, "saturates", lambda *_: True)
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
-    assert made.facts["weights"]["largest"] == 64
-    assert made.facts["weights"]["rounding"] == "gptq"
-    index = graph.Index(_graph(made.artifact))
-    stored = [name for name, one in index.constants.items() if one.data_type == onnx.TensorProto.INT8]
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS)
+    assert run.facts["weights"]["largest"] == 64
+    assert run.facts["weights"]["rounding"] == "gptq"
+    index = graph.Index(_graph(run.artifact))
+    stored = [name for name, tensor in index.constants.items() if tensor.data_type == onnx.TensorProto.INT8]
     assert max(int(np.abs(index.array(name).astype(int)).max(initial=0)) for name in stored) == 64
 
 
@@ -395,9 +397,9 @@ def test_mistakes_are_refused(exported: Artifact, tmp_path: Path) -> None:
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "b", ROWS, modes="static")
     with pytest.raises(DataError, match="needs at least 8 training rows and found 3"):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "c", ROWS[:3])
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "d", ROWS)
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "d", ROWS)
     with pytest.raises(UserError, match="is int8 already"):
-        tiny_deploy.run("quantize_onnx", made.artifact, tmp_path / "e", ROWS)
+        tiny_deploy.run("quantize_onnx", run.artifact, tmp_path / "e", ROWS)
 
 
 def test_numbers_that_are_not_finite_fail_the_stage(
@@ -483,24 +485,24 @@ UNTAMED: dict[str, Any] = {"tame": False, "reduce_range": False}
 
 def test_without_a_mode_the_simplest_that_holds_is_taken(exported: Artifact, tmp_path: Path) -> None:
     """Dynamic comes first, gives the bytes of the explicit mode, and ends the search where it holds."""
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=0.1)
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "auto", ROWS, divergence=0.1)
     named = tiny_deploy.run("quantize_onnx", exported, tmp_path / "named", ROWS, mode="dynamic")
-    assert made.facts["taken"] == "mode: dynamic"
-    assert [one["options"] for one in made.facts["tried"]] == ["mode: dynamic"]
-    assert made.artifact.id == named.artifact.id
+    assert run.facts["taken"] == "mode: dynamic"
+    assert [trial["options"] for trial in run.facts["tried"]] == ["mode: dynamic"]
+    assert run.artifact.id == named.artifact.id
 
 
 def test_without_a_mode_what_does_not_hold_is_followed_by_the_next(
     outlying: Artifact, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Outlier channels: dynamic is measured and not taken; every try is recorded with its figures."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx", outlying, tmp_path / "auto", ROWS, divergence=1e-9, most_float=1, **UNTAMED
     )
-    tried = {one["options"]: one for one in made.facts["tried"]}
+    tried = {trial["options"]: trial for trial in run.facts["tried"]}
     assert list(tried) == ["mode: dynamic", "mode: static", "mode: dynamic, keep_float: auto"]
     least = min(tried, key=lambda name: tried[name]["divergence"])
-    assert made.facts["taken"] == least != "mode: dynamic"
+    assert run.facts["taken"] == least != "mode: dynamic"
     assert tried["mode: dynamic"]["divergence"] > tried[least]["divergence"]
 
 
@@ -511,10 +513,10 @@ def test_too_little_agreement_is_said_and_strict_refuses(
     warned: list[str] = []
     monkeypatch.setattr("compress.log.warning", lambda text, *args: warned.append(text % args))
     options = {"mode": "dynamic", "agreement": 1.0, "divergence": 1e-9, **UNTAMED}
-    made = tiny_deploy.run("quantize_onnx", outlying, tmp_path / "loose", ROWS, **options)
-    figures = made.facts["against_float"]
+    run = tiny_deploy.run("quantize_onnx", outlying, tmp_path / "loose", ROWS, **options)
+    figures = run.facts["against_float"]
     assert min(figures["agreeing"], figures["agreeing_alone"]) < figures["rows"]
-    (said,) = [one for one in warned if "below agreement: 1" in one]
+    (warning,) = [line for line in warned if "below agreement: 1" in line]
     for remedy in (
         "mode: static",
         "keep_float: auto",
@@ -522,7 +524,7 @@ def test_too_little_agreement_is_said_and_strict_refuses(
         "rounding: gptq",
         "more calibration rows",
     ):
-        assert remedy in said
+        assert remedy in warning
     with pytest.raises(ParityError, match=r"below agreement: 1.*Nothing was sealed \(strict\)"):
         tiny_deploy.run("quantize_onnx", outlying, tmp_path / "strict", ROWS, strict=True, **options)
 
@@ -532,7 +534,7 @@ def test_scales_by_token_do_not_depend_on_the_batch(outlying: Artifact, tmp_path
 
     onnxruntime issue 10111: 3 of 48 labels changed between batch 1 and 16.
     """
-    made = {
+    runs = {
         scales: tiny_deploy.run(
             "quantize_onnx",
             outlying,
@@ -544,10 +546,10 @@ def test_scales_by_token_do_not_depend_on_the_batch(outlying: Artifact, tmp_path
         )
         for scales in ("tensor", "token")
     }
-    assert made["tensor"].facts["batch"]["largest"] > 1e-3
-    assert made["token"].facts["batch"]["largest"] < 1e-6
-    assert made["token"].facts["batch"]["differ"] == 0
-    assert _counts(_graph(made["token"].artifact))["MatMulInteger"] == 2 * 4 + 1
+    assert runs["tensor"].facts["batch"]["largest"] > 1e-3
+    assert runs["token"].facts["batch"]["largest"] < 1e-6
+    assert runs["token"].facts["batch"]["differ"] == 0
+    assert _counts(_graph(runs["token"].artifact))["MatMulInteger"] == 2 * 4 + 1
 
 
 def test_scales_by_token_are_what_they_are_said_to_be(exported: Artifact, tmp_path: Path) -> None:
@@ -584,12 +586,14 @@ def test_scales_by_token_are_what_they_are_said_to_be(exported: Artifact, tmp_pa
             np.float32
         )
         x[1, 2] = 0
-        found = session.infer_with(session.open_session(model.SerializeToString(), threads=1))({"x": x})["y"]
-        whole, scales, _ = numbers.weight(weight)
+        outputs = session.infer_with(session.open_session(model.SerializeToString(), threads=1))({"x": x})[
+            "y"
+        ]
+        integers, scales, _ = numbers.weight(weight)
         steps = np.maximum(np.abs(x).max(-1, keepdims=True), 1e-30) / 127
-        wanted = np.rint(x / steps).astype(np.int32) @ whole.astype(np.int32) * steps * scales
-        np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-30)
-        assert np.abs(found / np.where(steps == 0, 1, steps) - x @ weight / steps).max() < 127
+        expected = np.rint(x / steps).astype(np.int32) @ integers.astype(np.int32) * steps * scales
+        np.testing.assert_allclose(outputs, expected, rtol=1e-5, atol=1e-30)
+        assert np.abs(outputs / np.where(steps == 0, 1, steps) - x @ weight / steps).max() < 127
 
 
 def test_an_ended_run_goes_on_with_what_it_finished(
@@ -599,10 +603,10 @@ def test_an_ended_run_goes_on_with_what_it_finished(
     from deploy.precision import trials
 
     first = tiny_deploy.run("quantize_onnx", exported, tmp_path / "first", ROWS, mode="dynamic")
-    kept = trials.read(tmp_path / "first-scratch" / "trial-1")
-    assert kept is not None
-    monkeypatch.setattr(trials, "read", lambda folder: kept)
-    monkeypatch.setattr(quantize_onnx, "_load", lambda *given: pytest.fail("made again"))
+    trial = trials.read(tmp_path / "first-scratch" / "trial-1")
+    assert trial is not None
+    monkeypatch.setattr(trials, "read", lambda folder: trial)
+    monkeypatch.setattr(quantize_onnx, "_load", lambda *arguments: pytest.fail("made again"))
     again = tiny_deploy.run("quantize_onnx", exported, tmp_path / "again", ROWS, mode="dynamic")
     assert again.artifact.id == first.artifact.id
     assert again.facts == first.facts
@@ -610,7 +614,7 @@ def test_an_ended_run_goes_on_with_what_it_finished(
 
 def test_what_stays_float_is_counted_by_its_cost(exported: Artifact, tmp_path: Path) -> None:
     """Kept products are named with the reason, and a graph that mostly stays float is warned of."""
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "quantize_onnx",
         exported,
         tmp_path / "int8",
@@ -618,7 +622,7 @@ def test_what_stays_float_is_counted_by_its_cost(exported: Artifact, tmp_path: P
         mode="dynamic",
         keep_float=["intermediate", "output"],
     )
-    covered = made.facts["coverage"]
+    covered = run.facts["coverage"]
     assert covered["eight_bit"] == covered["products"] - len(covered["float_products"])
     assert covered["products"] == 2 * 6 + 2
     assert covered["macs_share"] < 0.5
@@ -633,17 +637,17 @@ def test_the_card_says_what_depends_on_the_batch(exported: Artifact, tmp_path: P
     from compress.tasks import Head
     from deploy.handover.card import Subject, card
 
-    made = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, mode="dynamic")
-    told = {}
+    run = tiny_deploy.run("quantize_onnx", exported, tmp_path / "int8", ROWS, mode="dynamic")
+    cards = {}
     for ranges in ("tensor", "token"):
-        facts = {**made.facts, "batch": {**made.facts["batch"], "ranges": ranges}}
-        manifest = made.artifact.manifest.model_copy(update={"facts": facts})
-        artifact = replace(made.artifact, manifest=manifest)
+        facts = {**run.facts, "batch": {**run.facts["batch"], "ranges": ranges}}
+        manifest = run.artifact.manifest.model_copy(update={"facts": facts})
+        artifact = replace(run.artifact, manifest=manifest)
         head = Head("single_label", ("negative", "positive"))
-        told[ranges] = card(
+        cards[ranges] = card(
             Subject("int8", artifact, head, "int8", Limit(32, "model"), LabelNames(), True, True, None, False)
         )
-    assert "13 of 14 weight products are in eight bits" in told["token"]
-    assert "batch 1 against batch 16" in told["tensor"]
-    assert "activation_scales: token" in told["tensor"]
-    assert "share a batch" not in told["token"]
+    assert "13 of 14 weight products are in eight bits" in cards["token"]
+    assert "batch 1 against batch 16" in cards["tensor"]
+    assert "activation_scales: token" in cards["tensor"]
+    assert "share a batch" not in cards["token"]

@@ -19,10 +19,10 @@ def _streamed(values: np.ndarray, low: float, high: float, bins: int = ranges.BI
 def test_extremes_of_parts_are_extremes_of_the_whole() -> None:
     """Batches are seen one at a time and none is kept."""
     values = np.random.default_rng(0).normal(size=1000)
-    seen = Extremes()
+    extremes = Extremes()
     for part in np.array_split(values, 9):
-        seen.add(part)
-    assert (seen.low, seen.high, seen.count) == (values.min(), values.max(), 1000)
+        extremes.add(part)
+    assert (extremes.low, extremes.high, extremes.count) == (values.min(), values.max(), 1000)
 
 
 def test_histogram_counts_equal_numpy() -> None:
@@ -67,7 +67,7 @@ def test_hundred_percent_is_minmax() -> None:
 def _loss_written_out(counts: list[int], start: int, stop: int, levels: int) -> float:
     """The loss in plain loops, from the description in Migacz 2017."""
     reference = [float(c) for c in counts[start:stop]]
-    kept = list(reference)
+    original = list(reference)
     reference[0] += sum(counts[:start])
     reference[-1] += sum(counts[stop:])
     width = stop - start
@@ -76,7 +76,7 @@ def _loss_written_out(counts: list[int], start: int, stop: int, levels: int) -> 
         members = [i for i in range(width) if i * levels // width == level]
         filled = [i for i in members if reference[i] > 0]
         for i in filled:
-            candidate[i] = sum(kept[j] for j in members) / len(filled)
+            candidate[i] = sum(original[j] for j in members) / len(filled)
     total_p, total_q = sum(reference), sum(candidate)
     loss = 0.0
     for p, q in zip(reference, candidate, strict=True):

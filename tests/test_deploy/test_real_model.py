@@ -43,7 +43,7 @@ def test_int8_of_a_real_classifier_says_the_same(shared: Path, tmp_path: Path) -
     assert int8.facts["tamed"]["used"]
     assert int8.facts["tamed"]["divergence_with"] < int8.facts["tamed"]["divergence_without"] / 2
     assert int8.artifact.size_bytes < 0.27 * artifact.size_bytes
-    found = compare(exported.artifact, int8.artifact, dev, threads=1)
-    assert found.agreement is not None
-    assert found.agreement >= 0.97
-    assert np.isfinite(found.divergence_mean)
+    comparison = compare(exported.artifact, int8.artifact, dev, threads=1)
+    assert comparison.agreement is not None
+    assert comparison.agreement >= 0.97
+    assert np.isfinite(comparison.divergence_mean)

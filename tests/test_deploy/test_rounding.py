@@ -42,34 +42,34 @@ def test_the_channel_that_carries_most_is_rounded_first() -> None:
     """Whichever place it has: the large input's weight is rounded to the nearest, the other one pays."""
     moments = np.array([[4.0, 1.9], [1.9, 1.0]])
     for order in ([0, 1], [1, 0]):
-        found = rounding.compensated(
+        rounded = rounding.compensated(
             np.array([[0.4], [0.4]])[order], moments[np.ix_(order, order)], eight_bits.nearest_integer
         )
         # 0.4 * 1.9 / (1 + damping) = 0.74 goes to the small one.
-        assert found[order][:, 0].tolist() == [0, 1]
+        assert rounded[order][:, 0].tolist() == [0, 1]
 
 
 def test_inputs_that_have_nothing_to_do_with_each_other_are_rounded_to_the_nearest() -> None:
     """A diagonal of second moments leaves nothing to make up for; neither do inputs that are always 0."""
     scaled = np.random.default_rng(0).normal(0, 20, (300, 7))
     for moments in (np.diag(np.linspace(0.5, 9, 300)), np.zeros((300, 300))):
-        found = rounding.compensated(scaled, moments, eight_bits.nearest_integer)
-        np.testing.assert_array_equal(found, eight_bits.nearest_integer(scaled))
+        rounded = rounding.compensated(scaled, moments, eight_bits.nearest_integer)
+        np.testing.assert_array_equal(rounded, eight_bits.nearest_integer(scaled))
 
 
 def _without_shortcuts(scaled: np.ndarray, moments: np.ndarray) -> np.ndarray:
     """Optimal brain quantization in that order (Frantar and Alistarh 2022, eq. 2, 3), inverse by inverse."""
-    left, whole = scaled.astype(np.float64), np.zeros(scaled.shape, np.int8)
+    left, integers = scaled.astype(np.float64), np.zeros(scaled.shape, np.int8)
     damped = moments.astype(np.float64)
     damped += rounding.DAMPING * np.diagonal(damped).mean() * np.eye(len(damped))
     open_rows = list(np.argsort(-np.diagonal(moments), kind="stable"))
     while open_rows:
         row = open_rows[0]
         inverse = np.linalg.inv(damped[np.ix_(open_rows, open_rows)])
-        whole[row] = eight_bits.nearest_integer(left[row], 64)
-        left[open_rows] -= np.outer(inverse[:, 0] / inverse[0, 0], left[row] - whole[row])
+        integers[row] = eight_bits.nearest_integer(left[row], 64)
+        left[open_rows] -= np.outer(inverse[:, 0] / inverse[0, 0], left[row] - integers[row])
         open_rows.pop(0)
-    return whole
+    return integers
 
 
 def test_the_same_as_without_shortcuts() -> None:
@@ -77,8 +77,8 @@ def test_the_same_as_without_shortcuts() -> None:
     inputs = _inputs(900, 160, 1)
     moments = inputs.T @ inputs
     scaled = np.random.default_rng(2).normal(0, 12, (160, 5)).astype(np.float32)
-    found = rounding.compensated(scaled, moments, lambda some: eight_bits.nearest_integer(some, 64))
-    np.testing.assert_array_equal(found, _without_shortcuts(scaled, moments))
+    integers = rounding.compensated(scaled, moments, lambda values: eight_bits.nearest_integer(values, 64))
+    np.testing.assert_array_equal(integers, _without_shortcuts(scaled, moments))
 
 
 @pytest.mark.parametrize(
@@ -86,18 +86,18 @@ def test_the_same_as_without_shortcuts() -> None:
 )
 def test_products_of_other_rows_come_nearer(numbers: EightBits) -> None:
     """The scales stay, every value is one that the format holds, and other rows see a smaller error."""
-    seen, unseen = np.split(_inputs(4000, 64, 3), 2)
+    calibration, unseen = np.split(_inputs(4000, 64, 3), 2)
     weight = np.random.default_rng(4).normal(size=(64, 24)).astype(np.float32)
     plain, scales, _ = numbers.weight(weight)
-    found, same, zeros = numbers.weight(weight, seen.T @ seen)
+    rounded, same, zeros = numbers.weight(weight, calibration.T @ calibration)
     np.testing.assert_array_equal(scales, same)
-    assert found.dtype == plain.dtype == zeros.dtype
-    assert np.abs(found.astype(np.float32)).max() <= (448 if numbers.kind == "e4m3" else numbers.largest)
+    assert rounded.dtype == plain.dtype == zeros.dtype
+    assert np.abs(rounded.astype(np.float32)).max() <= (448 if numbers.kind == "e4m3" else numbers.largest)
 
     def error(values: np.ndarray) -> float:
         return float(np.square(unseen @ (values.astype(np.float32) * scales - weight)).mean())
 
-    assert error(found) < 0.6 * error(plain)
+    assert error(rounded) < 0.6 * error(plain)
 
 
 def test_a_weight_that_two_inputs_share_is_rounded_for_both() -> None:
@@ -105,7 +105,7 @@ def test_a_weight_that_two_inputs_share_is_rounded_for_both() -> None:
     generator = np.random.default_rng(5)
     weight = generator.normal(size=(6, 16)).astype(np.float32)
     info = helper.make_tensor_value_info
-    made = helper.make_graph(
+    graph_proto = helper.make_graph(
         [
             helper.make_node("Gemm", ["x", "w"], ["a"], "first", transB=1),
             helper.make_node("Gemm", ["y", "w"], ["b"], "second", transB=1),
@@ -116,17 +116,17 @@ def test_a_weight_that_two_inputs_share_is_rounded_for_both() -> None:
         [info("z", TensorProto.FLOAT, ["n", 6])],
         [numpy_helper.from_array(weight, "w")],
     )
-    model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+    model = helper.make_model(graph_proto, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     both = products.find(model)
     moments = {name: rows.T @ rows for name, rows in (("x", _inputs(90, 16, 6)), ("y", _inputs(90, 16, 7)))}
     numbers = EightBits("u8", 64)
-    for given, wanted in (
+    for second_moments, arrays in (
         (moments, numbers.weight(weight.T, moments["x"] + moments["y"])),
         (None, numbers.weight(weight.T)),
     ):
         copy = onnx.ModelProto()
         copy.CopyFrom(model)
-        Weights(both, graph.Index(copy), numbers, given).add(copy, "w")
+        Weights(both, graph.Index(copy), numbers, second_moments).add(copy, "w")
         index = graph.Index(copy)
-        for suffix, array in zip(("_q", "_scale", "_zero"), wanted, strict=True):
+        for suffix, array in zip(("_q", "_scale", "_zero"), arrays, strict=True):
             np.testing.assert_array_equal(index.array(f"w{suffix}"), array)

@@ -35,10 +35,10 @@ def test_bf16_is_near_and_says_so(source: Artifact) -> None:
         runner(source, "pytorch", threads=1) as exact,
         runner(source, "pytorch", threads=1, precision="bf16") as b,
     ):
-        wanted, found = exact.infer(FEED)["logits"], b.infer(FEED)["logits"]
+        expected, logits = exact.infer(FEED)["logits"], b.infer(FEED)["logits"]
         assert b.provenance()["precision"] == "bf16"
-    assert found.dtype == np.float32
-    assert 0 < np.abs(wanted - found).max() < 0.1
+    assert logits.dtype == np.float32
+    assert 0 < np.abs(expected - logits).max() < 0.1
 
 
 def test_unknown_values_of_options_are_refused(source: Artifact) -> None:
@@ -72,8 +72,8 @@ def test_compiled_agrees_with_eager(tmp_path: Path) -> None:
         runner(source, "pytorch", threads=1, mode="compiled") as fast,
     ):
         feed = {name: np.repeat(array, 3, axis=0) for name, array in FEED.items()}
-        wanted = eager.infer(feed)["logits"].copy()
-        np.testing.assert_allclose(fast.infer(feed)["logits"], wanted, atol=2e-5)
+        expected = eager.infer(feed)["logits"].copy()
+        np.testing.assert_allclose(fast.infer(feed)["logits"], expected, atol=2e-5)
         assert fast.provenance()["provider"] == "torch compiled"
 
 
@@ -134,7 +134,7 @@ def test_placement_is_what_the_session_recorded(source: Artifact, tmp_path: Path
         str(exported.file("model.onnx")), chosen, providers=["CPUExecutionProvider"]
     )
     placed = session.placement(opened)
-    assert {where for where, _, _ in placed} == {"CPUExecutionProvider"}
+    assert {provider for provider, _, _ in placed} == {"CPUExecutionProvider"}
     assert sum(op == "Softmax" for _, op, _ in placed) == 2
 
 
@@ -178,8 +178,8 @@ def test_what_a_session_raises_is_not_printed_too(capfd: pytest.CaptureFixture[s
     opened = session.open_session(model.SerializeToString(), threads=1)
     with pytest.raises(session.refusals(), match="out of data bounds"):
         opened.run(None, {"x": np.zeros(2, np.float32)})
-    said = capfd.readouterr()
-    assert (said.out, said.err) == ("", "")
+    captured = capfd.readouterr()
+    assert (captured.out, captured.err) == ("", "")
 
 
 def test_threads_do_not_spin_between_runs() -> None:

@@ -7,8 +7,8 @@ from deploy.precision import sensitivity
 COST = {"a": 0.1, "b": 0.02, "c": 0.005, "d": 0.001}
 
 
-def _additive(some: frozenset[str]) -> float:
-    return sum(COST[name] for name in some)
+def _additive(names: frozenset[str]) -> float:
+    return sum(COST[name] for name in names)
 
 
 def test_the_worst_are_left_out_until_the_goal() -> None:
@@ -25,9 +25,9 @@ def test_nothing_is_left_out_when_all_is_close_enough() -> None:
     """One measurement suffices where the whole is within the goal."""
     calls = []
 
-    def measure(some: frozenset[str]) -> float:
-        calls.append(some)
-        return _additive(some)
+    def measure(names: frozenset[str]) -> float:
+        calls.append(names)
+        return _additive(names)
 
     choice = sensitivity.leave_out(list(COST), measure, target=0.2, at_most=4)
     assert (choice.keep_float, choice.alone, choice.reached) == ((), {}, True)

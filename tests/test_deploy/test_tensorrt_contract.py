@@ -92,7 +92,7 @@ def _look(version: str, stubs: Path) -> dict[str, Any]:
     module = "tensorrt_rtx_bindings" if version == "rtx" else "tensorrt_bindings"
     if not (folder / module).is_dir():
         pytest.skip(f"no TensorRT {version} bindings in {folder}: .ci/run installs them")
-    done = subprocess.run(
+    process = subprocess.run(
         [sys.executable, str(DRIVER), str(folder), module],
         env={**os.environ, "LD_LIBRARY_PATH": str(stubs)},
         capture_output=True,
@@ -100,9 +100,9 @@ def _look(version: str, stubs: Path) -> dict[str, Any]:
         timeout=120,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    assert process.returncode == 0, process.stderr
+    report: dict[str, Any] = json.loads(process.stdout)
+    return report
 
 
 @pytest.fixture(scope="module", params=["10", "11", "rtx"])
@@ -121,7 +121,7 @@ def parameters(line: str) -> list[tuple[str, bool]]:
             parts.append(inside[start:place].strip())
             start = place + 1
     named = [(part.split(":")[0].strip(), "=" in part) for part in parts if part]
-    return [one for one in named if one[0] != "self"]
+    return [parameter for parameter in named if parameter[0] != "self"]
 
 
 def signatures(name: str, document: str) -> list[list[tuple[str, bool]]]:
@@ -130,31 +130,33 @@ def signatures(name: str, document: str) -> list[list[tuple[str, bool]]]:
     return [parameters(line) for line in lines]
 
 
-def fits(given: tuple[str, ...], signature: list[tuple[str, bool]]) -> bool:
+def fits(arguments: tuple[str, ...], signature: list[tuple[str, bool]]) -> bool:
     """Whether arguments of those names, in that order, make a call."""
     named = [name for name, _ in signature]
-    return tuple(named[: len(given)]) == given and all(optional for _, optional in signature[len(given) :])
+    return tuple(named[: len(arguments)]) == arguments and all(
+        optional for _, optional in signature[len(arguments) :]
+    )
 
 
 def test_every_name_exists_in_the_real_bindings(real: tuple[str, dict[str, Any]]) -> None:
     """In each version, unless the name is one that is probed first."""
-    version, said = real
-    missing = [name for name in LISTED if said["documents"][name] is None and name not in names.OPTIONAL]
+    version, report = real
+    missing = [name for name in LISTED if report["documents"][name] is None and name not in names.OPTIONAL]
     assert missing == [], f"TensorRT {version} lacks {missing}"
 
 
 def test_every_call_has_the_real_signature(real: tuple[str, dict[str, Any]]) -> None:
     """The arguments by name and order, nothing required left out, for some overload."""
-    version, said = real
+    version, report = real
     checked, wrong = 0, []
     for owner, members in names.USED.items():
-        for member, given in members.items():
-            document = said["documents"][f"{owner}.{member}".strip(".")]
-            if given is None or document is None:
+        for member, arguments in members.items():
+            document = report["documents"][f"{owner}.{member}".strip(".")]
+            if arguments is None or document is None:
                 continue
             checked += 1
-            if not any(fits(given, one) for one in signatures(member, document)):
-                wrong.append(f"{owner}.{member}{given}: {document.splitlines()[:1]}")
+            if not any(fits(arguments, signature) for signature in signatures(member, document)):
+                wrong.append(f"{owner}.{member}{arguments}: {document.splitlines()[:1]}")
     assert wrong == [], f"TensorRT {version}"
     assert checked >= 20
 
@@ -162,39 +164,39 @@ def test_every_call_has_the_real_signature(real: tuple[str, dict[str, Any]]) -> 
 def test_a_wrong_signature_would_be_seen() -> None:
     """The comparison itself: another name, a missing argument, one too many."""
     document = "build(self: a.B, network: a.N[int, str], config: a.C = None) -> a.M\n\n  Builds."
-    (found,) = signatures("build", document)
-    assert found == [("network", False), ("config", True)]
-    assert fits(("network",), found)
-    assert fits(("network", "config"), found)
-    assert not fits((), found)
-    assert not fits(("graph",), found)
-    assert not fits(("network", "config", "more"), found)
+    (signature,) = signatures("build", document)
+    assert signature == [("network", False), ("config", True)]
+    assert fits(("network",), signature)
+    assert fits(("network", "config"), signature)
+    assert not fits((), signature)
+    assert not fits(("graph",), signature)
+    assert not fits(("network", "config", "more"), signature)
 
 
 def test_the_probe_sees_what_is_there(real: tuple[str, dict[str, Any]]) -> None:
     """The record that decides everything, against what each version is known to have."""
-    version, said = real
-    can = said["can"]
+    version, report = real
+    can = report["can"]
     assert {name: can[name] for name in EXPECTED[version]} == EXPECTED[version]
     for name in ("progress_monitor", "named_parser_errors", "version_compatible", "refit", "strip_plan"):
         assert can[name] is True, name
     assert can["weight_streaming"] is True
     assert can["hardware_levels"] == ALL_LEVELS
     assert can["version"].split(".")[0] == {"10": "10", "11": "11", "rtx": "1"}[version]
-    assert said["monitor"] == "IProgressMonitor"
-    assert said["layer_times"] == {"layer": 1.0}
+    assert report["monitor"] == "IProgressMonitor"
+    assert report["layer_times"] == {"layer": 1.0}
     if version == "rtx":
         assert can["compute_capabilities"] == ["7.5", "8.0", "8.6", "8.9", "12.0", "12.1"]
 
 
 def test_a_builder_that_cannot_be_had_is_a_sentence(real: tuple[str, dict[str, Any]]) -> None:
     """Over the stand-in library the real bindings refuse, and the user reads why; RTX is whole here."""
-    version, said = real
+    version, report = real
     if version == "rtx":
-        assert said["without_libraries"] == ""
+        assert report["without_libraries"] == ""
     else:
-        assert "gives no builder on this machine" in said["without_libraries"]
-        assert "paredown doctor" in said["without_libraries"]
+        assert "gives no builder on this machine" in report["without_libraries"]
+        assert "paredown doctor" in report["without_libraries"]
 
 
 def told(name: str) -> bool:
@@ -206,7 +208,7 @@ def told(name: str) -> bool:
 def test_every_name_is_known_of_8_6() -> None:
     """No bindings of 8.6 install here: which names of the table it has was written down once."""
     assert {name for name in LISTED if told(name)} == HAS_8_6.keys(), "say of a new name whether 8.6 has it"
-    missing = [name for name, there in HAS_8_6.items() if not there and name not in names.OPTIONAL]
+    missing = [name for name, present in HAS_8_6.items() if not present and name not in names.OPTIONAL]
     assert missing == []
     for name in (
         "NetworkDefinitionCreationFlag.STRONGLY_TYPED",
@@ -223,12 +225,12 @@ def test_what_was_written_down_of_8_6_is_what_its_listing_says(shared: Path) -> 
     if not file.is_file():
         pytest.skip(f"no API listing at {file}")
     api = json.loads(file.read_text())["api"]
-    known = {
+    api_names = {
         f"{owner}.{member}"
         for owner, listed in api.items()
         for member in (*listed.get("members", []), *listed.get("enum", []))
     }
-    assert {name: name in known for name in HAS_8_6} == HAS_8_6
+    assert {name: name in api_names for name in HAS_8_6} == HAS_8_6
 
 
 # --- The code against the table --------------------------------------------------------------------
@@ -268,9 +270,9 @@ def undeclared(source: str) -> Iterator[str]:
             member = node.func.attr
             if owner == "" and member in names.USED:
                 owner, member = member, "__init__"
-            given = names.USED.get(owner, {}).get(member)
+            arguments = names.USED.get(owner, {}).get(member)
             count = len(node.args) - (node.func.attr == "__init__")
-            if given is None or count != len(given) or node.keywords:
+            if arguments is None or count != len(arguments) or node.keywords:
                 yield f"line {node.lineno}: {owner}.{member} called with {count} arguments"
         if isinstance(node, ast.arg) and isinstance(node.annotation, ast.Name):
             named = node.arg in names.VARIABLES or node.arg in ("module", "severity")
@@ -291,8 +293,10 @@ def test_the_code_uses_only_declared_names() -> None:
     """Each file that touches TensorRT, every attribute and every call."""
     files = code()
     assert {file.name for file in files} >= {"binding.py", "monitor.py"}
-    found = [f"{file.name}, {one}" for file in files for one in undeclared(file.read_text(encoding="utf-8"))]
-    assert found == []
+    breaches = [
+        f"{file.name}, {breach}" for file in files for breach in undeclared(file.read_text(encoding="utf-8"))
+    ]
+    assert breaches == []
 
 
 def test_every_declared_name_is_used() -> None:

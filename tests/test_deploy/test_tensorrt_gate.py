@@ -122,24 +122,24 @@ MODELS: dict[str, tuple[Callable[[Path], Artifact], Callable[[], list[dict[str, 
 def graphs(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., tuple[Artifact, list[dict[str, Any]]]]:
     """Makes the graph of a chain; what chains have in common is made once."""
     folder = tmp_path_factory.mktemp("graphs")
-    made: dict[str, Artifact] = {}
+    artifacts: dict[str, Artifact] = {}
 
     def make(model: str, export: dict[str, Any], steps: list[Step]) -> tuple[Artifact, list[dict[str, Any]]]:
         builder, rows = MODELS[model]
-        given = rows()
-        if model not in made:
-            made[model] = builder(folder / model)
-        source, name = made[model], model
+        examples = rows()
+        if model not in artifacts:
+            artifacts[model] = builder(folder / model)
+        source, name = artifacts[model], model
         for stage, options in [("export_onnx", export), *steps]:
-            known = tiny_deploy.stage(stage).Config.model_fields
-            unknown = options.keys() - known.keys()
+            fields = tiny_deploy.stage(stage).Config.model_fields
+            unknown = options.keys() - fields.keys()
             if unknown:
                 pytest.skip(f"{stage} has no {', '.join(sorted(unknown))} in this version")
             name += f"-{stage}-{'-'.join(f'{key}={value}' for key, value in sorted(options.items()))}"
-            if name not in made:
-                made[name] = tiny_deploy.run(stage, source, folder / name, given, **options).artifact
-            source = made[name]
-        return source, given
+            if name not in artifacts:
+                artifacts[name] = tiny_deploy.run(stage, source, folder / name, examples, **options).artifact
+            source = artifacts[name]
+        return source, examples
 
     return make
 
@@ -156,20 +156,20 @@ def test_the_compiler_takes_it(name: str, graphs: Any, tmp_path: Path) -> None:
         "build_tensorrt", source, tmp_path / "engine", rows, flavor="tensorrt-rtx", **options
     )
     engine = ran.artifact
-    said = passport.read(engine)
+    record = passport.read(engine)
     assert engine.kind == "tensorrt"
-    assert said.engine_bytes == engine.file(passport.ENGINE).stat().st_size > 100_000
-    assert passport.engine(engine, said)
-    assert (said.flavor, said.typing, said.gpu) == ("tensorrt-rtx", "strong", None)
+    assert record.engine_bytes == engine.file(passport.ENGINE).stat().st_size > 100_000
+    assert passport.engine(engine, record)
+    assert (record.flavor, record.typing, record.gpu) == ("tensorrt-rtx", "strong", None)
     expected = (
         precision if precision in ("fp16", "bf16") and not steps else graph_facts.read(source).precision
     )
     assert graph_facts.read(engine).precision == expected
-    assert said.precision == ("tf32" if precision == "tf32" else expected)
-    assert ran.facts["profiles"] == [str(profile) for profile in said.profiles]
+    assert record.precision == ("tf32" if precision == "tf32" else expected)
+    assert ran.facts["profiles"] == [str(profile) for profile in record.profiles]
     encoder = Encoder.open(engine.path, catalog.load("task", engine.task))
     feed = encoder.feed(rows[:3])
-    assert set(said.profiles[0].inputs) == set(feed)
+    assert set(record.profiles[0].inputs) == set(feed)
 
 
 def test_both_attentions_of_a_pruned_graph_are_seen(graphs: Any) -> None:
@@ -183,17 +183,19 @@ def test_both_attentions_of_a_pruned_graph_are_seen(graphs: Any) -> None:
 
 
 @pytest.mark.parametrize(
-    ("steps", "quantized", "rest"),
+    ("steps", "quantized", "float_precision"),
     [([INT8], "int8", "fp32"), ([INT8, FP16], "int8", "fp16"), ([FP8], "fp8", "fp32")],
 )
-def test_what_a_quantized_graph_asks_for(steps: list[Step], quantized: str, rest: str, graphs: Any) -> None:
+def test_what_a_quantized_graph_asks_for(
+    steps: list[Step], quantized: str, float_precision: str, graphs: Any
+) -> None:
     """Weight products inside Q/DQ pairs count as INT8, the head and what was left out as the rest."""
     source, _ = graphs("text", {}, steps)
     model = graph.load(source.file(graph_facts.MODEL))
     products = asked.of_products(model)
-    assert set(products.values()) == {quantized, rest}
-    assert next(value for name, value in products.items() if "classifier" in name) == rest
-    assert asked.floats(model) == rest
+    assert set(products.values()) == {quantized, float_precision}
+    assert next(value for name, value in products.items() if "classifier" in name) == float_precision
+    assert asked.floats(model) == float_precision
     assert asked.attention_blocks(model) == 2
 
 
@@ -211,17 +213,17 @@ def test_what_the_real_parser_refuses_becomes_a_sentence(graphs: Any, tmp_path: 
 
     source, _ = graphs("text", {}, [("quantize_onnx", {"mode": "static"})])
     model = graph.load(source.file(graph_facts.MODEL))
-    found = binding.load("tensorrt-rtx")
-    shapes = {one.name: ["batch", "length"] for one in model.graph.input}
+    tensorrt = binding.load("tensorrt-rtx")
+    shapes = {tensor.name: ["batch", "length"] for tensor in model.graph.input}
     profile = profiles.shape(profiles.parse("batch=1:2:4,length=1:8:16"), shapes)
     request = binding.Request(options=passport.BuildOptions(), profiles=(profile,))
     with pytest.raises(binding.ParserRefusal) as refusal:
-        found.compile(source.file(graph_facts.MODEL), request)
-    said = parsing.explain(refusal.value.problems, model, found.can.name)
-    assert "does not take QuantizeLinear '/model/bert" in said
-    assert "zero point" in said
-    assert "--target tensorrt" in said
-    assert str(parsing.problems(model, found.can)[0]).startswith("QuantizeLinear '/model/bert")
+        tensorrt.compile(source.file(graph_facts.MODEL), request)
+    message = parsing.explain(refusal.value.problems, model, tensorrt.can.name)
+    assert "does not take QuantizeLinear '/model/bert" in message
+    assert "zero point" in message
+    assert "--target tensorrt" in message
+    assert str(parsing.problems(model, tensorrt.can)[0]).startswith("QuantizeLinear '/model/bert")
 
 
 def test_the_real_builder_reports_its_progress(graphs: Any, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -249,17 +251,17 @@ def test_the_real_builder_reports_its_progress(graphs: Any, monkeypatch: pytest.
     monkeypatch.setattr("compress.log.progress", progress)
     source, _ = graphs("text", {}, [])
     model = graph.load(source.file(graph_facts.MODEL))
-    shapes = {one.name: ["batch", "length"] for one in model.graph.input}
+    shapes = {tensor.name: ["batch", "length"] for tensor in model.graph.input}
     profile = profiles.shape(profiles.parse("batch=1:2:4,length=1:16:32"), shapes)
     request = binding.Request(options=passport.BuildOptions(), profiles=(profile,))
-    found = binding.load("tensorrt-rtx")
-    assert len(found.compile(source.file(graph_facts.MODEL), request).plan) > 100_000
+    tensorrt = binding.load("tensorrt-rtx")
+    assert len(tensorrt.compile(source.file(graph_facts.MODEL), request).plan) > 100_000
     assert min(bar.steps) >= 0
     assert len([step for step in bar.steps if step > 0]) > 10
     assert sum(bar.steps) == pytest.approx(100)
     bar.interrupt = True
     with pytest.raises(KeyboardInterrupt):
-        found.compile(source.file(graph_facts.MODEL), request)
+        tensorrt.compile(source.file(graph_facts.MODEL), request)
 
 
 @pytest.mark.parametrize(
@@ -298,7 +300,7 @@ def test_profiles_need_rows_or_words(graphs: Any, tmp_path: Path) -> None:
         profiles=("batch=1:2:4,length=1:16:32",),
         compute_capabilities=("8.6", "8.9"),
     )
-    said = passport.read(ran.artifact)
-    assert [str(profile) for profile in said.profiles] == ["batch=1:2:4,length=1:16:32"]
-    assert said.options.compute_capabilities == ("8.6", "8.9")
+    record = passport.read(ran.artifact)
+    assert [str(profile) for profile in record.profiles] == ["batch=1:2:4,length=1:16:32"]
+    assert record.options.compute_capabilities == ("8.6", "8.9")
     assert "8.6, 8.9" in ran.facts["engine"]

@@ -30,7 +30,7 @@ def report(version: int) -> str:
         return {
             "Name": name,
             "LayerType": kind,
-            "Inputs": [_tensor(version, one) for one in types],
+            "Inputs": [_tensor(version, type_name) for type_name in types],
             "Outputs": [_tensor(version, types[0])],
             "TacticName": tactic,
             "Metadata": metadata,
@@ -62,19 +62,21 @@ def report(version: int) -> str:
 @pytest.mark.parametrize("version", [8, 10, 11])
 def test_every_version_reads_alike(version: int) -> None:
     """Same layers, same precisions, same counts, whichever keys the version writes."""
-    found = layers.read(report(version))
-    assert [one.precision for one in found] == ["int8", "fp32", "fp16", "other"]
-    assert [one.fused_attention for one in found] == [False, False, True, False]
-    assert layers.count_fused_attention(found) == 1
-    assert layers.precisions(found) == {"int8": 1, "fp16": 1, "fp32": 1, "other": 1}
+    engine_layers = layers.read(report(version))
+    assert [layer.precision for layer in engine_layers] == ["int8", "fp32", "fp16", "other"]
+    assert [layer.fused_attention for layer in engine_layers] == [False, False, True, False]
+    assert layers.count_fused_attention(engine_layers) == 1
+    assert layers.precisions(engine_layers) == {"int8": 1, "fp16": 1, "fp32": 1, "other": 1}
     assert layers.engine_tensors(report(version)) == ("input_ids", "logits")
-    assert [Layer.model_validate_json(one.model_dump_json()) for one in found] == list(found)
+    assert [Layer.model_validate_json(layer.model_dump_json()) for layer in engine_layers] == list(
+        engine_layers
+    )
 
 
 def test_int8_that_ran_in_fp32_is_said() -> None:
     """The product that was fused under another name too; what ran as asked is not mentioned."""
-    found = layers.findings(layers.read(report(10)), {QUERY: "int8", DENSE: "int8"}, attention=1)
-    assert found == (f"INT8 was asked for and {DENSE} (in layer __myl_Gemm_7) ran in FP32",)
+    findings = layers.findings(layers.read(report(10)), {QUERY: "int8", DENSE: "int8"}, attention=1)
+    assert findings == (f"INT8 was asked for and {DENSE} (in layer __myl_Gemm_7) ran in FP32",)
     assert layers.findings(layers.read(report(10)), {QUERY: "int8", DENSE: "fp32"}, attention=1) == ()
 
 
@@ -99,8 +101,10 @@ def test_a_block_that_hides_its_inside_is_not_guessed_at() -> None:
             ]
         }
     )
-    found = layers.findings(layers.read(text), {QUERY: "int8", HEAD: "int8", "/elsewhere/MatMul": "fp16"}, 2)
-    assert found == (
+    findings = layers.findings(
+        layers.read(text), {QUERY: "int8", HEAD: "int8", "/elsewhere/MatMul": "fp16"}, 2
+    )
+    assert findings == (
         "2 products that were asked for in INT8 lie in blocks whose inside is not shown",
         "1 products that were asked for in FP16 lie in blocks whose inside is not shown",
     )
@@ -108,8 +112,8 @@ def test_a_block_that_hides_its_inside_is_not_guessed_at() -> None:
 
 def test_bare_names_give_no_precision() -> None:
     """An engine without detailed verbosity lists strings; profiles are told by their suffix."""
-    found = layers.read(json.dumps({"Layers": ["a_1", "a_1 [profile 1]"]}))
-    assert [(one.name, one.precision, one.profile) for one in found] == [
+    engine_layers = layers.read(json.dumps({"Layers": ["a_1", "a_1 [profile 1]"]}))
+    assert [(layer.name, layer.precision, layer.profile) for layer in engine_layers] == [
         ("a_1", "unknown", 0),
         ("a_1 [profile 1]", "unknown", 1),
     ]
@@ -126,7 +130,7 @@ def test_attention_is_counted_in_the_profile_that_has_least() -> None:
 
 
 @pytest.mark.parametrize(
-    ("said", "precision"),
+    ("tensor", "precision"),
     [
         ({"Format/Datatype": "Two wide channel vectorized row major FP16 format"}, "fp16"),
         ({"Format/Datatype": "Row major linear BF16"}, "bf16"),
@@ -138,9 +142,9 @@ def test_attention_is_counted_in_the_profile_that_has_least() -> None:
         ({}, "unknown"),
     ],
 )
-def test_types_as_the_versions_spell_them(said: dict[str, str], precision: str) -> None:
+def test_types_as_the_versions_spell_them(tensor: dict[str, str], precision: str) -> None:
     """Words inside the format, or the type alone."""
-    assert layers.precision_of(said) == precision
+    assert layers.precision_of(tensor) == precision
 
 
 def test_what_is_no_report_is_refused() -> None:
@@ -151,11 +155,11 @@ def test_what_is_no_report_is_refused() -> None:
 
 def test_a_count_is_a_lower_bound_where_layers_hide_their_inside() -> None:
     """One block is seen fused and one layer is opaque: at least 1 of 2; all seen is all."""
-    seen = Layer(name="a", type="x", precision="FP16", fused_attention=True)
+    fused = Layer(name="a", type="x", precision="FP16", fused_attention=True)
     opaque = Layer(name="b", type="Myelin", precision="unknown", opaque=True)
     assert (
-        summary._fused(1, 2, (seen, opaque))
+        summary._fused(1, 2, (fused, opaque))
         == "at least 1 of 2 blocks (layers that do not show their inside: 1)"
     )
-    assert summary._fused(1, 2, (seen,)) == "1 of 2 blocks"
-    assert summary._fused(1, 1, (seen, opaque)) == "1 of 1 blocks"
+    assert summary._fused(1, 2, (fused,)) == "1 of 2 blocks"
+    assert summary._fused(1, 1, (fused, opaque)) == "1 of 1 blocks"

@@ -81,10 +81,10 @@ def test_it_runs_where_it_was_built() -> None:
 )
 def test_elsewhere_the_answer_is_one_sentence_with_the_command(machine: Here, sentence: str) -> None:
     """What differs, and how it is rebuilt."""
-    said = passport.check(made(), machine, "runs/onnx")
-    assert said is not None
-    assert sentence in said
-    assert said.endswith(
+    refusal = passport.check(made(), machine, "runs/onnx")
+    assert refusal is not None
+    assert sentence in refusal
+    assert refusal.endswith(
         "build it again on this machine: paredown build runs/onnx --precision fp16 "
         "--profile batch=1:8:32,length=16:64:128 --out ENGINE"
     )
@@ -109,10 +109,10 @@ def test_compatibility_that_was_asked_for_counts(options: Any, machine: Here, ru
 
 def test_an_engine_without_weights_is_not_run() -> None:
     """It would compute with nothing: the sentence says so, and the command builds it whole."""
-    said = str(passport.check(made(options={"strip_plan": True, "refit": True}), here()))
-    assert "without its weights (strip_plan)" in said
-    assert "--set refit=true" in said
-    assert "strip_plan=true" not in said
+    refusal = str(passport.check(made(options={"strip_plan": True, "refit": True}), here()))
+    assert "without its weights (strip_plan)" in refusal
+    assert "--set refit=true" in refusal
+    assert "strip_plan=true" not in refusal
 
 
 def test_an_ahead_of_time_engine_runs_on_what_it_lists() -> None:
@@ -120,10 +120,10 @@ def test_an_ahead_of_time_engine_runs_on_what_it_lists() -> None:
     built = made(flavor="tensorrt-rtx", gpu=None, options={"compute_capabilities": ("8.6", "8.9")})
     rtx = {"flavor": "tensorrt-rtx"}
     assert passport.check(built, here(device=RTX, **rtx)) is None
-    said = passport.check(built, here(device=H200, **rtx))
-    assert said is not None
-    assert "for compute capability 8.6, 8.9 and this is NVIDIA H200" in said
-    assert "--flavor tensorrt-rtx --compute-capability 8.6 --compute-capability 8.9" in said
+    refusal = passport.check(built, here(device=H200, **rtx))
+    assert refusal is not None
+    assert "for compute capability 8.6, 8.9 and this is NVIDIA H200" in refusal
+    assert "--flavor tensorrt-rtx --compute-capability 8.6 --compute-capability 8.9" in refusal
     assert "needs tensorrt-rtx" in str(passport.check(built, here()))
     assert "built for compute capability 8.6, 8.9, and this machine shows no GPU" in str(
         passport.check(built, here(device=None, **rtx))
@@ -135,7 +135,7 @@ def test_the_command_gives_the_same_options_back(tmp_path: Path) -> None:
     from deploy.stages.build_tensorrt import Config
     from paredown.verbs import _options as options_
 
-    given = BuildOptions(
+    options = BuildOptions(
         precision="int8",
         builder_optimization_level=5,
         workspace_bytes=1 << 30,
@@ -145,11 +145,11 @@ def test_the_command_gives_the_same_options_back(tmp_path: Path) -> None:
         weight_streaming=True,
         strip_plan=True,
     )
-    words = shlex.split(made(options=given.model_dump()).command("my onnx", "out"))
+    words = shlex.split(made(options=options.model_dump()).command("my onnx", "out"))
     assert words[:3] == ["paredown", "build", "my onnx"]
     settings = [words[i + 1] for i, word in enumerate(words) if word == "--set"]
     config = Config.model_validate({**options_.settings(settings), "precision": "int8"})
-    assert {name: getattr(config, name) for name in BuildOptions.model_fields} == given.model_dump()
+    assert {name: getattr(config, name) for name in BuildOptions.model_fields} == options.model_dump()
 
 
 def test_it_reads_back_and_a_damaged_one_is_refused(tmp_path: Path) -> None:

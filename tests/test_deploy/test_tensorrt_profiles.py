@@ -76,10 +76,10 @@ def test_boundaries_are_the_best_of_all_choices() -> None:
     rng = np.random.default_rng(0)
     for buckets in (1, 2, 3, 4):
         lengths = rng.geometric(0.04, size=60).clip(1, 120)
-        ends = sorted({-(-int(one) // 8) * 8 for one in lengths})
+        ends = sorted({-(-int(length) // 8) * 8 for length in lengths})
 
         def cost(chosen: tuple[int, ...], lengths: np.ndarray = lengths) -> int:
-            return sum(min(end for end in chosen if end >= one) for one in lengths)
+            return sum(min(end for end in chosen if end >= length) for length in lengths)
 
         best = min(
             cost((*inner, ends[-1])) for count in range(buckets) for inner in combinations(ends[:-1], count)
@@ -90,46 +90,46 @@ def test_boundaries_are_the_best_of_all_choices() -> None:
 def test_profiles_from_lengths_cover_what_the_model_takes() -> None:
     """Buckets follow each other without a gap, and a last one reaches the model's limit."""
     batch = Range(min=1, opt=8, max=32)
-    found = profiles.derive([5, 7, 8, 30, 60, 64], 128, batch, 3)
-    assert [profiles.spell(one) for one in found] == [
+    spans = profiles.derive([5, 7, 8, 30, 60, 64], 128, batch, 3)
+    assert [profiles.spell(span) for span in spans] == [
         "batch=1:8:32,length=1:8:8",
         "batch=1:8:32,length=9:32:32",
         "batch=1:8:32,length=33:64:64",
         "batch=1:8:32,length=65:128:128",
     ]
     cut = profiles.derive([5, 60], 60, batch, 2)  # a limit that is no multiple of 8
-    assert [one["length"].max for one in cut] == [8, 60]
+    assert [span["length"].max for span in cut] == [8, 60]
     assert profiles.derive(None, None, batch, 3) == [{"batch": batch}]
 
 
 def test_shapes_of_every_input() -> None:
     """Fixed sizes stay, free ones take the profile's."""
-    found = profiles.shape(profiles.parse("batch=1:2:4"), {"pixels": ["batch", 3, 8, 8]})
-    assert found.inputs["pixels"].min == (1, 3, 8, 8)
-    assert found.inputs["pixels"].opt == (2, 3, 8, 8)
-    assert found.inputs["pixels"].max == (4, 3, 8, 8)
-    assert str(found) == "batch=1:2:4"
-    assert Profile.model_validate_json(found.model_dump_json()) == found
+    profile = profiles.shape(profiles.parse("batch=1:2:4"), {"pixels": ["batch", 3, 8, 8]})
+    assert profile.inputs["pixels"].min == (1, 3, 8, 8)
+    assert profile.inputs["pixels"].opt == (2, 3, 8, 8)
+    assert profile.inputs["pixels"].max == (4, 3, 8, 8)
+    assert str(profile) == "batch=1:2:4"
+    assert Profile.model_validate_json(profile.model_dump_json()) == profile
 
 
 def test_a_profile_beyond_the_export_is_refused() -> None:
     """With the axis, the limit and the option of the export."""
-    given = [profiles.parse("batch=1:8:32,length=1:64:256")]
-    profiles.check_limits(given, {"batch": 32, "length": 256})
+    spans = [profiles.parse("batch=1:8:32,length=1:64:256")]
+    profiles.check_limits(spans, {"batch": 32, "length": 256})
     with pytest.raises(RecipeError, match=r"up to length 256, and the graph takes at most 128.*--max-length"):
-        profiles.check_limits(given, {"length": 128})
+        profiles.check_limits(spans, {"length": 128})
     with pytest.raises(RecipeError, match=r"up to batch 32, and the graph takes at most 16.*--max-batch"):
-        profiles.check_limits(given, {"batch": 16})
+        profiles.check_limits(spans, {"batch": 16})
 
 
 def test_a_profile_that_excludes_rows_is_refused() -> None:
     """How many rows, how long they are, and what would hold them; shorter rows are padded and fit."""
-    given = [profiles.parse("batch=1,length=16:32:64"), profiles.parse("batch=1,length=65:80:96")]
-    profiles.check_lengths(given, [3, 50, 96])
+    spans = [profiles.parse("batch=1,length=16:32:64"), profiles.parse("batch=1,length=65:80:96")]
+    profiles.check_lengths(spans, [3, 50, 96])
     with pytest.raises(
         RecipeError, match=r"leave out 2 of 4 rows: rows have up to 120 tokens.*Raise it to 120 or more"
     ):
-        profiles.check_lengths(given, [3, 97, 120, 40])
+        profiles.check_lengths(spans, [3, 97, 120, 40])
 
 
 def test_a_feed_takes_the_profile_with_the_least_padding() -> None:

@@ -50,13 +50,13 @@ def test_the_compiler_takes_what_the_recipe_makes(
     )
     quick = shipped.model_copy(update={"stages": stages, "device": "cpu"})
     built = building.run(quick, Store(tmp_path / "store"))
-    engines = [one.artifact for one in built if one.artifact.kind == "tensorrt"]
+    engines = [step.artifact for step in built if step.artifact.kind == "tensorrt"]
     assert len(engines) == sum(stage.name == "build-tensorrt" for stage in shipped.stages)
     for engine in engines:
-        said = passport.read(engine)
-        assert passport.engine(engine, said)
-        assert said.typing == "strong"
-    pruned = next((one.artifact for one in built if one.artifact.manifest.stage == "prune"), None)
+        record = passport.read(engine)
+        assert passport.engine(engine, record)
+        assert record.typing == "strong"
+    pruned = next((step.artifact for step in built if step.artifact.manifest.stage == "prune"), None)
     if pruned is not None:
         counts = pruned.manifest.facts["parameters"]
         assert counts["after"] < counts["before"]

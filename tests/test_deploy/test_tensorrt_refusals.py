@@ -18,7 +18,7 @@ from deploy.tensorrt.passport import BuildOptions
 
 def _graph(*nodes: onnx.NodeProto, opset: int = 17, **constants: Any) -> onnx.ModelProto:
     info = helper.make_tensor_value_info
-    made = helper.make_graph(
+    graph_proto = helper.make_graph(
         list(nodes),
         "g",
         [info("x", TensorProto.FLOAT, ["b", 4])],
@@ -26,15 +26,15 @@ def _graph(*nodes: onnx.NodeProto, opset: int = 17, **constants: Any) -> onnx.Mo
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(
-        made, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
+        graph_proto, opset_imports=[helper.make_opsetid("", opset), helper.make_opsetid("com.microsoft", 1)]
     )
 
 
 def test_operators_of_onnx_runtime_are_named() -> None:
     """With the stage that made them and the option that avoids them."""
     model = _graph(helper.make_node("FastGelu", ["x"], ["y"], "gelu", domain="com.microsoft"))
-    (found,) = parsing.problems(model, fake_tensorrt.can())
-    assert str(found) == (
+    (problem,) = parsing.problems(model, fake_tensorrt.can())
+    assert str(problem) == (
         "com.microsoft.FastGelu 'gelu': an operator of ONNX Runtime's own, which optimize-onnx made; "
         "build the graph that export-onnx made (export without --fuse)"
     )
@@ -52,13 +52,13 @@ def test_zero_points_must_be_zero() -> None:
         )
 
     assert parsing.problems(pair(np.int8(0)), fake_tensorrt.can()) == []
-    found = parsing.problems(pair(np.int8(3)), fake_tensorrt.can())
-    assert [(one.node, one.operator) for one in found] == [
+    problems = parsing.problems(pair(np.int8(3)), fake_tensorrt.can())
+    assert [(problem.node, problem.operator) for problem in problems] == [
         ("q0", "QuantizeLinear"),
         ("d0", "DequantizeLinear"),
     ]
     assert "asymmetric: a zero point of 3; TensorRT takes zero points of 0 alone: paredown quantize" in str(
-        found[0]
+        problems[0]
     )
     assert "unsigned integers (quantize-onnx with target cpu)" in str(
         parsing.problems(pair(np.uint8(0)), fake_tensorrt.can())[0]
@@ -66,7 +66,7 @@ def test_zero_points_must_be_zero() -> None:
     with pytest.raises(
         ModelError, match=r"TensorRT 11.4.0 does not take this graph. QuantizeLinear 'q0'.*1 more"
     ):
-        parsing.refuse(found, "TensorRT 11.4.0")
+        parsing.refuse(problems, "TensorRT 11.4.0")
 
 
 def test_the_attention_operator_needs_halves() -> None:
@@ -78,9 +78,9 @@ def test_the_attention_operator_needs_halves() -> None:
         opset=23,
         a=np.array([0], dtype=np.int64),
     )
-    (found,) = parsing.problems(plain, fake_tensorrt.can())
-    assert (found.node, found.operator) == ("att", "Attention")
-    assert "--opset 17 to 20" in str(found)
+    (problem,) = parsing.problems(plain, fake_tensorrt.can())
+    assert (problem.node, problem.operator) == ("att", "Attention")
+    assert "--opset 17 to 20" in str(problem)
     plain.graph.node.insert(0, helper.make_node("Cast", ["x"], ["h"], "half", to=TensorProto.FLOAT16))
     plain.graph.node[1].input[0] = "h"
     plain.graph.node.append(helper.make_node("Cast", ["yh"], ["y"], "back", to=TensorProto.FLOAT))
@@ -91,9 +91,9 @@ def test_the_attention_operator_needs_halves() -> None:
 def test_tensorrt_8_reads_older_opsets_only() -> None:
     """Opset 18 is refused with the export's option; 17 passes, and newer versions take both."""
     node = helper.make_node("Identity", ["x"], ["y"], "i")
-    (found,) = parsing.problems(_graph(node, opset=18), fake_tensorrt.can("8.6.0"))
-    assert "opset 18" in str(found)
-    assert "paredown export MODEL --opset 17" in str(found)
+    (problem,) = parsing.problems(_graph(node, opset=18), fake_tensorrt.can("8.6.0"))
+    assert "opset 18" in str(problem)
+    assert "paredown export MODEL --opset 17" in str(problem)
     assert parsing.problems(_graph(node), fake_tensorrt.can("8.6.0")) == []
     assert parsing.problems(_graph(node, opset=20), fake_tensorrt.can("10.16.1")) == []
 
@@ -104,11 +104,11 @@ def test_what_only_the_parser_knows_is_told_with_the_node(version: str, node: st
     model = _graph(helper.make_node("Einsum", ["x"], ["y"], "einsum", equation="ij->ij"))
     file = tmp_path / "model.onnx"
     onnx.save(model, str(file))
-    found = binding.Binding(fake_tensorrt.module(version))
+    tensorrt = binding.Binding(fake_tensorrt.module(version))
     with pytest.raises(binding.ParserRefusal) as refusal:
-        found.compile(file, binding.Request(BuildOptions(), ()))
-    said = parsing.explain(refusal.value.problems, model, found.can.name)
-    assert said == (
+        tensorrt.compile(file, binding.Request(BuildOptions(), ()))
+    message = parsing.explain(refusal.value.problems, model, tensorrt.can.name)
+    assert message == (
         f"TensorRT {version} does not take Einsum '{node}': 'no importer'; export with another --exporter "
         "(torchscript or dynamo) or --opset (17 to 20): both write other nodes"
     )

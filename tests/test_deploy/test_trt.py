@@ -52,8 +52,8 @@ def compute(source: Artifact) -> fake_engine.Compute:
 
     def run(arrays: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
         with torch.inference_mode():
-            found = model(**{name: torch.from_numpy(a.astype(np.int64)) for name, a in arrays.items()})
-        return {"logits": found.logits.numpy()}
+            prediction = model(**{name: torch.from_numpy(a.astype(np.int64)) for name, a in arrays.items()})
+        return {"logits": prediction.logits.numpy()}
 
     return run
 
@@ -77,7 +77,7 @@ def artifact(source: Artifact, tmp_path_factory: pytest.TempPathFactory) -> Arti
             precision="fp16",
             typing="strong",
             options=BuildOptions(precision="fp16"),
-            profiles=tuple(profiles.shape(one, named) for one in axes),
+            profiles=tuple(profiles.shape(ranges, named) for ranges in axes),
             onnx_sha256="0" * 64,
             source_id="0" * 64,
             engine_sha256=hashlib.sha256(PLAN).hexdigest(),
@@ -104,8 +104,8 @@ def install(monkeypatch: pytest.MonkeyPatch) -> Iterator[Install]:
     monkeypatch.setattr(environment, "resolve_device", lambda device: device)
     monkeypatch.setattr(binding, "here", lambda flavor, device: Here(flavor, "10.16.1", HERE), raising=False)
 
-    def put(engine: fake_engine.Engine | None, **given: Any) -> fake_engine.Library:
-        library = fake_engine.Library(engine, **given)
+    def put(engine: fake_engine.Engine | None, **options: Any) -> fake_engine.Library:
+        library = fake_engine.Library(engine, **options)
         monkeypatch.setattr(binding, "load", lambda flavor: library)
         return library
 
@@ -120,7 +120,7 @@ def test_it_computes_what_the_engine_computes(
 ) -> None:
     """int64 in, float32 out, whatever the engine's own types are; with and without a graph; in both APIs."""
     shared = {"profile_sharing": True} if kind is fake_engine.Engine8 else {}
-    made = kind(
+    fake = kind(
         compute,
         inputs=NAMES,
         outputs={"logits": ("B", 2)},
@@ -128,18 +128,18 @@ def test_it_computes_what_the_engine_computes(
         floats="HALF",
         **shared,
     )
-    install(made)
+    install(fake)
     with trt.Runner(artifact, "cuda", 1, graph=graph) as opened:
-        assert [(one.name, one.dtype, one.shape) for one in opened.inputs] == [
+        assert [(tensor.name, tensor.dtype, tensor.shape) for tensor in opened.inputs] == [
             (name, "int64", (None, None)) for name in NAMES
         ]
-        assert [one.limits for one in opened.inputs] == [((0, 8), (1, 64))] * 3
+        assert [tensor.limits for tensor in opened.inputs] == [((0, 8), (1, 64))] * 3
         assert (opened.outputs[0].dtype, opened.outputs[0].shape) == ("float32", (None, 2))
         for batch, length in ((2, 5), (1, 40), (2, 5)):
-            given = feed(batch, length)
-            found = opened.infer(given)["logits"]
-            assert found.dtype == np.float32
-            np.testing.assert_allclose(found, compute(given)["logits"], atol=2e-3)
+            arrays = feed(batch, length)
+            logits = opened.infer(arrays)["logits"]
+            assert logits.dtype == np.float32
+            np.testing.assert_allclose(logits, compute(arrays)["logits"], atol=2e-3)
 
 
 def test_tensorrt_8_shares_a_profile_only_if_built_so(
@@ -183,8 +183,8 @@ def test_a_graph_is_captured_once_for_each_profile_and_shape(
         opened.infer(feed(2, 40))
         opened.infer(feed(3, 5))
         assert device.captures == 3
-        assert [one.profile for one in engine.contexts] == [0, 1, 0]
-        scratch = {one.memory for one in engine.contexts}
+        assert [context.profile for context in engine.contexts] == [0, 1, 0]
+        scratch = {context.memory for context in engine.contexts}
         assert len(scratch) == 1, "contexts of one stream share their scratch memory"
         assert opened.provenance() == {
             "provider": "tensorrt",
@@ -205,7 +205,7 @@ def test_without_a_graph_every_run_is_enqueued(
         for _ in range(3):
             opened.infer(feed(2, 5))
         assert opened._device.captures == 0
-        assert [one.executed for one in engine.contexts] == [1 + 3], "one run warms the shape up"
+        assert [context.executed for context in engine.contexts] == [1 + 3], "one run warms the shape up"
         assert opened.graph_choices() == (False,)
         assert opened.provenance()["graph"] == "off"
 
@@ -239,8 +239,8 @@ def test_several_contexts_take_turns(
         for _ in range(4):
             opened.submit(feed(2, 5))
         opened.sync()
-        assert [one.executed for one in engine.contexts] == [1 + 2, 1 + 2]
-        assert len({one.memory for one in engine.contexts}) == 2
+        assert [context.executed for context in engine.contexts] == [1 + 2, 1 + 2]
+        assert len({context.memory for context in engine.contexts}) == 2
         assert opened.device_memory().activations == 2 * engine.scratch
         assert opened.device_memory().weights == 1234
     with pytest.raises(UserError, match="contexts=0; give a number of 1 or more"):
@@ -252,13 +252,13 @@ def test_feeds_below_a_profile_are_padded_and_cut(
 ) -> None:
     """A feed smaller than every profile runs padded; what comes back has the feed's own size and values."""
     narrow = ((4, 16), (4, 32), (8, 64))
-    made = fake_engine.Engine(compute, inputs=NAMES, outputs={"logits": ("B", 2)}, profiles=[narrow])
-    install(made)
+    fake = fake_engine.Engine(compute, inputs=NAMES, outputs={"logits": ("B", 2)}, profiles=[narrow])
+    install(fake)
     with trt.Runner(artifact, "cuda", 1) as opened:
-        found = opened.infer(feed(2, 5))["logits"]
-        assert made.contexts[0].shapes["input_ids"] == (4, 16)
-    assert found.shape == (2, 2)
-    np.testing.assert_allclose(found, compute(feed(2, 5))["logits"], atol=2e-5)
+        logits = opened.infer(feed(2, 5))["logits"]
+        assert fake.contexts[0].shapes["input_ids"] == (4, 16)
+    assert logits.shape == (2, 2)
+    np.testing.assert_allclose(logits, compute(feed(2, 5))["logits"], atol=2e-5)
 
 
 def test_a_feed_outside_every_profile_is_refused(
@@ -296,8 +296,8 @@ def test_another_gpu_is_one_sentence_with_the_command(
 ) -> None:
     """Nothing is deserialized; the sentence says what was built, what is here, and how to build it again."""
     library = install(engine)
-    other = HERE.model_copy(update={"name": "L4", "compute_capability": "8.9"})
-    monkeypatch.setattr(binding, "here", lambda flavor, device: Here(flavor, "10.16.1", other))
+    l4 = HERE.model_copy(update={"name": "L4", "compute_capability": "8.9"})
+    monkeypatch.setattr(binding, "here", lambda flavor, device: Here(flavor, "10.16.1", l4))
     with (
         pytest.raises(UserError, match=r"built for H200 .* this is L4 .* paredown build"),
         trt.Runner(artifact, "cuda", 1),
@@ -360,9 +360,9 @@ def test_an_engine_without_weights_is_refused(
     folder = tmp_path / "stripped"
     shutil.copytree(artifact.path, folder)
     (folder / "manifest.json").unlink()
-    found = passports.read(artifact)
-    options = found.options.model_copy(update={"strip_plan": True})
-    passports.write(folder, found.model_copy(update={"options": options}))
+    record = passports.read(artifact)
+    options = record.options.model_copy(update={"strip_plan": True})
+    passports.write(folder, record.model_copy(update={"options": options}))
     stripped = tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
     with pytest.raises(UserError, match="built without its weights"), trt.Runner(stripped, "cuda", 1):
         pass
@@ -420,7 +420,7 @@ MIB = 2**20
 )
 def test_what_fits_into_the_memory_of_a_gpu(free: int, contexts: int, words: str | None) -> None:
     """Weights and the scratch memory of every context, against what is free; and what would fit instead."""
-    found = engines.memory_refusal(
+    refusal = engines.memory_refusal(
         100 * MIB,
         [50 * MIB, 500 * MIB],
         ["short", "long"],
@@ -429,12 +429,12 @@ def test_what_fits_into_the_memory_of_a_gpu(free: int, contexts: int, words: str
         total=2000 * MIB,
     )
     if words is None:
-        assert found is None
+        assert refusal is None
     else:
-        assert found is not None
+        assert refusal is not None
         import re
 
-        assert re.search(words, found)
+        assert re.search(words, refusal)
 
 
 def test_too_little_memory_is_found_before_the_first_run(
@@ -467,9 +467,9 @@ def streaming(artifact: Artifact, tmp_path: Path) -> Artifact:
     folder = tmp_path / "streaming"
     shutil.copytree(artifact.path, folder)
     (folder / "manifest.json").unlink()
-    found = passports.read(artifact)
-    options = found.options.model_copy(update={"weight_streaming": True})
-    passports.write(folder, found.model_copy(update={"options": options, "engine_bytes": len(PLAN)}))
+    record = passports.read(artifact)
+    options = record.options.model_copy(update={"weight_streaming": True})
+    passports.write(folder, record.model_copy(update={"options": options, "engine_bytes": len(PLAN)}))
     return tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
 
 
@@ -484,23 +484,24 @@ def _streamed(compute: fake_engine.Compute, streamable: int = 1000) -> fake_engi
 
 
 @pytest.mark.parametrize(
-    ("given", "resident"), [(None, 1000), ("0", 0), (600, 600), ("600B", 600), ("1KiB", 1000), ("2GiB", 1000)]
+    ("budget", "resident"),
+    [(None, 1000), ("0", 0), (600, 600), ("600B", 600), ("1KiB", 1000), ("2GiB", 1000)],
 )
 def test_a_budget_keeps_weights_in_host_memory(
     streaming: Artifact,
     compute: fake_engine.Compute,
     install: Install,
-    given: str | int | None,
+    budget: str | int | None,
     resident: int,
 ) -> None:
     """Set before the first context, at most all; the memory stated is what really is on the device."""
-    made = _streamed(compute)
-    install(made)
-    with trt.Runner(streaming, "cuda", 1, weights_budget=given) as opened:
+    fake = _streamed(compute)
+    install(fake)
+    with trt.Runner(streaming, "cuda", 1, weights_budget=budget) as opened:
         np.testing.assert_allclose(
             opened.infer(feed(2, 5))["logits"], compute(feed(2, 5))["logits"], atol=2e-5
         )
-        assert made.weight_streaming_budget_v2 == resident
+        assert fake.weight_streaming_budget_v2 == resident
         memory = opened.device_memory()
         buffers = fake_engine.STREAMING_BUFFERS if resident < 1000 else 0
         assert (memory.weights, memory.activations) == (1234 - 1000 + resident, 4096 + buffers)
@@ -534,9 +535,9 @@ def test_a_budget_lets_weights_fit_that_would_not(
     content = b"p" * 1000
     (folder / passports.ENGINE).write_bytes(content)
     (folder / "manifest.json").unlink()
-    found = passports.read(streaming)
+    record = passports.read(streaming)
     sums = {"engine_sha256": hashlib.sha256(content).hexdigest(), "engine_bytes": len(content)}
-    passports.write(folder, found.model_copy(update=sums))
+    passports.write(folder, record.model_copy(update=sums))
     sealed = tiny_deploy.seal(folder, "tensorrt", "build-tensorrt")
     monkeypatch.setattr(fake_cuda.Device, "free", 4096 + fake_engine.STREAMING_BUFFERS + 100)
     install(_streamed(compute, streamable=900))
@@ -552,10 +553,10 @@ def test_a_budget_lets_weights_fit_that_would_not(
 
 def test_the_budget_that_a_refusal_names_is_what_is_left() -> None:
     """600 MiB free, 100 of scratch, 50 of weights that must be there: 450 MiB are left for the others."""
-    given = {"contexts": 1, "free": 600 * MIB, "total": 2000 * MIB}
-    found = engines.memory_refusal(1050 * MIB, [100 * MIB], ["all"], resident=1000 * MIB, **given)
-    assert found is not None
-    assert found.endswith("weights_budget=450MiB or less streams the others from host memory")
+    memory = {"contexts": 1, "free": 600 * MIB, "total": 2000 * MIB}
+    refusal = engines.memory_refusal(1050 * MIB, [100 * MIB], ["all"], resident=1000 * MIB, **memory)
+    assert refusal is not None
+    assert refusal.endswith("weights_budget=450MiB or less streams the others from host memory")
 
 
 # --- What ran, layer by layer ----------------------------------------------------------------------
@@ -588,14 +589,14 @@ def test_layers_are_timed_in_contexts_of_their_own(
     install(engine)
     with trt.Runner(inspected, "cuda", 1, graph=graph) as opened:
         before = opened.infer(feed(2, 5))["logits"].copy()
-        found = opened.nodes([feed(2, 5), feed(1, 40), feed(2, 5)])
-        assert found is not None
-        assert [(one.name, one.precision, one.product, one.microseconds) for one in found] == [
+        times = opened.nodes([feed(2, 5), feed(1, 40), feed(2, 5)])
+        assert times is not None
+        assert [(layer.name, layer.precision, layer.product, layer.microseconds) for layer in times] == [
             ("fc1_myl3", "fp16", True, 9000.0),
             ("ln", "fp32", False, 3000.0),
         ]
-        assert {one.provider for one in found} == {"tensorrt"}
-        assert [one.profiler is not None for one in engine.contexts] == [False, True, True]
+        assert {layer.provider for layer in times} == {"tensorrt"}
+        assert [context.profiler is not None for context in engine.contexts] == [False, True, True]
         np.testing.assert_array_equal(opened.infer(feed(2, 5))["logits"], before)
 
 
@@ -629,8 +630,8 @@ def test_what_a_layer_counts_as(
 ) -> None:
     """What is not shown counts against the precision asked for, not for it; moving data is no product."""
     layers = () if layer is None else (Layer(**{"name": "x", "type": "Myelin", **layer}),)
-    whole = passports.read(artifact).model_copy(update={"layers": layers, "products": ("/dense/MatMul",)})
-    (found,) = layer_times.nodes({"x": 0.5}, whole)
-    assert (found.precision, found.product, found.microseconds) == (precision, product, 500.0)
-    (moved,) = layer_times.nodes({"Reformatting CopyNode for Input Tensor 0 to x": 0.5}, whole)
+    record = passports.read(artifact).model_copy(update={"layers": layers, "products": ("/dense/MatMul",)})
+    (node,) = layer_times.nodes({"x": 0.5}, record)
+    assert (node.precision, node.product, node.microseconds) == (precision, product, 500.0)
+    (moved,) = layer_times.nodes({"Reformatting CopyNode for Input Tensor 0 to x": 0.5}, record)
     assert not moved.product

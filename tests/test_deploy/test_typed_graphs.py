@@ -73,31 +73,31 @@ Make = Callable[..., tuple[Artifact, dict[str, Any]]]
 def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     """Makes the graph of a model: FP32, quantized, typed; each step once."""
     root = tmp_path_factory.mktemp("typed")
-    made: dict[str, tuple[Artifact, dict[str, Any]]] = {}
+    graphs: dict[str, tuple[Artifact, dict[str, Any]]] = {}
 
     def step(name: str, stage: str, source: str, rows: Any, **options: Any) -> None:
-        if name not in made:
-            ran = tiny_deploy.run(stage, made[source][0], root / name, rows, **options)
-            made[name] = ran.artifact, ran.facts
+        if name not in graphs:
+            ran = tiny_deploy.run(stage, graphs[source][0], root / name, rows, **options)
+            graphs[name] = ran.artifact, ran.facts
 
     def build(
-        model: str, precision: str, rest: str = "fp32", **options: Any
+        model: str, precision: str, float_precision: str = "fp32", **options: Any
     ) -> tuple[Artifact, dict[str, Any]]:
-        builder, given = MODELS[model]
-        rows = given()
-        if model not in made:
-            made[model] = builder(root / model), {}
+        builder, make_rows = MODELS[model]
+        rows = make_rows()
+        if model not in graphs:
+            graphs[model] = builder(root / model), {}
         name = f"{model}-fp32"
         step(name, "export_onnx", model, rows)
         if precision in EIGHTS:
             text = "".join(f"-{key}={value}" for key, value in options.items())
             source, name = name, f"{model}-{precision}{text}"
-            wanted = {"precision": precision, "target": "tensorrt", "keep_float": "none", "tame": False}
-            step(name, "quantize_onnx", source, rows, **wanted, **options)
-        if rest != "fp32":
-            source, name = name, f"{name}-{rest}"
-            step(name, "half_precision", source, rows, precision=rest)
-        return made[name]
+            settings = {"precision": precision, "target": "tensorrt", "keep_float": "none", "tame": False}
+            step(name, "quantize_onnx", source, rows, **settings, **options)
+        if float_precision != "fp32":
+            source, name = name, f"{name}-{float_precision}"
+            step(name, "half_precision", source, rows, precision=float_precision)
+        return graphs[name]
 
     return build
 
@@ -115,10 +115,10 @@ def _types(model: onnx.ModelProto) -> dict[str, int]:
     """The type of every tensor, by ONNX's own strict inference, which refuses what does not fit."""
     onnx.checker.check_model(model, full_check=True)
     inferred = onnx.shape_inference.infer_shapes(model, check_type=True, strict_mode=True, data_prop=True)
-    found = {one.name: one.data_type for one in inferred.graph.initializer}
+    types = {tensor.name: tensor.data_type for tensor in inferred.graph.initializer}
     for info in (*inferred.graph.input, *inferred.graph.output, *inferred.graph.value_info):
-        found[info.name] = info.type.tensor_type.elem_type
-    return found
+        types[info.name] = info.type.tensor_type.elem_type
+    return types
 
 
 def _value(array: np.ndarray) -> np.ndarray:
@@ -131,33 +131,37 @@ def test_pairs_stand_around_weight_products_and_nowhere_else(model: str, precisi
     """Symmetric, one scale a tensor, shared by products of one input; weights one scale a channel."""
     plain, _ = _load(make(model, "fp32")[0])
     artifact, _ = make(model, precision)
-    found, index = _load(artifact)
-    wanted = [one for one in products.find(plain) if not one.head]
-    assert len(wanted) >= 6 * LAYERS
-    quantizers = {node.input[0]: node for node in _of(found, "QuantizeLinear")}
-    assert set(quantizers) == {one.input for one in wanted}, "one pair an input, and none elsewhere"
-    assert sum(node.op_type == "QuantizeLinear" for node in found.graph.node) == len(quantizers)
+    quantized, index = _load(artifact)
+    expected = [product for product in products.find(plain) if not product.head]
+    assert len(expected) >= 6 * LAYERS
+    quantizers = {node.input[0]: node for node in _of(quantized, "QuantizeLinear")}
+    assert set(quantizers) == {product.input for product in expected}, "one pair an input, and none elsewhere"
+    assert sum(node.op_type == "QuantizeLinear" for node in quantized.graph.node) == len(quantizers)
     for node in quantizers.values():
         scale, zero = index.array(node.input[1]), index.array(node.input[2])
         assert (scale.shape, zero.shape) == ((), ())
         assert float(scale) > 0
         assert _value(zero) == 0
         assert index.constants[node.input[2]].data_type == EIGHTS[precision]
-    named = {one.name: one for one in wanted}
-    dequantized = {name for node in _of(found, "DequantizeLinear") for name in node.output}
-    for node in found.graph.node:
+    named = {product.name: product for product in expected}
+    dequantized = {name for node in _of(quantized, "DequantizeLinear") for name in node.output}
+    for node in quantized.graph.node:
         fed = [name for name in node.input if name in dequantized]
         if node.name not in named:
             assert not fed, (node.op_type, node.name)
             continue
         assert (node.op_type, fed) == ("MatMul", list(node.input))
-        one, (left, right) = named[node.name], (index.maker[name] for name in node.input)
-        assert index.maker[left.input[0]].input[0] == one.input
+        product, (left, right) = named[node.name], (index.maker[name] for name in node.input)
+        assert index.maker[left.input[0]].input[0] == product.input
         assert left.input[1:] == index.maker[left.input[0]].input[1:]
         values, scales, zeros = (index.array(name) for name in right.input)
-        original = graph.Index(plain).array(one.weight)
-        original = original.T if one.transposed else original
-        assert (values.shape, scales.shape, zeros.shape) == (one.shape, one.shape[1:], one.shape[1:])
+        original = graph.Index(plain).array(product.weight)
+        original = original.T if product.transposed else original
+        assert (values.shape, scales.shape, zeros.shape) == (
+            product.shape,
+            product.shape[1:],
+            product.shape[1:],
+        )
         assert graph.attribute(right, "axis", 1) == 1
         assert not _value(zeros).any()
         assert index.constants[right.input[0]].data_type == EIGHTS[precision]
@@ -165,33 +169,33 @@ def test_pairs_stand_around_weight_products_and_nowhere_else(model: str, precisi
         np.testing.assert_allclose(scales, np.abs(original).max(axis=0) / largest, rtol=2**-10)
         step = scales / 2 if precision == "int8" else np.maximum(np.abs(original) / 16, scales * 2**-9)
         assert (np.abs(_value(values) * scales - original) <= step * 1.01 + 1e-7).all()
-    assert not dequantized & {one.name for one in found.graph.output}
+    assert not dequantized & {tensor.name for tensor in quantized.graph.output}
     facts = graph_facts.read(artifact)
     assert (facts.precision, facts.rest, facts.target, facts.opset) == (precision, "fp32", "tensorrt", 19)
-    _types(found)
+    _types(quantized)
 
 
 def test_query_key_and_value_share_one_pair(make: Make) -> None:
     """Three products a layer behind one QuantizeLinear, where heads were removed too."""
     for model in ("text", "pruned", "images"):
-        found, index = _load(make(model, "int8")[0])
-        sharing = [len(index.takers[node.output[0]]) for node in _of(found, "DequantizeLinear")]
+        quantized, index = _load(make(model, "int8")[0])
+        sharing = [len(index.takers[node.output[0]]) for node in _of(quantized, "DequantizeLinear")]
         assert sorted(sharing)[-LAYERS:] == [3] * LAYERS
         assert sorted(sharing)[:-LAYERS] == [1] * (len(sharing) - LAYERS)
 
 
 def test_pruned_heads_keep_their_size(make: Make) -> None:
     """Widths are heads times the head size of the whole model: what attention is reshaped to shows it."""
-    found, _ = _load(make("pruned", "fp32")[0])
-    shapes = {one.name: one.shape for one in products.find(found)}
+    proto, _ = _load(make("pruned", "fp32")[0])
+    shapes = {product.name: product.shape for product in products.find(proto)}
     widths = [shapes[f"/model/bert/encoder/layer.{i}/attention/self/query/MatMul"] for i in range(LAYERS)]
     assert widths == [(32, 24), (32, 32)]
-    inferred = onnx.shape_inference.infer_shapes(found, strict_mode=True, data_prop=True)
+    inferred = onnx.shape_inference.infer_shapes(proto, strict_mode=True, data_prop=True)
     sizes = {
         info.name: [size.dim_value for size in info.type.tensor_type.shape.dim]
         for info in inferred.graph.value_info
     }
-    scores = [one.tensors for one in products.attention(found)]
+    scores = [product.tensors for product in products.attention(proto)]
     heads = [(sizes[left][1], sizes[left][3]) for left, _ in scores[::2]]
     assert heads == [(3, 8), (4, 8)]
 
@@ -200,14 +204,14 @@ def test_pruned_heads_keep_their_size(make: Make) -> None:
 def test_attention_takes_pairs_where_asked(precision: str, make: Make) -> None:
     """Before both products of attention and, at the next projection, after the second; shares span 0 to 1."""
     for model in ("text", "pruned", "images"):
-        found, index = _load(make(model, precision, attention=True)[0])
+        quantized, index = _load(make(model, precision, attention=True)[0])
         plain, _ = _load(make(model, "fp32")[0])
-        for one in products.attention(plain):
-            node = next(node for node in found.graph.node if node.name == one.name)
+        for product in products.attention(plain):
+            node = next(node for node in quantized.graph.node if node.name == product.name)
             makers = [index.maker[name] for name in node.input]
             assert [maker.op_type for maker in makers] == ["DequantizeLinear"] * 2
-            assert [index.maker[maker.input[0]].input[0] for maker in makers] == list(one.tensors)
-        shares = [node.output[0] for node in _of(found, "Softmax")]
+            assert [index.maker[maker.input[0]].input[0] for maker in makers] == list(product.tensors)
+        shares = [node.output[0] for node in _of(quantized, "Softmax")]
         assert len(shares) == LAYERS
         largest = 127 if precision == "int8" else eight_bits.E4M3_LARGEST
         for name in shares:
@@ -218,31 +222,31 @@ def test_attention_takes_pairs_where_asked(precision: str, make: Make) -> None:
         assert (
             not {
                 taker.op_type
-                for node in _of(found, "DequantizeLinear")
+                for node in _of(quantized, "DequantizeLinear")
                 for taker in index.takers[node.output[0]]
             }
             & FORBIDDEN
         )
-        _types(found)
+        _types(quantized)
 
 
 def test_residual_sums_take_pairs_where_asked(make: Make) -> None:
     """After LayerNorm the pair that the next product has anyway; before it a pair of their own."""
     for model, more in (("text", 0), ("pruned", 0), ("images", 2 * LAYERS)):
         without, _ = _load(make(model, "int8")[0])
-        found, index = _load(make(model, "int8", residual=True)[0])
-        count = len(list(_of(found, "QuantizeLinear"))) - len(list(_of(without, "QuantizeLinear")))
+        quantized, index = _load(make(model, "int8", residual=True)[0])
+        count = len(list(_of(quantized, "QuantizeLinear"))) - len(list(_of(without, "QuantizeLinear")))
         assert count == more
         sums = [
             node
-            for node in _of(found, "Add")
+            for node in _of(quantized, "Add")
             if any(index.maker.get(name, node).op_type == "DequantizeLinear" for name in node.input)
         ]
         assert len(sums) == 2 * LAYERS
         for node in sums:
             makers = [index.maker[name].op_type for name in node.input]
             assert sorted(makers) in (["Add", "DequantizeLinear"], ["DequantizeLinear", "MatMul"])
-        _types(found)
+        _types(quantized)
 
 
 def test_the_head_is_quantized_where_asked(make: Make) -> None:
@@ -251,50 +255,59 @@ def test_the_head_is_quantized_where_asked(make: Make) -> None:
     head = next(node for node in plain.graph.node if node.name == "/model/classifier/Gemm")
     assert head.op_type == "Gemm"
     assert head.input[0] not in {name for node in _of(plain, "DequantizeLinear") for name in node.output}
-    found, index = _load(make("text", "int8", head=True)[0])
-    head = next(node for node in found.graph.node if node.name == "/model/classifier/Gemm")
+    quantized, index = _load(make("text", "int8", head=True)[0])
+    head = next(node for node in quantized.graph.node if node.name == "/model/classifier/Gemm")
     assert [index.maker[name].op_type for name in head.input] == ["DequantizeLinear"] * 2
-    assert products.find(found) == []
+    assert products.find(quantized) == []
 
 
-@pytest.mark.parametrize("rest", HALVES)
+@pytest.mark.parametrize("float_precision", HALVES)
 @pytest.mark.parametrize("precision", ["none", *EIGHTS])
 @pytest.mark.parametrize("model", MODELS)
-def test_every_tensor_of_a_typed_graph_is_half(model: str, precision: str, rest: str, make: Make) -> None:
+def test_every_tensor_of_a_typed_graph_is_half(
+    model: str, precision: str, float_precision: str, make: Make
+) -> None:
     """Products, attention, softmax, LayerNorm, scales and the head in halves; FP32 only at the border."""
-    artifact, facts = make(model, precision, rest)
+    artifact, facts = make(model, precision, float_precision)
     assert facts["kept_float"] == {}
-    found, _ = _load(artifact)
-    types, kind = _types(found), HALVES[rest]
-    assert all(types.get(name) for node in found.graph.node for name in node.output if name)
-    heads = [one for one in products.find(graph.load(make(model, "fp32")[0].file("model.onnx"))) if one.head]
+    typed, _ = _load(artifact)
+    types, kind = _types(typed), HALVES[float_precision]
+    assert all(types.get(name) for node in typed.graph.node for name in node.output if name)
+    heads = [
+        product
+        for product in products.find(graph.load(make(model, "fp32")[0].file("model.onnx")))
+        if product.head
+    ]
     assert len(heads) == 1
-    seen = set()
+    checked = set()
     for node in _of(
-        found, "MatMul", "Gemm", "Softmax", "LayerNormalization", "Erf", "Tanh", "Add", "Mul", "Div"
+        typed, "MatMul", "Gemm", "Softmax", "LayerNormalization", "Erf", "Tanh", "Add", "Mul", "Div"
     ):
         used = {types[name] for name in (*node.input, *node.output) if name}
         if used & {TensorProto.INT64, TensorProto.BOOL, TensorProto.INT32}:
             continue  # shape arithmetic
         assert used == {kind}, (node.name, used)
-        seen.add(node.name)
-    assert {one.name for one in heads} <= seen
-    assert {one.name for one in products.attention(found)} <= seen
-    norms = list(_of(found, "LayerNormalization"))
+        checked.add(node.name)
+    assert {product.name for product in heads} <= checked
+    assert {product.name for product in products.attention(typed)} <= checked
+    norms = list(_of(typed, "LayerNormalization"))
     assert norms
     for node in norms:
-        stash = [one.i for one in node.attribute if one.name == "stash_type"]
+        stash = [attribute.i for attribute in node.attribute if attribute.name == "stash_type"]
         assert stash == [TensorProto.FLOAT], "mean and variance in FP32, said and not left to a default"
-    for node in _of(found, "QuantizeLinear", "DequantizeLinear"):
+    for node in _of(typed, "QuantizeLinear", "DequantizeLinear"):
         assert types[node.input[1]] == kind, "scales are halves"
         assert types[node.input[0] if node.op_type == "QuantizeLinear" else node.output[0]] == kind
-    floats = {name for name, one in types.items() if one == TensorProto.FLOAT}
-    border = {one.name for one in (*found.graph.input, *found.graph.output)}
-    if rest == "bf16":  # before opset 22, Conv has no BF16
-        border |= {name for node in _of(found, "Conv") for name in (*node.input, *node.output)}
+    floats = {name for name, element in types.items() if element == TensorProto.FLOAT}
+    border = {tensor.name for tensor in (*typed.graph.input, *typed.graph.output)}
+    if float_precision == "bf16":  # before opset 22, Conv has no BF16
+        border |= {name for node in _of(typed, "Conv") for name in (*node.input, *node.output)}
     assert floats <= border, floats - border
     facts_of = graph_facts.read(artifact)
-    assert (facts_of.precision, facts_of.rest) == ((rest if precision == "none" else precision), rest)
+    assert (facts_of.precision, facts_of.rest) == (
+        (float_precision if precision == "none" else precision),
+        float_precision,
+    )
 
 
 def test_scales_lose_nothing_on_the_way_to_halves(make: Make) -> None:
@@ -305,23 +318,23 @@ def test_scales_lose_nothing_on_the_way_to_halves(make: Make) -> None:
         scales = [node.input[1] for node in _of(plain, "DequantizeLinear")]
         assert scales
         for name in scales:
-            held = [one for one in (name, f"{name}_fp16") if one in after.constants]
-            np.testing.assert_array_equal(_value(after.array(held[0])), before.array(name))
+            names = [candidate for candidate in (name, f"{name}_fp16") if candidate in after.constants]
+            np.testing.assert_array_equal(_value(after.array(names[0])), before.array(name))
 
 
 def test_norms_can_stay_whole_in_fp32(make: Make, tmp_path: Path) -> None:
     """Every LayerNorm takes and gives FP32, and the record says why; the rest is half."""
     exported, _ = make("text", "fp32")
-    made = tiny_deploy.run(
+    run = tiny_deploy.run(
         "half_precision", exported, tmp_path / "whole", tiny_deploy.text_rows(12), norms="whole"
     )
-    found, _ = _load(made.artifact)
-    types = _types(found)
-    norms = list(_of(found, "LayerNormalization"))
+    typed, _ = _load(run.artifact)
+    types = _types(typed)
+    norms = list(_of(typed, "LayerNormalization"))
     assert len(norms) == 2 * LAYERS + 1
     assert {types[name] for node in norms for name in (*node.input, *node.output)} == {TensorProto.FLOAT}
-    assert made.facts["kept_float"] == {node.name: "norms: whole" for node in norms}
-    assert {types[node.output[0]] for node in _of(found, "MatMul")} == {TensorProto.FLOAT16}
+    assert run.facts["kept_float"] == {node.name: "norms: whole" for node in norms}
+    assert {types[node.output[0]] for node in _of(typed, "MatMul")} == {TensorProto.FLOAT16}
 
 
 def test_a_variance_that_is_written_out_stays_in_fp32() -> None:
@@ -357,25 +370,25 @@ def test_a_variance_that_is_written_out_stays_in_fp32() -> None:
     assert [types[name] for name in ("square", "mean", "sum", "root")] == [TensorProto.FLOAT] * 4
     assert types["normed"] == TensorProto.FLOAT16
     x = np.array([[300, -300, 300, 300], [0, 0, 0, 0]], np.float32)
-    found = np.asarray(reference_infer(model)({"x": x})["y"])
-    assert found[0] == pytest.approx([1, -2, 3, 4], rel=1e-3)
-    assert found[1].tolist() == [0, 0, 0, 0], "with an epsilon of 0 these are no numbers"
+    outputs = np.asarray(reference_infer(model)({"x": x})["y"])
+    assert outputs[0] == pytest.approx([1, -2, 3, 4], rel=1e-3)
+    assert outputs[1].tolist() == [0, 0, 0, 0], "with an epsilon of 0 these are no numbers"
 
 
 @pytest.mark.parametrize(
-    ("precision", "rest"), [("int8", "fp32"), ("fp8", "fp32"), ("none", "fp16"), ("int8", "fp16")]
+    ("precision", "float_precision"), [("int8", "fp32"), ("fp8", "fp32"), ("none", "fp16"), ("int8", "fp16")]
 )
-def test_masks_are_finite(precision: str, rest: str, make: Make) -> None:
+def test_masks_are_finite(precision: str, float_precision: str, make: Make) -> None:
     """No constant below -1e4, and a row of nothing but padding gives numbers."""
-    artifact, facts = make("text", precision, rest)
+    artifact, facts = make("text", precision, float_precision)
     _, index = _load(artifact)
     lowest = min(
         float(_value(index.array(name)).min(initial=0.0))
-        for name, one in index.constants.items()
-        if one.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
+        for name, tensor in index.constants.items()
+        if tensor.data_type in (TensorProto.FLOAT, TensorProto.FLOAT16)
     )
     assert lowest == -1e4
-    if precision == "int8" and rest == "fp32":
+    if precision == "int8" and float_precision == "fp32":
         assert len(facts["masks"]) == 1
     feed = {name: np.zeros((2, 6), np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
     feed["attention_mask"][0, :3] = 1
@@ -386,11 +399,11 @@ def test_masks_are_finite(precision: str, rest: str, make: Make) -> None:
 def test_tensorrt_8_gets_opset_17_and_fp32_scales(make: Make, tmp_path: Path) -> None:
     """The same pairs at the export's own opset; halves are the builder's, and a typed graph is refused."""
     artifact, _ = make("text", "int8", opset=17)
-    found, _ = _load(artifact)
+    quantized, _ = _load(artifact)
     newer, _ = _load(make("text", "int8")[0])
-    types = _types(found)
-    assert (graph.opset(found), graph_facts.read(artifact).opset) == (17, 17)
-    pairs = list(_of(found, "QuantizeLinear", "DequantizeLinear"))
+    types = _types(quantized)
+    assert (graph.opset(quantized), graph_facts.read(artifact).opset) == (17, 17)
+    pairs = list(_of(quantized, "QuantizeLinear", "DequantizeLinear"))
     assert [(node.op_type, node.name) for node in pairs] == [
         (node.op_type, node.name) for node in _of(newer, "QuantizeLinear", "DequantizeLinear")
     ]
@@ -435,9 +448,9 @@ def test_long_texts_keep_attention_in_halves(
     exported, _ = make("text", "fp32")
     real = Encoder.open
 
-    def longer(*given: Any) -> Encoder:
-        found = real(*given)
-        return Encoder(found.task, found.config, found.processor, found.head, found.spec, 1024)
+    def longer(*arguments: Any) -> Encoder:
+        encoder = real(*arguments)
+        return Encoder(encoder.task, encoder.config, encoder.processor, encoder.head, encoder.spec, 1024)
 
     monkeypatch.setattr(Encoder, "open", longer)
     with pytest.raises(UserError, match="takes 1024 tokens, and TensorRT fuses attention in INT8 up to 512"):
@@ -453,10 +466,10 @@ def test_long_texts_keep_attention_in_halves(
 
 def test_fp8_is_refused_at_run_time_with_the_reason(make: Make) -> None:
     """On either device ONNX Runtime would only imitate it."""
-    for rest in ("fp32", "fp16"):
+    for float_precision in ("fp32", "fp16"):
         with (
             pytest.raises(UserError, match=r"no FP8 products.*compute capability 8\.9 or later"),
-            runner(make("text", "fp8", rest)[0], threads=1),
+            runner(make("text", "fp8", float_precision)[0], threads=1),
         ):
             pass
     with (
@@ -480,7 +493,7 @@ TOLERANCE = {"none": 0.01, "int8": 0.1, "fp8": 0.2}
 
 
 @pytest.mark.parametrize(
-    ("precision", "rest", "options"),
+    ("precision", "float_precision", "options"),
     [
         ("none", "fp16", {}),
         ("int8", "fp32", {}),
@@ -494,22 +507,25 @@ TOLERANCE = {"none": 0.01, "int8": 0.1, "fp8": 0.2}
 )
 @pytest.mark.parametrize("model", MODELS)
 def test_outputs_stay_near(
-    model: str, precision: str, rest: str, options: dict[str, Any], make: Make
+    model: str, precision: str, float_precision: str, options: dict[str, Any], make: Make
 ) -> None:
     """Every kind of graph on every kind of model, against FP32, within the share that its bits explain."""
     rows = MODELS[model][1]()
-    wanted = _logits(make(model, "fp32")[0], rows)
-    found = _logits(make(model, precision, rest, **options)[0], rows)
-    assert not np.array_equal(found, wanted)
-    assert np.abs(found - wanted).max() <= TOLERANCE[precision] * np.abs(wanted).max()
+    expected = _logits(make(model, "fp32")[0], rows)
+    logits = _logits(make(model, precision, float_precision, **options)[0], rows)
+    assert not np.array_equal(logits, expected)
+    assert np.abs(logits - expected).max() <= TOLERANCE[precision] * np.abs(expected).max()
 
 
 def test_quantizing_changes_neither_products_nor_parameters(make: Make) -> None:
     """Multiply-accumulates and stored numbers are those of the FP32 graph in every precision."""
     feed = {name: np.ones((1, 8), np.int64) for name in ("input_ids", "token_type_ids", "attention_mask")}
-    wanted = _graph_costs.measure(make("text", "fp32")[0].file("model.onnx"), feed)
-    for precision, rest in (("int8", "fp32"), ("int8", "fp16"), ("fp8", "fp32"), ("fp8", "fp16")):
-        assert _graph_costs.measure(make("text", precision, rest)[0].file("model.onnx"), feed) == wanted
+    expected = _graph_costs.measure(make("text", "fp32")[0].file("model.onnx"), feed)
+    for precision, float_precision in (("int8", "fp32"), ("int8", "fp16"), ("fp8", "fp32"), ("fp8", "fp16")):
+        assert (
+            _graph_costs.measure(make("text", precision, float_precision)[0].file("model.onnx"), feed)
+            == expected
+        )
 
 
 def test_onnxruntime_and_the_reference_agree_on_fp8(make: Make) -> None:
@@ -543,16 +559,16 @@ def test_the_graphs_of_a_real_classifier_say_the_same(shared: Path, tmp_path: Pa
     exported = tiny_deploy.run(
         "export_onnx", tiny_deploy.seal(source), tmp_path / "onnx", calibration
     ).artifact
-    wanted = _logits(exported, dev)
+    expected = _logits(exported, dev)
     quick = {"target": "tensorrt", "keep_float": "none"}
     for precision in EIGHTS:
-        made = tiny_deploy.run(
+        run = tiny_deploy.run(
             "quantize_onnx", exported, tmp_path / precision, calibration, precision=precision, **quick
         )
-        typed = tiny_deploy.run("half_precision", made.artifact, tmp_path / f"{precision}16", calibration)
-        assert len(made.facts["quantized"]["products"]) == 6 * 6 + 1
+        typed = tiny_deploy.run("half_precision", run.artifact, tmp_path / f"{precision}16", calibration)
+        assert len(run.facts["quantized"]["products"]) == 6 * 6 + 1
         _types(graph.load(typed.artifact.file("model.onnx")))
-        for artifact in (made.artifact, typed.artifact):
-            found = _logits(artifact, dev)
-            assert np.abs(found - wanted).max() <= 2 * TOLERANCE[precision] * np.abs(wanted).max()
-            assert (found.argmax(1) == wanted.argmax(1)).mean() >= 0.95
+        for artifact in (run.artifact, typed.artifact):
+            logits = _logits(artifact, dev)
+            assert np.abs(logits - expected).max() <= 2 * TOLERANCE[precision] * np.abs(expected).max()
+            assert (logits.argmax(1) == expected.argmax(1)).mean() >= 0.95
