@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from compress.recipe import Recipe, read
     from paredown.workflow import run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = ["Artifact", "Recipe", "__version__", "read", "run"]
 
 telemetry.switch_off()

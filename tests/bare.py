@@ -37,30 +37,31 @@ importlib.metadata.Distribution.from_name = staticmethod(_from_name)
 """
 
 
-def _plain(name: str) -> str:
-    return re.sub(r"[-_.]+", "-", name).lower()
+def _plain(requirement: str) -> str:
+    """The name of a requirement, as distributions are looked up by it."""
+    return re.sub(r"[-_.]+", "-", re.split(r"[^\w.-]", requirement)[0]).lower()
 
 
-def closure(names: Iterable[str]) -> set[str]:
+def closure(requirements: Iterable[str]) -> set[str]:
     """The installed distributions among some and what they require, without extras."""
     found: set[str] = set()
-    waiting = [_plain(name) for name in names]
+    waiting = [_plain(name) for name in requirements]
     while waiting:
         name = waiting.pop()
         if name in found:
             continue
         try:
-            requirements = importlib.metadata.requires(name) or []
+            further = importlib.metadata.requires(name) or []
         except importlib.metadata.PackageNotFoundError:
             continue
         found.add(name)
-        waiting += [_plain(re.split(r"[^\w.-]", one)[0]) for one in requirements if "extra ==" not in one]
+        waiting += [_plain(one) for one in further if "extra ==" not in one]
     return found
 
 
-def write(folder: Path, distributions: Iterable[str]) -> Path:
+def write(folder: Path, requirements: Iterable[str]) -> Path:
     """A folder whose ``sitecustomize`` hides everything but some distributions and what they require."""
-    kept = closure(distributions)
+    kept = closure(requirements)
     modules = {
         file.parts[0].split(".")[0]
         for name in kept

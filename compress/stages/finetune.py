@@ -1,8 +1,9 @@
 """Train a model on labelled rows; the weights that score best on the selection rows are kept.
 
 A trained head is kept; a base model gets one for the labels of the data, and so does any model with
-``head: new``. Labels that a trained head does not know are refused: one typing error among them must not
-cost what the head has learned.
+``head: new``. Where the data and a trained head have not one label in common, the data is another task's, and
+the head is a new one, which is said. Where they share some, the others are refused: one typing error among
+them must not cost what the head has learned.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import Field
 
-from compress import processes
+from compress import log, processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import DataError
@@ -22,6 +23,7 @@ from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row, Task
+from compress.tasks import _heads as heads
 from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
 from compress.training.loop import TrainingConfig, train
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 4
+VERSION = 5
 TOOLS = ("torch", "transformers", "accelerate")
 DATA: frozenset[Role] = frozenset({"train", "selection"})
 NEEDS_DATA = True
@@ -148,10 +150,26 @@ def choose_head(
         try:
             return source_head, data.for_head(ctx.task, source_head), True
         except DataError as cause:
-            raise DataError(
-                f"{str(cause).removesuffix('.')}; or train a new head for the labels of the data with "
-                "--set head=new"
-            ) from cause
+            if not _apart(source_head, data.infer_head(ctx.task)):
+                raise DataError(
+                    f"{str(cause).removesuffix('.')}; or train a new head for the labels of the data with "
+                    "--set head=new"
+                ) from cause
     new_head = data.infer_head(ctx.task)
+    if config.head == "auto" and not untrained:
+        log.warning(
+            "the model answers %s, of which the data has none (%s): its head is replaced by a new one, and "
+            "what that had learned is gone",
+            heads.listed(source_head.labels),
+            heads.listed(new_head.labels),
+        )
     replace_head(model, ctx.task, new_head, ctx.seed)
     return new_head, data.for_head(ctx.task, new_head), False
+
+
+def _apart(trained: Head, named: Head) -> bool:
+    """Whether two heads name labels of which none could be meant to be one of the other's."""
+    if heads.unnamed(trained):
+        return False
+    names, others = ({name.strip().casefold() for name in head.labels} for head in (trained, named))
+    return bool(names and others) and not names & others

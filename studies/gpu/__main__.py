@@ -31,20 +31,22 @@ def groups(text: str | None) -> tuple[Group, ...]:
 
 def parser() -> argparse.ArgumentParser:
     """The options."""
-    made = argparse.ArgumentParser(prog="python -m studies.gpu", description=__doc__)
-    made.add_argument("--artifacts", type=Path, default=Path("artifacts"), help="folder that --prepare made")
-    made.add_argument("--out", type=Path, required=True, help="folder of the state and the record")
-    made.add_argument("--minutes", type=float, default=9.0, help="time limit of this call (default 9)")
-    made.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
-    made.add_argument("--only", help="groups of cells: torch, ort, tensorrt (with commas)")
-    made.add_argument("--plan", choices=sorted(PLANS), default="full", help="tiny is for trying it out")
-    made.add_argument(
+    options = argparse.ArgumentParser(prog="python -m studies.gpu", description=__doc__)
+    options.add_argument(
+        "--artifacts", type=Path, default=Path("artifacts"), help="folder that --prepare made"
+    )
+    options.add_argument("--out", type=Path, required=True, help="folder of the state and the record")
+    options.add_argument("--minutes", type=float, default=9.0, help="time limit of this call (default 9)")
+    options.add_argument("--device", choices=("cuda", "cpu"), default="cuda")
+    options.add_argument("--only", help="groups of cells: torch, ort, tensorrt (with commas)")
+    options.add_argument("--plan", choices=sorted(PLANS), default="full", help="tiny is for trying it out")
+    options.add_argument(
         "--list", action="store_true", help="print the commands with their estimates, run nothing"
     )
-    made.add_argument("--prepare", action="store_true", help="make the artifacts in --out; needs no GPU")
-    made.add_argument("--model", type=Path, help="with --prepare: a fine-tuned text classifier's folder")
-    made.add_argument("--data", type=Path, help="with --prepare: its data's folder")
-    return made
+    options.add_argument("--prepare", action="store_true", help="make the artifacts in --out; needs no GPU")
+    options.add_argument("--model", type=Path, help="with --prepare: a fine-tuned text classifier's folder")
+    options.add_argument("--data", type=Path, help="with --prepare: its data's folder")
+    return options
 
 
 def _say(line: str) -> None:
@@ -57,21 +59,26 @@ def main(arguments: list[str]) -> int:
     Returns:
         0 done, 1 a cell failed, 2 something in the input, 4 cells are left for another call.
     """
-    given = parser().parse_args(arguments)
+    options = parser().parse_args(arguments)
     try:
         job = run.Job(
-            PLANS[given.plan], given.artifacts, given.out, given.device, given.minutes, groups(given.only)
+            PLANS[options.plan],
+            options.artifacts,
+            options.out,
+            options.device,
+            options.minutes,
+            groups(options.only),
         )
-        if (given.model is None) != (given.data is None):
+        if (options.model is None) != (options.data is None):
             raise UserError("--model and --data belong together: the fine-tuned model and its rows")
-        if given.prepare:
+        if options.prepare:
             run.make(
-                dataclasses.replace(job, artifacts=given.out),
-                None if given.model is None else (given.model, given.data),
+                dataclasses.replace(job, artifacts=options.out),
+                None if options.model is None else (options.model, options.data),
                 _say,
             )
             return int(ExitCode.OK)
-        if given.list:
+        if options.list:
             for cell in job.plan.cells(job.device):
                 if cell.group in job.groups:
                     words = " ".join(cell.command(job.places("REPORT")))

@@ -46,15 +46,15 @@ def _figure(
     results: Results, cell: str, candidate: str, metric: str, **at: int | str
 ) -> Mapping[str, Any] | None:
     """A figure of a cell; None where it was not measured or counts for nothing."""
-    found = matching(results.get(cell, {}).get("figures", ()), candidate, metric, **at)
-    return next((one for one in found if "spoiled" not in one["flags"]), None)
+    figures = matching(results.get(cell, {}).get("figures", ()), candidate, metric, **at)
+    return next((figure for figure in figures if "spoiled" not in figure["flags"]), None)
 
 
 def median(results: Results, cell: str, candidate: str, shape: Shape, *, graph: bool) -> float | None:
     """p50 of the GPU's time; None where it was not measured on a GPU, or in a run that counts for nothing."""
     at = {"batch_size": shape.batch, "length": shape.length, "graph": "yes" if graph else "no"}
-    found = _figure(results, cell, candidate, "gpu_p50_ms", **at)
-    return None if found is None else float(found["value"])
+    figure = _figure(results, cell, candidate, "gpu_p50_ms", **at)
+    return None if figure is None else float(figure["value"])
 
 
 def why(results: Results, cell: str, candidate: str, shape: Shape) -> dict[str, Any]:
@@ -63,10 +63,10 @@ def why(results: Results, cell: str, candidate: str, shape: Shape) -> dict[str, 
     explained: dict[str, Any] = {}
     for way, words in (("no", "without_graph"), ("yes", "with_graph")):
         for part in ("gpu", "enqueue"):
-            found = _figure(results, cell, candidate, f"{part}_p50_ms", **at, graph=way)
-            if found is not None:
-                explained[f"{part}_ms_{words}"] = found["value"]
-                explained |= {"flags": found["flags"]} if found["flags"] else {}
+            figure = _figure(results, cell, candidate, f"{part}_p50_ms", **at, graph=way)
+            if figure is not None:
+                explained[f"{part}_ms_{words}"] = figure["value"]
+                explained |= {"flags": figure["flags"]} if figure["flags"] else {}
     placed = _figure(results, cell, candidate, "placed_share")
     if placed is not None:
         explained |= {"placed_share": placed["value"], "operators": list(placed.get("notes", ()))}
@@ -102,12 +102,12 @@ def judge(results: Results) -> list[dict[str, Any]]:
     rows = []
     single = Shape(1, 128)
     for lane, allowance in LANES.items():
-        for one in LATENCIES:
-            name = f"{one.model} at {one.shape}, FP16 with CUDA graph"
-            cell = f"headline/{one.model}/{lane}"
-            value = median(results, cell, lane, one.shape, graph=True)
-            explained = why(results, cell, lane, one.shape)
-            rows.append(_row(name, lane, None, one.at_most_ms * allowance, value, "ms", explained))
+        for hypothesis in LATENCIES:
+            name = f"{hypothesis.model} at {hypothesis.shape}, FP16 with CUDA graph"
+            cell = f"headline/{hypothesis.model}/{lane}"
+            value = median(results, cell, lane, hypothesis.shape, graph=True)
+            explained = why(results, cell, lane, hypothesis.shape)
+            rows.append(_row(name, lane, None, hypothesis.at_most_ms * allowance, value, "ms", explained))
         at: dict[str, int | str] = {"batch_size": single.batch, "length": single.length, "graph": "yes"}
         three = _figure(results, f"layers/{lane}", SHALLOW, "gpu_p50_ms", **at)
         ratio = three.get("ratio") if three is not None else None

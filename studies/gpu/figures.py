@@ -15,11 +15,11 @@ def of(report: Report) -> list[dict[str, Any]]:
     """Every figure of a report without its samples; what a figure does not have is left out."""
     kept = ("candidate", "metric", "value", "unit", "interval", "ratio", "ratio_interval", "difference",
             "difference_interval", "conditions", "notes")  # fmt: skip
-    found = []
+    figures = []
     for measurement in report.measurements:
         tree = measurement.model_dump(mode="json", include=set(kept), exclude_defaults=True)
-        found.append({**tree, "flags": list(measurement.flags.raised)})
-    return found
+        figures.append({**tree, "flags": list(measurement.flags.raised)})
+    return figures
 
 
 def matching(figures: Iterable[Figure], candidate: str, metric: str, **conditions: int | str) -> list[Figure]:
@@ -35,4 +35,8 @@ def matching(figures: Iterable[Figure], candidate: str, metric: str, **condition
 def lacking(figures: Iterable[Figure], expects: Iterable[Expected]) -> list[str]:
     """What a report should hold and does not, in words."""
     held = list(figures)
-    return [str(one) for one in expects if not matching(held, one.candidate, one.metric, **one.conditions)]
+    return [
+        str(figure)
+        for figure in expects
+        if not matching(held, figure.candidate, figure.metric, **figure.conditions)
+    ]

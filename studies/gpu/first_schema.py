@@ -20,13 +20,13 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
         part, _, rest = name.partition("/")
         lane = rest.rpartition("/")[2]
         if part in ("headline", "grid"):
-            figures = [one for old in cell["figures"] for one in _times(lane, old)]
+            figures = [figure for old in cell["figures"] for figure in _times(lane, old)]
             cells[name] = {**cell, "figures": figures}
         elif part == "sst2":
             cells[f"{TRAINED}/{lane}"] = {**cell, "figures": _answers(lane, cell["comparison"])}
         else:
             cells[name] = cell
-    verdicts = [{**one, "lane": one["backend"]} for one in record["expectations"]]
+    verdicts = [{**verdict, "lane": verdict["backend"]} for verdict in record["expectations"]]
     return {**record, "cells": cells, "expectations": verdicts}
 
 

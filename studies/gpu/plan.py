@@ -228,23 +228,26 @@ class Plan:
         """The cell that builds what a lane of TensorRT opens."""
         if lane.group != "tensorrt":
             return
-        sizes, length = self.headline
-        profiles = [f"batch={size}:{size}:{size},length={length}:{length}:{length}" for size in sizes]
-        batches, lengths = self.grid
-        longest = f"{min(batches)}:{max(batches)}:{max(batches)}"
-        profiles += [f"batch={longest},length={each}:{each}:{each}" for each in lengths]
-        profiles.append(f"batch={longest},length=1:{length}:{max(lengths)}")
         source = _made(model, lane.artifact)
-        yield Cell(
-            f"build/{model}/{lane.name}",
-            "tensorrt",
-            (
-                "build", source, *(word for profile in profiles for word in ("--profile", profile)),
-                "--out", lane.place(model), "--json",
-            ),
-            needs=(source,),
-            seconds=90,
-        )  # fmt: skip
+        chosen = ["--data", f"{{artifacts}}/{TRAINED}/data"]
+        if model != TRAINED:
+            chosen = [word for profile in self._profiles(model) for word in ("--profile", profile)]
+        words = ("build", source, *chosen, "--out", lane.place(model), "--json")
+        yield Cell(f"build/{model}/{lane.name}", "tensorrt", words, needs=(source,), seconds=90)
+
+    def _profiles(self, model: str) -> list[str]:
+        """One for each headline shape, one a length of the grid, and one for all that the model can take.
+
+        A fine-tuned model gets none: the product makes them from the lengths of its rows.
+        """
+        sizes, length = self.headline
+        batches, lengths = self.grid
+        batch = f"batch={min(batches)}:{max(batches)}:{max(batches)}"
+        return [
+            *(f"batch={size}:{size}:{size},length={length}:{length}:{length}" for size in sizes),
+            *(f"{batch},length={each}:{each}:{each}" for each in lengths),
+            f"{batch},length=1:{length}:{self.models[model].positions}",
+        ]
 
     def _beside(
         self,

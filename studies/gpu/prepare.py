@@ -45,7 +45,9 @@ def steps(plan: Plan, folder: Path, *, trained: bool) -> Iterator[Step]:
     for name in names:
         home = folder / name
         data = ("--data", str(folder / (TRAINED if name == TRAINED else "rows") / "data"))
-        settings = () if name == TRAINED else tuple(word for one in _RANDOM for word in ("--set", one))
+        settings = (
+            () if name == TRAINED else tuple(word for setting in _RANDOM for word in ("--set", setting))
+        )
         half = ("--precision", "fp16", *data)
         yield Step(home / "onnx", ("export", str(home / "model"), "--task", TASK, *data))
         yield Step(home / "onnx-fp16", ("quantize", str(home / "onnx"), *half))
@@ -70,26 +72,30 @@ def steps(plan: Plan, folder: Path, *, trained: bool) -> Iterator[Step]:
                 "--data",
                 str(folder / "rows" / "data"),
             )
-            chosen = (*words, *(word for one in cut for word in ("--set", one)))
+            chosen = (*words, *(word for setting in cut for word in ("--set", setting)))
             yield Step(folder / f"{name}-keep{keep}" / "model", chosen)
 
 
 def prepare(
-    plan: Plan, folder: Path, given: tuple[Path, Path] | None, paredown: Paredown, say: Callable[[str], None]
+    plan: Plan,
+    folder: Path,
+    trained: tuple[Path, Path] | None,
+    paredown: Paredown,
+    say: Callable[[str], None],
 ) -> None:
     """Write what is missing of the folder.
 
     Args:
         plan: whose models are made.
         folder: of the artifacts.
-        given: the fine-tuned model's folder and its data's, where there are any.
+        trained: the fine-tuned model's folder and its data's, where there are any.
         paredown: runs a command of the product, and raises ``UserError`` where it fails.
         say: takes a line of progress.
 
     Raises:
         UserError: the model or the data is no folder, or a command failed.
     """
-    for place in given or ():
+    for place in trained or ():
         if not place.is_dir():
             raise UserError(
                 f"{place} is no folder: --model and --data name the fine-tuned model and its rows"
@@ -104,10 +110,10 @@ def prepare(
             if not (folder / variant / "model" / "config.json").is_file():
                 say(f"{variant}: random weights")
                 models.classifier(dimensions, folder / variant / "model")
-    if given is not None and not (folder / TRAINED / "model").is_dir():
-        say(f"{TRAINED}: {given[0].name} and {given[1].name}")
-        shutil.copytree(given[1], folder / TRAINED / "data", dirs_exist_ok=True)
-        shutil.copytree(given[0], folder / TRAINED / "model")
+    if trained is not None and not (folder / TRAINED / "model").is_dir():
+        say(f"{TRAINED}: {trained[0].name} and {trained[1].name}")
+        shutil.copytree(trained[1], folder / TRAINED / "data", dirs_exist_ok=True)
+        shutil.copytree(trained[0], folder / TRAINED / "model")
     for step in steps(plan, folder, trained=(folder / TRAINED / "model").is_dir()):
         if not step.out.is_dir():
             say(" ".join(("paredown", step.words[0], *step.out.parts[-2:])))

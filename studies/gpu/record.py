@@ -22,16 +22,16 @@ NOTES = (
 )
 
 
-def make(plan: Plan, device: Device, found: State, cells: list[Cell]) -> dict[str, Any]:
+def make(plan: Plan, device: Device, progress: State, cells: list[Cell]) -> dict[str, Any]:
     """The record of everything so far.
 
     Args:
         plan: of the run.
         device: that it ran on.
-        found: the state.
+        progress: the state.
         cells: all of them, in order.
     """
-    entries = {cell.id: found.cells.get(cell.id, Entry()) for cell in cells}
+    entries = {cell.id: progress.cells.get(cell.id, Entry()) for cell in cells}
     results = {
         name: entry.result
         for name, entry in entries.items()
@@ -43,10 +43,10 @@ def make(plan: Plan, device: Device, found: State, cells: list[Cell]) -> dict[st
         "kind": KIND,
         "created": datetime.now(UTC).isoformat(timespec="seconds"),
         "device": device,
-        "gpu": found.identity.get("gpu"),
-        "identity": found.identity,
+        "gpu": progress.identity.get("gpu"),
+        "identity": progress.identity,
         "plan": plan.describe(),
-        "calls": found.calls,
+        "calls": progress.calls,
         "counts": {status: counts.get(status, 0) for status in STATUSES},
         "expectations": expectations.judge(results),
         "not_done": {

@@ -22,6 +22,7 @@ from typing import Any, TextIO
 
 from bench.record import document
 from compress import catalog, children
+from compress.artifacts import artifact as artifacts
 from compress.errors import ExitCode, MissingPiece, UserError
 from deploy.tensorrt import binding, gpu
 from studies.gpu import figures, prepare, record, state
@@ -110,25 +111,25 @@ def execute(words: list[str], timeout: float | None, log: TextIO) -> Answer:
             process.wait(_GRACE_SECONDS)
         out.seek(0)
         error.seek(0)
-        said, told = out.read(), error.read()
-    log.write(told)
+        output, messages = out.read(), error.read()
+    log.write(messages)
     log.flush()
-    lines = [line for line in told.splitlines() if line.strip()]
-    return Answer(code, lines[-1].strip() if lines else "", said)
+    lines = [line for line in messages.splitlines() if line.strip()]
+    return Answer(code, lines[-1].strip() if lines else "", output)
 
 
-def estimate(cell: Cell, found: State, cells: list[Cell]) -> float:
+def estimate(cell: Cell, progress: State, cells: list[Cell]) -> float:
     """Seconds that a cell will take, as far as one can know.
 
     Its own earlier try, or the estimate times how far the estimates of done cells were off.
     """
-    entry = found.cells.get(cell.id, Entry())
+    entry = progress.cells.get(cell.id, Entry())
     if entry.seconds is not None and entry.status == "pending":
         return max(entry.seconds, cell.seconds)
     ratios = [
         done.seconds / each.seconds
         for each in cells
-        if (done := found.cells.get(each.id, Entry())).status == "done" and done.seconds is not None
+        if (done := progress.cells.get(each.id, Entry())).status == "done" and done.seconds is not None
         and each.kind == cell.kind
     ]  # fmt: skip
     low, high = _PACE_LIMITS
@@ -166,19 +167,19 @@ def judge(cell: Cell, answer: Answer, report: Path) -> dict[str, Any]:
     if cell.refusal is not None:
         if answer.code == ExitCode.INPUT and cell.refusal in answer.last:
             return {"status": "done", "result": {"refused": answer.last}}
-        said = f"exit code {answer.code}: {answer.last}"
-        return {"status": "failed", "reason": f"it was to refuse with '{cell.refusal}', and {said}"}
+        ending = f"exit code {answer.code}: {answer.last}"
+        return {"status": "failed", "reason": f"it was to refuse with '{cell.refusal}', and {ending}"}
     allowed = (ExitCode.OK, ExitCode.INPUT) if cell.group == "facts" else (ExitCode.OK,)
     if answer.code not in allowed:
         return {"status": "failed", "reason": f"exit code {answer.code}: {answer.last}; see the log"}
     if "{answer}" not in cell.words:
         return {"status": "done", "result": json.loads(answer.text)}
-    found = document.read(report, must_be_sealed=True)
-    held = figures.of(found)
+    measured = document.read(report, must_be_sealed=True)
+    held = figures.of(measured)
     lacks = figures.lacking(held, cell.expects)
     if lacks:
         return {"status": "failed", "reason": f"the report lacks {'; '.join(lacks)}"}
-    ran = {each.name: {"runtime": each.runtime, **each.provenance} for each in found.candidates}
+    ran = {each.name: {"runtime": each.runtime, **each.provenance} for each in measured.candidates}
     return {"status": "done", "result": {"report": report.name, "candidates": ran, "figures": held}}
 
 
@@ -190,8 +191,9 @@ def gpu_name() -> str | None:
 
 def identify(job: Job) -> dict[str, Any]:
     """What must be the same for figures to lie in one record."""
-    manifests = sorted(job.artifacts.glob("*/*/manifest.json"))
-    digest = hashlib.sha256(b"".join(hashlib.sha256(file.read_bytes()).digest() for file in manifests))
+    sealed = sorted(file.parent for file in job.artifacts.glob(f"*/*/{artifacts.MANIFEST}"))
+    ids = [artifacts.Artifact.open(folder, verify=False).id for folder in sealed]  # bench checks every byte
+    digest = hashlib.sha256("".join(ids).encode())
     return {
         "plan": job.plan.name,
         "device": job.device,
@@ -219,29 +221,29 @@ def _alone(out: Path) -> Iterator[None]:
 class _Call:
     """One call at work: the state on disk and the cells."""
 
-    def __init__(self, job: Job, found: State, say: Callable[[str], None], execute: Execute) -> None:
-        self.job, self.found, self.say, self.execute = job, found, say, execute
+    def __init__(self, job: Job, progress: State, say: Callable[[str], None], execute: Execute) -> None:
+        self.job, self.progress, self.say, self.execute = job, progress, say, execute
         self.cells = [cell for cell in job.plan.cells(job.device) if cell.group in job.groups]
 
     def save(self) -> None:
         """Write the state file."""
-        state.save(self.found, self.job.out / STATE)
+        state.save(self.progress, self.job.out / STATE)
 
     def everything(self, deadline: float, log: TextIO) -> None:
         """Every cell that is left and fits into the time; one that does not fit leaves room for the next."""
         for cell in self.cells:
-            if not self.found.todo(cell):
+            if not self.progress.todo(cell):
                 continue
-            entry = self.found.entry(cell)
+            entry = self.progress.entry(cell)
             reason = self.absent(cell)
             if reason is not None:
                 entry.status, entry.reason = "skipped", reason
                 continue
             left = deadline - time.monotonic()
-            wanted = estimate(cell, self.found, self.cells)
-            if wanted > left:
+            seconds = estimate(cell, self.progress, self.cells)
+            if seconds > left:
                 entry.status = "pending"
-                entry.reason = f"not begun: about {wanted:.0f} s, and {max(0.0, left):.0f} s were left"
+                entry.reason = f"not begun: about {seconds:.0f} s, and {max(0.0, left):.0f} s were left"
                 continue
             self._one(cell, entry, left, log)
 
@@ -263,15 +265,19 @@ class _Call:
 
     def _one(self, cell: Cell, entry: Entry, left: float, log: TextIO) -> None:
         entry.status, entry.tries, entry.reason = "running", entry.tries + 1, None
-        entry.call = len(self.found.calls)
+        entry.call = len(self.progress.calls)
         self.save()
         began = time.monotonic()
         report = self.job.out / "reports" / f"{cell.id.replace('/', '-')}.json"
         report.parent.mkdir(exist_ok=True)
         answer = self.execute(cell.command(self.job.places(str(report))), left, log)
-        told = judge(cell, answer, report)
+        outcome = judge(cell, answer, report)
         entry.seconds = time.monotonic() - began
-        entry.status, entry.result, entry.reason = told["status"], told.get("result"), told.get("reason")
+        entry.status, entry.result, entry.reason = (
+            outcome["status"],
+            outcome.get("result"),
+            outcome.get("reason"),
+        )
         if entry.status == "pending" and entry.tries >= MOST_TRIES:
             entry.status, entry.reason = "failed", f"given up after {entry.tries} tries: {entry.reason}"
         self.save()
@@ -305,27 +311,27 @@ def run(job: Job, say: Callable[[str], None], execute: Execute = execute) -> int
             f"python -m studies.gpu --prepare --out {job.artifacts}"
         )
     with _alone(job.out):
-        found = state.load(job.out / STATE, identify(job))
+        progress = state.load(job.out / STATE, identify(job))
         call: dict[str, Any] = {"started": _now(), "minutes": job.minutes}
-        found.calls.append(call)
-        at_work = _Call(job, found, say, execute)
+        progress.calls.append(call)
+        at_work = _Call(job, progress, say, execute)
         with (job.out / LOG).open("a", encoding="utf-8") as log:
             at_work.everything(started + job.minutes * 60 - _RESERVE_SECONDS, log)
         call["seconds"] = time.monotonic() - started
         at_work.save()
-        made = record.make(job.plan, job.device, found, at_work.cells)
-        state.write_json(job.out / RECORD, made)
-    return _verdict(made, say)
+        acceptance = record.make(job.plan, job.device, progress, at_work.cells)
+        state.write_json(job.out / RECORD, acceptance)
+    return _verdict(acceptance, say)
 
 
 def make(
-    job: Job, given: tuple[Path, Path] | None, say: Callable[[str], None], execute: Execute = execute
+    job: Job, trained: tuple[Path, Path] | None, say: Callable[[str], None], execute: Execute = execute
 ) -> None:
     """Prepare the artifacts of a job, without a limit of time.
 
     Args:
         job: whose plan and folder.
-        given: the fine-tuned model and its data, where there are any.
+        trained: the fine-tuned model and its data, where there are any.
         say: takes a line of progress.
         execute: runs one command.
 
@@ -339,14 +345,14 @@ def make(
             if answer.code != ExitCode.OK:
                 raise UserError(f"paredown {' '.join(words)} ended with {answer.code}: {answer.last}")
 
-        prepare.prepare(job.plan, job.artifacts, given, paredown, say)
+        prepare.prepare(job.plan, job.artifacts, trained, paredown, say)
 
 
-def _verdict(made: Mapping[str, Any], say: Callable[[str], None]) -> int:
-    counts = made["counts"]
+def _verdict(acceptance: Mapping[str, Any], say: Callable[[str], None]) -> int:
+    counts = acceptance["counts"]
     say(", ".join(f"{count} {status}" for status, count in counts.items() if count))
-    for one in made["expectations"]:
-        say(f"expectation {one['name']} ({one['lane']}): {one['status']}")
+    for expectation in acceptance["expectations"]:
+        say(f"expectation {expectation['name']} ({expectation['lane']}): {expectation['status']}")
     if counts["pending"]:
         say(f"{counts['pending']} cells are left: run the same command again")
         return int(ExitCode.INCONCLUSIVE)

@@ -20,42 +20,42 @@ def read(folder: Path) -> list[dict[str, Any]]:
     Raises:
         ValueError: a file that is no record of a known schema, or one that no GPU made.
     """
-    found = []
+    records = []
     for path in sorted(folder.glob("*.json")):
-        one = json.loads(path.read_text(encoding="utf-8"))
-        if one.get("kind") != record.KIND or one.get("schema") not in (first_schema.SCHEMA, record.SCHEMA):
+        tree = json.loads(path.read_text(encoding="utf-8"))
+        if tree.get("kind") != record.KIND or tree.get("schema") not in (first_schema.SCHEMA, record.SCHEMA):
             raise ValueError(f"{path.name} is no acceptance record of schema 1 or {record.SCHEMA}")
-        if one.get("device") != "cuda" or not one.get("gpu"):
+        if tree.get("device") != "cuda" or not tree.get("gpu"):
             raise ValueError(f"{path.name} was not measured on a GPU and has no place among GPU results")
-        found.append(first_schema.renewed(one) if one["schema"] == first_schema.SCHEMA else one)
-    return found
+        records.append(first_schema.renewed(tree) if tree["schema"] == first_schema.SCHEMA else tree)
+    return records
 
 
 def render(records: Sequence[Mapping[str, Any]]) -> str:
     """Markdown of all records, or the sentence that nothing was run."""
     if not records:
         return NONE
-    return "\n\n".join(_one(each) for each in records)
+    return "\n\n".join(_page(each) for each in records)
 
 
-def _one(made: Mapping[str, Any]) -> str:
-    python = made["identity"]["python"]
-    parts = [f"{made['gpu']}, Python {python}. GPU time of one inference (p50, by events):"]
-    parts += [_latencies(made), _accuracy(made), _verdicts(made)]
-    left = made["counts"]["pending"] + made["counts"]["failed"]
+def _page(acceptance: Mapping[str, Any]) -> str:
+    python = acceptance["identity"]["python"]
+    parts = [f"{acceptance['gpu']}, Python {python}. GPU time of one inference (p50, by events):"]
+    parts += [_latencies(acceptance), _accuracy(acceptance), _verdicts(acceptance)]
+    left = acceptance["counts"]["pending"] + acceptance["counts"]["failed"]
     if left:
         parts.append(
-            f"{left} of {sum(made['counts'].values())} cells were not measured; the record says why."
+            f"{left} of {sum(acceptance['counts'].values())} cells were not measured; the record says why."
         )
     return "\n\n".join(part for part in parts if part)
 
 
-def _latencies(made: Mapping[str, Any]) -> str:
+def _latencies(acceptance: Mapping[str, Any]) -> str:
     lines = [
         "| model | lane | batch x length | without CUDA graph | with | end to end | flags |",
         "| --- | --- | --- | ---: | ---: | ---: | --- |",
     ]
-    for name, cell in made["cells"].items():
+    for name, cell in acceptance["cells"].items():
         if not name.startswith("headline/"):
             continue
         _, model, lane = name.split("/")
@@ -68,8 +68,10 @@ def _latencies(made: Mapping[str, Any]) -> str:
                 way: matching(cell["figures"], lane, "gpu_p50_ms", **at, graph=way) for way in ("no", "yes")
             }
             ends = matching(cell["figures"], lane, "e2e_p50_ms", **at)
-            best = [one for one in ends if one["conditions"]["graph"] == "yes"] or ends
-            flags = sorted({flag for found in ways.values() for one in found for flag in one["flags"]})
+            best = [figure for figure in ends if figure["conditions"]["graph"] == "yes"] or ends
+            flags = sorted(
+                {flag for figures in ways.values() for figure in figures for flag in figure["flags"]}
+            )
             lines.append(
                 f"| {model} | {lane} | {shape} | {_ms(ways['no'])} | {_ms(ways['yes'])} | {_ms(best)} | "
                 f"{', '.join(flags) or '-'} |"
@@ -77,19 +79,19 @@ def _latencies(made: Mapping[str, Any]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _ms(found: Sequence[Figure]) -> str:
+def _ms(figures: Sequence[Figure]) -> str:
     """A median, or that it should not be used."""
-    if not found:
+    if not figures:
         return "-"
-    return "spoiled" if "spoiled" in found[0]["flags"] else f"{found[0]['value']:.3g} ms"
+    return "spoiled" if "spoiled" in figures[0]["flags"] else f"{figures[0]['value']:.3g} ms"
 
 
-def _accuracy(made: Mapping[str, Any]) -> str:
+def _accuracy(acceptance: Mapping[str, Any]) -> str:
     lines = [
         "| fine-tuned model | accuracy | change (95 %) | agreement with FP32 |",
         "| --- | ---: | ---: | ---: |",
     ]
-    for name, cell in made["cells"].items():
+    for name, cell in acceptance["cells"].items():
         part, _, lane = name.partition("/")
         if part != TRAINED:
             continue
@@ -104,20 +106,20 @@ def _accuracy(made: Mapping[str, Any]) -> str:
     return "\n".join(lines) if len(lines) > 2 else ""
 
 
-def _verdicts(made: Mapping[str, Any]) -> str:
+def _verdicts(acceptance: Mapping[str, Any]) -> str:
     """What was measured of the hypotheses; what was not is counted."""
     lines = ["| hypothesis | lane | stated | found | |", "| --- | --- | ---: | ---: | --- |"]
     unmeasured = 0
-    for one in made["expectations"]:
-        if one["status"] == expectations.UNMEASURED:
+    for verdict in acceptance["expectations"]:
+        if verdict["status"] == expectations.UNMEASURED:
             unmeasured += 1
             continue
-        low, high = one["at_least"], one["at_most"]
+        low, high = verdict["at_least"], verdict["at_most"]
         stated = " to ".join(f"{edge:g}" for edge in (low, high) if edge is not None)
         sign = "" if low is not None and high is not None else "at least " if low is not None else "at most "
         lines.append(
-            f"| {one['name']} | {one['lane']} | {sign}{stated} {one['unit']} | "
-            f"{one['value']:.3g} {one['unit']} | {one['status']} |"
+            f"| {verdict['name']} | {verdict['lane']} | {sign}{stated} {verdict['unit']} | "
+            f"{verdict['value']:.3g} {verdict['unit']} | {verdict['status']} |"
         )
     if unmeasured:
         lines.append(f"\n{unmeasured} hypotheses were not measured.")

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shlex
 import types
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -67,8 +69,12 @@ def test_an_engine_is_built_before_it_is_opened() -> None:
         if cell.kind == "build":
             built += options(cell, "--out")
             profiles = options(cell, "--profile")
+            if "/trained/" in cell.id:
+                assert profiles == [], "from the lengths of its rows, as the product does by itself"
+                assert options(cell, "--data") == ["artifacts/trained/data"]
+                continue
             assert "batch=32:32:32,length=128:128:128" in profiles
-            assert profiles[-1] == "batch=1:32:32,length=1:128:384"
+            assert profiles[-1] == "batch=1:32:32,length=1:128:512", "no row of the data is left out"
         for place in cell.needs:
             if place.startswith("{engines}"):
                 assert place.format(**PLACES) in built, cell.id
@@ -220,6 +226,7 @@ def test_the_list_shows_every_cell(capsys: pytest.CaptureFixture[str]) -> None:
     assert "paredown bench eager-fp32=A/deep/model" in lines[2]
 
 
+RTX = Path(os.environ.get("PAREDOWN_TENSORRT_BINDINGS", ROOT / ".ci-bindings")) / "rtx"
 BARE = ("torch", "transformers", "numpy", "onnx", "onnxruntime")
 
 
@@ -237,23 +244,45 @@ def test_the_wheels_of_the_readme_are_those_that_are_wanted() -> None:
     assert plain == {re.split(r"[>=]", line)[0] for line in required()}
 
 
+@pytest.fixture(scope="module")
+def little(tmp_path_factory: pytest.TempPathFactory) -> Iterator[run.Job]:
+    """The artifacts of one tiny model, by real commands, with only the runtimes and the wheels there."""
+    home = tmp_path_factory.mktemp("little")
+    hidden = bare.write(home / "bare", [*BARE, *required()])
+    plan = replace(TINY, models={"deep": TINY.models["deep"]}, shallow="none", lanes=(ORT16,))
+    job = run.Job(plan, home / "artifacts", home / "out", "cpu", 20.0)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(run, "_PATH", [str(ROOT), str(hidden), str(RTX)])
+        run.make(job, None, lambda line: None)
+        yield job
+
+
 @pytest.mark.slow
 @pytest.mark.timeout(1500)
-def test_it_runs_where_little_is_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The artifacts and a headline cell, by real commands, with only the runtimes and the wheels there."""
-    hidden = bare.write(tmp_path / "bare", [*BARE, *required()])
-    monkeypatch.setattr(run, "_PATH", [str(ROOT), str(hidden)])
-    plan = replace(TINY, models={"deep": TINY.models["deep"]}, shallow="none", lanes=(ORT16,))
-    job = run.Job(plan, tmp_path / "artifacts", tmp_path / "out", "cpu", 20.0)
-    run.make(job, None, lambda line: None)
-    made = {folder.parent.name + "/" + folder.name for folder in (tmp_path / "artifacts").glob("*/*")}
+def test_it_runs_where_little_is_installed(little: run.Job, tmp_path: Path) -> None:
+    """A headline cell is done, from the artifacts to the figures of its report."""
+    made = {folder.parent.name + "/" + folder.name for folder in little.artifacts.glob("*/*")}
     assert {"deep/onnx-fp16", "deep/onnx-int8", "deep-keep50/model", "deep-depth1/model"} <= made
-    cell = next(one for one in plan.cells("cpu") if one.id == "headline/deep/ort-fp16")
+    cell = next(one for one in TINY.cells("cpu") if one.id == "headline/deep/ort-fp16")
     report = tmp_path / "report.json"
     with (tmp_path / "log").open("w") as log:
-        answer = run.execute(cell.command(job.places(str(report))), 900, log)
-        told = run.judge(cell, answer, report)
-        missing = run.execute(["list", "--json"], 300, log)
+        answer = run.execute(cell.command(little.places(str(report))), 900, log)
+    told = run.judge(cell, answer, report)
     assert told["status"] == "done", told
     assert told["result"]["candidates"]["ort-fp16"]["provider"] == "CPUExecutionProvider"
-    assert missing.code == 0, missing.last
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+@pytest.mark.parametrize("lane", ["trt-fp16", "trt-int8"])
+def test_nvidias_compiler_takes_what_a_cell_builds(little: run.Job, tmp_path: Path, lane: str) -> None:
+    """Graph and profiles of the cell, by TensorRT-RTX, which compiles ahead of time on a CPU."""
+    if not (RTX / "tensorrt_rtx_bindings").is_dir():
+        pytest.skip(f"no TensorRT-RTX in {RTX}: .ci/run installs it where the registry has it")
+    cell = next(one for one in TINY.cells("cuda") if one.id == f"build/deep/{lane}")
+    places = {**little.places(), "engines": str(tmp_path)}
+    with (tmp_path / "log").open("w") as log:
+        answer = run.execute([*cell.command(places), "--flavor", "tensorrt-rtx"], 300, log)
+    told = run.judge(cell, answer, tmp_path)
+    assert told["status"] == "done", told
+    assert told["result"]["kind"] == "tensorrt"

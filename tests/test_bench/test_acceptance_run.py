@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import tiny_deploy
 
 from bench.record import document
 from bench.record.model import Measurement, Report
@@ -333,6 +334,16 @@ def test_a_state_of_something_else_is_refused(tmp_path: Path) -> None:
     state.save(State({"gpu": "one", "plan": "full"}), path)
     with pytest.raises(UserError, match=r"gpu: 'one' there, 'other' here.*--out"):
         state.load(path, {"gpu": "other", "plan": "full"})
+
+
+def test_artifacts_that_were_made_again_are_the_same(tmp_path: Path) -> None:
+    """By their content: a fresh machine that makes them anew goes on; other weights are another run."""
+    found = []
+    for name, hidden in (("a", 32), ("b", 32), ("c", 64)):
+        folder = tmp_path / name
+        tiny_deploy.text_artifact(folder / "deep" / "model", hidden=hidden)
+        found.append(run.identify(job(folder, tmp_path))["artifacts"])
+    assert found[0] == found[1] != found[2]
 
 
 @pytest.mark.parametrize("text", ["{", '{"schema": 1}', '{"schema": 9, "identity": {}}', "[]"])

@@ -128,6 +128,20 @@ def test_labels_that_a_trained_head_lacks_are_refused(subject: SimpleNamespace, 
         run(subject, tmp_path / "store", data=DataConfig(train=str(tmp_path / "data/train.jsonl")), steps=1)
 
 
+def test_data_without_one_label_of_the_head_gets_a_new_one(
+    subject: SimpleNamespace, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The data is another task's: the head is replaced, and that is said and recorded."""
+    names = ["weather", "<b>"]
+    rows = [{"text": r["text"], "label": names[int(str(r["label"]))]} for r in tiny.sentences(80, 1)]
+    tiny.write_jsonl(tmp_path / "data" / "train.jsonl", rows)
+    data = DataConfig(train=str(tmp_path / "data/train.jsonl"))
+    artifact = run(subject, tmp_path / "store", data=data, steps=1)
+    assert checkpoint.read_config(artifact.path)["id2label"] == {"0": "<b>", "1": "weather"}
+    assert artifact.manifest.facts["head"] == "replaced"
+    assert "the model answers negative, positive, of which the data has none (<b>, weather)" in caplog.text
+
+
 def test_a_new_head_is_trained_where_it_is_asked_for(subject: SimpleNamespace, tmp_path: Path) -> None:
     """Three labels on a model of two: the head is built anew and the encoder's weights are the start."""
     rows = tiny.sentences(160, 1)
