@@ -197,35 +197,35 @@ class Folders(Finding):
 MODEL = Folders
 
 
-def sentences(found):
-    return [f"There are {len(found.names)} folders."]
+def sentences(finding):
+    return [f"There are {len(finding.names)} folders."]
 
 
-def headline(found):
+def headline(finding):
     return "folders were looked for"
 
 
-def tables(found):
-    return [table("All folders", ["folder"], [[name] for name in found.names])]
+def tables(finding):
+    return [table("All folders", ["folder"], [[name] for name in finding.names])]
 
 
-def brief(found):
-    return tables(found)[0]
+def brief(finding):
+    return tables(finding)[0]
 
 
-def plots(found):
+def plots(finding):
     return [("Folders, drawn", "<svg/>")]
 
 
-def cards(found):
-    return [Card("Folders", str(len(found.names)), "", "", "of both models")]
+def cards(finding):
+    return [Card("Folders", str(len(finding.names)), "", "", "of both models")]
 
 
-def steps(found):
-    return {"folders": str(len(found.names))}
+def steps(finding):
+    return {"folders": str(len(finding.names))}
 
 
-def notes(found):
+def notes(finding):
     return ["links are no folders"]
 ''',
     "tracker": '''"""Notes in a text file."""

@@ -69,12 +69,11 @@ def budgets(root: Path) -> dict[str, float]:
 
 def main(arguments: list[str]) -> None:
     """Print shares and budgets, or the places of what is named."""
-    if arguments:
-        for place in (place for path in arguments for place in tree(Path(path)) if place.vague):
-            print(f"{place.file}:{place.line}: {place.name}")
-        return
-    for path, budget in budgets(Path()).items():
-        print(f"{path:10} {share(tree(Path(path))):5.2f} % of its assigned names, {budget} % at most")
+    for path in arguments:
+        sys.stdout.writelines(f"{at.file}:{at.line}: {at.name}\n" for at in tree(Path(path)) if at.vague)
+    for path, budget in () if arguments else budgets(Path()).items():
+        line = f"{path:10} {share(tree(Path(path))):5.2f} % of its assigned names, {budget:g} % at most"
+        sys.stdout.write(f"{line}\n")
 
 
 if __name__ == "__main__":

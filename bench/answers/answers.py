@@ -66,7 +66,7 @@ def answer(
     subject: Subject,
     rows: Sequence[dict[str, Any]],
     size: int,
-    done: Callable[[int], None],
+    advance: Callable[[int], None],
     key: str | None = None,
 ) -> Answers:
     """Run rows through a candidate.
@@ -76,14 +76,14 @@ def answer(
         subject: task and head.
         rows: to answer.
         size: rows at once.
-        done: called with the number of rows after each batch.
+        advance: called with the number of rows after each batch.
         key: under which the answers are kept for the next probe; not kept when None.
     """
     memo = ("answers", key, size)
     if key is not None and memo in lane.memo:
-        done(len(rows))
-        kept: Answers = lane.memo[memo]
-        return kept
+        advance(len(rows))
+        cached: Answers = lane.memo[memo]
+        return cached
     task, head = subject.task, subject.head
     labelled = bool(rows) and all(task.LABEL in row for row in rows)
     links = task.link(head)
@@ -101,13 +101,13 @@ def answer(
             parts[name].append(array.copy() if real is None else array[real])
         if labelled and batch.labels is not None:
             truths.append(batch.labels if real is None else batch.labels[real])
-        done(len(picks))
+        advance(len(picks))
     owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
     order = np.argsort(owner, kind="stable")
     widths = {array.shape[1:] for arrays in parts.values() for array in arrays}
-    found = Answers(
+    answers = Answers(
         predictions=[predictions[i] for i in range(len(rows))],
-        outputs={name: np.concatenate(some)[order] for name, some in parts.items()}
+        outputs={name: np.concatenate(arrays)[order] for name, arrays in parts.items()}
         if len(widths) == 1
         else {},
         owner=owner[order],
@@ -115,10 +115,10 @@ def answer(
         links=links,
     )
     if key is not None:
-        lane.memo[memo] = found
+        lane.memo[memo] = answers
     if key == EVALUATION:
-        lane.memo[("predictions", size)] = found.predictions  # where ``feeds.predict`` looks for them
-    return found
+        lane.memo[("predictions", size)] = answers.predictions  # where ``feeds.predict`` looks for them
+    return answers
 
 
 def pair(
@@ -127,7 +127,7 @@ def pair(
     subject: Subject,
     rows: Sequence[dict[str, Any]],
     size: int,
-    done: Callable[[int], None],
+    advance: Callable[[int], None],
     key: str | None = None,
 ) -> Pair:
     """Both models' answers on the same rows; see ``answer``."""
@@ -136,8 +136,8 @@ def pair(
     return Pair(
         rows=rows,
         head=subject.head,
-        before=answer(before, subject, rows, size, done, key),
-        after=answer(after, subject, rows, size, done, key),
+        before=answer(before, subject, rows, size, advance, key),
+        after=answer(after, subject, rows, size, advance, key),
         references=[task.reference(row, subject.head) for row in rows] if labelled else None,
     )
 
@@ -170,13 +170,13 @@ def decided(pair: Pair, purpose: str) -> tuple[Link, np.ndarray, np.ndarray]:
         raise NothingToMeasure(
             f"{purpose} needs one distribution over the same classes a row; this task has none"
         )
-    own, other = pair.after.outputs[names[0]], pair.before.outputs[names[0]]
-    if own.shape != other.shape:
+    after, before = pair.after.outputs[names[0]], pair.before.outputs[names[0]]
+    if after.shape != before.shape:
         raise NothingToMeasure(
             f"{purpose} needs both models to see the same words, and one of them cuts rows off earlier "
-            f"({len(other)} and {len(own)} words): give them the same length limit"
+            f"({len(before)} and {len(after)} words): give them the same length limit"
         )
-    return pair.before.links[names[0]], other.reshape(len(other), -1), own.reshape(len(own), -1)
+    return pair.before.links[names[0]], before.reshape(len(before), -1), after.reshape(len(after), -1)
 
 
 def divergences(pair: Pair) -> np.ndarray | None:
@@ -185,8 +185,8 @@ def divergences(pair: Pair) -> np.ndarray | None:
         link, before, after = decided(pair, "the divergence")
     except UserError:
         return None
-    each = divergence.per_row(before, after, link)
-    total = np.bincount(pair.before.owner, weights=each, minlength=len(pair.rows))
+    distances = divergence.per_row(before, after, link)
+    total = np.bincount(pair.before.owner, weights=distances, minlength=len(pair.rows))
     return np.asarray(total / np.maximum(np.bincount(pair.before.owner, minlength=len(pair.rows)), 1))
 
 
@@ -199,9 +199,11 @@ def confidence(answers: Answers) -> np.ndarray | None:
     if link == "identity":
         return None
     if link == "softmax":
-        each = np.exp(divergence.log_softmax(outputs)).max(axis=-1)
+        probabilities = np.exp(divergence.log_softmax(outputs)).max(axis=-1)
     else:
-        each = 1 / (1 + np.exp(-np.abs(outputs.reshape(len(outputs), -1)))).mean(axis=-1)
+        probabilities = 1 / (1 + np.exp(-np.abs(outputs.reshape(len(outputs), -1)))).mean(axis=-1)
     rows = len(answers.predictions)
     counts = np.bincount(answers.owner, minlength=rows)
-    return np.asarray(np.bincount(answers.owner, weights=each, minlength=rows) / np.maximum(counts, 1))
+    return np.asarray(
+        np.bincount(answers.owner, weights=probabilities, minlength=rows) / np.maximum(counts, 1)
+    )

@@ -58,15 +58,17 @@ class Asker:
     def cut(self, rows: Sequence[dict[str, Any]]) -> tuple[str, ...]:
         """A note for each limit, the original's and the candidate's, that cuts some of the rows."""
         counted = [truncation.count(feeds.own(lane, self.subject), rows) for lane in self._lanes]
-        said = dict.fromkeys(one.sentence("texts") for one in counted if one is not None and one.cut)
-        return tuple(said)
+        sentences = dict.fromkeys(
+            count.sentence("texts") for count in counted if count is not None and count.cut
+        )
+        return tuple(sentences)
 
     def lengths(self) -> np.ndarray | None:
         """Tokens of each evaluation row, as the original counts them; None where rows have no length."""
-        found: np.ndarray | None = self.subject.task.lengths(
+        counts: np.ndarray | None = self.subject.task.lengths(
             self.subject.rows, feeds.processor(self._lanes[0], self.subject)
         )
-        return found
+        return counts
 
 
 def candidates(lanes: Sequence[Lane], subject: Subject, config: DamageConfig, title: str) -> Iterator[Asker]:

@@ -60,18 +60,24 @@ class Case:
 
     def passes(self, answers: Sequence[Prediction]) -> bool:
         """Whether a model passes, by its answers on all rows of the set."""
-        own = [answers[i] for i in self.rows]
+        predictions = [answers[i] for i in self.rows]
         if self.rule == "labels":
-            return all(one.value == true for one, true in zip(own, self.wanted, strict=True))
+            return all(
+                prediction.value == true for prediction, true in zip(predictions, self.wanted, strict=True)
+            )
         if self.rule == "not":
-            return own[0].value not in self.wanted
+            return predictions[0].value not in self.wanted
         if self.rule == "same":
-            return all(one.value == own[0].value for one in own)
-        first = own[0]
+            return all(prediction.value == predictions[0].value for prediction in predictions)
+        first = predictions[0]
         if first.probabilities is None or not isinstance(first.value, int):
             raise DataError("DIR tests of a challenge set need a model with one label a row")
         at = first.value
-        moved = [one.probabilities[at] - first.probabilities[at] for one in own[1:] if one.probabilities]
+        moved = [
+            prediction.probabilities[at] - first.probabilities[at]
+            for prediction in predictions[1:]
+            if prediction.probabilities
+        ]
         sign = 1 if self.rule == "not down" else -1
         return all(sign * move >= -_TOLERANCE for move in moved)
 
@@ -100,12 +106,12 @@ class Read:
             return self
         picks = np.sort(np.random.default_rng([seed, 13]).permutation(len(self.cases))[:most])
         chosen = [self.cases[i] for i in picks]
-        kept = sorted({i for case in chosen for i in case.rows})
-        place = {old: new for new, old in enumerate(kept)}
+        indices = sorted({i for case in chosen for i in case.rows})
+        place = {old: new for new, old in enumerate(indices)}
         note = f"{most} of {len(self.cases)} cases, chosen by the seed"
         return replace(
             self,
-            rows=[self.rows[i] for i in kept],
+            rows=[self.rows[i] for i in indices],
             cases=[replace(case, rows=tuple(place[i] for i in case.rows)) for case in chosen],
             notes=(*self.notes, note),
         )
@@ -140,48 +146,48 @@ def files(path: Path) -> dict[str, Path]:
     if not reading.is_folder(path, error=DataError):
         return {path.name: path}
     source: Files = open_source(DataConfig(source=str(path)))  # type: ignore[assignment]
-    found = {split: source.paths(split)[0] for split in source.splits()}
-    if not found:
+    paths = {split: source.paths(split)[0] for split in source.splits()}
+    if not paths:
         raise DataError("the folder has no data file (.jsonl, .csv, .tsv, .parquet)")
-    return found
+    return paths
 
 
-def only(found: dict[str, Path]) -> Path:
+def only(paths: dict[str, Path]) -> Path:
     """The file that measures: the only one, or the one named ``test``, else ``validation`` or ``dev``.
 
     Raises:
         DataError: it is not clear which.
     """
-    if len(found) == 1:
-        return next(iter(found.values()))
+    if len(paths) == 1:
+        return next(iter(paths.values()))
     for name in ("test", "validation", "dev"):
-        if name in found:
-            return found[name]
-    raise DataError(f"there are several files ({', '.join(found)}): name one of them")
+        if name in paths:
+            return paths[name]
+    raise DataError(f"there are several files ({', '.join(paths)}): name one of them")
 
 
 def _read(path: Path, task: Task, head: Head) -> Read:
-    there = files(path)
+    splits = files(path)
     name = path.name
     twins = [
         (split, split.removesuffix("_original") + "_contrast")
-        for split in there
-        if split.endswith("_original") and split.removesuffix("_original") + "_contrast" in there
+        for split in splits
+        if split.endswith("_original") and split.removesuffix("_original") + "_contrast" in splits
     ]
     if len(twins) == 1:
-        return _twins(name, [there[split] for split in twins[0]], task, head)
-    file = only(there)
+        return _twins(name, [splits[split] for split in twins[0]], task, head)
+    file = only(splits)
     columns = first_row(file).keys()
     if columns >= _CHECKLIST:
         return _checklist(name, read_file(file), _names(file), task, head)
     rows = labeled(file, task, head)
     beside = [row.get(data.BESIDE, {}) for row in rows]
     if "pair_id" in beside[0]:
-        return _grouped(name, rows, [one.get("pair_id") for one in beside], task)
+        return _grouped(name, rows, [extra.get("pair_id") for extra in beside], task)
     part = next((column for column in _PARTS if column in beside[0]), None)
     cases = [
-        Case(str(one.get(part)) if part else "", (i,), "labels", (task.reference(row, head),))
-        for i, (row, one) in enumerate(zip(rows, beside, strict=True))
+        Case(str(extra.get(part)) if part else "", (i,), "labels", (task.reference(row, head),))
+        for i, (row, extra) in enumerate(zip(rows, beside, strict=True))
     ]
     return Read(name, "labeled", rows, cases)
 
@@ -214,8 +220,8 @@ def _twins(name: str, two: Sequence[Path], task: Task, head: Head) -> Read:
 
 def _grouped(name: str, rows: list[dict[str, Any]], ids: Sequence[Any], task: Task) -> Read:
     members: dict[str, list[int]] = {}
-    for i, one in enumerate(ids):
-        members.setdefault(str(one), []).append(i)
+    for i, key in enumerate(ids):
+        members.setdefault(str(key), []).append(i)
     cases = [
         Case("", tuple(group), "labels", tuple(rows[i][task.LABEL] for i in group))
         for group in members.values()
@@ -243,8 +249,8 @@ def _checklist(name: str, table: Table, names: Sequence[str], task: Task, head: 
     role = next((role for role, column in task.COLUMNS.items() if column.holds == "text"), None)
     if role is None or head.problem != "single_label":
         raise DataError("a CheckList suite needs a model that gives texts one label each")
-    known = {label.casefold(): i for i, label in enumerate(head.labels)}
-    ids = [known.get(str(label).casefold()) for label in names]
+    label_ids = {label.casefold(): i for i, label in enumerate(head.labels)}
+    ids = [label_ids.get(str(label).casefold()) for label in names]
     if all(i is None for i in ids):
         raise DataError(
             f"it expects the labels {', '.join(names)}, and the model's are {', '.join(head.labels)}: write "
@@ -257,17 +263,17 @@ def _checklist(name: str, table: Table, names: Sequence[str], task: Task, head: 
         texts = [row["case"]] if isinstance(row["case"], str) else row["case"]
         if not isinstance(texts, list) or not texts or not all(isinstance(text, str) for text in texts):
             raise DataError(f"{table.place(number)}: 'case' must be a text or a list of texts")
-        rule, wanted = _rule(row, ids, table, number)
+        rule, expected = _rule(row, ids, table, number)
         if rule is None:
             dropped += 1
             continue
         start = len(rows)
         rows += [{role: text} for text in texts]
-        cases.append(Case(str(row.get("test", "")), tuple(range(start, len(rows))), rule, wanted))
+        cases.append(Case(str(row.get("test", "")), tuple(range(start, len(rows))), rule, expected))
     if not cases:
         raise DataError("it has no case that these labels can judge")
-    told = f"{dropped} cases expect a label that the model does not have, and were left out"
-    return Read(name, "checklist", rows, cases, (told,) if dropped else ())
+    note = f"{dropped} cases expect a label that the model does not have, and were left out"
+    return Read(name, "checklist", rows, cases, (note,) if dropped else ())
 
 
 def _rule(
@@ -292,5 +298,5 @@ def _rule(
         raise DataError(
             f"{table.place(number)}: 'expected' is {expected!r}; it counts {len(ids)} labels from 0"
         )
-    found = ids[expected]
-    return ("labels", (found,)) if found is not None else (None, ())
+    label = ids[expected]
+    return ("labels", (label,)) if label is not None else (None, ())

@@ -43,20 +43,21 @@ def spans(row: Mapping[str, Any], task: Task) -> list[tuple[str, int, int]]:
         for match in _WORDS.finditer(row[role])
     ]
     width = -(-len(words) // _MOST)
-    found: list[tuple[str, int, int]] = []
+    pieces: list[tuple[str, int, int]] = []
     for role in dict.fromkeys(word[0] for word in words):
-        own = [word for word in words if word[0] == role]
-        found += [
-            (role, own[at][1], own[min(at + width, len(own)) - 1][2]) for at in range(0, len(own), width or 1)
+        role_words = [word for word in words if word[0] == role]
+        pieces += [
+            (role, role_words[at][1], role_words[min(at + width, len(role_words)) - 1][2])
+            for at in range(0, len(role_words), width or 1)
         ]
-    return found
+    return pieces
 
 
 def without(row: Mapping[str, Any], span: tuple[str, int, int]) -> dict[str, Any]:
     """The row without a piece of one of its texts."""
     role, start, end = span
-    rest = f"{row[role][:start].rstrip()} {row[role][end:].lstrip()}".strip()
-    return {**row, role: rest}
+    text = f"{row[role][:start].rstrip()} {row[role][end:].lstrip()}".strip()
+    return {**row, role: text}
 
 
 def explain(pair: Pair, picks: Sequence[int], task: Task, answer: Answer) -> dict[int, Attribution]:
@@ -69,25 +70,28 @@ def explain(pair: Pair, picks: Sequence[int], task: Task, answer: Answer) -> dic
         answer: both models' answers on given rows.
     """
     pieces = {i: spans(pair.rows[i], task) for i in picks}
-    asked = [without(pair.rows[i], span) for i in picks for span in pieces[i]]
-    if not asked:
+    variants = [without(pair.rows[i], span) for i in picks for span in pieces[i]]
+    if not variants:
         return {}
-    found = answer([{key: cell for key, cell in row.items() if key != task.LABEL} for row in asked])
+    reduced = answer([{key: cell for key, cell in row.items() if key != task.LABEL} for row in variants])
     at = 0
-    made = {}
+    attributions = {}
     for i in picks:
         count = len(pieces[i])
         label: Any = pair.before.predictions[i].value
         weights = []
-        for whole, side in ((pair.before, found.before), (pair.after, found.after)):
-            full = np.asarray(whole.predictions[i].probabilities)[label]
-            less = [np.asarray(one.probabilities)[label] for one in side.predictions[at : at + count]]
-            weights.append(tuple(float(full - one) for one in less))
-        made[i] = Attribution(
+        for intact, side in ((pair.before, reduced.before), (pair.after, reduced.after)):
+            full = np.asarray(intact.predictions[i].probabilities)[label]
+            less = [
+                np.asarray(prediction.probabilities)[label]
+                for prediction in side.predictions[at : at + count]
+            ]
+            weights.append(tuple(float(full - probability) for probability in less))
+        attributions[i] = Attribution(
             answer=str(pair.before.predictions[i].label),
             words=tuple(pair.rows[i][role][start:end] for role, start, end in pieces[i]),
             before=weights[0],
             after=weights[1],
         )
         at += count
-    return made
+    return attributions

@@ -33,7 +33,7 @@ def typos(text: str, source: random.Random) -> str:
     """
     words = list(_WORD.finditer(text))
     picked = source.sample(words, max(1, round(len(words) / 10))) if words else []
-    for match in sorted(picked, key=lambda one: -one.start()):
+    for match in sorted(picked, key=lambda occurrence: -occurrence.start()):
         word = match.group()
         place = source.randrange(1, len(word) - 2)
         pair = word[place : place + 2]
@@ -57,15 +57,15 @@ def punctuation(text: str, source: random.Random) -> str:
 
 def length(text: str, source: random.Random) -> str:
     """A web address and a handle behind the text, made of random letters, as CheckList adds them."""
-    made = ["".join(source.choices(_LETTERS, k=count)) for count in (10, 6)]
-    return f"{text} https://t.co/{made[0]} @{made[1]}"
+    parts = ["".join(source.choices(_LETTERS, k=count)) for count in (10, 6)]
+    return f"{text} https://t.co/{parts[0]} @{parts[1]}"
 
 
 def negation(text: str, source: random.Random) -> str:
     """The first negated verb loses its "not"; else the first auxiliary verb gets one."""
-    found = _NEGATED.search(text)
-    if found:
-        return text[: found.start()] + found["verb"] + text[found.end() :]
+    match = _NEGATED.search(text)
+    if match:
+        return text[: match.start()] + match["verb"] + text[match.end() :]
     return _VERB.sub(lambda verb: f"{verb[0]} not", text, count=1)
 
 

@@ -62,8 +62,8 @@ class Score:
 
     def discordant(self) -> tuple[int, int]:
         """Of a binary score: rows that only the original has right, and only the candidate."""
-        own, other = self.after[:, 0] > 0, self.before[:, 0] > 0
-        return int((other & ~own).sum()), int((own & ~other).sum())
+        after, before = self.after[:, 0] > 0, self.before[:, 0] > 0
+        return int((before & ~after).sum()), int((after & ~before).sum())
 
 
 def _mean(totals: np.ndarray) -> float:
@@ -78,13 +78,14 @@ def many(prediction: Prediction, head: Head) -> bool:
 def right(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.ndarray:
     """Whether each answer is the truth as a whole, bool [rows]."""
     return np.array(
-        [one.value == true for one, true in zip(predictions, references, strict=True)], dtype=bool
+        [prediction.value == true for prediction, true in zip(predictions, references, strict=True)],
+        dtype=bool,
     )
 
 
 def errors(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.ndarray:
     """Absolute error of numbers, float64 [rows]."""
-    values: list[Any] = [one.value for one in predictions]
+    values: list[Any] = [prediction.value for prediction in predictions]
     return np.abs(np.asarray(values, dtype=np.float64) - np.asarray(references, dtype=np.float64))
 
 
@@ -100,7 +101,7 @@ def score(pair: Pair, task: Task) -> Score:
     if head.problem == "regression":
         before, after = (_with_ones(errors(side, references)) for side in sides)
         return Score("mean absolute error", "error", "lower", before, after, _mean, binary=False)
-    if head.problem == "single_label" and not any(many(one, head) for one in sides[0][:1]):
+    if head.problem == "single_label" and not any(many(prediction, head) for prediction in sides[0][:1]):
         before, after = (_with_ones(right(side, references).astype(np.float64)) for side in sides)
         return Score("accuracy", "share", "higher", before, after, _mean, binary=True)
     before, after = (np.asarray(task.statistics(side, references, head), dtype=np.float64) for side in sides)
@@ -161,12 +162,12 @@ def class_score(
         sides: parts of each answer, the original's and the candidate's.
     """
 
-    def counts(given: Sequence[frozenset[Part]]) -> np.ndarray:
-        table = np.zeros((len(given), 3))
-        for row, (guessed, actual) in enumerate(zip(given, true, strict=True)):
-            own = {part for part in guessed if part[0] == label}
-            wanted = {part for part in actual if part[0] == label}
-            table[row] = (len(own & wanted), len(own), len(wanted))
+    def counts(guesses: Sequence[frozenset[Part]]) -> np.ndarray:
+        table = np.zeros((len(guesses), 3))
+        for row, (guessed, actual) in enumerate(zip(guesses, true, strict=True)):
+            guessed_parts = {part for part in guessed if part[0] == label}
+            actual_parts = {part for part in actual if part[0] == label}
+            table[row] = (len(guessed_parts & actual_parts), len(guessed_parts), len(actual_parts))
         return table
 
     def f1(totals: np.ndarray) -> float:

@@ -86,17 +86,17 @@ class Row(Part):
 
 def cells(row: Mapping[str, Any], task: Task) -> dict[str, str]:
     """Role -> text of what the model reads; long texts are cut, which shows."""
-    found = {}
+    texts = {}
     for role, column in task.COLUMNS.items():
         if role == task.LABEL or role not in row:
             continue
         if column.holds == "image":
             file = getattr(row[role], "path", None)
-            found[role] = getattr(row[role], "member", None) or (file.name if file else "an image")
+            texts[role] = getattr(row[role], "member", None) or (file.name if file else "an image")
         else:
             text = " ".join(row[role]) if column.holds == "tokens" else str(row[role])
-            found[role] = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
-    return found
+            texts[role] = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
+    return texts
 
 
 def picture(row: Mapping[str, Any], task: Task) -> str | None:
@@ -129,15 +129,15 @@ def changes(pair: Pair, tolerance: float = 0.0) -> list[Change]:
         return [
             "harmful" if g > tolerance else "beneficial" if g < -tolerance else "none" for g in grown.tolist()
         ]
-    found: list[Change] = []
+    kinds: list[Change] = []
     for old, new, true in zip(pair.before.predictions, pair.after.predictions, references, strict=True):
         if old.value == new.value:
-            found.append("none")
+            kinds.append("none")
         elif old.value == true:
-            found.append("harmful")
+            kinds.append("harmful")
         else:
-            found.append("beneficial" if new.value == true else "other")
-    return found
+            kinds.append("beneficial" if new.value == true else "other")
+    return kinds
 
 
 def _chance(answer: Prediction, true: Any) -> float | None:
@@ -165,11 +165,11 @@ def rows(
         divergence: of every row.
         numbers: of the rows where ``pair`` holds a selection of them.
     """
-    found = []
+    entries = []
     for i in picks:
         old, new = pair.before.predictions[i], pair.after.predictions[i]
         true: Any = None if pair.references is None else pair.references[i]
-        found.append(
+        entries.append(
             Row(
                 number=(numbers[i] if numbers is not None else i) + 1,
                 cells=cells(pair.rows[i], task),
@@ -183,4 +183,4 @@ def rows(
                 divergence=None if divergence is None else float(divergence[i]),
             )
         )
-    return found
+    return entries

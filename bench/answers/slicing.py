@@ -53,21 +53,21 @@ def quarters(family: str, values: np.ndarray, unit: str = "") -> list[Cut]:
     Returns:
         The slices with their bounds in the name; none where all values are equal.
     """
-    known = values[~np.isnan(values)]
-    if not known.size or np.ptp(known) == 0:
+    numbers = values[~np.isnan(values)]
+    if not numbers.size or np.ptp(numbers) == 0:
         return []
-    inner = np.unique(np.quantile(known, [0.25, 0.5, 0.75], method="inverted_cdf"))
+    inner = np.unique(np.quantile(numbers, [0.25, 0.5, 0.75], method="inverted_cdf"))
     place = np.searchsorted(inner, values, side="left").astype(np.float64)
     place[np.isnan(values)] = np.nan
-    found = []
-    there = [level for level in range(len(inner) + 1) if (place == level).any()]
-    for level in there:
+    cuts = []
+    levels = [level for level in range(len(inner) + 1) if (place == level).any()]
+    for level in levels:
         mask = place == level
         low, high = float(values[mask].min()), float(values[mask].max())
         bounds = f"{low:.4g}" if low == high else f"{low:.4g} to {high:.4g}"
-        name = _QUARTERS[level] + " quarter: " if len(there) == 4 else ""
-        found.append(Cut(family, f"{name}{bounds}{unit}", mask))
-    return found
+        name = _QUARTERS[level] + " quarter: " if len(levels) == 4 else ""
+        cuts.append(Cut(family, f"{name}{bounds}{unit}", mask))
+    return cuts
 
 
 def by_column(name: str, cells: Sequence[Any]) -> list[Cut]:
@@ -85,9 +85,9 @@ def cells(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
     Raises:
         DataError: there is none of that name; the message lists what there is.
     """
-    there = {name: None for row in rows for name in row.get(BESIDE, {})}
-    if column not in there:
-        listed = ", ".join(there) or "none besides the task's own"
+    columns = {name: None for row in rows for name in row.get(BESIDE, {})}
+    if column not in columns:
+        listed = ", ".join(columns) or "none besides the task's own"
         raise DataError(f"the evaluation rows have no column '{column}'; the columns are: {listed}")
     return [row.get(BESIDE, {}).get(column) for row in rows]
 
@@ -95,7 +95,8 @@ def cells(rows: Sequence[dict[str, Any]], column: str) -> list[Any]:
 def listed(small: Sequence[Small], family: bool = True) -> str:
     """Parts that are too small to judge, the first of them by name."""
     named = [
-        f"{one.family}: {one.name} ({one.rows})" if family else f"{one.name} ({one.rows})" for one in small
+        f"{part.family}: {part.name} ({part.rows})" if family else f"{part.name} ({part.rows})"
+        for part in small
     ]
     more = f" and {len(named) - _VALUES} more" if len(named) > _VALUES else ""
     return ", ".join(named[:_VALUES]) + more

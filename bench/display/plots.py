@@ -30,7 +30,7 @@ def pairs(rows: Sequence[tuple[str, float, float]], axis: str, title: str) -> st
             axes.plot([before, after], [place, place], color=svg.INK, alpha=0.4, linewidth=1.5)
         for side, (name, shade, marker) in enumerate((("original", BEFORE, "o"), ("candidate", AFTER, "D"))):
             axes.plot(
-                [one[1 + side] for one in rows],
+                [row[1 + side] for row in rows],
                 range(len(rows)),
                 linestyle="none",
                 marker=marker,

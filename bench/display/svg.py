@@ -117,11 +117,11 @@ def _follow_the_page(root: ElementTree.Element) -> None:
 def _own_ids(root: ElementTree.Element, prefix: str) -> None:
     """Drop ids that nothing refers to, and give the others a prefix."""
     used = {
-        found
+        reference
         for element in root.iter()
         for key, value in element.attrib.items()
         if key in {"href", "clip-path"}
-        for found in _REFERENCE.findall(value)
+        for reference in _REFERENCE.findall(value)
     }
     for element in root.iter():
         name = element.attrib.pop("id", None)

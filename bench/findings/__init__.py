@@ -28,60 +28,60 @@ class Finding(Protocol):
     RANK: int = 100
 
     @staticmethod
-    def sentences(found: Any) -> list[str]:
+    def sentences(finding: Any) -> list[str]:
         """What was found, for a person."""
         ...
 
     @staticmethod
     @optional
-    def headline(found: Any) -> str | None:
+    def headline(finding: Any) -> str | None:
         """What happened to the answers, in a clause, where it says that."""
         return None
 
     @staticmethod
     @optional
-    def tables(found: Any) -> list[Table]:
+    def tables(finding: Any) -> list[Table]:
         """Every figure of it."""
         return []
 
     @staticmethod
     @optional
-    def brief(found: Any) -> Table | None:
+    def brief(finding: Any) -> Table | None:
         """The figures that a report about more has room for, the worst first; its title leads to them."""
         return None
 
     @staticmethod
     @optional
-    def plots(found: Any) -> list[tuple[str, str]]:
+    def plots(finding: Any) -> list[tuple[str, str]]:
         """Title and SVG of each plot."""
         return []
 
     @staticmethod
     @optional
-    def listings(found: Any) -> list[Listing]:
+    def listings(finding: Any) -> list[Listing]:
         """Rows of the data, for a person to read."""
         return []
 
     @staticmethod
     @optional
-    def highlight(found: Any) -> Highlight | None:
+    def highlight(finding: Any) -> Highlight | None:
         """What the first screen of the page shows."""
         return None
 
     @staticmethod
     @optional
-    def cards(found: Any) -> list[Card]:
+    def cards(finding: Any) -> list[Card]:
         """Figures of the first screen, where it has room."""
         return []
 
     @staticmethod
     @optional
-    def steps(found: Any) -> dict[str, str]:
+    def steps(finding: Any) -> dict[str, str]:
         """Column -> cell of the table that has a row for each candidate of a report."""
         return {}
 
     @staticmethod
     @optional
-    def notes(found: Any) -> list[str]:
+    def notes(finding: Any) -> list[str]:
         """What a reader must know."""
         return []

@@ -121,8 +121,8 @@ class Sums:
 
     def reliability(self) -> Reliability:
         """The figures of all rows."""
-        found = self.figures(np.ones(len(self.counts)))
-        return Reliability(**{name: float(value) for name, value in found.items()}, bins=self.bins)
+        figures = self.figures(np.ones(len(self.counts)))
+        return Reliability(**{name: float(value) for name, value in figures.items()}, bins=self.bins)
 
 
 def _confidences(
@@ -163,23 +163,23 @@ def sums(
     owners = np.repeat(owner, labels)
     order = np.argsort(confidence, kind="stable")
     gaps = np.zeros((rows, min(bins, len(order))))
-    made = []
+    groups = []
     for place, members in enumerate(np.array_split(order, gaps.shape[1])):
         np.add.at(gaps[:, place], owners[members], confidence[members] - right[members])
-        made.append(
+        groups.append(
             Bin(
                 confidence=float(confidence[members].mean()),
                 right=float(right[members].mean()),
                 count=len(members),
             )
         )
-    each = temperature.nll(outputs, truth, link, scale) * labels
+    losses = temperature.nll(outputs, truth, link, scale) * labels
     return Sums(
         gaps=gaps,
         brier=np.bincount(owner, weights=squared, minlength=rows),
-        nll=np.bincount(owner, weights=each, minlength=rows),
+        nll=np.bincount(owner, weights=losses, minlength=rows),
         counts=np.bincount(owners, minlength=rows).astype(np.float64),
-        bins=tuple(made),
+        bins=tuple(groups),
     )
 
 
@@ -202,14 +202,16 @@ def _prepared(pair: Pair) -> tuple[Link, np.ndarray, np.ndarray, np.ndarray]:
 
 
 def _changes(before: Sums, after: Sums, weights: np.ndarray) -> dict[str, Interval]:
-    own, other = after.figures(weights), before.figures(weights)
+    drawn_after, drawn_before = after.figures(weights), before.figures(weights)
     everything = np.ones(weights.shape[1])
     plain_own, plain_other = after.figures(everything), before.figures(everything)
-    found = {
-        name: resampling.centered(float(plain_own[name] - plain_other[name]), own[name] - other[name])
-        for name in own
+    intervals = {
+        name: resampling.centered(
+            float(plain_own[name] - plain_other[name]), drawn_after[name] - drawn_before[name]
+        )
+        for name in drawn_after
     }
-    return {name: one for name, one in found.items() if one is not None}
+    return {name: interval for name, interval in intervals.items() if interval is not None}
 
 
 def find(
@@ -231,7 +233,7 @@ def find(
     weights = stats.resample_weights(count, generator)
     notes = [] if missing is None else [f"no temperature was fitted: {missing}"]
     plain = [sums(side, truth, owner, count, link) for side in (before, after)]
-    made = Calibration(
+    finding = Calibration(
         decisions=int(plain[0].counts.sum()),
         before=plain[0].reliability(),
         after=plain[1].reliability(),
@@ -239,16 +241,16 @@ def find(
         notes=tuple(notes),
     )
     if selection is None:
-        return made
+        return finding
     try:
         fitted = _temperatures(selection)
     except UserError as refusal:
-        return made.model_copy(update={"notes": (*notes, f"no temperature was fitted: {refusal}")})
+        return finding.model_copy(update={"notes": (*notes, f"no temperature was fitted: {refusal}")})
     scaled = [
         sums(side, truth, owner, count, link, scale)
         for side, scale in zip((before, after), fitted, strict=True)
     ]
-    return made.model_copy(
+    return finding.model_copy(
         update={
             "temperature_before": fitted[0],
             "temperature_after": fitted[1],
@@ -265,40 +267,40 @@ def _temperatures(selection: Pair) -> tuple[float, float]:
     return temperature.fit(before, truth, link), temperature.fit(after, truth, link)
 
 
-def sentences(found: Calibration) -> list[str]:
+def sentences(finding: Calibration) -> list[str]:
     """How far confidence is off, before and now, and what a temperature would mend."""
     mean = [
-        sum(one.confidence * one.count for one in side.bins) / found.decisions
-        - sum(one.right * one.count for one in side.bins) / found.decisions
-        for side in (found.before, found.after)
+        sum(group.confidence * group.count for group in side.bins) / finding.decisions
+        - sum(group.right * group.count for group in side.bins) / finding.decisions
+        for side in (finding.before, finding.after)
     ]
     manner = "too sure of itself" if mean[1] > 0 else "not sure enough of itself"
-    said = (
-        f"On average confidence is off by {words.share(found.before.ece)} before and "
-        f"{words.share(found.after.ece)} now (change {words.change(found.after.ece - found.before.ece)}"
+    text = (
+        f"On average confidence is off by {words.share(finding.before.ece)} before and "
+        f"{words.share(finding.after.ece)} now (change {words.change(finding.after.ece - finding.before.ece)}"
     )
-    interval = found.changes.get("ece")
-    said += f", 95 % interval {words.between(interval)})" if interval else ")"
-    said += f"; on the whole the candidate is {manner} by {words.share(abs(mean[1]))}. "
-    if found.temperature_after is None or found.scaled_after is None:
-        return [said]
-    said += (
-        f"At the temperature that {found.selection_rows} selection rows ask for "
-        f"({found.temperature_after:.2f}; original: {found.temperature_before:.2f}) the candidate is off by "
-        f"{words.share(found.scaled_after.ece)}. "
+    interval = finding.changes.get("ece")
+    text += f", 95 % interval {words.between(interval)})" if interval else ")"
+    text += f"; on the whole the candidate is {manner} by {words.share(abs(mean[1]))}. "
+    if finding.temperature_after is None or finding.scaled_after is None:
+        return [text]
+    text += (
+        f"At the temperature that {finding.selection_rows} selection rows ask for "
+        f"({finding.temperature_after:.2f}; original: {finding.temperature_before:.2f}) the candidate is "
+        f"off by {words.share(finding.scaled_after.ece)}. "
     )
-    if found.scaled_after.ece < found.after.ece:
-        return [f"{said}'paredown calibrate' folds that into the model and changes no answer."]
-    return [f"{said}That is no help here, as happens where the model was trained on the selection rows, too."]
+    if finding.scaled_after.ece < finding.after.ece:
+        return [f"{text}'paredown calibrate' folds that into the model and changes no answer."]
+    return [f"{text}That is no help here, as happens where the model was trained on the selection rows, too."]
 
 
-def tables(found: Calibration) -> list[Table]:
+def tables(finding: Calibration) -> list[Table]:
     """Both models, as they are and at their temperatures."""
     sides = (
-        ("original", found.before, None),
-        ("candidate", found.after, None),
-        ("original at its temperature", found.scaled_before, found.temperature_before),
-        ("candidate at its temperature", found.scaled_after, found.temperature_after),
+        ("original", finding.before, None),
+        ("candidate", finding.after, None),
+        ("original at its temperature", finding.scaled_before, finding.temperature_before),
+        ("candidate at its temperature", finding.scaled_after, finding.temperature_after),
     )
     rows = [
         [
@@ -315,41 +317,41 @@ def tables(found: Calibration) -> list[Table]:
     return [table("Figures", header, rows)]
 
 
-def cards(found: Calibration) -> list[Card]:
+def cards(finding: Calibration) -> list[Card]:
     """The calibration error now and before."""
-    before, after = found.before.ece, found.after.ece
+    before, after = finding.before.ece, finding.after.ece
     return [Card("Calibration error", words.share(after), "", "", f"{words.share(before)} before")]
 
 
-def steps(found: Calibration) -> dict[str, str]:
+def steps(finding: Calibration) -> dict[str, str]:
     """The calibration error."""
-    return {"calibration error": words.share(found.after.ece)}
+    return {"calibration error": words.share(finding.after.ece)}
 
 
-def notes(found: Calibration) -> list[str]:
+def notes(finding: Calibration) -> list[str]:
     """What a reader must know."""
-    return list(found.notes)
+    return list(finding.notes)
 
 
-def plots(found: Calibration) -> list[tuple[str, str]]:
+def plots(finding: Calibration) -> list[tuple[str, str]]:
     """How often answers of a confidence are right, before and now; the diagonal is honest confidence."""
     # Only the page draws, and the library takes long to import.
     from bench.display import svg
     from bench.display.plots import AFTER, BEFORE
 
-    curves = [("original", found.before, BEFORE, "-"), ("candidate", found.after, AFTER, "-")]
-    if found.scaled_after is not None:
-        curves.append(("candidate at its temperature", found.scaled_after, AFTER, ":"))
+    curves = [("original", finding.before, BEFORE, "-"), ("candidate", finding.after, AFTER, "-")]
+    if finding.scaled_after is not None:
+        curves.append(("candidate at its temperature", finding.scaled_after, AFTER, ":"))
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        low = min(100 * min(one.confidence, one.right) for _, side, _, _ in curves for one in side.bins)
+        low = min(100 * min(group.confidence, group.right) for _, side, _, _ in curves for group in side.bins)
         start = max(0.0, low - 3)
         axes.plot([start, 100], [start, 100], color=svg.INK, linewidth=0.8, alpha=0.5, linestyle="--")
         for name, side, shade, line in curves:
             axes.plot(
-                [100 * one.confidence for one in side.bins],
-                [100 * one.right for one in side.bins],
+                [100 * group.confidence for group in side.bins],
+                [100 * group.right for group in side.bins],
                 marker="o",
                 markersize=4,
                 linestyle=line,

@@ -108,18 +108,18 @@ def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: Task, listed: int
         picks.setdefault(max(differing or case.rows, key=lambda i: rank[i]), case)
     order = sorted(picks, key=lambda i: -rank[i])[:listed]
     rows = shown.rows(pair, task, order, ["harmful"] * len(pair.rows), distance)
-    found = []
+    failures = []
     for i, row in zip(order, rows, strict=True):
         case = picks[i]
-        wanted = {
+        expected = {
             "labels": row.truth,
             "not": "not " + ", ".join(pair.head.labels[j] for j in case.wanted),
             "same": "the same for every variant",
         }.get(case.rule, f"confidence {case.rule}")
         if case.rule == "labels":
-            wanted = pair.head.labels[case.wanted[case.rows.index(i)]] if pair.head.labels else wanted
-        found.append(row.model_copy(update={"truth": wanted}))
-    return found
+            expected = pair.head.labels[case.wanted[case.rows.index(i)]] if pair.head.labels else expected
+        failures.append(row.model_copy(update={"truth": expected}))
+    return failures
 
 
 def find(read: Read, pair: Pair, task: Task, listed: int = 10) -> ChallengeSet:
@@ -146,86 +146,108 @@ def find(read: Read, pair: Pair, task: Task, listed: int = 10) -> ChallengeSet:
         name=read.name,
         layout=read.layout,
         whole=passed(read.name, before, after),
-        tests=tuple(sorted(parts, key=lambda one: (one.difference, -one.cases))),
+        tests=tuple(sorted(parts, key=lambda part: (part.difference, -part.cases))),
         worst=tuple(_worst(read, pair, lost, task, listed)),
         notes=read.notes,
     )
 
 
-def sentences(found: Challenge) -> list[str]:
+def sentences(finding: Challenge) -> list[str]:
     """How each set went."""
-    return [_sentence(one) for one in found.sets]
+    return [_sentence(challenge_set) for challenge_set in finding.sets]
 
 
-def _sentence(one: ChallengeSet) -> str:
-    what = {"labeled": "rows", "pairs": "pairs (all of a pair right)", "checklist": "cases"}[one.layout]
-    whole = one.whole
-    said = (
-        f"{one.name}: of {whole.cases} {what} the original passes {words.share(whole.before)}, the candidate "
-        f"{words.share(whole.after)} ({words.change(whole.difference)}, 95 % interval "
-        f"{words.between(whole.interval)}; {whole.harmful} lost, {whole.beneficial} won)."
+def _sentence(challenge_set: ChallengeSet) -> str:
+    noun = {"labeled": "rows", "pairs": "pairs (all of a pair right)", "checklist": "cases"}[
+        challenge_set.layout
+    ]
+    total = challenge_set.whole
+    text = (
+        f"{challenge_set.name}: of {total.cases} {noun} the original passes {words.share(total.before)}, "
+        f"the candidate {words.share(total.after)} ({words.change(total.difference)}, 95 % interval "
+        f"{words.between(total.interval)}; {total.harmful} lost, {total.beneficial} won)."
     )
     worse = [
-        test for test in one.tests if test.p_value * len(one.tests) < words.LEVEL and test.difference < 0
+        test
+        for test in challenge_set.tests
+        if test.p_value * len(challenge_set.tests) < words.LEVEL and test.difference < 0
     ]
     if worse:
         listed = ", ".join(f"'{test.name}' ({words.change(test.difference)})" for test in worse[:5])
-        said += f" Worse beyond chance (Bonferroni): {listed}."
-    return said
+        text += f" Worse beyond chance (Bonferroni): {listed}."
+    return text
 
 
-def tables(found: Challenge) -> list[Table]:
+def tables(finding: Challenge) -> list[Table]:
     """Every test of every set."""
     header = ["test", "cases", "before", "now", "change", "95 %", "lost", "won", "p"]
     return [
-        table(f"{one.name}: every test", header, [_cells(test) for test in (one.whole, *one.tests)])
-        for one in found.sets
+        table(
+            f"{challenge_set.name}: every test",
+            header,
+            [_cells(test) for test in (challenge_set.whole, *challenge_set.tests)],
+        )
+        for challenge_set in finding.sets
     ]
 
 
-def _cells(one: Passed) -> list[str]:
+def _cells(test: Passed) -> list[str]:
     return [
-        one.name,
-        str(one.cases),
-        words.share(one.before),
-        words.share(one.after),
-        words.change(one.difference),
-        words.between(one.interval),
-        str(one.harmful),
-        str(one.beneficial),
-        words.chance(one.p_value),
+        test.name,
+        str(test.cases),
+        words.share(test.before),
+        words.share(test.after),
+        words.change(test.difference),
+        words.between(test.interval),
+        str(test.harmful),
+        str(test.beneficial),
+        words.chance(test.p_value),
     ]
 
 
-def listings(found: Challenge) -> list[Listing]:
+def listings(finding: Challenge) -> list[Listing]:
     """Cases that the candidate alone fails."""
-    return [Listing(f"{one.name}: failed by the candidate alone", one.worst) for one in found.sets]
+    return [
+        Listing(f"{challenge_set.name}: failed by the candidate alone", challenge_set.worst)
+        for challenge_set in finding.sets
+    ]
 
 
-def cards(found: Challenge) -> list[Card]:
+def cards(finding: Challenge) -> list[Card]:
     """The set that lost most."""
-    lost = min(found.sets, key=lambda one: one.whole.difference)
+    lost = min(finding.sets, key=lambda challenge_set: challenge_set.whole.difference)
     detail = f"{lost.name}: {words.share(lost.whole.before)} to {words.share(lost.whole.after)}"
     return [Card("Worst challenge set", words.change(lost.whole.difference), "", "", detail)]
 
 
-def notes(found: Challenge) -> list[str]:
+def notes(finding: Challenge) -> list[str]:
     """Cases that were left out, and why."""
-    return [f"{one.name}: {note}" for one in found.sets for note in one.notes]
+    return [f"{challenge_set.name}: {note}" for challenge_set in finding.sets for note in challenge_set.notes]
 
 
-def plots(found: Challenge) -> list[tuple[str, str]]:
+def plots(finding: Challenge) -> list[tuple[str, str]]:
     """What both models pass: the sets, where there are several, and the tests of each, the worst first."""
     # Only the page draws, and the library takes long to import.
     from bench.display.plots import MOST, label, pairs
 
-    drawn = [("Challenge sets", tuple(one.whole for one in found.sets))] if len(found.sets) > 1 else []
-    drawn += [(f"{one.name}, the worst change first", one.tests) for one in found.sets if one.tests]
+    drawn = (
+        [("Challenge sets", tuple(challenge_set.whole for challenge_set in finding.sets))]
+        if len(finding.sets) > 1
+        else []
+    )
+    drawn += [
+        (f"{challenge_set.name}, the worst change first", challenge_set.tests)
+        for challenge_set in finding.sets
+        if challenge_set.tests
+    ]
     return [
         (
             title,
             pairs(
-                [(label(one.name, one.cases), 100 * one.before, 100 * one.after) for one in tests[:MOST]],
+                [
+                    (label(test.name, test.cases), 100 * test.before, 100 * test.after)
+                    for test in tests[:MOST]
+                ],
                 "passed, %",
                 "Challenge tests passed",
             ),

@@ -51,24 +51,24 @@ def find(pair: Pair, generator: np.random.Generator) -> Divergence:
         NothingToMeasure: the task's answers have no distribution.
     """
     answers.decided(pair, "the divergence")
-    each = answers.divergences(pair)
-    if each is None:
+    distances = answers.divergences(pair)
+    if distances is None:
         raise NothingToMeasure("the divergence needs one distribution a row, and this task has none")
-    weights = stats.resample_weights(len(each), generator)
-    drawn = weights.astype(np.float64) @ each / len(each)
+    weights = stats.resample_weights(len(distances), generator)
+    drawn = weights.astype(np.float64) @ distances / len(distances)
     return Divergence(
-        rows=len(each),
-        mean=float(each.mean()),
+        rows=len(distances),
+        mean=float(distances.mean()),
         mean_interval=stats.interval(drawn),
-        p99=float(np.percentile(each, 99)),
-        largest=float(each.max()),
+        p99=float(np.percentile(distances, 99)),
+        largest=float(distances.max()),
     )
 
 
-def sentences(found: Divergence) -> list[str]:
+def sentences(finding: Divergence) -> list[str]:
     """How far distributions moved."""
     return [
-        f"The candidate's probabilities are {found.mean:.3g} nats a row from the original's on average, and "
-        f"{found.p99:.3g} or more on one row in a hundred (largest: {found.largest:.3g}). This says that "
-        "answers moved, not whether they became worse."
+        f"The candidate's probabilities are {finding.mean:.3g} nats a row from the original's on average, "
+        f"and {finding.p99:.3g} or more on one row in a hundred (largest: {finding.largest:.3g}). This says "
+        "that answers moved, not whether they became worse."
     ]

@@ -142,15 +142,15 @@ def by_column(
 def _metric_gap(pair: Pair, task: Task, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray) -> Gap:
     score = scoring.score(pair, task)
 
-    def figures(statistics: np.ndarray, given: np.ndarray) -> np.ndarray:
-        totals = [(given[:, cut.mask] @ statistics[cut.mask]) for cut in cuts]
+    def figures(statistics: np.ndarray, draws: np.ndarray) -> np.ndarray:
+        totals = [(draws[:, cut.mask] @ statistics[cut.mask]) for cut in cuts]
         return np.array([[score.of(line) for line in total] for total in totals]).T
 
     everything = np.ones((1, len(pair.rows)))
     sides = (score.before, score.after)
     plain = [figures(side, everything)[0] for side in sides]
     drawn = [_ranges(figures(side, weights)) for side in sides]
-    before, after = (float(_ranges(one)) for one in plain)
+    before, after = (float(_ranges(group_figures)) for group_figures in plain)
     return Gap(
         of="metric",
         source=column,
@@ -172,7 +172,9 @@ def _odds_gap(pair: Pair, column: str, cuts: Sequence[slicing.Cut], weights: np.
     if pair.head.problem != "single_label" or scoring.many(pair.before.predictions[0], pair.head):
         return None
     true = np.array(pair.references)
-    given = [np.array([one.value for one in side.predictions]) for side in (pair.before, pair.after)]
+    predicted = [
+        np.array([prediction.value for prediction in side.predictions]) for side in (pair.before, pair.after)
+    ]
     cells = []
     for label in range(len(pair.head.labels)):
         for kind in (true == label, true != label):
@@ -194,9 +196,9 @@ def _odds_gap(pair: Pair, column: str, cuts: Sequence[slicing.Cut], weights: np.
         return np.moveaxis(np.array(table), -1, 0)
 
     everything = np.ones((1, len(true)))
-    plain = [rates(side, everything)[0] for side in given]
-    gaps = [_ranges(one) for one in plain]
-    drawn = [_ranges(rates(side, weights)).max(axis=1) for side in given]
+    plain = [rates(side, everything)[0] for side in predicted]
+    gaps = [_ranges(cell_rates) for cell_rates in plain]
+    drawn = [_ranges(rates(side, weights)).max(axis=1) for side in predicted]
     worst = int(gaps[1].argmax())
     before, after = float(gaps[0].max()), float(gaps[1].max())
     named = pair.head.labels[cells[worst][0]]
@@ -254,16 +256,16 @@ def read_swaps(place: str, task: Task, column: str | None, most: int, seed: int)
     Raises:
         DataError: it is no such set; the message names it.
     """
-    role = next((role for role, one in task.COLUMNS.items() if one.holds == "text"), None)
+    role = next((role for role, declaration in task.COLUMNS.items() if declaration.holds == "text"), None)
     if role is None:
         raise DataError("templates swap words of a text, and the rows of this task have none")
     path = reading.located(place, error=DataError)
     if not reading.exists(path, error=DataError):
         raise DataError(f"templates {place}: there is no such folder or file")
     table = read_file(challenges.only(challenges.files(path)))
-    found: list[tuple[str, str, str]] = []
+    triples: list[tuple[str, str, str]] = []
     if set(_TWO) <= set(table.columns):
-        found = [(str(i), name, str(row[name])) for i, row in enumerate(table.rows) for name in _TWO]
+        triples = [(str(i), name, str(row[name])) for i, row in enumerate(table.rows) for name in _TWO]
     else:
         names = [column] if column else [name for name in _COLUMNS if name in table.columns]
         texts = [name for name in (role, *task.COLUMNS[role].aliases) if name in table.columns]
@@ -272,19 +274,19 @@ def read_swaps(place: str, task: Task, column: str | None, most: int, seed: int)
                 f"templates {place}: needs a text column and one with the group's term (identity), or "
                 f"sent_more and sent_less; the columns are: {', '.join(table.columns)}"
             )
-        found = [
+        triples = [
             (frame(str(row[texts[0]]), str(row[names[0]])), str(row[names[0]]), str(row[texts[0]]))
             for row in table.rows
             if row.get(names[0])
         ]
-    return _framed(path.name, found, role, most, seed, place)
+    return _framed(path.name, triples, role, most, seed, place)
 
 
 def _framed(
-    name: str, found: Sequence[tuple[str, str, str]], role: str, most: int, seed: int, place: str
+    name: str, triples: Sequence[tuple[str, str, str]], role: str, most: int, seed: int, place: str
 ) -> Swaps:
     members: dict[str, dict[str, str]] = {}
-    for key, group, text in found:
+    for key, group, text in triples:
         members.setdefault(key, {}).setdefault(group, text)
     several = [groups for groups in members.values() if len(groups) > 1]
     if not several:
@@ -310,8 +312,8 @@ def _framed(
 
 def _spreads(answers: Answers, frames: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Range of each probability in a sentence, [frames, classes]; turned, [frames]; p, [rows, classes]."""
-    p = np.array([one.probabilities for one in answers.predictions], dtype=np.float64)
-    values = np.array([one.value for one in answers.predictions])
+    p = np.array([prediction.probabilities for prediction in answers.predictions], dtype=np.float64)
+    values = np.array([prediction.value for prediction in answers.predictions])
     count = int(frames.max()) + 1
     high, low = np.full((count, p.shape[1]), -np.inf), np.full((count, p.shape[1]), np.inf)
     np.maximum.at(high, frames, p)
@@ -348,13 +350,13 @@ def by_swaps(
     weights = stats.resample_weights(len(old), generator).astype(np.float64)
     drawn = weights @ (new[:, at] - old[:, at]) / len(old)
     names = np.array(swaps.groups, dtype=object)
-    own, other = (_deviations(p[:, at], swaps.frames) for p in (new_p, old_p))
+    new_deviations, old_deviations = (_deviations(p[:, at], swaps.frames) for p in (new_p, old_p))
     groups = [
         Group(
             name=str(name),
             rows=int((names == name).sum()),
-            before=float(other[names == name].mean()),
-            after=float(own[names == name].mean()),
+            before=float(old_deviations[names == name].mean()),
+            after=float(new_deviations[names == name].mean()),
         )
         for name in sorted(set(swaps.groups))
     ]
@@ -367,70 +369,70 @@ def by_swaps(
         after=after,
         difference=after - before,
         interval=stats.interval(drawn),
-        groups=tuple(sorted(groups, key=lambda one: one.after)),
+        groups=tuple(sorted(groups, key=lambda group: group.after)),
         swapped=len(old),
         turned_before=float(old_turned.mean()),
         turned_after=float(new_turned.mean()),
     )
 
 
-def sentences(found: Fairness) -> list[str]:
+def sentences(finding: Fairness) -> list[str]:
     """How each gap went."""
-    return [_sentence(one) for one in found.gaps]
+    return [_sentence(gap) for gap in finding.gaps]
 
 
-def _sentence(one: Gap) -> str:
-    moved, spread = words.change(one.difference, one.unit), words.between(one.interval, one.unit)
+def _sentence(gap: Gap) -> str:
+    moved, spread = words.change(gap.difference, gap.unit), words.between(gap.interval, gap.unit)
     interval = f" (change {moved}, 95 % interval {spread})"
-    if one.of == "score":
+    if gap.of == "score":
         return (
-            f"{one.source}: in {one.swapped} sentences that differ in the group alone, the probability of "
-            f"'{one.answer}' ranges over {words.share(one.before)} before and "
-            f"{words.share(one.after)} now{interval}; the answer "
-            f"itself depends on the group in {words.share(one.turned_before)} before, "
-            f"{words.share(one.turned_after)} now."
+            f"{gap.source}: in {gap.swapped} sentences that differ in the group alone, the probability of "
+            f"'{gap.answer}' ranges over {words.share(gap.before)} before and "
+            f"{words.share(gap.after)} now{interval}; the answer "
+            f"itself depends on the group in {words.share(gap.turned_before)} before, "
+            f"{words.share(gap.turned_after)} now."
         )
-    what = f"equalized odds ({one.answer})" if one.of == "equalized odds" else one.answer
+    metric = f"equalized odds ({gap.answer})" if gap.of == "equalized odds" else gap.answer
     return (
-        f"{one.source}: {what} differs between groups by up to {words.figure(one.before, one.unit)} before "
-        f"and {words.figure(one.after, one.unit)} now{interval}."
+        f"{gap.source}: {metric} differs between groups by up to {words.figure(gap.before, gap.unit)} before "
+        f"and {words.figure(gap.after, gap.unit)} now{interval}."
     )
 
 
-def tables(found: Fairness) -> list[Table]:
+def tables(finding: Fairness) -> list[Table]:
     """The groups of each gap."""
-    made = []
-    for gap in found.gaps:
+    group_tables = []
+    for gap in finding.gaps:
         show = words.change if gap.of == "score" else words.figure
         rows = [
-            [one.name, str(one.rows), show(one.before, gap.unit), show(one.after, gap.unit)]
-            for one in gap.groups
+            [group.name, str(group.rows), show(group.before, gap.unit), show(group.after, gap.unit)]
+            for group in gap.groups
         ]
         title = f"{gap.source}: {gap.of} of {len(gap.groups)} groups"
-        made.append(table(title, ["group", "rows", "before", "now"], rows))
-    return made
+        group_tables.append(table(title, ["group", "rows", "before", "now"], rows))
+    return group_tables
 
 
-def notes(found: Fairness) -> list[str]:
+def notes(finding: Fairness) -> list[str]:
     """What a reader must know, and which groups were too small."""
-    if not found.small:
-        return list(found.notes)
-    named = slicing.listed(found.small, family=False)
-    return [*found.notes, f"groups with too few rows to judge: {named}"]
+    if not finding.small:
+        return list(finding.notes)
+    named = slicing.listed(finding.small, family=False)
+    return [*finding.notes, f"groups with too few rows to judge: {named}"]
 
 
-def plots(found: Fairness) -> list[tuple[str, str]]:
+def plots(finding: Fairness) -> list[tuple[str, str]]:
     """Each group's figure before and now; the outermost groups where there are many."""
     # Only the page draws, and the library takes long to import.
     from bench.display.plots import MOST, label, pairs
 
     drawn = []
-    for gap in found.gaps:
-        shown = list(gap.groups)
-        if len(shown) > MOST:
-            shown = [*shown[: MOST // 2], *shown[-MOST // 2 :]]
+    for gap in finding.gaps:
+        groups = list(gap.groups)
+        if len(groups) > MOST:
+            groups = [*groups[: MOST // 2], *groups[-MOST // 2 :]]
         factor, unit = (100, "%") if gap.unit == "share" else (1, gap.unit)
-        rows = [(label(one.name), factor * one.before, factor * one.after) for one in shown]
+        rows = [(label(group.name), factor * group.before, factor * group.after) for group in groups]
         axis = f"{gap.answer}, {unit}"
         if gap.of == "score":
             axis = f"'{gap.answer}' against the mean of the same sentence, points"

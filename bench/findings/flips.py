@@ -158,7 +158,7 @@ def find(pair: Pair, task: Task, listed: int, within: float, generator: np.rando
     """
     answers.needs_labels(pair, "finding flips")
     number = pair.head.problem == "regression"
-    values = np.array([one.value for one in pair.before.predictions]) if number else np.zeros(1)
+    values = np.array([prediction.value for prediction in pair.before.predictions]) if number else np.zeros(1)
     tolerance = float(within * np.ptp(values.astype(np.float64))) if number else 0.0
     kinds = shown.changes(pair, tolerance)
     distance = answers.divergences(pair)
@@ -167,7 +167,7 @@ def find(pair: Pair, task: Task, listed: int, within: float, generator: np.rando
         (i for i, kind in enumerate(kinds) if kind != "none"), key=lambda i: (_ORDER[kinds[i]], -rank[i], i)
     )
     harmful, beneficial = kinds.count("harmful"), kinds.count("beneficial")
-    found = Flips(
+    finding = Flips(
         rows=len(kinds),
         harmful=harmful,
         beneficial=beneficial,
@@ -182,7 +182,7 @@ def find(pair: Pair, task: Task, listed: int, within: float, generator: np.rando
         left_out=max(0, len(flipped) - listed),
         notes=() if len(kinds) >= 30 else (f"only {len(kinds)} rows: no share of them is a sure one",),
     )
-    return found.model_copy(update=_errors(pair, task, generator)) if number else found
+    return finding.model_copy(update=_errors(pair, task, generator)) if number else finding
 
 
 def _errors(pair: Pair, task: Task, generator: np.random.Generator) -> dict[str, object]:
@@ -202,93 +202,96 @@ def _divergent(
     return tuple(shown.rows(pair, task, [int(i) for i in order if distance[i] > 0], kinds, distance))
 
 
-def sentences(found: Flips) -> list[str]:
+def sentences(finding: Flips) -> list[str]:
     """What flipped, and whether more was lost than chance explains."""
-    changed = found.harmful + found.beneficial + found.other
-    sure = "more than chance explains" if found.p_value < words.LEVEL else "no more than chance explains"
-    if found.tolerance is not None:
+    changed = finding.harmful + finding.beneficial + finding.other
+    sure = "more than chance explains" if finding.p_value < words.LEVEL else "no more than chance explains"
+    if finding.tolerance is not None:
         return [
-            f"{found.harmful} of {found.rows} numbers are further from the truth than before and "
-            f"{found.beneficial} are nearer (by more than {found.tolerance:.3g}); that balance is {sure} "
-            f"(exact p {words.chance(found.p_value)}). Mean absolute error: {found.error_before:.4g} before, "
-            f"{found.error_after:.4g} now (difference {words.between(found.error_interval, 'error')})."
+            f"{finding.harmful} of {finding.rows} numbers are further from the truth than before and "
+            f"{finding.beneficial} are nearer (by more than {finding.tolerance:.3g}); that balance is {sure} "
+            f"(exact p {words.chance(finding.p_value)}). Mean absolute error: {finding.error_before:.4g} "
+            f"before, {finding.error_after:.4g} now "
+            f"(difference {words.between(finding.error_interval, 'error')})."
         ]
-    low, high = words.share(found.harmful_interval.low), words.share(found.harmful_interval.high)
-    said = (
-        f"{changed} of {found.rows} answers changed. {found.harmful} were right and are wrong now "
-        f"({words.share(found.harmful / found.rows)}, 95 % interval {low} to {high}), {found.beneficial} "
-        "were wrong and are right now"
-        + (f", {found.other} are wrong in another way" if found.other else "")
+    low, high = words.share(finding.harmful_interval.low), words.share(finding.harmful_interval.high)
+    text = (
+        f"{changed} of {finding.rows} answers changed. {finding.harmful} were right and are wrong now "
+        f"({words.share(finding.harmful / finding.rows)}, 95 % interval {low} to {high}), "
+        f"{finding.beneficial} were wrong and are right now"
+        + (f", {finding.other} are wrong in another way" if finding.other else "")
         + "."
     )
     if changed:
-        said += f" That balance is {sure} (McNemar's exact p {words.chance(found.p_value)})."
-    if found.parts is not None:
-        parts = found.parts
-        said += (
+        text += f" That balance is {sure} (McNemar's exact p {words.chance(finding.p_value)})."
+    if finding.parts is not None:
+        parts = finding.parts
+        text += (
             f" Of {parts.total} {parts.name}, {parts.harmful} went wrong and {parts.beneficial} were mended."
         )
-    return [said]
+    return [text]
 
 
-def headline(found: Flips) -> str:
+def headline(finding: Flips) -> str:
     """What was lost and won, and whether chance explains it."""
-    lost = f"{found.harmful} of {found.rows} answers went from right to wrong"
-    if found.tolerance is not None:
-        lost = f"{found.harmful} of {found.rows} numbers moved away from the truth"
+    lost = f"{finding.harmful} of {finding.rows} answers went from right to wrong"
+    if finding.tolerance is not None:
+        lost = f"{finding.harmful} of {finding.rows} numbers moved away from the truth"
     net = "no net loss"
-    if found.harmful > found.beneficial:
+    if finding.harmful > finding.beneficial:
         net = "more lost than chance explains"
-        if found.p_value >= words.LEVEL:
+        if finding.p_value >= words.LEVEL:
             net = f"no {net}"
-    return f"{lost}, {found.beneficial} the other way ({net})"
+    return f"{lost}, {finding.beneficial} the other way ({net})"
 
 
-def listings(found: Flips) -> list[Listing]:
+def listings(finding: Flips) -> list[Listing]:
     """The changed answers, and where the two models differ most."""
-    more = f", {found.left_out} more not listed" if found.left_out else ""
+    more = f", {finding.left_out} more not listed" if finding.left_out else ""
     return [
         Listing(
-            f"{len(found.worst)} changed answers, harmful first{more}", found.worst, found.attribution or ""
+            f"{len(finding.worst)} changed answers, harmful first{more}",
+            finding.worst,
+            finding.attribution or "",
         ),
         Listing(
-            f"{len(found.divergent)} rows on which the two models differ most, flipped or not",
-            found.divergent,
+            f"{len(finding.divergent)} rows on which the two models differ most, flipped or not",
+            finding.divergent,
         ),
     ]
 
 
-def highlight(found: Flips) -> Highlight:
+def highlight(finding: Flips) -> Highlight:
     """The first changed answers."""
-    return Highlight("worst-rows", "Changed answers, worst first", rows=found.worst)
+    return Highlight("worst-rows", "Changed answers, worst first", rows=finding.worst)
 
 
-def cards(found: Flips) -> list[Card]:
+def cards(finding: Flips) -> list[Card]:
     """How many went wrong."""
-    title = "Right before, wrong now" if found.tolerance is None else "Further from the truth"
-    detail = f"of {found.rows} rows; {found.beneficial} the other way; p {words.chance(found.p_value)}"
-    return [Card(title, str(found.harmful), "", "", detail)]
+    title = "Right before, wrong now" if finding.tolerance is None else "Further from the truth"
+    detail = f"of {finding.rows} rows; {finding.beneficial} the other way; p {words.chance(finding.p_value)}"
+    return [Card(title, str(finding.harmful), "", "", detail)]
 
 
-def steps(found: Flips) -> dict[str, str]:
+def steps(finding: Flips) -> dict[str, str]:
     """Lost and won."""
-    return {"lost": str(found.harmful), "won": str(found.beneficial)}
+    return {"lost": str(finding.harmful), "won": str(finding.beneficial)}
 
 
-def notes(found: Flips) -> list[str]:
+def notes(finding: Flips) -> list[str]:
     """What a reader must know."""
-    return list(found.notes)
+    return list(finding.notes)
 
 
-def plots(found: Flips) -> list[tuple[str, str]]:
+def plots(finding: Flips) -> list[tuple[str, str]]:
     """Answers of the original against answers of the candidate, where there is a table of them."""
-    if found.matrix is None:
+    if finding.matrix is None:
         return []
     # Only the page draws, and the library takes long to import.
     from bench.display import svg
     from bench.display.plots import BEFORE, WORSE
 
-    table, labels = np.array(found.matrix.counts), found.matrix.labels
+    table, labels = np.array(finding.matrix.counts), finding.matrix.labels
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()

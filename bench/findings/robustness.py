@@ -167,18 +167,18 @@ def find(
     notes = [] if score else ["the rows have no labels: only agreement is measured"]
     if tagged:
         notes.append("words keep their places, since each has its tag: only typos and casing are tried")
-    found = []
+    perturbations = []
     for kind in kinds:
         source = random.Random(f"{seed}/{kind.name}")
         change = _words if tagged else changed
-        made = [change(row, roles, kind, source) for row in sample]
-        there = {i: row for i, row in enumerate(made) if row is not None}
-        if not there:
+        variants = [change(row, roles, kind, source) for row in sample]
+        altered = {i: row for i, row in enumerate(variants) if row is not None}
+        if not altered:
             notes.append(f"{kind.name}: the change applies to none of the rows")
             continue
-        moved = answer(list(there.values()))
-        found.append(
-            _compare(clean, moved, list(there), kind, task, [int(picks[i]) for i in there], seed, listed)
+        moved = answer(list(altered.values()))
+        perturbations.append(
+            _compare(clean, moved, list(altered), kind, task, [int(picks[i]) for i in altered], seed, listed)
         )
     better = score.better if score else "higher"
     return Robustness(
@@ -186,15 +186,20 @@ def find(
         unit=score.unit if score else "share",
         better=better,
         rows=len(sample),
-        changes=tuple(sorted(found, key=lambda one: (not one.keeps_label, _badness(one, better)))),
+        changes=tuple(
+            sorted(
+                perturbations,
+                key=lambda perturbation: (not perturbation.keeps_label, _badness(perturbation, better)),
+            )
+        ),
         notes=tuple(notes),
     )
 
 
-def _badness(one: Perturbation, better: str) -> float:
-    if one.extra is None:
-        return one.agreement
-    return one.extra if better == "higher" else -one.extra
+def _badness(perturbation: Perturbation, better: str) -> float:
+    if perturbation.extra is None:
+        return perturbation.agreement
+    return perturbation.extra if better == "higher" else -perturbation.extra
 
 
 def _part(pair: Pair, picks: Sequence[int]) -> Any:
@@ -208,7 +213,7 @@ def _part(pair: Pair, picks: Sequence[int]) -> Any:
 
 def _same(first: Sequence[Any], second: Sequence[Any], tolerance: float) -> np.ndarray:
     """Whether answers are equal, numbers within a tolerance."""
-    if all(isinstance(one.value, float) for one in (*first, *second)):
+    if all(isinstance(prediction.value, float) for prediction in (*first, *second)):
         gaps = [abs(a.value - b.value) <= tolerance for a, b in zip(first, second, strict=True)]
         return np.array(gaps, dtype=bool)
     return np.array([a.value == b.value for a, b in zip(first, second, strict=True)], dtype=bool)
@@ -217,15 +222,15 @@ def _same(first: Sequence[Any], second: Sequence[Any], tolerance: float) -> np.n
 def _compare(
     clean: Pair,
     moved: Pair,
-    there: Sequence[int],
+    indices: Sequence[int],
     kind: Kind,
     task: Task,
     numbers: Sequence[int],
     seed: int,
     listed: int,
 ) -> Perturbation:
-    before, after, _ = _part(clean, there)
-    values = [one.value for one in clean.before.predictions]
+    before, after, _ = _part(clean, indices)
+    values = [prediction.value for prediction in clean.before.predictions]
     tolerance = 0.02 * float(np.ptp(values)) if clean.head.problem == "regression" else 0.0
     stays = [
         _same(side, now, tolerance)
@@ -235,36 +240,36 @@ def _compare(
     figures: dict[str, Any] = {}
     labeled = kind.keeps_label and clean.references is not None
     if labeled:
-        figures = _losses(clean, moved, there, task, seed)
+        figures = _losses(clean, moved, indices, task, seed)
     kinds = (
         shown.changes(moved, tolerance) if labeled else ["other" if not same else "none" for same in agree]
     )
     distance = answers.divergences(moved)
-    wanted = "harmful" if labeled else "other"
+    sought = "harmful" if labeled else "other"
     rank = distance if distance is not None else np.zeros(len(kinds))
-    picks = sorted((i for i, one in enumerate(kinds) if one == wanted), key=lambda i: -rank[i])[:listed]
+    picks = sorted((i for i, change in enumerate(kinds) if change == sought), key=lambda i: -rank[i])[:listed]
     rows = shown.rows(moved, task, picks, kinds, distance, numbers)
     return Perturbation(
         name=kind.name,
         what=kind.what,
-        rows=len(there),
+        rows=len(indices),
         keeps_label=kind.keeps_label,
         agreement=float(agree.mean()),
         reacted_before=float(1 - stays[0].mean()),
         reacted_after=float(1 - stays[1].mean()),
-        worst=tuple(rows if kind.keeps_label else [one.model_copy(update=_UNKNOWN) for one in rows]),
+        worst=tuple(rows if kind.keeps_label else [row.model_copy(update=_UNKNOWN) for row in rows]),
         **figures,
     )
 
 
-def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: Task, seed: int) -> dict[str, Any]:
+def _losses(clean: Pair, moved: Pair, indices: Sequence[int], task: Task, seed: int) -> dict[str, Any]:
     """The metric of both models on the rows as they are and changed, and what the candidate loses beyond."""
     mask = np.zeros(len(clean.rows), dtype=bool)
-    mask[list(there)] = True
+    mask[list(indices)] = True
     plain, now = scoring.score(clean, task).only(mask), scoring.score(moved, task)
-    weights = stats.resample_weights(len(there), np.random.default_rng([seed, 12]))
-    own, own_drawn = resampling.difference(plain.after, now.after, now.of, weights)
-    other, other_drawn = resampling.difference(plain.before, now.before, now.of, weights)
+    weights = stats.resample_weights(len(indices), np.random.default_rng([seed, 12]))
+    loss, own_drawn = resampling.difference(plain.after, now.after, now.of, weights)
+    base_loss, other_drawn = resampling.difference(plain.before, now.before, now.of, weights)
     interval: Interval | None = stats.interval(own_drawn - other_drawn)
     (clean_before, clean_after), (before, after) = plain.values(), now.values()
     return {
@@ -272,27 +277,28 @@ def _losses(clean: Pair, moved: Pair, there: Sequence[int], task: Task, seed: in
         "clean_after": clean_after,
         "before": before,
         "after": after,
-        "extra": own - other,
+        "extra": loss - base_loss,
         "interval": interval,
     }
 
 
-def sentences(found: Robustness) -> list[str]:
+def sentences(finding: Robustness) -> list[str]:
     """What changed texts do."""
-    labeled = [one for one in found.changes if one.extra is not None]
+    labeled = [change for change in finding.changes if change.extra is not None]
     if not labeled:
         return [
-            f"{found.rows} rows were changed in {len(found.changes)} ways; both models are compared on them."
+            f"{finding.rows} rows were changed in {len(finding.changes)} ways; both models are "
+            "compared on them."
         ]
     worst = labeled[0]
-    unit = found.unit
-    if not words.worse(worst.extra or 0.0, found.better):
+    unit = finding.unit
+    if not words.worse(worst.extra or 0.0, finding.better):
         return [
-            f"{found.rows} rows were changed in {len(found.changes)} ways. None of the {len(labeled)} that "
-            "keep the label costs the candidate more than it costs the original."
+            f"{finding.rows} rows were changed in {len(finding.changes)} ways. None of the {len(labeled)} "
+            "that keep the label costs the candidate more than it costs the original."
         ]
     return [
-        f"{found.rows} rows were changed in {len(found.changes)} ways. The worst is '{worst.name}' "
+        f"{finding.rows} rows were changed in {len(finding.changes)} ways. The worst is '{worst.name}' "
         f"({worst.what}): the original goes from {words.figure(worst.clean_before, unit)} to "
         f"{words.figure(worst.before, unit)}, the candidate from {words.figure(worst.clean_after, unit)} to "
         f"{words.figure(worst.after, unit)}, which is {words.change(worst.extra, unit)} beyond "
@@ -300,70 +306,76 @@ def sentences(found: Robustness) -> list[str]:
     ]
 
 
-def tables(found: Robustness) -> list[Table]:
+def tables(finding: Robustness) -> list[Table]:
     """Every change, and what it does."""
 
     def moved(clean: float | None, now: float | None, reacted: float) -> str:
         if now is None:
             return f"{words.share(reacted)} of answers turn"
-        return f"{words.figure(clean, found.unit)} to {words.figure(now, found.unit)}"
+        return f"{words.figure(clean, finding.unit)} to {words.figure(now, finding.unit)}"
 
     header = ["change", "rows", "original", "candidate", "beyond the original", "95 %", "same answer"]
     rows = [
         [
-            one.name,
-            str(one.rows),
-            moved(one.clean_before, one.before, one.reacted_before),
-            moved(one.clean_after, one.after, one.reacted_after),
-            words.change(one.extra, found.unit),
-            words.between(one.interval, found.unit),
-            words.share(one.agreement),
+            change.name,
+            str(change.rows),
+            moved(change.clean_before, change.before, change.reacted_before),
+            moved(change.clean_after, change.after, change.reacted_after),
+            words.change(change.extra, finding.unit),
+            words.between(change.interval, finding.unit),
+            words.share(change.agreement),
         ]
-        for one in found.changes
+        for change in finding.changes
     ]
-    return [table(f"All {len(found.changes)} changes", header, rows)]
+    return [table(f"All {len(finding.changes)} changes", header, rows)]
 
 
-def listings(found: Robustness) -> list[Listing]:
+def listings(finding: Robustness) -> list[Listing]:
     """Rows that a change turned in the candidate alone."""
     return [
         Listing(
-            f"{one.name}: "
+            f"{change.name}: "
             + (
                 "the original has it right and the candidate does not"
-                if one.keeps_label
+                if change.keeps_label
                 else "the two models part"
             ),
-            one.worst,
+            change.worst,
         )
-        for one in found.changes
+        for change in finding.changes
     ]
 
 
-def notes(found: Robustness) -> list[str]:
+def notes(finding: Robustness) -> list[str]:
     """What each change does, and what a reader must know."""
     unknown = "; what is right then is not known, so only whether both models react alike is measured"
-    done = [f"{one.name}: {one.what}{'' if one.keeps_label else unknown}" for one in found.changes]
-    return [*done, *found.notes]
+    explanations = [
+        f"{change.name}: {change.what}{'' if change.keeps_label else unknown}" for change in finding.changes
+    ]
+    return [*explanations, *finding.notes]
 
 
-def plots(found: Robustness) -> list[tuple[str, str]]:
+def plots(finding: Robustness) -> list[tuple[str, str]]:
     """The loss that each change of the text brings to both models, where there are labels."""
     # Only the page draws, and the library takes long to import.
     from bench.display.plots import label, pairs
 
-    factor = 100 if found.unit == "share" else 1
+    factor = 100 if finding.unit == "share" else 1
     rows = [
-        (label(one.name), factor * (one.before - one.clean_before), factor * (one.after - one.clean_after))
-        for one in found.changes
-        if None not in (one.before, one.clean_before, one.after, one.clean_after)
-        and one.before is not None
-        and one.clean_before is not None
-        and one.after is not None
-        and one.clean_after is not None
+        (
+            label(change.name),
+            factor * (change.before - change.clean_before),
+            factor * (change.after - change.clean_after),
+        )
+        for change in finding.changes
+        if None not in (change.before, change.clean_before, change.after, change.clean_after)
+        and change.before is not None
+        and change.clean_before is not None
+        and change.after is not None
+        and change.clean_after is not None
     ]
     if not rows:
         return []
-    unit = "points" if found.unit == "share" else found.unit
-    axis = f"change in {found.metric} on changed texts, {unit}"
+    unit = "points" if finding.unit == "share" else finding.unit
+    axis = f"change in {finding.metric} on changed texts, {unit}"
     return [("What changed texts cost each model", pairs(rows, axis, "Loss on changed texts"))]

@@ -97,35 +97,37 @@ def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tupl
         lengths: tokens of each row; None where rows have none.
         columns: of the user.
     """
-    found: list[Cut] = []
+    parted: list[Cut] = []
     notes: list[str] = []
     head, references = pair.head, pair.references or []
     if head.problem == "regression":
-        found += slicing.quarters("label", np.asarray(references, dtype=np.float64))
+        parted += slicing.quarters("label", np.asarray(references, dtype=np.float64))
     else:
-        held = [{part[0] for part in scoring.parts(scoring.named(true, head), head)} for true in references]
-        for label in sorted({label for classes in held for label in classes}):
-            found.append(Cut("label", label, np.array([label in classes for classes in held])))
+        label_sets = [
+            {part[0] for part in scoring.parts(scoring.named(true, head), head)} for true in references
+        ]
+        for label in sorted({label for classes in label_sets for label in classes}):
+            parted.append(Cut("label", label, np.array([label in classes for classes in label_sets])))
     numbers = (("length", lengths, " tokens"), ("confidence of the original", _confidence(pair), ""))
     for family, values, unit in numbers:
         if values is None:
             continue
         quarters = slicing.quarters(family, np.asarray(values, dtype=np.float64), unit)
-        found += quarters
+        parted += quarters
         if not quarters:
             notes.append(f"all rows have the same {family}: there is nothing to cut by")
     for column in columns:
         cut = slicing.by_column(column, slicing.cells(pair.rows, column))
-        found += cut
+        parted += cut
         if len(cut) < 2:
             notes.append(f"the column '{column}' has the same value in all rows: there is nothing to cut by")
-    return found, notes
+    return parted, notes
 
 
 def _confidence(pair: Pair) -> np.ndarray | None:
-    found = answers.confidence(pair.before)
+    confidence = answers.confidence(pair.before)
     # Rounded, so that rows of one confidence but for the last bits are not torn apart.
-    return None if found is None else found.round(4)
+    return None if confidence is None else confidence.round(4)
 
 
 def compare(
@@ -160,14 +162,14 @@ def compare(
     return after - before, [stats.interval(drawn, level) for level in levels], p_value
 
 
-def _small(found: Sequence[tuple[Cut, int]]) -> list[Small]:
+def _small(counted: Sequence[tuple[Cut, int]]) -> list[Small]:
     """Slices with too few rows; of a family that has many of them only how many.
 
     A column of names or addresses has a value a row: a list of them would be the rows themselves.
     """
     named = []
-    for family in dict.fromkeys(cut.family for cut, _ in found):
-        mine = [(cut.name, count) for cut, count in found if cut.family == family]
+    for family in dict.fromkeys(cut.family for cut, _ in counted):
+        mine = [(cut.name, count) for cut, count in counted if cut.family == family]
         if len(mine) > _LISTED:
             mine = [(f"{len(mine)} values", sum(count for _, count in mine))]
         named += [Small(family=family, name=name, rows=count) for name, count in mine]
@@ -199,26 +201,26 @@ def find(
     answers.needs_labels(pair, "comparing slices")
     score = scoring.score(pair, task)
     parted, notes = cuts(pair, lengths, columns)
-    wanted = [(cut, score.only(cut.mask)) for cut in parted if cut.mask.sum() >= min_rows]
+    judged = [(cut, score.only(cut.mask)) for cut in parted if cut.mask.sum() >= min_rows]
     small = _small([(cut, int(cut.mask.sum())) for cut in parted if cut.mask.sum() < min_rows])
-    if not wanted:
+    if not judged:
         raise NothingToMeasure(
             f"there are {len(pair.rows)} rows and no slice of them has {min_rows}: give more rows, or lower "
             "min_rows (what so few rows say is little)"
         )
-    wanted += _classes(pair, score, min_rows)
-    levels = (LEVEL, 1 - (1 - LEVEL) / len(wanted))
-    draws = resampling.draws_for(len(wanted))
-    compared = [compare(own, generator, levels, draws) for _, own in wanted]
+    judged += _classes(pair, score, min_rows)
+    levels = (LEVEL, 1 - (1 - LEVEL) / len(judged))
+    draws = resampling.draws_for(len(judged))
+    compared = [compare(part_score, generator, levels, draws) for _, part_score in judged]
     p_values = [p for _, _, p in compared]
     corrected = zip(multiplicity.holm(p_values), multiplicity.benjamini_hochberg(p_values), strict=True)
-    made = [
+    slices = [
         Slice(
             family=cut.family,
             name=cut.name,
             rows=int(cut.mask.sum()),
-            before=own.values()[0],
-            after=own.values()[1],
+            before=part_score.values()[0],
+            after=part_score.values()[1],
             difference=gap,
             interval=single,
             simultaneous=together,
@@ -226,8 +228,8 @@ def find(
             holm=strict,
             bh=loose,
         )
-        for (cut, own), (gap, (single, together), p_value), (strict, loose) in zip(
-            wanted, compared, corrected, strict=True
+        for (cut, part_score), (gap, (single, together), p_value), (strict, loose) in zip(
+            judged, compared, corrected, strict=True
         )
     ]
     sign = 1 if score.better == "higher" else -1
@@ -238,7 +240,7 @@ def find(
         better=score.better,
         before=before,
         after=after,
-        slices=tuple(sorted(made, key=lambda one: (sign * one.difference, one.p_value, -one.rows))),
+        slices=tuple(sorted(slices, key=lambda part: (sign * part.difference, part.p_value, -part.rows))),
         small=tuple(small),
         min_rows=min_rows,
         notes=tuple(notes),
@@ -250,9 +252,10 @@ def _classes(pair: Pair, score: Score, min_rows: int) -> list[tuple[Cut, Score]]
     head = pair.head
     if head.problem == "regression":
         return []
-    true = [scoring.parts(scoring.named(one, head), head) for one in pair.references or []]
+    true = [scoring.parts(scoring.named(reference, head), head) for reference in pair.references or []]
     sides = [
-        [scoring.parts(one.label, head) for one in side.predictions] for side in (pair.before, pair.after)
+        [scoring.parts(prediction.label, head) for prediction in side.predictions]
+        for side in (pair.before, pair.after)
     ]
     everything = np.ones(len(true), dtype=bool)
     counts: dict[str, int] = {}
@@ -266,135 +269,141 @@ def _classes(pair: Pair, score: Score, min_rows: int) -> list[tuple[Cut, Score]]
     ]
 
 
-def slice_name(one: Slice) -> str:
+def slice_name(part: Slice) -> str:
     """A slice with its family."""
-    return f"{one.family}: {one.name}"
+    return f"{part.family}: {part.name}"
 
 
-def certain(found: Slices) -> list[Slice]:
+def certain(finding: Slices) -> list[Slice]:
     """Slices that changed for the worse beyond chance, after Holm's correction."""
     return [
-        one for one in found.slices if one.holm < words.LEVEL and words.worse(one.difference, found.better)
+        part
+        for part in finding.slices
+        if part.holm < words.LEVEL and words.worse(part.difference, finding.better)
     ]
 
 
-def sentences(found: Slices) -> list[str]:
+def sentences(finding: Slices) -> list[str]:
     """The worst change, and which are worse beyond chance."""
-    worst = found.slices[0]
-    sure = certain(found)
-    said = (
-        f"{found.metric} on all rows: {words.figure(found.before, found.unit)} before, "
-        f"{words.figure(found.after, found.unit)} now. Of {len(found.slices)} slices the worst change is "
-        f"{words.change(worst.difference, found.unit)} in '{slice_name(worst)}' ({worst.rows} rows, "
-        f"95 % interval {words.between(worst.interval, found.unit)}). "
+    worst = finding.slices[0]
+    sure = certain(finding)
+    text = (
+        f"{finding.metric} on all rows: {words.figure(finding.before, finding.unit)} before, "
+        f"{words.figure(finding.after, finding.unit)} now. Of {len(finding.slices)} slices the worst change "
+        f"is {words.change(worst.difference, finding.unit)} in '{slice_name(worst)}' ({worst.rows} rows, "
+        f"95 % interval {words.between(worst.interval, finding.unit)}). "
     )
     if sure:
-        listed = ", ".join(f"'{slice_name(one)}'" for one in sure[:_NAMED])
+        listed = ", ".join(f"'{slice_name(part)}'" for part in sure[:_NAMED])
         more = f" and {len(sure) - _NAMED} more" if len(sure) > _NAMED else ""
-        said += f"Worse beyond chance after correcting for {len(found.slices)} looks (Holm): {listed}{more}."
-        return [said]
-    return [f"{said}After correcting for {len(found.slices)} looks (Holm), no slice is worse beyond chance."]
+        text += (
+            f"Worse beyond chance after correcting for {len(finding.slices)} looks (Holm): {listed}{more}."
+        )
+        return [text]
+    return [
+        f"{text}After correcting for {len(finding.slices)} looks (Holm), no slice is worse beyond chance."
+    ]
 
 
-def tables(found: Slices) -> list[Table]:
+def tables(finding: Slices) -> list[Table]:
     """Every slice."""
     header = ["slice", "rows", "before", "now", "change", "95 %", "p", "p (Holm)", "p (BH)"]
     rows = [
         [
-            slice_name(one),
-            str(one.rows),
-            words.figure(one.before, found.unit),
-            words.figure(one.after, found.unit),
-            words.change(one.difference, found.unit),
-            words.between(one.interval, found.unit),
-            *map(words.chance, (one.p_value, one.holm, one.bh)),
+            slice_name(part),
+            str(part.rows),
+            words.figure(part.before, finding.unit),
+            words.figure(part.after, finding.unit),
+            words.change(part.difference, finding.unit),
+            words.between(part.interval, finding.unit),
+            *map(words.chance, (part.p_value, part.holm, part.bh)),
         ]
-        for one in found.slices
+        for part in finding.slices
     ]
-    return [table(f"All {len(found.slices)} slices", header, rows)]
+    return [table(f"All {len(finding.slices)} slices", header, rows)]
 
 
-def brief(found: Slices) -> Table:
+def brief(finding: Slices) -> Table:
     """The slices without their p-values."""
-    (whole,) = tables(found)
-    rows = [row[:_BRIEF] for row in whole.rows]
-    return Table("The worst slices", whole.header[:_BRIEF], rows)
+    (full,) = tables(finding)
+    rows = [row[:_BRIEF] for row in full.rows]
+    return Table("The worst slices", full.header[:_BRIEF], rows)
 
 
-def plots(found: Slices) -> list[tuple[str, str]]:
+def plots(finding: Slices) -> list[tuple[str, str]]:
     """The change in each slice, the worst first, with its interval; the worst and the best where many."""
     # Only the page draws, and the library takes long to import.
     from bench.display import svg
     from bench.display.plots import BEFORE, MOST, WORSE, label
 
-    shown = list(found.slices)
-    if len(shown) > MOST:
-        shown = [*shown[: MOST - 3], *shown[-3:]]
-    factor = 100 if found.unit == "share" else 1
-    sure = set(map(id, certain(found)))
+    parts = list(finding.slices)
+    if len(parts) > MOST:
+        parts = [*parts[: MOST - 3], *parts[-3:]]
+    factor = 100 if finding.unit == "share" else 1
+    sure = set(map(id, certain(finding)))
 
     def draw(figure: Any) -> None:
         axes = figure.subplots()
-        for place, one in enumerate(shown):
-            shade = WORSE if id(one) in sure else BEFORE
-            if one.interval is not None:
+        for place, part in enumerate(parts):
+            shade = WORSE if id(part) in sure else BEFORE
+            if part.interval is not None:
                 axes.plot(
-                    [factor * one.interval.low, factor * one.interval.high],
+                    [factor * part.interval.low, factor * part.interval.high],
                     [place, place],
                     color=shade,
                     linewidth=1.5,
                 )
-            axes.plot(factor * one.difference, place, "o", color=shade, markersize=6)
+            axes.plot(factor * part.difference, place, "o", color=shade, markersize=6)
         axes.axvline(0, color=svg.INK, linewidth=0.8, alpha=0.6)
-        axes.set_yticks(range(len(shown)), [label(slice_name(one), one.rows) for one in shown])
+        axes.set_yticks(range(len(parts)), [label(slice_name(part), part.rows) for part in parts])
         axes.invert_yaxis()
-        unit = "points" if found.unit == "share" else found.unit
-        axes.set_xlabel(f"change in {found.metric}, {unit}")
+        unit = "points" if finding.unit == "share" else finding.unit
+        axes.set_xlabel(f"change in {finding.metric}, {unit}")
         axes.grid(axis="x")
         axes.tick_params(axis="y", labelsize=10.5)
 
-    drawing = svg.render(draw, 1.0 + 0.38 * len(shown), f"Change in {found.metric} by slice", "slices")
+    drawing = svg.render(draw, 1.0 + 0.38 * len(parts), f"Change in {finding.metric} by slice", "slices")
     return [("Change by slice (line: 95 % interval)", drawing)]
 
 
-def highlight(found: Slices) -> Highlight:
+def highlight(finding: Slices) -> Highlight:
     """The worst slices."""
-    sure = set(map(id, certain(found)))
+    sure = set(map(id, certain(finding)))
     marks = []
-    for one in found.slices:
-        figures = [words.figure(value, found.unit) for value in (one.before, one.after)]
-        spread = f"; 95 % interval {words.between(one.interval, found.unit)}" if one.interval else ""
-        verdict = "beyond chance" if id(one) in sure else "may be chance"
+    for part in finding.slices:
+        figures = [words.figure(value, finding.unit) for value in (part.before, part.after)]
+        spread = f"; 95 % interval {words.between(part.interval, finding.unit)}" if part.interval else ""
+        verdict = "beyond chance" if id(part) in sure else "may be chance"
         marks.append(
             Mark(
-                words.change(one.difference, found.unit),
-                slice_name(one),
-                f"{found.metric} {figures[0]} to {figures[1]} on {one.rows} rows{spread}; {verdict}",
-                won=not words.worse(one.difference, found.better),
+                words.change(part.difference, finding.unit),
+                slice_name(part),
+                f"{finding.metric} {figures[0]} to {figures[1]} on {part.rows} rows{spread}; {verdict}",
+                won=not words.worse(part.difference, finding.better),
             )
         )
     return Highlight("worst-slices", "Worst slices", marks=tuple(marks))
 
 
-def cards(found: Slices) -> list[Card]:
+def cards(finding: Slices) -> list[Card]:
     """The slice that lost most."""
-    worst = found.slices[0]
-    spread = words.between(worst.simultaneous, found.unit)
+    worst = finding.slices[0]
+    spread = words.between(worst.simultaneous, finding.unit)
     detail = f"{slice_name(worst)} ({worst.rows} rows); for all slices at once {spread}"
-    return [Card("Worst slice", words.change(worst.difference, found.unit), "", "", detail)]
+    return [Card("Worst slice", words.change(worst.difference, finding.unit), "", "", detail)]
 
 
-def steps(found: Slices) -> dict[str, str]:
+def steps(finding: Slices) -> dict[str, str]:
     """The slice that lost most; that none did, where none did."""
-    worst = found.slices[0]
-    lost = words.worse(worst.difference, found.better)
-    loss = f"{words.change(worst.difference, found.unit)} ({slice_name(worst)})"
+    worst = finding.slices[0]
+    lost = words.worse(worst.difference, finding.better)
+    loss = f"{words.change(worst.difference, finding.unit)} ({slice_name(worst)})"
     return {"worst slice": loss if lost else "none lost"}
 
 
-def notes(found: Slices) -> list[str]:
+def notes(finding: Slices) -> list[str]:
     """What a reader must know, and which slices were too small."""
-    if not found.small:
-        return list(found.notes)
-    named = slicing.listed(found.small)
-    return [*found.notes, f"too few rows to judge (fewer than {found.min_rows}): {named}"]
+    if not finding.small:
+        return list(finding.notes)
+    named = slicing.listed(finding.small)
+    return [*finding.notes, f"too few rows to judge (fewer than {finding.min_rows}): {named}"]

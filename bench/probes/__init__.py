@@ -132,8 +132,8 @@ def _entry(name: str, _path: tuple[str, ...]) -> Probe | None:
 
 def figure(probe: str, metric: str) -> Figure:
     """How a probe shows a metric; as a row of further figures where it says nothing of it."""
-    known = entry(probe)
-    return (closest(known.FIGURES, metric) if known else None) or Figure(metric)
+    module = entry(probe)
+    return (closest(module.FIGURES, metric) if module else None) or Figure(metric)
 
 
 def of_metric(metric: str) -> tuple[str, Figure]:
@@ -141,6 +141,9 @@ def of_metric(metric: str) -> tuple[str, Figure]:
 
     A name that nobody else has is one of the task's metrics.
     """
-    known = [(name, entry(name)) for name in catalog.names("probe")]
-    found = [(name, closest(probe.FIGURES, metric)) for name, probe in known if probe is not None]
-    return max(((name, one) for name, one in found if one is not None), key=lambda each: each[1].fits(metric))
+    probes = [(name, entry(name)) for name in catalog.names("probe")]
+    figures = [(name, closest(probe.FIGURES, metric)) for name, probe in probes if probe is not None]
+    return max(
+        ((name, figure) for name, figure in figures if figure is not None),
+        key=lambda pair: pair[1].fits(metric),
+    )

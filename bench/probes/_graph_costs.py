@@ -192,36 +192,40 @@ def measure(file: Path, feed: Mapping[str, np.ndarray]) -> Costs:
     model = onnx.load(str(file), load_external_data=False)
     parameters = count_parameters(model)
     nodes = [node for node in model.graph.node if _key(node) in _PRODUCTS]
-    wanted: dict[str, str] = {}
+    outputs: dict[str, str] = {}
     for node in nodes:
         for index in _PRODUCTS[_key(node)].looks_at:
             name = node.output[0] if index < 0 else node.input[index]
-            wanted.setdefault(name, f"{_PROBE}{len(wanted)}")
+            outputs.setdefault(name, f"{_PROBE}{len(outputs)}")
     del model.graph.output[:]
-    for name, shown in wanted.items():
-        model.graph.node.append(onnx.helper.make_node("Shape", [name], [shown]))
-        model.graph.output.append(onnx.helper.make_tensor_value_info(shown, onnx.TensorProto.INT64, [None]))
-    shapes = _run(model.SerializeToString(), file.parent, feed, wanted) if wanted else {}
+    for name, output in outputs.items():
+        model.graph.node.append(onnx.helper.make_node("Shape", [name], [output]))
+        model.graph.output.append(onnx.helper.make_tensor_value_info(output, onnx.TensorProto.INT64, [None]))
+    shapes = _run(model.SerializeToString(), file.parent, feed, outputs) if outputs else {}
     total = 0
     for node in nodes:
         product = _PRODUCTS[_key(node)]
-        seen = [shapes[node.output[0] if index < 0 else node.input[index]] for index in product.looks_at]
-        attributes = {one.name: onnx.helper.get_attribute_value(one) for one in node.attribute}
-        total += product.count(attributes, seen)
+        operand_shapes = [
+            shapes[node.output[0] if index < 0 else node.input[index]] for index in product.looks_at
+        ]
+        attributes = {
+            attribute.name: onnx.helper.get_attribute_value(attribute) for attribute in node.attribute
+        }
+        total += product.count(attributes, operand_shapes)
     uncounted = sorted({node.op_type for node in model.graph.node} & _OPAQUE)
     return Costs(macs=total, parameters=parameters, uncounted=tuple(uncounted))
 
 
 def _run(
-    content: bytes, folder: Path, feed: Mapping[str, np.ndarray], wanted: Mapping[str, str]
+    content: bytes, folder: Path, feed: Mapping[str, np.ndarray], outputs: Mapping[str, str]
 ) -> dict[str, Shape]:
     ort = session.onnxruntime()
     chosen = session.options(1)
     chosen.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
     chosen.add_session_config_entry("session.model_external_initializers_file_folder_path", str(folder))
     opened = ort.InferenceSession(content, sess_options=chosen, providers=["CPUExecutionProvider"])
-    found = opened.run(list(wanted.values()), dict(feed))
-    return {name: tuple(int(size) for size in shape) for name, shape in zip(wanted, found, strict=True)}
+    arrays = opened.run(list(outputs.values()), dict(feed))
+    return {name: tuple(int(size) for size in shape) for name, shape in zip(outputs, arrays, strict=True)}
 
 
 def count_parameters(model: Any) -> int:
@@ -241,9 +245,11 @@ def count_parameters(model: Any) -> int:
         if node.op_type == "DequantizeLinear":
             dequantized.add(node.input[0])
     total = 0
-    for one in model.graph.initializer:
-        if one.name in settings or one.name.endswith(ends) or not one.dims:
+    for initializer in model.graph.initializer:
+        if initializer.name in settings or initializer.name.endswith(ends) or not initializer.dims:
             continue
-        if one.data_type in numbers or (one.data_type == kinds.INT32 and one.name in dequantized):
-            total += math.prod(one.dims)
+        if initializer.data_type in numbers or (
+            initializer.data_type == kinds.INT32 and initializer.name in dequantized
+        ):
+            total += math.prod(initializer.dims)
     return total

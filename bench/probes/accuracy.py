@@ -98,18 +98,23 @@ def score(
     for needed in (subject.baseline, name):
         if needed not in drawn:
             drawn[needed] = stats.resampled_metrics(statistics[needed], metrics, weights)
-    own, other = metrics(statistics[name].sum(axis=0)), metrics(statistics[subject.baseline].sum(axis=0))
+    values, baseline_values = (
+        metrics(statistics[name].sum(axis=0)),
+        metrics(statistics[subject.baseline].sum(axis=0)),
+    )
     blind: float | None = task.blind(statistics[name].sum(axis=0), head)
-    found = []
-    for metric, value in own.items():
+    measurements = []
+    for metric, value in values.items():
         declared = tasks.metric(task, metric)
         spread = stats.interval(drawn[name][metric] - drawn[subject.baseline][metric])
-        right = [right_rows(statistics[which], metrics, declared) for which in (name, subject.baseline)]
+        right = [
+            right_rows(statistics[candidate], metrics, declared) for candidate in (name, subject.baseline)
+        ]
         pair = None
         if name != subject.baseline and right[0] is not None and right[1] is not None:
             pair = paired.compare(right[0], right[1])
             spread = paired.tango(pair.worse, pair.better, pair.rows)
-        found.append(
+        measurements.append(
             Measurement(
                 probe="accuracy",
                 candidate=name,
@@ -118,15 +123,15 @@ def score(
                 unit=declared.unit,
                 better=declared.better,
                 interval=stats.interval(drawn[name][metric]),
-                difference=value - other[metric],
+                difference=value - baseline_values[metric],
                 difference_interval=spread,
                 paired=pair,
                 right=None if right[0] is None else paired.pack(right[0]),
-                blind=blind if metric == next(iter(own)) else None,
+                blind=blind if metric == next(iter(values)) else None,
                 conditions=conditions,
             )
         )
-    return found
+    return measurements
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -153,13 +158,15 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     conditions: dict[str, int | str] = {"rows": len(subject.rows), "batch_size": size}
     drawn: dict[str, dict[str, np.ndarray]] = {}
     return [
-        one for lane in lanes for one in score(lane.name, statistics, subject, weights, drawn, conditions)
+        measurement
+        for lane in lanes
+        for measurement in score(lane.name, statistics, subject, weights, drawn, conditions)
     ]
 
 
 def explanation(report: Report) -> str:
     """What was scored, and what the intervals are."""
-    tango = any(one.paired is not None for one in report.measurements)
+    tango = any(measurement.paired is not None for measurement in report.measurements)
     return (
         "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
         "on the same rows; 95 % intervals come from a bootstrap over rows"

@@ -46,15 +46,17 @@ class Config(Strict):
 
 
 def equal_counts(
-    own: Sequence[Prediction], other: Sequence[Prediction], head: Head, within: float
+    predictions: Sequence[Prediction], counterparts: Sequence[Prediction], head: Head, within: float
 ) -> np.ndarray:
     """How many predictions of each row agree, and how many there are: float64 [rows, 2]."""
     if head.problem == "regression":
-        values = np.array([[a.value, b.value] for a, b in zip(own, other, strict=True)], dtype=np.float64)
+        values = np.array(
+            [[a.value, b.value] for a, b in zip(predictions, counterparts, strict=True)], dtype=np.float64
+        )
         near = np.abs(values[:, 0] - values[:, 1]) <= within * np.ptp(values[:, 1])
         return np.stack([near.astype(np.float64), np.ones(len(near))], axis=1)
     counts = []
-    for a, b in zip(own, other, strict=True):
+    for a, b in zip(predictions, counterparts, strict=True):
         if head.problem == "single_label" and isinstance(a.value, tuple) and isinstance(b.value, tuple):
             same = sum(x == y for x, y in zip(a.value, b.value, strict=True))
             counts.append((same, len(a.value)))
@@ -70,8 +72,8 @@ def share(counts: np.ndarray, generator: np.random.Generator) -> tuple[float, st
         counts: from ``equal_counts``.
         generator: of resamples, where rows hold more than one prediction.
     """
-    equal, whole = counts.sum(axis=0)
-    value = float(equal / whole) if whole else float("nan")
+    equal, total = counts.sum(axis=0)
+    value = float(equal / total) if total else float("nan")
     if (counts[:, 1] == 1).all():
         return value, stats.wilson(float(equal), len(counts))
     totals = stats.resample_weights(len(counts), generator).astype(np.float64) @ counts
@@ -86,7 +88,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     with log.progress("agreement", len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:
             predictions[lane.name] = feeds.predict(lane, subject, size, bar.advance)
-    found = []
+    measurements = []
     for lane in lanes:
         if lane.name == subject.baseline:
             continue
@@ -94,7 +96,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             predictions[lane.name], predictions[subject.baseline], subject.head, config.within
         )
         value, interval = share(counts, np.random.default_rng([subject.seed, 7]))
-        found.append(
+        measurements.append(
             Measurement(
                 probe="agreement",
                 candidate=lane.name,
@@ -107,4 +109,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 notes=(f"{counts[:, 1].sum() - counts[:, 0].sum():.0f} predictions differ",),
             )
         )
-    return found
+    return measurements

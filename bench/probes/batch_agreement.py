@@ -66,7 +66,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     """Figures of every candidate, the baseline among them."""
     widest = max(subject.bench.batch_sizes)
     size = config.batch_size or (widest if widest > 1 else _BATCH)
-    found = []
+    measurements = []
     with log.progress("batch agreement", 2 * len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:
             alone = feeds.predict(lane, subject, 1, bar.advance)
@@ -86,7 +86,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             figures = [("batch_agreement", value, interval, f"{differ} predictions differ")]
             if apart is not None:
                 figures.append(("batch_difference", apart, None, "largest of all rows"))
-            found += [
+            measurements += [
                 Measurement(
                     probe="batch_agreement",
                     candidate=lane.name,
@@ -100,4 +100,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 )
                 for metric, figure, spread, note in figures
             ]
-    return found
+    return measurements

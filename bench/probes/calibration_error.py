@@ -39,9 +39,9 @@ class Config(DamageConfig):
     temperature: bool = True
 
 
-def _selection(subject: Subject, wanted: bool) -> tuple[Sequence[dict[str, Any]], str | None]:
+def _selection(subject: Subject, tune: bool) -> tuple[Sequence[dict[str, Any]], str | None]:
     """The selection rows, or why there are none."""
-    if not wanted:
+    if not tune:
         return (), "it was not asked for"
     if subject.selection is None:
         return (), "only evaluation rows were given"
@@ -60,20 +60,20 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         UserError: no labels, or answers without probabilities.
     """
-    made = []
+    measurements = []
     tuning, missing = _selection(subject, config.temperature)
     for ask in asking.candidates(lanes, subject, config, "calibration"):
         selection = ask.rows(tuning, answers.SELECTION) if missing is None else None
-        found = calibration.find(ask.evaluation(), selection, missing, asking.generator(subject, 23))
+        finding = calibration.find(ask.evaluation(), selection, missing, asking.generator(subject, 23))
         for suffix, before, after, changes in (
-            ("", found.before, found.after, found.changes),
-            ("_scaled", found.scaled_before, found.scaled_after, found.scaled_changes),
+            ("", finding.before, finding.after, finding.changes),
+            ("_scaled", finding.scaled_before, finding.scaled_after, finding.scaled_changes),
         ):
             if before is None or after is None:
                 continue
             for metric, unit in _UNITS.items():
                 value = getattr(after, metric)
-                made.append(
+                measurements.append(
                     Measurement(
                         probe="calibration_error",
                         candidate=ask.name,
@@ -84,8 +84,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                         difference=value - getattr(before, metric),
                         difference_interval=changes.get(metric),
                         conditions={"rows": len(subject.rows), "batch_size": ask.size},
-                        notes=found.notes if metric == "ece" and not suffix else (),
-                        finding=found if metric == "ece" and not suffix else None,
+                        notes=finding.notes if metric == "ece" and not suffix else (),
+                        finding=finding if metric == "ece" and not suffix else None,
                     )
                 )
-    return made
+    return measurements

@@ -49,33 +49,37 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         DataError: a set that is not there or does not fit the models; it is named.
     """
     read = [challenges.read(place, subject.task, subject.head) for place in config.sets]
-    read = [one.sample(config.cases, subject.seed) for one in read]
-    made = []
+    read = [challenge_set.sample(config.cases, subject.seed) for challenge_set in read]
+    measurements = []
     for ask in asking.candidates(lanes, subject, config, "challenge sets"):
-        found = [
+        sets = [
             challenge.find(
-                replace(one, notes=one.notes + ask.cut(one.rows)),
-                ask.rows(one.rows),
+                replace(challenge_set, notes=challenge_set.notes + ask.cut(challenge_set.rows)),
+                ask.rows(challenge_set.rows),
                 subject.task,
                 config.listed,
             )
-            for one in read
+            for challenge_set in read
         ]
-        finding = Challenge(sets=tuple(found))
-        for place, one in enumerate(found):
-            made.append(
+        finding = Challenge(sets=tuple(sets))
+        for place, challenge_set in enumerate(sets):
+            measurements.append(
                 Measurement(
                     probe="challenge",
                     candidate=ask.name,
                     metric="challenge",
-                    value=one.whole.after,
+                    value=challenge_set.whole.after,
                     unit=UNIT,
                     better=BETTER,
-                    difference=one.whole.difference,
-                    difference_interval=one.whole.interval,
-                    conditions={"set": one.name, "cases": one.whole.cases, "batch_size": ask.size},
-                    notes=tuple(f"{one.name}: {note}" for note in one.notes),
+                    difference=challenge_set.whole.difference,
+                    difference_interval=challenge_set.whole.interval,
+                    conditions={
+                        "set": challenge_set.name,
+                        "cases": challenge_set.whole.cases,
+                        "batch_size": ask.size,
+                    },
+                    notes=tuple(f"{challenge_set.name}: {note}" for note in challenge_set.notes),
                     finding=finding if not place else None,
                 )
             )
-    return made
+    return measurements

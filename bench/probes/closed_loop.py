@@ -49,12 +49,12 @@ class Config(Strict):
 
 
 def window_intervals(
-    seen: Sequence[np.ndarray], base: Sequence[np.ndarray], q: float, draws: np.ndarray
+    latencies: Sequence[np.ndarray], base: Sequence[np.ndarray], q: float, draws: np.ndarray
 ) -> tuple[Interval | None, Interval | None]:
     """Intervals of a percentile and of its ratio to the baseline's, by resampling whole windows.
 
     Args:
-        seen: latencies of each window, which may hold different numbers of requests.
+        latencies: of each window, which may hold different numbers of requests.
         base: the baseline's, of windows that lay beside them in time; both are drawn together.
         q: 0 to 100.
         draws: resamples of windows.
@@ -65,8 +65,8 @@ def window_intervals(
             lambda draw: float(np.percentile(np.concatenate([of[i] for i in draw]), q)), draws
         )
 
-    own = drawn(seen)
-    return stats.interval(own), stats.interval(own / drawn(base))
+    percentiles = drawn(latencies)
+    return stats.interval(percentiles), stats.interval(percentiles / drawn(base))
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -78,7 +78,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     for lane in lanes:
         lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
     rates: dict[str, list[float]] = {lane.name: [] for lane in lanes}
-    seen: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
+    window_latencies: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     together: dict[str, bool] = {}
     with log.progress(f"closed loop: {config.clients} clients", config.windows) as bar:
         for _ in range(config.windows):
@@ -87,15 +87,15 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     key, config.clients, config.seconds
                 )
                 rates[lane.name].append(len(latencies) * point.batch_size / seconds)
-                seen[lane.name].append(latencies / 1e6)
+                window_latencies[lane.name].append(latencies / 1e6)
             bar.advance()
-    found = []
+    measurements = []
     by_name = {name: np.array(values) for name, values in rates.items()}
     conditions = {**point.conditions, "clients": config.clients}
     for lane in lanes:
         lane.drop(key)
         notes = () if together[lane.name] else ("this runtime takes one request at a time: clients queue",)
-        found.append(
+        measurements.append(
             windows.figure(
                 "closed_loop",
                 "closed_loop_rows_per_s",
@@ -109,12 +109,14 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 notes=notes,
             )
         )
-        pooled, base = (np.concatenate(seen[name]) for name in (lane.name, subject.baseline))
+        pooled, base = (np.concatenate(window_latencies[name]) for name in (lane.name, subject.baseline))
         for q in _PERCENTILES:
             if not stats.supported(len(pooled), q):
                 continue
-            interval, ratio_interval = window_intervals(seen[lane.name], seen[subject.baseline], q, draws)
-            found.append(
+            interval, ratio_interval = window_intervals(
+                window_latencies[lane.name], window_latencies[subject.baseline], q, draws
+            )
+            measurements.append(
                 Measurement(
                     probe="closed_loop",
                     candidate=lane.name,
@@ -130,4 +132,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     notes=notes,
                 )
             )
-    return found
+    return measurements

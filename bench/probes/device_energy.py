@@ -60,23 +60,23 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         return []
     generator = np.random.default_rng([subject.seed, 10])
     draws = stats.resample_rounds(config.windows, generator)
-    found = []
+    measurements = []
     for point in feeds.points(subject):
         key = f"device energy {point}"
         for lane in able:
             lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
-        taken: dict[str, list[float]] = {lane.name: [] for lane in able}
+        millijoules: dict[str, list[float]] = {lane.name: [] for lane in able}
         with log.progress(f"GPU energy: {point}", config.windows) as bar:
             for _ in range(config.windows):
                 for lane in turns.shuffled(able, generator):
                     before = watched.gpu.energy_mj() or 0
                     rows, _ = lane.flow(key, config.seconds)
-                    taken[lane.name].append(((watched.gpu.energy_mj() or 0) - before) / rows)
+                    millijoules[lane.name].append(((watched.gpu.energy_mj() or 0) - before) / rows)
                 bar.advance()
-        spent = {name: np.array(values) for name, values in taken.items()}
+        spent = {name: np.array(values) for name, values in millijoules.items()}
         for lane in able:
             lane.drop(key)
-            found.append(
+            measurements.append(
                 windows.figure(
                     "device_energy",
                     "device_energy_per_row_mj",
@@ -90,4 +90,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     notes=("of the whole board, idle power included",),
                 )
             )
-    return found
+    return measurements

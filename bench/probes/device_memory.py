@@ -46,20 +46,22 @@ class Config(Strict):
     """There is nothing to choose."""
 
 
-def parts(file: int, stated: dict[str, int | None], held: int | None, context: int | None) -> dict[str, int]:
+def parts(
+    file: int, stated: dict[str, int | None], process_bytes: int | None, context: int | None
+) -> dict[str, int]:
     """The figures of one candidate that are known, by part.
 
     Args:
         file: bytes on disk.
         stated: what the runtime says.
-        held: what the process held, its context included.
+        process_bytes: what the process held, its context included.
         context: what an empty context holds.
     """
-    found = {"file": file}
-    found |= {part: size for part in _STATED if (size := stated.get(part)) is not None}
-    if held is not None and context is not None:
-        found |= {"process": max(0, held - context), "context": context}
-    return found
+    sizes = {"file": file}
+    sizes |= {part: size for part in _STATED if (size := stated.get(part)) is not None}
+    if process_bytes is not None and context is not None:
+        sizes |= {"process": max(0, process_bytes - context), "context": context}
+    return sizes
 
 
 def _measure_lane(lane: Lane, subject: Subject, watched: Watched | None) -> tuple[dict[str, int], list[str]]:
@@ -71,14 +73,14 @@ def _measure_lane(lane: Lane, subject: Subject, watched: Watched | None) -> tupl
         for index in range(len(work)):
             fresh.turn("device memory", [index] * _RUNS)
         stated = fresh.device_memory()
-        held = devices.held_bytes(lane.spec.device, fresh.opened.pid, before)
+        usage = devices.held_bytes(lane.spec.device, fresh.opened.pid, before)
     notes = [f"batch {max(subject.bench.batch_sizes)}, the longest rows of the grid"]
-    if held is None:
+    if usage is None:
         notes.append("the process's own figure is not known: nvidia-ml-py is not installed")
-    elif not held[1]:
+    elif not usage[1]:
         notes.append("process: the growth of the whole device, whose driver shows no processes here")
     context = watched.context_bytes if watched else None
-    return parts(weights_bytes(lane.spec.artifact), stated, held[0] if held else None, context), notes
+    return parts(weights_bytes(lane.spec.artifact), stated, usage[0] if usage else None, context), notes
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -86,13 +88,13 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     able = [lane for lane in lanes if lane.opened.graph_choices]
     if not able:
         return []
-    taken = {}
+    by_name = {}
     watched = devices.find(able[0].spec.device)
     with log.progress("GPU memory", len(able)) as bar:
         for lane in able:
-            taken[lane.name] = _measure_lane(lane, subject, watched)
+            by_name[lane.name] = _measure_lane(lane, subject, watched)
             bar.advance(1, lane.name)
-    base = taken.get(subject.baseline, ({}, []))[0]
+    base = by_name.get(subject.baseline, ({}, []))[0]
     return [
         Measurement(
             probe="device_memory",
@@ -104,8 +106,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             ratio=size / base[part] if base.get(part) else None,
             notes=tuple(notes),
         )
-        for name, (found, notes) in taken.items()
-        for part, size in found.items()
+        for name, (sizes, notes) in by_name.items()
+        for part, size in sizes.items()
     ]
 
 

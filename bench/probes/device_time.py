@@ -140,23 +140,23 @@ def figures(
         conditions: stated with the figures.
         draws: resamples of rounds.
     """
-    own, base = timed[name], timed.get(baseline)
-    found = []
+    timing, base = timed[name], timed.get(baseline)
+    measurements = []
     for part in PARTS:
-        samples = own.samples[part]
+        samples = timing.samples[part]
 
-        other = None if base is None else base.samples[part]
+        base_samples = None if base is None else base.samples[part]
         for q in _PERCENTILES:
             if not stats.supported(samples.size, q):
                 continue
             ratio = ratio_interval = None
-            if other is not None:
+            if base_samples is not None:
                 form = stats.ratio_of_medians if q == 50 else partial(stats.ratio_of_percentiles, q=q)
-                ratio, ratio_interval = form(samples, other, draws=draws)
+                ratio, ratio_interval = form(samples, base_samples, draws=draws)
             counted = (
                 f"{part}: {samples.size} runs, coefficient of variation {100 * variation(samples):.1f} %"
             )
-            found.append(
+            measurements.append(
                 Measurement(
                     probe="device_time",
                     candidate=name,
@@ -170,13 +170,13 @@ def figures(
                     conditions=conditions,
                     samples=tuple(float(x) for x in samples.ravel()) if q == 50 else (),
                     rounds=len(samples),
-                    flags=own.flags,
-                    notes=(*own.notes, counted) if q == 50 else own.flags.notes,
+                    flags=timing.flags,
+                    notes=(*timing.notes, counted) if q == 50 else timing.flags.notes,
                 )
             )
         for figure, take in (("mean", np.mean), ("min", np.min)):
             value = float(take(samples))
-            found.append(
+            measurements.append(
                 Measurement(
                     probe="device_time",
                     candidate=name,
@@ -184,21 +184,21 @@ def figures(
                     value=value,
                     unit=UNIT,
                     better=BETTER,
-                    ratio=None if other is None else value / float(take(other)),
+                    ratio=None if base_samples is None else value / float(take(base_samples)),
                     conditions=conditions,
-                    flags=own.flags,
-                    notes=own.flags.notes,
+                    flags=timing.flags,
+                    notes=timing.flags.notes,
                 )
             )
-    return found
+    return measurements
 
 
 def warm_up(lane: Lane, key: str, count: int, config: Config, *, graph: bool) -> None:
     """Run until the GPU has worked for long enough for its clocks to rise."""
     spent, runs = 0.0, 0
     while spent < config.warmup_ms or runs < config.warmup_runs:
-        taken = lane.device_turn(key, [(runs + i) % count for i in range(_WINDOW)], graph=graph)
-        spent += float(taken.gpu.sum() + taken.e2e.sum())
+        turn = lane.device_turn(key, [(runs + i) % count for i in range(_WINDOW)], graph=graph)
+        spent += float(turn.gpu.sum() + turn.e2e.sum())
         runs += _WINDOW
 
 
@@ -222,21 +222,21 @@ def time_point(
     counts: dict[str, int] = {}
     notes: dict[str, list[str]] = {}
     for lane in lanes:
-        made = feeds.at(lane, subject, point, config.rounds * runs)
-        lane.keep(key, made.arrays)
-        counts[lane.name] = len(made.arrays)
-        said = made.note()
-        notes[lane.name] = [said] if said else []
-        warm_up(lane, key, len(made.arrays), config, graph=graph)
+        lane_feeds = feeds.at(lane, subject, point, config.rounds * runs)
+        lane.keep(key, lane_feeds.arrays)
+        counts[lane.name] = len(lane_feeds.arrays)
+        note = lane_feeds.note()
+        notes[lane.name] = [note] if note else []
+        warm_up(lane, key, len(lane_feeds.arrays), config, graph=graph)
     watched = devices.find(lanes[0].spec.device)
     before = watched.gpu.state() if watched else None
     generator = np.random.default_rng([subject.seed, 8, point.batch_size, int(graph)])
-    taken: dict[str, dict[str, list[np.ndarray]]] = {
+    timings: dict[str, dict[str, list[np.ndarray]]] = {
         lane.name: {part: [] for part in PARTS} for lane in lanes
     }
     waits: dict[str, bool] = {}
     title = f"GPU time{' with graph' if graph else ''}: {point}"
-    spent = dict.fromkeys(taken, 0.0)
+    spent = dict.fromkeys(timings, 0.0)
     number = 0
     with log.progress(title, config.rounds) as bar:
         while wants_more(number, min(spent.values()), config):
@@ -245,22 +245,22 @@ def time_point(
                 turn = lane.device_turn(key, order, settle=order[:1] * _SETTLE, graph=graph)
                 waits[lane.name] = turn.waits
                 for part in PARTS:
-                    taken[lane.name][part].append(getattr(turn, part))
+                    timings[lane.name][part].append(getattr(turn, part))
                 spent[lane.name] += float(turn.gpu.sum() + turn.e2e.sum()) / 1000
             number += 1
             bar.advance()
     moved = devices.disturbances(before, watched.gpu.state()) if watched and before else None
-    done = {}
+    timed = {}
     for lane in lanes:
         lane.drop(key)
-        samples = {part: np.stack(rows) for part, rows in taken[lane.name].items()}
+        samples = {part: np.stack(rows) for part, rows in timings[lane.name].items()}
         if spent[lane.name] < config.min_seconds:
             short = f"{number} rounds (max_rounds) took {spent[lane.name]:.2f} s, less than min_seconds"
             notes[lane.name].append(f"{short} {config.min_seconds:g}")
         raised, said_of_them = flags(samples, waits=waits[lane.name])
         raised |= Flags(spoiled=moved)
-        done[lane.name] = Timed(samples, raised, (*notes[lane.name], *said_of_them, *raised.notes))
-    return done
+        timed[lane.name] = Timed(samples, raised, (*notes[lane.name], *said_of_them, *raised.notes))
+    return timed
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -268,7 +268,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
 
     Candidates whose runtime cannot be timed by device events (on a CPU: all) have none.
     """
-    found = []
+    measurements = []
     for point in feeds.points(subject):
         for graph in (False, True):
             able = [lane for lane in lanes if graph in lane.opened.graph_choices]
@@ -279,8 +279,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             draws = stats.resample_rounds(rounds, np.random.default_rng([subject.seed, 9]))
             conditions: dict[str, int | str] = {**point.conditions, "graph": "yes" if graph else "no"}
             for lane in able:
-                found += figures(lane.name, timed, subject.baseline, conditions, draws)
-    return found
+                measurements += figures(lane.name, timed, subject.baseline, conditions, draws)
+    return measurements
 
 
 def explanation(report: Report) -> str:

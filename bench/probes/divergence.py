@@ -32,11 +32,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         UserError: the task's answers have no distribution.
     """
-    made = []
+    measurements = []
     for ask in asking.candidates(lanes, subject, config, "divergence"):
-        found = divergence.find(ask.evaluation(), asking.generator(subject, 24))
-        for metric, value in (("divergence_mean", found.mean), ("divergence_p99", found.p99)):
-            made.append(
+        finding = divergence.find(ask.evaluation(), asking.generator(subject, 24))
+        for metric, value in (("divergence_mean", finding.mean), ("divergence_p99", finding.p99)):
+            measurements.append(
                 Measurement(
                     probe="divergence",
                     candidate=ask.name,
@@ -44,9 +44,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     value=value,
                     unit=UNIT,
                     better=BETTER,
-                    interval=found.mean_interval if metric == "divergence_mean" else None,
-                    conditions={"rows": found.rows, "batch_size": ask.size},
-                    finding=found if metric == "divergence_mean" else None,
+                    interval=finding.mean_interval if metric == "divergence_mean" else None,
+                    conditions={"rows": finding.rows, "batch_size": ask.size},
+                    finding=finding if metric == "divergence_mean" else None,
                 )
             )
-    return made
+    return measurements

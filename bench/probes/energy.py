@@ -55,33 +55,33 @@ def unavailable() -> str | None:
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Millijoules a row of every candidate, at the first batch size."""
     point = Point(subject.bench.batch_sizes[0], feeds.DATA)
-    found = energy.counters(energy.ROOT)
-    ranges = [one.range for one in found]
+    counters = energy.counters(energy.ROOT)
+    ranges = [counter.range for counter in counters]
     generator = np.random.default_rng([subject.seed, 10])
     draws = stats.resample_rounds(config.windows, generator)
     for lane in lanes:
         lane.keep("energy", feeds.at(lane, subject, point, _FEEDS).arrays)
-    taken: dict[str, list[float]] = {lane.name: [] for lane in lanes}
-    below: dict[str, int] = dict.fromkeys(taken, 0)
+    millijoules: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+    below: dict[str, int] = dict.fromkeys(millijoules, 0)
     with log.progress("energy", config.windows) as bar:
         for _ in range(config.windows):
             for lane in turns.shuffled(lanes, generator):
-                rest = [one.read() for one in found]
+                start = [counter.read() for counter in counters]
                 time.sleep(config.seconds)
-                before = [one.read() for one in found]
+                before = [counter.read() for counter in counters]
                 rows, seconds = lane.flow("energy", config.seconds)
-                after = [one.read() for one in found]
-                idle = energy.joules(rest, before, ranges) * seconds / config.seconds
-                own = energy.joules(before, after, ranges) - idle
-                below[lane.name] += own <= 0
-                taken[lane.name].append(max(own, 0.0) * 1e3 / rows)
+                after = [counter.read() for counter in counters]
+                idle = energy.joules(start, before, ranges) * seconds / config.seconds
+                joules = energy.joules(before, after, ranges) - idle
+                below[lane.name] += joules <= 0
+                millijoules[lane.name].append(max(joules, 0.0) * 1e3 / rows)
             bar.advance()
-    spent = {name: np.array(values) for name, values in taken.items()}
-    made = []
+    spent = {name: np.array(values) for name, values in millijoules.items()}
+    measurements = []
     for lane in lanes:
         lane.drop("energy")
         lost = below[lane.name]
-        made.append(
+        measurements.append(
             windows.figure(
                 "energy",
                 "energy_mj_per_row",
@@ -95,4 +95,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 notes=(f"{lost} windows took no more than the idle machine",) if lost else (),
             )
         )
-    return made
+    return measurements

@@ -59,42 +59,44 @@ def shares(nodes: Sequence[NodeTime], provider: str) -> dict[str, float]:
         nodes: that ran.
         provider: that was asked for.
     """
-    whole = sum(one.microseconds for one in nodes)
-    products = [one for one in nodes if one.product]
-    multiplied = sum(one.microseconds for one in products)
-    found = {}
-    there = {one.precision for one in nodes}
-    for precision in (*PRECISIONS, *(one for one in _WHERE_THERE if one in there)):
+    total = sum(node.microseconds for node in nodes)
+    products = [node for node in nodes if node.product]
+    multiplied = sum(node.microseconds for node in products)
+    figures = {}
+    precisions = {node.precision for node in nodes}
+    for precision in (*PRECISIONS, *(name for name in _WHERE_THERE if name in precisions)):
         if multiplied:
-            own = sum(one.microseconds for one in products if one.precision == precision)
-            found[f"{precision}_product_share"] = own / multiplied
-        if whole:
-            own = sum(one.microseconds for one in nodes if one.precision == precision)
-            found[f"{precision}_time_share"] = own / whole
-    if whole:
-        found["placed_share"] = sum(one.microseconds for one in nodes if one.provider == provider) / whole
-    return found
+            microseconds = sum(node.microseconds for node in products if node.precision == precision)
+            figures[f"{precision}_product_share"] = microseconds / multiplied
+        if total:
+            microseconds = sum(node.microseconds for node in nodes if node.precision == precision)
+            figures[f"{precision}_time_share"] = microseconds / total
+    if total:
+        figures["placed_share"] = (
+            sum(node.microseconds for node in nodes if node.provider == provider) / total
+        )
+    return figures
 
 
 def listing(nodes: Sequence[NodeTime]) -> tuple[str, ...]:
     """One line an operator, provider and precision: how many nodes, and their share of the time."""
-    whole = sum(one.microseconds for one in nodes) or 1.0
+    total = sum(node.microseconds for node in nodes) or 1.0
     grouped: dict[tuple[str, str, str], list[float]] = {}
-    for one in nodes:
-        grouped.setdefault((one.op, one.precision, one.provider), []).append(one.microseconds)
+    for node in nodes:
+        grouped.setdefault((node.op, node.precision, node.provider), []).append(node.microseconds)
     ordered = sorted(grouped.items(), key=lambda pair: -sum(pair[1]))
     lines = [
-        f"{len(times)} x {op} in {precision} on {provider}: {100 * sum(times) / whole:.1f} % of the time"
+        f"{len(times)} x {op} in {precision} on {provider}: {100 * sum(times) / total:.1f} % of the time"
         for (op, precision, provider), times in ordered[:_LISTED]
     ]
-    rest = sum(len(times) for _, times in ordered[_LISTED:])
-    return (*lines, *((f"and {rest} nodes of {len(ordered) - _LISTED} other kinds",) if rest else ()))
+    unlisted = sum(len(times) for _, times in ordered[_LISTED:])
+    return (*lines, *((f"and {unlisted} nodes of {len(ordered) - _LISTED} other kinds",) if unlisted else ()))
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Shares of time of every candidate whose runtime can say what it ran."""
     point = Point(subject.bench.batch_sizes[0], feeds.DATA)
-    found = []
+    measurements = []
     with log.progress("execution", len(lanes)) as bar:
         for lane in lanes:
             lane.keep("execution", feeds.at(lane, subject, point, config.runs).arrays)
@@ -104,9 +106,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             if nodes is None:
                 log.detail("candidate '%s' (%s) cannot say what it ran", lane.name, lane.spec.runtime)
                 continue
-            said = listing(nodes)
+            lines = listing(nodes)
             for metric, value in shares(nodes, lane.opened.provenance.get("provider", "")).items():
-                found.append(
+                measurements.append(
                     Measurement(
                         probe="execution",
                         candidate=lane.name,
@@ -115,10 +117,10 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                         unit=UNIT,
                         better="lower" if metric.startswith(("fp32", UNKNOWN)) else BETTER,
                         conditions=point.conditions,
-                        notes=said if metric == "placed_share" else (),
+                        notes=lines if metric == "placed_share" else (),
                     )
                 )
-    return found
+    return measurements
 
 
 def explanation(report: Report) -> str:

@@ -62,7 +62,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         fairness.read_swaps(place, subject.task, config.column, config.rows, subject.seed)
         for place in config.templates
     ]
-    made = []
+    measurements = []
     for ask in asking.candidates(lanes, subject, config, "fairness"):
         gaps: list[Gap] = []
         small: list[Small] = []
@@ -70,10 +70,10 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             gaps, small = fairness.by_column(
                 ask.evaluation(), subject.task, config.groups, config.min_rows, asking.generator(subject, 25)
             )
-        gaps += [fairness.by_swaps(one, ask.rows, asking.generator(subject, 26)) for one in swaps]
+        gaps += [fairness.by_swaps(swap, ask.rows, asking.generator(subject, 26)) for swap in swaps]
         finding = Fairness(gaps=tuple(gaps), small=tuple(small))
         for place, gap in enumerate(gaps):
-            made.append(
+            measurements.append(
                 Measurement(
                     probe="fairness",
                     candidate=ask.name,
@@ -87,4 +87,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     finding=finding if not place else None,
                 )
             )
-    return made
+    return measurements

@@ -45,18 +45,20 @@ class Config(DamageConfig):
     within: float = Field(default=0.02, gt=0, le=1e6)
 
 
-def _explained(ask: Asker, found: Flips, count: int) -> Flips:
+def _explained(ask: Asker, finding: Flips, count: int) -> Flips:
     """The finding with the words of its first rows weighed, or a note why not."""
     pair = ask.evaluation()
-    picks = [row.number - 1 for row in found.worst[:count]]
+    picks = [row.number - 1 for row in finding.worst[:count]]
     if not picks:
-        return found
+        return finding
     reason = occlusion.unsuited(ask.subject.task, pair)
     if reason:
-        return found.model_copy(update={"notes": (*found.notes, reason)})
+        return finding.model_copy(update={"notes": (*finding.notes, reason)})
     weighed = occlusion.explain(pair, picks, ask.subject.task, ask.rows)
-    worst = tuple(row.model_copy(update={"attribution": weighed.get(row.number - 1)}) for row in found.worst)
-    return found.model_copy(update={"worst": worst, "attribution": occlusion.METHOD})
+    worst = tuple(
+        row.model_copy(update={"attribution": weighed.get(row.number - 1)}) for row in finding.worst
+    )
+    return finding.model_copy(update={"worst": worst, "attribution": occlusion.METHOD})
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -65,26 +67,26 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         DataError: the evaluation rows have no labels.
     """
-    made = []
+    measurements = []
     for ask in asking.candidates(lanes, subject, config, "flips"):
-        found = flips.find(
+        finding = flips.find(
             ask.evaluation(), subject.task, config.rows, config.within, asking.generator(subject, 21)
         )
-        found = _explained(ask, found, config.explained)
-        changed = found.harmful + found.beneficial + found.other
-        counts = {"harmful_flips": found.harmful, "beneficial_flips": found.beneficial, "flips": changed}
+        finding = _explained(ask, finding, config.explained)
+        changed = finding.harmful + finding.beneficial + finding.other
+        counts = {"harmful_flips": finding.harmful, "beneficial_flips": finding.beneficial, "flips": changed}
         for metric, count in counts.items():
-            made.append(
+            measurements.append(
                 Measurement(
                     probe="flips",
                     candidate=ask.name,
                     metric=metric,
-                    value=count / found.rows,
+                    value=count / finding.rows,
                     unit=UNIT,
                     better="higher" if metric == "beneficial_flips" else BETTER,
-                    interval=stats.wilson(count, found.rows),
-                    conditions={"rows": found.rows, "batch_size": ask.size},
-                    finding=found if metric == "harmful_flips" else None,
+                    interval=stats.wilson(count, finding.rows),
+                    conditions={"rows": finding.rows, "batch_size": ask.size},
+                    finding=finding if metric == "harmful_flips" else None,
                 )
             )
-    return made
+    return measurements

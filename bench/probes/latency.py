@@ -98,13 +98,13 @@ class Timed:
         if earlier.flags.spoiled:
             return self
         parts = (earlier.samples, self.samples)
-        spent = [float(one.sum()) for one in parts]
-        kept = [note for note in earlier.notes if note not in self.notes]
+        spent = [float(samples.sum()) for samples in parts]
+        earlier_notes = [note for note in earlier.notes if note not in self.notes]
         return Timed(
             samples=np.concatenate(parts),
             disturbed=(earlier.disturbed * spent[0] + self.disturbed * spent[1]) / sum(spent),
             flags=earlier.flags | self.flags,
-            notes=(*kept, *self.notes),
+            notes=(*earlier_notes, *self.notes),
         )
 
 
@@ -114,10 +114,10 @@ def warm_up(lane: Lane, key: str, count: int, config: Config) -> str | None:
     spent = runs = 0.0
     while True:
         order = [int(runs + i) % count for i in range(_WINDOW)]
-        taken = lane.turn(key, order)
+        durations = lane.turn(key, order)
         runs += _WINDOW
-        spent += float(taken.sum()) / 1e9
-        medians.append(float(np.median(taken)))
+        spent += float(durations.sum()) / 1e9
+        medians.append(float(np.median(durations)))
         if runs >= config.warmup_runs and stats.is_stable(medians, tolerance=config.tolerance):
             return None
         if spent >= config.warmup_seconds and runs >= config.warmup_runs:
@@ -130,7 +130,7 @@ def warm_up(lane: Lane, key: str, count: int, config: Config) -> str | None:
 
 
 def time_point(
-    lanes: Sequence[Lane], subject: Subject, point: Point, config: Config, done: int = 0
+    lanes: Sequence[Lane], subject: Subject, point: Point, config: Config, earlier: int = 0
 ) -> dict[str, Timed]:
     """Interleaved timings of all candidates at one point.
 
@@ -139,7 +139,7 @@ def time_point(
         subject: rows, rounds and runs.
         point: of the grid.
         config: of warm-up and tolerances.
-        done: rounds that were measured earlier; the order goes on from there.
+        earlier: rounds that were measured earlier; the order goes on from there.
     """
     rounds, runs = subject.bench.rounds, subject.bench.runs
     key = f"latency {point}"
@@ -147,37 +147,37 @@ def time_point(
     unstable: dict[str, bool] = {}
     counts: dict[str, int] = {}
     for lane in lanes:
-        made = feeds.at(lane, subject, point, rounds * runs)
-        lane.keep(key, made.arrays)
-        counts[lane.name] = len(made.arrays)
-        restless = warm_up(lane, key, len(made.arrays), config)
+        lane_feeds = feeds.at(lane, subject, point, rounds * runs)
+        lane.keep(key, lane_feeds.arrays)
+        counts[lane.name] = len(lane_feeds.arrays)
+        restless = warm_up(lane, key, len(lane_feeds.arrays), config)
         unstable[lane.name] = restless is not None
-        said = (made.note(), restless, lane.overhead(key).note())
-        notes[lane.name] = [note for note in said if note]
+        remarks = (lane_feeds.note(), restless, lane.overhead(key).note())
+        notes[lane.name] = [note for note in remarks if note]
         lane.disturbance = Disturbance()
     watched = devices.find(lanes[0].spec.device)
     before = watched.gpu.state() if watched else None
-    generator = np.random.default_rng([subject.seed, 3, point.batch_size, done])
-    taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
+    generator = np.random.default_rng([subject.seed, 3, point.batch_size, earlier])
+    durations: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     with log.progress(f"latency: {point}", rounds) as bar:
         for number in range(rounds):
             for lane in turns.shuffled(lanes, generator):
                 order = [(number * runs + i) % counts[lane.name] for i in range(runs)]
-                taken[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
+                durations[lane.name].append(lane.turn(key, order, settle=order[:1] * _SETTLE))
             bar.advance()
     moved = devices.disturbances(before, watched.gpu.state()) if watched and before else None
-    found = {}
+    timed = {}
     for lane in lanes:
         lane.drop(key)
         noisy = lane.disturbance.note(config.disturbance)
         flags = Flags(unstable=unstable[lane.name], spoiled=moved)
-        found[lane.name] = Timed(
-            samples=np.stack(taken[lane.name]) / 1e6,
+        timed[lane.name] = Timed(
+            samples=np.stack(durations[lane.name]) / 1e6,
             disturbed=lane.disturbance.share(),
             flags=flags,
             notes=(*notes[lane.name], *((noisy,) if noisy else ()), *flags.notes),
         )
-    return found
+    return timed
 
 
 def _metric(q: float) -> str:
@@ -188,11 +188,11 @@ def figures(
     name: str, timed: dict[str, Timed], subject: Subject, point: Point, config: Config
 ) -> list[Measurement]:
     """The percentiles of one candidate, with intervals and ratios to the baseline."""
-    own, other = timed[name], timed[subject.baseline]
-    count, rounds = own.samples.size, len(own.samples)
+    timing, baseline = timed[name], timed[subject.baseline]
+    count, rounds = timing.samples.size, len(timing.samples)
     draws = stats.resample_rounds(rounds, np.random.default_rng([subject.seed, 4]))
-    flags, notes = own.flags, own.notes
-    moved = stats.drift(own.samples)
+    flags, notes = timing.flags, timing.notes
+    moved = stats.drift(timing.samples)
     if abs(moved) > config.tolerance:
         flags |= Flags(unstable=True)
         notes = (*notes, f"unstable: the later rounds took {100 * moved:+.0f} % against the earlier ones")
@@ -202,7 +202,7 @@ def figures(
         notes = (*notes, f"{count} runs do not carry {listed}")
     if rounds > subject.bench.rounds:
         notes = (*notes, f"{rounds} rounds: {subject.bench.rounds} did not tell whether the budget holds")
-    found = []
+    measurements = []
     for q in _PERCENTILES:
         if q in left_out:
             continue
@@ -211,40 +211,40 @@ def figures(
         if name == subject.baseline:
             ratio, ratio_interval = 1.0, Interval(low=1.0, high=1.0)
         elif q == 50:
-            ratio, ratio_interval = stats.ratio_of_medians(own.samples, other.samples, draws)
+            ratio, ratio_interval = stats.ratio_of_medians(timing.samples, baseline.samples, draws)
         else:
-            ratio, ratio_interval = stats.ratio_of_percentiles(own.samples, other.samples, q, draws)
-        found.append(
+            ratio, ratio_interval = stats.ratio_of_percentiles(timing.samples, baseline.samples, q, draws)
+        measurements.append(
             Measurement(
                 probe=PROBE,
                 candidate=name,
                 metric=_metric(q),
-                value=stats.percentile(own.samples, q),
+                value=stats.percentile(timing.samples, q),
                 unit=UNIT,
                 better=BETTER,
-                interval=stats.percentile_interval(own.samples, q, draws),
+                interval=stats.percentile_interval(timing.samples, q, draws),
                 ratio=ratio,
                 ratio_interval=ratio_interval,
                 conditions=point.conditions,
-                samples=tuple(float(x) for x in own.samples.ravel()) if q == 50 else (),
+                samples=tuple(float(x) for x in timing.samples.ravel()) if q == 50 else (),
                 rounds=rounds,
-                disturbed=max(own.disturbed, other.disturbed),
+                disturbed=max(timing.disturbed, baseline.disturbed),
                 flags=flags,
                 notes=notes,
             )
         )
-    return found
+    return measurements
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Latency percentiles in ms of every candidate at every point of the grid."""
-    found = []
+    measurements = []
     for point in feeds.points(subject):
         timed = time_point(lanes, subject, point, config)
         for lane in lanes:
             lane.memo["latency", point] = timed[lane.name]
-            found += figures(lane.name, timed, subject, point, config)
-    return found
+            measurements += figures(lane.name, timed, subject, point, config)
+    return measurements
 
 
 def extend(
@@ -262,21 +262,31 @@ def extend(
     fresh: list[Measurement] = []
     for point in at:
         before: dict[str, Timed] = {lane.name: lane.memo["latency", point] for lane in lanes}
-        done = len(before[subject.baseline].samples)
-        more = time_point(lanes, subject, point, config, done)
-        timed = {name: one.with_earlier(before[name]) for name, one in more.items()}
+        earlier = len(before[subject.baseline].samples)
+        more = time_point(lanes, subject, point, config, earlier)
+        timed = {name: timing.with_earlier(before[name]) for name, timing in more.items()}
         for lane in lanes:
             lane.memo["latency", point] = timed[lane.name]
             fresh += figures(lane.name, timed, subject, point, config)
     replaced = [point.conditions for point in at]
-    kept = [one for one in found if one.probe != PROBE or one.conditions not in replaced]
-    return kept + fresh
+    unchanged = [
+        measurement
+        for measurement in found
+        if measurement.probe != PROBE or measurement.conditions not in replaced
+    ]
+    return unchanged + fresh
 
 
 def explanation(report: Report) -> str:
     """What was timed, in how many rounds, and what the intervals are."""
-    taken = sorted({one.rounds for one in report.measurements if one.probe == PROBE and one.rounds})
-    ends = dict.fromkeys((taken[0], taken[-1])) if taken else [report.config.rounds]
+    counts = sorted(
+        {
+            measurement.rounds
+            for measurement in report.measurements
+            if measurement.probe == PROBE and measurement.rounds
+        }
+    )
+    ends = dict.fromkeys((counts[0], counts[-1])) if counts else [report.config.rounds]
     rounds = " to ".join(map(str, ends))
     return (
         "Latency is the model alone (encoded arrays in, arrays out), measured inside each candidate's "

@@ -63,24 +63,24 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     opened[lane.name].append(fresh.opened)
                 bar.advance(1, lane.name)
     seconds = {
-        metric: {name: [getattr(one, field) for one in all_] for name, all_ in opened.items()}
+        metric: {name: [getattr(opening, field) for opening in all_] for name, all_ in opened.items()}
         for metric, field in (("load_time_s", "open_seconds"), ("import_time_s", "import_seconds"))
     }
     seconds["cold_start_s"] = cold
-    found = []
+    measurements = []
     for lane in lanes:
         for metric, by_name in seconds.items():
-            own = float(np.median(by_name[lane.name]))
-            found.append(
+            median = float(np.median(by_name[lane.name]))
+            measurements.append(
                 Measurement(
                     probe="load_time",
                     candidate=lane.name,
                     metric=metric,
-                    value=own,
+                    value=median,
                     unit=UNIT,
                     better=BETTER,
-                    ratio=own / float(np.median(by_name[subject.baseline])),
+                    ratio=median / float(np.median(by_name[subject.baseline])),
                     samples=tuple(by_name[lane.name]),
                 )
             )
-    return found
+    return measurements

@@ -81,15 +81,15 @@ def _point(lanes: Sequence[Lane], subject: Subject, config: Config) -> Point:
     return Point(1, config.length or min(_LENGTH, allowed))
 
 
-def _record(name: str, metric: str, own: int, base: int | None, **more: Any) -> Measurement:
+def _record(name: str, metric: str, count: int, base: int | None, **more: Any) -> Measurement:
     return Measurement(
         probe="macs",
         candidate=name,
         metric=metric,
-        value=float(own),
+        value=float(count),
         unit=UNIT,
         better=BETTER,
-        ratio=own / base if base else None,
+        ratio=count / base if base else None,
         **more,
     )
 
@@ -97,34 +97,34 @@ def _record(name: str, metric: str, own: int, base: int | None, **more: Any) -> 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """``macs`` at the stated shape, and ``parameters``, of every candidate that can be looked into."""
     point = _point(lanes, subject, config)
-    found: dict[str, Costs] = {}
+    by_name: dict[str, Costs] = {}
     with log.progress("macs", len(lanes)) as bar:
         for lane in lanes:
             counted = costs(lane, subject, feeds.at(lane, subject, point, 1).arrays[0])
             if counted is not None:
-                found[lane.name] = counted
+                by_name[lane.name] = counted
             bar.advance(1, lane.name)
-    base = found.get(subject.baseline)
-    made = []
-    for name, own in found.items():
-        notes = (f"not counted: {', '.join(own.uncounted)}",) if own.uncounted else ()
-        made += [
+    base = by_name.get(subject.baseline)
+    measurements = []
+    for name, counts in by_name.items():
+        notes = (f"not counted: {', '.join(counts.uncounted)}",) if counts.uncounted else ()
+        measurements += [
             _record(
                 name,
                 "macs",
-                own.macs,
+                counts.macs,
                 base.macs if base else None,
                 conditions=point.conditions,
                 notes=notes,
             ),
-            _record(name, "parameters", own.parameters, base.parameters if base else None),
+            _record(name, "parameters", counts.parameters, base.parameters if base else None),
         ]
-    return made
+    return measurements
 
 
 def explanation(report: Report) -> str:
     """The shape that was counted for."""
-    counted = next((one for one in report.measurements if one.metric == "macs"), None)
+    counted = next((measurement for measurement in report.measurements if measurement.metric == "macs"), None)
     length = counted.conditions.get("length") if counted else None
     tokens = f" of {length} tokens" if isinstance(length, int) else ""
     return f"Multiply-accumulates are counted, not timed, for one row{tokens}."

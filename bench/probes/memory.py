@@ -57,18 +57,18 @@ class Config(Strict):
 def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
     """Feeds that stand for the most memory that the grid asks for."""
     size = max(subject.bench.batch_sizes)
-    made = []
+    batches = []
     if DATA in subject.bench.lengths:
         lengths = subject.task.lengths(subject.rows, feeds.processor(lane, subject))
         rows = list(subject.rows)
         if lengths is not None:
             rows = [rows[int(i)] for i in np.argsort(-np.asarray(lengths), kind="stable")]
         rows = (rows * -(-size // len(rows)))[:size]
-        made.append(lane.feed(feeds.encoder(lane, subject)(rows).inputs))
+        batches.append(lane.feed(feeds.encoder(lane, subject)(rows).inputs))
     numbers = [length for length in subject.bench.lengths if isinstance(length, int)]
     if numbers:
-        made += feeds.fixed(lane, subject, Point(size, max(numbers)), 1).arrays
-    return made
+        batches += feeds.fixed(lane, subject, Point(size, max(numbers)), 1).arrays
+    return batches
 
 
 def _measure_lane(lane: Lane, subject: Subject) -> list[Measurement]:
@@ -80,7 +80,7 @@ def _measure_lane(lane: Lane, subject: Subject) -> list[Measurement]:
         fresh.keep("memory", work)
         for index in range(len(work)):
             fresh.turn("memory", [index] * _RUNS)
-        said = fresh.memory()
+        usage = fresh.memory()
         size = max(subject.bench.batch_sizes)
         device = devices.held_bytes(lane.spec.device, fresh.opened.pid)
         empty = fresh.empty_bytes()  # closes the model: last
@@ -99,38 +99,42 @@ def _measure_lane(lane: Lane, subject: Subject) -> list[Measurement]:
         )
 
     note = f"batch {size}, the longest rows of the grid"
-    found = [
-        figure("memory_peak_bytes", said.peak, note),
+    measurements = [
+        figure("memory_peak_bytes", usage.peak, note),
         figure("memory_empty_bytes", empty, "the process with its libraries, after it closed the model"),
-        figure("memory_model_bytes", said.peak - empty, note),
+        figure("memory_model_bytes", usage.peak - empty, note),
     ]
     if device is not None:
-        held, own = device
-        notes = (note,) if own else (note, devices.WHOLE)
-        found.append(figure("device_memory_peak_bytes", held, *notes, whole_device=not own))
-    if said.device_allocated:
-        found.append(
-            figure("device_memory_allocated_bytes", said.device_allocated, note, "PyTorch's allocator")
+        device_bytes, exact = device
+        notes = (note,) if exact else (note, devices.WHOLE)
+        measurements.append(figure("device_memory_peak_bytes", device_bytes, *notes, whole_device=not exact))
+    if usage.device_allocated:
+        measurements.append(
+            figure("device_memory_allocated_bytes", usage.device_allocated, note, "PyTorch's allocator")
         )
-    return found
+    return measurements
 
 
-def _against(base: Measurement | None, one: Measurement) -> Measurement:
+def _against(base: Measurement | None, measurement: Measurement) -> Measurement:
     """A figure with its ratio, where that says something about the two processes."""
-    if base is None or not base.value or (base.flags | one.flags).whole_device:
-        return one
-    return one.model_copy(update={"ratio": one.value / base.value})
+    if base is None or not base.value or (base.flags | measurement.flags).whole_device:
+        return measurement
+    return measurement.model_copy(update={"ratio": measurement.value / base.value})
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """Peak memory of every candidate, in bytes."""
-    found: list[Measurement] = []
+    measurements: list[Measurement] = []
     with log.progress("memory", len(lanes)) as bar:
         for lane in lanes:
-            found += _measure_lane(lane, subject)
+            measurements += _measure_lane(lane, subject)
             bar.advance(1, lane.name)
-    base = {one.metric: one for one in found if one.candidate == subject.baseline}
-    return [_against(base.get(one.metric), one) for one in found]
+    base = {
+        measurement.metric: measurement
+        for measurement in measurements
+        if measurement.candidate == subject.baseline
+    }
+    return [_against(base.get(measurement.metric), measurement) for measurement in measurements]
 
 
 def explanation(report: Report) -> str:

@@ -92,24 +92,24 @@ def figures(
         draws: resamples of windows.
         random: whether requests came with random gaps.
     """
-    own, other = latencies[name], latencies[baseline]
+    times, base_times = latencies[name], latencies[baseline]
 
-    def share(which: str, draw: np.ndarray | slice = slice(None)) -> float:
-        return min(1.0, float(service[which][draw].sum() / spans[which][draw].sum()))
+    def share(candidate: str, draw: np.ndarray | slice = slice(None)) -> float:
+        return min(1.0, float(service[candidate][draw].sum() / spans[candidate][draw].sum()))
 
     busy = share(name)
     flags = Flags(saturated=busy > _SATURATED)
     notes: tuple[str, ...] = (f"busy {100 * busy:.0f} % of the time",)
     if flags.saturated:
         notes = (*notes, "saturated: requests came faster than they were served, and the queue grew")
-    elif random and (needed := load.settling(busy)) > own.shape[1]:
+    elif random and (needed := load.settling(busy)) > times.shape[1]:
         notes = (
             *notes,
             "near saturation: each window begins with an empty queue, which settles after about "
-            f"{needed:.0f} requests at this load, and a window has {own.shape[1]}: latency that lasts is "
+            f"{needed:.0f} requests at this load, and a window has {times.shape[1]}: latency that lasts is "
             "higher (raise 'requests')",
         )
-    found = [
+    measurements = [
         Measurement(
             probe="open_loop",
             candidate=name,
@@ -123,32 +123,32 @@ def figures(
                 windows.resampled(lambda draw: share(name, draw) / share(baseline, draw), draws)
             ),
             conditions=conditions,
-            rounds=len(own),
+            rounds=len(times),
         )
     ]
     for q in _PERCENTILES:
-        if not stats.supported(own.size, q):
+        if not stats.supported(times.size, q):
             continue
-        ratio, ratio_interval = stats.ratio_of_percentiles(own, other, q, draws)
-        found.append(
+        ratio, ratio_interval = stats.ratio_of_percentiles(times, base_times, q, draws)
+        measurements.append(
             Measurement(
                 probe="open_loop",
                 candidate=name,
                 metric=f"open_loop_p{q:g}_ms",
-                value=stats.percentile(own, q),
+                value=stats.percentile(times, q),
                 unit=UNIT,
                 better=BETTER,
-                interval=stats.percentile_interval(own, q, draws),
+                interval=stats.percentile_interval(times, q, draws),
                 ratio=ratio,
                 ratio_interval=ratio_interval,
                 conditions=conditions,
-                samples=tuple(float(one) for one in own.ravel()) if q == 50 else (),
-                rounds=len(own),
+                samples=tuple(float(latency) for latency in times.ravel()) if q == 50 else (),
+                rounds=len(times),
                 flags=flags,
                 notes=notes,
             )
         )
-    return found
+    return measurements
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -159,7 +159,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     key = "open loop"
     for lane in lanes:
         lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
-    taken: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
+    window_latencies: dict[str, list[np.ndarray]] = {lane.name: [] for lane in lanes}
     service: dict[str, list[float]] = {lane.name: [] for lane in lanes}
     spans: dict[str, list[float]] = {lane.name: [] for lane in lanes}
     with log.progress(f"open loop: {config.rate.text}", config.windows) as bar:
@@ -169,20 +169,20 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             )
             for lane in turns.shuffled(lanes, generator):
                 latencies, served = lane.open_loop(key, arrived)
-                taken[lane.name].append(latencies / 1e6)
+                window_latencies[lane.name].append(latencies / 1e6)
                 service[lane.name].append(float(served.sum()))
                 spans[lane.name].append(float(arrived[-1] + latencies[-1]))
             bar.advance()
     for lane in lanes:
         lane.drop(key)
-    by_name = {name: np.stack(each) for name, each in taken.items()}
-    worked = {name: np.array(each) for name, each in service.items()}
-    lasted = {name: np.array(each) for name, each in spans.items()}
+    by_name = {name: np.stack(values) for name, values in window_latencies.items()}
+    worked = {name: np.array(values) for name, values in service.items()}
+    lasted = {name: np.array(values) for name, values in spans.items()}
     conditions = {**point.conditions, "rate": config.rate.text}
     return [
-        one
+        measurement
         for lane in lanes
-        for one in figures(
+        for measurement in figures(
             lane.name,
             by_name,
             worked,

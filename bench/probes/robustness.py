@@ -51,7 +51,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         UserError: the task's rows have no text.
     """
-    made = []
+    measurements = []
     several = len(lanes) > 2
     for ask in asking.candidates(lanes, subject, config, "robustness"):
         # The n-th rows that are asked for are the same for every candidate: the original answers them once.
@@ -60,22 +60,24 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         def answer(rows: Sequence[dict[str, Any]], ask: Asker = ask, number: count[int] = number) -> Pair:
             return ask.rows(rows, f"robustness {config.rows} {next(number)}" if several else None)
 
-        found = robustness.find(subject.rows, subject.task, answer, config.rows, subject.seed, config.listed)
-        for place, one in enumerate(found.changes):
-            labeled = one.after is not None
-            made.append(
+        finding = robustness.find(
+            subject.rows, subject.task, answer, config.rows, subject.seed, config.listed
+        )
+        for place, change in enumerate(finding.changes):
+            labeled = change.after is not None
+            measurements.append(
                 Measurement(
                     probe="robustness",
                     candidate=ask.name,
                     metric="robustness" if labeled else "agreement_changed",
-                    value=one.agreement if one.after is None else one.after,
-                    unit=found.unit if labeled else UNIT,
-                    better=found.better if labeled else BETTER,
-                    difference=one.extra,
-                    difference_interval=one.interval,
-                    conditions={"change": one.name, "rows": one.rows, "batch_size": ask.size},
-                    notes=found.notes if not place else (),
-                    finding=found if not place else None,
+                    value=change.agreement if change.after is None else change.after,
+                    unit=finding.unit if labeled else UNIT,
+                    better=finding.better if labeled else BETTER,
+                    difference=change.extra,
+                    difference_interval=change.interval,
+                    conditions={"change": change.name, "rows": change.rows, "batch_size": ask.size},
+                    notes=finding.notes if not place else (),
+                    finding=finding if not place else None,
                 )
             )
-    return made
+    return measurements

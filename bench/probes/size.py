@@ -45,25 +45,25 @@ def weights_bytes(artifact: Artifact) -> int:
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """``size_bytes`` (model, tokenizer and all; what is shipped) and ``weights_bytes``."""
     by_name = {lane.name: lane.spec.artifact for lane in lanes}
-    found = []
+    measurements = []
     for name, artifact in by_name.items():
         base = by_name[subject.baseline]
-        for metric, own, other in (
+        for metric, size, base_size in (
             ("size_bytes", artifact.size_bytes, base.size_bytes),
             ("weights_bytes", weights_bytes(artifact), weights_bytes(base)),
         ):
-            found.append(
+            measurements.append(
                 Measurement(
                     probe="size",
                     candidate=name,
                     metric=metric,
-                    value=float(own),
+                    value=float(size),
                     unit=UNIT,
                     better=BETTER,
-                    ratio=own / other if other else None,
+                    ratio=size / base_size if base_size else None,
                 )
             )
-    return found
+    return measurements
 
 
 def explanation(report: Report) -> str:

@@ -46,9 +46,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         DataError: no labels, a column that is not there, or no slice that is large enough.
     """
-    made = []
+    measurements = []
     for ask in asking.candidates(lanes, subject, config, "slices"):
-        found = slices.find(
+        finding = slices.find(
             ask.evaluation(),
             subject.task,
             ask.lengths(),
@@ -56,15 +56,15 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             config.min_rows,
             asking.generator(subject, 22),
         )
-        worst = found.slices[0]
-        made.append(
+        worst = finding.slices[0]
+        measurements.append(
             Measurement(
                 probe="slices",
                 candidate=ask.name,
                 metric="worst_slice",
                 value=worst.after,
-                unit=found.unit,
-                better=found.better,
+                unit=finding.unit,
+                better=finding.better,
                 difference=worst.difference,
                 difference_interval=worst.simultaneous,
                 conditions={
@@ -73,11 +73,11 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     "batch_size": ask.size,
                 },
                 notes=tuple(
-                    f"not judged, with {one.rows} rows (of {found.min_rows}): {one.family} {one.name}"
-                    for one in found.small
+                    f"not judged, with {part.rows} rows (of {finding.min_rows}): {part.family} {part.name}"
+                    for part in finding.small
                 )
-                + found.notes,
-                finding=found,
+                + finding.notes,
+                finding=finding,
             )
         )
-    return made
+    return measurements

@@ -54,22 +54,22 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     """Rows a second of every candidate at every point of the grid."""
     generator = np.random.default_rng([subject.seed, 6])
     draws = stats.resample_rounds(config.windows, generator)
-    found = []
+    measurements = []
     for point in feeds.points(subject):
         key = f"throughput {point}"
         for lane in lanes:
             lane.keep(key, feeds.at(lane, subject, point, _FEEDS).arrays)
-        taken: dict[str, list[float]] = {lane.name: [] for lane in lanes}
+        window_rates: dict[str, list[float]] = {lane.name: [] for lane in lanes}
         with log.progress(f"throughput: {point}", config.windows) as bar:
             for _ in range(config.windows):
                 for lane in turns.shuffled(lanes, generator):
                     rows, seconds = lane.flow(key, config.seconds)
-                    taken[lane.name].append(rows / seconds)
+                    window_rates[lane.name].append(rows / seconds)
                 bar.advance()
-        rates = {name: np.array(values) for name, values in taken.items()}
+        rates = {name: np.array(values) for name, values in window_rates.items()}
         for lane in lanes:
             lane.drop(key)
-            found.append(
+            measurements.append(
                 windows.figure(
                     "throughput",
                     "throughput_rows_per_s",
@@ -82,4 +82,4 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                     draws,
                 )
             )
-    return found
+    return measurements

@@ -23,16 +23,16 @@ LEVEL = 0.95
 POWER = 0.8
 
 
-def compare(own: np.ndarray, other: np.ndarray) -> Paired:
+def compare(candidate: np.ndarray, baseline: np.ndarray) -> Paired:
     """Counts of differing rows, and McNemar's p-value.
 
     Args:
-        own: whether the candidate is right, [rows].
-        other: whether the baseline is.
+        candidate: whether the candidate is right, [rows].
+        baseline: whether the baseline is.
     """
-    own, other = np.asarray(own, dtype=bool), np.asarray(other, dtype=bool)
-    worse, better = int((other & ~own).sum()), int((own & ~other).sum())
-    return Paired(rows=len(own), worse=worse, better=better, p_value=mcnemar(worse, better))
+    candidate, baseline = np.asarray(candidate, dtype=bool), np.asarray(baseline, dtype=bool)
+    worse, better = int((baseline & ~candidate).sum()), int((candidate & ~baseline).sum())
+    return Paired(rows=len(candidate), worse=worse, better=better, p_value=mcnemar(worse, better))
 
 
 def pack(right: np.ndarray) -> str:

@@ -40,7 +40,10 @@ def difference(
         weights: from ``stats.resample_weights``, [resamples, rows].
     """
     wide = weights.astype(np.float64)
-    drawn = [metric(own) - metric(other) for own, other in zip(wide @ after, wide @ before, strict=True)]
+    drawn = [
+        metric(candidate) - metric(original)
+        for candidate, original in zip(wide @ after, wide @ before, strict=True)
+    ]
     return metric(after.sum(axis=0)) - metric(before.sum(axis=0)), np.array(drawn)
 
 
@@ -76,12 +79,12 @@ def randomization(
         return 1.0
     fixed = before[~changed].sum(axis=0)
     left, gap = before[changed], after[changed] - before[changed]
-    found = abs(metric(after.sum(axis=0)) - metric(before.sum(axis=0)))
+    observed = abs(metric(after.sum(axis=0)) - metric(before.sum(axis=0)))
     low, total = fixed + left.sum(axis=0), gap.sum(axis=0)
     extreme = 0
     for size in blocks(draws):
         moved = generator.integers(0, 2, size=(size, len(left))).astype(np.float64) @ gap
         extreme += sum(
-            abs(metric(low + move) - metric(low + total - move)) >= found - 1e-12 for move in moved
+            abs(metric(low + move) - metric(low + total - move)) >= observed - 1e-12 for move in moved
         )
     return (1 + extreme) / (1 + draws)

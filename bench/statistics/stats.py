@@ -126,7 +126,7 @@ def drift_by_chance(samples: np.ndarray) -> float:
     from scipy.stats import ttest_ind_from_stats
 
     logs = [np.log(half) for half in _halves(samples)]
-    described = [figure for one in logs for figure in (one.mean(), one.std(ddof=1), len(one))]
+    described = [figure for half in logs for figure in (half.mean(), half.std(ddof=1), len(half))]
     return float(ttest_ind_from_stats(*described).pvalue)
 
 
@@ -163,7 +163,7 @@ def resampled_metrics(
     """
     totals = weights.astype(np.float64) @ statistics
     figures = [metrics(total) for total in totals]
-    return {name: np.array([each[name] for each in figures], dtype=np.float64) for name in figures[0]}
+    return {name: np.array([values[name] for values in figures], dtype=np.float64) for name in figures[0]}
 
 
 def wilson(successes: float, count: int, level: float = LEVEL) -> Interval:

@@ -26,7 +26,7 @@ def figure(
     unit: str,
     better: Better,
     name: str,
-    taken: Mapping[str, np.ndarray],
+    by_window: Mapping[str, np.ndarray],
     baseline: str,
     conditions: dict[str, int | str],
     draws: np.ndarray,
@@ -40,28 +40,28 @@ def figure(
         unit: of it.
         better: which direction is good.
         name: of the candidate.
-        taken: candidate -> what each window gave, [windows].
+        by_window: candidate -> what each window gave, [windows].
         baseline: of the ratio; there is no ratio where it was not taken, or a window of it gave nothing.
         conditions: stated with the figure.
         draws: resamples of windows, from ``stats.resample_rounds``.
         notes: what a reader must know.
     """
-    own = taken[name][:, None]
+    samples = by_window[name][:, None]
     ratio = ratio_interval = None
-    if baseline in taken and (taken[baseline] > 0).all():
-        ratio, ratio_interval = stats.ratio_of_medians(own, taken[baseline][:, None], draws)
+    if baseline in by_window and (by_window[baseline] > 0).all():
+        ratio, ratio_interval = stats.ratio_of_medians(samples, by_window[baseline][:, None], draws)
     return Measurement(
         probe=probe,
         candidate=name,
         metric=metric,
-        value=float(np.median(own)),
+        value=float(np.median(samples)),
         unit=unit,
         better=better,
-        interval=stats.percentile_interval(own, 50, draws),
+        interval=stats.percentile_interval(samples, 50, draws),
         ratio=ratio,
         ratio_interval=ratio_interval,
         conditions=conditions,
-        samples=tuple(float(one) for one in own.ravel()),
-        rounds=len(own),
+        samples=tuple(float(sample) for sample in samples.ravel()),
+        rounds=len(samples),
         notes=notes,
     )

@@ -40,16 +40,16 @@ def _address(location: str | None) -> tuple[str, Path | None]:
 class Sink:
     """One run of an experiment."""
 
-    def __init__(self, client: Any, run: Any, where: str) -> None:
+    def __init__(self, client: Any, run: Any, place: str) -> None:
         self._client = client
         self._id = run.info.run_id
         self._time = run.info.start_time
-        self.where = where
+        self.where = place
 
-    def _parameters(self, prefix: str, found: Mapping[str, str]) -> None:
+    def _parameters(self, prefix: str, parameters: Mapping[str, str]) -> None:
         from mlflow.entities import Param
 
-        entries = [Param(_name(f"{prefix}{key}"), value[:_LENGTH]) for key, value in found.items()]
+        entries = [Param(_name(f"{prefix}{key}"), value[:_LENGTH]) for key, value in parameters.items()]
         for part in _parts(entries, _PARAMETERS):
             self._client.log_batch(self._id, params=part)
 
@@ -108,13 +108,15 @@ def start(run: Run, location: str | None) -> Sink:
         logging.getLogger(noisy).setLevel(logging.WARNING)
     client = MlflowClient(tracking_uri=address)
     name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or "paredown"
-    known = client.get_experiment_by_name(name)
+    existing = client.get_experiment_by_name(name)
     place = files.as_uri() if files else None
-    experiment = known.experiment_id if known else client.create_experiment(name, artifact_location=place)
+    experiment = (
+        existing.experiment_id if existing else client.create_experiment(name, artifact_location=place)
+    )
     sink = Sink(
         client,
         client.create_run(experiment, run_name=run.unique),
-        where=f"experiment '{name}' at {address} (mlflow ui --backend-store-uri {address})",
+        place=f"experiment '{name}' at {address} (mlflow ui --backend-store-uri {address})",
     )
     sink.begin(run.parameters)
     return sink

@@ -27,9 +27,9 @@ def _table(rows: dict[str, str]) -> str:
 class Sink:
     """One run's event file."""
 
-    def __init__(self, writer: Any, where: str) -> None:
+    def __init__(self, writer: Any, place: str) -> None:
         self._writer = writer
-        self.where = where
+        self.where = place
 
     def stage(self, stage: Stage) -> None:
         """Write a stage's text, figures and curves."""
@@ -63,6 +63,6 @@ def start(run: Run, location: str | None) -> Sink:
 
     folder = Path(location).expanduser() if location else _FOLDER
     writer = SummaryWriter(str(folder / run.unique))
-    sink = Sink(writer, where=f"{folder} (tensorboard --logdir {folder})")
+    sink = Sink(writer, place=f"{folder} (tensorboard --logdir {folder})")
     writer.add_text("run", _table(run.parameters))
     return sink

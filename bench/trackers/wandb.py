@@ -19,10 +19,10 @@ from compress import environment
 class Sink:
     """One run; it is closed only at the end, so that one folder holds all of it."""
 
-    def __init__(self, client: Any, run: Any, where: str) -> None:
+    def __init__(self, client: Any, run: Any, place: str) -> None:
         self._client = client
         self._run = run
-        self.where = where
+        self.where = place
 
     def stage(self, stage: Stage) -> None:
         """Send a stage's parameters, figures, curves and manifest."""
@@ -87,5 +87,5 @@ def start(run: Run, location: str | None) -> Sink:
         mode=mode,
         settings=settings,
     )
-    said = f"{Path(opened.dir).parent} (wandb sync sends it)" if mode == "offline" else str(opened.url)
-    return Sink(client, opened, where=said)
+    place = f"{Path(opened.dir).parent} (wandb sync sends it)" if mode == "offline" else str(opened.url)
+    return Sink(client, opened, place=place)

@@ -381,8 +381,8 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
     "finding": {
         "missing": ("del MODEL", "'MODEL' is missing (type[bench.record.finding.Finding] is wanted)"),
         "type": ("MODEL = dict", "'MODEL' is dict, and type[bench.record.finding.Finding] is wanted"),
-        "function": ("del sentences", "'sentences(found)' is missing"),
-        "hook": ("def plots(): pass", "'plots(found)' is wanted"),
+        "function": ("del sentences", "'sentences(finding)' is missing"),
+        "hook": ("def plots(): pass", "'plots(finding)' is wanted"),
     },
     "tracker": {
         "missing": ("del start", "'start(run, location)' is missing"),
