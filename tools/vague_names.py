@@ -14,9 +14,56 @@ from dataclasses import dataclass
 from pathlib import Path
 
 WORDS = frozenset(
-    "asked done each found given got held here how it kept known made ones other others own rest said seen "
-    "shown some stuff taken that them there thing things this told took wanted what when where which whole "
-    "whose why tmp temp obj val res ret foo one".split()
+    {
+        "asked",
+        "done",
+        "each",
+        "foo",
+        "found",
+        "given",
+        "got",
+        "held",
+        "here",
+        "how",
+        "it",
+        "kept",
+        "known",
+        "made",
+        "obj",
+        "one",
+        "ones",
+        "other",
+        "others",
+        "own",
+        "res",
+        "rest",
+        "ret",
+        "said",
+        "seen",
+        "shown",
+        "some",
+        "stuff",
+        "taken",
+        "temp",
+        "that",
+        "them",
+        "there",
+        "thing",
+        "things",
+        "this",
+        "tmp",
+        "told",
+        "took",
+        "val",
+        "wanted",
+        "what",
+        "when",
+        "where",
+        "which",
+        "whole",
+        "whose",
+        "why",
+    }
 )
 """Words that fit any value, so that they name none."""
 

@@ -108,10 +108,10 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     _check_inputs(
         exported, spec, f"the graph that the {config.exporter} exporter made of this {kind}", remedy
     )
-    if differences := structure.loops(exported):
+    if loops := structure.loops(exported):
         raise ModelError(
             f"the graph that the {config.exporter} exporter made of this {kind} has a loop (node "
-            f"'{differences[0].name[:80]}'), and no verb runs a graph whose end cannot be seen: {remedy}. Nothing "
+            f"'{loops[0].name[:80]}'), and no verb runs a graph whose end cannot be seen: {remedy}. Nothing "
             "was sealed."
         )
     graph.strip_notes(exported)
