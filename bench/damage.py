@@ -64,7 +64,7 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     task = catalog.task(original.task)
     head: Head = task.head_of(checkpoint.read_config(original.path))
     _check(task, head, wishes, evaluation)
-    found = [
+    entries = [
         Named(name="flips", options={"rows": wishes.rows}),
         Named(name="slices", options={"columns": wishes.columns}),
         Named(name="accuracy"),
@@ -73,19 +73,24 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
     if head.problem == "regression":
         log.info("calibration is left out: numbers have no confidence")
     else:
-        found.append(Named(name="calibration-error"))
+        entries.append(Named(name="calibration-error"))
     try:
         robustness.readable(task)
-        found.append(Named(name="robustness", options={"rows": wishes.cases, "listed": min(wishes.rows, 5)}))
+        entries.append(
+            Named(name="robustness", options={"rows": wishes.cases, "listed": min(wishes.rows, 5)})
+        )
     except NothingToMeasure:
         log.info("robustness is left out: the rows of this task have no text to change")
     if wishes.sets:
         challenge = {"sets": wishes.sets, "cases": wishes.cases, "listed": min(wishes.rows, 10)}
-        found.append(Named(name="challenge", options=challenge))
+        entries.append(Named(name="challenge", options=challenge))
     if wishes.groups is not None or wishes.templates:
         options = {"groups": wishes.groups, "templates": wishes.templates, "rows": wishes.cases}
-        found.append(Named(name="fairness", options=options))
-    asking = [Named(name=one.name, options={**one.options, "batch_size": wishes.batch_size}) for one in found]
+        entries.append(Named(name="fairness", options=options))
+    asking = [
+        Named(name=entry.name, options={**entry.options, "batch_size": wishes.batch_size})
+        for entry in entries
+    ]
     # Speed first, as 'bench' measures it: on processes that have answered nothing else yet.
     timing = [Named(name=name) for name in _SPEED] if wishes.speed else []
     return (*timing, Named(name="size"), *asking)

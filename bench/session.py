@@ -82,15 +82,15 @@ def default_probes() -> list[str]:
 
 def _probes(bench: BenchConfig) -> list[tuple[str, Probe, Any]]:
     """The probes to run with their options; those that need untouched processes first."""
-    wanted = bench.probes or tuple(Named(name=name) for name in default_probes())
-    found = []
-    for entry in wanted:
+    entries = bench.probes or tuple(Named(name=name) for name in default_probes())
+    prepared = []
+    for entry in entries:
         module = catalog.probe(entry.name)
         options = validate(module.Config, entry.options, f"probe '{entry.name}'")
         if not bench.texts:
             options = options.model_copy(update=dict.fromkeys(module.LISTS, 0))
-        found.append((catalog.canonical(entry.name), module, options))
-    return sorted(found, key=lambda one: not one[1].FRESH)
+        prepared.append((catalog.canonical(entry.name), module, options))
+    return sorted(prepared, key=lambda probe: not probe[1].FRESH)
 
 
 def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str) -> list[LaneSpec]:
@@ -102,7 +102,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
         raise UserError(f"two candidates are called {', '.join(twice)}: write NAME=PATH to tell them apart")
     if bench.baseline is not None and bench.baseline not in names:
         raise UserError(f"the baseline '{bench.baseline}' is not among the candidates: {', '.join(names)}")
-    found = []
+    specs = []
     for candidate in candidates:
         artifact = Artifact.open(candidate.path)
         content.check(artifact)
@@ -111,7 +111,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
         if ":" not in runtime:
             catalog.path("runtime", runtime)
         check_options(candidate.name, candidate.options)
-        found.append(
+        specs.append(
             LaneSpec(
                 name=candidate.name,
                 artifact=artifact,
@@ -121,7 +121,7 @@ def _specs(candidates: Sequence[CandidateSpec], bench: BenchConfig, device: str)
                 options=dict(candidate.options),
             )
         )
-    return found
+    return specs
 
 
 def check_options(name: str, options: dict[str, Any]) -> None:
@@ -148,11 +148,12 @@ def _common_head(specs: Sequence[LaneSpec], task: Task, baseline: str) -> Head:
                 f"candidate '{spec.name}' is for {spec.artifact.task} and the baseline '{baseline}' for "
                 f"{base.task}: they cannot be compared"
             )
-        own: Head = task.head_of(checkpoint.read_config(spec.artifact.path))
-        if own != head:
+        candidate_head: Head = task.head_of(checkpoint.read_config(spec.artifact.path))
+        if candidate_head != head:
             raise UserError(
-                f"candidate '{spec.name}' has the labels {', '.join(own.labels)} ({own.problem}) and the "
-                f"baseline '{baseline}' {', '.join(head.labels)} ({head.problem}): they cannot be compared"
+                f"candidate '{spec.name}' has the labels {', '.join(candidate_head.labels)} "
+                f"({candidate_head.problem}) and the baseline '{baseline}' {', '.join(head.labels)} "
+                f"({head.problem}): they cannot be compared"
             )
     return head
 
@@ -163,12 +164,12 @@ def _rows(rows: Rows, task: Task, seed: int, head: Head) -> tuple[list[dict[str,
         from compress import data  # rows that were given need none of it
 
         decided: dict[str, Any] = {}
-        found = data.evaluation(rows, task, seed, head, beside=True, facts=decided)
-        return list(found), {
+        aligned = data.evaluation(rows, task, seed, head, beside=True, facts=decided)
+        return list(aligned), {
             **decided,
             **rows.model_dump(mode="json", exclude_defaults=True),
             "fingerprint": data.fingerprint(rows, seed, "evaluation"),
-            "rows": len(found),
+            "rows": len(aligned),
         }
     if not rows:
         raise DataError("there are no evaluation rows: measuring needs at least one")
@@ -227,14 +228,15 @@ def _sketch(
     )
 
 
-def _checked(probe: str, found: list[Measurement]) -> list[Measurement]:
-    for one in found:
-        if not math.isfinite(one.value):
+def _checked(probe: str, measurements: list[Measurement]) -> list[Measurement]:
+    for measurement in measurements:
+        if not math.isfinite(measurement.value):
             raise UserError(
-                f"the probe '{probe}' found {one.metric} = {one.value} for candidate '{one.candidate}': the "
-                "model does not give finite figures on these rows; check it with 'paredown compare'"
+                f"the probe '{probe}' found {measurement.metric} = {measurement.value} for candidate "
+                f"'{measurement.candidate}': the model does not give finite figures on these rows; "
+                "check it with 'paredown compare'"
             )
-    return found
+    return measurements
 
 
 def measure(
@@ -291,7 +293,7 @@ def measure(
         seed=seed,
         selection=_selection(data, task, seed, head),
     )
-    here = Path.cwd()
+    folder = Path.cwd()
     before = conditions.read()
     absent: dict[str, str] = {}
     probes = _probes(bench)
@@ -302,29 +304,29 @@ def measure(
         )
 
         def assemble(measurements: Sequence[Measurement]) -> Report:
-            made = Report(
+            report = Report(
                 title=title or f"{specs[-1].name} against {baseline}",
                 task=specs[0].artifact.task,
                 candidates=described,
                 baseline=baseline,
                 measurements=tuple(measurements),
                 inconclusive=inconclusive,
-                data=portable(facts, here),
+                data=portable(facts, folder),
                 label_order=order,
-                facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, here),
+                facts=portable({spec.name: spec.artifact.manifest.facts for spec in specs}, folder),
                 environment=machine,
                 device=watch.record(),
                 conditions=Conditions(before=before, after=conditions.read(), not_measured=absent),
-                config=portable(bench.model_dump(mode="json"), here),
-                recipe=portable(recipe, here),
+                config=portable(bench.model_dump(mode="json"), folder),
+                recipe=portable(recipe, folder),
                 seed=seed,
                 created=datetime.now(UTC).isoformat(timespec="seconds"),
             )
-            return choice.arrange(made, bench.ship)
+            return choice.arrange(report, bench.ship)
 
         measurements: list[Measurement] = []
         refusals: list[NothingToMeasure] = []
-        took: dict[str, float] = {}
+        seconds: dict[str, float] = {}
         for name, module, options in probes:
             reason = module.unavailable()
             if reason is not None:
@@ -340,12 +342,12 @@ def measure(
                 log.warning("%s is not measured: %s", name, refusal)
                 absent[name] = str(refusal)
                 refusals.append(refusal)
-            took[name] = time.perf_counter() - started
+            seconds[name] = time.perf_counter() - started
         if refusals and not measurements:
             raise refusals[0]
         if prepared:
             measurements = extension.settle(
-                lanes, subject, probes, prepared, assemble, measurements, more_minutes, took
+                lanes, subject, probes, prepared, assemble, measurements, more_minutes, seconds
             )
         report = assemble(measurements)
     return judge.judge(report, prepared) if prepared else report

@@ -42,7 +42,9 @@ def flat(tree: Any, prefix: str = "") -> dict[str, str]:
     """A tree of options by dotted key, empty branches left out."""
     if isinstance(tree, Mapping):
         entries = [(str(key), value) for key, value in tree.items()]
-    elif isinstance(tree, (list, tuple)) and any(isinstance(one, (Mapping, list, tuple)) for one in tree):
+    elif isinstance(tree, (list, tuple)) and any(
+        isinstance(branch, (Mapping, list, tuple)) for branch in tree
+    ):
         entries = [(str(index), value) for index, value in enumerate(tree)]
     else:
         return {prefix: str(tree)}
@@ -59,11 +61,11 @@ def curves(facts: Any, prefix: str = "") -> tuple[Curve, ...]:
     A history is what ``compress.training.history`` records: ``losses`` as (step, loss) and ``evaluations``.
     """
     if isinstance(facts, Mapping) and {"losses", "evaluations"} <= facts.keys():
-        found = {f"{prefix}/loss": [(int(step), float(loss)) for step, loss in facts["losses"]]}
+        series = {f"{prefix}/loss": [(int(step), float(loss)) for step, loss in facts["losses"]]}
         for evaluation in facts["evaluations"]:
             for metric, value in evaluation["metrics"].items():
-                found.setdefault(f"{prefix}/{metric}", []).append((int(evaluation["step"]), float(value)))
-        return tuple(Curve(name, tuple(points)) for name, points in found.items() if points)
+                series.setdefault(f"{prefix}/{metric}", []).append((int(evaluation["step"]), float(value)))
+        return tuple(Curve(name, tuple(points)) for name, points in series.items() if points)
     if isinstance(facts, Mapping):
         entries = [(str(key), value) for key, value in facts.items()]
     elif isinstance(facts, (list, tuple)):
@@ -96,27 +98,29 @@ def figures(report: Report) -> dict[str, float]:
 
     A ratio or difference to the baseline follows under the same name, with the ends of its interval.
     """
-    found: dict[str, float] = {}
-    shown = summary.figures(report)
-    for one in report.measurements:
-        name = f"{one.candidate}/{one.metric}"
-        if "length" in one.conditions:
-            name += f"/batch {one.conditions.get('batch_size')}, length {one.conditions['length']}"
-        apart = {key: at for key, at in one.conditions.items() if key not in summary.OF_THE_SAMPLE}
+    values: dict[str, float] = {}
+    metrics = summary.figures(report)
+    for figure in report.measurements:
+        name = f"{figure.candidate}/{figure.metric}"
+        if "length" in figure.conditions:
+            name += f"/batch {figure.conditions.get('batch_size')}, length {figure.conditions['length']}"
+        apart = {key: at for key, at in figure.conditions.items() if key not in summary.OF_THE_SAMPLE}
         apart = {
-            key: at for key, at in apart.items() if key != "length" and key not in shown[one.metric].found
+            key: at
+            for key, at in apart.items()
+            if key != "length" and key not in metrics[figure.metric].found
         }
         name += "".join(f"/{key} {at}" for key, at in apart.items())
-        found[name] = one.value
+        values[name] = figure.value
         for kind, value, interval in (
-            ("ratio", one.ratio, one.ratio_interval),
-            ("difference", one.difference, one.difference_interval),
+            ("ratio", figure.ratio, figure.ratio_interval),
+            ("difference", figure.difference, figure.difference_interval),
         ):
             if value is not None:
-                found[f"{name}/{kind}"] = value
+                values[f"{name}/{kind}"] = value
             if interval is not None:
-                found |= {f"{name}/{kind}_low": interval.low, f"{name}/{kind}_high": interval.high}
-    return {name: value for name, value in found.items() if math.isfinite(value)}
+                values |= {f"{name}/{kind}_low": interval.low, f"{name}/{kind}_high": interval.high}
+    return {name: value for name, value in values.items() if math.isfinite(value)}
 
 
 class Tracking:
@@ -149,15 +153,15 @@ class Tracking:
                 send(sink)
             except Exception as cause:  # whatever a client raises, the run goes on
                 del self._sinks[name]
-                said = f"the tracker '{name}' failed while {doing} ({type(cause).__name__}: {cause})"
-                self._failures.append(said)
-                log.warning("%s: it gets nothing more, the run goes on", said)
+                message = f"the tracker '{name}' failed while {doing} ({type(cause).__name__}: {cause})"
+                self._failures.append(message)
+                log.warning("%s: it gets nothing more, the run goes on", message)
 
     def sealed(self, label: str, artifact: Artifact) -> None:
         """Send a stage that was just sealed, or was sealed before."""
         if self._sinks:
-            found = stage(label, artifact)
-            self._each(f"sending stage '{label}'", lambda sink: sink.stage(found))
+            record = stage(label, artifact)
+            self._each(f"sending stage '{label}'", lambda sink: sink.stage(record))
 
     def finished(self, report: Report | None, files: Sequence[Path], model: Path | None) -> None:
         """Send the report and what ships."""
@@ -165,22 +169,22 @@ class Tracking:
             return
         from bench.report import markdown as reports
 
-        found = Result(
+        outcome = Result(
             verdict=summary.headline(report) if report else "built, not measured",
             figures=figures(report) if report else {},
             text=reports.page(report) if report else "",
             files=tuple(files),
             model=model,
         )
-        self._each("sending the report", lambda sink: sink.result(found))
+        self._each("sending the report", lambda sink: sink.result(outcome))
 
     def close(self, succeeded: bool) -> None:
         """End the run everywhere, and say where it can be seen and what failed."""
         self._each("closing", lambda sink: sink.close(succeeded))
         for name, sink in self._sinks.items():
             log.info("tracked with %s: %s", name, sink.where)
-        for said in self._failures:
-            log.warning("not everything was tracked: %s; the run's own files are whole", said)
+        for failure in self._failures:
+            log.warning("not everything was tracked: %s; the run's own files are whole", failure)
 
 
 @contextmanager
@@ -197,14 +201,14 @@ def following(entries: Sequence[str], name: str, parameters: Any) -> Iterator[Tr
     Raises:
         UserError: an unknown tracker, one whose client is not installed, or one that cannot be opened.
     """
-    wanted = dict(map(parse, entries))
-    if len(wanted) < len(entries):
+    locations = dict(map(parse, entries))
+    if len(locations) < len(entries):
         raise RecipeError(f"--track names a tracker twice: {', '.join(entries)}")
     run = Run(name=name, started=datetime.now(UTC), parameters=flat(parameters))
     tracking = Tracking()
     succeeded = False
     try:
-        for tracker, location in wanted.items() if processes.is_main() else ():
+        for tracker, location in locations.items() if processes.is_main() else ():
             tracking.open(tracker, run, location)
         yield tracking
         succeeded = True

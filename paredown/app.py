@@ -66,8 +66,8 @@ _ENDLESS = re.compile(r"\S{501,}")
 _KEPT = "what was finished is kept, and the same command goes on from there"
 
 
-def _show_version(asked: bool) -> None:
-    if asked:
+def _show_version(requested: bool) -> None:
+    if requested:
         sys.stdout.write(f"paredown {__version__}\n")
         raise typer.Exit
 

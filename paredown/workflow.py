@@ -64,7 +64,7 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
     text = _dump(recipe)
     if out.exists() and not out.is_dir():
         raise UserError(f"the output folder {out} is a file: choose another --out")
-    made = [folder for folder in (out, *out.parents) if not folder.exists()]
+    created = [folder for folder in (out, *out.parents) if not folder.exists()]
     out.mkdir(parents=True, exist_ok=True)
     _refuse_others(out, text)
     lock = FileLock(out / LOCK)
@@ -79,18 +79,18 @@ def _claimed(out: Path, recipe: Recipe) -> Iterator[None]:
         yield
     except BaseException:
         if not (out / RUN).exists():
-            _leave(out, made)
+            _leave(out, created)
         raise
     finally:
         lock.release()
 
 
-def _leave(out: Path, made: list[Path]) -> None:
+def _leave(out: Path, created: list[Path]) -> None:
     """Take back what claiming a run folder put there; what cannot be removed is no reason of its own."""
     with suppress(OSError):
         for name in (RECIPE, LOCK):
             (out / name).unlink(missing_ok=True)
-        for folder in made:
+        for folder in created:
             folder.rmdir()
 
 
@@ -163,10 +163,10 @@ def run(
     parameters = recipe.model_dump(mode="json", exclude_defaults=True)
     with _claimed(folder, recipe), tracking.following(track, folder.name, parameters) as trackers:
 
-        def sealed(each: Built) -> None:
-            if each.source is None:
-                _check_labels(recipe, each.artifact)
-            trackers.sealed(each.label, each.artifact)
+        def sealed(entry: Built) -> None:
+            if entry.source is None:
+                _check_labels(recipe, entry.artifact)
+            trackers.sealed(entry.label, entry.artifact)
 
         built = tuple(building.run(recipe, store, sealed))
         _write_run(folder, built)
@@ -175,20 +175,20 @@ def run(
             report = _bench(recipe, recipe.data, built, folder, inconclusive)
         chosen = _chosen(built, recipe, report)
         _ship(chosen, folder / "model")
-        for other in ends(built):
-            if other.label != chosen.label:
-                _ship(other, folder / "branches" / other.label)
+        for branch in ends(built):
+            if branch.label != chosen.label:
+                _ship(branch, folder / "branches" / branch.label)
         files = [folder / name for name in FILES] if report is not None else []
         trackers.finished(report, files, folder / "model")
     return Outcome(out=folder, built=built, report=report)
 
 
-def check(recipe: Recipe, *, here: bool = True) -> None:
+def check(recipe: Recipe, *, runs_here: bool = True) -> None:
     """Refuse, before anything runs, what would only be noticed at the end.
 
     Args:
         recipe: to check.
-        here: whether it shall run on this machine, so that its devices must be there.
+        runs_here: whether it shall run on this machine, so that its devices must be there.
 
     Raises:
         UserError: a probe, gate, runtime, candidate or device that does not exist, options that do not fit,
@@ -198,18 +198,18 @@ def check(recipe: Recipe, *, here: bool = True) -> None:
     from bench.machine import devices
     from bench.verdicts import judge
 
-    checked = planning.check(recipe, here=here)
+    checked = planning.check(recipe, runs_here=runs_here)
     measured = recipe.bench.candidates or checked.labels
-    asked = {"candidates": measured, "baseline": (recipe.bench.baseline,), "ship": recipe.bench.ship}
-    for key, named in asked.items():
-        known = checked.labels if key == "candidates" else measured
-        unknown = [name for name in named if name is not None and name not in known]
+    groups = {"candidates": measured, "baseline": (recipe.bench.baseline,), "ship": recipe.bench.ship}
+    for key, named in groups.items():
+        names = checked.labels if key == "candidates" else measured
+        unknown = [name for name in named if name is not None and name not in names]
         if unknown:
-            raise RecipeError(f"bench.{key} names {', '.join(unknown)}; this run has: {', '.join(known)}")
+            raise RecipeError(f"bench.{key} names {', '.join(unknown)}; this run has: {', '.join(names)}")
     session.check(recipe.bench)
     gates = judge.prepare(recipe.gates)
     judge.check_candidates(gates, measured)
-    if here:
+    if runs_here:
         device = environment.resolve_device(recipe.bench.device)
         judge.ready(gates, {**environment.describe(), **devices.identity(devices.find(device), device)})
     if recipe.gates and recipe.data is None:
@@ -245,14 +245,14 @@ def _bench(
     from bench.report import forms
     from bench.session import CandidateSpec, measure
 
-    wanted = recipe.bench.candidates
-    trained = [each for each in built if not checkpoint.has_fresh_head(each.artifact)]
-    chosen = [each for each in built if each.label in wanted] if wanted else trained
+    names = recipe.bench.candidates
+    trained = [entry for entry in built if not checkpoint.has_fresh_head(entry.artifact)]
+    chosen = [entry for entry in built if entry.label in names] if names else trained
     specs = [
         CandidateSpec(
-            name=each.label, path=each.artifact.path, runtime=recipe.bench.runtimes.get(each.artifact.kind)
+            name=entry.label, path=entry.artifact.path, runtime=recipe.bench.runtimes.get(entry.artifact.kind)
         )
-        for each in chosen
+        for entry in chosen
     ]
     log.info("bench: measuring %d candidates", len(specs))
     judged = measure(
@@ -272,13 +272,13 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
     """Which artifacts the run has, and where they are."""
     listing = [
         {
-            "label": each.label,
-            "from": each.source,
-            "id": each.artifact.id,
-            "path": str(each.artifact.path.absolute()),
-            "reused": each.reused,
+            "label": entry.label,
+            "from": entry.source,
+            "id": entry.artifact.id,
+            "path": str(entry.artifact.path.absolute()),
+            "reused": entry.reused,
         }
-        for each in built
+        for entry in built
     ]
     content = {"schema_version": SCHEMA, "artifacts": listing}
     write_whole(folder / RUN, json.dumps(content, indent=1) + "\n")
@@ -286,8 +286,8 @@ def _write_run(folder: Path, built: tuple[Built, ...]) -> None:
 
 def ends(built: Sequence[Built]) -> list[Built]:
     """The artifacts that nothing else was made from, in order; the last one of the run is the last."""
-    taken = {each.source for each in built}
-    return [each for each in built if each.label not in taken]
+    sources = {entry.source for entry in built}
+    return [entry for entry in built if entry.label not in sources]
 
 
 def _chosen(built: Sequence[Built], recipe: Recipe, report: Report | None) -> Built:
@@ -295,7 +295,7 @@ def _chosen(built: Sequence[Built], recipe: Recipe, report: Report | None) -> Bu
     if report is None or not recipe.bench.ship:
         return built[-1]
     log.info("%s", report.choice)
-    return next(each for each in built if each.label == report.candidates[-1].name)
+    return next(entry for entry in built if entry.label == report.candidates[-1].name)
 
 
 def _ship(last: Built, folder: Path) -> None:

@@ -96,12 +96,12 @@ class Slowed(Plain):
     def infer(self, feed: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
         """Run, then compute on; by the CPU's clock, so that time without a CPU is no work done."""
         started = time.thread_time_ns()
-        found = super().infer(feed)
+        outputs = super().infer(feed)
         ended = time.thread_time_ns()
         until = ended + (ended - started) * self._share
         while time.thread_time_ns() < until:
             pass
-        return found
+        return outputs
 
 
 def candidate_name(percent: int) -> str:
@@ -116,10 +116,10 @@ def busy(processes: int) -> Iterator[None]:
     try:
         yield
     finally:
-        for one in started:
-            one.kill()
-        for one in started:
-            one.wait()
+        for process in started:
+            process.kill()
+        for process in started:
+            process.wait()
 
 
 def model(store: Store | None = None) -> building.Built:
@@ -179,14 +179,14 @@ def described(lane: Lane) -> Candidate:
 
 def remembering(task: Task) -> Task:
     """The task, encoding each row only once: the same rows are fed to every comparison."""
-    known: dict[int, Any] = {}
+    encoded: dict[int, Any] = {}
 
-    def encode(rows: Sequence[dict[str, Any]], *given: Any, **named: Any) -> Any:
+    def encode(rows: Sequence[dict[str, Any]], *arguments: Any, **named: Any) -> Any:
         if len(rows) != 1:
-            return task.encode(rows, *given, **named)
-        if id(rows[0]) not in known:
-            known[id(rows[0])] = task.encode(rows, *given, **named)
-        return known[id(rows[0])]
+            return task.encode(rows, *arguments, **named)
+        if id(rows[0]) not in encoded:
+            encoded[id(rows[0])] = task.encode(rows, *arguments, **named)
+        return encoded[id(rows[0])]
 
     return cast("Task", SimpleNamespace(**{**vars(task), "encode": encode}))
 
@@ -212,11 +212,11 @@ def compare(lanes: Sequence[Lane], subject: Subject) -> Report:
 
     options = latency.Config()
     started = time.perf_counter()
-    found = latency.measure(lanes, subject, options)
-    took = {"latency": time.perf_counter() - started}
+    timings = latency.measure(lanes, subject, options)
+    seconds = {"latency": time.perf_counter() - started}
     probes = [("latency", catalog.probe("latency"), options)]
-    found = extension.settle(lanes, subject, probes, gates, assemble, found, _MINUTES, took)
-    return judge.judge(assemble(found), gates)
+    timings = extension.settle(lanes, subject, probes, gates, assemble, timings, _MINUTES, seconds)
+    return judge.judge(assemble(timings), gates)
 
 
 def row(
@@ -224,8 +224,8 @@ def row(
 ) -> dict[str, Any]:
     """One line of the state file."""
     (verdict,) = report.verdicts
-    found = report.find(verdict.candidate, "latency_p50_ms")
-    if found is None or found.ratio is None or found.ratio_interval is None:
+    measurement = report.find(verdict.candidate, "latency_p50_ms")
+    if measurement is None or measurement.ratio is None or measurement.ratio_interval is None:
         raise RuntimeError("a comparison gave no ratio")
     return {
         "busy": busy_processes,
@@ -235,23 +235,25 @@ def row(
         "seed": report.seed,
         "code": digest,
         "status": verdict.status,
-        "ratio": found.ratio,
-        "low": found.ratio_interval.low,
-        "high": found.ratio_interval.high,
-        "p50_ms": found.value,
-        "rounds": found.rounds,
-        "disturbed": found.disturbed,
+        "ratio": measurement.ratio,
+        "low": measurement.ratio_interval.low,
+        "high": measurement.ratio_interval.high,
+        "p50_ms": measurement.value,
+        "rounds": measurement.rounds,
+        "disturbed": measurement.disturbed,
         "seconds": round(seconds, 3),
         "load": round(os.getloadavg()[0], 2),
     }
 
 
-def todo(count: int, done: Sequence[Mapping[str, Any]], seed: int) -> list[tuple[int, int, tuple[int, ...]]]:
+def todo(
+    count: int, compared: Sequence[Mapping[str, Any]], seed: int
+) -> list[tuple[int, int, tuple[int, ...]]]:
     """What is still to be compared by one pair of processes: (busy, percent, numbers).
 
     Condition after condition; the pairs of a condition in shuffled order.
     """
-    have = {(one["busy"], one["percent"], one["number"]) for one in done}
+    have = {(line["busy"], line["percent"], line["number"]) for line in compared}
     left = []
     for processes in BUSY:
         pairs = [(percent, first) for percent in SLOWDOWNS for first in range(0, count, PAIR)]
@@ -266,55 +268,55 @@ def todo(count: int, done: Sequence[Mapping[str, Any]], seed: int) -> list[tuple
 
 def summarize(rows: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     """Counts and shares with Wilson's intervals, a line for each condition and slowdown."""
-    found = []
+    lines = []
     for processes in BUSY:
         for percent in SLOWDOWNS:
-            mine = [one for one in rows if (one["busy"], one["percent"]) == (processes, percent)]
+            mine = [row for row in rows if (row["busy"], row["percent"]) == (processes, percent)]
             if not mine:
                 continue
             line: dict[str, Any] = {
                 "condition": CONDITIONS[processes],
                 "planted_percent": percent,
                 "comparisons": len(mine),
-                "pairs_of_processes": len({one["pair"] for one in mine}),
-                "median_ratio": float(np.median([one["ratio"] for one in mine])),
-                "median_rounds": float(np.median([one["rounds"] for one in mine])),
-                "median_disturbed": float(np.median([one["disturbed"] for one in mine])),
-                "median_load": float(np.median([one["load"] for one in mine])),
-                "seconds": round(sum(one["seconds"] for one in mine), 1),
+                "pairs_of_processes": len({row["pair"] for row in mine}),
+                "median_ratio": float(np.median([row["ratio"] for row in mine])),
+                "median_rounds": float(np.median([row["rounds"] for row in mine])),
+                "median_disturbed": float(np.median([row["disturbed"] for row in mine])),
+                "median_load": float(np.median([row["load"] for row in mine])),
+                "seconds": round(sum(row["seconds"] for row in mine), 1),
             }
             for status in STATUSES:
-                count = sum(one["status"] == status for one in mine)
+                count = sum(row["status"] == status for row in mine)
                 interval = stats.wilson(count, len(mine))
                 line[status] = {
                     "count": count,
                     "share": count / len(mine),
                     "low": interval.low,
                     "high": interval.high,
-                    "pairs": len({one["pair"] for one in mine if one["status"] == status}),
+                    "pairs": len({row["pair"] for row in mine if row["status"] == status}),
                 }
-            found.append(line)
-    return found
+            lines.append(line)
+    return lines
 
 
 def goals(lines: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Each goal with what was found and whether it is met; None until all of it was measured."""
     quiet = CONDITIONS[0]
-    most = max((one["comparisons"] for one in lines), default=0)
-    lines = [one for one in lines if one["comparisons"] == most]
-    at = {(one["condition"], one["planted_percent"]): one for one in lines}
-    same = [one["fail"]["share"] for one in lines if one["planted_percent"] == 0]
-    found = at.get((quiet, 10))
-    loaded = [one for key, one in at.items() if key[0] != quiet and key[1] == 10]
-    passes = sum(one["pass"]["count"] for one in loaded)
+    most = max((line["comparisons"] for line in lines), default=0)
+    lines = [line for line in lines if line["comparisons"] == most]
+    at = {(line["condition"], line["planted_percent"]): line for line in lines}
+    same = [line["fail"]["share"] for line in lines if line["planted_percent"] == 0]
+    quiet_line = at.get((quiet, 10))
+    loaded = [line for key, line in at.items() if key[0] != quiet and key[1] == 10]
+    passes = sum(line["pass"]["count"] for line in loaded)
     return {
         "false failures at most 2 % in every condition": {
             "worst_share": max(same, default=None),
             "met": max(same) <= 0.02 if len(same) == len(BUSY) else None,
         },
         "at +10 % at least 95 % found when quiet": {
-            "share": found["fail"]["share"] if found else None,
-            "met": found["fail"]["share"] >= 0.95 if found else None,
+            "share": quiet_line["fail"]["share"] if quiet_line else None,
+            "met": quiet_line["fail"]["share"] >= 0.95 if quiet_line else None,
         },
         "at +10 % never a pass under load": {
             "passes": passes if loaded else None,
@@ -329,9 +331,9 @@ def markdown(result: Mapping[str, Any]) -> str:
     Args:
         result: what ``run`` wrote.
     """
-    lines = {(one["condition"], one["planted_percent"]): one for one in result["results"]}
+    lines = {(line["condition"], line["planted_percent"]): line for line in result["results"]}
     planted = sorted({percent for _, percent in lines})
-    most = max((one["comparisons"] for one in lines.values()), default=0)
+    most = max((line["comparisons"] for line in lines.values()), default=0)
     rows = [
         "| condition | " + " | ".join(f"+{percent} %" if percent else "equal" for percent in planted) + " |",
         "| --- |" + " ---: |" * len(planted),
@@ -339,18 +341,18 @@ def markdown(result: Mapping[str, Any]) -> str:
     for condition in dict.fromkeys(condition for condition, _ in lines):
         cells = []
         for percent in planted:
-            one = lines.get((condition, percent))
-            shares = [one[status]["share"] for status in ("fail", "pass", "anomalous")] if one else []
-            few = f" (of {one['comparisons']})" if one and one["comparisons"] < most else ""
+            line = lines.get((condition, percent))
+            shares = [line[status]["share"] for status in ("fail", "pass", "anomalous")] if line else []
+            few = f" (of {line['comparisons']})" if line and line["comparisons"] < most else ""
             cells.append((" / ".join(f"{100 * share:.3g} %" for share in shares) or "not measured") + few)
         rows.append(f"| {condition} | " + " | ".join(cells) + " |")
     words = {True: "met", False: "missed", None: "not measured"}
-    said = []
-    for goal, found in result["goals"].items():
-        name, figure = next(pair for pair in found.items() if pair[0] != "met")
-        shown = [] if figure is None else [f"({figure})" if name == "passes" else f"({100 * figure:.3g} %)"]
-        said.append(" ".join([f"- {goal}: {words[found['met']]}", *shown]))
-    return "\n".join([*said, "", "Failed / passed / anomalous, the rest inconclusive:", "", *rows])
+    bullets = []
+    for goal, outcome in result["goals"].items():
+        name, figure = next(pair for pair in outcome.items() if pair[0] != "met")
+        suffix = [] if figure is None else [f"({figure})" if name == "passes" else f"({100 * figure:.3g} %)"]
+        bullets.append(" ".join([f"- {goal}: {words[outcome['met']]}", *suffix]))
+    return "\n".join([*bullets, "", "Failed / passed / anomalous, the rest inconclusive:", "", *rows])
 
 
 def power_curve(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
@@ -363,13 +365,13 @@ def power_curve(lines: Sequence[Mapping[str, Any]], path: Path) -> None:
     panels = figure.subplots(1, 2, sharey=True)
     for panel, status, title in zip(panels, ("fail", "pass"), ("found (fail)", "passed"), strict=True):
         for condition in CONDITIONS.values():
-            mine = [one for one in lines if one["condition"] == condition]
+            mine = [line for line in lines if line["condition"] == condition]
             if not mine:
                 continue
-            x = [one["planted_percent"] for one in mine]
-            y = [100 * one[status]["share"] for one in mine]
-            below = [100 * max(0.0, one[status]["share"] - one[status]["low"]) for one in mine]
-            above = [100 * max(0.0, one[status]["high"] - one[status]["share"]) for one in mine]
+            x = [line["planted_percent"] for line in mine]
+            y = [100 * line[status]["share"] for line in mine]
+            below = [100 * max(0.0, line[status]["share"] - line[status]["low"]) for line in mine]
+            above = [100 * max(0.0, line[status]["high"] - line[status]["share"]) for line in mine]
             panel.errorbar(x, y, yerr=[below, above], marker="o", capsize=3, label=condition)
         panel.axvline(5, color="0.7", linewidth=1, linestyle=":")
         panel.set_title(f"{title}, limit {TOLERANCE}")
@@ -384,13 +386,13 @@ def read_state(path: Path) -> list[dict[str, Any]]:
     """What was compared before; a last line that was cut short by a kill is left out."""
     if not path.is_file():
         return []
-    found = []
+    rows = []
     for line in path.read_text(encoding="utf-8").splitlines():
         try:
-            found.append(json.loads(line))
+            rows.append(json.loads(line))
         except ValueError:
             continue
-    return found
+    return rows
 
 
 def of_study(rows: Sequence[dict[str, Any]], count: int, seed: int, digest: str) -> list[dict[str, Any]]:
@@ -399,11 +401,11 @@ def of_study(rows: Sequence[dict[str, Any]], count: int, seed: int, digest: str)
     Raises:
         UserError: some of them were compared by other code, so that the shares would mix two rules.
     """
-    mine = [one for one in rows if one["number"] < count and one["seed"] == subject_seed(seed, one["number"])]
-    others = sum(one.get("code") != digest for one in mine)
-    if others:
+    mine = [row for row in rows if row["number"] < count and row["seed"] == subject_seed(seed, row["number"])]
+    foreign = sum(row.get("code") != digest for row in mine)
+    if foreign:
         raise UserError(
-            f"{others} of {len(mine)} comparisons in the state file were measured by other code or versions "
+            f"{foreign} of {len(mine)} comparisons in the state file were measured by other code or versions "
             "than today's: remove the state file to start anew, or give another --out"
         )
     return mine
@@ -422,7 +424,7 @@ def comparisons(left: Sequence[tuple[int, int, tuple[int, ...]]], seed: int) -> 
     rows = list(data.evaluation(_DATA, task, 0, head))[:_ROWS]
     setting = BenchConfig(threads=1)
     for processes in BUSY:
-        pairs = [one for one in left if one[0] == processes]
+        pairs = [entry for entry in left if entry[0] == processes]
         total = sum(len(numbers) for _, _, numbers in pairs)
         with busy(processes), log.progress(CONDITIONS[processes], total) as bar:
             for _, percent, numbers in pairs:
@@ -435,15 +437,15 @@ def comparisons(left: Sequence[tuple[int, int, tuple[int, ...]]], seed: int) -> 
                         bar.advance()
 
 
-def write_down(found: Iterable[dict[str, Any]], state: Path) -> list[dict[str, Any]]:
+def write_down(lines: Iterable[dict[str, Any]], state: Path) -> list[dict[str, Any]]:
     """Add each line to the state file as it comes; all of them."""
-    kept = []
+    written = []
     with state.open("a", encoding="utf-8") as file:
-        for one in found:
-            file.write(json.dumps(one) + "\n")
+        for line in lines:
+            file.write(json.dumps(line) + "\n")
             file.flush()
-            kept.append(one)
-    return kept
+            written.append(line)
+    return written
 
 
 def run(out: Path, count: int, seed: int) -> dict[str, Any]:
@@ -454,12 +456,12 @@ def run(out: Path, count: int, seed: int) -> dict[str, Any]:
     """
     state = out.with_suffix(".state.jsonl")
     out.parent.mkdir(parents=True, exist_ok=True)
-    done = of_study(read_state(state), count, seed, code())
-    left = todo(count, done, seed)
+    rows = of_study(read_state(state), count, seed, code())
+    left = todo(count, rows, seed)
     before = conditions.read()
     if left:
-        done += write_down(comparisons(left, seed), state)
-    lines = summarize(done)
+        rows += write_down(comparisons(left, seed), state)
+    lines = summarize(rows)
     curve = out.with_suffix(".svg")
     power_curve(lines, curve)
     result = {
@@ -489,16 +491,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--count", type=int, default=200, help="comparisons for each condition and slowdown")
     parser.add_argument("--seed", type=int, default=0)
-    given = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     log.configure(0 if os.isatty(2) else -1)
     try:
-        result = run(given.out, given.count, given.seed)
+        result = run(options.out, options.count, options.seed)
     except UserError as error:
         sys.stderr.write(f"{error}\n")
         return ExitCode.INPUT
-    for goal, found in result["goals"].items():
-        sys.stdout.write(f"{goal}: {json.dumps(found)}\n")
-    return 0 if all(found["met"] for found in result["goals"].values()) else 3
+    for goal, outcome in result["goals"].items():
+        sys.stdout.write(f"{goal}: {json.dumps(outcome)}\n")
+    return 0 if all(outcome["met"] for outcome in result["goals"].values()) else 3
 
 
 if __name__ == "__main__":

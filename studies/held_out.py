@@ -67,8 +67,8 @@ def divide(source: Path, out: Path) -> None:
     labels = (source / "labels.json").read_text(encoding="utf-8")
     groups = np.asarray(grouping.group([(grouping.words(row["text"]),) for row in phrases + sentences]))
     of_phrases, of_sentences = groups[: len(phrases)], groups[len(phrases) :]
-    held = held_groups(of_phrases, of_sentences, SENTENCES, SEED)
-    out_phrases, out_sentences = np.isin(of_phrases, held), np.isin(of_sentences, held)
+    chosen = held_groups(of_phrases, of_sentences, SENTENCES, SEED)
+    out_phrases, out_sentences = np.isin(of_phrases, chosen), np.isin(of_sentences, chosen)
     out.mkdir(parents=True)
     _write(
         out / "sentences",
@@ -86,9 +86,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m studies.held_out", description=about)
     parser.add_argument("source", type=Path, help="folder of SST-2's rows")
     parser.add_argument("out", type=Path, help="folder to make")
-    asked = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        divide(asked.source, asked.out)
+        divide(options.source, options.out)
     except OSError as cause:
         parser.error(f"{cause}: give the folder with SST-2's train.jsonl.gz, and a new folder to make")
     return 0

@@ -54,8 +54,8 @@ def render(page: str, table: str, name: str = "results") -> str:
         ValueError: the markers are not there, once each and in order.
     """
     first, last = markers(name)
-    before, begin, rest = page.partition(first)
-    _, end, after = rest.partition(last)
+    before, begin, tail = page.partition(first)
+    _, end, after = tail.partition(last)
     if not (begin and end) or first in after or last in before:
         raise ValueError(f"the page needs {first} and {last}, once each and in this order")
     return f"{before}{first}\n\n{table}\n\n{last}{after}"
@@ -72,10 +72,10 @@ def whole(name: str, root: Path) -> str:
 def main(arguments: list[str]) -> int:
     """Write the tables of the pages in the folder that we are in, or check them."""
     root = Path()
-    wanted = {name: whole(name, root) for name in PAGES}
+    pages = {name: whole(name, root) for name in PAGES}
     if arguments == ["--check"]:
-        return int(any((root / name).read_text(encoding="utf-8") != text for name, text in wanted.items()))
-    for name, text in wanted.items():
+        return int(any((root / name).read_text(encoding="utf-8") != text for name, text in pages.items()))
+    for name, text in pages.items():
         (root / name).write_text(text, encoding="utf-8")
     return 0
 

@@ -34,7 +34,7 @@ def take(page: Path, out: Path, *, dark: bool = False) -> None:
     """
     if not page.is_file():
         raise FileNotFoundError(f"{page} does not exist: 'paredown report REPORT --html {page}' writes it")
-    browser = next((found for name in BROWSERS if (found := shutil.which(name))), None)
+    browser = next((path for name in BROWSERS if (path := shutil.which(name))), None)
     if browser is None:
         raise FileNotFoundError(f"a picture needs one of {', '.join(BROWSERS)} on the path")
     with tempfile.TemporaryDirectory() as folder:
@@ -69,9 +69,9 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("page", type=Path)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--dark", action="store_true")
-    found = parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
     try:
-        take(found.page, found.out, dark=found.dark)
+        take(options.page, options.out, dark=options.dark)
     except FileNotFoundError as cause:
         parser.error(str(cause))
     return 0

@@ -47,10 +47,10 @@ def sentence(meaning: str) -> str:
 
 def listing() -> dict[str, list[dict[str, str]]]:
     """Stage -> its options: name, type, default and meaning."""
-    found = {}
+    stages = {}
     for stage in catalog.names("stage"):
         fields = catalog.load("stage", stage).Config.model_fields
-        found[stage] = [
+        stages[stage] = [
             {
                 "name": name,
                 "type": words(fields[name].annotation),
@@ -59,7 +59,7 @@ def listing() -> dict[str, list[dict[str, str]]]:
             }
             for name, default, meaning in catalog.options("stage", stage)
         ]
-    return found
+    return stages
 
 
 def text() -> str:

@@ -37,13 +37,17 @@ def verbs(group: Any, words: tuple[str, ...] = ("paredown",)) -> Iterator[tuple[
 
 def options(command: Any) -> dict[str, Any]:
     """The arguments and options of a command by each of their names, with their defaults."""
-    found = {}
-    for one in command.params:
-        argument = one.param_type_name == "argument"
-        default = one.default if isinstance(one.default, bool | int | float | None) else str(one.default)
-        for name in [one.name.upper()] if argument else [*one.opts, *one.secondary_opts]:
-            found[name] = REQUIRED if one.required else default
-    return found
+    defaults = {}
+    for parameter in command.params:
+        argument = parameter.param_type_name == "argument"
+        default = (
+            parameter.default
+            if isinstance(parameter.default, bool | int | float | None)
+            else str(parameter.default)
+        )
+        for name in [parameter.name.upper()] if argument else [*parameter.opts, *parameter.secondary_opts]:
+            defaults[name] = REQUIRED if parameter.required else default
+    return defaults
 
 
 def fields(model: type[BaseModel]) -> dict[str, Any]:
@@ -65,8 +69,12 @@ def entry(shelf: Any, name: str) -> dict[str, Any]:
         return fields(catalog.load(shelf, name).Config)
     if shelf != "runtime":
         return {}
-    taken = inspect.signature(catalog.load(shelf, name).Runner.configure).parameters.values()
-    return {one.name: one.default for one in taken if one.kind is one.KEYWORD_ONLY}
+    parameters = inspect.signature(catalog.load(shelf, name).Runner.configure).parameters.values()
+    return {
+        parameter.name: parameter.default
+        for parameter in parameters
+        if parameter.kind is parameter.KEYWORD_ONLY
+    }
 
 
 def listing() -> Listing:
@@ -76,24 +84,26 @@ def listing() -> Listing:
     return {**commands, "recipe": fields(Recipe), "report": fields(Report), **entries}
 
 
-def losses(held: Listing, now: Listing) -> list[str]:
+def losses(recorded: Listing, now: Listing) -> list[str]:
     """What is gone, and which defaults are others, in words."""
-    found = []
-    for part, names in held.items():
+    differences = []
+    for part, names in recorded.items():
         if part not in now:
-            found.append(f"{part} is gone")
+            differences.append(f"{part} is gone")
             continue
         for name, default in names.items():
             if name not in now[part]:
-                found.append(f"{part}: {name} is gone")
+                differences.append(f"{part}: {name} is gone")
             elif now[part][name] != default:
-                found.append(f"{part}: the default of {name} was {default!r} and is {now[part][name]!r}")
-    return found
+                differences.append(
+                    f"{part}: the default of {name} was {default!r} and is {now[part][name]!r}"
+                )
+    return differences
 
 
-def text(found: Listing) -> str:
+def text(listing: Listing) -> str:
     """The file's content."""
-    return json.dumps(found, indent=1, ensure_ascii=False) + "\n"
+    return json.dumps(listing, indent=1, ensure_ascii=False) + "\n"
 
 
 def main() -> None:

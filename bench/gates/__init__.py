@@ -89,12 +89,12 @@ def missing(report: Report, gate: str, candidate: str, metric: str, limit: str, 
         limit: as written.
         wanted: what was looked for, in words.
     """
-    there: dict[str, None] = {}
-    for one in report.measurements:
-        if one.candidate == candidate:
-            at = ", ".join(f"{key} {value}" for key, value in one.conditions.items())
-            there[f"{one.metric} ({at})" if at else one.metric] = None
-    listed = "; ".join(there) or "nothing"
+    measured: dict[str, None] = {}
+    for measurement in report.measurements:
+        if measurement.candidate == candidate:
+            at = ", ".join(f"{key} {value}" for key, value in measurement.conditions.items())
+            measured[f"{measurement.metric} ({at})" if at else measurement.metric] = None
+    listed = "; ".join(measured) or "nothing"
     return Verdict(
         gate=gate,
         candidate=candidate,
@@ -160,11 +160,11 @@ def decide(
     if anomaly is not None:
         status, reason = "anomalous", f"{reason}; not to be believed: {anomaly}"
     elif status == "inconclusive":
-        held = decision.settle(value, interval, limit.value, at_most=at_most, unchanged=unchanged) == "pass"
-        why = distrust if held and distrust else "the interval does not tell"
+        passes = decision.settle(value, interval, limit.value, at_most=at_most, unchanged=unchanged) == "pass"
+        explanation = distrust if passes and distrust else "the interval does not tell"
         if spoiled is not None:
-            why = f"the run was spoiled and does not count: {spoiled}"
-        reason = f"{reason}; {why}" + (f"; {advice}" if advice else "")
+            explanation = f"the run was spoiled and does not count: {spoiled}"
+        reason = f"{reason}; {explanation}" + (f"; {advice}" if advice else "")
     return Verdict(
         gate=gate,
         candidate=candidate,

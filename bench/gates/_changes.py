@@ -15,21 +15,23 @@ MORE_ROWS = "more evaluation rows would tell"
 _WORSE = ("pass", "anomalous", "inconclusive", "fail")
 
 
-def losses(found: Measurement) -> tuple[float, Interval | None]:
+def losses(measurement: Measurement) -> tuple[float, Interval | None]:
     """How much worse a figure is than the baseline's, in points (or hundredths), with its interval."""
-    sign = 100 if found.better == "lower" else -100
+    sign = 100 if measurement.better == "lower" else -100
     interval = None
-    if found.difference_interval is not None:
-        ends = sorted((sign * found.difference_interval.low, sign * found.difference_interval.high))
-        interval = Interval(low=ends[0], high=ends[1], level=found.difference_interval.level)
-    return sign * (found.difference or 0.0) + 0.0, interval
+    if measurement.difference_interval is not None:
+        ends = sorted(
+            (sign * measurement.difference_interval.low, sign * measurement.difference_interval.high)
+        )
+        interval = Interval(low=ends[0], high=ends[1], level=measurement.difference_interval.level)
+    return sign * (measurement.difference or 0.0) + 0.0, interval
 
 
 def gate(
     name: str,
     metric: str | Callable[[Any], str],
     limit: str,
-    wanted: str,
+    description: str,
     *,
     named: str | None = None,
     only: Sequence[str] = (),
@@ -42,7 +44,7 @@ def gate(
         name: of the gate.
         metric: to look for, or what its options make of it.
         limit: its option with the limit on the loss, in points.
-        wanted: what is looked for, in words.
+        description: what is looked for, in words.
         named: the condition that says where the change is, for the reason.
         only: options that a figure's conditions of the same name must have, where they are given.
     """
@@ -52,22 +54,23 @@ def gate(
         looked_for = metric if isinstance(metric, str) else metric(config)
         most: Limit = getattr(config, limit)
         conditions = {key: getattr(config, key) for key in only if getattr(config, key) is not None}
-        there = [
-            one
-            for one in report.measurements
-            if (one.candidate, one.metric) == (candidate, looked_for)
-            and one.difference is not None
-            and one.unit != "error"  # of numbers, whose unit is the data's own and no share
-            and conditions.items() <= one.conditions.items()
+        changes = [
+            measurement
+            for measurement in report.measurements
+            if (measurement.candidate, measurement.metric) == (candidate, looked_for)
+            and measurement.difference is not None
+            and measurement.unit != "error"  # of numbers, whose unit is the data's own and no share
+            and conditions.items() <= measurement.conditions.items()
         ]
-        if not there:
+        if not changes:
             at = f" ({', '.join(conditions.values())})" if conditions else ""
-            what = wanted.format(metric=looked_for)
-            return missing(report, name, candidate, looked_for, most.text, f"{what}{at}, as points,")
+            phrase = description.format(metric=looked_for)
+            return missing(report, name, candidate, looked_for, most.text, f"{phrase}{at}, as points,")
         verdicts = [
-            _settle(report, name, candidate, looked_for, most, one, named, config.judge) for one in there
+            _settle(report, name, candidate, looked_for, most, measurement, named, config.judge)
+            for measurement in changes
         ]
-        return max(verdicts, key=lambda one: (_WORSE.index(one.status), one.value))
+        return max(verdicts, key=lambda verdict: (_WORSE.index(verdict.status), verdict.value))
 
     return check
 
@@ -78,18 +81,22 @@ def _settle(
     candidate: str,
     metric: str,
     limit: Limit,
-    found: Measurement,
+    measurement: Measurement,
     named: str | None,
-    how: Judge,
+    judge: Judge,
 ) -> Verdict:
     """The verdict on one change."""
-    loss, interval = losses(found)
-    where = f" ({found.conditions.get(named)})" if named else ""
-    signed = loss if found.better == "lower" else -loss
-    said = f"{metric}{where} {signed + 0.0:+.2f}pt against '{report.baseline}'"
+    loss, interval = losses(measurement)
+    place = f" ({measurement.conditions.get(named)})" if named else ""
+    signed = loss if measurement.better == "lower" else -loss
+    text = f"{metric}{place} {signed + 0.0:+.2f}pt against '{report.baseline}'"
     if interval is not None:
-        ends = (interval.low, interval.high) if found.better == "lower" else (-interval.high, -interval.low)
-        said += f" ({100 * interval.level:.4g} % interval {ends[0]:+.2f} to {ends[1]:+.2f})"
+        ends = (
+            (interval.low, interval.high)
+            if measurement.better == "lower"
+            else (-interval.high, -interval.low)
+        )
+        text += f" ({100 * interval.level:.4g} % interval {ends[0]:+.2f} to {ends[1]:+.2f})"
     return decide(
         name,
         candidate,
@@ -98,8 +105,8 @@ def _settle(
         interval,
         limit,
         at_most=True,
-        said=said,
-        judge=how,
+        said=text,
+        judge=judge,
         unchanged=0.0,
         advice=MORE_ROWS,
     )

@@ -31,54 +31,58 @@ class Config(IntervalGateConfig):
     implausible_gain: Points = Limit("5pt", 5.0, "pt")
 
 
-def rows_advice(found: Measurement, drop: float, interval: Interval | None, limit: float) -> str:
+def rows_advice(measurement: Measurement, drop: float, interval: Interval | None, limit: float) -> str:
     """How many rows would settle it, in a sentence; empty where nothing can be said.
 
     Args:
-        found: the metric.
+        measurement: the metric.
         drop: in points.
         interval: of the drop, in points.
         limit: in points.
     """
-    rows = found.conditions.get("rows")
-    if interval is None or not isinstance(rows, int) or found.unit != "share":
+    rows = measurement.conditions.get("rows")
+    if interval is None or not isinstance(rows, int) or measurement.unit != "share":
         return ""
-    if found.paired is not None:
-        differing = found.paired.worse + found.paired.better
+    if measurement.paired is not None:
+        differing = measurement.paired.worse + measurement.paired.better
         # One row more than seen: with few of them, the observed share is more often too small than too large.
         share = (differing + 1) / rows if differing else 0.0
         variance = max(0.0, share - (drop / 100) ** 2)
     else:
         variance = rows * ((interval.high - interval.low) / 100 / (2 * 1.96)) ** 2
-    wanted = paired.rows_enough(drop / 100, limit / 100, variance, interval.level)
-    if wanted is None:
+    needed = paired.rows_enough(drop / 100, limit / 100, variance, interval.level)
+    if needed is None:
         return f"no number of rows settles a drop that is the limit ({rows} were measured)"
-    if wanted <= rows:
+    if needed <= rows:
         return f"{rows} rows were measured: the figure lies near the limit, and more rows would settle it"
-    return f"about {wanted} evaluation rows would be enough ({rows} were measured)"
+    return f"about {needed} evaluation rows would be enough ({rows} were measured)"
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Judge baseline minus candidate by its interval; a gain is a drop below zero."""
-    scores = [one for one in report.measurements if one.probe == PROBE and one.candidate == candidate]
+    scores = [
+        measurement
+        for measurement in report.measurements
+        if measurement.probe == PROBE and measurement.candidate == candidate
+    ]
     if config.metric is not None:
-        scores = [one for one in scores if one.metric == config.metric]
+        scores = [measurement for measurement in scores if measurement.metric == config.metric]
     metric = config.metric or (scores[0].metric if scores else "the task's main metric")
     if not scores or scores[0].difference is None:
         return missing(
             report, "accuracy-drop", candidate, metric, config.at_most.text, f"the difference in {metric}"
         )
-    found = scores[0]
-    drop, interval = losses(found)
-    said = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
+    score = scores[0]
+    drop, interval = losses(score)
+    text = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
     if interval is not None:
-        said += f" ({100 * interval.level:.0f} % interval {-interval.high:+.2f} to {-interval.low:+.2f}"
-        if found.paired is not None:
-            said += (
-                f"; {found.paired.better} rows better, {found.paired.worse} worse, "
-                f"McNemar p = {found.paired.p_value:.2g}"
+        text += f" ({100 * interval.level:.0f} % interval {-interval.high:+.2f} to {-interval.low:+.2f}"
+        if score.paired is not None:
+            text += (
+                f"; {score.paired.better} rows better, {score.paired.worse} worse, "
+                f"McNemar p = {score.paired.p_value:.2g}"
             )
-        said += ")"
+        text += ")"
     gain = config.implausible_gain
     leaps = -drop > gain.value and (interval is None or interval.high < 0)
     return decide(
@@ -89,10 +93,10 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         interval,
         config.at_most,
         at_most=True,
-        said=said,
+        said=text,
         judge=config.judge,
         unchanged=0.0,
-        advice=rows_advice(found, drop, interval, config.at_most.value),
+        advice=rows_advice(score, drop, interval, config.at_most.value),
         anomaly=f"a gain above {gain.text} (implausible_gain): look for a leak or mixed-up labels"
         if leaps
         else None,

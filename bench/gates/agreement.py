@@ -23,6 +23,6 @@ check = gate(
     "agreement",
     "agreement",
     "of predictions as '{baseline}'",
-    wanted="agreement",
+    description="agreement",
     advice="more evaluation rows would narrow it",
 )

@@ -23,6 +23,6 @@ check = gate(
     "batch-agreement",
     "batch_agreement",
     "of predictions are the same at batch 1 and batch {batch_size}",
-    wanted="batch_agreement",
+    description="batch_agreement",
     advice="more evaluation rows would narrow it",
 )

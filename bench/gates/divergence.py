@@ -38,22 +38,22 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     limit = config.mean_at_most or config.p99_at_most
     if limit is None:
         raise ValueError("a divergence gate has a limit")
-    found = report.find(candidate, metric)
-    if found is None:
+    measurement = report.find(candidate, metric)
+    if measurement is None:
         return missing(report, "divergence", candidate, metric, limit.text, metric)
-    said = f"{metric} {found.value:.3g} nats a row against '{report.baseline}'"
-    if found.interval is not None:
-        said += f" ({100 * found.interval.level:.0f} % interval {found.interval.low:.3g} to "
-        said += f"{found.interval.high:.3g})"
+    text = f"{metric} {measurement.value:.3g} nats a row against '{report.baseline}'"
+    if measurement.interval is not None:
+        text += f" ({100 * measurement.interval.level:.0f} % interval {measurement.interval.low:.3g} to "
+        text += f"{measurement.interval.high:.3g})"
     return decide(
         "divergence",
         candidate,
         metric,
-        found.value,
-        found.interval,
+        measurement.value,
+        measurement.interval,
         limit,
         at_most=True,
         judge=config.judge,
         advice=MORE_ROWS,
-        said=said,
+        said=text,
     )

@@ -33,24 +33,25 @@ class Config(GateConfig):
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Pass when that share of the time ran in the precision, on the provider that was asked for."""
-    named = next((one for one in report.candidates if one.name == candidate), None)
-    asked = config.precision or (named.provenance.get("precision") if named else None)
-    metric = f"{asked}_{_METRICS[config.of]}"
-    others = {
-        one.metric.split("_")[0]: one.value
-        for one in report.measurements
-        if (one.probe, one.candidate) == (PROBE, candidate) and one.metric.endswith(_METRICS[config.of])
+    named = next((entry for entry in report.candidates if entry.name == candidate), None)
+    precision = config.precision or (named.provenance.get("precision") if named else None)
+    metric = f"{precision}_{_METRICS[config.of]}"
+    shares = {
+        measurement.metric.split("_")[0]: measurement.value
+        for measurement in report.measurements
+        if (measurement.probe, measurement.candidate) == (PROBE, candidate)
+        and measurement.metric.endswith(_METRICS[config.of])
     }
-    if asked is None or not others:
+    if precision is None or not shares:
         return missing(
             report, "execution", candidate, metric, config.at_least.text, "which precision really ran"
         )
-    share = others.get(asked, 0.0)  # a precision that nothing ran in may have no figure
-    ran = ", ".join(f"{name} {100 * part:.0f} %" for name, part in others.items() if part)
-    unknown = others.get("unknown", 0.0)
-    what = "the time of matrix products" if config.of == "products" else "the time"
+    share = shares.get(precision, 0.0)  # a precision that nothing ran in may have no figure
+    ran = ", ".join(f"{name} {100 * part:.0f} %" for name, part in shares.items() if part)
+    unknown = shares.get("unknown", 0.0)
+    scope = "the time of matrix products" if config.of == "products" else "the time"
     placed = report.find(candidate, "placed_share")
-    where = f"; {100 * placed.value:.0f} % on the provider asked for" if placed else ""
+    placement = f"; {100 * placed.value:.0f} % on the provider asked for" if placed else ""
     return decide(
         "execution",
         candidate,
@@ -59,6 +60,6 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         Interval(low=share, high=min(1.0, share + unknown)) if unknown else None,
         config.at_least,
         at_most=False,
-        said=f"{asked} was asked for, and {100 * share:.1f} % of {what} ran in it ({ran}{where})",
+        said=f"{precision} was asked for, and {100 * share:.1f} % of {scope} ran in it ({ran}{placement})",
         advice="the runtime does not show what is inside the layers that count as unknown" if unknown else "",
     )

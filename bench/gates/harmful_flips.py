@@ -25,7 +25,7 @@ check = gate(
     "harmful-flips",
     "harmful_flips",
     "of answers right in '{baseline}' and wrong here",
-    wanted="the share of harmful flips",
+    description="the share of harmful flips",
     at_most=True,
     advice=MORE_ROWS,
 )

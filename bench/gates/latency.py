@@ -87,21 +87,28 @@ class Config(IntervalGateConfig):
         return [(metric, limit) for metric, limit in upper if limit is not None]
 
 
-def baseline_moved(own: Measurement | None, base: Measurement | None) -> str | None:
+def baseline_moved(candidate: Measurement | None, base: Measurement | None) -> str | None:
     """Whether the baseline changed its speed half way and the candidate did not go along; in words.
 
     Args:
-        own: the candidate's median with its samples.
+        candidate: the candidate's median with its samples.
         base: the baseline's, of the same rounds, of which it takes four.
     """
-    if own is None or base is None or not (own.rounds and own.rounds == base.rounds and own.rounds >= 4):
+    if (
+        candidate is None
+        or base is None
+        or not (candidate.rounds and candidate.rounds == base.rounds and candidate.rounds >= 4)
+    ):
         return None
-    mine, theirs = (np.array(one.samples).reshape(one.rounds or 1, -1) for one in (own, base))
+    mine, theirs = (
+        np.array(measurement.samples).reshape(measurement.rounds or 1, -1)
+        for measurement in (candidate, base)
+    )
     ratios = np.median(mine, axis=1, keepdims=True) / np.median(theirs, axis=1, keepdims=True)
     moved, ratio = stats.drift(theirs), stats.drift(ratios)
     if abs(moved) <= _MOVED or abs(ratio) <= _RATIO_MOVED:
         return None
-    if own.rounds < _FEW_ROUNDS and max(map(stats.drift_by_chance, (theirs, ratios))) > _BY_CHANCE:
+    if candidate.rounds < _FEW_ROUNDS and max(map(stats.drift_by_chance, (theirs, ratios))) > _BY_CHANCE:
         return None
     return (
         f"the baseline itself changed by {100 * moved:+.0f} % half way through and the ratio by "
@@ -114,25 +121,27 @@ def _inverse(interval: Interval) -> Interval:
     return interval.model_copy(update={"low": 1 / interval.high, "high": 1 / interval.low})
 
 
-def _distrust(found: Measurement, interval: Interval | None, limit: Limit, *, speedup: bool) -> str | None:
+def _distrust(
+    measurement: Measurement, interval: Interval | None, limit: Limit, *, speedup: bool
+) -> str | None:
     """Why a pass is not believed: it is close, and others took CPU time, if too little to widen it by.
 
     Judged of times: twice an interval of speed-ups would soon go below 0, and ``4x`` as fast would not be
     judged as ``0.25x`` of the time.
 
     Args:
-        found: the measurement.
+        measurement: of the candidate.
         interval: as measured, not widened by what others took.
         limit: to hold.
         speedup: whether interval and limit are of a speed-up.
     """
-    if found.disturbed is None or interval is None:
+    if measurement.disturbed is None or interval is None:
         return None
     times, allowed = (_inverse(interval), 1 / limit.value) if speedup else (interval, limit.value)
-    if decision.within(noise.least_margin(times, found.disturbed), allowed):
+    if decision.within(noise.least_margin(times, measurement.disturbed), allowed):
         return None
-    taken = f"{100 * found.disturbed:.0f} %"
-    return f"other processes took {taken} of the timed seconds, too much for so narrow a pass"
+    share = f"{100 * measurement.disturbed:.0f} %"
+    return f"other processes took {share} of the timed seconds, too much for so narrow a pass"
 
 
 def _one(
@@ -140,15 +149,15 @@ def _one(
 ) -> Verdict:
     at = config.at
     point: dict[str, int | str] = {"batch_size": at.batch_size, "length": at.length}
-    where = f"batch {at.batch_size}, length {at.length}"
-    found = report.find(candidate, metric, **point)
-    if found is None or (limit.relative and found.ratio is None):
-        return missing(report, "latency", candidate, metric, limit.text, f"{metric} at {where}")
-    value, interval = found.value, found.interval
-    said = f"{metric.removesuffix('_ms').removeprefix('latency_')} {value:.3g} ms at {where}"
+    place = f"batch {at.batch_size}, length {at.length}"
+    measurement = report.find(candidate, metric, **point)
+    if measurement is None or (limit.relative and measurement.ratio is None):
+        return missing(report, "latency", candidate, metric, limit.text, f"{metric} at {place}")
+    value, interval = measurement.value, measurement.interval
+    text = f"{metric.removesuffix('_ms').removeprefix('latency_')} {value:.3g} ms at {place}"
     unchanged = anomaly = None
     if limit.relative:
-        value, interval = found.ratio or 0.0, found.ratio_interval
+        value, interval = measurement.ratio or 0.0, measurement.ratio_interval
         median = report.find(candidate, "latency_p50_ms", **point)
         anomaly = baseline_moved(median, report.find(report.baseline, "latency_p50_ms", **point))
         if value < 1 / config.implausible_speedup.value:
@@ -160,16 +169,16 @@ def _one(
             value = 1 / value
             if interval is not None:
                 interval = _inverse(interval)
-        said += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
-    distrust = _distrust(found, interval, limit, speedup=speedup)
+        text += f", {value:.3g}x {'as fast as' if speedup else 'of'} '{report.baseline}'"
+    distrust = _distrust(measurement, interval, limit, speedup=speedup)
     widened = False
     if interval is not None:
-        said += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
-        counted = noise.widened(interval, found.disturbed)
+        text += f" ({100 * interval.level:.0f} % interval {interval.low:.3g} to {interval.high:.3g})"
+        counted = noise.widened(interval, measurement.disturbed)
         if counted != interval:
-            taken = f"{100 * (found.disturbed or 0):.0f} %"
-            said += (
-                f"; others had the CPU for {taken} of the timed seconds, all of which may have been one "
+            share = f"{100 * (measurement.disturbed or 0):.0f} %"
+            text += (
+                f"; others had the CPU for {share} of the timed seconds, all of which may have been one "
                 f"side's: it counts as {counted.low:.3g} to {counted.high:.3g}"
             )
             interval, widened, distrust = counted, True, None  # all that others took is in it
@@ -181,12 +190,12 @@ def _one(
         interval,
         limit,
         at_most=not speedup,
-        said=said,
+        said=text,
         judge=config.judge,
         unchanged=unchanged,
         distrust=distrust,
         widened=widened,
-        spoiled=found.flags.spoiled,
+        spoiled=measurement.flags.spoiled,
         advice="more rounds on a machine at rest would narrow it",
         anomaly=anomaly,
     )
@@ -204,10 +213,12 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         verdicts.append(
             _one(report, candidate, config, "latency_p50_ms", config.speedup_at_least, speedup=True)
         )
-    worst = min(verdicts, key=lambda one: _ORDER.index(one.status))
+    worst = min(verdicts, key=lambda verdict: _ORDER.index(verdict.status))
     return worst.model_copy(
         update={
-            "limit": ", ".join(one.limit for one in verdicts) if worst.status == "pass" else worst.limit,
-            "reason": ". ".join(one.reason for one in verdicts),
+            "limit": ", ".join(verdict.limit for verdict in verdicts)
+            if worst.status == "pass"
+            else worst.limit,
+            "reason": ". ".join(verdict.reason for verdict in verdicts),
         }
     )

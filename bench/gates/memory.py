@@ -33,15 +33,15 @@ class Config(GateConfig):
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Pass when the peak is at most the limit."""
     metric, limit = _METRICS[config.of], config.at_most
-    found = report.find(candidate, metric)
-    if found is None or (limit.relative and found.ratio is None):
-        wanted = metric if found is None else f"{metric} as a multiple of the baseline's"
-        return missing(report, "memory", candidate, metric, limit.text, wanted)
-    said = f"peak of the {config.of}: {found.value / 2**20:.1f} MiB"
-    value = found.value
+    measurement = report.find(candidate, metric)
+    if measurement is None or (limit.relative and measurement.ratio is None):
+        description = metric if measurement is None else f"{metric} as a multiple of the baseline's"
+        return missing(report, "memory", candidate, metric, limit.text, description)
+    text = f"peak of the {config.of}: {measurement.value / 2**20:.1f} MiB"
+    value = measurement.value
     if limit.relative:
-        value = found.ratio or 0.0
-        said += f", {value:.3g}x of '{report.baseline}'"
+        value = measurement.ratio or 0.0
+        text += f", {value:.3g}x of '{report.baseline}'"
     return decide(
         "memory",
         candidate,
@@ -50,6 +50,6 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         None,
         limit,
         at_most=True,
-        said=said,
-        spoiled=f"it is of {devices.WHOLE}" if found.flags.whole_device else None,
+        said=text,
+        spoiled=f"it is of {devices.WHOLE}" if measurement.flags.whole_device else None,
     )

@@ -44,24 +44,26 @@ def figures(facts: Mapping[str, Any]) -> dict[str, float]:
         facts: of the artifact; ``parity`` holds ``cases`` with a ``largest`` each, or, like
             ``against_float``, a ``divergence_mean``.
     """
-    found: dict[str, float] = {}
+    by_metric: dict[str, float] = {}
     for name in ("parity", "against_float"):
         recorded = facts.get(name)
         if not isinstance(recorded, Mapping):
             continue
         largest = [float(case["largest"]) for case in recorded.get("cases", ())]
         if largest:
-            found["max_abs"] = max(largest)
+            by_metric["max_abs"] = max(largest)
         if recorded.get("divergence_mean") is not None:
-            found["kl"] = float(recorded["divergence_mean"])
-    return found
+            by_metric["kl"] = float(recorded["divergence_mean"])
+    return by_metric
 
 
 def _one(report: Report, candidate: str, metric: str, limit: Limit) -> Verdict:
-    found = figures(report.facts.get(candidate, {}))
-    if metric not in found:
-        others = sorted(name for name, facts in report.facts.items() if figures(facts))
-        there = f"'{candidate}' records {', '.join(found)}" if found else f"'{candidate}' records none"
+    recorded = figures(report.facts.get(candidate, {}))
+    if metric not in recorded:
+        candidates = sorted(name for name, facts in report.facts.items() if figures(facts))
+        listing = (
+            f"'{candidate}' records {', '.join(recorded)}" if recorded else f"'{candidate}' records none"
+        )
         return Verdict(
             gate="parity",
             candidate=candidate,
@@ -72,16 +74,16 @@ def _one(report: Report, candidate: str, metric: str, limit: Limit) -> Verdict:
             limit=limit.text,
             reason=(
                 f"no parity figure {metric} was recorded for '{candidate}', and what is missing fails; "
-                f"{there}; candidates with parity figures: {', '.join(others) or 'none'}"
+                f"{listing}; candidates with parity figures: {', '.join(candidates) or 'none'}"
             ),
         )
-    said = f"{metric} {found[metric]:.3g} from its source, as recorded when it was converted"
-    return decide("parity", candidate, metric, found[metric], None, limit, at_most=True, said=said)
+    text = f"{metric} {recorded[metric]:.3g} from its source, as recorded when it was converted"
+    return decide("parity", candidate, metric, recorded[metric], None, limit, at_most=True, said=text)
 
 
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Pass when every recorded figure that is asked for is at most its limit."""
-    wanted = (("max_abs", config.max_abs_at_most), ("kl", config.kl_at_most))
-    verdicts = [_one(report, candidate, metric, limit) for metric, limit in wanted if limit is not None]
-    worst = next((one for one in verdicts if one.status != "pass"), verdicts[0])
-    return worst.model_copy(update={"reason": ". ".join(one.reason for one in verdicts)})
+    limits = (("max_abs", config.max_abs_at_most), ("kl", config.kl_at_most))
+    verdicts = [_one(report, candidate, metric, limit) for metric, limit in limits if limit is not None]
+    worst = next((verdict for verdict in verdicts if verdict.status != "pass"), verdicts[0])
+    return worst.model_copy(update={"reason": ". ".join(verdict.reason for verdict in verdicts)})

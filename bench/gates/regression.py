@@ -83,11 +83,11 @@ def ready(config: Config, environment: Mapping[str, str]) -> str | None:
         old = baselines.load(config.baseline, environment, config.name)
     except baselines.NoBaseline as absence:
         return str(absence)
-    there = dict.fromkeys(one.metric for one in old.measurements)
-    if config.metric not in there:
+    names = dict.fromkeys(measurement.metric for measurement in old.measurements)
+    if config.metric not in names:
         raise UserError(
             f"gate 'regression': the baseline '{config.name}' in {config.baseline} has no figure "
-            f"'{config.metric}'; it has: {', '.join(there)}. Name one of them, or save a baseline that has it"
+            f"'{config.metric}'; it has: {', '.join(names)}. Name one of them, or save a baseline that has it"
         )
     return None
 
@@ -114,35 +114,35 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     if now is None:
         return missing(report, "regression", candidate, metric, limit.text, metric)
     if regression.in_points(now) != (limit.unit == "pt"):
-        wanted = "points, such as 0.5pt" if regression.in_points(now) else "percent, such as 5%"
-        raise RecipeError(f"gate 'regression': {metric} is judged in {wanted}; got '{limit.text}'")
+        unit = "points, such as 0.5pt" if regression.in_points(now) else "percent, such as 5%"
+        raise RecipeError(f"gate 'regression': {metric} is judged in {unit}; got '{limit.text}'")
     if isinstance(old, baselines.NoBaseline):
         return _open(candidate, config, None, f"{metric} is {now.value:.4g} now; {old}")
-    found = regression.change(report, old, now)
-    if found is None:
-        where = f"{metric} (it is here, and the baseline lacks it)"
-        return missing(report, "regression", candidate, metric, limit.text, where)
-    shift = f"{-found.worse:+.2f}pt" if found.points else f"{100 * (found.worse - 1):+.1f} % cost"
-    said = f"{metric} {found.old:.4g} then, {found.new:.4g} now ({shift}, {found.how}{_ends(found)})"
-    leaps = found.worse < _LEAP_POINTS if found.points else found.worse < _LEAP_RATIO
-    anomaly = "so much better is another model or another measurement" if leaps else found.moved
-    allowed = limit if found.points else Limit(limit.text, 1 + limit.value, "x")
-    if found.unknown is not None and anomaly is None and found.spoiled is None and config.judge != "point":
-        reason = f"{said}; allowed: at most {limit.text}; {found.unknown}"
-        return _open(candidate, config, found.worse, reason)
+    change = regression.change(report, old, now)
+    if change is None:
+        description = f"{metric} (it is here, and the baseline lacks it)"
+        return missing(report, "regression", candidate, metric, limit.text, description)
+    shift = f"{-change.worse:+.2f}pt" if change.points else f"{100 * (change.worse - 1):+.1f} % cost"
+    text = f"{metric} {change.old:.4g} then, {change.new:.4g} now ({shift}, {change.how}{_ends(change)})"
+    leaps = change.worse < _LEAP_POINTS if change.points else change.worse < _LEAP_RATIO
+    anomaly = "so much better is another model or another measurement" if leaps else change.moved
+    allowed = limit if change.points else Limit(limit.text, 1 + limit.value, "x")
+    if change.unknown is not None and anomaly is None and change.spoiled is None and config.judge != "point":
+        reason = f"{text}; allowed: at most {limit.text}; {change.unknown}"
+        return _open(candidate, config, change.worse, reason)
     return decide(
         "regression",
         candidate,
         metric,
-        found.worse,
-        found.interval,
+        change.worse,
+        change.interval,
         allowed,
         at_most=True,
-        said=said,
+        said=text,
         judge=config.judge,
-        unchanged=found.unchanged,
-        widened=found.widened,
-        spoiled=found.spoiled,
+        unchanged=change.unchanged,
+        widened=change.widened,
+        spoiled=change.spoiled,
         advice="measure both with more rounds or rows on a machine at rest",
         anomaly=anomaly,
     )
@@ -176,11 +176,11 @@ def _open(candidate: str, config: Config, value: float | None, reason: str) -> V
     )
 
 
-def _ends(found: regression.Change) -> str:
-    interval: Interval | None = found.interval
+def _ends(change: regression.Change) -> str:
+    interval: Interval | None = change.interval
     if interval is None:
         return ""
     level = f"; {100 * interval.level:.0f} % interval"
-    if found.points:
+    if change.points:
         return f"{level} {-interval.high:+.2f} to {-interval.low:+.2f}"
     return f"{level} {100 * (interval.low - 1):+.1f} to {100 * (interval.high - 1):+.1f}"

@@ -27,12 +27,12 @@ class Config(GateConfig):
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Pass when the size is at most the limit."""
     metric, limit = _METRICS[config.of], config.at_most
-    found = report.find(candidate, metric)
-    if found is None or (limit.relative and found.ratio is None):
+    measurement = report.find(candidate, metric)
+    if measurement is None or (limit.relative and measurement.ratio is None):
         return missing(report, "size", candidate, metric, limit.text, metric)
-    said = f"{found.value / 1e6:.2f} MB on disk"
-    value = found.value
+    text = f"{measurement.value / 1e6:.2f} MB on disk"
+    value = measurement.value
     if limit.relative:
-        value = found.ratio or 0.0
-        said += f", {value:.3g}x of '{report.baseline}'"
-    return decide("size", candidate, metric, value, None, limit, at_most=True, said=said)
+        value = measurement.ratio or 0.0
+        text += f", {value:.3g}x of '{report.baseline}'"
+    return decide("size", candidate, metric, value, None, limit, at_most=True, said=text)

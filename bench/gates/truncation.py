@@ -28,14 +28,14 @@ class Config(GateConfig):
 def check(report: Report, candidate: str, config: Config) -> Verdict:
     """Pass when the share of rows that were cut is at most the limit."""
     metric = "truncated_beyond_baseline" if config.beyond_baseline else "truncated_share"
-    cut = next((one.truncation for one in report.candidates if one.name == candidate), None)
+    cut = next((entry.truncation for entry in report.candidates if entry.name == candidate), None)
     rows = None if cut is None else cut.beyond_baseline if config.beyond_baseline else cut.cut
     if cut is None or rows is None or not cut.rows:
-        wanted = "how many rows the length limit cuts"
-        return missing(report, "truncation", candidate, metric, config.at_most.text, wanted)
-    said = cut.sentence("evaluation rows")
+        description = "how many rows the length limit cuts"
+        return missing(report, "truncation", candidate, metric, config.at_most.text, description)
+    text = cut.sentence("evaluation rows")
     if config.beyond_baseline:
-        said += f", and '{report.baseline}' sees more of {rows} of them"
+        text += f", and '{report.baseline}' sees more of {rows} of them"
     advice = "" if rows / cut.rows <= config.at_most.value else "; leave out data.max_length, or raise it"
     return decide(
         "truncation",
@@ -45,5 +45,5 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         None,
         config.at_most,
         at_most=True,
-        said=f"{said}{advice}",
+        said=f"{text}{advice}",
     )

@@ -45,7 +45,7 @@ def count(lanes: Sequence[Lane], subject: Subject) -> dict[str, Truncation]:
 
 def sentences(report: Report) -> list[str]:
     """A sentence for each candidate whose limit cut some rows."""
-    said = []
+    lines = []
     for candidate in report.candidates:
         cut = candidate.truncation
         if cut is None or not cut.cut:
@@ -53,5 +53,5 @@ def sentences(report: Report) -> list[str]:
         more = (
             f"; '{report.baseline}' sees more of {cut.beyond_baseline} of them" if cut.beyond_baseline else ""
         )
-        said.append(f"{candidate.name}: {cut.sentence('evaluation rows')}{more}")
-    return said
+        lines.append(f"{candidate.name}: {cut.sentence('evaluation rows')}{more}")
+    return lines

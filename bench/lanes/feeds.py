@@ -130,10 +130,10 @@ def stretch(
     """
     row = {}
     for name, axis in axes.items():
-        whole = np.concatenate([part[name] for part in parts], axis=axis)
-        while whole.shape[axis] < length:
-            whole = np.concatenate([whole, whole], axis=axis)
-        row[name] = np.take(whole, np.arange(length), axis=axis)
+        tokens = np.concatenate([part[name] for part in parts], axis=axis)
+        while tokens.shape[axis] < length:
+            tokens = np.concatenate([tokens, tokens], axis=axis)
+        row[name] = np.take(tokens, np.arange(length), axis=axis)
     return row
 
 
@@ -151,7 +151,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
         )
     encode = encoder(lane, subject)
     generator = np.random.default_rng([subject.seed, 2])
-    made = []
+    arrays = []
     for _ in range(count):
         rows = []
         for _ in range(point.batch_size):
@@ -163,8 +163,8 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
                 name, axis = next(iter(axes.items()))
                 tokens += parts[-1][name].shape[axis]
             rows.append(stretch(parts, axes, point.length))
-        made.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
-    return Feeds(arrays=made, positions=float(point.length), padding=0.0)
+        arrays.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
+    return Feeds(arrays=arrays, positions=float(point.length), padding=0.0)
 
 
 def _of_one_length(picks: Sequence[int], alike: Sequence[Sequence[int]]) -> list[int]:
@@ -187,7 +187,7 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     encode = encoder(lane, subject)
     axes = _length_axes(lane, subject)
     generator = np.random.default_rng([subject.seed, 1])
-    made: list[dict[str, np.ndarray]] = []
+    arrays: list[dict[str, np.ndarray]] = []
     widths: list[int] = []
     masked = total = size = 0
     alike = None if own(lane, subject).pads else own(lane, subject).together(subject.rows, len(subject.rows))
@@ -195,8 +195,8 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
         if alike is not None:
             picks = _of_one_length(picks, alike)
         inputs = encode([subject.rows[i] for i in picks]).inputs
-        made.append(lane.feed(inputs))
-        size += sum(array.nbytes for array in made[-1].values())
+        arrays.append(lane.feed(inputs))
+        size += sum(array.nbytes for array in arrays[-1].values())
         if axes:
             name, axis = next(iter(axes.items()))
             widths.append(inputs[name].shape[axis])
@@ -204,10 +204,10 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
         if mask is not None:
             masked += int((mask == 0).sum())
             total += mask.size
-        if size > _FEED_BYTES and len(made) >= _FIXED_FEEDS:
+        if size > _FEED_BYTES and len(arrays) >= _FIXED_FEEDS:
             break
     return Feeds(
-        arrays=made,
+        arrays=arrays,
         positions=float(np.mean(widths)) if widths else None,
         padding=masked / total if total else None,
     )
@@ -246,27 +246,29 @@ def stream(
             names = subject.task.link(subject.head)
             for (members, _), output in zip(waiting, outputs, strict=True):
                 rehearsal.check_outputs(output, names, subject.head, len(members), lane.spec.artifact.path)
-            yield from ((*one, output) for one, output in zip(waiting, outputs, strict=True))
+            yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 
 
-def predict(lane: Lane, subject: Subject, batch_size: int, done: Callable[[int], None]) -> list[Prediction]:
+def predict(
+    lane: Lane, subject: Subject, batch_size: int, progress: Callable[[int], None]
+) -> list[Prediction]:
     """The candidate's predictions on every row, in order; computed once a batch size.
 
     Args:
         lane: the candidate.
         subject: rows and task.
         batch_size: rows at once; rows of similar length share a batch, to keep padding small.
-        done: called with the number of rows after each batch.
+        progress: called with the number of rows after each batch.
     """
     key = ("predictions", batch_size)
     if key in lane.memo:
-        done(len(subject.rows))
-        found: list[Prediction] = lane.memo[key]
-        return found
+        progress(len(subject.rows))
+        predictions: list[Prediction] = lane.memo[key]
+        return predictions
     by_row: dict[int, Prediction] = {}
     for picks, batch, output in stream(lane, subject, subject.rows, batch_size):
         by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
-        done(len(picks))
+        progress(len(picks))
     lane.memo[key] = [by_row[i] for i in range(len(subject.rows))]
     return lane.memo[key]

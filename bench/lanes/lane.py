@@ -232,7 +232,7 @@ class Lane:
         """Latency and service time of requests that arrive by a schedule, in nanoseconds [requests] each."""
         self.used = True
         time.sleep(_GAP_SECONDS)
-        reply, _ = self._ask("open_loop", key=key, arrivals=[int(one) for one in arrivals])
+        reply, _ = self._ask("open_loop", key=key, arrivals=[int(arrival) for arrival in arrivals])
         return np.array(reply["latency_ns"], dtype=np.int64), np.array(reply["service_ns"], dtype=np.int64)
 
     def closed_loop(self, key: str, clients: int, seconds: float) -> tuple[np.ndarray, float, bool]:
@@ -245,7 +245,7 @@ class Lane:
     def nodes(self, key: str) -> list[NodeTime] | None:
         """What the runtime ran for kept feeds, node by node, in a pass of its own; None if it cannot say."""
         reply, _ = self._ask("nodes", key=key)
-        return None if reply["nodes"] is None else [NodeTime(**one) for one in reply["nodes"]]
+        return None if reply["nodes"] is None else [NodeTime(**node) for node in reply["nodes"]]
 
     def infer(self, feeds: Sequence[wire.Feed]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed."""
@@ -276,8 +276,8 @@ class Lane:
         process = self._process
         if process is None or process.stdin is None or process.stdout is None:
             raise RuntimeError(f"lane '{self.name}' is not open")
-        asked = patience.work(do, fields, len(feeds))
-        with patience.limited(process, asked.seconds) as expired:
+        work = patience.work(do, fields, len(feeds))
+        with patience.limited(process, work.seconds) as expired:
             try:
                 wire.send(process.stdin, {"do": do, **fields}, feeds)
                 answer = wire.receive(process.stdout)
@@ -286,7 +286,7 @@ class Lane:
         if answer is None:
             code, last = process.wait(), self._last_words()
             if expired.yes:
-                raise patience.hung(self.name, self.spec.runtime, asked, last)
+                raise patience.hung(self.name, self.spec.runtime, work, last)
             raise self._died(code, last)
         reply, outputs = answer
         if "refused" in reply:
@@ -303,15 +303,15 @@ class Lane:
         return self._stderr.read().decode(errors="replace").strip()[-2000:]
 
     def _died(self, code: int, last: str) -> Exception:
-        said = f" It last said: {last}" if last else ""
+        tail = f" It last said: {last}" if last else ""
         if code < 0:
             name = signal.Signals(-code).name
             hint = " (often: out of memory)" if name == "SIGKILL" else ""
             return UserError(
                 f"the process of candidate '{self.name}' ({self.spec.runtime}) was ended by {name}{hint}; "
-                f"nothing was reported. Free memory or leave this candidate out.{said}"
+                f"nothing was reported. Free memory or leave this candidate out.{tail}"
             )
-        return RuntimeError(f"the process of candidate '{self.name}' ended with exit code {code}.{said}")
+        return RuntimeError(f"the process of candidate '{self.name}' ended with exit code {code}.{tail}")
 
     def _end(self, *, politely: bool) -> None:
         process, self._process = self._process, None

@@ -42,8 +42,8 @@ def queue(arrived: np.ndarray, service: np.ndarray) -> np.ndarray:
     """
     free = 0
     latencies = np.empty(len(arrived), dtype=np.int64)
-    for index, (at, taken) in enumerate(zip(arrived, service, strict=True)):
-        free = max(int(at), free) + int(taken)
+    for index, (at, duration) in enumerate(zip(arrived, service, strict=True)):
+        free = max(int(at), free) + int(duration)
         latencies[index] = free - int(at)
     return latencies
 
@@ -102,7 +102,7 @@ def closed_loop(
         Latency of each request as its client saw it, and the time until the last answer, in ns.
     """
     turn = threading.Lock()
-    taken: list[list[int]] = [[] for _ in range(clients)]
+    latencies: list[list[int]] = [[] for _ in range(clients)]
     problems: list[BaseException] = []
     ready = threading.Barrier(clients + 1)
     limit = int(seconds * 1e9)
@@ -120,7 +120,7 @@ def closed_loop(
                     with turn:
                         serve(index)
                 ended = time.perf_counter_ns()
-                taken[client].append(ended - began)
+                latencies[client].append(ended - began)
                 index += clients
                 if ended - started > limit:
                     return
@@ -136,4 +136,4 @@ def closed_loop(
         thread.join()
     if problems:
         raise problems[0]
-    return [one for client in taken for one in client], time.perf_counter_ns() - started
+    return [latency for client in latencies for latency in client], time.perf_counter_ns() - started

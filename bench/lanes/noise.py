@@ -42,13 +42,13 @@ class Counters:
 
 def waited(tasks: Path = _TASKS) -> int | None:
     """Nanoseconds that the threads of a process waited for a CPU."""
-    total, seen = 0, False
+    total, counted = 0, False
     with suppress(OSError):  # not on Linux, or a kernel without schedstat
         for task in os.listdir(tasks):  # noqa: PTH208 - names are wanted, and it is read between timings
             with suppress(OSError):  # a thread that ended meanwhile
                 total += int((tasks / task / "schedstat").read_text(encoding="ascii").split()[1])
-                seen = True
-    return total if seen else None
+                counted = True
+    return total if counted else None
 
 
 def stolen(stat: Path = _STAT) -> int | None:
@@ -70,12 +70,12 @@ def read() -> Counters:
 def since(before: Counters) -> dict[str, int]:
     """What was counted since then; a counter that is not there is left out."""
     now = read()
-    found = {"switches": now.switches - before.switches}
+    counts = {"switches": now.switches - before.switches}
     if now.wait_ns is not None and before.wait_ns is not None:
-        found["wait_ns"] = max(0, now.wait_ns - before.wait_ns)
+        counts["wait_ns"] = max(0, now.wait_ns - before.wait_ns)
     if now.steal_ns is not None and before.steal_ns is not None:
-        found["steal_ns"] = now.steal_ns - before.steal_ns
-    return found
+        counts["steal_ns"] = now.steal_ns - before.steal_ns
+    return counts
 
 
 @dataclass

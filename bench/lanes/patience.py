@@ -81,12 +81,12 @@ def work(do: str, fields: Mapping[str, Any], feeds: int) -> Work:
     runs = len(fields.get("order", ())) + len(fields.get("settle", ()))
     arrivals = fields.get("arrivals", ())
     planned = float(fields.get("seconds", arrivals[-1] / 1e9 if arrivals else 0.0))
-    known = {"runs": runs, "feeds": feeds, "seconds": planned, "requests": len(arrivals)}
-    what = _DOING.get(do, f"do '{do}'").format(**known)
+    numbers = {"runs": runs, "feeds": feeds, "seconds": planned, "requests": len(arrivals)}
+    action = _DOING.get(do, f"do '{do}'").format(**numbers)
     if do in ("start", "open", "empty"):
-        return Work(what, {"start": _START_SECONDS}.get(do, _OPEN_SECONDS) * factor())
+        return Work(action, {"start": _START_SECONDS}.get(do, _OPEN_SECONDS) * factor())
     # Under load a slow runtime answers long after the last request came.
-    return Work(what, (_BASE_SECONDS + _RUN_SECONDS * (runs + feeds) + 20 * planned) * factor())
+    return Work(action, (_BASE_SECONDS + _RUN_SECONDS * (runs + feeds) + 20 * planned) * factor())
 
 
 class Expired:
@@ -120,18 +120,18 @@ def limited(process: Any, seconds: float) -> Iterator[Expired]:
         timer.cancel()
 
 
-def hung(name: str, runtime: str, asked: Work, last: str) -> UserError:
+def hung(name: str, runtime: str, work: Work, last: str) -> UserError:
     """The sentence for a process that was silent for too long.
 
     Args:
         name: of the candidate.
         runtime: of it.
-        asked: what it did not finish.
+        work: what it did not finish.
         last: what it wrote on stderr.
     """
-    said = f" It last said: {last}" if last else ""
+    tail = f" It last said: {last}" if last else ""
     return UserError(
-        f"the process of candidate '{name}' ({runtime}) was asked to {asked.what} and gave no answer for "
-        f"{asked.seconds:.0f} s, so it was ended; nothing was reported. Give it more memory or leave it out; "
-        f"where it is only slow, set {FACTOR}=4 for four times as long.{said}"
+        f"the process of candidate '{name}' ({runtime}) was asked to {work.what} and gave no answer for "
+        f"{work.seconds:.0f} s, so it was ended; nothing was reported. Give it more memory or leave it out; "
+        f"where it is only slow, set {FACTOR}=4 for four times as long.{tail}"
     )

@@ -21,5 +21,5 @@ def shuffled(lanes: Sequence[_Lane], generator: np.random.Generator) -> Iterator
         lanes: of the candidates.
         generator: of the order; the next round takes the same one, which goes on from here.
     """
-    for which in generator.permutation(len(lanes)):
-        yield lanes[int(which)]
+    for index in generator.permutation(len(lanes)):
+        yield lanes[int(index)]

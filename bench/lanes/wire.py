@@ -30,9 +30,9 @@ def send(stream: IO[bytes], header: Mapping[str, Any], feeds: Sequence[Feed] = (
         for name, array in feed.items():
             if array.dtype.hasobject:
                 raise TypeError(f"array '{name}' holds Python objects and cannot travel")
-            whole = np.ascontiguousarray(array)
-            entries.append([name, whole.dtype.str, list(array.shape)])
-            chunks.append(whole.tobytes())
+            contiguous = np.ascontiguousarray(array)
+            entries.append([name, contiguous.dtype.str, list(array.shape)])
+            chunks.append(contiguous.tobytes())
         listing.append(entries)
     text = json.dumps({**header, "feeds": listing}).encode()
     stream.write(_LENGTH.pack(len(text)))

@@ -118,10 +118,10 @@ class Worker:
         started = time.perf_counter()
         self._runner = self._stack.enter_context(self._make())
         self._runner.sync()
-        taken = time.perf_counter() - started
+        seconds = time.perf_counter() - started
         gc.collect()
         gc.freeze()
-        return taken
+        return seconds
 
     def empty(self, _header: dict[str, Any]) -> dict[str, Any]:
         """Resident memory with the libraries loaded and the model gone; it is opened again afterwards."""
@@ -130,9 +130,9 @@ class Worker:
         gc.unfreeze()
         gc.collect()
         give_back_heap()
-        found = resident_bytes()
+        resident = resident_bytes()
         self._enter()
-        return {"empty_bytes": found}
+        return {"empty_bytes": resident}
 
     def keep(self, header: dict[str, Any], feeds: list[dict[str, np.ndarray]]) -> dict[str, Any]:
         """Keep feeds under a key until they are dropped, and make the runner ready for their shapes."""
@@ -155,7 +155,7 @@ class Worker:
         lanes' turns emptied. Python's garbage collector rests meanwhile.
         """
         feeds, runner = self._feeds[header["key"]], self._runner
-        taken = []
+        durations = []
         gc.disable()
         try:
             for index in header["settle"]:
@@ -167,11 +167,11 @@ class Worker:
                 started = time.perf_counter_ns()
                 runner.infer(feed)
                 runner.sync()
-                taken.append(time.perf_counter_ns() - started)
+                durations.append(time.perf_counter_ns() - started)
             counted = noise.since(counters)
         finally:
             gc.enable()
-        return {"ns": taken, "noise": counted}
+        return {"ns": durations, "noise": counted}
 
     def overhead(self, header: dict[str, Any]) -> dict[str, Any]:
         """Time the clock alone, and ``infer`` with the runtime's part taken out: medians, nanoseconds."""
@@ -202,14 +202,14 @@ class Worker:
             for index in header["settle"]:
                 runner.device_times(feeds[index], graph=graph)
             for index in header["order"]:
-                found = runner.device_times(feeds[index], graph=graph)
-                gpu.append(found.gpu_ms)
-                enqueue.append(found.enqueue_ms)
-            whole = [runner.end_to_end_ms(feeds[index], graph=graph) for index in header["order"]]
+                times = runner.device_times(feeds[index], graph=graph)
+                gpu.append(times.gpu_ms)
+                enqueue.append(times.enqueue_ms)
+            end_to_end = [runner.end_to_end_ms(feeds[index], graph=graph) for index in header["order"]]
         finally:
             gc.enable()
         waits = runner.enqueue_waits(graph=graph)
-        return {"gpu_ms": gpu, "enqueue_ms": enqueue, "e2e_ms": whole, "waits": waits}
+        return {"gpu_ms": gpu, "enqueue_ms": enqueue, "e2e_ms": end_to_end, "waits": waits}
 
     def flow(self, header: dict[str, Any]) -> dict[str, Any]:
         """Submit feeds one after the other for a time, waiting for the device only at the end."""
@@ -249,13 +249,13 @@ class Worker:
         serve = self._serve(header["key"])
         serve(0)
         together = self._runner.concurrent
-        latencies, taken = load.closed_loop(serve, header["clients"], header["seconds"], together=together)
-        return {"latency_ns": latencies, "ns": taken, "together": together}
+        latencies, elapsed = load.closed_loop(serve, header["clients"], header["seconds"], together=together)
+        return {"latency_ns": latencies, "ns": elapsed, "together": together}
 
     def nodes(self, header: dict[str, Any]) -> dict[str, Any]:
         """What ran where and in which precision, from a separate pass; None where the runtime cannot say."""
-        found = self._runner.nodes(self._feeds[header["key"]])
-        return {"nodes": None if found is None else [vars(one) for one in found]}
+        node_times = self._runner.nodes(self._feeds[header["key"]])
+        return {"nodes": None if node_times is None else [vars(node) for node in node_times]}
 
     def infer(self, feeds: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
         """Outputs of each feed, copied, since a runner may reuse its buffers."""
@@ -274,18 +274,18 @@ class Worker:
 
     def device_memory(self, _header: dict[str, Any]) -> dict[str, Any]:
         """What the runner says that its model holds on the device."""
-        found = self._runner.device_memory()
-        return {} if found is None else vars(found)
+        memory = self._runner.device_memory()
+        return {} if memory is None else vars(memory)
 
     def shortage(self, error: Exception, feeds: Sequence[dict[str, np.ndarray]]) -> str:
         """The sentence for a GPU whose memory is full: what was tried, what fitted, what is free."""
         tried = max(map(_shape, feeds), key=math.prod, default=())
-        known = "torch" in sys.modules and self._device != "cpu"
+        queryable = "torch" in sys.modules and self._device != "cpu"
         return environment.explain_device_memory(
             error,
             work=_words(tried),
             fitted=_words(self._fitted),
-            memory=environment.free_device_memory(self._device) if known else None,
+            memory=environment.free_device_memory(self._device) if queryable else None,
         )
 
     def close(self) -> None:

@@ -16,11 +16,11 @@ _CPU = "sys/devices/system/cpu/"
 
 
 def _texts(root: Path, pattern: str) -> list[str]:
-    found = []
+    texts = []
     for path in sorted(root.glob(pattern)):
         with suppress(OSError):  # shown, and not readable by everyone
-            found.append(path.read_text(encoding="utf-8").strip())
-    return found
+            texts.append(path.read_text(encoding="utf-8").strip())
+    return texts
 
 
 def _numbers(texts: Iterable[str]) -> list[float]:
@@ -33,24 +33,24 @@ def read(root: Path = _ROOT) -> dict[str, str]:
     Args:
         root: of the file system; another one in tests.
     """
-    found: dict[str, str] = {}
+    facts: dict[str, str] = {}
     load = _texts(root, "proc/loadavg")
     if load:
-        found["load"] = " ".join(load[0].split()[:3]) + " (1, 5, 15 minutes)"
+        facts["load"] = " ".join(load[0].split()[:3]) + " (1, 5, 15 minutes)"
     pressure = _texts(root, "proc/pressure/cpu")
     if pressure and pressure[0].startswith("some "):
         shares = dict(part.split("=") for part in pressure[0].splitlines()[0].split()[1:])
-        found["cpu pressure"] = f"{shares['avg10']} % of the last 10 s some process waited for a CPU"
+        facts["cpu pressure"] = f"{shares['avg10']} % of the last 10 s some process waited for a CPU"
     governors = sorted(set(_texts(root, _CPU + "cpu[0-9]*/cpufreq/scaling_governor")))
     if governors:
-        found["cpu governor"] = ", ".join(governors)
+        facts["cpu governor"] = ", ".join(governors)
     clocks = _numbers(_texts(root, _CPU + "cpu[0-9]*/cpufreq/scaling_cur_freq"))
     if clocks:
-        found["cpu clock"] = f"{min(clocks) / 1e3:.0f} to {max(clocks) / 1e3:.0f} MHz"
+        facts["cpu clock"] = f"{min(clocks) / 1e3:.0f} to {max(clocks) / 1e3:.0f} MHz"
     throttled = _numbers(_texts(root, _CPU + "cpu[0-9]*/thermal_throttle/core_throttle_count"))
     if throttled:
-        found["cpu throttled"] = f"{sum(throttled):.0f} times since the start of the machine"
+        facts["cpu throttled"] = f"{sum(throttled):.0f} times since the start of the machine"
     heat = _numbers(_texts(root, "sys/class/thermal/thermal_zone*/temp"))
     if heat:
-        found["temperature"] = f"{max(heat) / 1e3:.0f} C"
-    return found
+        facts["temperature"] = f"{max(heat) / 1e3:.0f} C"
+    return facts

@@ -50,10 +50,10 @@ def held(index: int) -> Iterator[Context]:
     ) as child:
         try:
             line = child.stdout.readline() if child.stdout else ""
-            said = json.loads(line) if line.strip() else {"error": "the process ended"}
-            if "error" in said:
-                raise UserError(f"no CUDA context can be made on device {index}: {said['error']}")
-            yield Context(child.pid, said["uuid"])
+            reply = json.loads(line) if line.strip() else {"error": "the process ended"}
+            if "error" in reply:
+                raise UserError(f"no CUDA context can be made on device {index}: {reply['error']}")
+            yield Context(child.pid, reply["uuid"])
         finally:
             if child.stdin:
                 child.stdin.close()
@@ -63,10 +63,10 @@ def held(index: int) -> Iterator[Context]:
 def main(index: int) -> None:
     """Make the context, say which GPU it is on, and wait."""
     try:
-        said = {"uuid": gpu.hold(index)}
+        reply = {"uuid": gpu.hold(index)}
     except UserError as cause:
-        said = {"error": str(cause)}
-    sys.stdout.write(json.dumps(said) + "\n")
+        reply = {"error": str(cause)}
+    sys.stdout.write(json.dumps(reply) + "\n")
     sys.stdout.flush()
     sys.stdin.read()
 

@@ -35,8 +35,8 @@ def others(state: State) -> str | None:
     """Who uses a GPU before we do, in words; None where nobody does."""
     if state.processes:
         listed = [
-            f"pid {one.pid}" + ("" if one.bytes is None else f" with {gib(one.bytes)}")
-            for one in state.processes
+            f"pid {process.pid}" + ("" if process.bytes is None else f" with {gib(process.bytes)}")
+            for process in state.processes
         ]
         return ", ".join(listed)
     if state.utilization is not None and state.utilization > BUSY:
@@ -55,45 +55,45 @@ def refuse_shared(name: str, who: str) -> str:
     )
 
 
-def refuse_memory(asked: Mapping[str, int], free: int, total: int) -> str | None:
+def refuse_memory(needs: Mapping[str, int], free: int, total: int) -> str | None:
     """Why candidates do not fit on a GPU side by side, and how many would; None if they may.
 
     Args:
-        asked: candidate -> bytes that it needs at least: its weights and its context.
+        needs: candidate -> bytes that it needs at least: its weights and its context.
         free: bytes.
         total: bytes.
     """
-    if sum(asked.values()) <= free:
+    if sum(needs.values()) <= free:
         return None
     fitting: list[str] = []
     left = free
-    for name, size in asked.items():
+    for name, size in needs.items():
         if size > left:
             break
         fitting.append(name)
         left -= size
-    listed = ", ".join(f"{name} {gib(size)}" for name, size in asked.items())
+    listed = ", ".join(f"{name} {gib(size)}" for name, size in needs.items())
     would = (
         f"{', '.join(fitting)} would fit: measure the others in a run of their own"
         if fitting
         else "not even the first would fit: free memory, or use a smaller model or a GPU with more"
     )
     return (
-        f"too little GPU memory: the candidates ask for at least {gib(sum(asked.values()))} (weights and "
+        f"too little GPU memory: the candidates ask for at least {gib(sum(needs.values()))} (weights and "
         f"context: {listed}), free are {gib(free)} of {gib(total)}; {would}"
     )
 
 
 def disturbances(before: State, after: State) -> str | None:
     """What spoils figures between two moments, in words: lowered clocks, or clocks that moved."""
-    found = []
+    causes = []
     reasons = sorted({*before.slowdowns, *after.slowdowns})
     if reasons:
-        found.append(f"the GPU lowered its clocks ({', '.join(reasons)})")
+        causes.append(f"the GPU lowered its clocks ({', '.join(reasons)})")
     was, now = before.sm_clock_mhz, after.sm_clock_mhz
     if was and now and abs(now - was) > CLOCK_TOLERANCE * was:
-        found.append(f"the SM clock moved from {was} to {now} MHz")
-    return "; ".join(found) or None
+        causes.append(f"the SM clock moved from {was} to {now} MHz")
+    return "; ".join(causes) or None
 
 
 def weights_needed(file_bytes: int, options: Mapping[str, Any]) -> int:
@@ -112,17 +112,17 @@ def lines(device: Record | UnknownGpu | None) -> list[tuple[str, str]]:
         return []
     if isinstance(device, UnknownGpu):
         return [("gpu", f"not recorded: {device.unknown}")]
-    found = [
+    pairs = [
         ("gpu", f"{device.facts.name}, {gib(device.facts.memory_bytes)}"),
         ("gpu driver", f"{device.facts.driver} (CUDA {device.facts.cuda})"),
         ("gpu before", _state(device.before)),
         ("gpu after", _state(device.after)),
     ]
     if device.context_bytes is not None:
-        found.append(("gpu context alone", gib(device.context_bytes)))
+        pairs.append(("gpu context alone", gib(device.context_bytes)))
     if device.shared_with:
-        found.append(("gpu shared", f"measured while in use by others: {device.shared_with}"))
-    return found
+        pairs.append(("gpu shared", f"measured while in use by others: {device.shared_with}"))
+    return pairs
 
 
 def _state(state: State) -> str:
@@ -160,12 +160,12 @@ def at(device: str) -> Watched | None:
     """
     if not device.startswith("cuda"):
         return None
-    with context.held(int(device.partition(":")[2] or 0)) as made:
-        gpu = nvml.Gpu(made.uuid)
-        own = gpu.process_bytes(made.pid)
+    with context.held(int(device.partition(":")[2] or 0)) as holder:
+        gpu = nvml.Gpu(holder.uuid)
+        own_bytes = gpu.process_bytes(holder.pid)
         with_it = gpu.used_bytes()
     # Where the driver shows no processes, the device as a whole got that much emptier.
-    return Watched(gpu, own if own is not None else max(0, with_it - gpu.used_bytes()))
+    return Watched(gpu, own_bytes if own_bytes is not None else max(0, with_it - gpu.used_bytes()))
 
 
 def held_bytes(device: str, pid: int, before: int | None = None) -> tuple[int, bool] | None:
@@ -180,9 +180,9 @@ def held_bytes(device: str, pid: int, before: int | None = None) -> tuple[int, b
     watched = find(device)
     if watched is None:
         return None
-    own = watched.gpu.process_bytes(pid)
-    if own is not None:
-        return own, True
+    size = watched.gpu.process_bytes(pid)
+    if size is not None:
+        return size, True
     return watched.gpu.used_bytes() - (before or 0), False
 
 
@@ -236,14 +236,14 @@ class Watch:
             return UnknownGpu(device=self._device, unknown=self._unknown)
         if self._watched is None or self._before is None:
             return None
-        asked = self._watched.gpu
+        watched_gpu = self._watched.gpu
         return Record(
             device=self._device,
-            facts=asked.facts(),
+            facts=watched_gpu.facts(),
             before=self._before,
-            after=asked.state(),
+            after=watched_gpu.state(),
             context_bytes=self._watched.context_bytes,
-            energy_counter=asked.energy_mj() is not None,
+            energy_counter=watched_gpu.energy_mj() is not None,
             shared_with=self._who,
         )
 
@@ -271,10 +271,10 @@ def watch(specs: Sequence[LaneSpec], weights: Mapping[str, int], device: str, *,
     who = others(state)
     if who is not None and not shared:
         raise UserError(refuse_shared(f"{device} ({facts.name})", who))
-    asked = {
+    needs = {
         spec.name: weights_needed(weights[spec.name], spec.options) + watched.context_bytes for spec in specs
     }
-    reason = refuse_memory(asked, state.free_bytes, facts.memory_bytes)
+    reason = refuse_memory(needs, state.free_bytes, facts.memory_bytes)
     if reason:
         raise UserError(reason)
     return Watch(watched, None, who, device)

@@ -34,7 +34,7 @@ class Counter:
 
 def counters(root: Path = ROOT) -> list[Counter]:
     """The packages that can be read."""
-    found = []
+    readable = []
     for folder in sorted(root.glob(_PACKAGES)):
         if folder.name.count(":") != 1:
             continue
@@ -44,8 +44,8 @@ def counters(root: Path = ROOT) -> list[Counter]:
             counter.read()
         except (OSError, ValueError):
             continue
-        found.append(counter)
-    return found
+        readable.append(counter)
+    return readable
 
 
 def unavailable(root: Path = ROOT) -> str | None:

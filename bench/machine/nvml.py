@@ -49,13 +49,13 @@ class Gpu:
             ) from cause
         self._uuid = uuid
 
-    def _ask(self, name: str, *given: Any) -> Any:
+    def _ask(self, name: str, *arguments: Any) -> Any:
         """The answer of one function; None where this GPU, driver or library does not have it."""
         function: Callable[..., Any] | None = getattr(self._nvml, name, None)
         if function is None:
             return None
         try:
-            return function(self._handle, *given)
+            return function(self._handle, *arguments)
         except self._nvml.NVMLError:
             return None
 
@@ -93,12 +93,12 @@ class Gpu:
 
     def processes(self) -> tuple[Process, ...]:
         """Every process that has a context on it, as far as the driver shows."""
-        found = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
-        return tuple(Process(pid=int(one.pid), bytes=_bytes(one.usedGpuMemory)) for one in found)
+        entries = self._ask("nvmlDeviceGetComputeRunningProcesses") or ()
+        return tuple(Process(pid=int(entry.pid), bytes=_bytes(entry.usedGpuMemory)) for entry in entries)
 
     def process_bytes(self, pid: int) -> int | None:
         """Bytes that a process holds; None where the driver does not show it."""
-        return next((one.bytes for one in self.processes() if one.pid == pid), None)
+        return next((process.bytes for process in self.processes() if process.pid == pid), None)
 
     def used_bytes(self) -> int:
         """Bytes in use, by everybody."""
@@ -106,13 +106,13 @@ class Gpu:
 
     def energy_mj(self) -> int | None:
         """Millijoules since the driver was loaded; None where there is no counter."""
-        found = self._ask("nvmlDeviceGetTotalEnergyConsumption")
-        return None if found is None else int(found)
+        energy = self._ask("nvmlDeviceGetTotalEnergyConsumption")
+        return None if energy is None else int(energy)
 
 
-def _text(found: str | bytes) -> str:
-    return found.decode() if isinstance(found, bytes) else found
+def _text(text: str | bytes) -> str:
+    return text.decode() if isinstance(text, bytes) else text
 
 
-def _bytes(found: Any) -> int | None:
-    return None if found is None else int(found)
+def _bytes(size: Any) -> int | None:
+    return None if size is None else int(size)

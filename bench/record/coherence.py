@@ -49,35 +49,35 @@ class _Facts(_Part):
     against_float: _Parity | None = None
 
 
-def check(report: Report, where: str) -> None:
+def check(report: Report, source: str) -> None:
     """Refuse a report whose parts contradict each other.
 
     Args:
         report: that was read.
-        where: it comes from, for messages.
+        source: where it comes from, for messages.
 
     Raises:
         UserError: the first contradiction, with its place.
     """
     for problem in _problems(report):
-        raise UserError(f"{where} does not hold together: {files.shown(problem)}; {_GIVE}")
+        raise UserError(f"{source} does not hold together: {files.shown(problem)}; {_GIVE}")
 
 
 def _problems(report: Report) -> Iterator[str]:
-    names = [one.name for one in report.candidates]
+    names = [candidate.name for candidate in report.candidates]
     if not names:
         yield "it has no candidates"
     if len(set(names)) < len(names):
         yield f"two candidates have one name ({', '.join(names)})"
     if report.baseline not in names:
         yield f"the baseline '{report.baseline}' is not among its candidates ({', '.join(names)})"
-    if report.seed < 0 or any(one.threads < 1 for one in report.candidates):
+    if report.seed < 0 or any(candidate.threads < 1 for candidate in report.candidates):
         yield "a seed below 0, or a candidate with no threads"
-    for i, one in enumerate(report.measurements):
-        if one.candidate not in names:
-            yield f"measurement {i} is of '{one.candidate}', which is no candidate ({', '.join(names)})"
-        for reason in _figure(one):
-            yield f"measurement {i} ({one.metric} of '{one.candidate}'): {reason}"
+    for i, figure in enumerate(report.measurements):
+        if figure.candidate not in names:
+            yield f"measurement {i} is of '{figure.candidate}', which is no candidate ({', '.join(names)})"
+        for reason in _figure(figure):
+            yield f"measurement {i} ({figure.metric} of '{figure.candidate}'): {reason}"
     for verdict in report.verdicts:
         if verdict.candidate not in names:
             yield f"the gate '{verdict.gate}' judged '{verdict.candidate}', which is no candidate"
@@ -87,27 +87,36 @@ def _problems(report: Report) -> Iterator[str]:
     yield from _free(report, names)
 
 
-def _figure(one: Measurement) -> Iterator[str]:
+def _figure(measurement: Measurement) -> Iterator[str]:
     """What is wrong with a measurement by itself."""
     for name in ("value", "ratio", "difference", "blind", "disturbed"):
-        value = getattr(one, name)
+        value = getattr(measurement, name)
         if value is not None and not -MOST <= value <= MOST:
             yield f"its {name} {value} is no figure that can be measured"
-    if one.unit in _NEVER_NEGATIVE and (one.value < 0 or any(sample < 0 for sample in one.samples)):
-        yield f"below 0 {one.unit}"
-    if one.ratio is not None and one.ratio < 0 and one.value >= 0 and one.unit in _NEVER_NEGATIVE:
-        yield f"a ratio of {one.ratio}"
-    if not all(-MOST <= sample <= MOST for sample in one.samples):
+    if measurement.unit in _NEVER_NEGATIVE and (
+        measurement.value < 0 or any(sample < 0 for sample in measurement.samples)
+    ):
+        yield f"below 0 {measurement.unit}"
+    if (
+        measurement.ratio is not None
+        and measurement.ratio < 0
+        and measurement.value >= 0
+        and measurement.unit in _NEVER_NEGATIVE
+    ):
+        yield f"a ratio of {measurement.ratio}"
+    if not all(-MOST <= sample <= MOST for sample in measurement.samples):
         yield "a sample that is no figure that can be measured"
-    for interval in (one.interval, one.ratio_interval, one.difference_interval):
+    for interval in (measurement.interval, measurement.ratio_interval, measurement.difference_interval):
         if interval is not None:
             yield from _interval(interval)
-    if one.rounds is not None and not 1 <= one.rounds <= (len(one.samples) or _ROUNDS):
-        yield f"{one.rounds} rounds of {len(one.samples)} samples"
-    yield from _conditions(one)
-    yield from _rows(one)
-    if one.finding is not None:
-        yield from _parts("finding", one.finding)
+    if measurement.rounds is not None and not 1 <= measurement.rounds <= (
+        len(measurement.samples) or _ROUNDS
+    ):
+        yield f"{measurement.rounds} rounds of {len(measurement.samples)} samples"
+    yield from _conditions(measurement)
+    yield from _rows(measurement)
+    if measurement.finding is not None:
+        yield from _parts("finding", measurement.finding)
 
 
 def _parts(name: str, value: object) -> Iterator[str]:
@@ -119,11 +128,11 @@ def _parts(name: str, value: object) -> Iterator[str]:
         for inner, part in value:
             yield from _parts(inner, part)
     elif isinstance(value, tuple | list):
-        for each in value:
-            yield from _parts(name, each)
+        for member in value:
+            yield from _parts(name, member)
     elif isinstance(value, dict):
-        for each in value.values():
-            yield from _parts(name, each)
+        for member in value.values():
+            yield from _parts(name, member)
     elif isinstance(value, bool):
         return
     elif isinstance(value, int):
@@ -140,41 +149,41 @@ def _interval(interval: Interval) -> Iterator[str]:
         yield f"an interval of the level {interval.level}"
 
 
-def _conditions(one: Measurement) -> Iterator[str]:
-    size, length = one.conditions.get("batch_size", 1), one.conditions.get("length", "data")
+def _conditions(measurement: Measurement) -> Iterator[str]:
+    size, length = measurement.conditions.get("batch_size", 1), measurement.conditions.get("length", "data")
     if not isinstance(size, int) or size < 1:
         yield f"the batch size {size!r}"
     if length != "data" and not (isinstance(length, int) and length >= 1):
         yield f"the length {length!r}"
 
 
-def _rows(one: Measurement) -> Iterator[str]:
+def _rows(measurement: Measurement) -> Iterator[str]:
     """The rows behind a metric: counts that fit, and one bit for each."""
-    paired = one.paired
+    paired = measurement.paired
     if paired is not None and not (
         min(paired.rows, paired.worse, paired.better) >= 0
         and paired.worse + paired.better <= paired.rows
         and 0 <= paired.p_value <= 1
     ):
         yield "counts of differing rows that do not fit each other"
-    if one.right is None:
+    if measurement.right is None:
         return
-    rows = one.conditions.get("rows")
+    rows = measurement.conditions.get("rows")
     if not (
-        re.fullmatch("(?:[0-9a-f]{2})*", one.right)
+        re.fullmatch("(?:[0-9a-f]{2})*", measurement.right)
         and isinstance(rows, int)
-        and 0 <= rows <= len(one.right) * _BITS
+        and 0 <= rows <= len(measurement.right) * _BITS
     ):
         yield "the rows that are right are no bitmap of its rows"
 
 
 def _units(report: Report) -> Iterator[str]:
     units: dict[str, str] = {}
-    for one in report.measurements:
-        if not one.unit.isidentifier():
-            yield f"{one.metric} of '{one.candidate}' has the unit '{one.unit}'"
-        if units.setdefault(one.metric, one.unit) != one.unit:
-            yield f"{one.metric} is in {units[one.metric]} and in {one.unit}, which cannot be compared"
+    for entry in report.measurements:
+        if not entry.unit.isidentifier():
+            yield f"{entry.metric} of '{entry.candidate}' has the unit '{entry.unit}'"
+        if units.setdefault(entry.metric, entry.unit) != entry.unit:
+            yield f"{entry.metric} is in {units[entry.metric]} and in {entry.unit}, which cannot be compared"
 
 
 def _free(report: Report, names: list[str]) -> Iterator[str]:
@@ -185,9 +194,9 @@ def _free(report: Report, names: list[str]) -> Iterator[str]:
         yield from _fits(_Facts, facts, f"facts of '{name}'")
 
 
-def _fits(model: type[BaseModel], value: Any, where: str) -> Iterator[str]:
+def _fits(model: type[BaseModel], value: Any, place: str) -> Iterator[str]:
     try:
         model.model_validate(value)
     except ValidationError as cause:
         first = cause.errors()[0]
-        yield f"{'.'.join([where, *map(str, first['loc'])])}: {first['msg']}"
+        yield f"{'.'.join([place, *map(str, first['loc'])])}: {first['msg']}"

@@ -32,36 +32,36 @@ def to_json(report: Report) -> str:
     return json.dumps(sealed(report), indent=1, ensure_ascii=False) + "\n"
 
 
-def from_json(text: str, where: str, *, must_be_sealed: bool = False) -> Report:
+def from_json(text: str, source: str, *, must_be_sealed: bool = False) -> Report:
     """A report from its JSON text; the seal is checked, and its absence said.
 
     Args:
         text: the JSON.
-        where: it comes from, for messages.
+        source: where it comes from, for messages.
         must_be_sealed: refuse a report without a seal, as whoever judges by it or keeps it must: without
             that, taking the checksum out would be all that an edit needs.
 
     Raises:
         UserError: it is no report, edited, damaged, of another version, or lacks the seal that it must have.
     """
-    tree = json_values.parse(text, f"{where} is not a paredown report, or it is damaged")
+    tree = json_values.parse(text, f"{source} is not a paredown report, or it is damaged")
     try:
-        found = Report.model_validate(schema1.lifted(seal.broken(tree)) if isinstance(tree, dict) else tree)
+        report = Report.model_validate(schema1.lifted(seal.broken(tree)) if isinstance(tree, dict) else tree)
     except ValidationError as cause:
         first = cause.errors()[0]
         place = ".".join(str(step) for step in first["loc"])
         if first["loc"] == ("schema_version",):
             raise UserError(
-                f"{where} is a report of schema version {files.shown(str(first['input']))}; this paredown "
+                f"{source} is a report of schema version {files.shown(str(first['input']))}; this paredown "
                 f"reads versions {schema1.SCHEMA} and {SCHEMA}: measure again with 'paredown bench'"
             ) from cause
         at = f" at '{place}'" if place else ""
         raise UserError(
-            f"{where} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
+            f"{source} is not a paredown report, or it is damaged ({first['msg']}{at}): {_GIVE}"
         ) from cause
-    seal.check(tree, where, must_be_sealed=must_be_sealed)
-    coherence.check(found, where)
-    return found
+    seal.check(tree, source, must_be_sealed=must_be_sealed)
+    coherence.check(report, source)
+    return report
 
 
 def read(path: Path, *, must_be_sealed: bool = False) -> Report:

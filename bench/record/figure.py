@@ -78,5 +78,5 @@ class Figure:
 
 def closest(figures: tuple[Figure, ...], metric: str) -> Figure | None:
     """The one that names a metric most closely; None where none does."""
-    best = max(figures, key=lambda one: one.fits(metric), default=None)
+    best = max(figures, key=lambda figure: figure.fits(metric), default=None)
     return best if best is not None and best.fits(metric) else None

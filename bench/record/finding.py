@@ -47,8 +47,8 @@ def _read(value: Any) -> Any:
     if not isinstance(value, Mapping):
         return value
     kind = str(value.get("kind"))
-    known = catalog.canonical(kind) in catalog.names("finding")
-    model = catalog.finding(kind).MODEL if known else Unread
+    installed = catalog.canonical(kind) in catalog.names("finding")
+    model = catalog.finding(kind).MODEL if installed else Unread
     try:
         return model.model_validate(value)
     except ValidationError as error:

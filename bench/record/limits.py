@@ -77,11 +77,11 @@ def parse(value: Any, units: Collection[str], example: str) -> Limit:
     if isinstance(value, Limit):
         return value
     text = str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
-    found = _PATTERN.match(text) if isinstance(text, str) else None
-    if found is None or not float(found[1]) <= _MOST:
-        shown = files.shown(str(value))
-        raise ValueError(f"'{shown}' is not a limit. Allowed units: {_allowed(units)}; such as {example}")
-    number, unit = found.groups()
+    match = _PATTERN.match(text) if isinstance(text, str) else None
+    if match is None or not float(match[1]) <= _MOST:
+        quoted = files.shown(str(value))
+        raise ValueError(f"'{quoted}' is not a limit. Allowed units: {_allowed(units)}; such as {example}")
+    number, unit = match.groups()
     if unit not in units:
         missing = "has no unit" if not unit else f"has the unit '{unit}'"
         raise ValueError(f"'{value}' {missing}. Allowed units: {_allowed(units)}; such as {example}")

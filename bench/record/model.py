@@ -107,9 +107,9 @@ class Flags(Strict):
     whole_device: bool = False
     spoiled: str | None = None
 
-    def __or__(self, other: Flags) -> Flags:
+    def __or__(self, flags: Flags) -> Flags:
         """What is known of two figures that are compared, or of one that both runs are in."""
-        return Flags(**{name: value or getattr(other, name) for name, value in self})
+        return Flags(**{name: value or getattr(flags, name) for name, value in self})
 
     @property
     def raised(self) -> tuple[str, ...]:
@@ -289,9 +289,9 @@ class Report(Strict):
 
     def find(self, candidate: str, metric: str, **conditions: int | str) -> Measurement | None:
         """The measurement of a candidate's metric, or None; conditions narrow it down."""
-        for found in self.measurements:
-            if (found.candidate, found.metric) == (candidate, metric) and conditions.items() <= (
-                found.conditions.items()
+        for measurement in self.measurements:
+            if (measurement.candidate, measurement.metric) == (candidate, metric) and conditions.items() <= (
+                measurement.conditions.items()
             ):
-                return found
+                return measurement
         return None

@@ -6,17 +6,17 @@ from pathlib import Path
 from typing import Any
 
 
-def portable(value: Any, here: Path) -> Any:
+def portable(value: Any, folder: Path) -> Any:
     """A JSON value whose texts are relative where they name a place below a folder.
 
     Args:
         value: texts, numbers, lists and mappings of them.
-        here: absolute.
+        folder: absolute.
     """
     if isinstance(value, dict):
-        return {key: portable(one, here) for key, one in value.items()}
+        return {key: portable(entry, folder) for key, entry in value.items()}
     if isinstance(value, list | tuple):
-        return [portable(one, here) for one in value]
-    if isinstance(value, str) and value.startswith("/") and Path(value).is_relative_to(here):
-        return Path(value).relative_to(here).as_posix()
+        return [portable(entry, folder) for entry in value]
+    if isinstance(value, str) and value.startswith("/") and Path(value).is_relative_to(folder):
+        return Path(value).relative_to(folder).as_posix()
     return value

@@ -26,35 +26,35 @@ def lifted(tree: Mapping[str, Any]) -> dict[str, Any]:
     Args:
         tree: of the file, without its seal.
     """
-    found = dict(tree)
-    version = found.get("schema_version", SCHEMA)
+    report = dict(tree)
+    version = report.get("schema_version", SCHEMA)
     if type(version) is not int or version != SCHEMA:
-        return found
-    found["schema_version"] = 2
+        return report
+    report["schema_version"] = 2
     measurements, conditions = tree.get("measurements"), tree.get("conditions")
     if isinstance(measurements, list):
-        found["measurements"] = [_measurement(one) for one in measurements]
+        report["measurements"] = [_measurement(measurement) for measurement in measurements]
     if isinstance(conditions, dict):
-        found["conditions"] = {
-            key.replace(_NOT_MEASURED, "not_measured"): one for key, one in conditions.items()
+        report["conditions"] = {
+            key.replace(_NOT_MEASURED, "not_measured"): condition for key, condition in conditions.items()
         }
-    return found
+    return report
 
 
 def _measurement(tree: Any) -> Any:
     notes = tree.get("notes") if isinstance(tree, dict) else None
     if not isinstance(notes, list) or "flags" in tree:
         return tree
-    said = [note for note in notes if isinstance(note, str)]
+    texts = [note for note in notes if isinstance(note, str)]
 
     def begins(words: str) -> list[str]:
-        return [note.removeprefix(words).strip() for note in said if note.startswith(words)]
+        return [note.removeprefix(words).strip() for note in texts if note.startswith(words)]
 
     flags = {
         "unstable": bool(begins(_UNSTABLE)),
         "host_bound": bool(begins(_HOST_BOUND)),
         "saturated": bool(begins(_SATURATED)),
-        "whole_device": _WHOLE_DEVICE in said,
+        "whole_device": _WHOLE_DEVICE in texts,
         "spoiled": "; ".join(begins(_SPOILED)) or None,
     }
     return {**tree, "flags": flags}

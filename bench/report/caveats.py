@@ -10,8 +10,8 @@ from compress.model import padding
 
 def sentences(report: Report) -> list[str]:
     """A sentence each; empty where there is nothing to say."""
-    said = cuts.sentences(report) + label_names.evaluation_order(report.label_order)
+    lines = cuts.sentences(report) + label_names.evaluation_order(report.label_order)
     for candidate in report.candidates:
-        own = candidate.labels.sentences() + ([] if candidate.pads else [padding.SENTENCE])
-        said += [f"{candidate.name}: {sentence}" for sentence in own]
-    return said
+        remarks = candidate.labels.sentences() + ([] if candidate.pads else [padding.SENTENCE])
+        lines += [f"{candidate.name}: {sentence}" for sentence in remarks]
+    return lines

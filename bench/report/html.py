@@ -43,9 +43,9 @@ def _style() -> tuple[str, str]:
 
 def _cards(report: Report, damage: view.Damage | None) -> list[Card]:
     """The figures of the first screen; those of findings where there is room for them."""
-    found = cards.cards(report)
+    leading = cards.cards(report)
     more = [card for entry, model in damage.sections for card in entry.cards(model)] if damage else []
-    return found + more[: max(0, CARDS - len(found))]
+    return leading + more[: max(0, CARDS - len(leading))]
 
 
 def page(report: Report) -> str:

@@ -17,20 +17,20 @@ def xml(report: Report) -> str:
     kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
     if report.inconclusive == "fail":
         kinds["inconclusive"] = "failure"
-    shown = [kinds.get(verdict.status) for verdict in report.verdicts]
-    told = summary.counts_as(report.inconclusive)
+    tags = [kinds.get(verdict.status) for verdict in report.verdicts]
+    counted = summary.counts_as(report.inconclusive)
     suites = ElementTree.Element("testsuites")
     suite = ElementTree.SubElement(
         suites,
         "testsuite",
         name=xml_text.clean(f"paredown gates: {report.title}"),
-        tests=str(len(shown)),
-        failures=str(shown.count("failure")),
-        errors=str(shown.count("error")),
-        skipped=str(shown.count("skipped")),
+        tests=str(len(tags)),
+        failures=str(tags.count("failure")),
+        errors=str(tags.count("error")),
+        skipped=str(tags.count("skipped")),
         timestamp=report.created,
     )
-    for verdict, kind in zip(report.verdicts, shown, strict=True):
+    for verdict, kind in zip(report.verdicts, tags, strict=True):
         case = ElementTree.SubElement(
             suite,
             "testcase",
@@ -39,7 +39,7 @@ def xml(report: Report) -> str:
         )
         reason = verdict.reason
         if verdict.status == "inconclusive":
-            reason = f"inconclusive{', ' if told else ''}{told}: {reason}"
+            reason = f"inconclusive{', ' if counted else ''}{counted}: {reason}"
         if kind is not None:
             ElementTree.SubElement(case, kind, message=xml_text.clean(reason))
         else:

@@ -21,11 +21,11 @@ def _rows(header: list[str], rows: list[list[str]], right: int) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, rule, *rows))
 
 
-def _table(found: Table) -> str:
+def _table(table: Table) -> str:
     """A Markdown table; a column that has intervals says so."""
-    spread = [any(row[place].interval for row in found.rows) for place in range(len(found.header))]
-    header = [f"{name} (95 %)" if more else name for name, more in zip(found.header, spread, strict=True)]
-    return _rows(header, [list(map(str, row)) for row in found.rows], right=found.left)
+    spread = [any(row[place].interval for row in table.rows) for place in range(len(table.header))]
+    header = [f"{name} (95 %)" if more else name for name, more in zip(table.header, spread, strict=True)]
+    return _rows(header, [list(map(str, row)) for row in table.rows], right=table.left)
 
 
 def table(report: Report) -> str:
@@ -42,7 +42,10 @@ def _cards(report: Report) -> str:
 
 def _verdicts(report: Report) -> list[str]:
     """The gates and what they say; nothing where nothing was judged."""
-    rows = [[one.status, one.gate, one.candidate, one.limit, one.reason] for one in report.verdicts]
+    rows = [
+        [verdict.status, verdict.gate, verdict.candidate, verdict.limit, verdict.reason]
+        for verdict in report.verdicts
+    ]
     return (
         ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)] if rows else []
     )
@@ -53,11 +56,11 @@ def _damage(report: Report) -> list[str]:
     damage = view.collect(report)
     if damage is None:
         return []
-    told = "\n".join(f"- {_cell(title)}: {_cell(sentence)}" for title, sentence in damage.sentences)
-    parts = ["## What got worse", told]
+    sentences = "\n".join(f"- {_cell(title)}: {_cell(sentence)}" for title, sentence in damage.sentences)
+    parts = ["## What got worse", sentences]
     steps = view.steps(report)
-    for found in (*damage.brief(_WORST), *([steps] if steps else [])):
-        parts += [f"{_cell(found.title)}:", _table(found)]
+    for table in (*damage.brief(_WORST), *([steps] if steps else [])):
+        parts += [f"{_cell(table.title)}:", _table(table)]
     return parts
 
 
@@ -67,13 +70,16 @@ def page(report: Report) -> str:
     parts += [_cards(report), table(report)]
     parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     parts += _verdicts(report) + _damage(report)
-    for found in (*tables.joined(report), tables.further(report)):
-        if found.rows:
-            parts += [f"## {found.title}", _table(found)]
+    for section in (*tables.joined(report), tables.further(report)):
+        if section.rows:
+            parts += [f"## {section.title}", _table(section)]
     answers = summary.answers(report)
     if answers:
         parts.append("\n".join(f"- {_cell(answer)}" for answer in answers))
-    parts += ["## What was measured", "\n\n".join(_cell(said) for said in summary.explanation(report))]
+    parts += [
+        "## What was measured",
+        "\n\n".join(_cell(sentence) for sentence in summary.explanation(report)),
+    ]
     notes = summary.notes(report)
     if notes:
         parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in notes)]

@@ -69,44 +69,51 @@ def _intervals(
 
 def drawn(report: Report) -> list[tuple[str, str]]:
     """Every plot with its title: of the figures that have a card, in the way that each is compared."""
-    shown = sorted(
+    figures = sorted(
         ((metric, figure) for metric, figure in summary.figures(report).items() if figure.card),
-        key=lambda one: one[1].rank,
+        key=lambda pair: pair[1].rank,
     )
-    found: list[tuple[str, str | None]] = []
-    for metric, figure in shown:
+    drawings: list[tuple[str, str | None]] = []
+    for metric, figure in figures:
         title = figure.card.format(metric=metric)
         shows = {column.shows for column in figure.columns}
         if "times" in shows:
-            found.append((f"{title} (bar: 95 % interval)", speedups(report, metric, figure)))
+            drawings.append((f"{title} (bar: 95 % interval)", speedups(report, metric, figure)))
         elif "change" in shows:
-            found.append((f"{title} (bar: 95 % interval)", changes(report, metric, figure)))
-    found += [
+            drawings.append((f"{title} (bar: 95 % interval)", changes(report, metric, figure)))
+    drawings += [
         ("Quality against latency", tradeoff(report)),
         ("Latency (box: middle half; whiskers: p5 to p95)", distribution(report)),
     ]
-    found += [
+    drawings += [
         (figure.card, bars(report, metric, figure))
-        for metric, figure in shown
+        for metric, figure in figures
         if {column.shows for column in figure.columns} <= {"value"}
     ]
-    return [(title, drawing) for title, drawing in found if drawing]
+    return [(title, drawing) for title, drawing in drawings if drawing]
 
 
 def _compared(report: Report, metric: str, figure: Figure) -> list[tuple[int, Measurement]]:
     """The figure of every candidate but the baseline, with the candidate's place."""
-    found = [
+    pairs = [
         (index, summary.at(report, name, metric, figure))
         for index, name in _rows(report)
         if name != report.baseline
     ]
-    return [(index, one) for index, one in found if one is not None]
+    return [(index, measurement) for index, measurement in pairs if measurement is not None]
 
 
 def speedups(report: Report, metric: str, figure: Figure) -> str | None:
     """How many times faster than the baseline each candidate is, with intervals."""
-    found = [(index, one, summary.speedup(one)) for index, one in _compared(report, metric, figure)]
-    dots = [(index, one.candidate, times[0], times[1]) for index, one, times in found if times is not None]
+    entries = [
+        (index, measurement, summary.speedup(measurement))
+        for index, measurement in _compared(report, metric, figure)
+    ]
+    dots = [
+        (index, measurement.candidate, times[0], times[1])
+        for index, measurement, times in entries
+        if times is not None
+    ]
     return _intervals(
         dots,
         "times faster (1 = as before)",
@@ -119,13 +126,22 @@ def speedups(report: Report, metric: str, figure: Figure) -> str | None:
 
 def changes(report: Report, metric: str, figure: Figure) -> str | None:
     """How a metric changed against the baseline, with paired intervals."""
-    found = [(index, one) for index, one in _compared(report, metric, figure) if one.difference is not None]
-    share = all(one.unit == "share" for _, one in found)
+    entries = [
+        (index, measurement)
+        for index, measurement in _compared(report, metric, figure)
+        if measurement.difference is not None
+    ]
+    share = all(measurement.unit == "share" for _, measurement in entries)
     factor = 100 if share else 1
     return _intervals(
         [
-            (index, one.candidate, factor * (one.difference or 0.0), _scaled(one.difference_interval, factor))
-            for index, one in found
+            (
+                index,
+                measurement.candidate,
+                factor * (measurement.difference or 0.0),
+                _scaled(measurement.difference_interval, factor),
+            )
+            for index, measurement in entries
         ],
         f"{metric}, {'points' if share else 'difference'} (0 = as before)",
         0,
@@ -150,30 +166,36 @@ def tradeoff(report: Report) -> str | None:
         (name, summary.at(report, name, timed, figures[timed]), report.find(name, metric))
         for _, name in _rows(report)
     ]
-    shown = [(name, time, score) for name, time, score in both if time is not None and score is not None]
-    if not shown:
+    points = [(name, time, score) for name, time, score in both if time is not None and score is not None]
+    if not points:
         return None
-    percent = 100 if shown[0][2].unit == "share" else 1
-    higher = 1 if shown[0][2].better == "higher" else -1
+    percent = 100 if points[0][2].unit == "share" else 1
+    higher = 1 if points[0][2].better == "higher" else -1
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
-        front = stats.pareto([(p50.value, higher * score.value) for _, p50, score in shown])
+        front = stats.pareto([(p50.value, higher * score.value) for _, p50, score in points])
         if len(front) > 1:
             axes.plot(
-                [shown[i][1].value for i in front],
-                [percent * shown[i][2].value for i in front],
+                [points[i][1].value for i in front],
+                [percent * points[i][2].value for i in front],
                 linestyle="--",
                 linewidth=1,
                 color=svg.INK,
                 alpha=0.6,
                 label="Pareto front",
             )
-        for index, (name, p50, score) in enumerate(shown):
+        for index, (name, p50, score) in enumerate(points):
             bars = []
-            for one, factor in ((p50, 1), (score, percent)):
-                low, high = (one.interval.low, one.interval.high) if one.interval else (one.value, one.value)
-                bars.append(np.clip([[one.value - low], [high - one.value]], 0, None) * factor)
+            for measurement, factor in ((p50, 1), (score, percent)):
+                low, high = (
+                    (measurement.interval.low, measurement.interval.high)
+                    if measurement.interval
+                    else (measurement.value, measurement.value)
+                )
+                bars.append(
+                    np.clip([[measurement.value - low], [high - measurement.value]], 0, None) * factor
+                )
             axes.errorbar(
                 p50.value,
                 percent * score.value,
@@ -193,14 +215,14 @@ def tradeoff(report: Report) -> str | None:
                 color=svg.color(index),
                 label=_short(name),
             )
-        values = [p50.value for _, p50, _ in shown]
+        values = [p50.value for _, p50, _ in points]
         _scale(axes, values)
         axes.set_xlabel("p50 latency, ms (left is faster)")
         axes.set_ylabel(f"{metric}, %" if percent == 100 else metric)
         axes.grid()
         figure.legend(loc="outside lower center", ncols=2, fontsize=11)
 
-    height = 3.3 + 0.2 * ((len(shown) + 2) // 2)
+    height = 3.3 + 0.2 * ((len(points) + 2) // 2)
     return svg.render(draw, height, f"{metric} against p50 latency of each candidate", "tradeoff")
 
 
@@ -213,23 +235,23 @@ def distribution(report: Report) -> str | None:
     points, timed = summary.grid(report), summary.timed(report)
     if not points or timed is None:
         return None
-    shown = []
+    series = []
     for index, name in _rows(report):
-        found = report.find(name, timed, **points[0])
-        if found is not None and found.samples:
-            shown.append((index, name, np.array(found.samples)))
-    if not shown:
+        measurement = report.find(name, timed, **points[0])
+        if measurement is not None and measurement.samples:
+            series.append((index, name, np.array(measurement.samples)))
+    if not series:
         return None
 
     def draw(figure: MatplotlibFigure) -> None:
         axes = figure.subplots()
         boxes = axes.boxplot(
-            [samples for _, _, samples in shown],
+            [samples for _, _, samples in series],
             orientation="horizontal",
             whis=(5, 95),
             widths=0.55,
             patch_artist=True,
-            tick_labels=[_short(name) for _, name, _ in shown],
+            tick_labels=[_short(name) for _, name, _ in series],
             flierprops={
                 "marker": ".",
                 "markersize": 3,
@@ -241,22 +263,22 @@ def distribution(report: Report) -> str | None:
             whiskerprops={"color": svg.INK},
             capprops={"color": svg.INK},
         )
-        for box, (index, _, _) in zip(boxes["boxes"], shown, strict=True):
+        for box, (index, _, _) in zip(boxes["boxes"], series, strict=True):
             box.set(facecolor=svg.color(index), edgecolor=svg.INK, alpha=0.85)
         axes.invert_yaxis()
-        _scale(axes, [float(np.median(samples)) for _, _, samples in shown])
+        _scale(axes, [float(np.median(samples)) for _, _, samples in series])
         axes.set_xlabel("latency, ms")
         axes.grid(axis="x")
 
     return svg.render(
-        draw, 1.1 + 0.42 * len(shown), f"Latency distribution, {summary.where(points[0])}", "distribution"
+        draw, 1.1 + 0.42 * len(series), f"Latency distribution, {summary.where(points[0])}", "distribution"
     )
 
 
 def bars(report: Report, metric: str, figure: Figure) -> str | None:
     """A bar a candidate of one metric; None where it was not measured."""
-    found = [(index, name, summary.at(report, name, metric, figure)) for index, name in _rows(report)]
-    present = [(index, name, one) for index, name, one in found if one is not None]
+    entries = [(index, name, summary.at(report, name, metric, figure)) for index, name in _rows(report)]
+    present = [(index, name, measurement) for index, name, measurement in entries if measurement is not None]
     if not present:
         return None
     unit = {"bytes": "MiB" if figure.exact == "memory" else "MB", "share": "%"}.get(
@@ -269,11 +291,13 @@ def bars(report: Report, metric: str, figure: Figure) -> str | None:
         axes = drawing.subplots()
         shapes = axes.barh(
             [_short(name) for _, name, _ in present],
-            [one.value / factor for _, _, one in present],
+            [measurement.value / factor for _, _, measurement in present],
             color=[svg.color(index) for index, _, _ in present],
             height=0.6,
         )
-        axes.bar_label(shapes, labels=[summary.value(one, figure) for _, _, one in present], padding=4)
+        axes.bar_label(
+            shapes, labels=[summary.value(measurement, figure) for _, _, measurement in present], padding=4
+        )
         axes.margins(x=0.22)
         axes.invert_yaxis()
         axes.set_xlabel(label)

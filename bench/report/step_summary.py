@@ -16,18 +16,18 @@ from compress.errors import UserError
 VARIABLE = "GITHUB_STEP_SUMMARY"
 
 
-def append(report: Report, wanted: bool | None = None) -> Path | None:
+def append(report: Report, requested: bool | None = None) -> Path | None:
     """Append the report to the summary; the file, or None where there is none or none is wanted.
 
     Args:
         report: to show.
-        wanted: True asks for it, False forbids it, None writes where the variable is set.
+        requested: True asks for it, False forbids it, None writes where the variable is set.
 
     Raises:
         UserError: it was asked for and the variable is not set, or the file cannot be written.
     """
     place = os.environ.get(VARIABLE)
-    if wanted is False or (not place and wanted is None):
+    if requested is False or (not place and requested is None):
         return None
     if not place:
         raise UserError(

@@ -30,21 +30,21 @@ def figures(report: Report) -> Mapping[str, Figure]:
 
     Of several that are what a task is about, the first alone has the columns and the card.
     """
-    measured = dict.fromkeys((one.probe, one.metric) for one in report.measurements)
+    measured = dict.fromkeys((measurement.probe, measurement.metric) for measurement in report.measurements)
     return _figures(tuple(measured), tuple(sys.path))
 
 
 @lru_cache(maxsize=16)  # every part of every face asks
 def _figures(measured: tuple[tuple[str, str], ...], _path: tuple[str, ...]) -> Mapping[str, Figure]:
-    shown: dict[str, Figure] = {}
+    by_metric: dict[str, Figure] = {}
     leads = ""
     for probe, metric in measured:
         figure = probes.figure(probe, metric)
         if figure.main:
             leads = leads or metric
             figure = figure if metric == leads else replace(figure, columns=(), card="", main=False)
-        shown.setdefault(metric, figure)
-    return MappingProxyType(shown)
+        by_metric.setdefault(metric, figure)
+    return MappingProxyType(by_metric)
 
 
 def main_metric(report: Report) -> str | None:
@@ -67,9 +67,9 @@ def timed(report: Report) -> str | None:
 def grid(report: Report) -> list[dict[str, int | str]]:
     """The points at which the figures of the table of candidates were measured, in order."""
     metric, points = timed(report), []
-    for one in report.measurements:
-        if one.metric == metric and one.conditions not in points:
-            points.append(one.conditions)
+    for measurement in report.measurements:
+        if measurement.metric == metric and measurement.conditions not in points:
+            points.append(measurement.conditions)
     return points
 
 
@@ -95,21 +95,21 @@ def overall(report: Report) -> Status | None:
 
     An inconclusive one that counts as failed has failed; one that counts as passed is still shown as open.
     """
-    seen = {verdict.status for verdict in report.verdicts}
-    if report.inconclusive == "fail" and "inconclusive" in seen:
-        seen.add("fail")
+    statuses = {verdict.status for verdict in report.verdicts}
+    if report.inconclusive == "fail" and "inconclusive" in statuses:
+        statuses.add("fail")
     order: tuple[Status, ...] = ("fail", "anomalous", "inconclusive", "pass")
-    return next((status for status in order if status in seen), None)
+    return next((status for status in order if status in statuses), None)
 
 
-def speedup(one: Measurement | None) -> tuple[float, Interval | None] | None:
+def speedup(measurement: Measurement | None) -> tuple[float, Interval | None] | None:
     """How many times faster than the baseline, with its interval, from a latency's ratio."""
-    if one is None or not one.ratio:
+    if measurement is None or not measurement.ratio:
         return None
-    interval = one.ratio_interval
+    interval = measurement.ratio_interval
     if interval is not None and interval.low > 0:
         interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
-    return 1 / one.ratio, interval
+    return 1 / measurement.ratio, interval
 
 
 def digits(value: float, count: int = 3) -> str:
@@ -139,47 +139,51 @@ def count(value: float) -> str:
     return f"{value:.0f}"
 
 
-def value(one: Measurement | None, figure: Figure) -> str:
+def value(measurement: Measurement | None, figure: Figure) -> str:
     """A figure with its unit: a share in percent, bytes of a process in MiB and of a file in MB."""
-    if one is None:
+    if measurement is None:
         return NONE
-    if one.unit == "share":
-        return f"{100 * one.value:.2f} %"
-    if one.unit == "bytes":
-        return memory(one.value) if figure.exact == "memory" else size(one.value)
-    if one.unit == "count":
-        return count(one.value)
-    if one.unit in {"correlation", "squared"}:
-        return f"{one.value:.4f}"
-    return f"{digits(one.value)} {one.unit.replace('per_', '/')}"
+    if measurement.unit == "share":
+        return f"{100 * measurement.value:.2f} %"
+    if measurement.unit == "bytes":
+        return memory(measurement.value) if figure.exact == "memory" else size(measurement.value)
+    if measurement.unit == "count":
+        return count(measurement.value)
+    if measurement.unit in {"correlation", "squared"}:
+        return f"{measurement.value:.4f}"
+    return f"{digits(measurement.value)} {measurement.unit.replace('per_', '/')}"
 
 
-def change(one: Measurement | None) -> str:
+def change(measurement: Measurement | None) -> str:
     """A metric's difference to the baseline: points for a share."""
-    if one is None or one.difference is None:
+    if measurement is None or measurement.difference is None:
         return NONE
-    return f"{100 * one.difference:+.2f} pt" if one.unit == "share" else f"{one.difference:+.4f}"
+    return (
+        f"{100 * measurement.difference:+.2f} pt"
+        if measurement.unit == "share"
+        else f"{measurement.difference:+.4f}"
+    )
 
 
-def change_interval(one: Measurement | None) -> str:
+def change_interval(measurement: Measurement | None) -> str:
     """The interval of a metric's difference, or an empty text."""
-    if one is None or one.difference_interval is None:
+    if measurement is None or measurement.difference_interval is None:
         return ""
-    interval = one.difference_interval
-    factor, places = (100, 2) if one.unit == "share" else (1, 4)
+    interval = measurement.difference_interval
+    factor, places = (100, 2) if measurement.unit == "share" else (1, 4)
     return f"{factor * interval.low:+.{places}f} to {factor * interval.high:+.{places}f}"
 
 
-def times(found: tuple[float, Interval | None] | None) -> str:
+def times(multiple: tuple[float, Interval | None] | None) -> str:
     """A multiple, such as ``4.2x``."""
-    return NONE if found is None else f"{digits(found[0])}x"
+    return NONE if multiple is None else f"{digits(multiple[0])}x"
 
 
-def times_interval(found: tuple[float, Interval | None] | None) -> str:
+def times_interval(multiple: tuple[float, Interval | None] | None) -> str:
     """The interval of a multiple, or an empty text."""
-    if found is None or found[1] is None:
+    if multiple is None or multiple[1] is None:
         return ""
-    return f"{digits(found[1].low)}x to {digits(found[1].high)}x"
+    return f"{digits(multiple[1].low)}x to {digits(multiple[1].high)}x"
 
 
 OF_THE_SAMPLE = frozenset({"batch_size", "rows", "cases"})
@@ -188,19 +192,21 @@ OF_THE_SAMPLE = frozenset({"batch_size", "rows", "cases"})
 def where(conditions: Mapping[str, int | str]) -> str:
     """What tells figures of one name apart, in words: a point of the grid, then all else."""
     length = conditions.get("length")
-    told = [f"{key} {found}" for key, found in conditions.items() if key not in {*OF_THE_SAMPLE, "length"}]
+    words = [
+        f"{key} {setting}" for key, setting in conditions.items() if key not in {*OF_THE_SAMPLE, "length"}
+    ]
     if length is not None:
         rows = "real rows" if length == "data" else f"{length} tokens"
-        told = [f"batch {conditions.get('batch_size')}", rows, *told]
-    return ", ".join(told)
+        words = [f"batch {conditions.get('batch_size')}", rows, *words]
+    return ", ".join(words)
 
 
-def counts_as(told: Counts | None) -> str:
+def counts_as(counts: Counts | None) -> str:
     """What an inconclusive verdict counts as, in words; empty where nothing was said."""
     return {
         "pass": "counted as passed (--inconclusive pass)",
         "fail": "counted as failed (--inconclusive fail)",
-    }.get(told or "", "")
+    }.get(counts or "", "")
 
 
 def headline(report: Report) -> str:
@@ -211,55 +217,61 @@ def headline(report: Report) -> str:
 
 def _verdict(report: Report) -> str:
     status = overall(report)
-    told = report.inconclusive
+    inconclusive = report.inconclusive
     opened = sum(verdict.status == "inconclusive" for verdict in report.verdicts)
-    failing = {"fail", "inconclusive"} if told == "fail" else {"fail"}
+    failing = {"fail", "inconclusive"} if inconclusive == "fail" else {"fail"}
     failed = [verdict.gate for verdict in report.verdicts if verdict.status in failing]
     if status is None:
         return f"{shipped(report)}: measured, not judged (no gates)"
     if status == "fail":
         listed = ", ".join(failed)
-        counted = f"; {opened} inconclusive, {counts_as(told)}" if told == "fail" and opened else ""
+        counted = (
+            f"; {opened} inconclusive, {counts_as(inconclusive)}" if inconclusive == "fail" and opened else ""
+        )
         return f"{shipped(report)}: FAILED {len(failed)} of {len(report.verdicts)} gates ({listed}){counted}"
     if status == "pass":
         gates = "the gate" if len(report.verdicts) == 1 else f"all {len(report.verdicts)} gates"
         return f"{shipped(report)}: passed {gates}"
     listed = ", ".join(verdict.gate for verdict in report.verdicts if verdict.status == status)
     count = sum(verdict.status == status for verdict in report.verdicts)
-    counted = f", {counts_as(told)}" if told and status == "inconclusive" else ""
+    counted = f", {counts_as(inconclusive)}" if inconclusive and status == "inconclusive" else ""
     gates = f"{count} of {len(report.verdicts)} gates ({listed})"
     return f"{shipped(report)}: {STATUS_WORDS[status]} in {gates}{counted}"
 
 
 def notes(report: Report) -> list[str]:
     """Every note of the measurements, each once, with the probe and the candidates that it is about."""
-    found: dict[tuple[str, str], dict[str, None]] = {}
-    for one in report.measurements:
-        about = f"{one.probe}, {where(one.conditions)}" if "length" in one.conditions else one.probe
-        for note in one.notes:
-            found.setdefault((about, note), {})[one.candidate] = None
+    mentions: dict[tuple[str, str], dict[str, None]] = {}
+    for measurement in report.measurements:
+        about = (
+            f"{measurement.probe}, {where(measurement.conditions)}"
+            if "length" in measurement.conditions
+            else measurement.probe
+        )
+        for note in measurement.notes:
+            mentions.setdefault((about, note), {})[measurement.candidate] = None
     everyone = len(report.candidates)
     return [
         f"{about}: {note}" + ("" if len(names) == everyone else f" ({', '.join(names)})")
-        for (about, note), names in found.items()
+        for (about, note), names in mentions.items()
     ]
 
 
 def explanation(report: Report) -> list[str]:
     """What was measured and how, in sentences."""
-    told = [
+    sentences = [
         f"{'No' if report.data.rows is None else report.data.rows} evaluation rows; task {report.task}; the "
         f"baseline is '{report.baseline}', and '{shipped(report)}' is what ships."
     ]
-    for name in dict.fromkeys(one.probe for one in report.measurements):
+    for name in dict.fromkeys(measurement.probe for measurement in report.measurements):
         probe = probes.entry(name)
-        told += [sentence] if probe is not None and (sentence := probe.explanation(report)) else []
-    return [*told, f"{report.choice}."] if report.choice else told
+        sentences += [sentence] if probe is not None and (sentence := probe.explanation(report)) else []
+    return [*sentences, f"{report.choice}."] if report.choice else sentences
 
 
 def answers(report: Report) -> list[str]:
     """What a report answers in sentences: a baseline at chance, and where INT8 is worth it."""
-    return [*chance.sentences(report), *(one.sentence() for one in worth.answers(report))]
+    return [*chance.sentences(report), *(answer.sentence() for answer in worth.answers(report))]
 
 
 def when(report: Report) -> str:
@@ -270,6 +282,6 @@ def when(report: Report) -> str:
 def machine(report: Report) -> Sequence[tuple[str, str]]:
     """Machine, GPU and versions, as pairs, then the machine's state before and after measuring."""
     pairs = sorted([*report.environment.items(), *devices.lines(report.device)])
-    for when_, state in report.conditions:
-        pairs += [(f"{what}, {when_.replace('_', ' ')}", found) for what, found in state.items()]
+    for moment, state in report.conditions:
+        pairs += [(f"{fact}, {moment.replace('_', ' ')}", text) for fact, text in state.items()]
     return pairs

@@ -10,27 +10,31 @@ from bench.report import summary
 _GRID = frozenset({"batch_size", "length"})
 
 
-def _cell(report: Report, one: Measurement | None, column: Column, figure: Figure) -> Cell:
-    if one is None:
+def _cell(report: Report, measurement: Measurement | None, column: Column, figure: Figure) -> Cell:
+    if measurement is None:
         return Cell(summary.NONE)
-    base = one.candidate == report.baseline
+    base = measurement.candidate == report.baseline
     if column.shows == "times":
-        faster = summary.speedup(one)
+        faster = summary.speedup(measurement)
         return Cell("1x") if base and faster else Cell(summary.times(faster), summary.times_interval(faster))
     if column.shows == "change":
-        return Cell("baseline") if base else Cell(summary.change(one), summary.change_interval(one))
-    return Cell(summary.value(one, figure))
+        return (
+            Cell("baseline")
+            if base
+            else Cell(summary.change(measurement), summary.change_interval(measurement))
+        )
+    return Cell(summary.value(measurement, figure))
 
 
 def _columns(report: Report, table: str, *, wide: bool) -> list[tuple[str, Figure, Column]]:
     """Metric, figure and column of a table, from left to right."""
-    shown = [
+    columns = [
         (metric, figure, column)
         for metric, figure in summary.figures(report).items()
         for column in figure.columns
         if column.table == table and (wide or not column.wide)
     ]
-    return sorted(shown, key=lambda one: one[2].rank)
+    return sorted(columns, key=lambda entry: entry[2].rank)
 
 
 def candidates(report: Report, *, wide: bool = False) -> Table:
@@ -53,7 +57,8 @@ def candidates(report: Report, *, wide: bool = False) -> Table:
 def named(table: Table, report: Report, *, runtime: bool = False) -> Table:
     """A table with a row a candidate, each with its name before it, and what runs it where that is asked."""
     words = [
-        [Cell(one.name), *([Cell(summary.runs_in(one))] if runtime else [])] for one in report.candidates
+        [Cell(candidate.name), *([Cell(summary.runs_in(candidate))] if runtime else [])]
+        for candidate in report.candidates
     ]
     rows = [[*left, *row] for left, row in zip(words, table.rows, strict=True)]
     header = ["candidate", *(["runtime"] if runtime else []), *table.header]
@@ -69,28 +74,37 @@ def joined(report: Report) -> list[Table]:
 def _joined(report: Report, title: str) -> Table:
     columns = _columns(report, title, wide=True)
     metrics = {metric for metric, _, _ in columns}
-    own = [one for one in report.measurements if one.metric in metrics]
-    places = [dict(each) for each in dict.fromkeys(tuple(one.conditions.items()) for one in own)]
-    places = [one for one in places if not any(one.items() < other.items() for other in places)]
+    measurements = [measurement for measurement in report.measurements if measurement.metric in metrics]
+    places = [
+        dict(conditions)
+        for conditions in dict.fromkeys(tuple(measurement.conditions.items()) for measurement in measurements)
+    ]
+    places = [place for place in places if not any(place.items() < larger.items() for larger in places)]
     apart = list(dict.fromkeys(key for place in places for key in place if key not in _GRID))
     gridded = any("length" in place for place in places)
     rows, flags = [], []
     for place in places:
         for candidate in report.candidates:
-            there = {
-                one.metric: one
-                for one in reversed(own)
-                if one.candidate == candidate.name and one.conditions.items() <= place.items()
+            by_metric = {
+                measurement.metric: measurement
+                for measurement in reversed(measurements)
+                if measurement.candidate == candidate.name and measurement.conditions.items() <= place.items()
             }
-            if not there:
+            if not by_metric:
                 continue
             point = {key: place[key] for key in place if key in _GRID}
             words = [summary.where(point)] if gridded else []
             words += [candidate.name, *(str(place.get(key, summary.NONE)) for key in apart)]
-            found = [_cell(report, there.get(metric), column, figure) for metric, figure, column in columns]
-            rows.append([*map(Cell, words), *found])
+            cells = [
+                _cell(report, by_metric.get(metric), column, figure) for metric, figure, column in columns
+            ]
+            rows.append([*map(Cell, words), *cells])
             flags.append(
-                ", ".join(dict.fromkeys(flag for one in there.values() for flag in one.flags.raised))
+                ", ".join(
+                    dict.fromkeys(
+                        flag for measurement in by_metric.values() for flag in measurement.flags.raised
+                    )
+                )
             )
     header = [*(["where"] if gridded else []), "candidate", *apart]
     header += [column.title or metric for metric, _, column in columns]
@@ -119,24 +133,37 @@ def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
         for metric, figure in figures.items()
         if any(column.table or wide or not column.wide for column in figure.columns)
     }
-    some = {one.metric for one in report.measurements if one.value}
+    nonzero = {measurement.metric for measurement in report.measurements if measurement.value}
     rows = [
-        list(map(Cell, _row(report, one, figures[one.metric])))
-        for one in report.measurements
-        if one.metric in listed & some
+        list(map(Cell, _row(report, measurement, figures[measurement.metric])))
+        for measurement in report.measurements
+        if measurement.metric in listed & nonzero
     ]
     header = ["what", "where", "candidate", "figure", "95 %", "against the baseline"]
     return Table("Further figures", header, rows, left=3)
 
 
-def _row(report: Report, one: Measurement, figure: Figure) -> tuple[str, ...]:
+def _row(report: Report, measurement: Measurement, figure: Figure) -> tuple[str, ...]:
     interval = ""
-    if one.interval is not None:
-        factor = 100 if one.unit == "share" else 1
-        interval = " to ".join(summary.digits(factor * end) for end in (one.interval.low, one.interval.high))
-    against = summary.NONE if one.ratio is None else f"{summary.digits(one.ratio)}x"
-    if one.difference is not None:
-        against = str(_cell(report, one, Column(shows="change"), figure))
-    bare = one.metric if one.unit == "share" else one.metric.removesuffix(f"_{one.unit}")
+    if measurement.interval is not None:
+        factor = 100 if measurement.unit == "share" else 1
+        interval = " to ".join(
+            summary.digits(factor * end) for end in (measurement.interval.low, measurement.interval.high)
+        )
+    against = summary.NONE if measurement.ratio is None else f"{summary.digits(measurement.ratio)}x"
+    if measurement.difference is not None:
+        against = str(_cell(report, measurement, Column(shows="change"), figure))
+    bare = (
+        measurement.metric
+        if measurement.unit == "share"
+        else measurement.metric.removesuffix(f"_{measurement.unit}")
+    )
     title = figure.title or bare.replace("_", " ")
-    return title, summary.where(one.conditions), one.candidate, summary.value(one, figure), interval, against
+    return (
+        title,
+        summary.where(measurement.conditions),
+        measurement.candidate,
+        summary.value(measurement, figure),
+        interval,
+        against,
+    )

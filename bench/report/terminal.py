@@ -18,19 +18,19 @@ _STYLES: dict[Status, str] = {
 }
 
 
-def table(found: parts.Table, *, titled: bool = True) -> Table:
+def table(content: parts.Table, *, titled: bool = True) -> Table:
     """A table of texts; what its columns of figures have no room for is cut."""
-    shown = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
-    shown.title = found.title if titled else None
-    for index, name in enumerate(found.header):
-        left = index < found.left
+    grid = Table(box=None, pad_edge=False, header_style="bold", title_justify="left")
+    grid.title = content.title if titled else None
+    for index, name in enumerate(content.header):
+        left = index < content.left
         overflow: OverflowMethod = "fold" if left else "ellipsis"
-        shown.add_column(
+        grid.add_column(
             escape(name), justify="left" if left else "right", no_wrap=not left, overflow=overflow
         )
-    for row in found.rows:
-        shown.add_row(*(escape(cell.text) for cell in row))
-    return shown
+    for row in content.rows:
+        grid.add_row(*(escape(cell.text) for cell in row))
+    return grid
 
 
 def show(report: Report, console: Console) -> None:
@@ -41,9 +41,9 @@ def show(report: Report, console: Console) -> None:
             f"Latency at {summary.where(points[0])}, candidates in turns:", highlight=False, markup=False
         )
     console.print(table(tables.named(tables.candidates(report), report), titled=False))
-    for found in (*tables.joined(report), tables.further(report, page=False)):
-        if found.rows:
-            console.print(table(found))
+    for section in (*tables.joined(report), tables.further(report, page=False)):
+        if section.rows:
+            console.print(table(section))
     for sentence in caveats.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for answer in summary.answers(report):

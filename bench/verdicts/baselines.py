@@ -50,13 +50,13 @@ def fingerprint(environment: Mapping[str, str]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def differences(one: Mapping[str, str], other: Mapping[str, str]) -> list[str]:
-    """What differs between two machines, such as ``cpus 8 there, 2 here``; the first is there."""
-    there, here = machine(one), machine(other)
+def differences(old: Mapping[str, str], new: Mapping[str, str]) -> list[str]:
+    """What differs between two machines, such as ``cpus 8 there, 2 here``; the old one is there."""
+    then, now = machine(old), machine(new)
     return [
-        f"{key} {there.get(key, 'absent')} there, {here.get(key, 'absent')} here"
-        for key in sorted(there.keys() | here.keys())
-        if there.get(key) != here.get(key)
+        f"{key} {then.get(key, 'absent')} there, {now.get(key, 'absent')} here"
+        for key in sorted(then.keys() | now.keys())
+        if then.get(key) != now.get(key)
     ]
 
 
@@ -116,7 +116,7 @@ class Branch:
         """
         environment = {**os.environ, **({"GIT_INDEX_FILE": index} if index else {})}
         try:
-            done = subprocess.run(
+            process = subprocess.run(
                 ["git", *arguments],
                 input=None if text is None else text.encode(),
                 capture_output=True,
@@ -131,16 +131,16 @@ class Branch:
             ) from cause
         except OSError as cause:
             raise UserError(f"baselines on the branch '{self.name}' need git: {cause.strerror}") from cause
-        return utf8.decode(done.stdout, f"git:{self.name}") if done.returncode == 0 else None
+        return utf8.decode(process.stdout, f"git:{self.name}") if process.returncode == 0 else None
 
     def _must(self, *arguments: str, text: str | None = None, index: str | None = None) -> str:
-        found = self._git(*arguments, text=text, index=index)
-        if found is None:
+        output = self._git(*arguments, text=text, index=index)
+        if output is None:
             raise UserError(
                 f"git {arguments[0]} failed for the branch '{self.name}': run this inside a git repository "
                 "with user.name and user.email set, or give a folder in place of git:BRANCH"
             )
-        return found.strip()
+        return output.strip()
 
     @property
     def _ref(self) -> str:
@@ -153,9 +153,9 @@ class Branch:
         """The text of a file on the branch; of its remote copy where there is no local branch."""
         self._in_repository()
         for ref in (self._ref, f"refs/remotes/origin/{self.name}"):
-            found = self._git("show", f"{ref}:{path}")
-            if found is not None:
-                return found
+            text = self._git("show", f"{ref}:{path}")
+            if text is not None:
+                return text
         return None
 
     def write(self, path: str, text: str, message: str) -> None:
@@ -210,20 +210,20 @@ def _path(environment: Mapping[str, str], name: str) -> str:
     return f"{fingerprint(environment)[:16]}/{name}.json"
 
 
-def save(report: Report, where: str, name: str = MAIN) -> str:
+def save(report: Report, location: str, name: str = MAIN) -> str:
     """File a report as a baseline of its machine, in place of an earlier one of that name; its path.
 
     What stands behind the damage figures, which may quote rows of the evaluation data, is left out: a
     regression reads figures only, and a baseline may lie on a branch that is pushed.
     """
     path = _path(report.environment, name)
-    figures = tuple(one.model_copy(update={"finding": None}) for one in report.measurements)
-    kept = report.model_copy(update={"measurements": figures})
-    place(where).write(path, reports.to_json(kept), f"Baseline {name}: {files.shown(report.title)}")
+    figures = tuple(measurement.model_copy(update={"finding": None}) for measurement in report.measurements)
+    baseline = report.model_copy(update={"measurements": figures})
+    place(location).write(path, reports.to_json(baseline), f"Baseline {name}: {files.shown(report.title)}")
     return path
 
 
-def first(report: Report, where: str, name: str = MAIN) -> tuple[str | None, str]:
+def first(report: Report, location: str, name: str = MAIN) -> tuple[str | None, str]:
     """File a report as the first baseline of its machine, where there is none and no gate failed.
 
     What a regression gate leaves open keeps no first baseline out, even where an inconclusive verdict was
@@ -234,16 +234,16 @@ def first(report: Report, where: str, name: str = MAIN) -> tuple[str | None, str
     """
     failing = {"fail", "anomalous"} | ({"inconclusive"} if report.inconclusive == "fail" else set())
     against = [
-        f"{one.gate} ({one.status})"
-        for one in report.verdicts
-        if one.status in failing and not (one.gate == "regression" and one.value is None)
+        f"{verdict.gate} ({verdict.status})"
+        for verdict in report.verdicts
+        if verdict.status in failing and not (verdict.gate == "regression" and verdict.value is None)
     ]
     if against:
         return None, f"the report is not kept as the first baseline, for its gates: {', '.join(against)}"
     path = _path(report.environment, name)
-    if place(where).read(path) is not None:
-        return None, f"{where}/{path} is there already, and only a report that passed takes its place"
-    return save(report, where, name), f"the first baseline '{name}' of this machine"
+    if place(location).read(path) is not None:
+        return None, f"{location}/{path} is there already, and only a report that passed takes its place"
+    return save(report, location, name), f"the first baseline '{name}' of this machine"
 
 
 @dataclass(frozen=True)
@@ -261,29 +261,29 @@ class Listed:
     report: Report
 
 
-def stored(where: str) -> list[Listed]:
+def stored(location: str) -> list[Listed]:
     """Every baseline of a place.
 
     Raises:
         UserError: one that was edited or is no report.
     """
-    kept = place(where)
-    found = []
-    for path in kept.paths():
+    store = place(location)
+    entries = []
+    for path in store.paths():
         folder, _, file = path.partition("/")
-        text = kept.read(path)
+        text = store.read(path)
         if text is not None:
-            found.append(
-                Listed(file.removesuffix(".json"), folder, reports.from_json(text, f"{where}/{path}"))
+            entries.append(
+                Listed(file.removesuffix(".json"), folder, reports.from_json(text, f"{location}/{path}"))
             )
-    return found
+    return entries
 
 
-def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report:
+def load(source: str, environment: Mapping[str, str], name: str = MAIN) -> Report:
     """The baseline of that name for a machine, or a report file itself.
 
     Args:
-        where: a place, or the file of a report.
+        source: a place, or the file of a report.
         environment: of the report that is to be compared.
         name: of the baseline.
 
@@ -291,32 +291,34 @@ def load(where: str, environment: Mapping[str, str], name: str = MAIN) -> Report
         NoBaseline: there is none for this machine; those of other machines are named.
         UserError: it was edited, or has no seal.
     """
-    if not where.startswith(GIT) and files.is_file(Path(where)):
-        found = reports.read(Path(where), must_be_sealed=True)
-        other = differences(found.environment, environment)
-        if other:
+    if not source.startswith(GIT) and files.is_file(Path(source)):
+        report = reports.read(Path(source), must_be_sealed=True)
+        changes = differences(report.environment, environment)
+        if changes:
             raise NoBaseline(
-                f"the baseline {where} was measured on another machine ({'; '.join(other)}): times of two "
+                f"the baseline {source} was measured on another machine ({'; '.join(changes)}): times of two "
                 "machines are not compared; save one of each machine with 'paredown baseline save REPORT "
                 "--to FOLDER', and give that folder as the baseline"
             )
-        return found
+        return report
     path = _path(environment, name)
-    text = place(where).read(path)
+    text = place(source).read(path)
     if text is not None:
-        return reports.from_json(text, f"{where}/{path}", must_be_sealed=True)
-    listed = stored(where)
-    here = fingerprint(environment)[:16]
-    mine = sorted(one.name for one in listed if one.fingerprint == here)
-    same = next((one for one in listed if one.name == name), None)
+        return reports.from_json(text, f"{source}/{path}", must_be_sealed=True)
+    listed = stored(source)
+    digest = fingerprint(environment)[:16]
+    mine = sorted(entry.name for entry in listed if entry.fingerprint == digest)
+    same = next((entry for entry in listed if entry.name == name), None)
     if mine:
-        said = f"this machine has: {', '.join(mine)}"
+        hint = f"this machine has: {', '.join(mine)}"
     elif same is not None:
-        other = differences(same.report.environment, environment)
-        said = f"the one of that name is of another machine ({'; '.join(other)}), and those are not compared"
+        changes = differences(same.report.environment, environment)
+        hint = (
+            f"the one of that name is of another machine ({'; '.join(changes)}), and those are not compared"
+        )
     else:
-        said = "there is none at all" if not listed else f"{len(listed)} are of other machines"
+        hint = "there is none at all" if not listed else f"{len(listed)} are of other machines"
     raise NoBaseline(
-        f"{where} has no baseline '{name}' for this machine ({here}): {said}. Save one with 'paredown "
-        f"baseline save REPORT --to {where} --name {name}'"
+        f"{source} has no baseline '{name}' for this machine ({digest}): {hint}. Save one with 'paredown "
+        f"baseline save REPORT --to {source} --name {name}'"
     )

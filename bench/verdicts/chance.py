@@ -20,9 +20,9 @@ def found(report: Report) -> Measurement | None:
 
     Rows that are all of one class tell nothing: there, no model can be above.
     """
-    for one in report.measurements:
-        if one.candidate == report.baseline and one.blind is not None:
-            return one if one.value <= one.blind < 1 else None
+    for measurement in report.measurements:
+        if measurement.candidate == report.baseline and measurement.blind is not None:
+            return measurement if measurement.value <= measurement.blind < 1 else None
     return None
 
 
@@ -33,19 +33,19 @@ def allowed(report: Report) -> bool:
 
 def sentences(report: Report) -> list[str]:
     """What the reader of a report must know of its baseline; empty where it is above chance."""
-    one = found(report)
-    if one is None or one.blind is None:
+    measurement = found(report)
+    if measurement is None or measurement.blind is None:
         return []
 
     def shown(value: float) -> str:
-        return f"{100 * value:.2f} %" if one.unit == "share" else f"{value:.4f}"
+        return f"{100 * value:.2f} %" if measurement.unit == "share" else f"{value:.4f}"
 
-    told = f" (taken all the same: bench.{OPTION})" if allowed(report) else ""
+    suffix = f" (taken all the same: bench.{OPTION})" if allowed(report) else ""
     return [
-        f"The baseline '{report.baseline}' is no better than chance: {one.metric} {shown(one.value)}, and "
-        f"{_constant(report.task, one.metric)} is {shown(one.blind)} of these rows. Its "
-        "head may be untrained, or its labels in another order than the data's; figures against it say "
-        f"nothing{told}"
+        f"The baseline '{report.baseline}' is no better than chance: {measurement.metric} "
+        f"{shown(measurement.value)}, and {_constant(report.task, measurement.metric)} is "
+        f"{shown(measurement.blind)} of these rows. Its head may be untrained, or its labels in another order than the data's; figures against it say "
+        f"nothing{suffix}"
     ]
 
 
@@ -59,16 +59,16 @@ def _constant(task: str, metric: str) -> str:
 
 def verdict(report: Report) -> Verdict | None:
     """An anomaly where the baseline is at chance and nobody allowed that."""
-    one = found(report)
-    if one is None or one.blind is None or allowed(report):
+    measurement = found(report)
+    if measurement is None or measurement.blind is None or allowed(report):
         return None
     return Verdict(
         gate=GATE,
         candidate=report.baseline,
         status="anomalous",
-        metric=one.metric,
-        value=one.value,
-        interval=one.interval,
-        limit=f"above {one.blind:.4g}",
+        metric=measurement.metric,
+        value=measurement.value,
+        interval=measurement.interval,
+        limit=f"above {measurement.blind:.4g}",
         reason=f"{sentences(report)[0]}; where that is meant, say bench.{OPTION}: true (--allow-chance)",
     )

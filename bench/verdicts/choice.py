@@ -31,38 +31,38 @@ class Choice:
     reason: str
 
 
-def ratio(candidate: Measurement, other: Measurement, seed: int) -> tuple[float, Interval | None]:
+def ratio(candidate: Measurement, incumbent: Measurement, seed: int) -> tuple[float, Interval | None]:
     """Median of the per-round ratios of two latencies of one run, with its interval."""
     rounds = candidate.rounds or 1
     draws = stats.resample_rounds(rounds, np.random.default_rng([seed, 6]))
-    own, base = (np.reshape(one.samples, (rounds, -1)) for one in (candidate, other))
-    return stats.ratio_of_medians(own, base, draws)
+    times, base = (np.reshape(measurement.samples, (rounds, -1)) for measurement in (candidate, incumbent))
+    return stats.ratio_of_medians(times, base, draws)
 
 
 def fastest(report: Report, names: Sequence[str]) -> Choice:
     """The one of ``names`` that ships, in a report that measured their latency."""
     chosen = names[0]
-    said = []
+    comparisons = []
     for name in names[1:]:
-        one, other = report.find(name, _METRIC), report.find(chosen, _METRIC)
-        if one is None or other is None:
+        challenger, incumbent = report.find(name, _METRIC), report.find(chosen, _METRIC)
+        if challenger is None or incumbent is None:
             continue
-        value, interval = ratio(one, other, report.seed)
+        value, interval = ratio(challenger, incumbent, report.seed)
         spread = (
             f", {100 * interval.level:.0f} % {interval.low:.2f} to {interval.high:.2f}" if interval else ""
         )
         faster = interval is not None and interval.high < 1
-        said.append(
+        comparisons.append(
             f"{name} takes {value:.2f}x of {chosen}'s p50{spread}: {'faster' if faster else 'not faster'}"
         )
         chosen = name if faster else chosen
-    return Choice(chosen, f"{chosen} ships ({'; '.join(said)})")
+    return Choice(chosen, f"{chosen} ships ({'; '.join(comparisons)})")
 
 
 def arrange(report: Report, names: Sequence[str]) -> Report:
     """The report with what ships as the last candidate, which gates judge, and the reason in it."""
     if not names:
         return report
-    found = fastest(report, names)
-    ordered = sorted(report.candidates, key=lambda one: one.name == found.name)
-    return report.model_copy(update={"candidates": tuple(ordered), "choice": found.reason})
+    choice = fastest(report, names)
+    ordered = sorted(report.candidates, key=lambda candidate: candidate.name == choice.name)
+    return report.model_copy(update={"candidates": tuple(ordered), "choice": choice.reason})

@@ -69,14 +69,20 @@ def settle(
         return "inconclusive"
     if not at_most:
         turned = None if interval is None else Interval(low=-interval.high, high=-interval.low)
-        other = None if unchanged is None else -unchanged
-        return settle(-value, turned, -limit, unchanged=other, judge=judge, trusted=trusted, widened=widened)
+        opposite = None if unchanged is None else -unchanged
+        return settle(
+            -value, turned, -limit, unchanged=opposite, judge=judge, trusted=trusted, widened=widened
+        )
     if interval is None or judge == "point":
         return "pass" if within(value, limit) else "fail"
     if within(interval.high, limit):
         touches = widened and math.isclose(interval.high, limit, **_NEAR)
         return "pass" if trusted and not touches else "inconclusive"
-    shown = limit if unchanged is None else unchanged
-    if not within(value, limit) and interval.low > shown and not math.isclose(interval.low, shown, **_NEAR):
+    threshold = limit if unchanged is None else unchanged
+    if (
+        not within(value, limit)
+        and interval.low > threshold
+        and not math.isclose(interval.low, threshold, **_NEAR)
+    ):
         return "fail"
     return "inconclusive"

@@ -40,13 +40,13 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
     points: dict[Point, None] = {}
     for gate, verdict in zip(gates, report.verdicts, strict=False):
         at = getattr(gate.config, "at", None)
-        wanted = gate.looks_at()
+        gate_probe = gate.looks_at()
         if (
             verdict.status == "inconclusive"
             and verdict.value is not None  # without a figure it waits for something else than rounds
             and at is not None
-            and wanted
-            and catalog.canonical(wanted) == probe
+            and gate_probe
+            and catalog.canonical(gate_probe) == probe
         ):
             points[Point(at.batch_size, at.length)] = None
     return list(points)
@@ -60,9 +60,9 @@ def measured_points(measurements: Sequence[Measurement], probe: str) -> int:
         probe: canonical name.
     """
     points = {
-        (one.conditions.get("batch_size"), one.conditions.get("length"))
-        for one in measurements
-        if one.probe == probe
+        (measurement.conditions.get("batch_size"), measurement.conditions.get("length"))
+        for measurement in measurements
+        if measurement.probe == probe
     }
     return max(1, len(points))
 
@@ -75,7 +75,7 @@ def settle(
     assemble: Callable[[Sequence[Measurement]], Report],
     measurements: Sequence[Measurement],
     minutes: float = MINUTES,
-    took: Mapping[str, float] | None = None,
+    seconds: Mapping[str, float] | None = None,
 ) -> list[Measurement]:
     """Measure more until no verdict that more rounds could settle is open, or a limit is reached.
 
@@ -87,27 +87,27 @@ def settle(
         assemble: a report from measurements.
         measurements: so far.
         minutes: that all of the additional measuring may take; a set that would not fit is not begun.
-        took: probe -> seconds that its first measurement took, of which each point is thought to have had the
-            same share; the first set is begun without an estimate where they are not known.
+        seconds: probe -> seconds that its first measurement took, of which each point is thought to have
+            had the same share; the first set is begun without an estimate where they are not known.
 
     Returns:
         All measurements, with those of the extended points replaced.
     """
     started = time.perf_counter()
-    found = list(measurements)
+    current = list(measurements)
     for attempt in range(TIMES - 1):
-        judged = judge.judge(assemble(found), gates)
+        judged = judge.judge(assemble(current), gates)
         todo = [
             (name, module, options, points)
             for name, module, options in probes
             if can_extend(module) and (points := open_points(gates, judged, name))
         ]
         if not todo:
-            return found
+            return current
         spent = (time.perf_counter() - started) / 60
         # The next set takes about as long as the last ones, the first as long as its points did before.
         first = sum(
-            (took or {}).get(name, 0.0) * min(1.0, len(points) / measured_points(found, name))
+            (seconds or {}).get(name, 0.0) * min(1.0, len(points) / measured_points(current, name))
             for name, _, _, points in todo
         )
         first /= 60
@@ -120,8 +120,8 @@ def settle(
                 ahead,
                 minutes,
             )
-            return found
+            return current
         for _, module, options, points in todo:
             log.info("inconclusive: measuring again at %s", "; ".join(map(str, points)))
-            found = module.extend(lanes, subject, options, found, points)
-    return found
+            current = module.extend(lanes, subject, options, current, points)
+    return current

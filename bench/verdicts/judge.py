@@ -31,8 +31,8 @@ class Prepared:
 
     def looks_at(self) -> str | None:
         """The probe whose figures it reads, where its options choose it or its module names it."""
-        found: str | None = getattr(self.config, "probe", self.module.PROBE)
-        return found
+        probe: str | None = getattr(self.config, "probe", self.module.PROBE)
+        return probe
 
 
 class _Budget(Strict):
@@ -59,28 +59,28 @@ def prepare(gates: Sequence[Named]) -> list[Prepared]:
     Raises:
         UserError: a name that does not exist, or an option that does not fit.
     """
-    found = []
+    prepared = []
     for entry in gates:
         module = catalog.gate(entry.name)
         name = catalog.canonical(entry.name)
-        found.append(Prepared(name, module, validate(module.Config, entry.options, f"gate '{name}'")))
-    return found
+        prepared.append(Prepared(name, module, validate(module.Config, entry.options, f"gate '{name}'")))
+    return prepared
 
 
 check = prepare
 
 
-def check_candidates(gates: Iterable[Prepared], known: Collection[str]) -> None:
+def check_candidates(gates: Iterable[Prepared], names: Collection[str]) -> None:
     """Refuse gates on candidates that do not exist.
 
     Raises:
-        RecipeError: it names one that is not among ``known``.
+        RecipeError: it names one that is not among ``names``.
     """
     for gate in gates:
-        wanted = gate.config.candidate
-        if wanted is not None and wanted not in known:
+        candidate = gate.config.candidate
+        if candidate is not None and candidate not in names:
             raise RecipeError(
-                f"gate '{gate.name}' names the candidate '{wanted}'; there are: {', '.join(known)}"
+                f"gate '{gate.name}' names the candidate '{candidate}'; there are: {', '.join(names)}"
             )
 
 
@@ -128,7 +128,11 @@ def widen(bench: BenchConfig, gates: Sequence[Prepared]) -> BenchConfig:
         if needed is not None and not probes and not catalog.probe(needed).DEFAULT:
             every = catalog.names("probe")
             probes = [Named(name=name) for name in every if catalog.probe(name).DEFAULT]
-        if probes and needed is not None and needed not in {catalog.canonical(one.name) for one in probes}:
+        if (
+            probes
+            and needed is not None
+            and needed not in {catalog.canonical(probe.name) for probe in probes}
+        ):
             probes.append(Named(name=needed))
         point = getattr(gate.config, "at", None)
         if point is not None:
@@ -167,14 +171,14 @@ def exit_code(verdicts: Iterable[Verdict], inconclusive: Counts | None = None) -
         verdicts: of the gates.
         inconclusive: what an inconclusive verdict counts as; a code of its own when None.
     """
-    seen = {verdict.status for verdict in verdicts}
-    if inconclusive is not None and "inconclusive" in seen:
-        seen = (seen - {"inconclusive"}) | {inconclusive}
+    statuses = {verdict.status for verdict in verdicts}
+    if inconclusive is not None and "inconclusive" in statuses:
+        statuses = (statuses - {"inconclusive"}) | {inconclusive}
     for status, code in (
         ("fail", ExitCode.GATE_FAILED),
         ("anomalous", ExitCode.ANOMALOUS),
         ("inconclusive", ExitCode.INCONCLUSIVE),
     ):
-        if status in seen:
+        if status in statuses:
             return code
     return ExitCode.OK

@@ -73,15 +73,15 @@ class Change:
 
 
 def _named(report: Report, name: str) -> Candidate | None:
-    return next((one for one in report.candidates if one.name == name), None)
+    return next((candidate for candidate in report.candidates if candidate.name == name), None)
 
 
-def _same_setting(one: Candidate, other: Candidate) -> bool:
-    return (one.runtime, one.runtime_options, one.device, one.threads) == (
-        other.runtime,
-        other.runtime_options,
-        other.device,
-        other.threads,
+def _same_setting(then: Candidate, now: Candidate) -> bool:
+    return (then.runtime, then.runtime_options, then.device, then.threads) == (
+        now.runtime,
+        now.runtime_options,
+        now.device,
+        now.threads,
     )
 
 
@@ -92,29 +92,31 @@ def refuse(new: Report, old: Report, candidate: str) -> None:
         NoBaseline: another machine.
         UserError: another task, other rows, or a candidate in another setting.
     """
-    other = differences(old.environment, new.environment)
-    if other:
+    changes = differences(old.environment, new.environment)
+    if changes:
         raise NoBaseline(
-            f"the baseline was measured on another machine ({'; '.join(other)}): times of two machines are "
+            f"the baseline was measured on another machine ({'; '.join(changes)}): times of two machines are "
             "not compared; save a baseline here with 'paredown baseline save'"
         )
     if old.task != new.task:
         raise UserError(f"the baseline is of {old.task} and this report of {new.task}: they are not compared")
     prints = [report.data.fingerprint for report in (old, new)]
     if None in prints or prints[0] != prints[1]:
-        said = [str(one)[:12] if one else "none" for one in prints]
+        hashes = [str(digest)[:12] if digest else "none" for digest in prints]
         raise UserError(
-            f"the baseline was measured on other evaluation rows (fingerprint {said[0]} there, {said[1]} "
+            f"the baseline was measured on other evaluation rows (fingerprint {hashes[0]} there, {hashes[1]} "
             "here): measure both on the same data"
         )
     then, now = _named(old, candidate), _named(new, candidate)
     if then is None or now is None:
-        known = ", ".join(one.name for one in old.candidates)
-        raise UserError(f"the baseline has no candidate '{candidate}'; it has: {known}")
+        names = ", ".join(entry.name for entry in old.candidates)
+        raise UserError(f"the baseline has no candidate '{candidate}'; it has: {names}")
     if not _same_setting(then, now):
-        there, here = (f"{one.runtime} on {one.device}, {one.threads} threads" for one in (then, now))
+        before, after = (
+            f"{entry.runtime} on {entry.device}, {entry.threads} threads" for entry in (then, now)
+        )
         raise UserError(
-            f"'{candidate}' ran in another setting when the baseline was measured ({there}; now {here}): "
+            f"'{candidate}' ran in another setting when the baseline was measured ({before}; now {after}): "
             "measure both in the same one"
         )
 
@@ -161,11 +163,11 @@ def around(value: float, *samples: Sequence[float]) -> Interval | None:
     from scipy.stats import t
 
     half = 0.0
-    for each in samples:
-        if len(each) < 2:
+    for series in samples:
+        if len(series) < 2:
             return None
-        error = float(np.std(np.log(each), ddof=1)) / math.sqrt(len(each))
-        half = math.hypot(half, float(t.ppf(0.5 + _LEVEL / 2, len(each) - 1)) * error)
+        error = float(np.std(np.log(series), ddof=1)) / math.sqrt(len(series))
+        half = math.hypot(half, float(t.ppf(0.5 + _LEVEL / 2, len(series) - 1)) * error)
     return Interval(low=value * math.exp(-half), high=value * math.exp(half), level=_LEVEL)
 
 
@@ -182,18 +184,18 @@ def _points(new: Measurement, old: Measurement, *, shared: bool) -> Change:
         pair = paired.compare(paired.unpack(new.right, rows), paired.unpack(old.right, rows))
         gap = paired.tango(pair.worse, pair.better, rows)
         value = new.value - old.value
-        how = f"row by row, {pair.better} better, {pair.worse} worse, McNemar p = {pair.p_value:.2g}"
+        method = f"row by row, {pair.better} better, {pair.worse} worse, McNemar p = {pair.p_value:.2g}"
     elif shared and new.difference is not None and old.difference is not None:
         gap = mover(new.difference, new.difference_interval, old.difference, old.difference_interval)
-        value, how = new.difference - old.difference, "the change against the shared reference"
+        value, method = new.difference - old.difference, "the change against the shared reference"
     else:
         gap = mover(new.value, new.interval, old.value, old.interval)
-        value, how = new.value - old.value, "the figures of the two runs"
+        value, method = new.value - old.value, "the figures of the two runs"
     interval = None
     if gap is not None:
         ends = sorted((sign * gap.low, sign * gap.high))
         interval = Interval(low=ends[0], high=ends[1], level=gap.level)
-    return Change(old.value, new.value, new.unit, sign * value + 0.0, 0.0, interval, True, how)
+    return Change(old.value, new.value, new.unit, sign * value + 0.0, 0.0, interval, True, method)
 
 
 def _ratio(
@@ -214,11 +216,11 @@ def _ratio(
     if base_now is not None and base_then is not None and new.ratio and old.ratio:
         now = (new.ratio, new.ratio_interval or around(new.ratio, new.samples, base_now.samples))
         then = (old.ratio, old.ratio_interval or around(old.ratio, old.samples, base_then.samples))
-        how = "the ratios to the shared reference"
+        method = "the ratios to the shared reference"
     else:
         now = (new.value, new.interval or around(new.value, new.samples))
         then = (old.value, old.interval or around(old.value, old.samples))
-        how = "the figures of the two runs"
+        method = "the figures of the two runs"
     if now[0] <= 0 or then[0] <= 0:
         raise UserError(f"{new.metric} is {old.value:g} there and {new.value:g} here: zero has no ratio")
     gap = mover(math.log(now[0]), _log(now[1]), math.log(then[0]), _log(then[1]))
@@ -227,32 +229,32 @@ def _ratio(
         interval = Interval(low=math.exp(gap.low), high=math.exp(gap.high), level=gap.level)
     elif exactness == "memory":
         interval = Interval(low=worse / (1 + MEMORY), high=worse * (1 + MEMORY), level=_LEVEL)
-        how = f"{how}, which may differ by {100 * MEMORY:g} % without a reason"
+        method = f"{method}, which may differ by {100 * MEMORY:g} % without a reason"
     if new.better == "higher":
         worse = 1 / worse
         if interval is not None:
             interval = Interval(low=1 / interval.high, high=1 / interval.low, level=interval.level)
-    return Change(old.value, new.value, new.unit, worse, 1.0, interval, False, how)
+    return Change(old.value, new.value, new.unit, worse, 1.0, interval, False, method)
 
 
 def _moved(new: Report, old: Report, now: Measurement) -> str | None:
     """Whether the reference itself takes another time than it did, in words."""
-    here = new.find(new.baseline, now.metric, **now.conditions)
-    there = old.find(old.baseline, now.metric, **now.conditions)
-    if here is None or there is None or not there.value:
+    base = new.find(new.baseline, now.metric, **now.conditions)
+    then = old.find(old.baseline, now.metric, **now.conditions)
+    if base is None or then is None or not then.value:
         return None
-    ratio = here.value / there.value
+    ratio = base.value / then.value
     if 1 / MOVED <= ratio <= MOVED:
         return None
     return (
-        f"the reference '{new.baseline}' itself went from {there.value:.3g} to {here.value:.3g} {here.unit} "
+        f"the reference '{new.baseline}' itself went from {then.value:.3g} to {base.value:.3g} {base.unit} "
         "on what calls itself the same machine: measure again at rest, or save a new baseline"
     )
 
 
-def in_points(one: Measurement) -> bool:
+def in_points(measurement: Measurement) -> bool:
     """Whether a change of that figure is in percentage points, not in percent."""
-    return one.unit in {"share", "correlation"}
+    return measurement.unit in {"share", "correlation"}
 
 
 def change(new: Report, old: Report, now: Measurement) -> Change | None:
@@ -262,8 +264,8 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
         UserError: the two are in different units.
     """
     figure = probes.figure(now.probe, now.metric)
-    asked = {key: value for key, value in now.conditions.items() if key not in figure.found}
-    then = old.find(now.candidate, now.metric, **asked)
+    conditions = {key: value for key, value in now.conditions.items() if key not in figure.found}
+    then = old.find(now.candidate, now.metric, **conditions)
     if then is None:
         return None
     if (then.unit, then.better) != (now.unit, now.better):
@@ -274,27 +276,27 @@ def change(new: Report, old: Report, now: Measurement) -> Change | None:
     shared = shared_reference(new, old, now.candidate)
     exactness = figure.exactness(now.unit)
     if in_points(now):
-        found = _points(now, then, shared=shared)
-        return replace(found, unknown=_unknown(figure) if found.interval is None else None)
+        comparison = _points(now, then, shared=shared)
+        return replace(comparison, unknown=_unknown(figure) if comparison.interval is None else None)
     bases = (
-        (new.find(new.baseline, now.metric, **asked), old.find(old.baseline, now.metric, **asked))
+        (new.find(new.baseline, now.metric, **conditions), old.find(old.baseline, now.metric, **conditions))
         if shared
         else (None, None)
     )
-    found = _ratio(now, then, bases, exactness)
+    comparison = _ratio(now, then, bases, exactness)
     flags = now.flags | then.flags
     if flags.whole_device:
-        return replace(found, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
-    if exactness == "timed" and found.interval is not None:
-        share = max(one.disturbed or 0.0 for one in (now, then))
-        counted = noise.widened(found.interval, share)
-        if counted != found.interval:
-            taken = f"{100 * share:.0f} %"
-            how = f"{found.how}, widened since others had the CPU for {taken} of the timed seconds"
-            found = replace(found, interval=counted, how=how, widened=True)
+        return replace(comparison, interval=None, unknown=f"one of the runs has memory of {devices.WHOLE}")
+    if exactness == "timed" and comparison.interval is not None:
+        share = max(measurement.disturbed or 0.0 for measurement in (now, then))
+        counted = noise.widened(comparison.interval, share)
+        if counted != comparison.interval:
+            percent = f"{100 * share:.0f} %"
+            method = f"{comparison.how}, widened since others had the CPU for {percent} of the timed seconds"
+            comparison = replace(comparison, interval=counted, how=method, widened=True)
     return replace(
-        found,
+        comparison,
         moved=_moved(new, old, now) if shared and exactness == "timed" else None,
         spoiled=flags.spoiled,
-        unknown=_unknown(figure) if found.interval is None and exactness != "counted" else None,
+        unknown=_unknown(figure) if comparison.interval is None and exactness != "counted" else None,
     )

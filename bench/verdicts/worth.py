@@ -84,31 +84,33 @@ def answers(report: Report) -> list[Worth]:
     Returns:
         Nothing where the report has no such pair or kept no samples.
     """
-    found = []
+    pairs = []
     for int8 in _of(report, _INT8):
         for half in _of(report, _HALF):
             if int8.runtime != half.runtime or int8.device != half.device:
                 continue
-            found += _pair(report, int8, half)
-    return found
+            pairs += _pair(report, int8, half)
+    return pairs
 
 
 def _of(report: Report, precisions: tuple[str, ...]) -> list[Candidate]:
-    return [one for one in report.candidates if one.provenance.get("precision") in precisions]
+    return [
+        candidate for candidate in report.candidates if candidate.provenance.get("precision") in precisions
+    ]
 
 
 def _pair(report: Report, int8: Candidate, half: Candidate) -> list[Worth]:
-    found = []
+    pairs = []
     for metric in _TIMES:
         mine = {
-            _key(one): one
-            for one in report.measurements
-            if (one.candidate, one.metric) == (int8.name, metric)
+            _key(measurement): measurement
+            for measurement in report.measurements
+            if (measurement.candidate, measurement.metric) == (int8.name, metric)
         }
         theirs = {
-            _key(one): one
-            for one in report.measurements
-            if (one.candidate, one.metric) == (half.name, metric)
+            _key(measurement): measurement
+            for measurement in report.measurements
+            if (measurement.candidate, measurement.metric) == (half.name, metric)
         }
         both = [key for key in mine if key in theirs]
         graphs = {dict(key).get("graph") for key in both}
@@ -120,7 +122,7 @@ def _pair(report: Report, int8: Candidate, half: Candidate) -> list[Worth]:
                 continue
             draws = stats.resample_rounds(len(a), np.random.default_rng([report.seed, 11]))
             ratio, interval = stats.ratio_of_medians(a, b, draws)
-            found.append(
+            pairs.append(
                 Worth(
                     int8=int8.name,
                     half=half.name,
@@ -133,25 +135,36 @@ def _pair(report: Report, int8: Candidate, half: Candidate) -> list[Worth]:
                     spoiled=(mine[key].flags | theirs[key].flags).spoiled,
                 )
             )
-        if found:
-            return found
-    return found
+        if pairs:
+            return pairs
+    return pairs
 
 
-def _key(one: Measurement) -> tuple[tuple[str, int | str], ...]:
-    return tuple(sorted(one.conditions.items()))
+def _key(measurement: Measurement) -> tuple[tuple[str, int | str], ...]:
+    return tuple(sorted(measurement.conditions.items()))
 
 
-def _rounds(one: Measurement) -> np.ndarray | None:
+def _rounds(measurement: Measurement) -> np.ndarray | None:
     """Samples as [rounds, runs]; None where they did not come in whole rounds, or in fewer than two."""
-    if not one.samples or one.rounds is None or one.rounds < 2 or len(one.samples) % one.rounds:
+    if (
+        not measurement.samples
+        or measurement.rounds is None
+        or measurement.rounds < 2
+        or len(measurement.samples) % measurement.rounds
+    ):
         return None
-    return np.array(one.samples).reshape(one.rounds, -1)
+    return np.array(measurement.samples).reshape(measurement.rounds, -1)
 
 
 def _accuracy(report: Report, int8: str, half: str) -> float | None:
-    metric = next((one.metric for one in report.measurements if one.probe == "accuracy"), None)
+    metric = next(
+        (measurement.metric for measurement in report.measurements if measurement.probe == "accuracy"), None
+    )
     if metric is None:
         return None
-    own, other = report.find(int8, metric), report.find(half, metric)
-    return None if own is None or other is None or own.unit != "share" else own.value - other.value
+    quantized, reference = report.find(int8, metric), report.find(half, metric)
+    return (
+        None
+        if quantized is None or reference is None or quantized.unit != "share"
+        else quantized.value - reference.value
+    )

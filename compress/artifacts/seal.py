@@ -37,7 +37,7 @@ def check(tree: Mapping[str, Any], place: str, *, must_be_sealed: bool) -> None:
 
     Args:
         tree: of the file.
-        place: it comes from, for messages.
+        place: where it comes from, for messages.
         must_be_sealed: refuse a tree without a seal, as whoever judges by it or hands it on must: without
             that, taking the checksum out would be all that an edit needs.
 

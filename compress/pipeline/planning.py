@@ -63,12 +63,12 @@ class Checked:
     labels: tuple[str, ...]
 
 
-def check(recipe: Recipe, *, here: bool = True) -> Checked:
+def check(recipe: Recipe, *, runs_here: bool = True) -> Checked:
     """Refuse what does not hold together, before anything runs.
 
     Args:
         recipe: to check.
-        here: whether it shall run on this machine, so that its devices must be there.
+        runs_here: whether it shall run on this machine, so that its devices must be there.
 
     Raises:
         UserError: a stage, an option, an order, a task or a device that cannot be, or a stage that cannot
@@ -77,7 +77,7 @@ def check(recipe: Recipe, *, here: bool = True) -> Checked:
     links, start = chain(recipe)
     task = infer_task(recipe, start, links)
     check_head(links, start, task)
-    if here:
+    if runs_here:
         for link in links:
             link.module.machine(link.config)
         environment.resolve_device(recipe.device)

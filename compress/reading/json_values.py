@@ -65,7 +65,7 @@ def parse(written: str, place: str, *, constants: bool = False, error: Refusal =
 
     Args:
         written: the text.
-        place: it comes from, for messages.
+        place: where it comes from, for messages.
         constants: whether ``NaN`` and ``Infinity`` are taken, as rows of data may have them.
         error: class of the refusal.
 

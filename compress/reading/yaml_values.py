@@ -224,7 +224,7 @@ def parse(written: str, place: str, *, error: Refusal = UserError) -> Any:
 
     Args:
         written: the text.
-        place: it comes from, for messages.
+        place: where it comes from, for messages.
         error: class of the refusal.
 
     Raises:

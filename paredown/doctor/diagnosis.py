@@ -232,14 +232,14 @@ def judge_packages(origins: Mapping[str, Path | None], owners: Mapping[str, Sequ
     home = origins["compress"]
     problems = []
     for name in PACKAGES[1:]:
-        found = origins[name]
-        if found is None:
+        folder = origins[name]
+        if folder is None:
             problems.append(f"the package '{name}' is not there: install paredown again")
-        elif home is not None and found.parent != home.parent:
+        elif home is not None and folder.parent != home.parent:
             named = owners.get(name, ())
             owner = f" (of {', '.join(named)})" if named else ""
             problems.append(
-                f"the package '{name}' comes from {found}{owner} and not from {home.parent}: another "
+                f"the package '{name}' comes from {folder}{owner} and not from {home.parent}: another "
                 "distribution installs the same name; install paredown into an environment of its own"
             )
     return problems

@@ -95,12 +95,14 @@ def prove(modules: Sequence[str]) -> dict[str, Proof]:
                 timer.start()
                 try:
                     for line in child.stdout or ():
-                        found = json.loads(line)
-                        if "begin" in found:
-                            current = found["begin"]
+                        message = json.loads(line)
+                        if "begin" in message:
+                            current = message["begin"]
                             continue
-                        proofs[found["module"]] = Proof(found["error"], found["facts"], found["printed"])
-                        bar.advance(note=found["module"])
+                        proofs[message["module"]] = Proof(
+                            message["error"], message["facts"], message["printed"]
+                        )
+                        bar.advance(note=message["module"])
                     code = child.wait()
                 finally:
                     timer.cancel()

@@ -84,32 +84,32 @@ def judge_shared(
     """
     notes: list[str] = []
     problems: list[str] = []
-    wanted, found = facts.get("wanted", {}), facts.get("found", {})
-    for owner, names in wanted.items():
+    needs, files = facts.get("wanted", {}), facts.get("found", {})
+    for owner, names in needs.items():
         lost: dict[str, list[str]] = {}
         for name in names:
-            if not found.get(name):
+            if not files.get(name):
                 lost.setdefault(remedy(name), []).append(name)
         for command, missing in lost.items():
             verb = "does" if len(missing) == 1 else "do"
-            said = f"{owner} wants {', '.join(missing)}, which {verb} not load here: {command}"
+            sentence = f"{owner} wants {', '.join(missing)}, which {verb} not load here: {command}"
             if (
                 owner == _TENSORRT
             ):  # an option that nothing needs; what fights it is said below, in one sentence
-                notes.append(f"{said} (only for the provider 'tensorrt' of runtime 'ort')")
+                notes.append(f"{sentence} (only for the provider 'tensorrt' of runtime 'ort')")
             else:
-                (problems if has_gpu else notes).append(said)
-        here = [f"{name} ({found[name]})" for name in names if found.get(name)]
-        if here:
-            notes.append(f"{owner} finds {', '.join(here)}")
+                (problems if has_gpu else notes).append(sentence)
+        present = [f"{name} ({files[name]})" for name in names if files.get(name)]
+        if present:
+            notes.append(f"{owner} finds {', '.join(present)}")
     for owner, names in facts.get("optional", {}).items():
         for name in names:
-            where = f"found ({found[name]})" if found.get(name) else f"not found ({remedy(name)})"
+            state = f"found ({files[name]})" if files.get(name) else f"not found ({remedy(name)})"
             notes.append(
                 f"{owner} does not link {name} and opens it where an operator, such as a convolution, "
-                f"needs it: {where}"
+                f"needs it: {state}"
             )
-    notes += _fights(wanted, proofs, versions)
+    notes += _fights(needs, proofs, versions)
     builder = proofs.get("tensorrt", Proof()).facts.get("builder")
     if builder and has_gpu:
         problems.append(
@@ -121,21 +121,21 @@ def judge_shared(
 
 
 def _fights(
-    wanted: Mapping[str, list[str]], proofs: Mapping[str, Proof], versions: Mapping[str, str | None]
+    needs: Mapping[str, list[str]], proofs: Mapping[str, Proof], versions: Mapping[str, str | None]
 ) -> list[str]:
     """Majors of TensorRT and CUDA that differ between packages."""
     notes = []
-    asked = shared_libraries.first(wanted.get(_TENSORRT, []), "libnvinfer")
+    nvinfer = shared_libraries.first(needs.get(_TENSORRT, []), "libnvinfer")
     installed = versions.get("tensorrt") or ""
     has = installed.split(".")[0]
-    major = shared_libraries.major(asked) if asked else None
-    if asked and major is not None and has.isdigit() and int(has) != major:
+    major = shared_libraries.major(nvinfer) if nvinfer else None
+    if nvinfer and major is not None and has.isdigit() and int(has) != major:
         notes.append(
-            f"{_TENSORRT} wants {asked} and tensorrt {installed} is installed: that provider cannot load, "
+            f"{_TENSORRT} wants {nvinfer} and tensorrt {installed} is installed: that provider cannot load, "
             f"and the runtime 'trt' uses {installed} directly; for the provider, "
             f"pip install 'tensorrt>={major},<{major + 1}'"
         )
-    cudart = shared_libraries.first(wanted.get(_CUDA, []), "libcudart")
+    cudart = shared_libraries.first(needs.get(_CUDA, []), "libcudart")
     runtime = shared_libraries.major(cudart) if cudart else None
     build = str(proofs.get("torch", Proof()).facts.get("cuda_build") or "")
     if cudart and runtime is not None and build and int(build.split(".")[0]) != runtime:

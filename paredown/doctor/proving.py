@@ -145,12 +145,12 @@ def main(modules: list[str]) -> None:
             channel.write(json.dumps({"begin": module}) + "\n")
             channel.flush()
             start = caught.seek(0, os.SEEK_END)
-            found = prove(module)
+            proof = prove(module)
             sys.stdout.flush()
             sys.stderr.flush()
             caught.seek(start)
-            found["printed"] = caught.read().decode(errors="replace").strip()[:500]
-            channel.write(json.dumps(found) + "\n")
+            proof["printed"] = caught.read().decode(errors="replace").strip()[:500]
+            channel.write(json.dumps(proof) + "\n")
             channel.flush()
 
 

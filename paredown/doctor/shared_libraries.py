@@ -53,52 +53,52 @@ def needed(path: Path) -> tuple[str, ...]:
 
 def wishes(files: Iterable[Path]) -> list[str]:
     """NVIDIA's libraries among those that some binaries want, each once."""
-    found: dict[str, None] = {}
+    names: dict[str, None] = {}
     for file in files:
         with contextlib.suppress(
             ValueError
         ):  # a damaged wheel shows when it is loaded, which is tried as well
-            found |= dict.fromkeys(name for name in needed(file) if _OF_NVIDIA.match(name))
-    return list(found)
+            names |= dict.fromkeys(name for name in needed(file) if _OF_NVIDIA.match(name))
+    return list(names)
 
 
 def wanted() -> dict[str, list[str]]:
     """Owner -> the libraries of NVIDIA that it wants, for every owner that is installed."""
-    found = {}
+    by_owner = {}
     for owner, (package, pattern) in _FILES.items():
         spec = importlib.util.find_spec(package)
         folders = list(spec.submodule_search_locations or ()) if spec else []
         names = wishes(sorted(path for folder in folders for path in Path(folder).glob(pattern)))
         if names:
-            found[owner] = names
-    return found
+            by_owner[owner] = names
+    return by_owner
 
 
-def optional(asked: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
+def optional(needs: Mapping[str, Sequence[str]]) -> dict[str, list[str]]:
     """Owner -> libraries that it does not link and may open while it runs.
 
     Args:
-        asked: owner -> what it links, of any major version.
+        needs: owner -> what it links, of any major version.
     """
-    found = {}
+    by_owner = {}
     for owner, names in _OPENED_LATER.items():
-        if owner in asked:
-            linked = {name.split(".so")[0] for name in asked[owner]}
-            found[owner] = [name for name in names if name.split(".so")[0] not in linked]
-    return {owner: names for owner, names in found.items() if names}
+        if owner in needs:
+            linked = {name.split(".so")[0] for name in needs[owner]}
+            by_owner[owner] = [name for name in names if name.split(".so")[0] not in linked]
+    return {owner: names for owner, names in by_owner.items() if names}
 
 
 def load(names: Iterable[str]) -> dict[str, str | None]:
     """Name -> the file that the loader took for it; None where it does not load."""
-    found: dict[str, str | None] = {}
+    files: dict[str, str | None] = {}
     for name in names:
         try:
             ctypes.CDLL(name)
         except OSError:
-            found[name] = None
+            files[name] = None
         else:
-            found[name] = _loaded(name)
-    return found
+            files[name] = _loaded(name)
+    return files
 
 
 def _loaded(name: str) -> str:
@@ -111,8 +111,8 @@ def _loaded(name: str) -> str:
 
 def major(name: str) -> int | None:
     """The major version in a library's name: 10 of ``libnvinfer.so.10``."""
-    found = re.search(r"\.so\.(\d+)", name)
-    return int(found[1]) if found else None
+    match = re.search(r"\.so\.(\d+)", name)
+    return int(match[1]) if match else None
 
 
 def first(names: Sequence[str], stem: str) -> str | None:
@@ -127,14 +127,14 @@ def examine() -> dict[str, Any]:
         ``{"wanted": owner -> names, "optional": owner -> names, "found": name -> file or None}``; nothing is
         wanted where pyelftools is not installed, which ``doctor`` then lists as missing.
     """
-    asked = wanted() if importlib.util.find_spec("elftools") else {}
-    if asked:
+    needs = wanted() if importlib.util.find_spec("elftools") else {}
+    if needs:
         # PyTorch and TensorRT load the libraries of their own wheels, ONNX Runtime on request.
         for module in ("torch", "tensorrt", "onnxruntime"):
             with contextlib.suppress(Exception), contextlib.redirect_stdout(io.StringIO()):
                 loaded = importlib.import_module(module)
                 if hasattr(loaded, "preload_dlls"):
                     loaded.preload_dlls()
-    later = optional(asked)
-    names = dict.fromkeys(name for each in (*asked.values(), *later.values()) for name in each)
-    return {"wanted": asked, "optional": later, "found": load(names)}
+    later = optional(needs)
+    names = dict.fromkeys(name for group in (*needs.values(), *later.values()) for name in group)
+    return {"wanted": needs, "optional": later, "found": load(names)}

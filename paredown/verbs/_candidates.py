@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 _LONGEST = 200
 
 
-def split(text: str | None, what: str) -> list[str]:
+def split(text: str | None, option: str) -> list[str]:
     """The parts of a comma-separated option.
 
     Raises:
@@ -28,11 +28,11 @@ def split(text: str | None, what: str) -> list[str]:
         return []
     parts = [part.strip() for part in text.split(",")]
     if not all(parts):
-        raise RecipeError(f"{what} takes values with commas between them; got '{text[:_LONGEST]}'")
+        raise RecipeError(f"{option} takes values with commas between them; got '{text[:_LONGEST]}'")
     longest = max(parts, key=len)
     if len(longest) > _LONGEST:
         raise RecipeError(
-            f"{what} takes values with commas between them, and one has {len(longest)} characters: "
+            f"{option} takes values with commas between them, and one has {len(longest)} characters: "
             f"'{longest[:_LONGEST]}…'"
         )
     return parts
@@ -44,29 +44,29 @@ def parse_runtime(text: str) -> tuple[str, str, dict[str, Any]]:
     Raises:
         RecipeError: the text is not of that form.
     """
-    name, equals, rest = text.partition("=")
-    runtime, colon, settings = rest.partition(":")
+    name, equals, choice = text.partition("=")
+    runtime, colon, settings = choice.partition(":")
     if not (name and equals and runtime) or (colon and not settings):
         raise RecipeError(
             f"--runtime takes NAME=runtime or NAME=runtime:option=value,option=value, such as "
             f"teacher=pytorch:mode=compiled; got '{text}'"
         )
-    found = {}
+    options = {}
     for setting in split(settings, "--runtime") if settings else []:
         key, sign, value = setting.partition("=")
         if not (key and sign and value):
             raise RecipeError(f"--runtime {text}: '{setting}' is not option=value")
-        found[key] = yaml_values.parse(value, f"--runtime {files.shown(text)}", error=RecipeError)
-    return name, runtime, found
+        options[key] = yaml_values.parse(value, f"--runtime {files.shown(text)}", error=RecipeError)
+    return name, runtime, options
 
 
 def parse_candidate(text: str) -> tuple[str, str]:
     """Name and place of ``NAME=PATH``, or of a path or hub id named by its last part."""
     name, equals, place = text.partition("=")
-    there = files.exists(Path(text))
-    if equals and name and place and not there:
+    exists = files.exists(Path(text))
+    if equals and name and place and not exists:
         return name, place
-    return Path(text).resolve().name if there else text.rsplit("/", 1)[-1], text
+    return Path(text).resolve().name if exists else text.rsplit("/", 1)[-1], text
 
 
 def specs(
@@ -99,14 +99,14 @@ def open_specs(
     from bench.session import CandidateSpec
     from compress.pipeline import building
 
-    chosen = {name: (runtime, given) for name, runtime, given in map(parse_runtime, runtimes)}
+    chosen = {name: (runtime, options) for name, runtime, options in map(parse_runtime, runtimes)}
     unknown = sorted(chosen.keys() - {name for name, _ in named})
     if unknown:
-        known = ", ".join(name for name, _ in named)
-        raise RecipeError(f"--runtime names {', '.join(unknown)}; the candidates are: {known}")
-    found = []
+        names = ", ".join(name for name, _ in named)
+        raise RecipeError(f"--runtime names {', '.join(unknown)}; the candidates are: {names}")
+    specs = []
     for name, place in named:
         artifact = building.open_artifact(place, task=task, data_config=data, store=_options.store(store))
-        runtime, given = chosen.get(name, (None, {}))
-        found.append(CandidateSpec(name=name, path=artifact.path, runtime=runtime, options=given))
-    return found
+        runtime, options = chosen.get(name, (None, {}))
+        specs.append(CandidateSpec(name=name, path=artifact.path, runtime=runtime, options=options))
+    return specs

@@ -117,7 +117,7 @@ def measured(
     with tracking.following(track or (), specs[-1].name, config.model_dump(mode="json")) as trackers:
         for spec in specs:
             trackers.sealed(spec.name, Artifact.open(spec.path, verify=False))
-        found = measure(
+        report = measure(
             specs,
             rows,
             config,
@@ -127,9 +127,9 @@ def measured(
             more_minutes=more_minutes,
             inconclusive=inconclusive,
         )
-        trackers.finished(found, files.write(found), None)
-    step_summary.append(found, summary)
-    return found
+        trackers.finished(report, files.write(report), None)
+    step_summary.append(report, summary)
+    return report
 
 
 def leave(report: Report) -> None:

@@ -48,8 +48,8 @@ def refusal(problem: BaseException) -> str | None:
             return _disk(f"{cause.strerror} ({_named(cause)})", cause.errno == errno.EFBIG)
         if isinstance(cause, OSError) and _NO_FOLDER in str(cause):
             return "there is no folder for temporary files that can be written: free space, or set TMPDIR"
-        if said := next((text for text in _FULL if text in str(cause)), None):
-            return _disk(said, said == os.strerror(errno.EFBIG))
+        if phrase := next((text for text in _FULL if text in str(cause)), None):
+            return _disk(phrase, phrase == os.strerror(errno.EFBIG))
     if isinstance(problem, OSError) and problem.errno in _PLACE:
         return f"{problem.strerror} ({_named(problem)}): give another path"
     return None
@@ -68,9 +68,9 @@ def shortage(problem: BaseException) -> str | None:
     return None
 
 
-def _disk(said: str, too_large: bool) -> str:
+def _disk(phrase: str, too_large: bool) -> str:
     limit = ", raise the limit of a file's size (ulimit -f)" if too_large else ""
-    return f"{said}: free space{limit} or choose another --store and --out"
+    return f"{phrase}: free space{limit} or choose another --store and --out"
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:

@@ -30,8 +30,8 @@ def finish(outcome: Outcome, as_json: bool, *, shows: bool = False) -> None:
     payload = {
         "out": str(outcome.out),
         "artifacts": [
-            {"label": each.label, "id": each.artifact.id, "path": str(each.artifact.path)}
-            for each in outcome.built
+            {"label": entry.label, "id": entry.artifact.id, "path": str(entry.artifact.path)}
+            for entry in outcome.built
         ],
         "report": document.sealed(outcome.report) if outcome.report else None,
     }

@@ -23,7 +23,7 @@ def chosen_recipe(
     """A recipe with the command's own options over it."""
     from compress import recipe
 
-    found = recipe.read(reference, overrides or ())
+    chosen = recipe.read(reference, overrides or ())
     changes: dict[str, Any] = {}
     if model is not None:
         changes["model"] = model
@@ -31,8 +31,8 @@ def chosen_recipe(
         changes["task"] = task
     if seed is not None:
         changes["seed"] = seed
-    given = _options.data_config(data, columns, limit)
-    if given is not None:
-        base = found.data.model_dump(exclude_defaults=True) if found.data else {}
-        changes["data"] = recipe.DataConfig(**{**base, **given.model_dump(exclude_defaults=True)})
-    return found.model_copy(update=changes)
+    config = _options.data_config(data, columns, limit)
+    if config is not None:
+        base = chosen.data.model_dump(exclude_defaults=True) if chosen.data else {}
+        changes["data"] = recipe.DataConfig(**{**base, **config.model_dump(exclude_defaults=True)})
+    return chosen.model_copy(update=changes)

@@ -55,9 +55,9 @@ def show_artifact(artifact: Artifact, as_json: bool) -> None:
         if cautions:
             passport["caution"] = cautions
         facts = {name: value for name, value in sorted(manifest.facts.items()) if name not in passport}
-        where = console()
-        text = "\n".join(fact_lines.lines(passport | facts, where.width))
-        where.print(text, highlight=False, soft_wrap=True)
+        terminal = console()
+        text = "\n".join(fact_lines.lines(passport | facts, terminal.width))
+        terminal.print(text, highlight=False, soft_wrap=True)
 
     _options.emit(payload, as_json, render)
 
@@ -66,5 +66,5 @@ def _cautions(artifact: Artifact) -> list[str]:
     """What whoever uses an artifact must know and no figure shows."""
     from compress.model import limit, padding
 
-    said = artifact.manifest.origin.labels.sentences()
-    return said if limit.read_padding(artifact.path) else [*said, padding.SENTENCE]
+    sentences = artifact.manifest.origin.labels.sentences()
+    return sentences if limit.read_padding(artifact.path) else [*sentences, padding.SENTENCE]

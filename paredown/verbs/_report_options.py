@@ -22,9 +22,9 @@ def _number(value: float) -> float:
     return value
 
 
-def _json(given: str) -> str:
+def _json(text: str) -> str:
     """Stdout as it is, a file where it can be written."""
-    return given if given == STDOUT else str(outputs.file(given))
+    return text if text == STDOUT else str(outputs.file(text))
 
 
 Budget = Annotated[

@@ -39,17 +39,17 @@ def heard() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    taken = [number for number in _ASKED if signal.getsignal(number) == signal.SIG_DFL]
+    numbers = [number for number in _ASKED if signal.getsignal(number) == signal.SIG_DFL]
 
     def end(number: int, _frame: FrameType | None) -> None:
-        for each in taken:
-            signal.signal(each, signal.SIG_DFL)
+        for signum in numbers:
+            signal.signal(signum, signal.SIG_DFL)
         raise Ended(number)
 
-    for number in taken:
+    for number in numbers:
         signal.signal(number, end)
     try:
         yield
     finally:
-        for number in taken:
+        for number in numbers:
             signal.signal(number, signal.SIG_DFL)

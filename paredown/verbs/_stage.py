@@ -76,7 +76,7 @@ def described(verb: Callable[..., None], stages: Sequence[str]) -> str | None:
 
 def _flag(stage: str, name: str) -> Any:
     """The type of a flag that sets one option of a stage."""
-    (option,) = (each for each in listing()[stage] if each["name"] == name)
+    (option,) = (entry for entry in listing()[stage] if entry["name"] == name)
     kind = next((_TYPES[word] for word in option["type"].split(" | ") if word in _TYPES), str)
     one_of = kind is str and " | " in option["type"]
     choices = f" One of {option['type'].replace(' |', ',')}." if one_of else ""
@@ -101,24 +101,24 @@ def stage_verb(
         summary: the first line of its help.
     """
 
-    def verb(**given: Any) -> None:
+    def verb(**values: Any) -> None:
         from compress.pipeline import building
 
-        named = {flag: given[flag] for flag in flags}
-        rows = _options.data_config(given["data"], given["column"], given["limit"], given["max_length"])
+        named = {flag: values[flag] for flag in flags}
+        rows = _options.data_config(values["data"], values["column"], values["limit"], values["max_length"])
         artifact = building.run_stage(
             stage,
-            given[source[0]],
-            options=_options.settings(given["set_"], **named),
+            values[source[0]],
+            options=_options.settings(values["set_"], **named),
             data_config=rows,
-            task=given["task"],
-            seed=given["seed"],
-            device=given["device"],
-            threads=given["threads"],
-            out=given["out"],
-            store=_options.store(given["store"]),
+            task=values["task"],
+            seed=values["seed"],
+            device=values["device"],
+            threads=values["threads"],
+            out=values["out"],
+            store=_options.store(values["store"]),
         )
-        _rendering.show_artifact(artifact, given["as_json"])
+        _rendering.show_artifact(artifact, values["as_json"])
 
     parameters: dict[str, tuple[Any, Any]] = {
         source[0]: (Annotated[str, typer.Argument(help=source[1])], inspect.Parameter.empty),

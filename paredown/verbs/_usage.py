@@ -35,19 +35,21 @@ def mistake(error: Any) -> UserError:
     Args:
         error: a ``UsageError``.
     """
-    where = error.ctx.command_path if error.ctx else "paredown"
-    see = f"see '{where} --help'"
+    command = error.ctx.command_path if error.ctx else "paredown"
+    see = f"see '{command} --help'"
     text = " ".join(error.format_message().split())
     if hasattr(error, "possibilities"):
         return _unknown_option(error)
     if hasattr(error, "param_type"):
-        return UserError(f"'{where}' needs {_described(error.param)}: {see}")
+        return UserError(f"'{command}' needs {_described(error.param)}: {see}")
     if hasattr(error, "param"):
         return UserError(_wrong_value(error, see))
-    if found := _COMMAND.match(text):
-        return UnknownName("command", found[1], error.ctx.command.commands)
-    if found := _SURPLUS.match(text):
-        return UserError(f"'{where}' takes no argument '{found[1]}' (a text with blanks wants quotes): {see}")
+    if match := _COMMAND.match(text):
+        return UnknownName("command", match[1], error.ctx.command.commands)
+    if match := _SURPLUS.match(text):
+        return UserError(
+            f"'{command}' takes no argument '{match[1]}' (a text with blanks wants quotes): {see}"
+        )
     return UserError(f"{text[:1].lower()}{text[1:].rstrip('.')}: {see}")
 
 
@@ -89,14 +91,14 @@ def _described(param: Any) -> str:
 def _wrong_value(error: Any, see: str) -> str:
     """Which parameter has which value, and what is allowed."""
     name = _name(error.param) if error.param is not None else "a value"
-    if found := _CHOICE.search(error.message):
-        near = difflib.get_close_matches(found[1], re.findall(r"'(.*?)'", found[2]), n=1)
+    if match := _CHOICE.search(error.message):
+        near = difflib.get_close_matches(match[1], re.findall(r"'(.*?)'", match[2]), n=1)
         hint = f" Did you mean '{near[0]}'?" if near else ""
-        return f"{name} is '{found[1]}'; allowed: {found[2]}.{hint}"
+        return f"{name} is '{match[1]}'; allowed: {match[2]}.{hint}"
     reason = error.message.removeprefix("Value error, ").replace("Input should be", "it must be").rstrip(".")
     # The value itself is only in what the error was made from.
     parts: list[Any] = getattr(error.__cause__, "errors", list)()
     value = str(parts[0]["input"]) if parts else ""
-    shown = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} characters)"
-    given = f" is '{shown}'" if parts else ""
-    return f"{name}{given}: {reason.split(', unable')[0]}; {see}"
+    quoted = value if len(value) <= _SHOWN else f"{value[:_SHOWN]}… ({len(value)} characters)"
+    clause = f" is '{quoted}'" if parts else ""
+    return f"{name}{clause}: {reason.split(', unable')[0]}; {see}"

@@ -65,21 +65,23 @@ def _gates(report: Report, place: str, name: str, worse_by: str, lost: str) -> l
     from bench.verdicts import regression
     from compress.recipe import Named
 
-    wanted: list[dict[str, Any]] = []
-    for metric, figure in sorted(summary.figures(report).items(), key=lambda one: one[1].rank):
-        found = report.find(summary.shipped(report), metric) if figure.card else None
-        if found is None:
+    settings: list[dict[str, Any]] = []
+    for metric, figure in sorted(summary.figures(report).items(), key=lambda pair: pair[1].rank):
+        measurement = report.find(summary.shipped(report), metric) if figure.card else None
+        if measurement is None:
             continue
-        limit = lost if regression.in_points(found) else worse_by
+        limit = lost if regression.in_points(measurement) else worse_by
         points = [{"at": point} for point in summary.grid(report)] if figure.grid else [{}]
-        wanted += [{"metric": metric, **point, "worse_by_at_most": limit} for point in points]
-    return [Named(name="regression", options={"baseline": place, "name": name, **one}) for one in wanted]
+        settings += [{"metric": metric, **point, "worse_by_at_most": limit} for point in points]
+    return [
+        Named(name="regression", options={"baseline": place, "name": name, **setting}) for setting in settings
+    ]
 
 
 @app.command()
 def compare(
     report_file: ReportFile,
-    where: Annotated[str, typer.Option("--from", help="A folder, git:BRANCH, or a report file.")],
+    location: Annotated[str, typer.Option("--from", help="A folder, git:BRANCH, or a report file.")],
     name: Name = _MAIN,
     worse_by: Annotated[
         str, typer.Option("--worse-by", help="Time, size and memory may grow by this much.")
@@ -95,9 +97,10 @@ def compare(
     from bench.report import terminal
     from bench.verdicts import judge
 
-    found = reports.read(report_file, must_be_sealed=True)
+    report = reports.read(report_file, must_be_sealed=True)
     judged = judge.judge(
-        found.model_copy(update={"inconclusive": inconclusive}), _gates(found, where, name, worse_by, lost)
+        report.model_copy(update={"inconclusive": inconclusive}),
+        _gates(report, location, name, worse_by, lost),
     )
     _options.emit(
         [verdict.model_dump(mode="json") for verdict in judged.verdicts],
@@ -107,7 +110,7 @@ def compare(
     raise typer.Exit(judge.exit_code(judged.verdicts, inconclusive))
 
 
-def _here(found: Sequence[Listed]) -> set[str]:
+def _here(listed: Sequence[Listed]) -> set[str]:
     """The fingerprints under which reports of this machine are filed: with no GPU, and with each of its own.
 
     GPUs are asked only where a baseline was measured on one: that takes a context on each.
@@ -118,14 +121,14 @@ def _here(found: Sequence[Listed]) -> set[str]:
 
     described = environment.describe()
     machines = [described]
-    if any("gpu" in one.report.environment for one in found):
-        machines += [{**described, **one} for one in devices.identities()]
-    return {baselines.fingerprint(one)[:16] for one in machines}
+    if any("gpu" in entry.report.environment for entry in listed):
+        machines += [{**described, **identity} for identity in devices.identities()]
+    return {baselines.fingerprint(machine)[:16] for machine in machines}
 
 
 @app.command("list")
 def list_(
-    where: Annotated[str, typer.Option("--from", help="A folder, or git:BRANCH.")],
+    location: Annotated[str, typer.Option("--from", help="A folder, or git:BRANCH.")],
     as_json: _options.Json = False,
 ) -> None:
     """List the stored baselines, those of this machine first."""
@@ -134,31 +137,38 @@ def list_(
     from bench.report import summary
     from bench.verdicts import baselines
 
-    stored = baselines.stored(where)
-    here = _here(stored)
-    found = sorted(stored, key=lambda one: (one.fingerprint not in here, one.fingerprint, one.name))
+    stored = baselines.stored(location)
+    fingerprints = _here(stored)
+    ordered = sorted(
+        stored, key=lambda entry: (entry.fingerprint not in fingerprints, entry.fingerprint, entry.name)
+    )
     rows = [
         {
-            "name": one.name,
-            "machine": one.fingerprint,
-            "here": one.fingerprint in here,
-            "what": baselines.machine(one.report.environment),
-            "title": one.report.title,
-            "created": one.report.created,
+            "name": entry.name,
+            "machine": entry.fingerprint,
+            "here": entry.fingerprint in fingerprints,
+            "what": baselines.machine(entry.report.environment),
+            "title": entry.report.title,
+            "created": entry.report.created,
         }
-        for one in found
+        for entry in ordered
     ]
 
     def render() -> None:
         table = Table("name", "machine", "measured", "title", box=None, pad_edge=False)
-        for one in found:
-            known = one.report.environment
-            mine = "this one" if one.fingerprint in here else one.fingerprint
-            parts = [known.get("cpu", "an unnamed processor")] if one.fingerprint not in here else []
-            said = ", ".join([*parts, *([known["gpu"]] if "gpu" in known else [])])
-            table.add_row(
-                one.name, f"{mine} ({said})" if said else mine, summary.when(one.report), one.report.title
+        for entry in ordered:
+            facts = entry.report.environment
+            mine = "this one" if entry.fingerprint in fingerprints else entry.fingerprint
+            parts = (
+                [facts.get("cpu", "an unnamed processor")] if entry.fingerprint not in fingerprints else []
             )
-        _rendering.console().print(table if found else f"{where} holds no baseline.")
+            description = ", ".join([*parts, *([facts["gpu"]] if "gpu" in facts else [])])
+            table.add_row(
+                entry.name,
+                f"{mine} ({description})" if description else mine,
+                summary.when(entry.report),
+                entry.report.title,
+            )
+        _rendering.console().print(table if ordered else f"{location} holds no baseline.")
 
     _options.emit(rows, as_json, render)

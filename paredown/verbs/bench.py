@@ -32,12 +32,12 @@ _WHOLE = re.compile("[0-9]{1,9}")
 
 def load_probes(rate: str | None, concurrency: int | None) -> list[dict[str, Any]]:
     """The probes that ``--rate`` and ``--concurrency`` ask for."""
-    asked: list[dict[str, Any]] = []
+    probes: list[dict[str, Any]] = []
     if rate is not None:
-        asked.append({"open-loop": {"rate": rate}})
+        probes.append({"open-loop": {"rate": rate}})
     if concurrency is not None:
-        asked.append({"closed-loop": {"clients": concurrency}})
-    return asked
+        probes.append({"closed-loop": {"clients": concurrency}})
+    return probes
 
 
 def _counted(parts: list[str]) -> list[int | str]:
@@ -46,11 +46,15 @@ def _counted(parts: list[str]) -> list[int | str]:
 
 
 def _config(
-    probes: str | None, load: list[dict[str, Any]], batch_sizes: str | None, lengths: str | None, **given: Any
+    probes: str | None,
+    load: list[dict[str, Any]],
+    batch_sizes: str | None,
+    lengths: str | None,
+    **settings: Any,
 ) -> BenchConfig:
     from compress.recipe import BenchConfig, validate
 
-    tree = {key: value for key, value in given.items() if value is not None}
+    tree = {key: value for key, value in settings.items() if value is not None}
     if probes is not None or load:
         from bench.session import default_probes
 
@@ -145,7 +149,7 @@ def bench(
     if rows is None:
         raise RecipeError("measuring needs evaluation rows: give --data")
     specs = candidate_specs(candidates, runtime or [], rows, task, store)
-    found = _delivery.measured(
+    report = _delivery.measured(
         specs,
         rows,
         config,
@@ -157,5 +161,5 @@ def bench(
         track=track,
         summary=summary,
     )
-    _options.emit(reports.sealed(found), files.stdout, lambda: terminal.show(found, Console()))
-    _delivery.leave(found)
+    _options.emit(reports.sealed(report), files.stdout, lambda: terminal.show(report, Console()))
+    _delivery.leave(report)

@@ -53,7 +53,7 @@ def build(
     """Compile an ONNX graph into a TensorRT engine for the GPU at hand."""
     from compress.pipeline import building
 
-    made = building.run_stage(
+    engine = building.run_stage(
         "build-tensorrt",
         graph,
         options=_options.settings(
@@ -72,4 +72,4 @@ def build(
         out=out,
         store=_options.store(store),
     )
-    _rendering.show_artifact(made, as_json)
+    _rendering.show_artifact(engine, as_json)

@@ -67,6 +67,6 @@ def bundle(
                 log.warning("the profiles are not compared with the lengths of any rows: %s", reason)
         timings = sorted(_options.store(store).cache("build-tensorrt").glob("*.timing"))
         target = handover.Target(tuple(profile or ()), rows, tuple(timings))
-    made = handover.bundle(opened, out, name=name, report=report, target=target, max_batch=max_batch)
-    payload = {"path": str(made), "id": opened.id, "built_on_target": build_on_target}
-    _options.emit(payload, as_json, lambda: typer.echo(f"{made}: start with README.md in it"))
+    folder = handover.bundle(opened, out, name=name, report=report, target=target, max_batch=max_batch)
+    payload = {"path": str(folder), "id": opened.id, "built_on_target": build_on_target}
+    _options.emit(payload, as_json, lambda: typer.echo(f"{folder}: start with README.md in it"))

@@ -40,10 +40,10 @@ def compare(
     from deploy import compare as comparing
 
     chosen = _options.data_config(data, column, plays="eval")
-    kept = _options.store(store)
+    artifacts = _options.store(store)
     first, second = (
-        building.open_artifact(one, task=task, data_config=chosen, store=kept)
-        for one in (reference, candidate)
+        building.open_artifact(place, task=task, data_config=chosen, store=artifacts)
+        for place in (reference, candidate)
     )
     config = chosen or recorded(first) or recorded(second)
     if config is None:
@@ -51,11 +51,11 @@ def compare(
     module = catalog.task(first.task)
     head = module.head_of(checkpoint.read_config(first.path))
     decided: dict[str, Any] = {}
-    found = sources.evaluation(config, module, first.manifest.seed, head, facts=decided)
+    all_rows = sources.evaluation(config, module, first.manifest.seed, head, facts=decided)
     result = comparing.compare(
         first,
         second,
-        found[:rows],
+        all_rows[:rows],
         device=device,
         threads=threads,
         layers=layers,
@@ -100,14 +100,14 @@ def _show_comparison(result: Comparison, reference: str, candidate: str) -> None
             "agreement", f"{100 * result.agreement:.2f} % ({result.agreeing} of {result.decisions})"
         )
     table.add_row("divergence", f"{result.divergence_mean:.3g} nats a row, p99 {result.divergence_p99:.3g}")
-    for one in result.outputs:
+    for output in result.outputs:
         table.add_row(
-            f"error of {one.output}",
-            f"largest {one.largest:.3g}, mean {one.mean:.3g}, RMSE {one.rmse:.3g}",
+            f"error of {output.output}",
+            f"largest {output.largest:.3g}, mean {output.mean:.3g}, RMSE {output.rmse:.3g}",
         )
     for layer in result.layers:
         table.add_row(f"layer {layer.layer}", f"{100 * layer.relative:.3g} % off")
     if result.layers:
-        where = result.first_diverging
-        table.add_row("first diverging", "none" if where is None else f"layer {where}")
+        first_layer = result.first_diverging
+        table.add_row("first diverging", "none" if first_layer is None else f"layer {first_layer}")
     _rendering.console().print(table)

@@ -20,20 +20,24 @@ def doctor(store: _options.StoreRoot = None, as_json: _options.Json = False) -> 
 
     from paredown.doctor import examination as examiner
 
-    found = examiner.examine(_options.store(store).root)
-    _options.emit(dataclasses.asdict(found), as_json, lambda: _show_examination(found))
-    if found.problems:
+    diagnosis = examiner.examine(_options.store(store).root)
+    _options.emit(dataclasses.asdict(diagnosis), as_json, lambda: _show_examination(diagnosis))
+    if diagnosis.problems:
         raise typer.Exit(ExitCode.INPUT)
 
 
-def _show_examination(found: Any) -> None:
+def _show_examination(diagnosis: Any) -> None:
     console = _rendering.console()
     table = Table("piece", "version", "state", box=None, pad_edge=False)
-    for piece in found.pieces:
+    for piece in diagnosis.pieces:
         table.add_row(piece.name, piece.version or "-", piece.state)
     console.print(table)
-    for title, items in (("Missing", found.missing), ("Notes", found.notes), ("Problems", found.problems)):
+    for title, items in (
+        ("Missing", diagnosis.missing),
+        ("Notes", diagnosis.notes),
+        ("Problems", diagnosis.problems),
+    ):
         for item in items:
             console.print(f"{title}: {item}", soft_wrap=True, markup=False)
-    if not found.problems:
+    if not diagnosis.problems:
         console.print("No problem found.")

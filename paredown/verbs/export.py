@@ -39,7 +39,7 @@ def export(
     number = (
         None if max_length in (None, "data") else max_length
     )  # of the graph; what rows need is the data's
-    given = _options.settings(
+    settings = _options.settings(
         set_,
         opset=opset,
         exporter=exporter,
@@ -47,10 +47,10 @@ def export(
         max_length=None if number is None else _options.tokens(number, 2),
     )
     chosen = _options.data_config(data, column, limit, max_length if number is None else None)
-    made = building.run_stage(
+    artifact = building.run_stage(
         "export-onnx",
         model,
-        options=given,
+        options=settings,
         data_config=chosen,
         task=task,
         seed=seed,
@@ -59,9 +59,9 @@ def export(
         store=_options.store(store),
     )
     if fuse:
-        made = building.run_stage(
+        artifact = building.run_stage(
             "optimize-onnx",
-            made.path,
+            artifact.path,
             options={},
             data_config=chosen,
             seed=seed,
@@ -69,4 +69,4 @@ def export(
             out=out,
             store=_options.store(store),
         )
-    _rendering.show_artifact(made, as_json)
+    _rendering.show_artifact(artifact, as_json)

@@ -51,8 +51,8 @@ def gate(
     from bench.report import step_summary, terminal
     from bench.verdicts import judge
 
-    found = reports.read(report_file, must_be_sealed=True)
-    judged = judge.judge(found.model_copy(update={"inconclusive": inconclusive}), judge.load_budget(budget))
+    report = reports.read(report_file, must_be_sealed=True)
+    judged = judge.judge(report.model_copy(update={"inconclusive": inconclusive}), judge.load_budget(budget))
     json = str(json_file.absolute()) if json_file else None  # "-" is a file here
     Files(json, html_file, markdown_file, junit_file).write(judged)
     step_summary.append(judged, summary)

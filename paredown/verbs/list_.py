@@ -34,36 +34,36 @@ def list_(
     """List the entries of every kind: recipes, tasks, stages, probes, gates, ...; of one KIND in full."""
     if kind is not None and catalog.canonical(kind) not in SHELVES:
         raise UnknownName("kind", kind, SHELVES)
-    found: dict[str, dict[str, str]] = {
-        shelf: {name: _summary(shelf, name, where) for name, where in sorted(catalog.entries(shelf).items())}
+    shelves: dict[str, dict[str, str]] = {
+        shelf: {name: _summary(shelf, name, entry) for name, entry in sorted(catalog.entries(shelf).items())}
         for shelf in SHELVES
         if kind is None or shelf == catalog.canonical(kind)
     }
-    _options.emit(found, as_json, lambda: _list(found, whole=kind is not None))
+    _options.emit(shelves, as_json, lambda: _list(shelves, full=kind is not None))
 
 
-def _summary(shelf: catalog.Shelf, name: str, where: catalog.Entry) -> str:
+def _summary(shelf: catalog.Shelf, name: str, entry: catalog.Entry) -> str:
     """An entry's first line with what brings it where it is not ours; of a broken one what is wrong."""
     try:
         text = catalog.summary(shelf, name)
     except EntryError as error:
         text = str(error)
-    return text if where.source is None else f"{text} (from {where.source})"
+    return text if entry.source is None else f"{text} (from {entry.source})"
 
 
-def _list(found: dict[str, dict[str, str]], *, whole: bool) -> None:
-    """The entries by kind, each in a line that a terminal's width cuts, or ``whole``.
+def _list(shelves: dict[str, dict[str, str]], *, full: bool) -> None:
+    """The entries by kind, each in a line that a terminal's width cuts, or in ``full``.
 
     What goes into a pipe or a file is not cut: there is no width, and a search should find every word.
     """
     console = _rendering.console()
-    cut = not whole and (console.is_terminal or "COLUMNS" in os.environ)
-    for shelf, entries in found.items():
+    cut = not full and (console.is_terminal or "COLUMNS" in os.environ)
+    for shelf, entries in shelves.items():
         console.print(f"{shelf} ({len(entries)})", style="bold", highlight=False)
         column = max(map(len, entries))
         for name, text in entries.items():
             plain = text.replace("``", "")
-            if whole:
+            if full:
                 margin = " " * (column + 4)
                 lines = textwrap.wrap(
                     plain, console.width, initial_indent=f"  {name:<{column}}  ", subsequent_indent=margin
@@ -74,6 +74,6 @@ def _list(found: dict[str, dict[str, str]], *, whole: bool) -> None:
             console.print(
                 plain, highlight=False, soft_wrap=not cut, no_wrap=cut, overflow="ellipsis" if cut else None
             )
-    if not whole:
+    if not full:
         console.print("'paredown list KIND' gives one kind with its whole lines,", highlight=False)
     console.print("'paredown show NAME' what an entry is and takes.", highlight=False)

@@ -31,7 +31,7 @@ def plan(
     from paredown import workflow
 
     chosen = chosen_recipe(recipe, model, data, column, set_, seed, task, limit)
-    workflow.check(chosen, here=False)
+    workflow.check(chosen, runs_here=False)
     steps = planning.plan(chosen, _options.store(store))
 
     def render() -> None:
@@ -56,7 +56,7 @@ def plan(
             f"and {_rendering.megabytes(size)}{more}"
         )
         if chosen.data is not None:
-            measured = chosen.bench.candidates or planning.check(chosen, here=False).labels
+            measured = chosen.bench.candidates or planning.check(chosen, runs_here=False).labels
             console.print(f"Then {len(measured)} candidates are measured, whose time is not in the estimate")
 
     _options.emit([vars(step) for step in steps], as_json, render)

@@ -56,27 +56,27 @@ def predict(
         labels, unit = predictor.labels, predictor.unit
         if file is not None:
             rows = (row for _, row in files.objects(file))
-            for found in predictor.stream(rows, batch_size):
-                sys.stdout.write(json.dumps(as_json_row(found, labels, unit), ensure_ascii=False) + "\n")
+            for prediction in predictor.stream(rows, batch_size):
+                sys.stdout.write(json.dumps(as_json_row(prediction, labels, unit), ensure_ascii=False) + "\n")
             _warn_of_cuts(predictor.truncation)
             return
-        given = tuple(texts or ())
-        if len(given) > len(predictor.may_have):
+        arguments = tuple(texts or ())
+        if len(arguments) > len(predictor.may_have):
             raise UserError(
-                f"{len(given)} arguments are given, and predict takes one row of at most "
+                f"{len(arguments)} arguments are given, and predict takes one row of at most "
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        if len(given) > 1 and predictor.roles is None:
+        if len(arguments) > 1 and predictor.roles is None:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
                 ", ".join(predictor.may_have),
             )
-        (found,) = predictor.predict([given[0] if len(given) == 1 else given])
+        (prediction,) = predictor.predict([arguments[0] if len(arguments) == 1 else arguments])
         _warn_of_cuts(predictor.truncation)
         _options.emit(
-            as_json_row(found, labels, unit), as_json, lambda: _show_prediction(found, labels, unit)
+            as_json_row(prediction, labels, unit), as_json, lambda: _show_prediction(prediction, labels, unit)
         )
 
 
@@ -85,38 +85,38 @@ def _warn_of_cuts(cut: Truncation) -> None:
         log.warning("%s: the answer is about what was left of them.", cut.sentence())
 
 
-def as_json_row(found: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
+def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
     """A prediction as JSON values: the label, and the numbers behind it.
 
     ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
     scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
     that was cut off has the label null.
     """
-    shown: dict[str, Any] = {"label": found.label}
-    if found.truncated:
-        shown["truncated"] = True
-    if found.probabilities is not None:
-        shown["probabilities"] = dict(zip(labels, map(float, found.probabilities), strict=True))
-    if found.scores is not None:
-        shown["scores"] = dict(zip(labels, map(float, found.scores), strict=True))
-    if found.scores is not None or isinstance(found.label, float):
-        shown["unit"] = unit
-    return shown
+    row: dict[str, Any] = {"label": prediction.label}
+    if prediction.truncated:
+        row["truncated"] = True
+    if prediction.probabilities is not None:
+        row["probabilities"] = dict(zip(labels, map(float, prediction.probabilities), strict=True))
+    if prediction.scores is not None:
+        row["scores"] = dict(zip(labels, map(float, prediction.scores), strict=True))
+    if prediction.scores is not None or isinstance(prediction.label, float):
+        row["unit"] = unit
+    return row
 
 
-def _show_prediction(found: Prediction, labels: tuple[str, ...], unit: str) -> None:
-    text = str(found.label)
-    if isinstance(found.label, float):
+def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str) -> None:
+    text = str(prediction.label)
+    if isinstance(prediction.label, float):
         text = f"{text} ({unit})"
-    elif isinstance(found.label, tuple):
-        words = ["(cut off)" if part is None else str(part) for part in found.label]
-        text = (" " if found.scores is None else ", ").join(words)
-        if found.scores is not None and not text:
+    elif isinstance(prediction.label, tuple):
+        words = ["(cut off)" if part is None else str(part) for part in prediction.label]
+        text = (" " if prediction.scores is None else ", ").join(words)
+        if prediction.scores is not None and not text:
             text = "none of the labels"
     sys.stdout.write(f"{text}\n")
-    shares = found.probabilities or found.scores
+    shares = prediction.probabilities or prediction.scores
     if shares is not None:
-        ranked = sorted(zip(labels, shares, strict=True), key=lambda one: -one[1])
+        ranked = sorted(zip(labels, shares, strict=True), key=lambda pair: -pair[1])
         most = max(5, sum(share >= 0.5 for share in shares))  # every label that holds is there
         for label, share in ranked[:most]:
             sys.stdout.write(f"  {share:.4f} {label}\n")

@@ -71,14 +71,14 @@ def quantize(
         raise RecipeError(f"{', '.join(wrong)} belongs to int8 and fp8; leave it out for {precision}")
     if precision == "fp8":
         target = target or "tensorrt"
-    kept: Any = keep_float or None
+    float_names: Any = keep_float or None
     if eight and keep_float in (["auto"], ["none"]):
-        kept = keep_float[0] if keep_float else None
-    named: dict[str, Any] = {"keep_float": kept, "mode": mode, "target": target, "ranges": ranges}
+        float_names = keep_float[0] if keep_float else None
+    named: dict[str, Any] = {"keep_float": float_names, "mode": mode, "target": target, "ranges": ranges}
     named |= {"activation_scales": activation_scales, "strict": strict or None}
     if precision != "int8":
         named["precision"] = precision
-    made = building.run_stage(
+    artifact = building.run_stage(
         "quantize-onnx" if eight else "half-precision",
         graph,
         options=_options.settings(set_, **named),
@@ -88,4 +88,4 @@ def quantize(
         out=out,
         store=_options.store(store),
     )
-    _rendering.show_artifact(made, as_json)
+    _rendering.show_artifact(artifact, as_json)

@@ -35,14 +35,14 @@ def report(
     from bench.record import document as reports
     from bench.report import terminal
 
-    found = reports.read(report_file)
-    written = Files(None, html_file, markdown_file, junit_file).write(found)
+    loaded = reports.read(report_file)
+    written = Files(None, html_file, markdown_file, junit_file).write(loaded)
 
     def render() -> None:
         for path in written:
             sys.stdout.write(f"{path}\n")
         if not written:
-            terminal.show(found, Console())
+            terminal.show(loaded, Console())
 
-    payload = {"written": [str(path) for path in written], "report": reports.sealed(found)}
+    payload = {"written": [str(path) for path in written], "report": reports.sealed(loaded)}
     _options.emit(payload, as_json, render)

@@ -80,13 +80,15 @@ def _describe(shelf: catalog.Shelf, name: str) -> dict[str, Any]:
         described["figures"] = [
             {
                 "figure": figure.metric,
-                "shown as": figure.title or ", ".join(dict.fromkeys(one.title for one in figure.columns)),
+                "shown as": figure.title
+                or ", ".join(dict.fromkeys(column.title for column in figure.columns)),
                 "exact": figure.exactness(probe.UNIT),
             }
             for figure in probe.FIGURES
         ]
     if shelf == "task":
         described["metrics"] = [
-            {"metric": one.name, "unit": one.unit, "better": one.better} for one in catalog.task(name).METRICS
+            {"metric": metric.name, "unit": metric.unit, "better": metric.better}
+            for metric in catalog.task(name).METRICS
         ]
     return described

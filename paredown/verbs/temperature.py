@@ -30,7 +30,7 @@ def temperature(
     from compress.pipeline import building
 
     sealed = artifact.is_sealed(Path(model)) and artifact.Artifact.open(Path(model))
-    made = building.run_stage(
+    calibrated = building.run_stage(
         "calibrate-onnx" if sealed and sealed.kind == "onnx" else "calibrate",
         model,
         options=_options.settings(None, temperature=temperature),
@@ -41,4 +41,4 @@ def temperature(
         out=out,
         store=_options.store(store),
     )
-    _rendering.show_artifact(made, as_json)
+    _rendering.show_artifact(calibrated, as_json)

@@ -19,20 +19,20 @@ def verify(
     from deploy import content
     from deploy.handover import sums
 
-    found = sums.verify(artifact) if sums.is_bundle(artifact) else Artifact.open(artifact)
-    content.check(found)
+    opened = sums.verify(artifact) if sums.is_bundle(artifact) else Artifact.open(artifact)
+    content.check(opened)
     payload = {
         "path": str(artifact),
-        "id": found.id,
-        "seal": found.seal,
-        "files": len(found.manifest.files),
+        "id": opened.id,
+        "seal": opened.seal,
+        "files": len(opened.manifest.files),
         "verified": True,
     }
     _options.emit(
         payload,
         as_json,
         lambda: _rendering.console().print(
-            f"{artifact}: {payload['files']} files unchanged, id {found.id}, seal {found.seal}",
+            f"{artifact}: {payload['files']} files unchanged, id {opened.id}, seal {opened.seal}",
             soft_wrap=True,
         ),
     )

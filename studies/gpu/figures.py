@@ -13,11 +13,11 @@ Figure = Mapping[str, Any]
 
 def of(report: Report) -> list[dict[str, Any]]:
     """Every figure of a report without its samples; what a figure does not have is left out."""
-    kept = ("candidate", "metric", "value", "unit", "interval", "ratio", "ratio_interval", "difference",
+    fields = ("candidate", "metric", "value", "unit", "interval", "ratio", "ratio_interval", "difference",
             "difference_interval", "conditions", "notes")  # fmt: skip
     figures = []
     for measurement in report.measurements:
-        tree = measurement.model_dump(mode="json", include=set(kept), exclude_defaults=True)
+        tree = measurement.model_dump(mode="json", include=set(fields), exclude_defaults=True)
         figures.append({**tree, "flags": list(measurement.flags.raised)})
     return figures
 
@@ -34,9 +34,9 @@ def matching(figures: Iterable[Figure], candidate: str, metric: str, **condition
 
 def lacking(figures: Iterable[Figure], expects: Iterable[Expected]) -> list[str]:
     """What a report should hold and does not, in words."""
-    held = list(figures)
+    present = list(figures)
     return [
         str(figure)
         for figure in expects
-        if not matching(held, figure.candidate, figure.metric, **figure.conditions)
+        if not matching(present, figure.candidate, figure.metric, **figure.conditions)
     ]

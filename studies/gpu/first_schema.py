@@ -17,8 +17,8 @@ def renewed(record: Mapping[str, Any]) -> dict[str, Any]:
     """A record of schema 1 with cells and figures as schema 2 has them; what has no name there stays."""
     cells: dict[str, Any] = {}
     for name, cell in record["cells"].items():
-        part, _, rest = name.partition("/")
-        lane = rest.rpartition("/")[2]
+        part, _, address = name.partition("/")
+        lane = address.rpartition("/")[2]
         if part in ("headline", "grid"):
             figures = [figure for old in cell["figures"] for figure in _times(lane, old)]
             cells[name] = {**cell, "figures": figures}

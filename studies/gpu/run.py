@@ -127,10 +127,10 @@ def estimate(cell: Cell, progress: State, cells: list[Cell]) -> float:
     if entry.seconds is not None and entry.status == "pending":
         return max(entry.seconds, cell.seconds)
     ratios = [
-        done.seconds / each.seconds
-        for each in cells
-        if (done := progress.cells.get(each.id, Entry())).status == "done" and done.seconds is not None
-        and each.kind == cell.kind
+        earlier.seconds / peer.seconds
+        for peer in cells
+        if (earlier := progress.cells.get(peer.id, Entry())).status == "done" and earlier.seconds is not None
+        and peer.kind == cell.kind
     ]  # fmt: skip
     low, high = _PACE_LIMITS
     return cell.seconds * (min(high, max(low, statistics.median(ratios))) if ratios else 1.0)
@@ -175,12 +175,15 @@ def judge(cell: Cell, answer: Answer, report: Path) -> dict[str, Any]:
     if "{answer}" not in cell.words:
         return {"status": "done", "result": json.loads(answer.text)}
     measured = document.read(report, must_be_sealed=True)
-    held = figures.of(measured)
-    lacks = figures.lacking(held, cell.expects)
+    rows = figures.of(measured)
+    lacks = figures.lacking(rows, cell.expects)
     if lacks:
         return {"status": "failed", "reason": f"the report lacks {'; '.join(lacks)}"}
-    ran = {each.name: {"runtime": each.runtime, **each.provenance} for each in measured.candidates}
-    return {"status": "done", "result": {"report": report.name, "candidates": ran, "figures": held}}
+    ran = {
+        candidate.name: {"runtime": candidate.runtime, **candidate.provenance}
+        for candidate in measured.candidates
+    }
+    return {"status": "done", "result": {"report": report.name, "candidates": ran, "figures": rows}}
 
 
 def gpu_name() -> str | None:

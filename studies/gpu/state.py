@@ -92,22 +92,22 @@ def load(path: Path, identity: dict[str, Any]) -> State:
             raise UserError(
                 f"{path} has schema {tree['schema']} and this is schema {SCHEMA}: choose another --out"
             )
-        found = State(
+        loaded = State(
             tree["identity"], tree["calls"], {name: Entry(**entry) for name, entry in tree["cells"].items()}
         )
     except (ValueError, KeyError, TypeError) as cause:
         raise UserError(f"{path} cannot be read ({cause}): remove it, or choose another --out") from cause
     differing = [
-        f"{name}: {found.identity.get(name)!r} there, {identity.get(name)!r} here"
-        for name in sorted(found.identity.keys() | identity.keys())
-        if found.identity.get(name) != identity.get(name)
+        f"{name}: {loaded.identity.get(name)!r} there, {identity.get(name)!r} here"
+        for name in sorted(loaded.identity.keys() | identity.keys())
+        if loaded.identity.get(name) != identity.get(name)
     ]
     if differing:
         raise UserError(
             f"{path} belongs to another run ({'; '.join(differing)}); figures of two runs are not mixed: "
             "choose another --out"
         )
-    for name, entry in found.cells.items():
+    for name, entry in loaded.cells.items():
         if entry.status == "running":
-            found.cells[name].status, found.cells[name].reason = "pending", "interrupted"
-    return found
+            loaded.cells[name].status, loaded.cells[name].reason = "pending", "interrupted"
+    return loaded

@@ -35,7 +35,7 @@ def render(records: Sequence[Mapping[str, Any]]) -> str:
     """Markdown of all records, or the sentence that nothing was run."""
     if not records:
         return NONE
-    return "\n\n".join(_page(each) for each in records)
+    return "\n\n".join(_page(entry) for entry in records)
 
 
 def _page(acceptance: Mapping[str, Any]) -> str:

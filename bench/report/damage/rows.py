@@ -12,14 +12,14 @@ from bench.display import words
 
 def answers(row: Row) -> str:
     """What became of a row's answer, short enough for one line."""
-    told = f"{row.before} to {row.after}"
+    text = f"{row.before} to {row.after}"
     if row.truth is not None and row.truth not in (row.before, row.after):
-        told += f", true is {row.truth}"
+        text += f", true is {row.truth}"
     if row.truth_before is not None and row.truth_after is not None:
-        told += (
+        text += (
             f"; sure of the truth: {words.share(row.truth_before, 0)} to {words.share(row.truth_after, 0)}"
         )
-    return told
+    return text
 
 
 @dataclass(frozen=True)

@@ -31,9 +31,9 @@ def show(report: Report, console: Console) -> None:
         console.print(f"[bold]{title}.[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     for table in damage.brief(_LINES):
         console.print(terminal.table(table))
-    for one in damage.highlights(marks=0, rows=_LINES):
-        console.print(f"[bold]{escape(one.title)}[/] (all of them in --html and --json):")
-        for row in one.rows:
+    for highlight in damage.highlights(marks=0, rows=_LINES):
+        console.print(f"[bold]{escape(highlight.title)}[/] (all of them in --html and --json):")
+        for row in highlight.rows:
             text = textwrap.shorten(" | ".join(row.cells.values()), 160, placeholder=" …")
             console.print(
                 f"  {row.number}: {escape(text)}\n      truth {escape(row.truth or '-')}, before "

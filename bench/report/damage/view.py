@@ -40,8 +40,8 @@ class Damage:
     @property
     def headline(self) -> str:
         """What happened, in one line."""
-        told = [clause for entry, model in self.sections if (clause := entry.headline(model))]
-        return ": ".join([f"{self.candidate} against {self.original}", *told[:1]])
+        clauses = [clause for entry, model in self.sections if (clause := entry.headline(model))]
+        return ": ".join([f"{self.candidate} against {self.original}", *clauses[:1]])
 
     @property
     def sentences(self) -> list[tuple[str, str]]:
@@ -53,57 +53,69 @@ class Damage:
     @property
     def notes(self) -> list[str]:
         """What a reader must know: of every section, and what was not looked at."""
-        told = [note for entry, model in self.sections for note in entry.notes(model)]
-        told += [f"{probe} is not measured: {reason}" for probe, reason in self.refused]
-        told += [
+        remarks = [note for entry, model in self.sections for note in entry.notes(model)]
+        remarks += [f"{probe} is not measured: {reason}" for probe, reason in self.refused]
+        remarks += [
             f"'{kind}' was found by what is not installed here: it is in the JSON" for kind in self.unread
         ]
-        return [*told, f"not looked at: {', '.join(self.missing)}"] if self.missing else told
+        return [*remarks, f"not looked at: {', '.join(self.missing)}"] if self.missing else remarks
 
     def brief(self, rows: int) -> list[Table]:
         """The figures that there is room for beside sentences: of each finding so many rows."""
-        found = [entry.brief(model) for entry, model in self.sections]
-        return [replace(one, rows=one.rows[:rows]) for one in found if one is not None]
+        tables = [entry.brief(model) for entry, model in self.sections]
+        return [
+            replace(brief_table, rows=brief_table.rows[:rows])
+            for brief_table in tables
+            if brief_table is not None
+        ]
 
     def highlights(self, marks: int = 3, rows: int = 5) -> list[Highlight]:
         """What a first screen shows: of each finding so many changes, or rows."""
-        found = [entry.highlight(model) for entry, model in self.sections]
-        cut = [replace(one, marks=one.marks[:marks], rows=one.rows[:rows]) for one in found if one]
-        return [one for one in cut if one.marks or one.rows]
+        full = [entry.highlight(model) for entry, model in self.sections]
+        cut = [
+            replace(highlight, marks=highlight.marks[:marks], rows=highlight.rows[:rows])
+            for highlight in full
+            if highlight
+        ]
+        return [highlight for highlight in cut if highlight.marks or highlight.rows]
 
 
 def collect(report: Report, candidate: str | None = None) -> Damage | None:
     """The findings about a candidate, the one that ships when None; None where there are none."""
     name = candidate or report.candidates[-1].name
-    found = {
-        one.finding.kind: one.finding
-        for one in report.measurements
-        if one.candidate == name and one.finding is not None
+    findings = {
+        measurement.finding.kind: measurement.finding
+        for measurement in report.measurements
+        if measurement.candidate == name and measurement.finding is not None
     }
-    if not found:
+    if not findings:
         return None
-    read = [(catalog.finding(kind), model) for kind, model in found.items() if not isinstance(model, Unread)]
-    known = {catalog.canonical(kind) for kind in found}
+    read = [
+        (catalog.finding(kind), model) for kind, model in findings.items() if not isinstance(model, Unread)
+    ]
+    kinds = {catalog.canonical(kind) for kind in findings}
     return Damage(
         original=report.baseline,
         candidate=name,
-        sections=tuple(sorted(read, key=lambda each: each[0].RANK)),
-        missing=tuple(each for each in catalog.names("finding") if each not in known),
+        sections=tuple(sorted(read, key=lambda section: section[0].RANK)),
+        missing=tuple(kind for kind in catalog.names("finding") if kind not in kinds),
         refused=tuple(sorted(report.conditions.not_measured.items())),
-        unread=tuple(kind for kind, model in found.items() if isinstance(model, Unread)),
+        unread=tuple(kind for kind, model in findings.items() if isinstance(model, Unread)),
     )
 
 
 def steps(report: Report) -> Table | None:
     """A row a candidate that was compared with the original; None for one alone, of which all else speaks."""
-    found = [damage for each in report.candidates if (damage := collect(report, each.name)) is not None]
-    if len(found) < 2:
+    damages = [
+        damage for candidate in report.candidates if (damage := collect(report, candidate.name)) is not None
+    ]
+    if len(damages) < 2:
         return None
-    cells = [_steps(damage) for damage in found]
-    header = list(dict.fromkeys(column for each in cells for column in each))
+    cells = [_steps(damage) for damage in damages]
+    header = list(dict.fromkeys(column for texts in cells for column in texts))
     rows = [
-        [damage.candidate, *(each.get(column, "-") for column in header)]
-        for damage, each in zip(found, cells, strict=True)
+        [damage.candidate, *(texts.get(column, "-") for column in header)]
+        for damage, texts in zip(damages, cells, strict=True)
     ]
     return table("Step by step", ["against the original", *header], rows)
 
