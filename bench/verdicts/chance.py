@@ -44,8 +44,8 @@ def sentences(report: Report) -> list[str]:
     return [
         f"The baseline '{report.baseline}' is no better than chance: {measurement.metric} "
         f"{shown(measurement.value)}, and {_constant(report.task, measurement.metric)} is "
-        f"{shown(measurement.blind)} of these rows. Its head may be untrained, or its labels in another order than the data's; figures against it say "
-        f"nothing{suffix}"
+        f"{shown(measurement.blind)} of these rows. Its head may be untrained, or its labels in "
+        f"another order than the data's; figures against it say nothing{suffix}"
     ]
 
 
