@@ -188,12 +188,14 @@ def summary(shelf: Shelf, name: str) -> str:
         EntryError: its file is not there or is no Python.
     """
     file = path(shelf, name)
-    text = file.read_text(encoding="utf-8")
+    content = file.read_bytes()
     if shelf == "recipe":
-        first = text.lstrip().splitlines()[0]
+        first = next(iter(content.decode("utf-8", errors="replace").lstrip().splitlines()), "")
         return first.lstrip("# ").strip() if first.startswith("#") else ""
+    if file.suffix != ".py":  # compiled
+        return ""
     try:
-        tree = ast.parse(text)
+        tree = ast.parse(content)  # bytes: its first line may name another encoding
     except SyntaxError as cause:
         raise _unimportable(shelf, name, file, cause) from cause
     return (ast.get_docstring(tree) or "").strip().split("\n")[0]
@@ -214,7 +216,7 @@ def load(shelf: Shelf, name: str) -> ModuleType:
         raise
     except (ImportError, SyntaxError) as cause:
         raise _unimportable(shelf, name, file, cause) from cause
-    except Exception as cause:
+    except (Exception, SystemExit) as cause:
         if record.origin is None:  # of ours: a bug, which keeps its traceback
             raise
         raise _unimportable(shelf, name, file, cause) from cause
@@ -233,7 +235,7 @@ def load(shelf: Shelf, name: str) -> ModuleType:
     return module
 
 
-def _unimportable(shelf: Shelf, name: str, file: Path, cause: Exception) -> EntryError:
+def _unimportable(shelf: Shelf, name: str, file: Path, cause: BaseException) -> EntryError:
     """What stopped an import, in a sentence with the entry's file and, where it has one, its line."""
     if isinstance(cause, SyntaxError):
         line = cause.lineno if cause.filename in (str(file), "<unknown>") else None

@@ -108,7 +108,7 @@ def _breaches_of_function(name: str, entry: object, pattern: Callable[..., Any])
         return
     try:
         signature = inspect.signature(entry)
-    except ValueError:  # a function in C that does not say
+    except (TypeError, ValueError):  # a function in C, or an object, that does not say
         return
     if not _takes(signature, inspect.signature(pattern)):
         yield f"'{_written(name, entry)}' takes other parameters, and '{_written(name, pattern)}' is wanted"

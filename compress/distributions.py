@@ -15,6 +15,8 @@ from importlib import metadata
 from importlib.machinery import PathFinder
 from pathlib import Path
 
+from compress.errors import EntryError
+
 _PREFIX = "paredown."
 
 
@@ -53,7 +55,11 @@ class Brought:
 
 
 def brought(group: str) -> tuple[Brought, ...]:
-    """What all installed distributions bring for a group, in the order in which Python finds them."""
+    """What all installed distributions bring for a group, in the order in which Python finds them.
+
+    Raises:
+        EntryError: the entry points of one that names us cannot be read.
+    """
     return tuple(entry for entry in _all(tuple(sys.path)) if entry.group == group)
 
 
@@ -65,11 +71,18 @@ def _all(_path: tuple[str, ...]) -> tuple[Brought, ...]:
         if f"[{_PREFIX}" not in (distribution.read_text("entry_points.txt") or ""):
             continue
         name = distribution.metadata["Name"]
+        try:
+            points = list(distribution.entry_points)
+        except (TypeError, ValueError) as cause:  # what Python's own parser says of a line without a '='
+            raise EntryError(
+                f"the entry points of {name} {distribution.version} cannot be read, since each line is to be "
+                f"'name = module': reinstall {name}, or correct them"
+            ) from cause
         by_distribution.setdefault(
             name,
             [  # the first of one name shadows the others, as in an import
                 Brought(point.group, point.name, point.value, name, distribution.version)
-                for point in distribution.entry_points
+                for point in points
                 if point.group.startswith(_PREFIX)
             ],
         )

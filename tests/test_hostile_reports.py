@@ -321,6 +321,27 @@ def test_a_stored_baseline_that_is_no_file(
     refused(capsys, "baseline", "list", "--from", tmp_path / "kept")
 
 
+@pytest.mark.parametrize("key", ["candidate", "metric", "self"])
+def test_a_condition_may_bear_any_name(tmp_path: Path, capsys: pytest.CaptureFixture[str], key: str) -> None:
+    """A probe from elsewhere names its conditions as it likes, and so does whoever writes a file."""
+    content = tree()
+    for measurement in content["measurements"]:
+        measurement["conditions"] |= {key: "x"}
+    path = sealed_anew(tmp_path / "report.json", content)
+    code, out, err = hostile.run(capsys, "report", path)
+    assert (code, err) == (0, "")
+    assert f"{key} x" in out
+
+
+def test_a_finding_that_nobody_here_knows_is_kept_with_its_signs(tmp_path: Path) -> None:
+    """Only the entry that wrote it could say whether an integer in it is a count."""
+    finding = {"kind": "ranks", "schema_version": 1, "moved": [-3, 2]}
+    path = sealed_anew(tmp_path / "report.json", changed(tree(), "measurements.0.finding", finding))
+    kept = document.read(path).measurements[0].finding
+    assert kept is not None
+    assert kept.model_dump() == finding
+
+
 def test_figures_are_finite_wherever_they_stand() -> None:
     """No report that is read holds a figure that is no number."""
     report = document.from_json(json.dumps(tree()), "here")

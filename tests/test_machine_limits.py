@@ -25,6 +25,12 @@ def caused(problem: Exception, cause: BaseException) -> Exception:
     return problem
 
 
+def put_away(problem: Exception, context: BaseException) -> Exception:
+    """An error that was raised ``from None`` while another was handled."""
+    problem.__context__, problem.__suppress_context__ = context, True
+    return problem
+
+
 def system(number: int, path: str | None = "x") -> OSError:
     """What the system raises of a path."""
     return OSError(number, os.strerror(number), path)
@@ -42,6 +48,7 @@ REFUSALS: list[tuple[BaseException, str]] = [
     (system(errno.EMFILE), "Too many open files (x): raise the limit of open files (ulimit -n)"),
     (system(errno.ENOSPC), "No space left on device (x): free space or choose another --store and --out"),
     (system(errno.EROFS), "Read-only file system (x): free space or choose another --store and --out"),
+    (system(errno.EACCES), "Permission denied (x): give another path, or take the right to use this one"),
     (
         system(errno.EFBIG, None),
         "File too large (while writing): free space, raise the limit of a file's size",
@@ -68,6 +75,7 @@ def test_a_refusal_of_the_machine(problem: BaseException, words: str) -> None:
         ValueError("a bug"),
         FileNotFoundError(errno.ENOENT, "No such file or directory", "ours"),
         caused(KeyError("a bug"), system(errno.ENAMETOOLONG)),
+        put_away(KeyError("a bug"), system(errno.ENOSPC)),
         ModelError("the model says: not enough memory"),
     ],
 )

@@ -13,7 +13,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.record.finding import Part
+from bench.record.finding import Part, Unread
 from bench.record.interval import Interval
 from bench.record.model import Measurement, Report
 from compress.errors import UserError
@@ -119,24 +119,32 @@ def _figure(measurement: Measurement) -> Iterator[str]:
         yield from _parts("finding", measurement.finding)
 
 
-def _parts(name: str, value: object) -> Iterator[str]:
-    """What is wrong in a finding or a part of it, all the way down: counts and figures."""
+def _parts(name: str, value: object, least: int = 0) -> Iterator[str]:
+    """What is wrong in a finding or a part of it, all the way down: counts and figures.
+
+    Args:
+        name: of the value.
+        value: a finding, or a part of it.
+        least: that an integer may be. In a finding that nobody here knows it need be no count.
+    """
+    if isinstance(value, Unread):
+        least = -_COUNTED
     if isinstance(value, Interval):
         yield from _interval(value)
     elif isinstance(value, BaseModel):
         yield from value.problems() if isinstance(value, Part) else ()
         for inner, part in value:
-            yield from _parts(inner, part)
+            yield from _parts(inner, part, least)
     elif isinstance(value, tuple | list):
-        for member in value:
-            yield from _parts(name, member)
+        for element in value:
+            yield from _parts(name, element, least)
     elif isinstance(value, dict):
-        for member in value.values():
-            yield from _parts(name, member)
+        for element in value.values():
+            yield from _parts(name, element, least)
     elif isinstance(value, bool):
         return
     elif isinstance(value, int):
-        if not 0 <= value <= _COUNTED:
+        if not least <= value <= _COUNTED:
             yield f"{name} is {value}, which is no count"
     elif isinstance(value, float) and not -MOST <= value <= MOST:
         yield f"{name} is {value}, which is no figure that can be measured"

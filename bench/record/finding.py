@@ -20,7 +20,10 @@ VERSION: Literal[1] = 1
 
 
 class Part(Strict):
-    """A part of a finding. Shares lie between 0 and 1, differences are candidate minus original."""
+    """A part of a finding.
+
+    Integers are counts, shares lie between 0 and 1, and differences (floats) are candidate minus original.
+    """
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it that types cannot say."""

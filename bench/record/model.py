@@ -142,8 +142,9 @@ class Measurement(Strict):
         rounds: that the samples came in, one after the other, where they came in rounds.
         paired: the rows behind ``difference``, for metrics of rows that are right or wrong.
         right: which rows are right, as a bitmap (``bench.statistics.paired.pack``), so that later reports can
-        be paired. blind: the same metric of the best answer that is the same for every row (always the
-            commonest class), for a task's main metric.
+            be paired.
+        blind: the same metric of the best answer that is the same for every row (always the commonest class),
+            for a task's main metric.
         disturbed: share of the timed seconds in which other processes kept the candidate from a CPU.
         flags: what is known of the run behind it, for verdicts and tables.
         notes: anything that a reader must know, in words.
@@ -287,7 +288,7 @@ class Report(Strict):
     seed: int
     created: str
 
-    def find(self, candidate: str, metric: str, **conditions: int | str) -> Measurement | None:
+    def find(self, candidate: str, metric: str, /, **conditions: int | str) -> Measurement | None:
         """The measurement of a candidate's metric, or None; conditions narrow it down."""
         for measurement in self.measurements:
             if (measurement.candidate, measurement.metric) == (candidate, metric) and conditions.items() <= (

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 from compress.errors import UserError
 
-_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EFBIG})
+_DISK = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EFBIG})
 _OPEN_FILES = frozenset({errno.EMFILE, errno.ENFILE})
 # What a file system says of a path; a missing file is not here, since it may be one of ours.
 _PLACE = frozenset(
@@ -46,6 +46,8 @@ def refusal(problem: BaseException) -> str | None:
     for cause in _chain(problem):
         if isinstance(cause, OSError) and cause.errno in _DISK:
             return _disk(f"{cause.strerror} ({_named(cause)})", cause.errno == errno.EFBIG)
+        if isinstance(cause, OSError) and cause.errno == errno.EACCES:
+            return f"{cause.strerror} ({_named(cause)}): give another path, or take the right to use this one"
         if isinstance(cause, OSError) and _NO_FOLDER in str(cause):
             return "there is no folder for temporary files that can be written: free space, or set TMPDIR"
         if phrase := next((text for text in _FULL if text in str(cause)), None):
@@ -74,12 +76,13 @@ def _disk(phrase: str, too_large: bool) -> str:
 
 
 def _chain(problem: BaseException | None) -> Iterator[BaseException]:
-    """An error and everything that it was raised from, each once."""
+    """An error and everything that it was raised from, each once; not what ``from None`` put away."""
     met: set[int] = set()
     while problem is not None and id(problem) not in met:
         met.add(id(problem))
         yield problem
-        problem = problem.__cause__ or problem.__context__
+        hidden = problem.__cause__ is not None or problem.__suppress_context__
+        problem = problem.__cause__ if hidden else problem.__context__
 
 
 def _named(problem: OSError) -> str:

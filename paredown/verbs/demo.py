@@ -3,13 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paredown.verbs import _options
 from paredown.verbs._outcome import finish
-
-if TYPE_CHECKING:
-    pass
 
 
 def demo(

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import typer
 from rich.table import Table
 
 from compress.errors import ExitCode
 from paredown.verbs import _options, _rendering
-
-if TYPE_CHECKING:
-    pass
 
 
 def doctor(store: _options.StoreRoot = None, as_json: _options.Json = False) -> None:

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 from rich.table import Table
 
 from paredown.verbs import _options, _rendering
 from paredown.verbs._recipe import chosen_recipe
-
-if TYPE_CHECKING:
-    pass
 
 
 def plan(

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from compress.errors import RecipeError
 from paredown.verbs import _options, _rendering
-
-if TYPE_CHECKING:
-    pass
 
 _PRECISIONS = ("int8", "fp8", "fp16", "bf16")
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
@@ -15,9 +15,6 @@ from paredown.verbs._report_options import (
     JunitFile,
     MarkdownFile,
 )
-
-if TYPE_CHECKING:
-    pass
 
 
 def report(

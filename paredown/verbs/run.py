@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 import typer
 
 from paredown.verbs import _options
 from paredown.verbs._outcome import finish
 from paredown.verbs._recipe import chosen_recipe
-
-if TYPE_CHECKING:
-    pass
 
 
 def run(

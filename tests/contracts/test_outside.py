@@ -451,3 +451,38 @@ def test_a_broken_one_is_told_on_the_command_line(site: Path, capsys: pytest.Cap
     assert code == 2
     assert "Traceback" not in err
     assert "bug" not in err
+
+
+def _lay(site: Path, points: str, module: str, content: bytes) -> None:
+    info = site / f"{module}-1.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {module}\nVersion: 1\n")
+    (info / "entry_points.txt").write_text(f"[paredown.criteria]\n{points}\n")
+    (site / f"{module}.py").write_bytes(content)
+    distributions._all.cache_clear()
+
+
+def test_entry_points_that_are_none_name_their_distribution(
+    site: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A line without '=' is no bug of the verb that comes across it."""
+    _lay(site, "no-value", "odd_points", b"")
+    code, out, err = command(capsys, "list")
+    assert (code, out) == (2, "")
+    assert "the entry points of odd_points 1 cannot be read" in err
+
+
+def test_an_entry_that_ends_the_program_is_refused(site: Path) -> None:
+    """Its exit code would be taken for a verdict."""
+    _lay(site, "leaver = odd_leaver", "odd_leaver", b'"""Leaves."""\nraise SystemExit(3)\n')
+    with pytest.raises(EntryError, match=r"'leaver' .*line 2\) cannot be imported: SystemExit: 3"):
+        catalog.load("criterion", "leaver")
+
+
+def test_the_first_line_of_an_entry_in_any_encoding(site: Path) -> None:
+    """Python reads the encoding that a file declares; a file in none is a sentence."""
+    _lay(site, "old = odd_latin", "odd_latin", '# coding: latin-1\n"""Größe."""\n'.encode("latin-1"))
+    assert catalog.summary("criterion", "old") == "Größe."
+    (site / "odd_latin.py").write_bytes(b'"""\xff\xfe"""\n')
+    with pytest.raises(EntryError, match=r"odd_latin\.py.* cannot be imported: SyntaxError"):
+        catalog.summary("criterion", "old")
