@@ -70,9 +70,11 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         )
     found = scores[0]
     drop, interval = losses(found)
-    said = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
+    said = f"{metric} {0.0 - drop:+.2f}pt against '{report.baseline}'"
     if interval is not None:
-        said += f" ({100 * interval.level:.0f} % interval {-interval.high:+.2f} to {-interval.low:+.2f}"
+        said += (
+            f" ({100 * interval.level:.0f} % interval {0.0 - interval.high:+.2f} to {0.0 - interval.low:+.2f}"
+        )
         if found.paired is not None:
             said += (
                 f"; {found.paired.better} rows better, {found.paired.worse} worse, "

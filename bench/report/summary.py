@@ -258,8 +258,8 @@ def explanation(report: Report) -> list[str]:
 
 
 def answers(report: Report) -> list[str]:
-    """What a report answers in sentences: a baseline at chance, and where INT8 is worth it."""
-    return [*chance.sentences(report), *(one.sentence() for one in worth.answers(report))]
+    """What a report answers in sentences: where INT8 is worth it."""
+    return [one.sentence() for one in worth.answers(report)]
 
 
 def when(report: Report) -> str:
