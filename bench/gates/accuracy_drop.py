@@ -74,9 +74,10 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         )
     score = scores[0]
     drop, interval = losses(score)
-    text = f"{metric} {-drop:+.2f}pt against '{report.baseline}'"
+    text = f"{metric} {0.0 - drop:+.2f}pt against '{report.baseline}'"
     if interval is not None:
-        text += f" ({100 * interval.level:.0f} % interval {-interval.high:+.2f} to {-interval.low:+.2f}"
+        low, high = 0.0 - interval.high, 0.0 - interval.low
+        text += f" ({100 * interval.level:.0f} % interval {low:+.2f} to {high:+.2f}"
         if score.paired is not None:
             text += (
                 f"; {score.paired.better} rows better, {score.paired.worse} worse, "

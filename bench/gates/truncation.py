@@ -36,7 +36,7 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
     text = cut.sentence("evaluation rows")
     if config.beyond_baseline:
         text += f", and '{report.baseline}' sees more of {rows} of them"
-    advice = "" if rows / cut.rows <= config.at_most.value else "; leave out data.max_length, or raise it"
+    advice = "" if rows / cut.rows <= config.at_most.value else "; a higher max_length cuts fewer"
     return decide(
         "truncation",
         candidate,

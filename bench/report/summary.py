@@ -270,8 +270,8 @@ def explanation(report: Report) -> list[str]:
 
 
 def answers(report: Report) -> list[str]:
-    """What a report answers in sentences: a baseline at chance, and where INT8 is worth it."""
-    return [*chance.sentences(report), *(answer.sentence() for answer in worth.answers(report))]
+    """What a report answers in sentences: where INT8 is worth it."""
+    return [answer.sentence() for answer in worth.answers(report)]
 
 
 def when(report: Report) -> str:

@@ -10,9 +10,10 @@ import tiny_bench
 import tiny_damage
 
 from bench.record.model import Flags, Interval, Report, Verdict
+from bench.verdicts import judge
 from compress import catalog
 from compress.errors import UserError
-from compress.recipe import validate
+from compress.recipe import Named, validate
 
 
 @dataclass(frozen=True)
@@ -571,3 +572,21 @@ def test_a_limit_in_time_and_its_speed_up_are_judged_alike(share: float) -> None
         by_time = check("latency", {"p50_at_most": f"{1 / speed}x"}, report)
         by_speed = check("latency", {"speedup_at_least": f"{speed}x"}, report)
         assert by_speed.status == by_time.status, (speed, by_speed.reason, by_time.reason)
+
+
+def test_a_drop_of_nothing_has_no_minus_sign_and_cut_rows_are_mended_by_a_max_length() -> None:
+    """Tables said +0.00 pt where the gate said -0.00pt; data.max_length was named where the export's cut."""
+    report = tiny_bench.report()
+    still = tuple(
+        figure.model_copy(update={"difference": 0.0}) if figure.difference is not None else figure
+        for figure in report.measurements
+    )
+    same = report.model_copy(update={"measurements": still})
+    gates = (
+        Named(name="accuracy-drop", options={"at_most": "1pt"}),
+        Named(name="truncation", options={"at_most": "0%"}),
+    )
+    drop, cut = judge.judge(same, gates).verdicts
+    assert "+0.00pt against" in drop.reason
+    assert "a higher max_length cuts fewer" in cut.reason
+    assert "data.max_length" not in cut.reason

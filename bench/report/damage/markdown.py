@@ -7,7 +7,6 @@ from bench.record.model import Report
 from bench.report import caveats, summary
 from bench.report.damage import rows, view
 from bench.report.markdown import _cards, _cell, _rows, _table, _verdicts
-from bench.verdicts import chance
 
 _LISTED = 20
 
@@ -29,7 +28,6 @@ def page(report: Report) -> str:
     if damage is None:
         return ""
     parts = [f"# {_cell(report.title)}", f"**{_cell(damage.headline)}**", _cards(report)]
-    parts += [f"**{_cell(sentence)}**" for sentence in chance.sentences(report)]
     parts.append("\n".join(f"- {_cell(sentence)}" for sentence in caveats.sentences(report)))
     parts += _verdicts(report)
     parts += [f"**{title}.** {_cell(sentence)}" for title, sentence in damage.sentences]

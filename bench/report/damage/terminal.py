@@ -10,7 +10,6 @@ from rich.markup import escape
 from bench.record.model import Report
 from bench.report import cards, caveats, terminal
 from bench.report.damage import view
-from bench.verdicts import chance
 
 _LINES = 5
 
@@ -22,7 +21,7 @@ def show(report: Report, console: Console) -> None:
         console.print("nothing was looked at")
         return
     console.print(f"[bold]{escape(damage.headline)}[/]", highlight=False, soft_wrap=True)
-    for sentence in caveats.sentences(report) + chance.sentences(report):
+    for sentence in caveats.sentences(report):
         console.print(sentence, highlight=False, markup=False, soft_wrap=True)
     for card in cards.cards(report):
         line = f"[bold]{escape(card.title)}.[/] {escape(card.value)} ({escape(card.words)})"
