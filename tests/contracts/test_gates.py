@@ -581,7 +581,12 @@ def test_a_drop_of_nothing_has_no_minus_sign_and_cut_rows_are_mended_by_a_max_le
         figure.model_copy(update={"difference": 0.0}) if figure.difference is not None else figure
         for figure in report.measurements
     )
-    same = report.model_copy(update={"measurements": still})
+    before, after = report.candidates
+    assert after.truncation is not None
+    by_export = after.model_copy(
+        update={"truncation": after.truncation.model_copy(update={"whose": "export"})}
+    )
+    same = report.model_copy(update={"measurements": still, "candidates": (before, by_export)})
     gates = (
         Named(name="accuracy-drop", options={"at_most": "1pt"}),
         Named(name="truncation", options={"at_most": "0%"}),
