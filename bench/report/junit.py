@@ -6,13 +6,14 @@ from xml.etree import ElementTree
 
 from bench.display import xml_text
 from bench.record.model import Report
-from bench.report import summary
+from bench.report import caveats, summary
 
 
 def xml(report: Report) -> str:
     """The verdicts as JUnit XML: one test case a gate; a failure carries the reason.
 
     An inconclusive one is skipped, and a failure where it was told to count as one; the message says so.
+    What a reader must know before any figure (rows cut, a baseline at chance) is the suite's own output.
     """
     kinds = {"fail": "failure", "anomalous": "error", "inconclusive": "skipped"}
     if report.inconclusive == "fail":
@@ -44,5 +45,7 @@ def xml(report: Report) -> str:
             ElementTree.SubElement(case, kind, message=xml_text.clean(reason))
         else:
             ElementTree.SubElement(case, "system-out").text = xml_text.clean(reason)
+    if remarks := caveats.sentences(report):
+        ElementTree.SubElement(suite, "system-out").text = xml_text.clean("\n".join(remarks))
     ElementTree.indent(suites)
     return ElementTree.tostring(suites, encoding="unicode", xml_declaration=True) + "\n"

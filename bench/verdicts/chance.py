@@ -16,13 +16,10 @@ OPTION = "allow_chance"
 
 
 def found(report: Report) -> Measurement | None:
-    """The baseline's main metric where it is at or below that of a constant answer; None where it is above.
-
-    Rows that are all of one class tell nothing: there, no model can be above.
-    """
+    """The baseline's main metric where it is at or below a constant answer's; None where it is above."""
     for measurement in report.measurements:
         if measurement.candidate == report.baseline and measurement.blind is not None:
-            return measurement if measurement.value <= measurement.blind < 1 else None
+            return measurement if tasks.at_chance(measurement.value, measurement.blind) else None
     return None
 
 

@@ -274,3 +274,11 @@ class Task(Protocol):
 def metric(task: Task, name: str) -> Metric:
     """A metric of a task by its name."""
     return next((one for one in task.METRICS if one.name == name), Metric(name))
+
+
+def at_chance(score: float, blind: float) -> bool:
+    """Whether a main metric is no better than that of the best answer that is the same for every row.
+
+    Rows that are all of one class tell nothing: there, ``blind`` is 1 and no model can be above.
+    """
+    return score <= blind < 1

@@ -167,14 +167,20 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
     processor = figures.environment.get("gpu") or figures.environment.get("cpu") or UNKNOWN
     parts.append(f"{about}, {figures.created}, on {_cell(processor)}. The whole report is `report.json`.")
     parts += [f"{_cell(sentence)}." for sentence in label_names.evaluation_order(figures.label_order)]
+    if (score := figures.chance) is not None:
+        parts.append(
+            f"**The baseline '{_cell(figures.baseline)}' is no better than chance**: {score.metric} "
+            f"{score.value:.4g}, and one answer for every row gets {score.blind:.4g}. Its head may be "
+            "untrained, or its labels in another order than the data's; figures against it say nothing."
+        )
     for candidate in candidates:
         lines = [_figure(figure) for figure in figures.of(candidate)]
         title = f"`{candidate.runtime}` on {candidate.device}, {candidate.threads} threads"
         parts.append(f"{title}:\n\n{_table(('metric', 'value', 'interval', 'conditions', 'notes'), lines)}")
         if candidate.truncation is not None and candidate.truncation.cut:
             parts.append(f"Length: {_cell(candidate.truncation.sentence('evaluation rows'))}.")
-        outcomes = [f"- {verdict.status}: {_cell(verdict.reason)}" for verdict in figures.verdicts
-                if verdict.candidate == candidate.name]  # fmt: skip
+        judged = [verdict for verdict in figures.verdicts if verdict.candidate == candidate.name]
+        outcomes = [f"- {verdict.gate}: {verdict.status}: {_cell(verdict.reason)}" for verdict in judged]
         if outcomes:
             parts.append("Gates:\n\n" + "\n".join(outcomes))
     return "\n\n".join(parts)

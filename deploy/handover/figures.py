@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 from pydantic import ConfigDict, Field, ValidationError
 
+from compress import tasks
 from compress.artifacts import seal
 from compress.errors import UserError
 from compress.reading import json_values
@@ -50,11 +51,13 @@ class Measurement(_Part):
     interval: Interval | None = None
     conditions: dict[str, int | str] = Field(default={})
     notes: tuple[str, ...] = ()
+    blind: float | None = None
 
 
 class Verdict(_Part):
     """What a gate said."""
 
+    gate: str
     candidate: str
     status: str
     reason: str
@@ -65,6 +68,7 @@ class Figures(_Part):
 
     schema_version: Literal[1, 2]
     candidates: tuple[Candidate, ...]
+    baseline: str
     measurements: tuple[Measurement, ...]
     verdicts: tuple[Verdict, ...] = ()
     data: dict[str, Any]
@@ -77,6 +81,14 @@ class Figures(_Part):
         return tuple(
             measurement for measurement in self.measurements if measurement.candidate == candidate.name
         )
+
+    @property
+    def chance(self) -> Measurement | None:
+        """The baseline's main metric where it is no better than chance; None where it is above."""
+        for measurement in self.measurements:
+            if measurement.candidate == self.baseline and measurement.blind is not None:
+                return measurement if tasks.at_chance(measurement.value, measurement.blind) else None
+        return None
 
 
 def read(path: Path, artifact_id: str) -> tuple[Figures, tuple[Candidate, ...]]:

@@ -201,7 +201,9 @@ def _report(path: Path, artifact: str, schema: int = 2) -> Path:
             {**measured, **time, "value": 2.5, "conditions": {"batch_size": 1}},
             {**measured, "candidate": "base", "metric": "accuracy", "value": 0.4321},
         ],
-        "verdicts": [{"candidate": "int8", "status": "pass", "reason": "accuracy fell by 0.1 pt"}],
+        "baseline": "base",
+        "verdicts": [{"gate": "accuracy-drop", "candidate": "int8", "status": "pass",
+                      "reason": "accuracy fell by 0.1 pt"}],
         "data": {"rows": 872},
         "environment": {"cpu": "A Processor"},
         "created": "2026-01-02T03:04:05+00:00",
@@ -222,7 +224,7 @@ def test_figures_come_from_a_report_of_this_artifact(
     assert "| latency_p50_ms | 2.5 ms |  | batch_size 1 |" in text
     assert "0.4321" not in text
     assert "On 872 evaluation rows, 2026-01-02T03:04:05+00:00, on A Processor" in text
-    assert "- pass: accuracy fell by 0.1 pt" in text
+    assert "- accuracy-drop: pass: accuracy fell by 0.1 pt" in text
     assert (out / "report.json").read_bytes() == report.read_bytes()
     with pytest.raises(
         UserError, match=r"has no figure of this artifact .* it measured: base \(000000000000\)"
@@ -240,6 +242,16 @@ def test_figures_come_from_a_report_of_this_artifact(
         with pytest.raises(UserError, match=words):
             bundle(models.int8, tmp_path / "other", report=report)
     assert not (tmp_path / "other").exists()
+
+
+def test_a_baseline_at_chance_is_said_on_the_card(models: SimpleNamespace, tmp_path: Path) -> None:
+    """Whoever is handed the model reads that its figures compare with a head that has learned nothing."""
+    tree = seal.broken(json.loads(_report(tmp_path / "r.json", models.int8.id).read_text()))
+    tree["measurements"][2]["blind"] = 0.5
+    (tmp_path / "r.json").write_text(json.dumps(seal.sealed(tree)))
+    text = (bundle(models.int8, tmp_path / "out", report=tmp_path / "r.json") / "README.md").read_text()
+    assert "**The baseline 'base' is no better than chance**: accuracy 0.4321" in text
+    assert "one answer for every row gets 0.5" in text
 
 
 def test_changes_are_found(models: SimpleNamespace, tmp_path: Path) -> None:
