@@ -253,6 +253,7 @@ def little(tmp_path_factory: pytest.TempPathFactory) -> Iterator[run.Job]:
     job = run.Job(plan, home / "artifacts", home / "out", "cpu", 20.0)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(run, "_PATH", [str(ROOT), str(hidden), str(RTX)])
+        patch.setenv("PAREDOWN_STORE", str(home / "store"))
         run.make(job, None, lambda line: None)
         yield job
 
