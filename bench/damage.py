@@ -16,6 +16,7 @@ from compress import catalog, data, log
 from compress.errors import DataError, NothingToMeasure
 from compress.model import checkpoint
 from compress.recipe import DataConfig, Named
+from compress.tasks import has_label
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
@@ -70,8 +71,8 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
         Named(name="accuracy"),
         Named(name="divergence"),
     ]
-    if head.problem == "regression":
-        log.info("calibration is left out: numbers have no confidence")
+    if not head.labels:
+        log.info("calibration is left out: these answers have no confidence")
     else:
         entries.append(Named(name="calibration-error"))
     try:
@@ -103,7 +104,7 @@ def _check(task: Task, head: Head, wishes: Wishes, evaluation: DataConfig) -> No
     for place in wishes.templates:
         fairness.read_swaps(place, task, None, most=2, seed=0)
     rows = data.evaluation(evaluation, task, 0, head, beside=True)
-    if task.LABEL not in rows[0]:
+    if not has_label(task, rows[0]):
         raise DataError(
             "the evaluation rows have no labels, without which nothing says what is right: give labeled rows"
         )

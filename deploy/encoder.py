@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +18,7 @@ from deploy.graph import facts as graph_facts
 
 if TYPE_CHECKING:
     from compress.stage import Context
-    from compress.tasks import Batch, ExportSpec, Head, Row, Task
+    from compress.tasks import Batch, ExportSpec, Head, Link, Pieces, Row, Task
     from deploy.checking.parity import Case, Feed
 
 
@@ -81,6 +81,17 @@ class Encoder:
         pads = limits.read_padding(folder)
         return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose, pads)
 
+    @property
+    def links(self) -> dict[str, Link]:
+        """Output name -> how its last axis is read."""
+        by_output: dict[str, Link] = self.task.link(self.head)
+        return by_output
+
+    def pieces(self, rows: Sequence[Row]) -> Pieces:
+        """What the model sees of rows; the other methods take these."""
+        parts: Pieces = self.task.pieces(rows, self.processor, self.max_length)
+        return parts
+
     def batch(self, rows: Sequence[Row], *, labelled: bool = False) -> Batch:
         """Encoded rows, padded to the longest of them."""
         encoded: Batch = self.task.encode(rows, self.processor, self.head, self.max_length, labelled=labelled)
@@ -92,9 +103,18 @@ class Encoder:
         return {name: inputs[name] for name in self.spec.inputs}
 
     def lengths(self, rows: Sequence[Row]) -> np.ndarray | None:
-        """Tokens of each row before truncation; None where rows have no length."""
+        """Tokens of each piece before truncation; None where they have no length."""
         counts: np.ndarray | None = self.task.lengths(rows, self.processor)
         return counts
+
+    def longest(self, rows: Sequence[Row]) -> np.ndarray | None:
+        """Tokens of the longest piece of each row before truncation; None where they have no length."""
+        pieces = self.pieces(rows)
+        lengths = self.lengths(pieces.rows)
+        if lengths is None or len(rows) == 0:
+            return lengths
+        starts = np.searchsorted(pieces.owner, np.arange(len(rows)))
+        return np.asarray(np.maximum.reduceat(lengths, starts))
 
     def order(self, rows: Sequence[Row]) -> list[int]:
         """Indices of the rows from the shortest to the longest; as they are where rows have no length."""
@@ -131,19 +151,19 @@ class Encoder:
         return parity.cases(rows, self.lengths(rows), self.feed, seed)
 
 
-def real_rows(ctx: Context, purpose: str, at_least: int = 2) -> Sequence[Mapping[str, Any]]:
-    """The calibration rows of a stage.
+def real_rows(ctx: Context, encoder: Encoder, purpose: str, at_least: int = 2) -> Sequence[Row]:
+    """What a model sees of the calibration rows of a stage.
 
     Raises:
         DataError: there are too few.
     """
-    rows: Sequence[Mapping[str, Any]] = ctx.data.calibration if ctx.data is not None else ()
+    rows: Sequence[Row] = ctx.data.calibration if ctx.data is not None else ()
     if len(rows) < at_least:
         raise DataError(
             f"{purpose} needs at least {at_least} training rows and found {len(rows)}: "
             "give --data (or data: in the recipe) with more rows"
         )
-    return rows
+    return encoder.pieces(rows).rows
 
 
 def carry(source: Path, out: Path) -> None:

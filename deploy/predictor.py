@@ -136,33 +136,39 @@ class Predictor:
                     check_roles(row, self._roles, count + i + 1)
             count += len(chunk)
             for group in _uniform(clean):
-                yield from self._answer(group)
+                yield from self._answer(group, batch_size)
 
-    def _answer(self, rows: Sequence[dict[str, Any]]) -> list[Prediction]:
+    def _answer(self, rows: Sequence[dict[str, Any]], batch_size: int) -> list[Prediction]:
         """Predictions of rows that may share a batch, in order."""
         encoder = self._encoder
-        if encoder.pads:
-            return self._decode(encoder.batch(rows))
-        by_index: dict[int, Prediction] = {}
-        for picks in encoder.together(rows, len(rows)):
-            by_index.update(zip(picks, self._decode(encoder.batch([rows[i] for i in picks])), strict=True))
-        return [by_index[i] for i in range(len(rows))]
+        pieces = encoder.pieces(rows)
+        count = len(pieces.rows)
+        together = encoder.pads and count <= batch_size
+        by_piece: dict[int, Prediction] = {}
+        cut = np.zeros(len(rows), dtype=bool)
+        for picks in [list(range(count))] if together else encoder.together(pieces.rows, batch_size):
+            batch = encoder.batch([pieces.rows[i] for i in picks])
+            by_piece.update(zip(picks, self._decode(batch), strict=True))
+            if batch.truncated is not None:
+                cut[pieces.owner[picks][batch.truncated]] = True
+        in_order = [by_piece[i] for i in range(count)]
+        predictions: list[Prediction] = encoder.task.joined(in_order, pieces, encoder.head)
+        self._answered += len(predictions)
+        self._cut += int(cut.sum())
+        return [
+            replace(prediction, truncated=True) if is_cut else prediction
+            for prediction, is_cut in zip(predictions, cut, strict=True)
+        ]
 
     def _decode(self, batch: Batch) -> list[Prediction]:
+        """Predictions of what was encoded."""
         results = self._runner.infer(batch.inputs)
         names, head = self._encoder.spec.outputs, self._encoder.head
         rows = len(next(iter(batch.inputs.values())))
-        rehearsal.check_outputs(results, names, head, rows, self._runner.artifact.path)
+        rehearsal.check_outputs(results, self._encoder.links, head, rows, self._runner.artifact.path)
         outputs = {name: np.asarray(results[name], dtype=np.float32) for name in names}
-        predictions: list[Prediction] = self._encoder.task.decode(outputs, batch, self._encoder.head)
-        self._answered += len(predictions)
-        if batch.truncated is None or not batch.truncated.any():
-            return predictions
-        self._cut += int(batch.truncated.sum())
-        return [
-            replace(prediction, truncated=bool(cut))
-            for prediction, cut in zip(predictions, batch.truncated, strict=True)
-        ]
+        predictions: list[Prediction] = self._encoder.task.decode(outputs, batch, head)
+        return predictions
 
 
 def made_with(artifact: Artifact, task: Task) -> tuple[str, ...] | None:

@@ -7,7 +7,7 @@ that do not meet). The first run shows it, and says so of the artifact and not o
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from compress import catalog
 from compress.errors import ModelError
-from compress.model import checkpoint, padding
+from compress.model import checkpoint, sample
 from deploy import content
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
@@ -24,7 +24,7 @@ from deploy.session import given, infer_with, open_session
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
-    from compress.tasks import Head
+    from compress.tasks import Head, Link
     from deploy.checking.parity import Infer
 
 # Two short rows take a fraction of a second; a graph that takes so long has a loop without an end.
@@ -53,10 +53,11 @@ def rehearse(
     infer = infer_with(session)
     if not rows:
         return infer
-    feed = encoder.feed(rows[:2])
+    seen = encoder.pieces(rows[:2]).rows
+    feed = encoder.feed(seen)
     with given(path):
         outputs = infer_with(session, _SECONDS)(feed)
-    check_outputs(outputs, encoder.spec.outputs, encoder.head, len(rows[:2]), path)
+    check_outputs(outputs, encoder.links, encoder.head, len(seen), path)
     return infer
 
 
@@ -82,13 +83,13 @@ def before_handover(artifact: Artifact) -> None:
     encoder = Encoder.open(artifact.path, task)
     path = artifact.file(graph_facts.MODEL)
     most = min((sizes[0] for sizes in graph_facts.read(artifact).limits.values() if 0 in sizes), default=2)
-    rows = padding.made_up(task)[:most]
+    rows = encoder.pieces(sample.rows(task)).rows[:most]
     with given(path):
         infer = infer_with(open_session(path), _SECONDS)
         if not rows:
             return
         outputs = infer(encoder.feed(rows))
-    check_outputs(outputs, encoder.spec.outputs, encoder.head, len(rows), path)
+    check_outputs(outputs, encoder.links, encoder.head, len(rows), path)
     for name in encoder.spec.outputs:
         if not np.isfinite(outputs[name]).all():
             raise ModelError(
@@ -98,13 +99,13 @@ def before_handover(artifact: Artifact) -> None:
 
 
 def check_outputs(
-    outputs: Mapping[str, np.ndarray], names: Iterable[str], head: Head, rows: int, place: Path
+    outputs: Mapping[str, np.ndarray], links: Mapping[str, Link], head: Head, rows: int, place: Path
 ) -> None:
     """Hold the shapes of outputs against the task's: one row a row, and one number a label at the end.
 
     Args:
         outputs: of one batch.
-        names: of those that the task reads.
+        links: name -> how it is read, of the outputs that the task reads.
         head: what they mean.
         rows: of the batch.
         place: they come from, for the message.
@@ -112,9 +113,9 @@ def check_outputs(
     Raises:
         ModelError: they are others.
     """
-    width = max(1, len(head.labels))
-    for name in names:
+    for name, link in links.items():
         shape = np.shape(outputs[name]) if name in outputs else ()
+        width = shape[-1] if link == "positions" and shape else head.width
         if len(shape) < 2 or shape[0] != rows or shape[-1] != width:
             raise ModelError(
                 f"{place}: output '{name}' is {' x '.join(map(str, shape)) or 'missing'} for {rows} rows, "

@@ -50,7 +50,7 @@ class Truncation(Strict):
 
 def count(encoder: Encoder, rows: Sequence[Row]) -> Truncation | None:
     """What an artifact's limit does to rows; None where rows have no length."""
-    lengths = encoder.lengths(rows)
+    lengths = encoder.longest(rows)
     if lengths is None:
         return None
     tokens = encoder.max_length

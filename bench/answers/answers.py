@@ -10,6 +10,8 @@ import numpy as np
 
 from bench.lanes import feeds
 from compress.errors import DataError, NothingToMeasure, UserError
+from compress.tasks import _decisions as decisions
+from compress.tasks import all_labelled
 from deploy.checking import divergence
 
 if TYPE_CHECKING:
@@ -25,11 +27,11 @@ SELECTION = "selection"
 class Answers:
     """One candidate's answers, in the order of the rows.
 
-    A decision is what one distribution is about: a row, or a word of a row.
+    A decision is what one distribution is about: a row, a word or a window of a row.
 
     Attributes:
         predictions: one a row.
-        outputs: name -> float64 [decisions, classes]; empty where rows do not share one set of classes.
+        outputs: name -> float64 [decisions, classes]; see ``compress.tasks._decisions``.
         owner: row of each decision, int64 [decisions].
         truth: what ``task.loss`` takes for each decision; None where rows have no labels.
         links: name -> how the last axis becomes probabilities.
@@ -85,34 +87,34 @@ def answer(
         cached: Answers = lane.memo[memo]
         return cached
     task, head = subject.task, subject.head
-    labelled = bool(rows) and all(task.LABEL in row for row in rows)
+    labelled = all_labelled(task, rows)
     links = task.link(head)
-    predictions: dict[int, Prediction] = {}
+    seen = feeds.own(lane, subject).pieces(rows)
+    by_piece: dict[int, Prediction] = {}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in links}
     owners: list[np.ndarray] = []
     truths: list[np.ndarray] = []
-    for picks, batch, output in feeds.stream(lane, subject, rows, size, labelled=labelled):
-        predictions.update(zip(picks, task.decode(output, batch, head), strict=True))
+    for picks, batch, output in feeds.stream(lane, subject, seen.rows, size, labelled=labelled):
+        by_piece.update(zip(picks, task.decode(output, batch, head), strict=True))
         real = task.positions(batch)
-        place = np.asarray(picks, dtype=np.int64)
-        owners.append(place if real is None else np.broadcast_to(place[:, None], real.shape)[real])
-        for name in links:
+        owners.append(decisions.owners(picks, links, real))
+        for name, link in links.items():
             array = np.asarray(output[name], dtype=np.float64)
-            parts[name].append(array.copy() if real is None else array[real])
+            parts[name].append(decisions.lines(array, link, real).copy())
         if labelled and batch.labels is not None:
-            truths.append(batch.labels if real is None else batch.labels[real])
-        advance(len(picks))
+            whole = real is None or "positions" in links.values()
+            truths.append(batch.labels if whole else batch.labels[real])
+        advance(len(picks) * len(rows) // len(seen.rows))
     owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
     order = np.argsort(owner, kind="stable")
-    widths = {array.shape[1:] for arrays in parts.values() for array in arrays}
     answers = Answers(
-        predictions=[predictions[i] for i in range(len(rows))],
-        outputs={name: np.concatenate(arrays)[order] for name, arrays in parts.items()}
-        if len(widths) == 1
-        else {},
-        owner=owner[order],
+        predictions=task.joined([by_piece[i] for i in range(len(seen.rows))], seen, head),
+        outputs={
+            name: decisions.joined(arrays, links[name])[order] for name, arrays in parts.items() if arrays
+        },
+        owner=seen.owner[owner[order]],
         truth=np.concatenate(truths)[order] if truths else None,
-        links=links,
+        links={name: decisions.read_as(link) for name, link in links.items()},
     )
     if key is not None:
         lane.memo[memo] = answers
@@ -132,7 +134,7 @@ def pair(
 ) -> Pair:
     """Both models' answers on the same rows; see ``answer``."""
     task = subject.task
-    labelled = bool(rows) and all(task.LABEL in row for row in rows)
+    labelled = all_labelled(task, rows)
     return Pair(
         rows=rows,
         head=subject.head,
@@ -170,24 +172,40 @@ def decided(pair: Pair, purpose: str) -> tuple[Link, np.ndarray, np.ndarray]:
         raise NothingToMeasure(
             f"{purpose} needs one distribution over the same classes a row; this task has none"
         )
-    after, before = pair.after.outputs[names[0]], pair.before.outputs[names[0]]
+    return _compared(pair, names[0], purpose)
+
+
+def _compared(pair: Pair, name: str, purpose: str) -> tuple[Link, np.ndarray, np.ndarray]:
+    """The link of one output, and both models' lines of it; see ``decided``."""
+    after, before = pair.after.outputs[name], pair.before.outputs[name]
     if after.shape != before.shape:
         raise NothingToMeasure(
             f"{purpose} needs both models to see the same words, and one of them cuts rows off earlier "
             f"({len(before)} and {len(after)} words): give them the same length limit"
         )
-    return pair.before.links[names[0]], before.reshape(len(before), -1), after.reshape(len(after), -1)
+    return pair.before.links[name], before.reshape(len(before), -1), after.reshape(len(after), -1)
 
 
-def divergences(pair: Pair) -> np.ndarray | None:
-    """Divergence of each row (the mean over its words), float64 [rows], in nats; None without outputs."""
-    try:
-        link, before, after = decided(pair, "the divergence")
-    except UserError:
-        return None
-    distances = divergence.per_row(before, after, link)
+def divergences(pair: Pair, purpose: str) -> np.ndarray:
+    """Divergence of each row (the mean over its decisions), summed over outputs, float64 [rows], in nats.
+
+    Raises:
+        NothingToMeasure: the two models made different decisions.
+    """
+    distances = np.zeros(len(pair.before.owner))
+    for name in pair.before.outputs:
+        link, before, after = _compared(pair, name, purpose)
+        distances = distances + divergence.per_row(before, after, link)
     total = np.bincount(pair.before.owner, weights=distances, minlength=len(pair.rows))
     return np.asarray(total / np.maximum(np.bincount(pair.before.owner, minlength=len(pair.rows)), 1))
+
+
+def known_divergences(pair: Pair) -> np.ndarray | None:
+    """``divergences``; None where the models made different decisions."""
+    try:
+        return divergences(pair, "the divergence")
+    except UserError:
+        return None
 
 
 def confidence(answers: Answers) -> np.ndarray | None:

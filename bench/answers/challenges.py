@@ -247,7 +247,7 @@ def _names(file: Path) -> tuple[str, ...]:
 
 def _checklist(name: str, table: Table, names: Sequence[str], task: Task, head: Head) -> Read:
     role = next((role for role, column in task.COLUMNS.items() if column.holds == "text"), None)
-    if role is None or head.problem != "single_label":
+    if role is None or head.answer != "label":
         raise DataError("a CheckList suite needs a model that gives texts one label each")
     label_ids = {label.casefold(): i for i, label in enumerate(head.labels)}
     ids = [label_ids.get(str(label).casefold()) for label in names]

@@ -70,15 +70,10 @@ def _mean(totals: np.ndarray) -> float:
     return float(totals[0] / totals[1]) if totals[1] else 0.0
 
 
-def many(prediction: Prediction, head: Head) -> bool:
-    """Whether a row has several answers, one a word."""
-    return head.problem == "single_label" and isinstance(prediction.value, tuple)
-
-
-def right(predictions: Sequence[Prediction], references: Sequence[Any]) -> np.ndarray:
+def right(predictions: Sequence[Prediction], references: Sequence[Any], task: Task) -> np.ndarray:
     """Whether each answer is the truth as a whole, bool [rows]."""
     return np.array(
-        [prediction.value == true for prediction, true in zip(predictions, references, strict=True)],
+        [task.right(prediction, true) for prediction, true in zip(predictions, references, strict=True)],
         dtype=bool,
     )
 
@@ -101,8 +96,8 @@ def score(pair: Pair, task: Task) -> Score:
     if head.problem == "regression":
         before, after = (_with_ones(errors(side, references)) for side in sides)
         return Score("mean absolute error", "error", "lower", before, after, _mean, binary=False)
-    if head.problem == "single_label" and not any(many(prediction, head) for prediction in sides[0][:1]):
-        before, after = (_with_ones(right(side, references).astype(np.float64)) for side in sides)
+    if head.answer == "label":
+        before, after = (_with_ones(right(side, references, task).astype(np.float64)) for side in sides)
         return Score("accuracy", "share", "higher", before, after, _mean, binary=True)
     before, after = (np.asarray(task.statistics(side, references, head), dtype=np.float64) for side in sides)
     name = next(iter(task.metrics(before.sum(axis=0), head)))
@@ -120,9 +115,9 @@ def _with_ones(values: np.ndarray) -> np.ndarray:
 
 def named(value: Any, head: Head) -> Any:
     """An aligned value (a reference) in label names; a number as it is."""
-    if isinstance(value, tuple | list):
+    if head.answer in ("tags", "labels"):
         return tuple(head.labels[i] if i >= 0 else "O" for i in value)
-    return head.labels[value] if head.problem == "single_label" and isinstance(value, int) else value
+    return head.labels[value] if head.answer == "label" else value
 
 
 def in_words(value: Any) -> str:
@@ -138,7 +133,7 @@ def parts(names: Any, head: Head) -> frozenset[Part]:
     A label; each label of a set; each entity of tagged words with its place, or each tagged word where
     the tags mark no chunks. A word that was cut off is no part.
     """
-    if head.problem == "single_label" and isinstance(names, tuple):
+    if head.answer == "tags":
         if any(label[:2] in {"B-", "S-"} for label in head.labels):
             from compress.tasks.token_classification import entities
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from bench.answers import scoring
 from bench.record.finding import Part
+from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.answers.answers import Pair
@@ -114,15 +115,23 @@ def picture(row: Mapping[str, Any], task: Task) -> str | None:
     return f"{_URI}png;base64," + base64.b64encode(stream.getvalue()).decode()
 
 
-def changes(pair: Pair, tolerance: float = 0.0) -> list[Change]:
+def changes(pair: Pair, task: Task, tolerance: float = 0.0) -> list[Change]:
     """What became of each row: harmful, beneficial, another change, or none.
 
     Args:
         pair: with references.
+        task: that says which answers are right.
         tolerance: for numbers: the change of the absolute error that does not count.
+
+    Raises:
+        NothingToMeasure: the task scores no row by itself.
     """
     references = pair.references or []
-    if pair.head.problem == "regression":
+    if not pair.head.checkable:
+        raise NothingToMeasure(
+            "which rows became right or wrong is asked of single answers, and this task scores rows together"
+        )
+    if pair.head.answer == "number":
         grown = scoring.errors(pair.after.predictions, references) - scoring.errors(
             pair.before.predictions, references
         )
@@ -131,12 +140,13 @@ def changes(pair: Pair, tolerance: float = 0.0) -> list[Change]:
         ]
     kinds: list[Change] = []
     for old, new, true in zip(pair.before.predictions, pair.after.predictions, references, strict=True):
-        if old.value == new.value:
+        right = [task.right(answer, true) for answer in (old, new)]
+        if old.value == new.value or all(right):
             kinds.append("none")
-        elif old.value == true:
+        elif right[0]:
             kinds.append("harmful")
         else:
-            kinds.append("beneficial" if new.value == true else "other")
+            kinds.append("beneficial" if right[1] else "other")
     return kinds
 
 

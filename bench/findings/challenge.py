@@ -98,7 +98,7 @@ def passed(name: str, before: np.ndarray, after: np.ndarray) -> Passed:
 
 def _worst(read: Read, pair: Pair, lost: Sequence[Case], task: Task, listed: int) -> list[Row]:
     """One row of each case that the candidate alone fails: the one on which the two differ most."""
-    distance = answers.divergences(pair)
+    distance = answers.known_divergences(pair)
     rank = distance if distance is not None else np.zeros(len(pair.rows))
     picks: dict[int, Case] = {}
     for case in lost:

@@ -14,7 +14,6 @@ from bench.answers import answers
 from bench.record.finding import Finding
 from bench.record.interval import Interval
 from bench.statistics import stats
-from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.answers.answers import Pair
@@ -50,10 +49,7 @@ def find(pair: Pair, generator: np.random.Generator) -> Divergence:
     Raises:
         NothingToMeasure: the task's answers have no distribution.
     """
-    answers.decided(pair, "the divergence")
-    distances = answers.divergences(pair)
-    if distances is None:
-        raise NothingToMeasure("the divergence needs one distribution a row, and this task has none")
+    distances = answers.divergences(pair, "the divergence")
     weights = stats.resample_weights(len(distances), generator)
     drawn = weights.astype(np.float64) @ distances / len(distances)
     return Divergence(

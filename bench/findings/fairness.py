@@ -169,7 +169,7 @@ def _metric_gap(pair: Pair, task: Task, column: str, cuts: Sequence[slicing.Cut]
 
 def _odds_gap(pair: Pair, column: str, cuts: Sequence[slicing.Cut], weights: np.ndarray) -> Gap | None:
     """The equalized-odds gap; None where a row has no single label, or no rate has enough rows."""
-    if pair.head.problem != "single_label" or scoring.many(pair.before.predictions[0], pair.head):
+    if pair.head.answer != "label":
         return None
     true = np.array(pair.references)
     predicted = [

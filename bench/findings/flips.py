@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.answers import answers, scoring, shown
+from bench.answers import answers, equality, scoring, shown
 from bench.answers.shown import Change, Row
 from bench.display import words
 from bench.display.parts import Card, Highlight, Listing
@@ -112,7 +112,7 @@ def matrix(pair: Pair) -> Matrix | None:
         (old.value, new.value)
         for old, new in zip(pair.before.predictions, pair.after.predictions, strict=True)
     ]
-    if pair.head.problem != "single_label" or not 2 <= len(labels) <= _MATRIX_LABELS:
+    if pair.head.answer != "label" or not 2 <= len(labels) <= _MATRIX_LABELS:
         return None
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     for old, new in values:
@@ -125,8 +125,8 @@ def matrix(pair: Pair) -> Matrix | None:
 def flipped_parts(pair: Pair) -> Parts | None:
     """Flips entity by entity (or label by label) where an answer has several parts; else None."""
     head = pair.head
-    tags = scoring.many(pair.before.predictions[0], head)
-    if head.problem == "regression" or not (tags or head.problem == "multi_label"):
+    tags = head.answer == "tags"
+    if not (tags or head.answer == "labels"):
         return None
     total = harmful = beneficial = 0
     references = pair.references or []
@@ -158,10 +158,9 @@ def find(pair: Pair, task: Task, listed: int, within: float, generator: np.rando
     """
     answers.needs_labels(pair, "finding flips")
     number = pair.head.problem == "regression"
-    values = np.array([prediction.value for prediction in pair.before.predictions]) if number else np.zeros(1)
-    tolerance = float(within * np.ptp(values.astype(np.float64))) if number else 0.0
-    kinds = shown.changes(pair, tolerance)
-    distance = answers.divergences(pair)
+    tolerance = equality.tolerance(pair.before.predictions, pair.head, within)
+    kinds = shown.changes(pair, task, tolerance)
+    distance = answers.known_divergences(pair)
     rank = distance if distance is not None else np.zeros(len(kinds))
     flipped = sorted(
         (i for i, kind in enumerate(kinds) if kind != "none"), key=lambda i: (_ORDER[kinds[i]], -rank[i], i)

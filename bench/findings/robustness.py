@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from bench.answers import answers, perturb, scoring, shown
+from bench.answers import answers, equality, perturb, scoring, shown
 from bench.answers.perturb import Kind
 from bench.answers.shown import Row
 from bench.display import words
@@ -211,14 +211,6 @@ def _part(pair: Pair, picks: Sequence[int]) -> Any:
     )
 
 
-def _same(first: Sequence[Any], second: Sequence[Any], tolerance: float) -> np.ndarray:
-    """Whether answers are equal, numbers within a tolerance."""
-    if all(isinstance(prediction.value, float) for prediction in (*first, *second)):
-        gaps = [abs(a.value - b.value) <= tolerance for a, b in zip(first, second, strict=True)]
-        return np.array(gaps, dtype=bool)
-    return np.array([a.value == b.value for a, b in zip(first, second, strict=True)], dtype=bool)
-
-
 def _compare(
     clean: Pair,
     moved: Pair,
@@ -230,21 +222,23 @@ def _compare(
     listed: int,
 ) -> Perturbation:
     before, after, _ = _part(clean, indices)
-    values = [prediction.value for prediction in clean.before.predictions]
-    tolerance = 0.02 * float(np.ptp(values)) if clean.head.problem == "regression" else 0.0
+    head = clean.head
+    tolerance = equality.tolerance(clean.before.predictions, head)
     stays = [
-        _same(side, now, tolerance)
+        equality.same(side, now, head, tolerance)
         for side, now in ((before, moved.before.predictions), (after, moved.after.predictions))
     ]
-    agree = _same(moved.before.predictions, moved.after.predictions, tolerance)
+    agree = equality.same(moved.before.predictions, moved.after.predictions, head, tolerance)
     figures: dict[str, Any] = {}
     labeled = kind.keeps_label and clean.references is not None
     if labeled:
         figures = _losses(clean, moved, indices, task, seed)
     kinds = (
-        shown.changes(moved, tolerance) if labeled else ["other" if not same else "none" for same in agree]
+        shown.changes(moved, task, tolerance)
+        if labeled
+        else ["other" if not same else "none" for same in agree]
     )
-    distance = answers.divergences(moved)
+    distance = answers.known_divergences(moved)
     sought = "harmful" if labeled else "other"
     rank = distance if distance is not None else np.zeros(len(kinds))
     picks = sorted((i for i, change in enumerate(kinds) if change == sought), key=lambda i: -rank[i])[:listed]

@@ -102,7 +102,7 @@ def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tupl
     head, references = pair.head, pair.references or []
     if head.problem == "regression":
         parted += slicing.quarters("label", np.asarray(references, dtype=np.float64))
-    else:
+    elif head.labels:
         label_sets = [
             {part[0] for part in scoring.parts(scoring.named(true, head), head)} for true in references
         ]
@@ -250,7 +250,7 @@ def find(
 def _classes(pair: Pair, score: Score, min_rows: int) -> list[tuple[Cut, Score]]:
     """F1 of each class over all rows, for classes of which there are enough."""
     head = pair.head
-    if head.problem == "regression":
+    if not head.labels:
         return []
     true = [scoring.parts(scoring.named(reference, head), head) for reference in pair.references or []]
     sides = [

@@ -22,7 +22,7 @@ def count(lanes: Sequence[Lane], subject: Subject) -> dict[str, Truncation]:
     limits, cuts = {}, {}
     for lane in lanes:
         encoder = feeds.own(lane, subject)
-        lengths = encoder.lengths(subject.rows)
+        lengths = encoder.longest(subject.rows)
         if lengths is None:
             return {}
         limits[lane.name] = encoder.max_length

@@ -18,7 +18,7 @@ from deploy.encoder import Encoder
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
     from bench.probes import Subject
-    from compress.tasks import Batch, Prediction
+    from compress.tasks import Batch, Pieces, Prediction, Row
 
 DATA = "data"
 _FEED_BYTES = 64 * 2**20
@@ -85,13 +85,19 @@ def processor(lane: Lane, subject: Subject) -> Any:
     return own(lane, subject).processor
 
 
-def encoder(
-    lane: Lane, subject: Subject, *, labelled: bool = False
-) -> Callable[[Sequence[dict[str, Any]]], Batch]:
+def pieces(lane: Lane, subject: Subject) -> Pieces:
+    """What the candidate sees of the evaluation rows, by its own processor and length limit."""
+    if "pieces" not in lane.memo:
+        lane.memo["pieces"] = own(lane, subject).pieces(subject.rows)
+    parts: Pieces = lane.memo["pieces"]
+    return parts
+
+
+def encoder(lane: Lane, subject: Subject, *, labelled: bool = False) -> Callable[[Sequence[Row]], Batch]:
     """From rows to arrays, as the candidate's folder says."""
     opened = own(lane, subject)
 
-    def encode(rows: Sequence[dict[str, Any]]) -> Batch:
+    def encode(rows: Sequence[Row]) -> Batch:
         return opened.batch(rows, labelled=labelled)
 
     return encode
@@ -149,7 +155,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
             f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
             "use 'data'"
         )
-    encode = encoder(lane, subject)
+    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
     generator = np.random.default_rng([subject.seed, 2])
     arrays = []
     for _ in range(count):
@@ -158,7 +164,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
             parts: list[dict[str, np.ndarray]] = []
             tokens = 0
             while tokens < point.length and len(parts) < point.length:
-                row = subject.rows[int(generator.integers(len(subject.rows)))]
+                row = seen[int(generator.integers(len(seen)))]
                 parts.append(encode([row]).inputs)
                 name, axis = next(iter(axes.items()))
                 tokens += parts[-1][name].shape[axis]
@@ -184,17 +190,17 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
 
     A candidate that may not pad gets batches of rows that are as long as the first one picked.
     """
-    encode = encoder(lane, subject)
+    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
     axes = _length_axes(lane, subject)
     generator = np.random.default_rng([subject.seed, 1])
     arrays: list[dict[str, np.ndarray]] = []
     widths: list[int] = []
     masked = total = size = 0
-    alike = None if own(lane, subject).pads else own(lane, subject).together(subject.rows, len(subject.rows))
-    for picks in batches(count, len(subject.rows), point.batch_size, generator):
+    alike = None if own(lane, subject).pads else own(lane, subject).together(seen, len(seen))
+    for picks in batches(count, len(seen), point.batch_size, generator):
         if alike is not None:
             picks = _of_one_length(picks, alike)
-        inputs = encode([subject.rows[i] for i in picks]).inputs
+        inputs = encode([seen[i] for i in picks]).inputs
         arrays.append(lane.feed(inputs))
         size += sum(array.nbytes for array in arrays[-1].values())
         if axes:
@@ -221,14 +227,14 @@ def at(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
 
 
 def stream(
-    lane: Lane, subject: Subject, rows: Sequence[dict[str, Any]], batch_size: int, *, labelled: bool = False
+    lane: Lane, subject: Subject, rows: Sequence[Row], batch_size: int, *, labelled: bool = False
 ) -> Iterator[tuple[list[int], Batch, dict[str, np.ndarray]]]:
     """Row numbers, encoded batch and outputs, batch after batch.
 
     Args:
         lane: the candidate.
         subject: the task and its head.
-        rows: to run, encoded by the candidate's own processor.
+        rows: pieces to run, encoded by the candidate's own processor.
         batch_size: rows at once; rows of similar length share a batch, to keep padding small.
         labelled: whether the batches carry the rows' labels.
     """
@@ -243,9 +249,9 @@ def stream(
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
-            names = subject.task.link(subject.head)
+            links = own(lane, subject).links
             for (members, _), output in zip(waiting, outputs, strict=True):
-                rehearsal.check_outputs(output, names, subject.head, len(members), lane.spec.artifact.path)
+                rehearsal.check_outputs(output, links, subject.head, len(members), lane.spec.artifact.path)
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 
@@ -259,16 +265,21 @@ def predict(
         lane: the candidate.
         subject: rows and task.
         batch_size: rows at once; rows of similar length share a batch, to keep padding small.
-        progress: called with the number of rows after each batch.
+        progress: called with a number of rows after each batch.
     """
     key = ("predictions", batch_size)
     if key in lane.memo:
         progress(len(subject.rows))
         predictions: list[Prediction] = lane.memo[key]
         return predictions
-    by_row: dict[int, Prediction] = {}
-    for picks, batch, output in stream(lane, subject, subject.rows, batch_size):
-        by_row.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
-        progress(len(picks))
-    lane.memo[key] = [by_row[i] for i in range(len(subject.rows))]
+    parts = pieces(lane, subject)
+    by_piece: dict[int, Prediction] = {}
+    answered = 0
+    for picks, batch, output in stream(lane, subject, parts.rows, batch_size):
+        by_piece.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        share = len(by_piece) * len(subject.rows) // len(parts.rows)
+        progress(share - answered)
+        answered = share
+    in_order = [by_piece[i] for i in range(len(parts.rows))]
+    lane.memo[key] = subject.task.joined(in_order, parts, subject.head)
     return lane.memo[key]

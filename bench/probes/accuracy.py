@@ -1,11 +1,11 @@
 """The task's own metrics on the evaluation rows, with paired differences to the baseline.
 
-Rows are resampled once for all candidates (bootstrap over rows, 2,000 resamples), so that a difference is
-between figures of the same rows. Predictions come from the lane, that is from the shipped artifact in
-the shipped runtime, at a stated batch size: a dynamically quantized model answers a little
-differently in other company. Where a metric is the share of rows that are right, the differing rows are
-counted too: McNemar's test, and Tango's interval in place of the bootstrap's, which has no width where
-no row differs.
+Rows (or groups of rows that are scored together) are resampled once for all candidates (bootstrap, 2,000
+resamples), so that a difference is between figures of the same rows. Predictions come from the lane, that is
+from the shipped artifact in the shipped runtime, at a stated batch size: a dynamically quantized model
+answers a little differently in other company. Where a metric is the share of rows that are right, the
+differing rows are counted too: McNemar's test, and Tango's interval in place of the bootstrap's, which has
+no width where no row differs.
 """
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     Raises:
         DataError: the evaluation rows have no labels.
     """
-    if any(subject.task.LABEL not in row for row in subject.rows):
+    if not tasks.all_labelled(subject.task, subject.rows):
         raise DataError(
             "the evaluation rows have no labels, which accuracy needs: give labeled rows, or name the other "
             "probes (--probes latency,memory,size,agreement)"
@@ -154,8 +154,12 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             statistics[lane.name] = np.asarray(
                 subject.task.statistics(predictions, references, subject.head), dtype=np.float64
             )
-    weights = stats.resample_weights(len(subject.rows), np.random.default_rng([subject.seed, 5]))
+    # Rows that are scored together, such as the documents of a query, are resampled together.
+    units = len(statistics[subject.baseline])
+    weights = stats.resample_weights(units, np.random.default_rng([subject.seed, 5]))
     conditions: dict[str, int | str] = {"rows": len(subject.rows), "batch_size": size}
+    if units != len(subject.rows):
+        conditions["groups"] = units
     drawn: dict[str, dict[str, np.ndarray]] = {}
     return [
         measurement

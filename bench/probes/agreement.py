@@ -2,18 +2,18 @@
 
 The share of rows with the same prediction, with Wilson's interval. Where a row has many
 predictions (one a word), the share of those, with an interval from resampled rows, since the words of
-one row are no independent trials. Numbers agree when they differ by at most ``within`` of the
-range of the baseline's predictions.
+one row are no independent trials. When numbers and vectors are the same is in ``bench.answers.equality``.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 from pydantic import Field
 
+from bench.answers import equality
 from bench.lanes import feeds
 from bench.probes import Subject
 from bench.record.figure import Column, Figure
@@ -38,30 +38,26 @@ class Config(Strict):
 
     Attributes:
         batch_size: rows at once; the first of the bench's batch sizes when absent.
-        within: for regression: the difference that still agrees, as a share of the baseline's range.
+        within: the difference that still agrees: for numbers as a share of the baseline's range, for
+            vectors of the cosine from 1.
     """
 
     batch_size: int | None = Field(default=None, ge=1, le=65_536)
-    within: float = Field(default=0.02, gt=0, le=1e6)
+    within: float = Field(default=equality.WITHIN, gt=0, le=1e6)
 
 
 def equal_counts(
     predictions: Sequence[Prediction], counterparts: Sequence[Prediction], head: Head, within: float
 ) -> np.ndarray:
     """How many predictions of each row agree, and how many there are: float64 [rows, 2]."""
-    if head.problem == "regression":
-        values = np.array(
-            [[a.value, b.value] for a, b in zip(predictions, counterparts, strict=True)], dtype=np.float64
-        )
-        near = np.abs(values[:, 0] - values[:, 1]) <= within * np.ptp(values[:, 1])
-        return np.stack([near.astype(np.float64), np.ones(len(near))], axis=1)
-    counts = []
-    for a, b in zip(predictions, counterparts, strict=True):
-        if head.problem == "single_label" and isinstance(a.value, tuple) and isinstance(b.value, tuple):
-            same = sum(x == y for x, y in zip(a.value, b.value, strict=True))
-            counts.append((same, len(a.value)))
-        else:
-            counts.append((int(a.value == b.value), 1))
+    if head.answer != "tags":
+        allowed = equality.tolerance(counterparts, head, within)
+        same = equality.same(predictions, counterparts, head, allowed)
+        return np.stack([same.astype(np.float64), np.ones(len(same))], axis=1)
+    values: list[tuple[Any, Any]] = [
+        (a.value, b.value) for a, b in zip(predictions, counterparts, strict=True)
+    ]
+    counts = [(sum(x == y for x, y in zip(a, b, strict=True)), len(a)) for a, b in values]
     return np.array(counts, dtype=np.float64).reshape(-1, 2)
 
 

@@ -59,7 +59,9 @@ def largest(alone: Sequence[Prediction], together: Sequence[Prediction]) -> floa
 def _numbers(prediction: Prediction) -> np.ndarray | None:
     if prediction.probabilities is not None:
         return np.asarray(prediction.probabilities, dtype=np.float64)
-    return None if isinstance(prediction.value, tuple) else np.asarray([prediction.value], dtype=np.float64)
+    if isinstance(prediction.value, tuple | str):
+        return None
+    return np.asarray(prediction.value, dtype=np.float64).reshape(-1)
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
@@ -75,7 +77,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             value, interval = agreement.share(counts, np.random.default_rng([subject.seed, 9]))
             differ = int(counts[:, 1].sum() - counts[:, 0].sum())
             apart = largest(alone, together)
-            if differ and subject.head.problem != "regression":
+            if differ and subject.head.answer not in ("number", "vector"):
                 log.warning(
                     "%s: %d of %d answers differ between batch 1 and batch %d",
                     lane.name,

@@ -137,7 +137,7 @@ class TrainingData:
             return rows if isinstance(rows, Missing) else [aligned.get(id(row), row) for row in rows]
 
         train = mapped(self.train)
-        if head.problem == "single_label" and len(train):
+        if head.answer == "label" and len(train):
             first = train[0][task.LABEL]
             if isinstance(first, int) and all(row[task.LABEL] == first for row in train):
                 raise DataError(

@@ -23,7 +23,7 @@ def settle(
             these cells do not tell.
     """
     labels = names or head.labels
-    if head.problem != "multi_label" or heads.set_form(cells, labels) != "either":
+    if head.answer != "labels" or heads.set_form(cells, labels) != "either":
         return list(cells)
     form = training()
     if form not in {"vectors", "lists"} or len(labels) < 2:

@@ -20,7 +20,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
-from compress import processes
+from compress import processes, tasks
 from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
 from compress.distillation.student import stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, real_tokens, unflatten
@@ -108,11 +108,12 @@ def distill(
         ModelError: the two cannot be compared (other outputs, no layer stack, no relations).
         TrainingError: as for ``train``; the teacher's outputs are not finite, or the disk is full.
     """
-    rows, groups = labelled_first(data, task.LABEL)
+    rows = list(task.pieces(learnable(data, task), processor, max_length).rows)
+    groups = np.array([0 if tasks.has_label(task, row) else 1 for row in rows], dtype=np.int64)
     lengths = row_lengths(task, rows, processor, max_length)
 
     def encode(rows: Sequence[Row]) -> Batch:
-        labelled = all(row.get(task.LABEL) is not None for row in rows)
+        labelled = tasks.all_labelled(task, rows)
         batch: Batch = task.encode(rows, processor, head, max_length, labelled=labelled)
         return batch
 
@@ -159,18 +160,12 @@ def distill(
     return history
 
 
-def labelled_first(data: TrainingData, label: str) -> tuple[list[Row], np.ndarray]:
-    """All rows that a student can learn from, and 0 for those with a label, 1 for those without.
-
-    Args:
-        data: with training and unlabelled rows.
-        label: the role of the label.
-    """
+def learnable(data: TrainingData, task: Task) -> list[Row]:
+    """All rows that a student can learn from: the training rows, then those without a label."""
     rows: list[Row] = list(data.train) if len(data.train) or not len(data.unlabeled) else []
     if len(data.unlabeled):
-        rows += [{k: v for k, v in row.items() if k != label} for row in data.unlabeled]
-    groups = np.array([0 if row.get(label) is not None else 1 for row in rows], dtype=np.int64)
-    return rows, groups
+        rows += [{k: v for k, v in row.items() if k != task.LABEL} for row in data.unlabeled]
+    return rows
 
 
 @dataclass(frozen=True)
@@ -285,10 +280,14 @@ class DistillationObjective:
         counts = self._task.positions(batch.arrays)
         terms = []
         for name, link in self._links.items():
-            ours = outputs[name]
+            ours, theirs, at = outputs[name], target[name], None
             if counts is not None:
-                ours = ours[torch.from_numpy(counts).to(ours.device)]
-            terms.append(kl_loss(ours, target[name], link, self._loss.temperature))
+                at = torch.from_numpy(counts).to(ours.device)
+                if link == "positions":
+                    theirs = torch.zeros_like(ours).masked_scatter(at, theirs)
+                else:
+                    ours, at = ours[at], None
+            terms.append(kl_loss(ours, theirs, link, self._loss.temperature, at))
         return torch.stack(terms).mean()
 
     def _hidden(self, states: list[torch.Tensor], target: torch.Tensor, batch: TorchBatch) -> torch.Tensor:

@@ -123,7 +123,7 @@ class Calibration:
         self._task = task
         self._head = head
         self._processor = processor
-        self._rows = rows
+        self._rows = task.pieces(rows, processor, max_length).rows if len(rows) else rows
         self._max_length = max_length
         self._device = device
         self._pads = pads

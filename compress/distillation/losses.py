@@ -17,6 +17,7 @@ import torch
 from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, logsigmoid, mse_loss
 
 from compress.tasks import Link
+from compress.tasks._decisions import ABSENT
 
 
 def kl_loss(
@@ -29,21 +30,24 @@ def kl_loss(
     """How far the student's outputs are from the teacher's, a scalar, 0 when they are equal.
 
     Args:
-        student: outputs before the link, [batch, classes] or [batch, length, classes].
+        student: outputs before the link, [batch, classes], [batch, length, classes] or [batch, length].
         teacher: the same shape.
         link: ``softmax``: KL over the last axis. ``sigmoid``: mean over labels of the Bernoulli KL.
-            ``identity``: mean squared error, without temperature.
+            ``identity``: mean squared error, without temperature. ``positions``: KL over the positions that
+            count.
         temperature: divides both sides before the link; the result is multiplied by its square, so
             that gradients keep their size.
         positions: boolean [batch, length]: the outputs that count; None when all do.
     """
     student, teacher = student.float(), teacher.detach().float()
-    if positions is not None:
+    if positions is not None and link == "positions":
+        student, teacher = (side.masked_fill(~positions, ABSENT) for side in (student, teacher))
+    elif positions is not None:
         student, teacher = student[positions], teacher[positions]
     if link == "identity":
         return mse_loss(student, teacher)
     student, teacher = student / temperature, teacher / temperature
-    if link == "softmax":
+    if link in ("softmax", "positions"):
         target = log_softmax(teacher, dim=-1)
         apart = (target.exp() * (target - log_softmax(student, dim=-1))).sum(dim=-1)
     else:

@@ -44,7 +44,8 @@ class TeacherBatch:
     """What the teacher says of a batch.
 
     Attributes:
-        outputs: name -> [rows, classes], or [positions that count, classes], row by row.
+        outputs: name -> [rows, classes], or [positions that count, classes], row by row; one class where an
+            output has one number a position.
         states: [real tokens, sum of widths] row by row; None when none were wanted.
     """
 
@@ -83,7 +84,9 @@ class Teacher:
         rows = len(batch)
         if counts is not None:
             at = torch.from_numpy(counts).to(next(iter(counted_outputs.values())).device)
-            counted_outputs = {name: tensor[at] for name, tensor in counted_outputs.items()}
+            counted_outputs = {
+                name: tensor[at].reshape(int(at.sum()), -1) for name, tensor in counted_outputs.items()
+            }
         positions = np.ones(rows, dtype=np.int64) if counts is None else counts.sum(axis=1)
         tokens = np.zeros(rows, dtype=np.int64)
         flat = None

@@ -123,6 +123,9 @@ def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
     """
     import transformers
 
+    own = task.model_class(config)
+    if own is not None:
+        return own
     mapping = getattr(transformers, task.MODEL)._model_mapping
     if type(config) not in mapping:
         raise ModelError(

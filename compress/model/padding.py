@@ -17,6 +17,7 @@ import numpy as np
 
 from compress import fence, log
 from compress.model import limit as limits
+from compress.model import sample
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -32,10 +33,6 @@ SENTENCE = (
 )
 _LONGEST = 256
 _SHORT = 3
-_TEXTS = (
-    "It was a long film, and nobody who left the room could say what it had been about, or why.",
-    "The second part is better than the first one, they say.",
-)
 
 
 @dataclass(frozen=True)
@@ -192,36 +189,22 @@ def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
     return chunks
 
 
-def made_up(task: Task) -> list[dict[str, Any]]:
-    """Two rows of texts of our own, of two lengths; none where the task's rows are no texts."""
-    holds = {role: column.holds for role, column in task.COLUMNS.items()}
-    if not set(holds.values()) & {"text", "tokens"}:
-        return []
-    needed = [role for role, column in task.COLUMNS.items() if column.required and role != task.LABEL]
-    return [{role: _cell(text, holds[role]) for role in needed} for text in _TEXTS]
-
-
 def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
     """The longest, the middle and the shortest row, and the first words of that one."""
     holds = {role: column.holds for role, column in task.COLUMNS.items()}
-    if not set(holds.values()) & {"text", "tokens"}:
+    if not sample.has_texts(task):
         return []
-    sample: list[dict[str, Any]] = [
+    texts: list[Row] = [
         {role: cell for role, cell in row.items() if holds.get(role) in {"text", "tokens"}}
         for row in rows[:64]
     ]
-    if not sample:
-        sample = made_up(task)
-    lengths = task.lengths(sample, processor)
+    seen = list(task.pieces(texts or sample.rows(task), processor, None).rows)
+    lengths = task.lengths(seen, processor)
     if lengths is None:
         return []
     order = np.argsort(lengths, kind="stable")
-    shortest, middle, longest = (sample[order[at]] for at in (0, len(order) // 2, -1))
+    shortest, middle, longest = (seen[order[at]] for at in (0, len(order) // 2, -1))
     return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
-
-
-def _cell(text: str, holds: str) -> str | list[str]:
-    return text.split() if holds == "tokens" else text
 
 
 def _beginning(cell: Any) -> Any:

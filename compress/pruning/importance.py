@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 
+from compress import tasks
 from compress.criteria import Criterion, Signals
 from compress.errors import DataError, ModelError
 from compress.pruning import signals as signal
@@ -15,6 +16,7 @@ from compress.pruning.anatomy import Part, parts_of
 from compress.pruning.targets import Scores
 from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
+from compress.training.examples import examples
 from compress.training.selection import row_lengths
 
 if TYPE_CHECKING:
@@ -75,7 +77,8 @@ class Rows:
 
     def _batches(self, rows: Sequence[Row]) -> list[TorchBatch]:
         """Rows of like length together, with labels where all of them have one."""
-        labelled = all(row.get(self.task.LABEL) is not None for row in rows)
+        labelled = tasks.all_labelled(self.task, rows)
+        rows = examples(self.task, rows, self._processor, self._max_length)
 
         def encode(rows: Sequence[Row]) -> Batch:
             batch: Batch = self.task.encode(
@@ -124,7 +127,7 @@ def measure(
         rows.sample(count, seed) if criterion.NEEDS else [],
         criterion.NEEDS,
         outputs=rows.task.OUTPUTS,
-        loss=lambda outputs, labels: rows.task.loss(outputs, labels, rows.head),
+        loss=lambda outputs, labels, batch: rows.task.loss(outputs, labels, rows.head, batch),
     )
     return score(parts, signals, criterion, options, generator)
 

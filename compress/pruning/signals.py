@@ -19,12 +19,13 @@ from torch import nn
 
 from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
+from compress.tasks import Batch
 
 if TYPE_CHECKING:
     from compress.pruning.anatomy import Part
     from compress.training.batching import TorchBatch
 
-Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
+Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor, Batch], torch.Tensor]
 
 LABELLED: frozenset[Signal] = frozenset({"gradients", "fisher"})
 
@@ -44,7 +45,9 @@ def unit_mean_squares(
     return squares.reshape(-1, width).mean(dim=1), flat.shape[0]
 
 
-def row_losses(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, loss: Loss) -> torch.Tensor:
+def row_losses(
+    outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, batch: Batch, loss: Loss
+) -> torch.Tensor:
     """The sum of every row's own loss (a batch's mean would weigh rows by their lengths), a scalar.
 
     Rows without any label (all -100) have no loss.
@@ -54,7 +57,8 @@ def row_losses(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, loss: 
         row_labels = labels[row : row + 1]
         if not row_labels.is_floating_point() and bool((row_labels == -100).all()):
             continue
-        total = total + loss({name: value[row : row + 1] for name, value in outputs.items()}, row_labels)
+        own = {name: value[row : row + 1] for name, value in outputs.items()}
+        total = total + loss(own, row_labels, batch.row(row))
     return total
 
 
@@ -75,7 +79,7 @@ def collect(
         batches: encoded rows; labels are needed for gradients and fisher alone.
         needs: what to collect; an empty set collects nothing and runs nothing.
         outputs: names of the model outputs that the loss takes.
-        loss: mean loss of some rows, given their outputs and labels.
+        loss: mean loss of some rows, given their outputs, their labels and the rows as encoded.
 
     Raises:
         DataError: a signal needs labels, and rows have none.
@@ -122,7 +126,7 @@ def _pass(
         )
     with torch.enable_grad():
         answer = model(**batch.inputs)
-        total = row_losses({name: answer[name] for name in outputs}, batch.labels, loss)
+        total = row_losses({name: answer[name] for name in outputs}, batch.labels, batch.arrays, loss)
     if not bool(torch.isfinite(total)):
         raise TrainingError(
             "The loss on the rows that importance is measured on is not a number: check the model's weights "

@@ -20,6 +20,7 @@ from compress.errors import DataError, ModelError
 from compress.model import checkpoint, padding, temperature
 from compress.model import limit as limits
 from compress.stage import Context, Role, StageConfig
+from compress.training.examples import examples
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
@@ -109,7 +110,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     head = task.head_of(model.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor, limit = task.load_processor(source.path), limits.read_derived(source.path).tokens
-    rows = list(data.selection)
+    rows = examples(task, list(data.selection), processor, limit)
     lengths, pads = task.lengths(rows, processor), limits.read_padding(source.path)
     batches = [
         task.encode([rows[i] for i in members], processor, head, limit)

@@ -28,6 +28,7 @@ from compress.model import limit as limits
 from compress.pipeline.places import Teacher
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row
+from compress.training.examples import examples
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, train
 from compress.training.objectives import TaskObjective
@@ -188,7 +189,7 @@ def given_student(
             f"the student at {folder} predicts {list(theirs.labels)} and the teacher {list(head.labels)}: "
             "give a student of the same labels in the same order, or a base model without a head"
         )
-    rows = list(data.calibration[:16])
+    rows = ctx.task.pieces(list(data.calibration[:16]), processor, None).rows
     student_processor = ctx.task.load_processor(folder)
     mine, yours = (
         ctx.task.encode(rows, p, head, None, labelled=False).inputs for p in (student_processor, processor)
@@ -219,11 +220,12 @@ def train_alone(
         batch: Batch = task.encode(rows, processor, head, max_length)
         return batch
 
+    rows = examples(task, data.train, processor, max_length)
     return train(
         student,
-        rows=data.train,
+        rows=rows,
         encode=encode,
-        lengths=row_lengths(task, data.train, processor, max_length),
+        lengths=row_lengths(task, rows, processor, max_length),
         objective=TaskObjective(task, head),
         evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)

@@ -26,6 +26,7 @@ from compress.tasks import Batch, Head, Row, Task
 from compress.tasks import _heads as heads
 from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
+from compress.training.examples import examples
 from compress.training.loop import TrainingConfig, train
 from compress.training.objectives import Objective, TaskObjective
 from compress.training.selection import Selection, row_lengths, truncated_share
@@ -88,11 +89,12 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         batch: Batch = task.encode(rows, processor, head, max_length)
         return batch
 
+    rows = examples(task, data.train, processor, max_length)
     history = train(
         model,
-        rows=data.train,
+        rows=rows,
         encode=encode,
-        lengths=row_lengths(task, data.train, processor, max_length),
+        lengths=row_lengths(task, rows, processor, max_length),
         objective=objective(model, task, head, config),
         evaluate=Selection(task, head, data.selection, processor, max_length, pads)
         if len(data.selection)
@@ -107,7 +109,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     )
     ctx.record("training", history.facts())
     ctx.record("head", "kept" if reused else "replaced")
-    ctx.record("truncated_share", truncated_share(task, data.train, processor, max_length))
+    ctx.record("truncated_share", truncated_share(task, rows, processor, max_length))
     if processes.is_main():
         checkpoint.save(model, ctx.out, source=source.path)
 

@@ -35,6 +35,7 @@ from compress.model import (
     length,
     padding,
     pretrained,
+    sample,
     trial,
     vocabulary,
 )
@@ -45,7 +46,7 @@ from compress.model.limit import Limit
 from compress.pipeline.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
-from compress.tasks import Head, Task
+from compress.tasks import Head, Row, Task
 from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
@@ -360,7 +361,7 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
     rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
     names = ctx.data.label_names
     cells = [row[ctx.task.LABEL] for row in rows]
-    if head.problem != "single_label" or any(isinstance(cell, list | tuple) for cell in cells):
+    if head.answer != "label" or any(isinstance(cell, list | tuple) for cell in cells):
         return  # tags and sets are said and not judged: most of them are of one kind
     positional = heads.by_position(cells, names, head)
     if not borrowed and not positional:
@@ -401,21 +402,16 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
 def _rows_to_compare(
     model: transformers.PreTrainedModel, processor_folder: Path, ctx: Context
 ) -> dict[str, torch.Tensor]:
-    """The model's arguments for some training rows; without data, seeded token ids or pixels."""
+    """The model's arguments for some training rows; without data, for rows of our own."""
+    processor = ctx.task.load_processor(processor_folder)
+    head = ctx.task.head_of(model.config.to_dict())
+    rows: Sequence[Row] = sample.rows(ctx.task)
     if ctx.data is not None and len(ctx.data.calibration):
         rows = list(ctx.data.calibration[:_CHECK_ROWS])
-        processor = ctx.task.load_processor(processor_folder)
-        head = ctx.task.head_of(model.config.to_dict())
-        limit = length.longest(model.config, processor)
-        batch = ctx.task.encode(rows, processor, head, limit, labelled=False)
-        return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
-    generator = torch.Generator().manual_seed(ctx.seed)
-    if model.main_input_name == "pixel_values":
-        shape = (_CHECK_ROWS, *ctx.task.pixel_shape(ctx.task.load_processor(processor_folder)))
-        return {"pixel_values": torch.rand(shape, generator=generator)}
-    tokens = min(16, length.positions(model.config) or 16)
-    ids = torch.randint(model.config.vocab_size, (_CHECK_ROWS, tokens), generator=generator)
-    return {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    limit = length.longest(model.config, processor)
+    seen = ctx.task.pieces(rows, processor, limit).rows
+    batch = ctx.task.encode(seen, processor, head, limit, labelled=False)
+    return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
 
 
 def _record_origin(sources: Sources, lender: Lender | None, ctx: Context) -> None:

@@ -4,8 +4,12 @@ A task is a module in this folder. It says which columns rows have, how they bec
 loss trains the model, how outputs become predictions and how predictions are scored. Arrays at the
 runtime border (``encode`` gives numpy, ``decode`` takes numpy), tensors only in ``loss``.
 
-Scores are built from *additive row statistics*: ``statistics`` gives one vector a row, ``metrics``
-turns their sum into figures. A bootstrap resample is then one weighted sum, for every metric alike.
+Scores are built from *additive statistics*: ``statistics`` gives one vector a row (or a group of rows that
+are scored together, such as the documents of a query), ``metrics`` turns their sum into figures. A bootstrap
+resample is then one weighted sum, for every metric alike.
+
+A model may see a row as several *pieces*, each encoded by itself: the windows of a long text, the two texts
+of a pair. ``pieces`` takes rows apart, ``joined`` makes predictions of rows out of those of their pieces.
 """
 
 from __future__ import annotations
@@ -22,10 +26,22 @@ from compress.errors import EntryError
 if TYPE_CHECKING:
     import numpy as np
     import torch
+    from transformers import PreTrainedModel
 
-Problem = Literal["single_label", "multi_label", "regression"]
-Link = Literal["softmax", "sigmoid", "identity"]
+Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector"]
+Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
+Link = Literal["softmax", "sigmoid", "identity", "positions"]
 Row = Mapping[str, Any]
+
+_ANSWERS: dict[Problem, Answer] = {
+    "single_label": "label",
+    "multi_label": "labels",
+    "regression": "number",
+    "tags": "tags",
+    "span": "text",
+    "ranking": "number",
+    "vector": "vector",
+}
 
 
 @dataclass(frozen=True)
@@ -33,12 +49,30 @@ class Head:
     """What the model's last layer means.
 
     Attributes:
-        problem: one label a row (or position), several, or a number.
-        labels: label names in output order; empty for regression.
+        problem: one label a row, several, a number, a label for each word (``tags``), a part of the row's
+            text (``span``), a number that orders rows (``ranking``), or a point in space (``vector``).
+        labels: label names in output order; empty where answers are no labels.
+        size: numbers a vector has; None for what is no vector.
     """
 
     problem: Problem
     labels: tuple[str, ...]
+    size: int | None = None
+
+    @property
+    def answer(self) -> Answer:
+        """The form of an answer, which is all that whoever compares answers needs to know."""
+        return _ANSWERS[self.problem]
+
+    @property
+    def checkable(self) -> bool:
+        """Whether each answer by itself is right or wrong, or off by so much."""
+        return self.problem not in ("ranking", "vector")
+
+    @property
+    def width(self) -> int:
+        """How many numbers an output has at its end, where that end is no length."""
+        return self.size or max(1, len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -54,7 +88,7 @@ class Column:
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "label", "tags"]
+    holds: Literal["text", "tokens", "image", "audio", "label", "tags"]
 
 
 @dataclass(frozen=True)
@@ -79,6 +113,19 @@ class Batch:
         """How many rows there are."""
         return int(next(iter(self.inputs.values())).shape[0])
 
+    def row(self, index: int) -> Batch:
+        """One of its rows alone, padded as it is here."""
+
+        def only(array: np.ndarray) -> np.ndarray:
+            return array[index : index + 1]
+
+        return Batch(
+            inputs={name: only(array) for name, array in self.inputs.items()},
+            labels=None if self.labels is None else only(self.labels),
+            truncated=None if self.truncated is None else only(self.truncated),
+            extras={name: only(array) for name, array in self.extras.items()},
+        )
+
 
 @dataclass(frozen=True)
 class Prediction:
@@ -86,18 +133,31 @@ class Prediction:
 
     Attributes:
         value: class id; tuple of class ids (multi-label: those that are on; tokens: one a word, -1 for
-            words that were cut off); or a number.
+            words that were cut off); a number; a text; or vectors, float32 [texts of the row, size].
         label: the same in label names; None for a word that was cut off.
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
         scores: per label the probability that it holds, each by itself (multi-label); else None.
     """
 
-    value: int | float | tuple[int, ...]
-    label: str | float | tuple[str | None, ...]
+    value: int | float | str | tuple[int, ...] | np.ndarray
+    label: str | float | tuple[str | None, ...] | np.ndarray
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
     scores: tuple[float, ...] | None = None
+
+
+@dataclass(frozen=True)
+class Pieces:
+    """What a model sees of some rows.
+
+    Attributes:
+        rows: as ``encode`` takes them, in the order of the rows that they are of.
+        owner: which row each is of, int64 [pieces], ascending; every row has one at least.
+    """
+
+    rows: Sequence[Row]
+    owner: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -106,7 +166,8 @@ class ExportSpec:
 
     Attributes:
         inputs: name -> {axis: symbolic name}, in the order of the model's arguments.
-        outputs: name -> {axis: symbolic name}.
+        outputs: name -> {axis: symbolic name}. Where the last named axis is not the batch and the link is
+            ``positions``, it is the output's last; else ``Head.width`` numbers follow.
         length_axis: the symbolic name of the axis that a length limit applies to, or None.
     """
 
@@ -140,9 +201,10 @@ class Task(Protocol):
     Attributes:
         MODEL: the transformers auto class that builds it, by name.
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
-        LABEL: the role that holds the target.
+        LABEL: the role that holds the target; empty for a task whose rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
+        WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
@@ -152,6 +214,7 @@ class Task(Protocol):
     LABEL: str
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
+    WHOLE_ROWS: bool = False
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
@@ -199,6 +262,40 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    @optional
+    def model_class(config: Any) -> type[PreTrainedModel] | None:
+        """The class that builds a model of a transformers config, where that is none of the library's own.
+
+        It is a ``PreTrainedModel`` whose forward pass gives ``OUTPUTS``: whatever belongs to the answer
+        (pooling, normalization, a dense layer) is part of it, so that training, pruning and export see it.
+        """
+        return None
+
+    @staticmethod
+    @optional
+    def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Pieces:
+        """What a model sees of rows; each as it is, unless a task says otherwise."""
+        import numpy
+
+        return Pieces(rows, numpy.arange(len(rows)))
+
+    @staticmethod
+    @optional
+    def joined(predictions: Sequence[Prediction], pieces: Pieces, head: Head) -> list[Prediction]:
+        """Predictions of rows out of those of their pieces, in order."""
+        return list(predictions)
+
+    @staticmethod
+    @optional
+    def groups(rows: Sequence[Row]) -> np.ndarray | None:
+        """Rows that are scored together, as group numbers from 0 in order of appearance, int64 [rows].
+
+        None where each row is scored by itself. ``statistics`` then gives one vector a group, data is
+        divided by whole groups, and intervals come from resampled groups.
+        """
+        return None
+
+    @staticmethod
     def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
         """Tokens of each row before truncation, int64 [rows]; None where rows have no length."""
         ...
@@ -212,7 +309,11 @@ class Task(Protocol):
 
     @staticmethod
     def link(head: Head) -> dict[str, Link]:
-        """Output name -> how its last axis becomes probabilities (what KL and agreement use)."""
+        """Output name -> how its last axis becomes probabilities (what KL and agreement use).
+
+        ``softmax`` and ``sigmoid`` over classes; ``identity`` for numbers; ``positions``: a softmax over the
+        positions of the row that count, of an output [batch, length].
+        """
         ...
 
     @staticmethod
@@ -221,8 +322,17 @@ class Task(Protocol):
         ...
 
     @staticmethod
-    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
-        """The mean training loss, a scalar."""
+    def loss(
+        outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, batch: Batch
+    ) -> torch.Tensor:
+        """The mean training loss, a scalar.
+
+        Args:
+            outputs: of the model, by name.
+            labels: those of the batch, on the outputs' device.
+            head: what the outputs mean.
+            batch: as ``encode`` gave it.
+        """
         ...
 
     @staticmethod
@@ -231,13 +341,22 @@ class Task(Protocol):
         ...
 
     @staticmethod
-    def reference(row: Row, head: Head) -> int | float | tuple[int, ...]:
-        """The true value of a labelled row, comparable with ``Prediction.value``."""
+    def reference(row: Row, head: Head) -> Any:
+        """What ``statistics`` holds a prediction of a labelled row against.
+
+        It is comparable with ``Prediction.value`` where answers are labels, tags or numbers.
+        """
         ...
 
     @staticmethod
+    @optional
+    def right(prediction: Prediction, reference: Any) -> bool:
+        """Whether an answer is the truth as a whole, of a task whose answers are right or wrong."""
+        return bool(prediction.value == reference)
+
+    @staticmethod
     def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
-        """Additive row statistics, float64 [rows, k]; summed over rows they feed ``metrics``."""
+        """Additive statistics, float64 [rows, k] or [groups, k]; their sum feeds ``metrics``."""
         ...
 
     @staticmethod
@@ -274,6 +393,16 @@ class Task(Protocol):
 def metric(task: Task, name: str) -> Metric:
     """A metric of a task by its name."""
     return next((one for one in task.METRICS if one.name == name), Metric(name))
+
+
+def has_label(task: Task, row: Row) -> bool:
+    """Whether a row has its target: a cell under the task's label, or itself."""
+    return not task.LABEL or row.get(task.LABEL) is not None
+
+
+def all_labelled(task: Task, rows: Sequence[Row]) -> bool:
+    """Whether there are rows, and each has its target."""
+    return len(rows) > 0 and all(has_label(task, row) for row in rows)
 
 
 def at_chance(score: float, blind: float) -> bool:

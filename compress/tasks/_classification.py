@@ -14,7 +14,7 @@ import numpy as np
 
 from compress import log
 from compress.errors import DataError
-from compress.tasks import Batch, Head, Link, Metric, Prediction, Row
+from compress.tasks import Batch, Head, Link, Metric, Prediction, Problem, Row
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 
@@ -97,7 +97,7 @@ def targets(rows: Sequence[Row], head: Head) -> np.ndarray | None:
 
 def link(head: Head) -> dict[str, Link]:
     """How the logits become probabilities."""
-    kinds: dict[str, Link] = {
+    kinds: dict[Problem, Link] = {
         "single_label": "softmax",
         "multi_label": "sigmoid",
         "regression": "identity",
@@ -110,7 +110,7 @@ def positions(batch: Batch) -> None:
     return
 
 
-def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
+def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, batch: Batch) -> torch.Tensor:
     """Cross entropy, binary cross entropy or mean squared error, a scalar."""
     from torch.nn import functional
 

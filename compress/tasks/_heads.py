@@ -114,7 +114,7 @@ def by_position(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -
         names: the data's own label names by id, where it has them.
         head: of the model.
     """
-    if head.problem == "regression" or all(_INTEGER.fullmatch(label) for label in head.labels):
+    if not head.labels or all(_INTEGER.fullmatch(label) for label in head.labels):
         return False
     generic = all(_GENERIC.fullmatch(label) for label in head.labels)
     if names is not None and not (generic and len(names) == len(head.labels)):

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,13 +21,12 @@ from compress.tasks import Batch, Column, ExportSpec, Head, Link, Metric, Predic
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 from compress.tasks import _tokenizers as tokenizers
-from compress.tasks._heads import configure, head_of
 from compress.tasks._tokenizers import default_processor
 
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["configure", "default_processor", "head_of"]
+__all__ = ["default_processor"]
 
 MODEL = "AutoModelForTokenClassification"
 COLUMNS = {
@@ -69,7 +69,17 @@ def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
     tags = heads.class_names([tag for cell in present for tag in cell], names)
     if names is None:
         tags = tuple(sorted(tags, key=lambda tag: (tag != "O", tag.partition("-")[2], tag)))
-    return Head("single_label", tags)
+    return Head("tags", tags)
+
+
+def head_of(config: Mapping[str, Any]) -> Head:
+    """The tags that a ``config.json`` names."""
+    return replace(heads.head_of(config), problem="tags")
+
+
+def configure(config: Any, head: Head) -> None:
+    """Write the tags into a transformers config: one label a word."""
+    heads.configure(config, replace(head, problem="single_label"))
 
 
 def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list[Any]:
@@ -199,7 +209,7 @@ def positions(batch: Batch) -> np.ndarray:
     return counting
 
 
-def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head) -> torch.Tensor:
+def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, batch: Batch) -> torch.Tensor:
     """Cross entropy over first sub-tokens, a scalar; 0 where a batch has none."""
     from torch.nn import functional
 

@@ -15,6 +15,7 @@ from torch.nn.functional import log_softmax
 
 from compress.errors import ModelError
 from compress.tasks import Head, Link, Task
+from compress.tasks._decisions import ABSENT
 from compress.training.batching import TorchBatch
 from compress.training.objectives import TaskObjective
 
@@ -25,15 +26,17 @@ def symmetric_kl(
     """KL(p || q) + KL(q || p) of two outputs, a scalar with gradients into both.
 
     Args:
-        first: outputs before the link, [batch, classes] or [batch, length, classes].
+        first: outputs before the link, [batch, classes], [batch, length, classes] or [batch, length].
         second: the same shape.
         link: ``softmax``: sum over classes of (p - q)(log p - log q). ``sigmoid``: mean over labels of the
             Bernoulli case, (p - q)(a - b) for outputs a and b. ``identity``: mean squared difference, which
-            is that of two normal distributions with variance 1.
+            is that of two normal distributions with variance 1. ``positions``: softmax over those that count.
         positions: boolean [batch, length]: the outputs that count; None when all do.
     """
     first, second = first.float(), second.float()
-    if positions is not None:
+    if positions is not None and link == "positions":
+        first, second = (side.masked_fill(~positions, ABSENT) for side in (first, second))
+    elif positions is not None:
         first, second = first[positions], second[positions]
     if first.numel() == 0:
         return first.sum() + second.sum()

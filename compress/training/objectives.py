@@ -28,7 +28,7 @@ class TaskObjective:
 
     def of(self, outputs: dict[str, torch.Tensor], batch: TorchBatch) -> torch.Tensor:
         """The mean loss of outputs that were computed already, a scalar."""
-        named = {name: outputs[name].float() for name in self._task.OUTPUTS}
+        named = {name: tensor.float() for name, tensor in outputs.items() if isinstance(tensor, torch.Tensor)}
         if batch.labels is None:
             raise TypeError("a batch without labels has no loss by labels")
-        return self._task.loss(named, batch.labels, self._head)
+        return self._task.loss(named, batch.labels, self._head, batch.arrays)

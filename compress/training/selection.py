@@ -9,7 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
-from compress.tasks import Head, Row, Task
+from compress.tasks import Head, Prediction, Row, Task
 from compress.training.batching import EncodedRows, apart, plan_sorted, to_torch
 
 _BATCH = 64
@@ -39,27 +39,31 @@ class Selection:
         """
         self._task = task
         self._head = head
-        self._rows = rows
-        lengths = row_lengths(task, rows, processor, max_length)
+        self._references = [task.reference(row, head) for row in rows]
+        self._pieces = task.pieces(rows, processor, max_length)
+        seen = self._pieces.rows
+        lengths = row_lengths(task, seen, processor, max_length)
         self._encoded = EncodedRows(
-            rows, lambda chunk: task.encode(chunk, processor, head, max_length), lengths
+            seen, lambda chunk: task.encode(chunk, processor, head, max_length, labelled=False), lengths
         )
-        self._plan = plan_sorted(lengths, len(rows), _BATCH, apart(lengths, None, pads))
+        self._plan = plan_sorted(lengths, len(seen), _BATCH, apart(lengths, None, pads))
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """The task's figures, the main one first; the model is in eval mode and stays where it is."""
         device = str(next(model.parameters()).device)
-        totals = np.zeros(1)
+        by_piece: dict[int, Prediction] = {}
         for indices in self._plan:
             batch = to_torch(self._encoded.gather(indices), indices, device)
             with torch.inference_mode():
                 outputs = model(**batch.inputs)
             arrays = {name: outputs[name].float().cpu().numpy() for name in self._task.OUTPUTS}
-            predictions = self._task.decode(arrays, batch.arrays, self._head)
-            references = [self._task.reference(self._rows[i], self._head) for i in indices]
-            sums = self._task.statistics(predictions, references, self._head).sum(axis=0)
-            totals = totals + sums
-        figures: dict[str, float] = self._task.metrics(totals, self._head)
+            by_piece.update(
+                zip(indices.tolist(), self._task.decode(arrays, batch.arrays, self._head), strict=True)
+            )
+        in_order = [by_piece[i] for i in range(len(by_piece))]
+        predictions = self._task.joined(in_order, self._pieces, self._head)
+        statistics = self._task.statistics(predictions, self._references, self._head)
+        figures: dict[str, float] = self._task.metrics(statistics.sum(axis=0), self._head)
         return figures
 
 

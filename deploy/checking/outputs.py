@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from compress.tasks import _decisions as decisions
 from deploy.checking import divergence
 
 if TYPE_CHECKING:
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Collected:
-    """Outputs by name, float32 [rows or positions, ...], and how to read them."""
+    """Outputs by name, float32 [decisions, ...], and how to read them; see ``compress.tasks._decisions``."""
 
     arrays: dict[str, np.ndarray]
     links: Mapping[str, Link]
@@ -58,5 +59,8 @@ def collect(infer: Infer, batches: Sequence[Batch], task: Task, head: Head) -> C
         real = task.positions(batch)
         for name in links:
             array = np.asarray(outputs[name], dtype=np.float32)
-            parts[name].append(array[real] if real is not None else array.copy())
-    return Collected({name: np.concatenate(chunks) for name, chunks in parts.items()}, links)
+            parts[name].append(decisions.lines(array, links[name], real).copy())
+    return Collected(
+        {name: decisions.joined(chunks, links[name]) for name, chunks in parts.items()},
+        {name: decisions.read_as(link) for name, link in links.items()},
+    )

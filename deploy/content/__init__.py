@@ -139,13 +139,14 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
         allowed = _WHOLE if texts else _FLOATS
         _check_port(path, "input", inputs[name], allowed, len(axes) if texts else None, max(axes) + 1)
         _check_free(path, "input", inputs[name], axes)
-    width = max(1, len(encoder.head.labels))
+    width = encoder.head.width
     for name, axes in spec.outputs.items():
-        rank = max(axes, default=0) + 2
+        ragged = encoder.links.get(name) == "positions"
+        rank = max(axes, default=0) + (1 if ragged else 2)
         _check_port(path, "output", outputs[name], _FLOATS, rank, rank)
         _check_free(path, "output", outputs[name], axes)
         sizes = outputs[name].type.tensor_type.shape.dim
-        if sizes and sizes[-1].HasField("dim_value") and sizes[-1].dim_value != width:
+        if sizes and not ragged and sizes[-1].HasField("dim_value") and sizes[-1].dim_value != width:
             raise ArtifactError(
                 f"{path}: output '{name}' has {sizes[-1].dim_value} numbers a row, and "
                 f"{checkpoint.CONFIG} says {width}: export the model again"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from typing import Any
 
@@ -13,7 +14,8 @@ import torch
 
 from compress import catalog, environment
 from compress.errors import UserError
-from compress.model import checkpoint
+from compress.model import checkpoint, sample
+from compress.tasks import Link
 from deploy.device import Device, Stream, Tensors
 from deploy.graph import facts as graph_facts
 from deploy.runtimes import DeviceMemory, TensorSpec
@@ -81,19 +83,20 @@ class Runner(Queued):
         task = catalog.task(self.artifact.task)
         config = checkpoint.read_config(self.artifact.path)
         processor = task.load_processor(self.artifact.path)
-        spec = task.export_spec(config, processor, task.head_of(config))
-        self._pixels = task.pixel_shape(processor) if "pixel_values" in spec.inputs else ()
+        head = task.head_of(config)
+        spec = task.export_spec(config, processor, head)
+        self._row = sample.batch(task, processor, head, sample.rows(task)[:1]).inputs
         # Both belong to the process in PyTorch; they are put back on close.
         self._before = (torch.get_num_threads(), torch.get_float32_matmul_precision())
         torch.set_num_threads(self.threads or environment.cpu_count())
         torch.set_float32_matmul_precision("high" if self._precision == "tf32" else "highest")
         try:
-            self._load(task, config, spec)
+            self._load(task, config, spec, task.link(head))
         except BaseException:
             self.close()
             raise
 
-    def _load(self, task: Any, config: dict[str, Any], spec: Any) -> None:
+    def _load(self, task: Any, config: dict[str, Any], spec: Any, links: Mapping[str, Link]) -> None:
         model = checkpoint.load(self.artifact.path, task, attention=self._attention or "sdpa")
         kind = str(getattr(model.config, "_attn_implementation", None))
         if self._attention not in (None, kind):
@@ -111,10 +114,10 @@ class Runner(Queued):
         self._model: Any = torch.compile(model, dynamic=True) if self._mode == "compiled" else model
         limits = graph_facts.limits(config, spec)
         self._inputs = tuple(
-            _input(name, axes, self._pixels, limits.get(name, {})) for name, axes in spec.inputs.items()
+            _input(name, axes, self._row[name], limits.get(name, {})) for name, axes in spec.inputs.items()
         )
         self._outputs = tuple(
-            TensorSpec(name, "float32", (None,) * (max(axes, default=0) + 2))
+            TensorSpec(name, "float32", (None,) * (max(axes, default=0) + 1 + (links[name] != "positions")))
             for name, axes in spec.outputs.items()
         )
         self._names = tuple(spec.outputs)
@@ -226,10 +229,7 @@ def _compiler() -> str | None:
     return next((path for name in names if name and (path := shutil.which(name))), None)
 
 
-def _input(name: str, axes: dict[int, str], pixels: tuple[int, ...], limits: dict[int, int]) -> TensorSpec:
-    """One input's type and shape: ids and masks are integers with free axes, images are fixed."""
-    bound = tuple(sorted(limits.items()))
-    if name == "pixel_values":
-        shape = tuple(None if axis in axes else size for axis, size in enumerate((None, *pixels)))
-        return TensorSpec(name, "float32", shape, bound)
-    return TensorSpec(name, "int64", (None,) * len(axes), bound)
+def _input(name: str, axes: dict[int, str], row: np.ndarray, limits: dict[int, int]) -> TensorSpec:
+    """One input's type and shape: those of an encoded row, free along the axes that have a name."""
+    shape = tuple(None if axis in axes else size for axis, size in enumerate(row.shape))
+    return TensorSpec(name, str(row.dtype), shape, tuple(sorted(limits.items())))

@@ -64,7 +64,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise DataError("calibrate-onnx needs data with labels")
     facts = graph_facts.read(source)
     encoder = Encoder.open(source.path, ctx.task)
-    rows = list(ctx.data.for_head(ctx.task, encoder.head).selection)
+    rows = encoder.pieces(list(ctx.data.for_head(ctx.task, encoder.head).selection)).rows
     batches = [
         encoder.batch([rows[i] for i in picks], labelled=True) for picks in encoder.together(rows, _BATCH)
     ]

@@ -83,7 +83,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     content.check(source)
     encoder = Encoder.open(source.path, ctx.task, config.max_length, derived=True)
     spec = encoder.spec
-    rows = real_rows(ctx, "the parity check of an export")
+    rows = real_rows(ctx, encoder, "the parity check of an export")
     on = encoder.cases(rows, ctx.seed)
     picks = parity.spread(encoder.lengths(rows), 3, len(rows))
     traced = encoder.feed([rows[i] for i in (picks * 2)[1:3]])

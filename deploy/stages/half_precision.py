@@ -95,7 +95,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             f"itself: for a typed graph quantize with opset: {HALF_SCALES}"
         )
     encoder = Encoder.open(source.path, ctx.task)
-    rows = real_rows(ctx, "the overflow guard of half precision", at_least=8)
+    rows = real_rows(ctx, encoder, "the overflow guard of half precision", at_least=8)
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     step = max(1, len(rows) // config.rows)
     model = constants.load(source.file(graph_facts.MODEL))

@@ -86,7 +86,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         state = "fused" if facts.fused else facts.precision
         raise UserError(f"{source.path} is {state} already: fuse the FP32 graph that export-onnx made")
     encoder = Encoder.open(source.path, ctx.task)
-    rows = real_rows(ctx, "the parity check of a fused graph")
+    rows = real_rows(ctx, encoder, "the parity check of a fused graph")
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     plain = constants.load(source.file(graph_facts.MODEL))
     before = Counter(node.op_type for node in plain.graph.node)

@@ -170,7 +170,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
             f"{_LONGEST_INT8_ATTENTION}: export with max_length: {_LONGEST_INT8_ATTENTION}, or leave out "
             "attention: true"
         )
-    rows = real_rows(ctx, f"{config.precision.upper()} quantization", at_least=8)
+    rows = real_rows(ctx, encoder, f"{config.precision.upper()} quantization", at_least=8)
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     quantizer = _Quantizer(source, encoder, rows, config, opset, ctx)
     completed: list[trials.Trial] = []

@@ -43,7 +43,7 @@ def lengths(encoder: Encoder, rows: Sequence[Any]) -> list[int] | None:
     """Tokens of each row as the model gets them; None without rows."""
     if not rows:
         return None
-    counts = encoder.lengths(rows)
+    counts = encoder.lengths(encoder.pieces(rows).rows)
     if counts is None:
         return None
     longest = encoder.max_length

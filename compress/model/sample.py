@@ -1,0 +1,61 @@
+"""Rows of our own for a task: what a model is tried with, and asked for the form of its inputs.
+
+Which inputs a model takes, of which type and size, is what its processor makes of a row; nothing is guessed
+from the name of an input or a field of a configuration.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from compress.tasks import Batch, Head, Task
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from compress.tasks import Row
+
+TEXTS = (
+    "It was a long film, and nobody who left the room could say what it had been about, or why.",
+    "The second part is better than the first one, they say.",
+)
+_SIDE = 64
+
+
+def rows(task: Task) -> list[dict[str, Any]]:
+    """Two rows with what the task requires: texts of two lengths, noise for images."""
+    roles = [
+        (role, column.holds)
+        for role, column in task.COLUMNS.items()
+        if column.required and role != task.LABEL
+    ]
+    return [{role: _cell(holds, number) for role, holds in roles} for number in range(len(TEXTS))]
+
+
+def has_texts(task: Task) -> bool:
+    """Whether the task's rows are texts, whose length a tokenizer counts."""
+    return any(column.holds in {"text", "tokens"} for column in task.COLUMNS.values())
+
+
+def batch(task: Task, processor: Any, head: Head, of: Sequence[Row] | None = None) -> Batch:
+    """Encoded rows of our own, or given ones, as the model sees them.
+
+    Args:
+        task: the task module.
+        processor: tokenizer, image processor or feature extractor.
+        head: what the model predicts.
+        of: rows instead of ours.
+    """
+    seen = task.pieces(list(of or rows(task)), processor, None).rows
+    encoded: Batch = task.encode(seen, processor, head, None, labelled=False)
+    return encoded
+
+
+def _cell(holds: str, number: int) -> Any:
+    if holds == "image":
+        generator = np.random.default_rng(number)
+        return generator.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    text = TEXTS[number]
+    return text.split() if holds == "tokens" else text
