@@ -65,15 +65,36 @@ def named(table: Table, report: Report, *, runtime: bool = False) -> Table:
     return Table(table.title, header, rows, left=1 + runtime)
 
 
-def joined(report: Report) -> list[Table]:
-    """The tables that figures of several probes share, by title: a row for each point and candidate."""
+def joined(report: Report, *, page: bool = True) -> list[Table]:
+    """The tables that figures of several probes share, by title: a row for each point and candidate.
+
+    Args:
+        report: that holds them.
+        page: whether to repeat what the table of candidates shows of its one point, which the terminal names.
+    """
     titles = {column.table for figure in summary.figures(report).values() for column in figure.columns}
-    return [_joined(report, title) for title in sorted(titles - {""})]
+    return [_joined(report, title, page=page) for title in sorted(titles - {""})]
 
 
-def _joined(report: Report, title: str) -> Table:
+def _repeated(report: Report) -> set[tuple[str, str]]:
+    """Metric, and what is shown of it, of all that the table of candidates shows whole: at the only point."""
+    points: dict[str, list[dict[str, int | str]]] = {}
+    for measurement in report.measurements:
+        points.setdefault(measurement.metric, []).append(measurement.conditions)
+    only = summary.grid(report)[:1]
+    return {
+        (metric, column.shows)
+        for metric, figure, column in _columns(report, "", wide=False)
+        if figure.grid and all([point] == only for point in points[metric])
+    }
+
+
+def _joined(report: Report, title: str, *, page: bool) -> Table:
     columns = _columns(report, title, wide=True)
     metrics = {metric for metric, _, _ in columns}
+    if not page:
+        repeated = _repeated(report)
+        columns = [entry for entry in columns if (entry[0], entry[2].shows) not in repeated]
     measurements = [measurement for measurement in report.measurements if measurement.metric in metrics]
     places = [
         dict(conditions)
@@ -111,7 +132,9 @@ def _joined(report: Report, title: str) -> Table:
     if any(flags):
         header.append("flags")
         rows = [[*row, Cell(flag or summary.NONE)] for row, flag in zip(rows, flags, strict=True)]
-    return Table(title, header, rows, left=1 + gridded + len(apart))
+    elif not columns:
+        rows = []
+    return Table(title, header, rows, left=1 + gridded + len(apart), remarks=any(flags))
 
 
 def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:

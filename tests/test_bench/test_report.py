@@ -13,12 +13,11 @@ from xml.etree import ElementTree
 
 import pytest
 import tiny_bench
-from rich.console import Console
 
 import bench
 from bench.record import document
 from bench.record.model import Candidate, Flags, Interval, Measurement, Report, Verdict
-from bench.report import cards, forms, html, junit, markdown, plots, summary, tables, terminal
+from bench.report import cards, forms, html, junit, markdown, plots, summary, tables
 from bench.verdicts import judge
 from compress import catalog
 from compress.errors import UserError
@@ -384,37 +383,6 @@ def test_a_report_with_few_measurements_still_renders(judged: Report) -> None:
     assert "<svg" not in html.page(empty)
     assert "Latency" not in markdown.page(empty)
     assert ElementTree.fromstring(junit.xml(empty).encode()).findall("testsuite/testcase") == []
-
-
-def test_the_terminal_shows_before_after_and_the_verdict(judged: Report) -> None:
-    """One row a candidate with the figures that decide, then a line a gate and the overall one."""
-    console = Console(width=120, record=True, file=None, force_terminal=False, quiet=False)
-    with console.capture() as captured:
-        terminal.show(judged, console)
-    lines = captured.get().splitlines()
-    assert re.search(
-        r"before\s+92\.00 %\s+baseline\s+8\.00 ms\s+10\.0 ms\s+1x\s+200 MiB\s+80\.0 MB", lines[2]
-    )
-    assert re.search(
-        r"after\s+91\.00 %\s+-1\.00 pt\s+2\.00 ms\s+3\.00 ms\s+4\.00x\s+50 MiB\s+20\.0 MB", lines[3]
-    )
-    assert lines[4].strip() == "Latency and throughput"
-    assert re.search(r"batch 1, real rows\s+after\s+2\.00 ms\s+3\.00 ms\s+4\.00x", lines[7])
-    assert lines[8] == (
-        "before: 1 of 100 evaluation rows (1.00 %) was cut to 64 tokens (the model's own limit)"
-    )
-    assert lines[9].startswith("after: 4 of 100 evaluation rows (4.00 %) were cut to 16 tokens (the limit of")
-    assert "'before' sees more of 3 of them" in lines[9]
-    assert lines[10].strip() == "fail  size (after): 20.00 MB on disk; allowed: at most 10MB"
-    assert lines[-1] == "after: FAILED 1 of 3 gates (size)"
-
-
-def test_a_name_with_brackets_is_no_markup(judged: Report) -> None:
-    """Rich's own markup in a name is shown, not obeyed."""
-    console = Console(width=120, force_terminal=False)
-    with console.capture() as captured:
-        terminal.show(renamed(judged, "after", "[red]x[/red]"), console)
-    assert "[red]x[/red]" in captured.get()
 
 
 def test_the_worst_status_is_the_overall_one(judged: Report) -> None:
