@@ -6,6 +6,7 @@ from bench.display.parts import Cell, Table
 from bench.record.figure import Column, Figure
 from bench.record.model import Measurement, Report
 from bench.report import summary
+from compress import quantities
 
 _GRID = frozenset({"batch_size", "length"})
 
@@ -42,7 +43,7 @@ def candidates(report: Report, *, wide: bool = False) -> Table:
     columns = _columns(report, "", wide=wide)
     return Table(
         "Before, each step, after",
-        [column.title or metric for metric, _, column in columns],
+        [column.title or figure.title for _, figure, column in columns],
         [
             [
                 _cell(report, summary.at(report, candidate.name, metric, figure), column, figure)
@@ -128,7 +129,7 @@ def _joined(report: Report, title: str, *, page: bool) -> Table:
                 )
             )
     header = [*(["where"] if gridded else []), "candidate", *apart]
-    header += [column.title or metric for metric, _, column in columns]
+    header += [column.title or figure.title for _, figure, column in columns]
     if any(flags):
         header.append("flags")
         rows = [[*row, Cell(flag or summary.NONE)] for row, flag in zip(rows, flags, strict=True)]
@@ -169,21 +170,12 @@ def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
 def _row(report: Report, measurement: Measurement, figure: Figure) -> tuple[str, ...]:
     interval = ""
     if measurement.interval is not None:
-        factor = 100 if measurement.unit == "share" else 1
-        interval = " to ".join(
-            summary.digits(factor * end) for end in (measurement.interval.low, measurement.interval.high)
-        )
-    against = summary.NONE if measurement.ratio is None else f"{summary.digits(measurement.ratio)}x"
+        interval = quantities.interval(measurement.interval.low, measurement.interval.high, measurement.unit)
+    against = summary.NONE if measurement.ratio is None else f"{quantities.digits(measurement.ratio)}x"
     if measurement.difference is not None:
         against = str(_cell(report, measurement, Column(shows="change"), figure))
-    bare = (
-        measurement.metric
-        if measurement.unit == "share"
-        else measurement.metric.removesuffix(f"_{measurement.unit}")
-    )
-    title = figure.title or bare.replace("_", " ")
     return (
-        title,
+        figure.title,
         summary.where(measurement.conditions),
         measurement.candidate,
         summary.value(measurement, figure),

@@ -178,15 +178,6 @@ def test_the_first_figures_are_those_that_decide(judged: Report) -> None:
     assert summary.headline(judged) == "after: FAILED 1 of 3 gates (size)"
 
 
-@pytest.mark.parametrize(
-    ("value", "text"),
-    [(8.0, "8.00"), (12.345, "12.3"), (0.04567, "0.0457"), (1234.5, "1234"), (0.0, "0"), (2.5e-9, "2.5e-09")],
-)
-def test_figures_have_three_significant_digits(value: float, text: str) -> None:
-    """Figures neither lose their zeros nor show exponents in the usual range."""
-    assert summary.digits(value) == text
-
-
 def test_markdown_holds_table_verdict_and_reasons(judged: Report) -> None:
     """The verdict comes first, then the figures, the table of candidates, and the gates' reasons."""
     text = markdown.page(judged)
@@ -427,7 +418,7 @@ def test_figures_under_load_are_shown() -> None:
     load = ["open loop p95", "batch 1, real rows, rate 50/s", "after", "12.5 ms", "", "0.500x"]
     assert load in rows
     assert ["cold start", "", "after", "1.50 s", "", "-"] in rows
-    assert ["int8 product share", "", "after", "80.00 %", "", "-"] in rows
+    assert ["time of products in int8", "", "after", "80.00 %", "", "-"] in rows
     assert [list(map(str, row)) for row in tables.further(report, page=False).rows] == [load]
     assert "| cold start |  | after | 1.50 s |" in markdown.page(report)
     assert "open loop p95" in text_of(html.page(report))
@@ -465,3 +456,13 @@ def test_no_face_knows_a_probe_or_a_finding_by_name(place: str) -> None:
         # The gate's default, which a recipe may leave out; an artifact's own size; a word for how exact.
         allowed = {"gates/regression.py": "latency_p50_ms", "tracking.py": "size_bytes"}.get(place, "memory")
         assert known <= {allowed}, file
+
+
+def test_figures_of_tasks_and_of_patterns_have_titles_in_words() -> None:
+    """A metric is called as its task declares it, and one of many of a probe by what tells it apart."""
+    rows = [str(row[0]) for row in tables.further(tiny_bench.report()).rows]
+    assert "macro F1" in rows
+    assert rows.count("time of products in int8") == 1
+    assert not [title for title in rows if "_" in title or "{" in title]
+    unknown = tiny_bench.report(task="a task that is not here")
+    assert "macro f1" in [str(row[0]) for row in tables.further(unknown).rows]
