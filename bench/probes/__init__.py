@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel
 
 from bench.record.figure import Figure, closest
-from compress import catalog, tasks
+from compress import catalog, log, tasks
 from compress.contract import optional
 from compress.errors import EntryError, UnknownName
 from compress.tasks import Metric
@@ -127,8 +127,17 @@ def entry(name: str) -> Probe | None:
 def _entry(name: str, _path: tuple[str, ...]) -> Probe | None:
     try:
         return catalog.probe(name)
-    except (UnknownName, EntryError):
+    except UnknownName:
         return None
+    except EntryError as broken:
+        _warn(str(broken))
+        return None
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say once what is broken: two distributions that claim one name break every probe alike."""
+    log.warning("%s. Until then, figures are shown without what such an entry says of them.", sentence)
 
 
 def figure(probe: str, metric: str) -> Figure:
@@ -141,7 +150,10 @@ def task_metric(task: str, metric: str) -> Metric:
     """A metric as a report's task declares it; as any other is where that task is not here, or broken."""
     try:
         return tasks.metric(catalog.task(task), metric)
-    except (UnknownName, EntryError):
+    except UnknownName:
+        return Metric(metric)
+    except EntryError as broken:
+        _warn(str(broken))
         return Metric(metric)
 
 
