@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -96,6 +97,17 @@ BUILD: dict[str, Callable[[], Tokenizer]] = {
 }
 
 
+@cache
+def written(algorithm: str) -> str:
+    """A tokenizer's file; trained once, since two trainings may order ids otherwise."""
+    return BUILD[algorithm]().to_str()
+
+
+def read(algorithm: str) -> Tokenizer:
+    """A tokenizer of an algorithm."""
+    return Tokenizer.from_str(written(algorithm))
+
+
 def save(tokenizer: Tokenizer, folder: Path) -> Any:
     """The tokenizer as transformers saves one of no class of its own."""
     from transformers import PreTrainedTokenizerFast
@@ -115,12 +127,11 @@ def save(tokenizer: Tokenizer, folder: Path) -> Any:
 
 
 def classifier(folder: Path, algorithm: str) -> Path:
-    """A tiny classifier of random weights that reads a tokenizer of an algorithm, as ``save_pretrained`` leaves it."""
+    """A tiny classifier of random weights and its tokenizer, as ``save_pretrained`` leaves them."""
     import torch
     import transformers
 
-    tokenizer = BUILD[algorithm]()
-    fast = save(tokenizer, folder)
+    fast = save(read(algorithm), folder)
     family = {"WordPiece": "bert", "BPE": "roberta", "Unigram": "xlm-roberta"}[algorithm]
     config = transformers.AutoConfig.for_model(
         family,

@@ -88,5 +88,5 @@ def measure(
             )
         for side, ids, number in ((0, old, unknown), (1, new, fresh_unknown)):
             tokens[side] += len(ids)
-            missing[side] += ids.count(number)
+            missing[side] += 0 if number is None else ids.count(number)
     return Effect(len(texts), unchanged, tokens[0], tokens[1], missing[0], missing[1])

@@ -41,11 +41,12 @@ class Merges:
         while waiting:
             part = waiting.pop()
             maker = self._makers.get(part)
-            # Parts are shorter than what is made of them, unless a file lies.
-            if maker is None or max(map(len, maker)) >= len(part):
+            if maker is None:
                 leaves.append(part)
             else:
                 waiting += reversed(maker)
+            if len(waiting) + len(leaves) > len(piece):  # more than characters: the merges run in a circle
+                return [piece]
         return leaves
 
     def parts(self, piece: str) -> frozenset[str]:
