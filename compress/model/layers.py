@@ -99,7 +99,7 @@ def count_name(config: PretrainedConfig) -> str:
     )
 
 
-def first_is_fixed(layers: Sequence[nn.Module]) -> bool:
+def first_is_fixed(layers: Iterable[nn.Module]) -> bool:
     """Whether only layer 0 can stand first, since its parameters are others.
 
     ModernBERT's has no norm, and WavLM's holds the positions of all.

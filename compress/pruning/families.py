@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
 PartKind = Literal["heads", "ffn"]
+Cuttable = Literal["heads", "ffn", "layers"]
 Side = Literal["input", "output"]
 
 
@@ -92,7 +93,7 @@ class Family:
     shared_table: str | None = None
     groups: bool = False
     untraced: frozenset[PartKind] = frozenset()
-    fixed: Mapping[PartKind | Literal["layers"], str] = field(default_factory=dict)
+    fixed: Mapping[Cuttable, str] = field(default_factory=dict)
     repeated: bool = False
     config_width: str | None = "intermediate_size"
     config_ratio: str | None = None
@@ -331,15 +332,16 @@ def family_of(model: PreTrainedModel) -> Family:
     if kind not in FAMILIES:
         raise ModelError(
             f"A {type(model).__name__} (type '{kind}') cannot be pruned: paredown knows the layers of "
-            f"{', '.join(sorted(FAMILIES))}. Leave the prune stage out (distill may cut its depth, export "
-            "and the precision stages take it as it is), or start from one of these."
+            f"{', '.join(sorted(FAMILIES))}. Leave the prune stage out (export-onnx, "
+            "quantize-onnx and half-precision take it as it is, and distill teaches a smaller one), or start "
+            "from one of these."
         )
     family = FAMILIES[kind]
     if family.repeated and (config.num_hidden_groups, config.inner_group_num) != (1, 1):
         raise ModelError(
             f"A {type(model).__name__} that shares its layers in {config.num_hidden_groups} groups of "
             f"{config.inner_group_num} cannot be pruned; one layer shared by all can. Leave the prune stage "
-            "out: export and the precision stages take it as it is."
+            "out: export-onnx, quantize-onnx and half-precision take it as it is."
         )
     if kind == "whisper" and not hasattr(model, "encoder"):
         raise ModelError(

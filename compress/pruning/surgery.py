@@ -18,7 +18,7 @@ import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch_pruning
@@ -27,7 +27,7 @@ from torch import nn
 from compress.errors import ModelError
 from compress.model.layers import describe_outputs, first_is_fixed, number, shorten
 from compress.pruning.anatomy import Part, layer_lists, layers_of, parts_of, rows_of
-from compress.pruning.families import PartKind, family_of
+from compress.pruning.families import Cuttable, family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -99,7 +99,7 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
     _describe(model)
 
 
-def check(model: PreTrainedModel, kinds: Collection[PartKind | Literal["layers"]]) -> None:
+def check(model: PreTrainedModel, kinds: Collection[Cuttable]) -> None:
     """Refuse to cut what a model's family cannot lose.
 
     Args:
@@ -112,7 +112,7 @@ def check(model: PreTrainedModel, kinds: Collection[PartKind | Literal["layers"]
     fixed = dict(family_of(model).fixed)
     if getattr(model.config, "use_weighted_layer_sum", False):
         fixed["layers"] = "it weighs the outputs of its layers one by one (use_weighted_layer_sum)"
-    names = {"heads": "heads", "ffn": "FFN neurons", "layers": "layers"}
+    names: dict[Cuttable, str] = {"heads": "heads", "ffn": "FFN neurons", "layers": "layers"}
     refused = [kind for kind in names if kind in kinds and kind in fixed]
     if not refused:
         return
@@ -121,8 +121,9 @@ def check(model: PreTrainedModel, kinds: Collection[PartKind | Literal["layers"]
     options = " and ".join(f"'{kind}: 1'" for kind in refused)
     raise ModelError(
         f"a {type(model).__name__} cannot lose {' or '.join(names[kind] for kind in refused)}: "
-        f"{reasons}. Say {options}: what can be pruned is {' and '.join(free) or 'nothing'}, and distill, "
-        "export-onnx, quantize-onnx and half-precision take the model as it is"
+        f"{reasons}. Say {options}: what can be pruned is {' and '.join(free) or 'nothing'}; "
+        "export-onnx, quantize-onnx and half-precision take the model as it is, and 'distill: {student: "
+        "FOLDER}' teaches a smaller one"
     )
 
 

@@ -30,7 +30,7 @@ from compress.pruning import surgery
 from compress.pruning import targets as pruning
 from compress.pruning.anatomy import layers_of, parts_of
 from compress.pruning.choice import Scope
-from compress.pruning.families import family_of
+from compress.pruning.families import Cuttable, family_of
 from compress.pruning.importance import Rows, measure
 from compress.pruning.reconstruction import reconstruct
 from compress.pruning.targets import Ledger, Targets
@@ -239,7 +239,11 @@ class _Work:
             ModelError: it cannot.
         """
         targets, family = self.config.targets, family_of(self.model)
-        shares = {"heads": targets.heads, "ffn": targets.ffn, "layers": targets.layers}
+        shares: dict[Cuttable, float] = {
+            "heads": targets.heads,
+            "ffn": targets.ffn,
+            "layers": targets.layers,
+        }
         surgery.check(self.model, [kind for kind, share in shares.items() if share < 1])
         recovery = self.config.recover
         compared = recovery.wanted and bool(recovery.hidden_weight or recovery.relation_weight)
