@@ -141,17 +141,20 @@ def _solve(
 ) -> float:
     """Solve one part; the share of its error that stays.
 
-    A layer that is run again and again (ALBERT) is solved on what it gets each time.
+    A layer that is run again and again (ALBERT) is solved on what the whole model gives it each time: what
+    one run lacks would otherwise be made up for in all that follow.
     """
     bias = getattr(ours.columns, "bias", None)
     sums = LeastSquares(constant=bias is not None)
     layer, reference = layers_of(cut)[ours.layer], layers_of(original)[theirs.layer]
     scale = scale_after(cut, ours)
     for row in rows:
-        inner, whole = row.cut, row.whole
-        for number in _runs(row, ours, len(layers_of(cut))):
+        runs = _runs(row, ours, len(layers_of(cut)))
+        whole = row.whole
+        for number in runs:
+            inner = row.cut if len(runs) == 1 else whole
             with _watch(ours.columns, "input") as features, _watch(*stream_after(cut, ours)) as stream:
-                inner = _through(layer, inner, row.cut_calls[number])
+                _through(layer, inner, row.cut_calls[number])
             with _watch(*stream_after(original, theirs)) as reference_stream:
                 whole = _through(reference, whole, row.whole_calls[number])
             inputs, error = features[0], reference_stream[0] - stream[0]

@@ -112,6 +112,11 @@ def check(model: PreTrainedModel, kinds: Collection[Cuttable]) -> None:
     fixed = dict(family_of(model).fixed)
     if getattr(model.config, "use_weighted_layer_sum", False):
         fixed["layers"] = "it weighs the outputs of its layers one by one (use_weighted_layer_sum)"
+    if getattr(model.config, "scale_attn_by_inverse_layer_idx", False):
+        fixed["layers"] = (
+            "it scales attention by the number of each layer (scale_attn_by_inverse_layer_idx), and distill "
+            "alone trains it for other numbers"
+        )
     names: dict[Cuttable, str] = {"heads": "heads", "ffn": "FFN neurons", "layers": "layers"}
     refused = [kind for kind in names if kind in kinds and kind in fixed]
     if not refused:

@@ -300,6 +300,14 @@ def test_what_a_family_cannot_lose_is_refused(case: str, plan: Plan, refusal: st
     assert surgery.parameter_count(model) == before
 
 
+def test_a_layer_that_computes_with_its_number_stays() -> None:
+    """GPT-2 may divide attention by the number of its layer, which another place would change."""
+    model = build("gpt2")
+    model.config.scale_attn_by_inverse_layer_idx = True
+    with pytest.raises(ModelError, match="scale_attn_by_inverse_layer_idx"):
+        surgery.keep_layers(model, (0, 2))
+
+
 def test_heads_that_share_a_table_go_alike() -> None:
     """MPNet's layers read one table of positions, a column a head: plans that cut others in each are bugs."""
     model = build("mpnet")
