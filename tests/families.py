@@ -24,6 +24,8 @@ def feed(model: Any) -> dict[str, torch.Tensor]:
     ids = torch.randint(5, 40, (2, 9), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0
+    if model.config.pad_token_id is not None:  # by which decoders find the last token
+        ids[1, 6:] = model.config.pad_token_id
     return {"input_ids": ids, "attention_mask": mask}
 
 

@@ -368,8 +368,11 @@ def _describe(model: PreTrainedModel) -> None:
         return
     count, width = heads.pop()
     size = getattr(layers_of(model)[0].get_submodule(family.attention), family.size)
-    if count * width // size != config.num_attention_heads:
-        config.num_attention_heads = count * width // size
+    number = count * width // size
+    # Llama's and EuroBERT's are refused when they are read, though a head size of their own would fit.
+    strict = hasattr(type(config), "validate_architecture") and config.hidden_size % number
+    if number != config.num_attention_heads and not strict:
+        config.num_attention_heads = number
         if family.groups:
             config.num_key_value_heads = count
         setattr(config, family.config_size, size)

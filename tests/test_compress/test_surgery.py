@@ -143,11 +143,22 @@ _EXPRESSED = ("vit", "deit", "dinov2", "llama", "qwen3", "nomic_bert", "eurobert
 def test_uniform_heads_reach_the_configuration(case: str, tmp_path: Path) -> None:
     """Where the configuration has a head size of its own, the folder loads with from_pretrained."""
     model = build(case)
-    surgery.apply(model, Plan({f"layer.{i}.heads": range(3) for i in range(3)}, layers=(0, 1)))
-    assert model.config.num_attention_heads == 3
+    before = model.config.num_attention_heads
+    surgery.apply(model, Plan({f"layer.{i}.heads": range(2) for i in range(3)}, layers=(0, 1)))
+    assert model.config.num_attention_heads == before // 2
     checkpoint.save(model, tmp_path, source=None)
     assert not (tmp_path / "shapes.json").exists()
     again = type(model).from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
+
+
+def test_a_number_of_heads_that_a_configuration_refuses_is_kept_beside_it(tmp_path: Path) -> None:
+    """Llama's takes no six heads at a width of 32: the shapes are written down, and the folder loads."""
+    model = build("llama")
+    surgery.apply(model, Plan({f"layer.{i}.heads": range(3) for i in range(3)}))
+    assert model.config.num_attention_heads == 8
+    checkpoint.save(model, tmp_path, source=None)
+    again = checkpoint.load(tmp_path, text_classification)
     assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
 
 
@@ -179,7 +190,7 @@ def test_uneven_models_reload_bit_identically(case: str, tmp_path: Path) -> None
         assert torch.equal(ours, theirs)
     inputs = feed(model)
     assert torch.equal(logits(again, inputs), logits(model, inputs))
-    surgery.apply(again, Plan({"layer.0.heads": (0,)}))
+    surgery.apply(again, Plan({part.name: (0,) for part in parts_of(again) if part.kind == "heads"}))
     assert parts_of(again)[0].units == 1, "a reloaded model can be pruned further"
 
 
