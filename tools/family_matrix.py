@@ -122,7 +122,7 @@ def run(family: str, work: Path, cells: dict[str, str], keep: Callable[[], None]
     from compress.recipe import DataConfig
 
     task = task_of(family)
-    if family not in offered():
+    if family not in offered() or len(cells) == len(COLUMNS):
         return
     data = DataConfig(source=str(rows_of(task, work / "data")), calibration=16)
     store = Store(work / "store")
