@@ -26,13 +26,13 @@ def test_every_family_that_is_pruned_is_in_the_matrix() -> None:
 def test_a_row_is_what_the_stages_do(tmp_path: Path) -> None:
     """GPT-2 loses layers alone, the other stages take it, and each cell is kept as soon as it is known."""
     cells: dict[str, str] = {}
-    kept: list[int] = []
-    family_matrix.run("gpt2", tmp_path, cells, lambda: kept.append(len(cells)))
+    counts: list[int] = []
+    family_matrix.run("gpt2", tmp_path, cells, lambda: counts.append(len(cells)))
     assert list(cells) == list(family_matrix.COLUMNS)
     refused = {column for column, text in cells.items() if text != "ok"}
     assert refused == {"prune heads", "prune ffn"}
     assert "Conv1D" in cells["prune heads"]
-    assert kept == list(range(1, len(cells) + 1))
+    assert counts == list(range(1, len(cells) + 1))
 
 
 def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:

@@ -165,20 +165,20 @@ def page(cells: Mapping[str, Mapping[str, str]]) -> str:
             if text != "ok":
                 marks.append(f"{number(text)}")
             elif needs is not None:
-                marks.append(f"ok ({number(f'With {said(needs)}.')})")
+                marks.append(f"ok ({number(f'With {shown(needs)}.')})")
             else:
                 marks.append("ok")
         lines.append(f"| `{family}` | {' | '.join(marks)} |")
     return "\n".join([*lines, "", *(f"{index}. {note}" for index, note in enumerate(notes, 1)), ""])
 
 
-def said(options: Mapping[str, Any]) -> str:
+def shown(options: Mapping[str, Any]) -> str:
     """Options as a recipe writes them, without those that only make the run short."""
-    shown = {
+    fields = {
         name: {k: v for k, v in value.items() if k not in _STEP} if isinstance(value, dict) else value
         for name, value in options.items()
     }
-    return ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in shown.items())
+    return ", ".join(f"`{name}: {json.dumps(value)}`" for name, value in fields.items())
 
 
 def model_of(family: str, folder: Path) -> Path:

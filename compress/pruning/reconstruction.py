@@ -228,8 +228,8 @@ def _calls(model: PreTrainedModel, batch: TorchBatch) -> tuple[list[torch.Tensor
 
 def _through(layer: nn.Module, hidden: torch.Tensor, call: Call) -> torch.Tensor:
     """A layer's output for some hidden states, with what else its model gave it."""
-    rest, named = call
-    output = layer(hidden, *rest, **named)
+    positional, named = call
+    output = layer(hidden, *positional, **named)
     result: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return result
 

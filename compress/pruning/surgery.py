@@ -84,7 +84,7 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
     if going:
         model.eval()
         with torch.no_grad():
-            whole = _answer(model)
+            uncut = _answer(model)
             with masked(model, plan):
                 expected = _answer(model)
         traced = [part for part in going if part.traced]
@@ -93,7 +93,7 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
             _check_group(graph, model, part, by_part[part.name])
         for part in going:
             _cut(model, part, by_part[part.name])
-        _check_answer(model, whole, expected)
+        _check_answer(model, uncut, expected)
     if plan.layers is not None:
         keep_layers(model, plan.layers)
     _describe(model)
@@ -235,14 +235,14 @@ def _answer(model: PreTrainedModel) -> torch.Tensor:
 
 
 @torch.no_grad()
-def _check_answer(model: PreTrainedModel, whole: torch.Tensor, expected: torch.Tensor) -> None:
+def _check_answer(model: PreTrainedModel, uncut: torch.Tensor, expected: torch.Tensor) -> None:
     """Refuse a cut model that answers otherwise than the whole one with its removed units at zero.
 
     Raises:
         ModelError: it does.
     """
     difference = (_answer(model) - expected).abs().max()
-    limit = _EFFECT * (expected - whole).abs().max() + _SCALE * expected.abs().max()
+    limit = _EFFECT * (expected - uncut).abs().max() + _SCALE * expected.abs().max()
     if not bool(difference <= limit):
         raise ModelError(
             f"{type(model).__name__}: without the removed units it answers otherwise than with them at zero "
@@ -322,8 +322,8 @@ def _cut(model: PreTrainedModel, part: Part, units: Sequence[int]) -> None:
 def _keep(module: nn.Module, name: str, indices: Sequence[int], axis: int) -> None:
     """Keep some entries of a parameter's axis."""
     old = module.get_parameter(name)
-    kept = old.detach().index_select(axis, torch.tensor(indices, device=old.device)).clone()
-    setattr(module, name, nn.Parameter(kept, requires_grad=old.requires_grad))
+    entries = old.detach().index_select(axis, torch.tensor(indices, device=old.device)).clone()
+    setattr(module, name, nn.Parameter(entries, requires_grad=old.requires_grad))
 
 
 def _describe_sizes(module: nn.Module) -> None:
