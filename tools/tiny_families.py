@@ -75,7 +75,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "qwen2": ("qwen2", {**_TOKENS, "num_key_value_heads": 4}),
     "qwen3": ("qwen3", _GROUPED),
     "modernbert-decoder": ("modernbert-decoder", _MODERNBERT),
-    "gpt2": ("gpt2", {"n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 32, **_TOKENS}),
+    "gpt2": (
+        "gpt2",
+        {"vocab_size": 40, "n_embd": 32, "n_layer": 3, "n_head": 4, "n_positions": 32, **_TOKENS},
+    ),
 }
 _IMAGES = ("vit", "deit", "dinov2", "dinov2_with_registers", "swin", "beit", "convnext", "resnet")
 _CLASSES = {
@@ -109,8 +112,8 @@ def build(case: str) -> Any:
     """A tiny classifier of a family, with weights that make every unit matter."""
     kind, extra = (CASES | OTHERS)[case]
     common = {} if kind in ("swin", "whisper", "gpt2", "convnext", "resnet") else _COMMON
-    config = transformers.AutoConfig.for_model(kind, **{"vocab_size": 40, **common, **extra})
-    attention = "eager" if kind in _EAGER else "sdpa"
+    config = transformers.AutoConfig.for_model(kind, **{**common, **extra})
+    attention = "eager" if kind in _EAGER or case in OTHERS else "sdpa"
     auto = getattr(transformers, _CLASSES[task_of(case)])
     with torch.random.fork_rng():
         torch.manual_seed(3)
