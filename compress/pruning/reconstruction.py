@@ -144,7 +144,7 @@ def _solve(
     A layer that is run again and again (ALBERT) is solved on what the whole model gives it each time: what
     one run lacks would otherwise be made up for in all that follow.
     """
-    bias = getattr(ours.columns, "bias", None)
+    bias: nn.Parameter | None = getattr(ours.columns, "bias", None)
     sums = LeastSquares(constant=bias is not None)
     layer, reference = layers_of(cut)[ours.layer], layers_of(original)[theirs.layer]
     scale = scale_after(cut, ours)
@@ -165,7 +165,7 @@ def _solve(
             else:
                 sums.add(inputs[row.real], error[row.real])
     weight_change, bias_change, left = sums.solve(ridge)
-    if bias_change is not None:
+    if bias is not None and bias_change is not None:
         bias.add_(bias_change.to(bias.dtype))
     weight = oriented(ours.columns, ours.columns.get_parameter("weight"))
     weight.add_(weight_change.to(weight.dtype))
