@@ -19,6 +19,7 @@ from torch import nn
 
 from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
+from compress.model.layers import real_tokens
 from compress.tasks import Batch
 from compress.training.objectives import tensors
 
@@ -135,10 +136,15 @@ def _pass(
     collector.finish()
 
 
-def _parameters(part: Part) -> list[torch.Tensor]:
-    """A part's parameters in the order of ``Signals.gradients``: rows, columns, biases."""
-    rows: list[torch.Tensor] = [linear.weight for linear in part.rows]
-    return [*rows, part.columns.weight, *(linear.bias for linear in part.rows if linear.bias is not None)]
+def _parameters(part: Part) -> list[nn.Parameter]:
+    """The parameters of a part's linear layers."""
+    return [parameter for linear in (*part.rows, part.columns) for parameter in linear.parameters()]
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    """A parameter's gradient, float64 on the CPU; zeros where the loss does not reach it."""
+    gradient = parameter.grad
+    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().double().cpu()
 
 
 class _Collector:
@@ -151,7 +157,7 @@ class _Collector:
         self._fisher: dict[str, torch.Tensor] = {}
         self._squares: dict[str, torch.Tensor] = {}
         self._positions: dict[str, int] = {}
-        self._real: torch.Tensor | None = None
+        self._inputs: Mapping[str, torch.Tensor] = {}
         self._handles = [
             part.columns.register_forward_pre_hook(self._hook(part))
             for part in parts
@@ -159,9 +165,8 @@ class _Collector:
         ]
 
     def start(self, batch: TorchBatch) -> None:
-        """Note which positions of the coming batch are real."""
-        mask = batch.inputs.get("attention_mask")
-        self._real = None if mask is None else mask.bool()
+        """Note the inputs of the coming batch: their mask says which positions are real."""
+        self._inputs = batch.inputs
         self._mask_now = {}
 
     def finish(self) -> None:
@@ -184,19 +189,19 @@ class _Collector:
                 self._note(part, features.detach())
             if "fisher" not in self._needs:
                 return inputs
-            mask = torch.ones(features.shape[0], part.units, device=features.device, requires_grad=True)
-            self._mask_now[part.name] = mask
-            spread = mask.repeat_interleave(part.width, dim=1)[:, None, :]
-            return (features * spread, *inputs[1:])
+            rows = len(next(iter(self._inputs.values())))
+            mask = self._mask_now.get(part.name)  # a layer that is run again keeps its mask
+            if mask is None:
+                mask = torch.ones(rows, part.units, device=features.device, requires_grad=True)
+                self._mask_now[part.name] = mask
+            # Swin's attention sees each row as several windows.
+            spread = mask.repeat_interleave(part.width, dim=1).repeat_interleave(len(features) // rows, dim=0)
+            return (features * spread[:, None, :], *inputs[1:])
 
         return see
 
     def _note(self, part: Part, features: torch.Tensor) -> None:
-        real = self._real
-        if real is not None and real.shape != features.shape[:2]:
-            raise ValueError(
-                f"{part.name} has features of shape {list(features.shape)} and the mask is {list(real.shape)}"
-            )
+        real = real_tokens(self._inputs, features.shape[1])
         squares, count = unit_mean_squares(features, real, part.width)
         self._squares[part.name] = self._squares.get(part.name, torch.zeros_like(squares)) + squares
         self._positions[part.name] = self._positions.get(part.name, 0) + count
@@ -211,10 +216,8 @@ class _Collector:
         for part in self._parts:
             gradients = None
             if "gradients" in self._needs:
-                gradients = tuple(
-                    (torch.zeros_like(p) if p.grad is None else p.grad).double().cpu()
-                    for p in _parameters(part)
-                )
+                rows, columns, biases = part.tensors(_gradient)
+                gradients = (*rows, *columns, *biases)
             none = torch.zeros(part.units, dtype=torch.float64)
             fisher = self._fisher.get(part.name, none).cpu() if "fisher" in self._needs else None
             activations = None

@@ -22,13 +22,15 @@ from compress.artifacts import artifact, seal
 from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
-from compress.errors import DataError, RecipeError, UserError
+from compress.errors import DataError, ModelError, RecipeError, UserError
 from compress.model import checkpoint, limit, padding
+from compress.model.layers import first_is_fixed
 from compress.pipeline.places import Teacher
 from compress.pruning import surgery
 from compress.pruning import targets as pruning
-from compress.pruning.anatomy import parts_of
+from compress.pruning.anatomy import layers_of, parts_of
 from compress.pruning.choice import Scope
+from compress.pruning.families import Cuttable, family_of
 from compress.pruning.importance import Rows, measure
 from compress.pruning.reconstruction import reconstruct
 from compress.pruning.targets import Ledger, Targets
@@ -45,7 +47,7 @@ if TYPE_CHECKING:
 
 CONSUMES: frozenset[artifact.Kind] = frozenset({"torch"})
 PRODUCES: artifact.Kind = "torch"
-VERSION = 3
+VERSION = 4
 TOOLS = ("torch", "transformers", "accelerate", "torch-pruning")
 DATA: frozenset[Role] = frozenset({"train", "selection", "calibration", "unlabeled"})
 NEEDS_DATA = False
@@ -212,6 +214,7 @@ class _Work:
             )
         self.team = processes.team(ctx.device)
         self.model: PreTrainedModel = checkpoint.load(source.path, ctx.task)
+        self._check_family()
         head: Head = ctx.task.head_of(self.model.config.to_dict())
         self.data: TrainingData | None = ctx.data.for_head(ctx.task, head) if ctx.data is not None else None
         self._check_data()
@@ -228,6 +231,28 @@ class _Work:
         self.judge = self._selection()
         self.figures = None if self.judge is None else self.judge(self.model.to(self.team.device))
         self.generator = torch.Generator().manual_seed(ctx.seed)
+
+    def _check_family(self) -> None:
+        """Refuse at once what the model's family cannot lose, or cannot recover from.
+
+        Raises:
+            ModelError: it cannot.
+        """
+        targets, family = self.config.targets, family_of(self.model)
+        shares: dict[Cuttable, float] = {
+            "heads": targets.heads,
+            "ffn": targets.ffn,
+            "layers": targets.layers,
+        }
+        surgery.check(self.model, [kind for kind, share in shares.items() if share < 1])
+        recovery = self.config.recover
+        compared = recovery.wanted and bool(recovery.hidden_weight or recovery.relation_weight)
+        if family.staged and (compared or self.config.reconstruct):
+            raise ModelError(
+                f"prune: a {type(self.model).__name__} is built in stages, each of its own width, so its "
+                "layers cannot be solved anew or compared one by one: say 'reconstruct: false' and 'recover: "
+                "{hidden_weight: 0, relation_weight: 0}'"
+            )
 
     def _check_data(self) -> None:
         """Refuse at once what would fail after minutes.
@@ -258,7 +283,8 @@ class _Work:
         self.model.to(self.team.device)
         if targets.layers < 1:
             parts = parts_of(self.model)
-            plan = pruning.plan_layers(parts, self._scores(), self.ledger, targets.layers)
+            fixed = first_is_fixed(layers_of(self.model))
+            plan = pruning.plan_layers(parts, self._scores(), self.ledger, targets.layers, first_stays=fixed)
             if plan is not None:
                 self._apply(plan)
         scores = self._scores()
@@ -348,7 +374,8 @@ class _Work:
         steps = origins.layer_steps(chain[chain.index(origin) + 1 :])
         depth = len(parts_of(teacher)) // 2
         traced = None if steps is None else origins.trace_layers(depth, steps)
-        if traced is None or len(traced) != self.ledger.depth:
+        repeated = family_of(self.model).repeated  # its one layer is compared at each run
+        if traced is None or repeated or len(traced) != self.ledger.depth:
             return teacher, None, pads
         return teacher, tuple(traced[layer] for layer in self.ledger.layers), pads
 
