@@ -21,7 +21,7 @@ from pydantic import Field
 from compress import log
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
-from compress.model import checkpoint, padding, tokenizer_files
+from compress.model import checkpoint, sample, tokenizer_files
 from compress.model import limit as limits
 from compress.pipeline.places import Place
 from compress.reading import files
@@ -280,7 +280,7 @@ def _examples(ctx: Context, task: Task) -> list[Row]:
         for side in (ctx.data.selection, ctx.data.train, ctx.data.unlabeled):
             if len(side):
                 return list(side[:_CHECKED])
-    return list(padding.made_up(task))
+    return list(sample.rows(task))
 
 
 class _Answers:
