@@ -19,10 +19,14 @@ from torch import nn
 
 from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
+from compress.pruning.channels import by_column
 
 if TYPE_CHECKING:
     from compress.pruning.anatomy import Part
+    from compress.pruning.channels import Channels
     from compress.training.batching import TorchBatch
+
+    AnyPart = Part | Channels
 
 Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor], torch.Tensor]
 
@@ -60,7 +64,7 @@ def row_losses(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, loss: 
 
 def collect(
     model: nn.Module,
-    parts: Sequence[Part],
+    parts: Sequence[AnyPart],
     batches: Iterable[TorchBatch],
     needs: frozenset[Signal],
     *,
@@ -133,16 +137,31 @@ def _pass(
     collector.finish()
 
 
-def _parameters(part: Part) -> list[torch.Tensor]:
+def _parameters(part: AnyPart) -> list[torch.Tensor]:
     """A part's parameters in the order of ``Signals.gradients``: rows, columns, biases."""
     rows: list[torch.Tensor] = [linear.weight for linear in part.rows]
     return [*rows, part.columns.weight, *(linear.bias for linear in part.rows if linear.bias is not None)]
 
 
+def _as_structure(part: AnyPart, gradients: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+    """Gradients in the shapes of a part's structure: those of filters as matrices."""
+    place = len(part.rows)
+    return (
+        *(gradient.flatten(1) for gradient in gradients[:place]),
+        by_column(gradients[place]),
+        *gradients[place + 1 :],
+    )
+
+
+def _is_map(part: AnyPart) -> bool:
+    """Whether a part's features are [batch, units, height, width]; else units are on the last axis."""
+    return isinstance(part.columns, nn.Conv2d)
+
+
 class _Collector:
     """Hooks on the input of every part's last linear layer, and the sums so far."""
 
-    def __init__(self, parts: Sequence[Part], needs: frozenset[Signal]) -> None:
+    def __init__(self, parts: Sequence[AnyPart], needs: frozenset[Signal]) -> None:
         self._parts = parts
         self._needs = needs
         self._mask_now: dict[str, torch.Tensor] = {}
@@ -175,7 +194,7 @@ class _Collector:
         for handle in self._handles:
             handle.remove()
 
-    def _hook(self, part: Part) -> Any:
+    def _hook(self, part: AnyPart) -> Any:
         def see(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             features = inputs[0]
             if "activations" in self._needs:
@@ -184,13 +203,17 @@ class _Collector:
                 return inputs
             mask = torch.ones(features.shape[0], part.units, device=features.device, requires_grad=True)
             self._mask_now[part.name] = mask
-            spread = mask.repeat_interleave(part.width, dim=1)[:, None, :]
-            return (features * spread, *inputs[1:])
+            spread = mask.repeat_interleave(part.width, dim=1)
+            ones = [1] * (features.dim() - 2)
+            shape = [*spread.shape, *ones] if _is_map(part) else [spread.shape[0], *ones, spread.shape[1]]
+            return (features * spread.reshape(shape), *inputs[1:])
 
         return see
 
-    def _note(self, part: Part, features: torch.Tensor) -> None:
+    def _note(self, part: AnyPart, features: torch.Tensor) -> None:
         real = self._real
+        if _is_map(part):
+            features = features.movedim(1, -1)
         if real is not None and real.shape != features.shape[:2]:
             raise ValueError(
                 f"{part.name} has features of shape {list(features.shape)} and the mask is {list(real.shape)}"
@@ -213,6 +236,7 @@ class _Collector:
                     (torch.zeros_like(p) if p.grad is None else p.grad).double().cpu()
                     for p in _parameters(part)
                 )
+                gradients = _as_structure(part, gradients)
             none = torch.zeros(part.units, dtype=torch.float64)
             fisher = self._fisher.get(part.name, none).cpu() if "fisher" in self._needs else None
             activations = None

@@ -79,7 +79,7 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
     parts = parts_of(model)
     by_part = _checked(parts, plan)
     if any(len(by_part[part.name]) < part.units for part in parts):
-        graph = _graph(model)
+        graph = dependency_graph(model)
         for part in parts:
             if len(by_part[part.name]) < part.units:
                 _cut(graph, model, part, by_part[part.name])
@@ -171,7 +171,7 @@ def _example(model: PreTrainedModel) -> dict[str, torch.Tensor]:
     return {"input_ids": ids[None], "attention_mask": torch.ones_like(ids)[None]}
 
 
-def _graph(model: PreTrainedModel) -> torch_pruning.DependencyGraph:
+def dependency_graph(model: PreTrainedModel) -> torch_pruning.DependencyGraph:
     """torch-pruning's graph of a model; it needs autograd to trace, and eval mode."""
     model.eval()
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
@@ -202,7 +202,7 @@ def _cut(
     coupled = {
         (dependency.target.module, graph.is_out_channel_pruning_fn(dependency.handler)): sorted(indices)
         for dependency, indices in group
-        if _holds_weights(dependency.target.module)
+        if holds_weights(dependency.target.module)
     }
     expected = {(linear, True): gone for linear in part.rows} | {(part.columns, False): gone}
     if coupled != expected:
@@ -226,7 +226,7 @@ def _cut(
         _count_heads(model, part, len(staying))
 
 
-def _holds_weights(module: nn.Module | nn.Parameter) -> bool:
+def holds_weights(module: nn.Module | nn.Parameter) -> bool:
     """Whether a node of the graph is a part of the model, not an operation such as a reshape."""
     return isinstance(module, nn.Parameter) or any(True for _ in module.parameters(recurse=False))
 
