@@ -40,7 +40,7 @@ def _folders(root: Path) -> tuple[Path, Path]:
 def test_image_int8(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Eight bits in every convolution, measured against the original; the gates answer, and nothing breaks."""
+    """Eight bits in every convolution, measured against the original; the gates answer and nothing breaks."""
     monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path / "store"))
     model, data = _folders(tmp_path)
     out = tmp_path / "out"
