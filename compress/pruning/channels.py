@@ -59,8 +59,8 @@ class Channels:
     def unit_parameters(self) -> int:
         """How many parameters one channel has: its filters, biases, norms, and what takes it."""
         modules = (*self.rows, *self.norms)
-        made = sum(parameter.numel() for module in modules for parameter in module.parameters())
-        return (made + self.columns.weight.numel()) // self.units
+        rows = sum(parameter.numel() for module in modules for parameter in module.parameters())
+        return (rows + self.columns.weight.numel()) // self.units
 
     def structure(self) -> Structure:
         """The tensors as a criterion sees them, detached: a filter a row, its taker's taps a column."""
@@ -176,7 +176,7 @@ def plan(
     return choice.choose(pools, keep, scope)
 
 
-def cut(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -> None:
+def cut(model: PreTrainedModel, units: Mapping[str, Sequence[int]]) -> None:
     """Remove every channel that is not kept, in place; parameters that are cut are new ones.
 
     Raises:
@@ -184,7 +184,7 @@ def cut(model: PreTrainedModel, kept: Mapping[str, Sequence[int]]) -> None:
     """
     graph = surgery.dependency_graph(model)
     for part in _channels(model, graph):
-        staying = set(kept.get(part.name, range(part.units)))
+        staying = set(units.get(part.name, range(part.units)))
         gone = [unit for unit in range(part.units) if unit not in staying]
         if not gone:
             continue
@@ -211,10 +211,10 @@ class ChannelLedger:
         self.whole = {part.name: part.units for part in parts}
         self._units: dict[str, tuple[int, ...]] = {name: tuple(range(n)) for name, n in self.whole.items()}
 
-    def apply(self, kept: Mapping[str, Sequence[int]]) -> None:
+    def apply(self, units: Mapping[str, Sequence[int]]) -> None:
         """Follow a cut."""
-        for name, units in kept.items():
-            self._units[name] = tuple(self._units[name][unit] for unit in units)
+        for name, indices in units.items():
+            self._units[name] = tuple(self._units[name][index] for index in indices)
 
     def facts(self) -> list[dict[str, Any]]:
         """What is left of each, as a JSON value; channels as ranges such as ``0-3,7``."""

@@ -246,16 +246,16 @@ class _Work:
         """
         config = self.config
         recovery = config.recover
-        given = [name for name in ("heads", "ffn") if getattr(config, name) is not None]
-        given += ["layers"] if config.layers < 1 else []
-        given += ["reconstruct"] if config.reconstruct and "reconstruct" in config.model_fields_set else []
+        options = [name for name in ("heads", "ffn") if getattr(config, name) is not None]
+        options += ["layers"] if config.layers < 1 else []
+        options += ["reconstruct"] if config.reconstruct and "reconstruct" in config.model_fields_set else []
         weights = ("hidden_weight", "relation_weight")
         set_here = recovery.model_fields_set
-        given += [f"recover.{name}" for name in weights if name in set_here and getattr(recovery, name)]
-        given += ["scope: joint"] if config.scope == "joint" else []
-        if given:
+        options += [f"recover.{name}" for name in weights if name in set_here and getattr(recovery, name)]
+        options += ["scope: joint"] if config.scope == "joint" else []
+        if options:
             raise RecipeError(
-                f"prune: {', '.join(given)} mean something in transformers alone, and a "
+                f"prune: {', '.join(options)} mean something in transformers alone, and a "
                 f"{type(self.model).__name__} is a network of convolutions: its channels take keep, scope "
                 "(global, uniform), criterion, round_to and recover"
             )
@@ -302,7 +302,7 @@ class _Work:
         """Remove channels; their batch norms and what takes them follow."""
         scores = self._scores()
         note["scores"] = pruning.summarize(scores)
-        kept = channels.plan(
+        units = channels.plan(
             channels.channels_of(self.model),
             scores,
             ledger.whole,
@@ -310,8 +310,8 @@ class _Work:
             scope=self.config.scope,
             multiple=self.config.round_to or _CHANNELS,
         )
-        channels.cut(self.model, kept)
-        ledger.apply(kept)
+        channels.cut(self.model, units)
+        ledger.apply(units)
 
     def _cut_units(self, ledger: Ledger, targets: Targets, note: dict[str, Any]) -> None:
         """Remove layers, then heads and neurons of those that are left, and solve what is left anew."""

@@ -50,7 +50,7 @@ def find(model: onnx.ModelProto) -> list[Convolution]:
     """Every convolution with constant weights and explicit pads, in the order of the graph."""
     index = Index(model)
     heads = _heads(index)
-    found = []
+    convolutions = []
     for node in model.graph.node:
         if node.op_type != "Conv" or not index.is_float_constant(node.input[1]):
             continue
@@ -61,10 +61,10 @@ def find(model: onnx.ModelProto) -> list[Convolution]:
             continue
         groups = int(attribute(node, "group", 1))
         output = node.output[0]
-        found.append(
+        convolutions.append(
             Convolution(node.name, node.input[0], node.input[1], bias, output, groups, output in heads)
         )
-    return found
+    return convolutions
 
 
 def _heads(index: Index) -> set[str]:
@@ -137,12 +137,12 @@ def _end(index: Index, tensor: str) -> str:
     return tensor
 
 
-def source(index: Index, tensor: str, known: Set[str]) -> str:
+def source(index: Index, tensor: str, ranged: Set[str]) -> str:
     """The tensor that has this one's range: before nodes that only pass values on, where it is known."""
     origin = tensor
     while origin in index.maker and index.maker[origin].op_type in _PASSING:
         origin = index.maker[origin].input[0]
-    return origin if origin in known else tensor
+    return origin if origin in ranged else tensor
 
 
 def fold_batch_norms(model: onnx.ModelProto) -> int:
@@ -159,10 +159,10 @@ def fold_batch_norms(model: onnx.ModelProto) -> int:
         if len(takers) != 1 or takers[0].op_type != "BatchNormalization":
             continue
         norm = takers[0]
-        own = [convolution.weight] + ([] if convolution.bias is None else [convolution.bias])
+        parameters = [convolution.weight] + ([] if convolution.bias is None else [convolution.bias])
         if (
             convolution.output in index.outputs
-            or any(len(index.takers[name]) > 1 or name not in initializers for name in own)
+            or any(len(index.takers[name]) > 1 or name not in initializers for name in parameters)
             or not all(index.is_float_constant(name) for name in norm.input[1:5])
         ):
             continue
@@ -201,14 +201,14 @@ def _text(node: onnx.NodeProto, name: str, default: str) -> str:
 
 def window(node: onnx.NodeProto, kernel: Sequence[int]) -> tuple[list[int], list[int], list[int], list[int]]:
     """Pads before and after, strides and dilations of a Conv, one number an axis each."""
-    given = {entry.name: list(entry.ints) for entry in node.attribute if entry.name in _WINDOW}
+    listed = {entry.name: list(entry.ints) for entry in node.attribute if entry.name in _WINDOW}
     axes = len(kernel)
-    pads = given.get("pads", [0] * (2 * axes))
+    pads = listed.get("pads", [0] * (2 * axes))
     return (
         pads[:axes],
         pads[axes:],
-        given.get("strides", [1] * axes),
-        given.get("dilations", [1] * axes),
+        listed.get("strides", [1] * axes),
+        listed.get("dilations", [1] * axes),
     )
 
 

@@ -65,7 +65,7 @@ class TapMeans:
         positions = int(np.prod(sizes))
         means = np.empty((padded.shape[0], *self.kernel))
         for tap in combinations(*(range(taps) for taps in self.kernel)):
-            seen = (
+            window_slices = (
                 slice(None),
                 *(
                     slice(at * dilation, at * dilation + stride * (size - 1) + 1, stride)
@@ -75,7 +75,7 @@ class TapMeans:
                 ),
             )
             place: tuple[slice | int, ...] = (slice(None), *tap)
-            means[place] = padded[seen].reshape(len(padded), -1).mean(axis=1)
+            means[place] = padded[window_slices].reshape(len(padded), -1).mean(axis=1)
         weight = len(values) * positions
         self.sums = means * weight if self.sums is None else self.sums + means * weight
         self.count += weight
@@ -115,7 +115,11 @@ class _Filter:
 
 
 class Filters:
-    """Eight-bit weights and corrected biases of convolutions, by the convolution's name."""
+    """Eight-bit weights and corrected biases of convolutions, by the convolution's name.
+
+    Attributes:
+        shifts: convolution -> the largest mean error of an output channel that its bias makes up for.
+    """
 
     def __init__(
         self,
@@ -136,7 +140,7 @@ class Filters:
                 stay float.
         """
         self._input_scales = input_scales
-        self._made: dict[str, _Filter] = {}
+        self._filters: dict[str, _Filter] = {}
         self.shifts: dict[str, float] = {}
         for convolution in convolutions:
             weight = index.array(convolution.weight).astype(np.float32)
@@ -150,7 +154,7 @@ class Filters:
             if bias is not None or shift.any():
                 bias = (0.0 if bias is None else bias) - shift
             self.shifts[convolution.name] = float(np.abs(shift).max(initial=0.0))
-            self._made[convolution.name] = _Filter(values, scales, zeros, bias)
+            self._filters[convolution.name] = _Filter(values, scales, zeros, bias)
 
     def add(self, model: onnx.ModelProto, convolution: Convolution) -> tuple[list[onnx.NodeProto], list[str]]:
         """Add what a convolution reads as initializers.
@@ -158,17 +162,17 @@ class Filters:
         Returns:
             The nodes that make floats of it, and the names of weight and bias (where there is one).
         """
-        made, name = self._made[convolution.name], convolution.name
+        eight, name = self._filters[convolution.name], convolution.name
         weight, bias = f"{convolution.output}_weight", f"{convolution.output}_corrected"
-        nodes = [_dequantized(model, weight, f"{name}_weight", made.values, made.scales, made.zeros)]
-        if made.bias is None:
+        nodes = [_dequantized(model, weight, f"{name}_weight", eight.values, eight.scales, eight.zeros)]
+        if eight.bias is None:
             return nodes, [weight]
         scale = self._input_scales.get(convolution.input)
         if scale is None:
-            model.graph.initializer.append(numpy_helper.from_array(made.bias.astype(np.float32), bias))
+            model.graph.initializer.append(numpy_helper.from_array(eight.bias.astype(np.float32), bias))
             return nodes, [weight, bias]
-        scales = (made.scales.astype(np.float64) * scale).astype(np.float32)
-        integers = np.clip(np.rint(made.bias / scales), -(2**31), 2**31 - 1).astype(np.int32)
+        scales = (eight.scales.astype(np.float64) * scale).astype(np.float32)
+        integers = np.clip(np.rint(eight.bias / scales), -(2**31), 2**31 - 1).astype(np.int32)
         nodes.append(_dequantized(model, bias, f"{name}_bias", integers, scales, np.zeros_like(integers)))
         return nodes, [weight, bias]
 

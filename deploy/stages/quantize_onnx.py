@@ -328,6 +328,9 @@ class _Quantizer:
                 "ranges": "static" if config.static else config.activation_scales,
             },
         }
+        if prepared.convolutions:
+            shifts = prepared.filters.shifts
+            facts["bias_corrections"] = {entry: shifts[entry] for entry in sorted(chosen) if entry in shifts}
         outcome = trials.Trial(name, folder, damage, covered, graph.opset(quantized), facts)
         outcome.write()
         return outcome

@@ -76,15 +76,15 @@ def test_depthwise_convolutions_go_with_the_channels_that_they_pass_on(mobilenet
 def test_cutting_channels_that_give_zero_changes_nothing(family: str, resnet: Any, mobilenet: Any) -> None:
     """The last batch norm of some channels gives zero: without them the answers are the same."""
     model = copy.deepcopy({"resnet": resnet, "mobilenet_v2": mobilenet}[family])
-    kept = {}
+    units = {}
     for part in channels.channels_of(model):
         last = part.norms[-1]
         with torch.no_grad():
             last.weight[1::2] = 0
             last.bias[1::2] = 0
-        kept[part.name] = list(range(0, part.units, 2))
+        units[part.name] = list(range(0, part.units, 2))
     before, parameters = _logits(model), surgery.parameter_count(model)
-    channels.cut(model, kept)
+    channels.cut(model, units)
     torch.testing.assert_close(_logits(model), before, atol=1e-4, rtol=1e-4)
     assert surgery.parameter_count(model) < 0.7 * parameters
 

@@ -110,12 +110,12 @@ def test_a_corrected_bias_takes_the_mean_error_away(attributes: dict[str, Any]) 
     means.add(images[:2])
     means.add(images[2:])
     coarse = EightBits("s8", largest=7)  # errors that are seen
-    made = filters.Filters(convolutions.find(model), graph.Index(model), coarse, {"conv": means}, {})
+    eight = filters.Filters(convolutions.find(model), graph.Index(model), coarse, {"conv": means}, {})
     copy = _model([], [5, 4, 9, 8])
-    nodes, floats = made.add(copy, convolutions.find(model)[0])
+    nodes, floats = eight.add(copy, convolutions.find(model)[0])
     copy.graph.node.extend([*nodes, helper.make_node("Conv", ["x", *floats], ["y"], "conv", **attributes)])
     uncorrected = _model([], [5, 4, 9, 8], b=bias)
-    nodes, floats = made.add(uncorrected, convolutions.find(model)[0])
+    nodes, floats = eight.add(uncorrected, convolutions.find(model)[0])
     plain = helper.make_node("Conv", ["x", floats[0], "b"], ["y"], "conv", **attributes)
     uncorrected.graph.node.extend([*nodes, plain])
     reference = _run(model, images).mean(axis=(0, 2, 3))
@@ -166,11 +166,11 @@ def test_a_bias_that_32_bits_cannot_hold_raises_the_scale_of_its_channel() -> No
     model = _model([node], [1, 1, 2, 2], w=weight, b=bias)
     means = filters.tap_means(node, weight.shape)
     means.add(np.ones((1, 1, 2, 2)))
-    made = filters.Filters(
+    eight = filters.Filters(
         convolutions.find(model), graph.Index(model), EightBits("u8"), {"conv": means}, {"x": 0.01}
     )
     copy = _model([], [1, 1, 2, 2])
-    nodes, floats = made.add(copy, convolutions.find(model)[0])
+    nodes, floats = eight.add(copy, convolutions.find(model)[0])
     copy.graph.node.extend([*nodes, helper.make_node("Conv", ["x", *floats], ["y"], "conv")])
     np.testing.assert_allclose(_run(copy, np.zeros((1, 1, 2, 2)))[0, :, 0, 0], bias, atol=1e-3)
 
@@ -183,6 +183,8 @@ def test_a_residual_network_runs_in_integers_from_end_to_end(exported: Artifact,
     assert list(ran.facts["coverage"]["float_products"].values()) == ["the head stays float"]
     assert ran.facts["coverage"]["macs_share"] > 0.99
     assert ran.facts["against_float"]["agreeing"] == len(ROWS)
+    assert len(ran.facts["bias_corrections"]) == 10
+    assert 0 < max(ran.facts["bias_corrections"].values()) < 0.1
     kernels = _kernels(ran.artifact, tmp_path)
     assert (kernels["QLinearConv"], kernels["QLinearAdd"], kernels["NhwcMaxPool"]) == (10, 4, 1)
     assert (kernels["Conv"], kernels["Relu"], kernels["QuantizeLinear"]) == (0, 0, 1)
@@ -223,9 +225,9 @@ def test_for_tensorrt_inputs_alone_have_pairs(exported: Artifact, tmp_path: Path
     )
     model = graph.load(ran.artifact.file("model.onnx"))
     index = graph.Index(model)
-    found = [node for node in model.graph.node if node.op_type == "Conv"]
-    assert len(found) == 10
-    for node in found:
+    convs = [node for node in model.graph.node if node.op_type == "Conv"]
+    assert len(convs) == 10
+    for node in convs:
         assert index.maker[node.input[0]].op_type == index.maker[node.input[1]].op_type == "DequantizeLinear"
         assert index.is_float_constant(node.input[2])
         assert not any(taker.op_type == "QuantizeLinear" for taker in index.takers[node.output[0]])
