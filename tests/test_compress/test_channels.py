@@ -117,8 +117,7 @@ def test_every_criterion_ranks_a_dead_channel_last(name: str, resnet: Any) -> No
         parts,
         [batch],  # type: ignore[list-item]
         criterion.NEEDS,
-        outputs=("logits",),
-        loss=lambda outputs, labels: nn.functional.cross_entropy(outputs["logits"], labels),
+        loss=lambda outputs, labels, batch: nn.functional.cross_entropy(outputs["logits"], labels),
     )
     for part in parts:
         scores = criterion.score(
@@ -139,8 +138,7 @@ def test_fisher_of_channels_is_the_derivative_of_their_masks(resnet: Any) -> Non
         [part],
         [batch],  # type: ignore[list-item]
         frozenset({"fisher"}),
-        outputs=("logits",),
-        loss=lambda outputs, labels: nn.functional.cross_entropy(outputs["logits"], labels),
+        loss=lambda outputs, labels, batch: nn.functional.cross_entropy(outputs["logits"], labels),
     )
     fisher = collected[part.name].fisher
     assert fisher is not None
