@@ -21,7 +21,7 @@ from pydantic import Field
 from compress import log
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
-from compress.model import checkpoint, padding, tokenizer_files
+from compress.model import checkpoint, length, padding, tokenizer_files
 from compress.model import limit as limits
 from compress.pipeline.places import Place
 from compress.reading import files
@@ -127,7 +127,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         _hold(measured, name, config)
     examples = _examples(ctx, task)
     parameters = _parameters(model)
-    answers = _Answers(task, after, examples, limits.read_derived(source.path).tokens)
+    limit = limits.read_derived(source.path).tokens or length.longest(model.config, after)
+    answers = _Answers(task, after, examples, limit)
     expected = answers.of(model, chosen.kept)
     rows.cut(model, task, chosen.kept)
     checkpoint.save(model, ctx.out, source=None)
