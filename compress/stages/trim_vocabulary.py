@@ -21,7 +21,7 @@ from pydantic import Field
 from compress import log
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
-from compress.model import checkpoint, sample, tokenizer_files
+from compress.model import checkpoint, length, sample, tokenizer_files
 from compress.model import limit as limits
 from compress.pipeline.places import Place
 from compress.reading import files
@@ -127,7 +127,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         _hold(measured, name, config)
     examples = _examples(ctx, task)
     parameters = _parameters(model)
-    answers = _Answers(task, after, examples, limits.read_derived(source.path).tokens)
+    limit = limits.read_derived(source.path).tokens or length.longest(model.config, after)
+    answers = _Answers(task, after, examples, limit)
     expected = answers.of(model, chosen.kept)
     rows.cut(model, task, chosen.kept)
     checkpoint.save(model, ctx.out, source=None)
@@ -298,7 +299,7 @@ class _Answers:
         """
         head = self._task.head_of(model.config.to_dict())
         outputs: list[np.ndarray] = []
-        for row in self._examples:
+        for row in self._task.pieces(self._examples, self._tokenizer, self._limit).rows:
             batch = self._task.encode([row], self._tokenizer, head, self._limit, labelled=False)
             feed = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
             if kept is not None:

@@ -346,6 +346,26 @@ def test_recovery_knows_which_layer_came_from_where(
     assert recovery["depth"] == 2
 
 
+def test_a_teacher_of_another_vocabulary_is_refused(subject: SimpleNamespace) -> None:
+    """The original of a trimmed model reads the same rows as other ids: what it would teach is chance."""
+    trim = {"pieces": 26, "unknown_at_most": 1}
+    recover = {"steps": 1, "epochs": 0}
+    stages = [
+        {"load": {}},
+        {"trim-vocabulary": trim},
+        {"prune": {**_FAST, "teacher": "original", "recover": recover}},
+    ]
+    recipe = validate(
+        Recipe,
+        {"model": str(subject.folder), "data": subject.data.model_dump(), "stages": stages, "threads": 1},
+        "it",
+    )
+    with pytest.raises(
+        ModelError, match=r"different inputs .* a trimmed vocabulary .* take 'teacher: source'"
+    ):
+        building.run(recipe, subject.store)
+
+
 def test_a_missing_teacher_is_said(subject: SimpleNamespace, tmp_path: Path) -> None:
     """A teacher's folder that is not there is an input error."""
     with pytest.raises(UserError, match=r"no-such-teacher"):
