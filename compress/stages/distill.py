@@ -111,6 +111,16 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     head: Head = task.head_of(teacher.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
+    if config.teacher == "original" and len(data.calibration):
+        reading.check(
+            task,
+            head,
+            data.calibration,
+            task.load_processor(source.path),
+            processor,
+            "distill: the original reads rows otherwise than the model that this stage was given (its vocabulary "
+            "was trimmed, say), and a student of it would undo that: use 'teacher: source'",
+        )
     limit = limits.read_derived(folder)
     student_pads = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
     origin = config.student or folder
