@@ -118,8 +118,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             data.calibration,
             task.load_processor(source.path),
             processor,
-            "distill: the original reads rows otherwise than the model that this stage was given (its vocabulary "
-            "was trimmed, say), and a student of it would undo that: use 'teacher: source'",
+            "distill: the original reads rows otherwise than the model that this stage was given (after "
+            "trimming its vocabulary, say), and a student of it would undo that: use 'teacher: source'",
         )
     limit = limits.read_derived(folder)
     student_pads = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
