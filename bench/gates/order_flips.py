@@ -1,4 +1,4 @@
-"""How often a candidate may order two documents of a query otherwise than the baseline, as a share of pairs."""
+"""How often a candidate may turn two documents of a query round against the baseline, as a share of pairs."""
 
 from __future__ import annotations
 

@@ -3,9 +3,9 @@
 Looked at are pairs of one query of which one document is more relevant than the other: the only ones whose
 order says anything of a ranking. A pair whose order is turned round counts 1; one that only one of the models
 has as a tie counts one half (as in Kendall's distance with ties). The share is of all such pairs of all
-queries; its interval comes from resampled queries, since the pairs of one query are no independent trials; where no pair is turned it is Wilson's for
-queries, as if a query with one turned pair had them all turned.
-``harmful_order_flips`` counts what went from the right order away, so that the rest was mended.
+queries; its interval comes from resampled queries, since the pairs of one query are no independent trials.
+Where no pair is turned it is Wilson's for queries, as if a query with one turned pair had them all turned.
+``harmful_order_flips`` counts what went from the right order away; the rest was mended.
 """
 
 from __future__ import annotations
@@ -120,7 +120,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 interval = stats.wilson(0.0, int((counts[:, 2] > 0).sum()))
             measurements.append(
                 Measurement(
-                    probe="order-flips",
+                    probe="order_flips",
                     candidate=lane.name,
                     metric=metric,
                     value=float(counts[:, column].sum() / pairs),
