@@ -1,4 +1,4 @@
-"""Rerankers end to end on a tiny model: the shipped recipe, what is printed, and every stage after a fine-tuning."""
+"""Rerankers end to end on a tiny model: the shipped recipe, what is printed, and every stage."""
 
 from __future__ import annotations
 
@@ -85,6 +85,17 @@ def logits(folder: Path, rows: list[dict[str, Any]]) -> np.ndarray:
         )
 
 
+def call(capsys: pytest.CaptureFixture[str], *words: object) -> tuple[int, str, str]:
+    """Exit code, results and messages of a command."""
+    code = 0
+    try:
+        main([str(word) for word in words])
+    except SystemExit as left:
+        code = int(left.code or 0)
+    streams = capsys.readouterr()
+    return code, streams.out, " ".join(streams.err.split())
+
+
 @dataclass(frozen=True)
 class Run:
     """A run of the shipped recipe.
@@ -139,7 +150,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 
 
 def test_the_shipped_recipe_judges_by_query(run: Run) -> None:
-    """MRR, nDCG and recall by query with paired intervals, chance beside them, and both gates with verdicts."""
+    """MRR, nDCG and recall by query with paired intervals, chance beside them, and both gates."""
     score = run.figure("mrr_10")
     assert score.conditions == {"rows": 64, "batch_size": 1, "groups": 16}
     assert score.blind == pytest.approx((1 + 1 / 2 + 1 / 3 + 1 / 4) / 4)
@@ -179,16 +190,19 @@ def test_scores_are_those_of_transformers(run: Run) -> None:
 
 def test_a_pair_is_predicted_and_a_single_text_refused(run: Run, capsys: pytest.CaptureFixture[str]) -> None:
     """Two texts are query and document; the number says what it is."""
-    model = str(run.outcome.out / "model")
-    assert main(["predict", model, "the film", "a good story", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["unit"] == "logit"
-    assert main(["predict", model, "the film"]) == 2
-    assert "document" in capsys.readouterr().err
+    model = run.outcome.out / "model"
+    code, results, _ = call(capsys, "predict", model, "the film", "a good story", "--json")
+    assert code == 0
+    assert json.loads(results)["unit"] == "logit"
+    code, _, message = call(capsys, "predict", model, "the film")
+    assert code == 2
+    assert "row 1 has no 'document'" in message
 
 
 def test_the_bundle_says_how_to_ask(run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Its card shows a query and a document, and what the number is."""
-    assert main(["bundle", str(run.outcome.out / "model"), "--out", str(tmp_path / "bundle")]) == 0
+    code, _, message = call(capsys, "bundle", run.outcome.out / "model", "--out", tmp_path / "bundle")
+    assert code == 0, message
     card = (tmp_path / "bundle" / "README.md").read_text()
     assert 'paredown predict artifact "a query" "a document"' in card
     assert "a number that orders documents (shown through identity)" in card
@@ -197,13 +211,30 @@ def test_the_bundle_says_how_to_ask(run: Run, tmp_path: Path, capsys: pytest.Cap
 def test_a_temperature_is_refused_since_it_moves_no_order(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """One sentence, and nothing is left behind."""
+    """One sentence, and nothing is left behind; the folder says by itself that it ranks."""
     out = tmp_path / "calibrated"
-    store = str(tmp_path / "store")
-    arguments = ["temperature", str(run.model), "--data", str(run.data), "--out", str(out), "--store", store]
-    assert main(arguments) == 2
-    assert "changes no order" in capsys.readouterr().err
+    words = ("--data", run.data, "--out", out, "--store", tmp_path / "store")
+    code, _, message = call(capsys, "temperature", run.model, *words)
+    assert code == 2
+    assert "changes no order" in message
     assert not out.exists()
+
+
+def test_damage_reports_what_a_ranking_has(
+    run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Order flips and agreement under changed texts; what judges single rows is left out with the reason."""
+    out = tmp_path / "damage"
+    words = ("--data", run.data, "--out", out, "--no-speed", "--json")
+    code, results, message = call(
+        capsys, "damage", run.artifact("export-onnx").path, run.artifact("quantize-onnx").path, *words
+    )
+    assert code == 0, message
+    report = json.loads(results)
+    probes = {measurement["probe"] for measurement in report["measurements"]}
+    assert {"accuracy", "order_flips", "divergence", "robustness"} <= probes
+    assert not probes & {"flips", "slices"}
+    assert "scores rows together" in json.dumps(report["conditions"]["not_measured"])
 
 
 def test_data_is_divided_by_queries(tmp_path: Path) -> None:
@@ -238,10 +269,9 @@ def test_documents_of_a_corpus_do_not_join_queries(tmp_path: Path) -> None:
 
 def test_a_limit_below_one_query_is_a_sentence(tmp_path: Path) -> None:
     """No part of a query is taken."""
-    folder = data(tmp_path / "data", 20, 4)
-    sentence = "a limit of 3 rows is less than any group"
-    training = load(DataConfig(source=str(folder), limit=3), catalog.task("text-ranking"), 0).training
-    with pytest.raises(DataError, match=sentence):
+    tiny.write_jsonl(tmp_path / "train.jsonl", [row for i in range(3) for row in queries(1, i, documents=20)])
+    training = load(DataConfig(source=str(tmp_path), limit=16), catalog.task("text-ranking"), 0).training
+    with pytest.raises(DataError, match="a limit of 16 rows is less than any group"):
         training.train[0]
 
 

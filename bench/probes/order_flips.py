@@ -95,7 +95,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             "look at agreement, which needs none"
         )
     size = config.batch_size or subject.bench.batch_sizes[0]
-    grades = np.array([subject.task.reference(row, subject.head).grade for row in subject.rows])
+    grades = np.array([subject.task.reference(row, subject.head) for row in subject.rows], dtype=np.float64)
     scores: dict[str, np.ndarray] = {}
     with log.progress("order-flips", len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:

@@ -10,7 +10,7 @@ its ``config.json`` names, as sentence-transformers does it; order and figures d
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -52,21 +52,24 @@ METRICS = (
 )
 
 
-@dataclass(frozen=True)
-class Judgement:
-    """What is known of a row.
+class Grade(float):
+    """How relevant a document is, above 0 for relevant, and to which query.
 
     Attributes:
-        query: key of the query that the document was looked up for.
-        grade: how relevant it is; above 0 for relevant.
+        query: key of the query.
     """
 
     query: tuple[str, str]
-    grade: float
 
-    def __str__(self) -> str:
-        """The grade alone, for a reader who has the query before him."""
-        return f"{self.grade:g}"
+    def __new__(cls, grade: float, query: tuple[str, str]) -> Grade:
+        """A number that knows its query."""
+        self = super().__new__(cls, grade)
+        self.query = query
+        return self
+
+    def __getnewargs__(self) -> tuple[float, tuple[str, str]]:  # type: ignore[override] # float has one
+        """What a copy is made from."""
+        return float(self), self.query
 
 
 def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
@@ -185,14 +188,14 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
     return [Prediction(value=value, label=activations.of(value, head.activation)) for value in values]
 
 
-def reference(row: Row, head: Head) -> Judgement:
-    """The row's query and grade."""
-    return Judgement(_query(row), float(row[LABEL]))
+def reference(row: Row, head: Head) -> Grade:
+    """The row's grade, with its query."""
+    return Grade(row[LABEL], _query(row))
 
 
 def caveats(references: Sequence[Any]) -> list[str]:
     """Queries that tell nothing or little: without a relevant document, or with nothing to order."""
-    queries = [[references[i].grade for i in rows] for rows in _members(references)]
+    queries = [[references[i] for i in rows] for rows in _members(references)]
     idle = sum(max(grades) == 0 for grades in queries)
     even = sum(min(grades) > 0 and len(set(grades)) == 1 for grades in queries)
     sentences = []
@@ -209,7 +212,7 @@ def caveats(references: Sequence[Any]) -> list[str]:
 
 
 def _members(references: Sequence[Any]) -> list[np.ndarray]:
-    return ranking.members(ranking.numbered([judgement.query for judgement in references]))
+    return ranking.members(ranking.numbered([grade.query for grade in references]))
 
 
 def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
@@ -219,7 +222,7 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
         DataError: no query has a relevant document.
     """
     values = np.asarray([prediction.value for prediction in predictions], dtype=np.float64)
-    grades = np.asarray([judgement.grade for judgement in references], dtype=np.float64)
+    grades = np.asarray(references, dtype=np.float64)
     rows = [ranking.of_query(values[picks], grades[picks]) for picks in _members(references)]
     table = np.stack(rows) if rows else np.zeros((0, 4 + len(ranking.RECALLS)))
     if len(table) and not table[:, 0].any():
