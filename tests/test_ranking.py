@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_ranking
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -24,52 +24,6 @@ from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry, 
 from deploy.predictor import Predictor
 from paredown import workflow
 from paredown.app import main
-
-IDENTITY = "torch.nn.modules.linear.Identity"
-
-
-def queries(count: int, seed: int, documents: int = 4) -> list[dict[str, Any]]:
-    """Which of a query's documents has a good word in it? Query texts repeat, and their ids do not."""
-    source = random.Random(seed)
-    rows = []
-    for number in range(count):
-        good = source.randrange(documents)
-        text = f"the {source.choice(tiny.WORDS_PLAIN)} {source.choice(tiny.WORDS_PLAIN)}"
-        for place in range(documents):
-            mood = tiny.WORDS_GOOD if place == good else tiny.WORDS_BAD
-            words = [*source.sample(tiny.WORDS_PLAIN, source.randint(2, 6)), *source.sample(mood, 2)]
-            document = " ".join(source.sample(words, len(words)))
-            rows.append(
-                {
-                    "query": text,
-                    "document": document,
-                    "label": int(place == good),
-                    "query_id": f"{seed}/{number}",
-                }
-            )
-    return rows
-
-
-def data(folder: Path, train: int, evaluate: int) -> Path:
-    """Queries to train on and to measure on."""
-    tiny.write_jsonl(folder / "train.jsonl", queries(train, 1))
-    tiny.write_jsonl(folder / "validation.jsonl", queries(evaluate, 2))
-    return folder
-
-
-def cross_encoder(folder: Path) -> Path:
-    """One output with random weights, marked as sentence-transformers marks it."""
-    tiny.text_model(folder)
-    config = json.loads((folder / "config.json").read_text())
-    torch.manual_seed(0)
-    model = AutoModelForSequenceClassification.from_pretrained(
-        folder, num_labels=1, id2label={0: "LABEL_0"}, label2id={"LABEL_0": 0}, ignore_mismatched_sizes=True
-    )
-    model.config.problem_type = None
-    model.config.sentence_transformers = {"activation_fn": IDENTITY, "version": "5.2.0"}
-    model.save_pretrained(folder)
-    assert config["model_type"] == "bert"
-    return folder
 
 
 def logits(folder: Path, rows: list[dict[str, Any]]) -> np.ndarray:
@@ -133,8 +87,8 @@ class Run:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """The recipe ``ranking-int8`` on rows that the model itself orders; one query has nothing relevant."""
     root = tmp_path_factory.mktemp("ranking")
-    model, rows = cross_encoder(root / "model"), data(root / "data", 40, 16)
-    validation = queries(16, 2)
+    model, rows = tiny_ranking.cross_encoder(root / "model"), tiny_ranking.data(root / "data", 40, 16)
+    validation = tiny_ranking.queries(16, 2)
     best = logits(model, validation).reshape(16, 4).argmax(axis=1)
     best[3] = -1
     for number, row in enumerate(validation):
@@ -177,7 +131,7 @@ def test_queries_without_a_relevant_document_are_said(run: Run) -> None:
 
 def test_scores_are_those_of_transformers(run: Run) -> None:
     """The loaded folder and its graph give plain transformers' logits on real rows to float noise."""
-    rows = queries(16, 2)
+    rows = tiny_ranking.queries(16, 2)
     plain = logits(run.model, rows)
     pairs = [{key: row[key] for key in ("query", "document")} for row in rows]
     for stage in ("load", "export-onnx"):
@@ -224,8 +178,7 @@ def test_damage_reports_what_a_ranking_has(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Order flips and agreement under changed texts; what judges single rows is left out with the reason."""
-    out = tmp_path / "damage"
-    words = ("--data", run.data, "--out", out, "--no-speed", "--json")
+    words = ("--data", run.data, "--store", tmp_path / "store", "--no-speed", "--json")
     code, results, message = call(
         capsys, "damage", run.artifact("export-onnx").path, run.artifact("quantize-onnx").path, *words
     )
@@ -239,7 +192,7 @@ def test_damage_reports_what_a_ranking_has(
 
 def test_data_is_divided_by_queries(tmp_path: Path) -> None:
     """Selection and a limit take whole queries; ids part what the same text would join."""
-    folder = data(tmp_path / "data", 60, 4)
+    folder = tiny_ranking.data(tmp_path / "data", 60, 4)
     task = catalog.task("text-ranking")
     training = load(DataConfig(source=str(folder), limit=43, selection_share=0.2), task, 0).training
     for rows in (training.train, training.selection):
@@ -269,7 +222,7 @@ def test_documents_of_a_corpus_do_not_join_queries(tmp_path: Path) -> None:
 
 def test_a_limit_below_one_query_is_a_sentence(tmp_path: Path) -> None:
     """No part of a query is taken."""
-    tiny.write_jsonl(tmp_path / "train.jsonl", [row for i in range(3) for row in queries(1, i, documents=20)])
+    tiny.write_jsonl(tmp_path / "train.jsonl", tiny_ranking.queries(3, 1, documents=20))
     training = load(DataConfig(source=str(tmp_path), limit=16), catalog.task("text-ranking"), 0).training
     with pytest.raises(DataError, match="a limit of 16 rows is less than any group"):
         training.train[0]
@@ -282,7 +235,7 @@ def test_a_base_model_learns_to_rank(tmp_path: Path) -> None:
     recipe = Recipe(
         model=str(tiny.base_model(tmp_path / "model")),
         task="text-ranking",
-        data=DataConfig(source=str(data(tmp_path / "data", 80, 16)), calibration=16),
+        data=DataConfig(source=str(tiny_ranking.data(tmp_path / "data", 80, 16)), calibration=16),
         threads=1,
         stages=(
             StageEntry(name="load"),

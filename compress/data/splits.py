@@ -70,7 +70,8 @@ def carve(
     Args:
         rows: word sequences of each row's texts, the labeled rows first.
         labeled: how many rows have labels; the others count in no share, but follow their group.
-        share: of the labeled rows to hold out, at most ``SELECTION_ROWS``; 0 for none.
+        share: of the labeled rows to hold out, at most ``SELECTION_ROWS``; 0 for none. At least one group
+            where rows are scored together.
         limit: at most this many training rows, by whole groups while they fit; all when None.
         seed: of the order.
         together: group numbers from 0 of rows that are scored together, int64 [rows], which nothing parts:
@@ -83,6 +84,8 @@ def carve(
     sizes = np.bincount(groups[:labeled], minlength=count)
     target = min(SELECTION_ROWS, max(1, round(share * min(labeled, limit or labeled)))) if share else 0
     leaders = np.flatnonzero((sizes > 0) & ~follows)
+    if share and together is not None and len(leaders) > 1:
+        target = max(target, int(sizes[leaders].min()))  # a query may have more documents than that share
     order = rng.permutation(leaders[sizes[leaders] <= target])
 
     def held_out(groups_taken: int) -> np.ndarray:

@@ -46,9 +46,9 @@ COLUMNS = {
 OUTPUTS = ("logits",)
 _BLIND = "what a random order gets"
 METRICS = (
-    Metric(f"mrr_{ranking.DEPTH}", blind=_BLIND),
-    Metric(f"ndcg_{ranking.DEPTH}", blind=_BLIND),
-    *(Metric(f"recall_{depth}", blind=_BLIND) for depth in ranking.RECALLS),
+    Metric(f"mrr_{ranking.DEPTH}", blind=_BLIND, title=f"MRR@{ranking.DEPTH}"),
+    Metric(f"ndcg_{ranking.DEPTH}", blind=_BLIND, title=f"nDCG@{ranking.DEPTH}"),
+    *(Metric(f"recall_{depth}", blind=_BLIND, title=f"recall@{depth}") for depth in ranking.RECALLS),
 )
 
 
