@@ -14,6 +14,8 @@ import tiny_ranking
 import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
+from bench.answers import challenges
+from bench.findings import fairness
 from bench.record.model import Measurement, Report
 from compress import catalog, log
 from compress.artifacts.artifact import Artifact
@@ -21,6 +23,7 @@ from compress.artifacts.store import Store
 from compress.data import load
 from compress.errors import DataError
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe, StageEntry, read
+from compress.tasks import Head
 from deploy.predictor import Predictor
 from paredown import workflow
 from paredown.app import main
@@ -188,6 +191,17 @@ def test_damage_reports_what_a_ranking_has(
     assert {"accuracy", "order_flips", "divergence", "robustness"} <= probes
     assert not probes & {"flips", "slices"}
     assert "scores rows together" in json.dumps(report["conditions"]["not_measured"])
+
+
+def test_sets_of_single_answers_are_refused_for_a_ranking(tmp_path: Path) -> None:
+    """Challenge sets and templates, each in a sentence, before anything is measured."""
+    task = catalog.task("text-ranking")
+    rows: list[dict[str, object]] = [{"query": "a film", "document": "good", "label": 1, "identity": "film"}]
+    file = tiny.write_jsonl(tmp_path / "set.jsonl", rows)
+    with pytest.raises(DataError, match="single answers are right, and this task scores rows together"):
+        challenges.read(str(file), task, Head("ranking", ()))
+    with pytest.raises(DataError, match="rows of this task are of query and document"):
+        fairness.read_swaps(str(file), task, None, 2, 0)
 
 
 def test_data_is_divided_by_queries(tmp_path: Path) -> None:

@@ -177,8 +177,10 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
 def explanation(report: Report) -> str:
     """What was scored, and what the intervals are."""
     tango = any(measurement.paired is not None for measurement in report.measurements)
+    grouped = any("groups" in measurement.conditions for measurement in report.measurements)
+    units = "groups of rows that are scored together" if grouped else "rows"
     return (
         "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-        "on the same rows; 95 % intervals come from a bootstrap over rows"
+        f"on the same rows; 95 % intervals come from a bootstrap over {units}"
         + (", those of shares of right rows from Tango's score test." if tango else ".")
     )
