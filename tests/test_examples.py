@@ -83,7 +83,7 @@ def test_a_reranker_and_its_gates(desk: Path) -> None:
     """The rows of the recipe's own comment are read, and both gates on the order of documents judge."""
     tiny_ranking.cross_encoder(desk / "reranker")
     tiny_ranking.data(desk / "queries", 20, 8)
-    ran = run(desk, ROWS["ranking_int8"] + " --allow-chance")
+    ran = run(desk, ROWS["ranking_int8"])
     assert ran.returncode in ANSWERS, ran.stderr
     report = json.loads((desk / "runs" / "ranking" / "report.json").read_text("utf-8"))
     verdicts = {verdict["gate"]: verdict for verdict in report["verdicts"]}

@@ -181,12 +181,13 @@ def test_damage_reports_what_a_ranking_has(
     run: Run, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """Order flips and agreement under changed texts; what judges single rows is left out with the reason."""
-    words = ("--data", run.data, "--store", tmp_path / "store", "--no-speed", "--json")
-    code, results, message = call(
+    file = tmp_path / "report.json"
+    words = ("--data", run.data, "--store", tmp_path / "store", "--no-speed", "--json", file)
+    code, _, message = call(
         capsys, "damage", run.artifact("export-onnx").path, run.artifact("quantize-onnx").path, *words
     )
     assert code == 0, message
-    report = json.loads(results)
+    report = json.loads(file.read_text())
     probes = {measurement["probe"] for measurement in report["measurements"]}
     assert {"accuracy", "order_flips", "divergence", "robustness"} <= probes
     assert not probes & {"flips", "slices"}
