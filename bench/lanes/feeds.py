@@ -155,7 +155,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
             f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
             "use 'data'"
         )
-    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
+    encode, model_rows = encoder(lane, subject), pieces(lane, subject).rows
     generator = np.random.default_rng([subject.seed, 2])
     arrays = []
     for _ in range(count):
@@ -164,7 +164,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
             parts: list[dict[str, np.ndarray]] = []
             tokens = 0
             while tokens < point.length and len(parts) < point.length:
-                row = seen[int(generator.integers(len(seen)))]
+                row = model_rows[int(generator.integers(len(model_rows)))]
                 parts.append(encode([row]).inputs)
                 name, axis = next(iter(axes.items()))
                 tokens += parts[-1][name].shape[axis]
@@ -190,17 +190,17 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
 
     A candidate that may not pad gets batches of rows that are as long as the first one picked.
     """
-    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
+    encode, model_rows = encoder(lane, subject), pieces(lane, subject).rows
     axes = _length_axes(lane, subject)
     generator = np.random.default_rng([subject.seed, 1])
     arrays: list[dict[str, np.ndarray]] = []
     widths: list[int] = []
     masked = total = size = 0
-    alike = None if own(lane, subject).pads else own(lane, subject).together(seen, len(seen))
-    for picks in batches(count, len(seen), point.batch_size, generator):
+    alike = None if own(lane, subject).pads else own(lane, subject).together(model_rows, len(model_rows))
+    for picks in batches(count, len(model_rows), point.batch_size, generator):
         if alike is not None:
             picks = _of_one_length(picks, alike)
-        inputs = encode([seen[i] for i in picks]).inputs
+        inputs = encode([model_rows[i] for i in picks]).inputs
         arrays.append(lane.feed(inputs))
         size += sum(array.nbytes for array in arrays[-1].values())
         if axes:
