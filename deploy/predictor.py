@@ -259,6 +259,9 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
                 raise DataError(f"row {number}: '{role}' is null; give a value")
             has = ", ".join(map(str, row)) if isinstance(row, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
+    for role, cell in cells.items():
+        if not columns[role].blank and isinstance(cell, str) and not cell.strip():
+            raise DataError(f"row {number}: '{role}' is empty; give it a text")
     return {role: _cell(cell, columns[role].holds, role, number) for role, cell in cells.items()}
 
 

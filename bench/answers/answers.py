@@ -86,7 +86,7 @@ def answer(
         advance(len(rows))
         cached: Answers = lane.memo[memo]
         return cached
-    task, head = subject.task, subject.head
+    task, head = subject.task, feeds.own(lane, subject).head
     labelled = all_labelled(task, rows)
     links = task.link(head)
     seen = feeds.own(lane, subject).pieces(rows)

@@ -249,9 +249,11 @@ def stream(
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
-            links = own(lane, subject).links
+            opened = own(lane, subject)
             for (members, _), output in zip(waiting, outputs, strict=True):
-                rehearsal.check_outputs(output, links, subject.head, len(members), lane.spec.artifact.path)
+                rehearsal.check_outputs(
+                    output, opened.links, opened.head, len(members), lane.spec.artifact.path
+                )
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 
@@ -273,13 +275,14 @@ def predict(
         predictions: list[Prediction] = lane.memo[key]
         return predictions
     parts = pieces(lane, subject)
+    head = own(lane, subject).head  # the candidate's own: its decisions turn at its own thresholds
     by_piece: dict[int, Prediction] = {}
     answered = 0
     for picks, batch, output in stream(lane, subject, parts.rows, batch_size):
-        by_piece.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        by_piece.update(zip(picks, subject.task.decode(output, batch, head), strict=True))
         share = len(by_piece) * len(subject.rows) // len(parts.rows)
         progress(share - answered)
         answered = share
     in_order = [by_piece[i] for i in range(len(parts.rows))]
-    lane.memo[key] = subject.task.joined(in_order, parts, subject.head)
+    lane.memo[key] = subject.task.joined(in_order, parts, head)
     return lane.memo[key]
