@@ -101,6 +101,11 @@ class Predictor:
         task = self._encoder.task
         return tuple(role for role in task.COLUMNS if role != task.LABEL)
 
+    @property
+    def must_have(self) -> tuple[str, ...]:
+        """The roles without which the task has no row."""
+        return tuple(role for role in self.may_have if self._encoder.task.COLUMNS[role].required)
+
     def provenance(self) -> dict[str, str]:
         """What really runs."""
         return self._runner.provenance()

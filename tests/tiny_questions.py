@@ -31,12 +31,12 @@ def questions(count: int, seed: int, *, long: int = 30, unanswerable: float = 0.
         if asked:
             words.insert(source.randrange(len(words) + 1), answer)
         context = " ".join(words)
-        places = {"text": [answer], "answer_start": [f" {context} ".index(f" {answer} ")]}
+        start = f" {context} ".find(f" {answer} ")
         rows.append(
             {
                 "question": f"the {mood}",
                 "context": context,
-                "answers": places if asked else {"text": [], "answer_start": []},
+                "answers": {"text": [answer] * asked, "answer_start": [start] * asked},
             }
         )
     return rows

@@ -159,8 +159,8 @@ def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: H
     """A threshold for each label, which together have the highest micro F1 on some rows.
 
     Micro F1 is ``2 t / (g + r)`` for ``t`` right among ``g`` given labels and ``r`` true ones. For a guess
-    ``f`` of its best, each label by itself maximizes ``sum (2 y - f)`` over the rows where it is given; the F1
-    that they reach is the next guess, until it grows no more (Dinkelbach 1967).
+    ``f`` of its best, each label by itself maximizes ``sum (2 y - f)`` over the rows where it is given; the
+    F1 that they reach is the next guess, until it grows no more (Dinkelbach 1967).
 
     Raises:
         DataError: the head is not of labels that hold each by itself, or there are no rows.

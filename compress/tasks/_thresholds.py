@@ -39,8 +39,8 @@ def read(config: Mapping[str, Any], count: int) -> tuple[float, ...] | None:
         or not all(type(value) in (int, float) and math.isfinite(value) for value in values)
     ):
         raise ModelError(
-            f"{FIELD} in config.json is {str(values)[:80]}, and this model's head has {count} thresholds, each "
-            "a number: fit them again with 'paredown fit-threshold', or leave the field out"
+            f"{FIELD} in config.json is {str(values)[:80]}, and this model's head has {count} thresholds, "
+            "each a number: fit them again with 'paredown fit-threshold', or leave the field out"
         )
     return tuple(float(value) for value in values)
 

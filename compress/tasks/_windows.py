@@ -146,9 +146,9 @@ def windows(rows: Sequence[Row], processor: Any, max_length: int | None) -> list
                 total += sum(map(len, part))
         if total > MOST_TOKENS:
             raise DataError(
-                f"the first {begin + len(chunk)} of {len(rows)} rows make windows of {total:,} tokens in all, "
-                f"and {MOST_TOKENS:,} are held in memory at most: give fewer rows (data.limit, or fewer in "
-                "the file), or shorter contexts"
+                f"the first {begin + len(chunk)} of {len(rows)} rows make windows of {total:,} tokens in "
+                f"all, and {MOST_TOKENS:,} are held in memory at most: give fewer rows (data.limit, or fewer "
+                "in the file), or shorter contexts"
             )
     return divided
 

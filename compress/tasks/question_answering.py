@@ -100,15 +100,15 @@ def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list
         spans = None if cell is None else answer_texts.spans(cell)
         if cell is not None and spans is None:
             raise DataError(
-                f"row {row + 1} has the answers {str(cell)[:80]}: a cell must be like {answer_texts.FORM}, with "
-                "empty lists where the text has no answer"
+                f"row {row + 1} has the answers {str(cell)[:80]}: a cell must be like {answer_texts.FORM}, "
+                "with empty lists where the text has no answer"
             )
         aligned.append(spans)
     empty = sum(spans == () for spans in aligned)
     if empty and head.thresholds is None and any(aligned):
         log.once(
-            "%d of %d rows have no answer, and this model always gives one: 'paredown fit-threshold' fits when "
-            "it answers nothing.",
+            "%d of %d rows have no answer, and this model always gives one: 'paredown fit-threshold' fits "
+            "when it answers nothing.",
             empty,
             len(aligned),
         )
@@ -330,9 +330,10 @@ def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: H
     """
     empty = np.array([not texts for texts in references], dtype=bool)
     if empty.all() or not empty.any():
+        share = "none" if empty.all() else "each"
         raise DataError(
-            f"the {len(empty)} selection rows do not say where no answer begins: {'none' if empty.all() else 'each'} "
-            "of them has an answer, and both kinds are needed"
+            f"the {len(empty)} selection rows do not say where no answer begins: {share} of them has an "
+            "answer, and both kinds are needed (data.selection)"
         )
     values = [str(prediction.value) for prediction in predictions]
     answering = np.array(

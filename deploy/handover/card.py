@@ -72,6 +72,13 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
+_ANSWERS = {
+    "number": "a number (regression)",
+    "text": "a part of the text, with its probability",
+    "vector": "a vector",
+}
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
@@ -79,7 +86,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or "a number (regression)"
+    labels = ", ".join(subject.head.labels) or _ANSWERS[subject.head.answer]
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -90,14 +97,15 @@ def _what(subject: Subject) -> str:
         ("made", artifact.manifest.created),
     ]
     if subject.limit is not None:
-        rows.append(("longest text", _longest(subject.limit)))
+        rows.append(("longest text", _longest(subject.limit, windows=subject.head.answer == "text")))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
 
 
-def _longest(limit: Limit) -> str:
+def _longest(limit: Limit, *, windows: bool) -> str:
     if limit.tokens is None:
         return "no limit; nothing is cut"
-    return f"{limit.tokens} tokens, {limit}; what is longer is cut"
+    longer = "is read in overlapping windows" if windows else "is cut"
+    return f"{limit.tokens} tokens, {limit}; what is longer {longer}"
 
 
 def _run(subject: Subject) -> str:
@@ -109,6 +117,8 @@ def _run(subject: Subject) -> str:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
     example = '"a text"' if subject.limit is not None else "IMAGE"
+    if subject.head.answer == "text":
+        example = '"a question" "a text"'
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",

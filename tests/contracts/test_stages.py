@@ -128,7 +128,7 @@ class House:
         ]
         files = artifacts.inventory(out)
         assert files, "the stage wrote nothing"
-        return Ran(artifacts.content_id(module.PRODUCES, "text-classification", files), faults)
+        return Ran(artifacts.content_id(module.PRODUCES or source.kind, "text-classification", files), faults)
 
     def bytes(self, *but: Path) -> dict[str, bytes]:
         """The content of every file below the root, but for some folders."""

@@ -138,7 +138,7 @@ def test_windows_beyond_memory_are_refused(
 
 
 def test_labels_of_windows(tokenizer: Any, task: Task) -> None:
-    """The tokens of the answer where a window has all of it, else the first position; nothing to learn: -100."""
+    """The tokens of the answer where a window has all of it, else [CLS]; -100: nothing to learn."""
     context = "the good warm film"  # [CLS] a [SEP] the good warm film [SEP]
     cells = [
         (("good warm", 4),),
@@ -228,7 +228,7 @@ def test_thresholds_travel_in_the_configuration() -> None:
     assert not hasattr(config, "decision_thresholds")
     assert MAY_BE_EMPTY == SPAN
     for damage in ("0", [1, 2], [float("nan")], [True]):
-        with pytest.raises(ModelError, match="decision_thresholds in config.json is"):
+        with pytest.raises(ModelError, match=r"decision_thresholds in config\.json is"):
             thresholds.read({"decision_thresholds": damage}, 1)
 
 
