@@ -51,7 +51,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             source=str(tiny_questions.write(root / "data", train=60, unanswerable=0.4)),
             calibration=16,
             max_length=24,
-            selection_share=0.5,
+            selection_share=0.4,
         ),
         threads=1,
         stages=(
@@ -137,7 +137,7 @@ def test_a_stage_of_any_kind_keeps_the_kind(built: SimpleNamespace) -> None:
     recipe = Recipe(
         model=str(built.root / "model"),
         task="question-answering",
-        data=DataConfig(source=str(built.data), calibration=16, max_length=24, selection_share=0.5),
+        data=DataConfig(source=str(built.data), calibration=16, max_length=24, selection_share=0.4),
         threads=1,
         stages=(Named(name="load"), Named(name="fit-threshold")),
     )
@@ -254,3 +254,32 @@ def test_damage_of_two_models(built: SimpleNamespace, tmp_path: Path) -> None:
     assert code in (0, 4)
     report: Any = document.read(out)
     assert {"flips", "robustness"} <= {finding.kind for finding in report.findings}
+
+
+def test_the_shipped_recipe_runs(built: SimpleNamespace, tmp_path: Path) -> None:
+    """``qa-int8`` on a tiny model: every stage, probe and gate; the gates of size and speed do not fit it."""
+    out = tmp_path / "out"
+    code, _ = run(
+        "run",
+        "qa-int8",
+        "--model",
+        built.root / "model",
+        "--data",
+        built.data,
+        "--out",
+        out,
+        "--set",
+        "data.max_length=24",
+        "--set",
+        "bench.rounds=2",
+        "--set",
+        "bench.runs=2",
+        "--set",
+        "bench.allow_chance=true",
+    )
+    assert code in (0, 3, 4)
+    report: Any = document.read(out / "report.json")
+    gates = {verdict.gate for verdict in report.verdicts}
+    assert gates == {"accuracy-drop", "latency", "size", "execution", "truncation"}
+    cut = next(verdict for verdict in report.verdicts if verdict.gate == "truncation")
+    assert cut.status == "pass"
