@@ -18,7 +18,7 @@ from typer.testing import CliRunner
 from bench.record import document
 from compress import catalog
 from compress.artifacts.artifact import Artifact
-from compress.distillation.losses import kl_loss
+from compress.distillation.losses import kept_at, kl_loss
 from compress.errors import ModelError, UserError
 from compress.pipeline import building
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
@@ -51,7 +51,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             source=str(tiny_questions.write(root / "data", train=60, unanswerable=0.4)),
             calibration=16,
             max_length=24,
-            selection_share=0.4,
         ),
         threads=1,
         stages=(
@@ -66,7 +65,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
                 for name in ("accuracy", "agreement", "flips", "slices", "robustness", "divergence", "size")
             ),
             candidates=("load", "fit-threshold"),
-            rounds=1,
+            rounds=2,
             runs=1,
             threads=1,
             allow_chance=True,
@@ -137,7 +136,7 @@ def test_a_stage_of_any_kind_keeps_the_kind(built: SimpleNamespace) -> None:
     recipe = Recipe(
         model=str(built.root / "model"),
         task="question-answering",
-        data=DataConfig(source=str(built.data), calibration=16, max_length=24, selection_share=0.4),
+        data=DataConfig(source=str(built.data), calibration=16, max_length=24),
         threads=1,
         stages=(Named(name="load"), Named(name="fit-threshold")),
     )
@@ -215,6 +214,13 @@ def test_kl_over_positions_is_that_of_those_that_count() -> None:
     teacher = torch.tensor([[0.0, 99.0, 0.0]])
     student = torch.tensor([[0.0, -5.0, float(np.log(3))]])
     counts = torch.tensor([[True, False, True]])
+    kept = kept_at(
+        counts, torch.zeros(2, 1)
+    )  # as a teacher's answers are kept, whatever the student's precision
+    assert kept.tolist() == [[0.0, 0.0, 0.0]]
+    assert kept_at(counts, torch.tensor([[1.0], [2.0]])).tolist() == [[1.0, 0.0, 2.0]]
+    rounded = kl_loss(student.bfloat16(), kept, "positions", 1.0, counts)
+    assert rounded.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=2e-2)
     loss = kl_loss(student, teacher, "positions", 1.0, counts)
     assert loss.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=1e-5)
 

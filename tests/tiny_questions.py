@@ -43,7 +43,8 @@ def questions(count: int, seed: int, *, long: int = 30, unanswerable: float = 0.
 
 
 def write(folder: Path, *, train: int = 240, evaluate: int = 40, unanswerable: float = 0.0) -> Path:
-    """A folder with train.jsonl and validation.jsonl."""
+    """A folder with train.jsonl, selection.jsonl and validation.jsonl."""
+    tiny.write_jsonl(folder / "selection.jsonl", questions(evaluate, 3, unanswerable=unanswerable))
     tiny.write_jsonl(folder / "train.jsonl", questions(train, 1, unanswerable=unanswerable))
     tiny.write_jsonl(folder / "validation.jsonl", questions(evaluate, 2, unanswerable=unanswerable))
     return folder

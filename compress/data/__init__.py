@@ -259,8 +259,9 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     }
 
     has_selection = "selection" in sides
+    at = reader.linking()
     carving = splits.carve(
-        [words[id(row)] for row in labeled + loose],
+        [words[id(row)] if at is None else [words[id(row)][i] for i in at] for row in labeled + loose],
         len(labeled),
         0.0 if has_selection else config.selection_share,
         config.limit,

@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from compress.tasks import Column, Task
 
 
+_COMPARED = ("text", "tokens", "image")
+
+
 class Reader:
     """Reads sides; afterwards it knows their tables, columns and label names.
 
@@ -94,6 +97,16 @@ class Reader:
             self.names_from = "the column's features"
             return table.names[column]
         return None
+
+    def linking(self) -> list[int] | None:
+        """Which of a row's word sequences link it to others, where not all do.
+
+        Where answers are parts of a text, rows about one text go together; a question that is asked of many
+        texts makes no versions of each other of them.
+        """
+        kept = {column.of for column in self.roles.values()} - {None}
+        used = [role for role in next(iter(self.columns.values())) if self.roles[role].holds in _COMPARED]
+        return [at for at, role in enumerate(used) if role in kept] if kept else None
 
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
         """The word sequences by which rows are compared; an image is one word, its checksum."""

@@ -76,6 +76,21 @@ def test_the_nested_file(tmp_path: Path) -> None:
         rows(file)
 
 
+def test_questions_of_one_text_stay_on_one_side(tmp_path: Path) -> None:
+    """Rows are held out by their contexts, though all ask the same; one context is on one side alone."""
+    moods = ("good", "bad", "cold", "warm", "dull", "fine", "ugly", "dark")
+    contexts = [f"{mood} {' '.join([mood] * n)}" for n, mood in enumerate(moods, start=9)]
+    cell = {"text": [], "answer_start": []}
+    same = [{"question": "which", "context": text, "answers": cell} for text in contexts for _ in range(3)]
+    tiny.write_jsonl(tmp_path / "train.jsonl", same)
+    config = DataConfig(source=str(tmp_path), selection_share=0.25)
+    sides = data.load(config, catalog.task("question-answering"), 0).training
+    held = {row["context"] for row in sides.selection}
+    assert len(sides.selection) == 6
+    assert len(held) == 2
+    assert not held & {row["context"] for row in sides.train}
+
+
 @pytest.mark.parametrize(
     ("cells", "words"),
     [
