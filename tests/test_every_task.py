@@ -91,7 +91,7 @@ def tags(count: int, seed: int) -> list[dict[str, Any]]:
 
 def answers(count: int, seed: int) -> list[dict[str, Any]]:
     """Which word of a text is of the asked mood, if any? Longer texts than the model sees at once."""
-    return tiny_questions.questions(count, seed, long=70, unanswerable=0.2)
+    return tiny_questions.questions(count, seed, long=70, unanswerable=0.2, other=False)
 
 
 def whole_way(

@@ -16,6 +16,7 @@ import tiny_questions
 from typer.testing import CliRunner
 
 from bench.record import document
+from bench.report.damage import view
 from compress import catalog
 from compress.artifacts.artifact import Artifact
 from compress.distillation.losses import kept_at, kl_loss
@@ -26,6 +27,7 @@ from compress.tasks import _decisions as decisions
 from compress.tasks import _thresholds as thresholds
 from deploy.checking import outputs
 from deploy.encoder import Encoder
+from deploy.handover.bundle import CARD
 from deploy.opening import runner
 from paredown import workflow
 from paredown.app import app
@@ -91,11 +93,17 @@ def test_every_figure_and_finding_of_text_answers(built: SimpleNamespace) -> Non
         "unanswerable_accuracy",
     ]
     assert figures["f1"].difference_interval is not None
+    assert all(
+        re.fullmatch(r"at fitted thresholds; 0\.\d{4} at the usual ones", f.notes[0])
+        for f in figures.values()
+    )
     assert figures["exact_match"].paired is not None
     assert 0 < figures["f1"].blind < 1
-    kinds = {finding.kind for finding in report.findings}
-    assert {"flips", "slices", "robustness"} <= kinds
-    robustness = next(finding for finding in report.findings if finding.kind == "robustness")
+    outcome = view.collect(report)
+    assert outcome is not None
+    by_kind: dict[str, Any] = outcome.findings
+    assert {"flips", "slices", "robustness"} <= by_kind.keys()
+    robustness = by_kind["robustness"]
     assert "context stays as it is, since answers are parts of it" in robustness.notes
     assert [verdict.status for verdict in report.verdicts] == ["pass"]
     assert "exact" in (built.root / "out" / "report.html").read_text()
@@ -142,6 +150,7 @@ def test_a_stage_of_any_kind_keeps_the_kind(built: SimpleNamespace) -> None:
     )
     fitted = building.run(recipe)[-1].artifact
     assert fitted.kind == "torch"
+    assert fitted.manifest.lineage[0].stage == "load"
     assert "thresholds" in fitted.manifest.facts
 
 
@@ -170,7 +179,7 @@ def test_a_bundle_says_how_to_ask(built: SimpleNamespace, tmp_path: Path) -> Non
     """The card names what an answer is, windows, and two texts."""
     code, _ = run("bundle", built.artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle")
     assert code == 0
-    card = (tmp_path / "bundle" / "MODEL_CARD.md").read_text()
+    card = (tmp_path / "bundle" / CARD).read_text()
     assert "a part of the text, with its probability" in card
     assert "is read in overlapping windows" in card
     assert 'paredown predict artifact "a question" "a text"' in card
@@ -259,7 +268,9 @@ def test_damage_of_two_models(built: SimpleNamespace, tmp_path: Path) -> None:
     )
     assert code in (0, 4)
     report: Any = document.read(out)
-    assert {"flips", "robustness"} <= {finding.kind for finding in report.findings}
+    outcome = view.collect(report)
+    assert outcome is not None
+    assert {"flips", "robustness"} <= outcome.findings.keys()
 
 
 def test_the_shipped_recipe_runs(built: SimpleNamespace, tmp_path: Path) -> None:

@@ -11,7 +11,9 @@ import tiny
 MOODS = {"good": tiny.WORDS_GOOD, "bad": tiny.WORDS_BAD}
 
 
-def questions(count: int, seed: int, *, long: int = 30, unanswerable: float = 0.0) -> list[dict[str, Any]]:
+def questions(
+    count: int, seed: int, *, long: int = 30, unanswerable: float = 0.0, other: bool = True
+) -> list[dict[str, Any]]:
     """Rows whose answer is the only word of the asked mood, beside a word of the other one.
 
     Args:
@@ -19,13 +21,15 @@ def questions(count: int, seed: int, *, long: int = 30, unanswerable: float = 0.
         seed: of the texts.
         long: most words of a context.
         unanswerable: share of rows whose context has no word of the asked mood.
+        other: whether each context has a word of the other mood, which makes it hard.
     """
     source = random.Random(seed)
     rows: list[dict[str, Any]] = []
     for _ in range(count):
-        mood, other = source.sample(sorted(MOODS), 2)
+        mood, opposite = source.sample(sorted(MOODS), 2)
         words = source.choices(tiny.WORDS_PLAIN, k=source.randrange(5, long))
-        words.insert(source.randrange(len(words) + 1), source.choice(MOODS[other]))
+        if other:
+            words.insert(source.randrange(len(words) + 1), source.choice(MOODS[opposite]))
         answer = source.choice(MOODS[mood])
         asked = source.random() >= unanswerable
         if asked:

@@ -15,7 +15,7 @@ of a pair. ``pieces`` takes rows apart, ``joined`` makes predictions of rows out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -368,6 +368,12 @@ class Task(Protocol):
     def decided(predictions: Sequence[Prediction], head: Head) -> list[Prediction]:
         """The same predictions under a head's thresholds, of a task whose decisions turn at some."""
         return list(predictions)
+
+    @staticmethod
+    @optional
+    def usual(head: Head) -> Head:
+        """A head whose decisions turn where they do before anything is fitted."""
+        return replace(head, thresholds=None)
 
     @staticmethod
     @optional

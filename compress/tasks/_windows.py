@@ -34,13 +34,13 @@ class Window:
         offsets: first character of each token in the context and the one after its last, int32 [tokens, 2];
             -1 for what is no part of the context.
         question: which tokens are the question's, bool [tokens].
-        cut: whether the limit left something out that no other window has.
+        lost: tokens that the limit left out and no other window has.
     """
 
     inputs: dict[str, np.ndarray]
     offsets: np.ndarray
     question: np.ndarray
-    cut: bool = False
+    lost: int = 0
 
     def __len__(self) -> int:
         """How many tokens it has."""
@@ -62,7 +62,7 @@ class Window:
             {name: array[keep] for name, array in self.inputs.items()},
             self.offsets[keep],
             self.question[keep],
-            cut=True,
+            lost=self.lost + int((~keep).sum()),
         )
 
 
@@ -118,8 +118,8 @@ def windows(rows: Sequence[Row], processor: Any, max_length: int | None) -> list
     """The windows of each row.
 
     Neighbors have ``STRIDE`` tokens in common, at most half of the limit, as the pipeline of transformers
-    does it, and at most half of what the question leaves. Where that is less than a quarter of the limit, a
-    row has one window, cut from its longer text.
+    does it, and at most three quarters of what the question leaves. Where that is less than a quarter of the
+    limit, a row has one window, cut from its longer text.
 
     Args:
         rows: with ``question`` and ``context``.
@@ -161,7 +161,7 @@ def _strides(rows: Sequence[Row], processor: Any, max_length: int | None) -> dic
     usual = min(STRIDE, max_length // 2)
     by_stride: dict[int | None, list[int]] = {}
     for i, left in enumerate(room.tolist()):
-        stride = None if left < max(1, max_length // 4) else min(usual, left // 2)
+        stride = None if left < max(1, max_length // 4) else min(usual, 3 * left // 4)
         by_stride.setdefault(stride, []).append(i)
     return by_stride
 

@@ -151,9 +151,9 @@ def _windows(rows: Sequence[Row], processor: Any) -> list[windows.Window]:
 
 
 def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
-    """Tokens of each window, specials included; of the whole row where it was not taken apart."""
+    """Tokens of each window before a limit, specials included; of the whole row where it is one piece."""
     parts = _windows(rows, processor)
-    return np.fromiter((len(part) for part in parts), dtype=np.int64, count=len(parts))
+    return np.fromiter((len(part) + part.lost for part in parts), dtype=np.int64, count=len(parts))
 
 
 def encode(
@@ -180,7 +180,7 @@ def encode(
     return Batch(
         inputs=inputs,
         labels=labels,
-        truncated=np.asarray([part.cut for part in parts], dtype=bool),
+        truncated=np.asarray([part.lost > 0 for part in parts], dtype=bool),
         extras={_OFFSETS: offsets, _EMPTY: empty, _CONTEXT: contexts},
     )
 
@@ -315,6 +315,11 @@ def decided(predictions: Sequence[Prediction], head: Head) -> list[Prediction]:
         else prediction
         for prediction in predictions
     ]
+
+
+def usual(head: Head) -> Head:
+    """No answer where it is likelier than the best part."""
+    return replace(head, thresholds=None if head.thresholds is None else (0.0,))
 
 
 def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> tuple[float, ...]:

@@ -18,6 +18,7 @@ from compress.tasks import Head, Pieces, Prediction, Task
 from compress.tasks import _answer_texts as answer_texts
 from compress.tasks import _thresholds as thresholds
 from compress.tasks import _windows as windows
+from studies import question_answering
 
 SPAN = Head("span", ())
 MAY_BE_EMPTY = Head("span", (), thresholds=(0.0,))
@@ -94,7 +95,7 @@ def test_windows_are_those_of_transformers(tokenizer: Any, task: Task) -> None:
         [row["context"] for row in rows],
         truncation="only_second",
         max_length=40,
-        stride=17,  # half of what two words of question and three special tokens leave
+        stride=20,  # half of the limit, as the pipeline of transformers does it
         return_overflowing_tokens=True,
         return_offsets_mapping=True,
     )
@@ -117,6 +118,16 @@ def test_windows_are_those_of_transformers(tokenizer: Any, task: Task) -> None:
     assert [len(places) for places in seen] == [len(row["context"].split()) for row in rows]
 
 
+def test_answers_are_those_of_transformers(tmp_path: Path) -> None:
+    """Spans and probabilities of a random model are what transformers' own functions make of its outputs."""
+    folder = tiny_questions.model(tmp_path / "model")
+    rows = tiny_questions.questions(12, 7, long=120)
+    outcome = question_answering.compare(folder, rows, 40)
+    assert outcome["equal"] == outcome["rows"] == 12
+    assert outcome["windows"] > 24
+    assert outcome["largest_difference"] < 1e-6
+
+
 def test_a_question_that_leaves_no_room_is_cut_and_said(tokenizer: Any, task: Task) -> None:
     """Where less than a quarter of the limit is left, one window remains, cut from its longer text."""
     row = {"question": "the good " * 20, "context": "a bad film " * 20}
@@ -125,7 +136,7 @@ def test_a_question_that_leaves_no_room_is_cut_and_said(tokenizer: Any, task: Ta
     assert batch.inputs["input_ids"].shape == (1, 16)
     assert batch.truncated is not None
     assert batch.truncated.tolist() == [True]
-    assert task.lengths([row], tokenizer).tolist() == [103]
+    assert task.lengths([row], tokenizer).tolist() == task.lengths(pieces.rows, tokenizer).tolist() == [103]
 
 
 def test_windows_beyond_memory_are_refused(
