@@ -25,6 +25,7 @@ from compress.pipeline import building
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 from compress.tasks import _decisions as decisions
 from compress.tasks import _thresholds as thresholds
+from compress.training.consistency import symmetric_kl
 from deploy.checking import outputs
 from deploy.encoder import Encoder
 from deploy.handover.bundle import CARD
@@ -232,6 +233,15 @@ def test_kl_over_positions_is_that_of_those_that_count() -> None:
     assert rounded.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=2e-2)
     loss = kl_loss(student, teacher, "positions", 1.0, counts)
     assert loss.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=1e-5)
+
+
+def test_consistency_over_positions_is_that_of_those_that_count() -> None:
+    """By hand, for the same p and q: KL(p || q) + KL(q || p) = (ln 3) / 4."""
+    import torch
+
+    first, second = torch.tensor([[0.0, 99.0, 0.0]]), torch.tensor([[0.0, -5.0, float(np.log(3))]])
+    counts = torch.tensor([[True, False, True]])
+    assert symmetric_kl(first, second, "positions", counts).item() == pytest.approx(np.log(3) / 4, rel=1e-5)
 
 
 def test_a_graph_whose_outputs_are_no_lengths_is_refused(built: SimpleNamespace, tmp_path: Path) -> None:
