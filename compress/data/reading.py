@@ -16,9 +16,6 @@ if TYPE_CHECKING:
     from compress.tasks import Column, Task
 
 
-_COMPARED = ("text", "tokens", "image")
-
-
 class Reader:
     """Reads sides; afterwards it knows their tables, columns and label names.
 
@@ -98,18 +95,15 @@ class Reader:
             return table.names[column]
         return None
 
-    def linking(self) -> list[int] | None:
-        """Which of a row's word sequences link it to others, where not all do.
-
-        Where answers are parts of a text, rows about one text go together; a question that is asked of many
-        texts makes no versions of each other of them.
-        """
-        kept = {column.of for column in self.roles.values()} - {None}
-        used = [role for role in next(iter(self.columns.values())) if self.roles[role].holds in _COMPARED]
-        return [at for at, role in enumerate(used) if role in kept] if kept else None
-
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
         """The word sequences by which rows are compared; an image is one word, its checksum."""
+        return self._sequences(rows, binding=False)
+
+    def binding(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
+        """Those by which rows are held together where data is divided (see ``Column.binds``)."""
+        return self._sequences(rows, binding=True)
+
+    def _sequences(self, rows: Sequence[dict[str, Any]], *, binding: bool) -> list[list[tuple[str, ...]]]:
         from compress.data import grouping
         from compress.tasks import _images as images
 
@@ -121,6 +115,6 @@ class Reader:
         used = [
             (role, makers[self.roles[role].holds])
             for role in next(iter(self.columns.values()))
-            if self.roles[role].holds in makers
+            if self.roles[role].holds in makers and (self.roles[role].binds or not binding)
         ]
         return [[make(row[role]) for role, make in used] for row in rows]

@@ -37,7 +37,7 @@ __all__ = ["default_processor"]
 
 MODEL = "AutoModelForQuestionAnswering"
 COLUMNS = {
-    "question": Column(required=True, aliases=("query",), holds="text", blank=False),
+    "question": Column(required=True, aliases=("query",), holds="text", blank=False, binds=False),
     "context": Column(required=True, aliases=("passage", "paragraph"), holds="text", blank=False),
     "answers": Column(
         required=False,

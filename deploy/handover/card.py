@@ -87,6 +87,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
     labels = ", ".join(subject.head.labels) or _ANSWERS[subject.head.answer]
+    if subject.head.problem == "ranking":
+        labels = f"a number that orders documents (shown through {subject.head.activation})"
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -116,9 +118,7 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = '"a text"' if subject.limit is not None else "IMAGE"
-    if subject.head.answer == "text":
-        example = '"a question" "a text"'
+    example = _example(subject) if subject.limit is not None else "IMAGE"
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -213,6 +213,13 @@ def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, s
         conditions,
         "; ".join(measurement.notes),
     )
+
+
+def _example(subject: Subject) -> str:
+    """A row of texts as arguments: a text for each role that a row must have."""
+    columns = catalog.task(subject.artifact.task).COLUMNS
+    roles = [role for role, column in columns.items() if column.required and column.holds == "text"]
+    return " ".join(f'"a {role}"' for role in roles) or '"a text"'
 
 
 def _limits(subject: Subject) -> str:

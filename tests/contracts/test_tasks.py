@@ -14,11 +14,13 @@ import pytest
 import tiny
 import torch
 import transformers
+from torch.nn.functional import binary_cross_entropy_with_logits
 from transformers.loss.loss_utils import ForQuestionAnsweringLoss
 
 from compress import catalog
 from compress.errors import DataError, ModelError
 from compress.tasks import Head, Prediction, Task
+from compress.tasks import _activations as activations
 
 BERT = transformers.BertConfig(
     vocab_size=len(tiny.vocabulary()),
@@ -78,11 +80,16 @@ QUESTIONS = [
     )
 ]
 PAIRS = [{**row, "text_pair": "a scene"} for row in texts(["fair", "bad", "good", "fair"])]
+RANKED = [
+    {"query": query, "document": "the film is good " * (1 + i % 3), "label": grade}
+    for i, (query, grade) in enumerate((("a", 1), ("a", 0), ("film", 0), ("film", 2)))
+]
 SAMPLES = {
     "text": Sample("text-classification", BERT, texts([0, 2, 1, 1]), CLASSES, 3),
     "pair": Sample("text-classification", BERT, PAIRS, None, "worse"),
     "several labels": Sample("text-classification", BERT, texts([["x"], [], ["y", "x"], ["z"]]), None, ["q"]),
     "number": Sample("text-classification", BERT, texts([0.5, 3.25, -1.0, 2.0]), None, "high"),
+    "ranking": Sample("text-ranking", BERT, RANKED, None, "high"),
     "image": Sample("image-classification", VIT, pictures([0, 2, 1, 1]), CLASSES, 3),
     "tags": Sample(
         "token-classification",
@@ -140,7 +147,7 @@ class Case:
         if self.head.problem == "span":
             ends = 9 * np.eye(self.batch.inputs["input_ids"].shape[1], dtype=np.float32)[labels]
             return {name: ends[:, side] for side, name in enumerate(self.task.OUTPUTS)}
-        if self.head.problem == "regression":
+        if self.head.answer == "number":
             return {"logits": labels[:, None]}
         if self.head.problem == "multi_label":
             return {"logits": 8 * labels - 4}
@@ -188,7 +195,7 @@ def test_labels_follow_the_heads_order(case: Case) -> None:
     last = len(case.head.labels) - 1
 
     def mirror(value: Any) -> Any:
-        if case.head.problem in ("regression", "span"):
+        if case.head.answer in ("number", "text"):
             return value
         if isinstance(value, tuple):
             mirrored = tuple(last - i for i in value)
@@ -236,8 +243,10 @@ def test_what_the_labels_say_is_decoded_unchanged(case: Case) -> None:
     assert all(map(case.task.right, predictions, case.references))
     for prediction in predictions:
         value, label = prediction.value, prediction.label
-        if case.head.answer in ("number", "text"):
+        if case.head.answer == "text":
             assert label == value
+        elif case.head.answer == "number":
+            assert label == activations.of(value, case.head.activation)
         elif isinstance(value, tuple):
             assert label == tuple(case.head.labels[i] for i in value)
         else:
@@ -260,9 +269,11 @@ def test_scores_add_up_over_rows(case: Case) -> None:
         mixed = case.task.decode({"logits": -case.planted()["logits"]}, case.batch, case.head)
     statistics = case.task.statistics(mixed, case.references, case.head)
     assert statistics.dtype == np.float64
-    assert statistics.shape[0] == len(case.rows)
+    groups = case.task.groups(case.rows)
+    units = len(case.rows) if groups is None else len(set(groups.tolist()))
+    assert statistics.shape[0] == units
     assert np.isfinite(statistics).all()
-    weights = np.array([2, 0, 1, 1])
+    weights = np.array([2, 0, 1, 1])[:units]
     repeated = np.repeat(statistics, weights, axis=0).sum(axis=0)
     assert case.task.metrics(repeated, case.head) == pytest.approx(
         case.task.metrics(weights @ statistics, case.head)
@@ -288,6 +299,8 @@ def test_the_loss_is_that_of_the_model(case: Case) -> None:
     else:
         outputs = model(**inputs, labels=labels)
         expected = outputs.loss
+    if case.head.problem == "ranking":  # transformers would take the grades as numbers to predict
+        expected = binary_cross_entropy_with_logits(outputs.logits[:, 0], labels.clamp(max=1))
     mine = case.task.loss(outputs, labels, case.head, case.batch)
     assert mine.shape == ()
     assert mine.item() == pytest.approx(expected.item(), rel=1e-5)
