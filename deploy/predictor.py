@@ -104,6 +104,11 @@ class Predictor:
         task = self._encoder.task
         return tasks.inputs(task.COLUMNS, task.LABEL)
 
+    @property
+    def must_have(self) -> tuple[str, ...]:
+        """The roles without which the task has no row."""
+        return tuple(role for role in self.may_have if self._encoder.task.COLUMNS[role].required)
+
     def provenance(self) -> dict[str, str]:
         """What really runs."""
         return self._runner.provenance()
@@ -262,6 +267,9 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
                 raise DataError(f"row {number}: '{role}' is null; give a value")
             has = ", ".join(map(str, row)) if isinstance(row, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
+    for role, cell in cells.items():
+        if not columns[role].blank and isinstance(cell, str) and not cell.strip():
+            raise DataError(f"row {number}: '{role}' is empty; give it a text")
     return {role: _cell(cell, columns[role].holds, role, number) for role, cell in cells.items()}
 
 

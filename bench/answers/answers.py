@@ -86,7 +86,7 @@ def answer(
         advance(len(rows))
         cached: Answers = lane.memo[memo]
         return cached
-    task, head = subject.task, subject.head
+    task, head = subject.task, feeds.plain(lane, subject)
     labelled = all_labelled(task, rows)
     links = task.link(head)
     pieces = feeds.own(lane, subject).pieces(rows)
@@ -107,8 +107,9 @@ def answer(
         advance(len(picks) * len(rows) // len(pieces.rows))
     owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
     order = np.argsort(owner, kind="stable")
+    undecided = task.joined([by_piece[i] for i in range(len(pieces.rows))], pieces, head)
     answers = Answers(
-        predictions=task.joined([by_piece[i] for i in range(len(pieces.rows))], pieces, head),
+        predictions=feeds.decided(lane, subject, undecided, size if key == EVALUATION else None),
         outputs={
             name: decisions.joined(arrays, links[name])[order] for name, arrays in parts.items() if arrays
         },
@@ -118,8 +119,6 @@ def answer(
     )
     if key is not None:
         lane.memo[memo] = answers
-    if key == EVALUATION:
-        lane.memo[("predictions", size)] = answers.predictions  # where ``feeds.predict`` looks for them
     return answers
 
 

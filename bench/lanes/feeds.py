@@ -6,7 +6,7 @@ Every candidate gets the same rows in the same order, encoded by its own tokeniz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from deploy.encoder import Encoder
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
     from bench.probes import Subject
-    from compress.tasks import Batch, Pieces, Prediction, Row
+    from compress.tasks import Batch, Head, Pieces, Prediction, Row
 
 DATA = "data"
 _FEED_BYTES = 64 * 2**20
@@ -249,9 +249,11 @@ def stream(
         size += sum(array.nbytes for array in batch.inputs.values())
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
-            links = own(lane, subject).links
+            opened = own(lane, subject)
             for (members, _), output in zip(waiting, outputs, strict=True):
-                rehearsal.check_outputs(output, links, subject.head, len(members), lane.spec.artifact.path)
+                rehearsal.check_outputs(
+                    output, opened.links, opened.head, len(members), lane.spec.artifact.path
+                )
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 
@@ -273,13 +275,50 @@ def predict(
         predictions: list[Prediction] = lane.memo[key]
         return predictions
     parts = pieces(lane, subject)
+    head = plain(lane, subject)
     by_piece: dict[int, Prediction] = {}
     answered = 0
     for picks, batch, output in stream(lane, subject, parts.rows, batch_size):
-        by_piece.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        by_piece.update(zip(picks, subject.task.decode(output, batch, head), strict=True))
         share = len(by_piece) * len(subject.rows) // len(parts.rows)
         progress(share - answered)
         answered = share
     in_order = [by_piece[i] for i in range(len(parts.rows))]
-    lane.memo[key] = subject.task.joined(in_order, parts, subject.head)
-    return lane.memo[key]
+    return decided(lane, subject, subject.task.joined(in_order, parts, head), batch_size)
+
+
+def plain(lane: Lane, subject: Subject) -> Head:
+    """The candidate's own head without its thresholds, which ``decided`` takes."""
+    return replace(own(lane, subject).head, thresholds=None)
+
+
+def decided(
+    lane: Lane, subject: Subject, undecided: Sequence[Prediction], batch_size: int | None
+) -> list[Prediction]:
+    """Predictions at the candidate's own thresholds, out of those made without.
+
+    Args:
+        lane: the candidate.
+        subject: the task.
+        undecided: of all rows, where they are to be kept.
+        batch_size: under which the predictions of the evaluation rows are kept; None for other rows.
+    """
+    head, usual = own(lane, subject).head, subject.task.usual(own(lane, subject).head)
+    predictions = subject.task.decided(undecided, head)
+    if batch_size is not None:
+        key = ("predictions", batch_size)
+        lane.memo[key] = predictions
+        if head.thresholds != usual.thresholds:
+            lane.memo[(*key, "usual")] = subject.task.decided(undecided, usual)
+    return predictions
+
+
+def usual_predictions(lane: Lane, batch_size: int) -> list[Prediction] | None:
+    """What the candidate would predict at usual thresholds; None where it has no others.
+
+    Args:
+        lane: whose predictions were made.
+        batch_size: of theirs.
+    """
+    predictions: list[Prediction] | None = lane.memo.get(("predictions", batch_size, "usual"))
+    return predictions

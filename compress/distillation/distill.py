@@ -21,7 +21,7 @@ from pydantic import Field
 from torch import nn
 
 from compress import processes, tasks
-from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.distillation.losses import hidden_mse, kept_at, kl_loss, relation_heads, relation_loss
 from compress.distillation.student import depth_of, stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
@@ -284,7 +284,7 @@ class DistillationObjective:
             if counts is not None:
                 at = torch.from_numpy(counts).to(ours.device)
                 if link == "positions":
-                    theirs = torch.zeros_like(ours).masked_scatter(at, theirs)
+                    theirs = kept_at(at, theirs)
                 else:
                     ours, at = ours[at], None
             terms.append(kl_loss(ours, theirs, link, self._loss.temperature, at))

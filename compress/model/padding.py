@@ -76,9 +76,10 @@ def measure(
     if not picked:
         return None
     head = task.head_of(model.config.to_dict())
+    links = task.link(head)
     longest = min(limit or _LONGEST, _LONGEST)
 
-    def answers(batch: Sequence[Row]) -> tuple[list[np.ndarray], int]:
+    def answers(batch: Sequence[Row]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         inputs = task.encode(batch, processor, head, longest, labelled=False).inputs
         feed = {name: torch.from_numpy(array) for name, array in inputs.items()}
         reason = f"the {type(model).__name__} does not run on texts"
@@ -86,18 +87,22 @@ def measure(
         with fence.reading(reason, remedy), torch.inference_mode():
             outputs = model(**feed, return_dict=True)
             arrays = [outputs[name].float().numpy() for name in task.OUTPUTS]
-        return arrays, next(iter(inputs.values())).shape[1]
+        return arrays, inputs
 
-    together, width = answers(picked)
+    together, inputs = answers(picked)
+    width = next(iter(inputs.values())).shape[1]
+    mask = inputs.get("attention_mask")
     largest = scale = 0.0
     padded = 0
     for place, row in enumerate(picked):
-        alone, tokens = answers([row])
+        alone, unpadded = answers([row])
+        tokens = next(iter(unpadded.values())).shape[1]
         padded += tokens < width
-        for single, beside in zip(alone, together, strict=True):
+        left = processor.padding_side == "left" if mask is None else not mask[place, 0]
+        for name, single, beside in zip(task.OUTPUTS, alone, together, strict=True):
             part = beside[place]
-            if part.ndim > 1 and part.shape[0] == width:
-                part = part[width - tokens :] if processor.padding_side == "left" else part[:tokens]
+            if (part.ndim > 1 or links[name] == "positions") and part.shape[0] == width:
+                part = part[width - tokens :] if left else part[:tokens]
             # NaN is never below a bound, and the largest of both keeps it.
             largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - single[0]), nan=np.inf).max()))
             scale = float(np.fmax(scale, np.abs(single).max()))
@@ -204,7 +209,9 @@ def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
         return []
     order = np.argsort(lengths, kind="stable")
     shortest, middle, longest = (pieces[order[at]] for at in (0, len(order) // 2, -1))
-    return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
+    # A piece's other keys are of all that it holds.
+    beginning = {role: _beginning(cell) for role, cell in shortest.items() if role in holds}
+    return [longest, middle, shortest, beginning]
 
 
 def _beginning(cell: Any) -> Any:

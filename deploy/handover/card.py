@@ -72,6 +72,13 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
+_ANSWERS = {
+    "number": "a number (regression)",
+    "text": "a part of the text, with its probability",
+    "vector": "a vector",
+}
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
@@ -79,7 +86,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or "a number (regression)"
+    labels = ", ".join(subject.head.labels) or _ANSWERS[subject.head.answer]
     if subject.head.problem == "ranking":
         labels = f"a number that orders documents (shown through {subject.head.activation})"
     rows: list[tuple[str, object]] = [
@@ -92,14 +99,15 @@ def _what(subject: Subject) -> str:
         ("made", artifact.manifest.created),
     ]
     if subject.limit is not None:
-        rows.append(("longest text", _longest(subject.limit)))
+        rows.append(("longest text", _longest(subject.limit, windows=subject.head.answer == "text")))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
 
 
-def _longest(limit: Limit) -> str:
+def _longest(limit: Limit, *, windows: bool) -> str:
     if limit.tokens is None:
         return "no limit; nothing is cut"
-    return f"{limit.tokens} tokens, {limit}; what is longer is cut"
+    longer = "is read in overlapping windows" if windows else "is cut"
+    return f"{limit.tokens} tokens, {limit}; what is longer {longer}"
 
 
 def _run(subject: Subject) -> str:

@@ -15,10 +15,11 @@ import tiny
 import torch
 import transformers
 from torch.nn.functional import binary_cross_entropy_with_logits
+from transformers.loss.loss_utils import ForQuestionAnsweringLoss
 
 from compress import catalog
 from compress.errors import DataError, ModelError
-from compress.tasks import Head, Task
+from compress.tasks import Head, Prediction, Task
 from compress.tasks import _activations as activations
 
 BERT = transformers.BertConfig(
@@ -69,6 +70,15 @@ SENTENCES = (
     (["a", "story", "and", "a", "film"], ["O", "B-work", "O", "O", "B-work"]),
     (["bad", "bad"], ["B-person", "I-person"]),
 )
+QUESTIONS = [
+    {"question": "is it good", "context": context, "answers": {"text": texts, "answer_start": starts}}
+    for context, texts, starts in (
+        ("the film is good", ["film"], [4]),
+        ("bad", [], []),
+        ("a lovely and warm story", ["lovely and warm", "warm"], [2, 13]),
+        ("the ending was cold", ["cold"], [15]),
+    )
+]
 PAIRS = [{**row, "text_pair": "a scene"} for row in texts(["fair", "bad", "good", "fair"])]
 RANKED = [
     {"query": query, "document": "the film is good " * (1 + i % 3), "label": grade}
@@ -88,6 +98,7 @@ SAMPLES = {
         None,
         ["O", "B-place"],
     ),
+    "question": Sample("question-answering", BERT, QUESTIONS, None, "good"),
 }
 ALL = pytest.mark.parametrize("name", SAMPLES)
 
@@ -125,9 +136,17 @@ class Case:
             torch.manual_seed(0)
             return getattr(transformers, self.task.MODEL).from_config(self.config).eval()
 
+    def predictions(self, outputs: Mapping[str, np.ndarray]) -> list[Prediction]:
+        """What the task makes of outputs: of each row, out of what it makes of its one piece."""
+        pieces = self.task.pieces(self.rows, self.processor, None)
+        return self.task.joined(self.task.decode(outputs, self.batch, self.head), pieces, self.head)
+
     def planted(self) -> dict[str, np.ndarray]:
         """Outputs that say exactly what the labels say."""
         labels = self.batch.labels
+        if self.head.problem == "span":
+            ends = 9 * np.eye(self.batch.inputs["input_ids"].shape[1], dtype=np.float32)[labels]
+            return {name: ends[:, side] for side, name in enumerate(self.task.OUTPUTS)}
         if self.head.answer == "number":
             return {"logits": labels[:, None]}
         if self.head.problem == "multi_label":
@@ -176,15 +195,17 @@ def test_labels_follow_the_heads_order(case: Case) -> None:
     last = len(case.head.labels) - 1
 
     def mirror(value: Any) -> Any:
-        if case.head.answer == "number":
+        if case.head.answer in ("number", "text"):
             return value
         if isinstance(value, tuple):
             mirrored = tuple(last - i for i in value)
             return tuple(sorted(mirrored)) if case.head.problem == "multi_label" else mirrored
         return last - value
 
-    assert [row[case.task.LABEL] for row in case.aligned(turned)] == [mirror(r) for r in case.references]
-    assert case.task.align([case.cells[0], None], case.sample.names, case.head) == [case.references[0], None]
+    references = [case.task.reference(row, turned) for row in case.aligned(turned)]
+    assert references == [mirror(reference) for reference in case.references]
+    aligned = case.task.align([case.cells[0], None], case.sample.names, case.head)
+    assert aligned == [case.rows[0][case.task.LABEL], None]
 
 
 @ALL
@@ -218,11 +239,13 @@ def test_a_batch_is_what_the_graph_and_the_model_take(case: Case) -> None:
 @ALL
 def test_what_the_labels_say_is_decoded_unchanged(case: Case) -> None:
     """Outputs planted from the labels decode to the references, by id and by name; scores are perfect."""
-    predictions = case.task.decode(case.planted(), case.batch, case.head)
-    assert [prediction.value for prediction in predictions] == case.references
+    predictions = case.predictions(case.planted())
+    assert all(map(case.task.right, predictions, case.references))
     for prediction in predictions:
         value, label = prediction.value, prediction.label
-        if case.head.answer == "number":
+        if case.head.answer == "text":
+            assert label == value
+        elif case.head.answer == "number":
             assert label == activations.of(value, case.head.activation)
         elif isinstance(value, tuple):
             assert label == tuple(case.head.labels[i] for i in value)
@@ -240,7 +263,7 @@ def test_what_the_labels_say_is_decoded_unchanged(case: Case) -> None:
 @ALL
 def test_scores_add_up_over_rows(case: Case) -> None:
     """Statistics are finite; weights on rows score as repeated rows do; wrong is worse than right."""
-    predictions = case.task.decode(case.planted(), case.batch, case.head)
+    predictions = case.predictions(case.planted())
     mixed = [*predictions[1:], predictions[0]]
     if case.head.labels and isinstance(case.references[0], tuple) and case.task.LABEL == "tags":
         mixed = case.task.decode({"logits": -case.planted()["logits"]}, case.batch, case.head)
@@ -268,8 +291,14 @@ def test_the_loss_is_that_of_the_model(case: Case) -> None:
     model = case.model()
     labels = torch.from_numpy(case.batch.labels)
     inputs = {name: torch.from_numpy(array) for name, array in case.batch.inputs.items()}
-    outputs = model(**inputs, labels=labels)
-    expected = outputs.loss
+    if case.head.problem == "span":  # transformers counts the question and padding too
+        counts = torch.from_numpy(case.task.positions(case.batch))
+        outputs = model(**inputs)
+        masked = [outputs[name].masked_fill(~counts, -1e9) for name in case.task.OUTPUTS]
+        expected = ForQuestionAnsweringLoss(*masked, *labels.clone().unbind(1))
+    else:
+        outputs = model(**inputs, labels=labels)
+        expected = outputs.loss
     if case.head.problem == "ranking":  # transformers would take the grades as numbers to predict
         expected = binary_cross_entropy_with_logits(outputs.logits[:, 0], labels.clamp(max=1))
     mine = case.task.loss(outputs, labels, case.head, case.batch)
@@ -325,8 +354,9 @@ def test_outputs_that_are_no_numbers_are_refused(case: Case) -> None:
     """A NaN or an infinity is an error with its row, never a class."""
     for bad in (np.nan, np.inf):
         outputs = case.planted()
-        outputs["logits"] = outputs["logits"].copy()
-        outputs["logits"][2] = bad
+        name = case.task.OUTPUTS[0]
+        outputs[name] = outputs[name].copy()
+        outputs[name][2] = bad
         with pytest.raises(ModelError, match="row 3 of the batch is not a finite number"):
             case.task.decode(outputs, case.batch, case.head)
 
