@@ -96,14 +96,16 @@ class Reader:
         return None
 
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
-        """The word sequences by which rows are compared; an image is one word, its checksum."""
+        """The word sequences by which rows are compared; an image or a sound is one word, its checksum."""
         from compress.data import grouping
+        from compress.tasks import _audio as audio
         from compress.tasks import _images as images
 
         makers: dict[str, Callable[[Any], tuple[str, ...]]] = {
             "text": grouping.words,
             "tokens": lambda cell: grouping.words(" ".join(cell)),
             "image": lambda cell: (images.digest(cell),),
+            "audio": lambda cell: (audio.digest(cell),),
         }
         used = [
             (role, makers[self.roles[role].holds])
