@@ -191,7 +191,8 @@ def encode(
     limits = [limit for limit in (max_length, extent(processor)) if limit is not None]
     most = min(limits, default=max(map(len, waves)))
     truncated = np.asarray([len(wave) > most for wave in waves])
-    padding = {"padding": True} if extent(processor) is None else {}
+    # With a mask each sound is normalized over its own samples; the model gets it where it knows one.
+    padding = {"padding": True, "return_attention_mask": True} if extent(processor) is None else {}
     encoded = processor([wave[:most] for wave in waves], sampling_rate=rate, return_tensors="np", **padding)
     names = _inputs(processor)
     types = {"attention_mask": np.int64}
