@@ -45,8 +45,8 @@ class Truncation(Strict):
             return f"no row of {self.rows} {noun} was cut"
         verb = "was" if self.cut == 1 else "were"
         return (
-            f"{self.cut} of {self.rows} {noun} ({100 * self.share:.2f} %) {verb} cut to {self.limit} {self.unit} "
-            f"({Limit(self.limit, self.whose)})"
+            f"{self.cut} of {self.rows} {noun} ({100 * self.share:.2f} %) {verb} cut to {self.limit} "
+            f"{self.unit} ({Limit(self.limit, self.whose)})"
         )
 
 

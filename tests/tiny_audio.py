@@ -14,7 +14,11 @@ import transformers
 
 RATE = 16_000
 LABELS = ("low", "high")
-_HEAD = {"num_labels": 2, "id2label": dict(enumerate(LABELS)), "label2id": {n: i for i, n in enumerate(LABELS)}}
+_HEAD = {
+    "num_labels": 2,
+    "id2label": dict(enumerate(LABELS)),
+    "label2id": {n: i for i, n in enumerate(LABELS)},
+}
 _WAVES = {
     "hidden_size": 16,
     "num_hidden_layers": 2,

@@ -201,7 +201,7 @@ def _sound(cell: Any, table: Table, i: int, column: str, source: Source, split: 
     if sound is None:
         raise DataError(
             f"{table.place(i)}: the column '{column}' must hold a sound (a path relative to the data, also "
-            "inside a zip beside it, encoded bytes, or {\"array\": samples, \"sampling_rate\": Hz}); found "
+            'inside a zip beside it, encoded bytes, or {"array": samples, "sampling_rate": Hz}); found '
             f"{str(cell)[:60]!r}"
         )
     try:

@@ -43,9 +43,7 @@ def longest(config: PretrainedConfig, processor: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def choose(
-    limit: int | str | None, lengths: np.ndarray | None, bound: Limit, unit: str = "tokens"
-) -> Limit:
+def choose(limit: int | str | None, lengths: np.ndarray | None, bound: Limit, unit: str = "tokens") -> Limit:
     """The limit of what is made of a model.
 
     Args:

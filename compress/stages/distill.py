@@ -130,8 +130,10 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         limit = length.within(limit, student.config)
         student_pads = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
         pads = pads and student_pads
-    if pads and _hides_positions(task, processor, data.calibration) and (
-        config.hidden_weight or config.relation_weight
+    if (
+        pads
+        and _hides_positions(task, processor, data.calibration)
+        and (config.hidden_weight or config.relation_weight)
     ):
         pads = False
         ctx.record("batches", "of one length")

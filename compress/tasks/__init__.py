@@ -299,7 +299,7 @@ class Task(Protocol):
 
     @staticmethod
     def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
-        """Tokens (or another ``UNIT``) of each row before truncation, int64 [rows]; None: rows have no length."""
+        """Tokens (or another ``UNIT``) of each row before truncation, int64 [rows]; None: no lengths."""
         ...
 
     @staticmethod

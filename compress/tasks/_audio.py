@@ -1,7 +1,7 @@
-"""Sounds: what a file, a member of an archive, encoded bytes or samples hold, as one channel at a model's rate.
+"""Sounds: what a file, a member of an archive, encoded bytes or samples hold, for a model's sampling rate.
 
-Several channels are mixed to one, their mean, and sounds of another sampling rate are resampled by a polyphase
-filter: both as the usual speech pipelines do it, with soundfile and scipy alone.
+Several channels are mixed to one, their mean, and sounds of another sampling rate are resampled by a
+polyphase filter: both as the usual speech pipelines do it, with soundfile and scipy alone.
 """
 
 from __future__ import annotations
@@ -116,7 +116,9 @@ def read(sound: Any, rate: int) -> np.ndarray:
         samples, held = _opened(sound, decode=True)
         _checked(held, sound)
     if not np.isfinite(samples).all():
-        raise DataError(f"the {_name(sound)} holds samples that are no numbers (NaN or infinity): leave it out")
+        raise DataError(
+            f"the {_name(sound)} holds samples that are no numbers (NaN or infinity): leave it out"
+        )
     if samples.ndim == 2:
         if held.channels > 1:
             _say_mixed(held.channels)

@@ -102,8 +102,8 @@ def load_processor(folder: Path) -> Any:
         processor.dither = 0.0
     if kind == _SPECTROGRAM and not hasattr(processor, "mel_filters"):
         log.warning(
-            "torchaudio is installed, and transformers computes the spectrograms of this model with it: where "
-            "it is not installed, they differ in rounding. Nothing here needs it"
+            "torchaudio is installed, and transformers computes the spectrograms of this model with it: "
+            "where it is not installed, they differ in rounding. Nothing here needs it"
         )
     return processor
 

@@ -6,8 +6,8 @@ conversion is also run on a row as long as the artifact takes, with a short row 
 length that no real row had. Where an export holds to some length only, that length becomes its limit.
 
 Attention takes memory with the square of the length: above 1,024 tokens rows run one after another, and where
-nobody asked for more, a graph is checked up to 4,096 tokens and takes no more. Of sounds it is 120 samples in the
-place of a token: 7 and 30 seconds at 16 kHz, which models hear in steps of some 320 samples.
+nobody asked for more, a graph is checked up to 4,096 tokens and takes no more. Of sounds it is 120 samples in
+the place of a token: 7 and 30 seconds at 16 kHz, which models hear in steps of some 320 samples.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Sounds become the arrays that plain transformers makes of them; what is no sound is refused in a sentence."""
+"""Sounds become the arrays that plain transformers makes of them; what is no sound is refused."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ SECOND = np.zeros(16_000, dtype=np.float32)
 
 @pytest.mark.parametrize("name", tiny_audio.CONFIGS)
 def test_logits_are_those_of_plain_transformers(name: str, tmp_path: Path) -> None:
-    """A file of 8 kHz, resampled by scipy, through transformers' own extractor and model: the same numbers."""
+    """A file of 8 kHz, resampled by scipy, through transformers' extractor and model: the same numbers."""
     from scipy.signal import resample_poly
 
     folder = tiny_audio.model(tmp_path / "model", name)
@@ -145,7 +145,7 @@ def test_sounds_beyond_a_spectrogram_are_cut_and_counted(tmp_path: Path) -> None
 
 
 def test_padding_is_measured_on_sounds(tmp_path: Path) -> None:
-    """One group norm over time and no mask: padding moves the answers. Layer norms and a mask: it does not."""
+    """One group norm over time and no mask: padding moves answers. Layer norms and a mask: it does not."""
     rows = [{"audio": audio.Wave(tiny_audio.tone(i % 2, i, 0.2 + 0.1 * i), 16_000)} for i in range(4)]
     moved = {}
     for name in ("wav2vec2", "wav2vec2 with masks", "whisper"):
@@ -162,9 +162,9 @@ def test_feature_extractors_that_do_not_fit_are_refused(tmp_path: Path) -> None:
         task.load_processor(tmp_path)
     file = tmp_path / "preprocessor_config.json"
     for content, message in (
-        ({"feature_extractor_type": "ClapFeatureExtractor"}, "is a ClapFeatureExtractor; those that are known"),
-        ({"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 10**9}, "chunk_length is 1000000"),
-        ({"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 0}, "sampling_rate is 0, allow"),
+        ({"feature_extractor_type": "ClapFeatureExtractor"}, "is a ClapFeatureExtractor; those that"),
+        ({"feature_extractor_type": "WhisperFeatureExtractor", "chunk_length": 10**9}, "chunk_length is 1"),
+        ({"feature_extractor_type": "Wav2Vec2FeatureExtractor", "sampling_rate": 0}, "sampling_rate is 0"),
     ):
         file.write_text(json.dumps(content))
         with pytest.raises(ModelError, match=message):
