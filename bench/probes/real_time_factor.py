@@ -26,7 +26,7 @@ UNIT = "x"
 BETTER: Final = "lower"
 DEFAULT = False
 FRESH = False
-FIGURES = (Figure("real_time_factor"),)
+FIGURES = (Figure("real_time_factor", title="real-time factor", exact="timed"),)
 
 Config = latency.Config
 

@@ -26,14 +26,14 @@ _SIDE = 64  # pixels
 _SECOND = 16_000  # samples
 
 
-def rows(task: Task) -> list[dict[str, Any]]:
-    """Two rows with what the task requires: texts of two lengths, noise for images and sounds."""
+def rows(task: Task, count: int = 2) -> list[dict[str, Any]]:
+    """So many rows with what the task requires: texts of two lengths, noise for images and sounds."""
     roles = [
         (role, column.holds)
         for role, column in task.COLUMNS.items()
         if column.required and role != task.LABEL
     ]
-    return [{role: _cell(holds, number) for role, holds in roles} for number in range(len(TEXTS))]
+    return [{role: _cell(holds, number) for role, holds in roles} for number in range(count)]
 
 
 def has_texts(task: Task) -> bool:
@@ -60,7 +60,9 @@ def _cell(holds: str, number: int) -> Any:
         generator = np.random.default_rng(number)
         return generator.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
     if holds == "audio":
-        frames = _SECOND // (number + 1)  # a second of noise, and half of one
+        frames = _SECOND // (number % 2 + 1)  # a second of noise, and half of one
         return Wave(0.1 * np.random.default_rng(number).standard_normal(frames, dtype=np.float32), _SECOND)
-    text = TEXTS[number]
-    return text.split() if holds == "tokens" else text
+    words = TEXTS[number % len(TEXTS)].split()
+    turned = number // len(TEXTS) % len(words)
+    words = words[turned:] + words[:turned]
+    return words if holds == "tokens" else " ".join(words)

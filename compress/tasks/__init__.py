@@ -186,6 +186,7 @@ class Metric:
         better: which direction is good.
         of_rows: whether it is the share of rows that are right, where each is right or wrong as a whole.
         blind: what a model gets that answers every row alike, in words.
+        title: of it in tables; its name in words when empty.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Metric:
     better: Literal["lower", "higher"] = "higher"
     of_rows: bool = False
     blind: str = "what a constant answer gets"
+    title: str = ""
 
 
 class Task(Protocol):
@@ -388,12 +390,6 @@ class Task(Protocol):
     def export_spec(config: Mapping[str, Any], processor: Any, head: Head) -> ExportSpec:
         """Names and free axes of the exported graph."""
         ...
-
-    @staticmethod
-    @optional
-    def pixel_shape(processor: Any) -> tuple[int, int, int]:
-        """Channels, height and width of what the model reads, of a task whose rows hold images."""
-        raise EntryError("the task's rows hold images, and it has no 'pixel_shape(processor)'")
 
     @staticmethod
     @optional

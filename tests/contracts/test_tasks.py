@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_audio
 import torch
 import transformers
 
 from compress import catalog
 from compress.errors import DataError, ModelError
 from compress.tasks import Head, Task
+from compress.tasks._audio import Wave
 
 BERT = transformers.BertConfig(
     vocab_size=len(tiny.vocabulary()),
@@ -61,6 +63,14 @@ def pictures(labels: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"image": image, "label": label} for image, label in zip(pixels, labels, strict=True)]
 
 
+def sounds(labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Sounds of different lengths with these labels."""
+    return [
+        {"audio": Wave(tiny_audio.tone(i % 2, i, 0.2 + 0.1 * (i % 3)), tiny_audio.RATE), "label": label}
+        for i, label in enumerate(labels)
+    ]
+
+
 SENTENCES = (
     (["the", "good", "film"], ["O", "B-work", "I-work"]),
     (["ugly"], ["B-person"]),
@@ -74,6 +84,10 @@ SAMPLES = {
     "several labels": Sample("text-classification", BERT, texts([["x"], [], ["y", "x"], ["z"]]), None, ["q"]),
     "number": Sample("text-classification", BERT, texts([0.5, 3.25, -1.0, 2.0]), None, "high"),
     "image": Sample("image-classification", VIT, pictures([0, 2, 1, 1]), CLASSES, 3),
+    "sound": Sample("audio-classification", tiny_audio.CONFIGS["whisper"], sounds([0, 2, 1, 1]), CLASSES, 3),
+    "sound as samples": Sample(
+        "audio-classification", tiny_audio.CONFIGS["wavlm"], sounds([0, 2, 1, 1]), CLASSES, 3
+    ),
     "tags": Sample(
         "token-classification",
         BERT,
@@ -97,7 +111,7 @@ class Case:
         self.config = type(sample.config).from_dict(sample.config.to_dict())
         self.task.configure(self.config, self.head)
         self.config.save_pretrained(folder)
-        if sample.task == "image-classification":
+        if sample.task in ("image-classification", "audio-classification"):
             self.task.default_processor(self.config).save_pretrained(folder)
         else:
             tiny.save_tokenizer(folder)
@@ -204,7 +218,8 @@ def test_a_batch_is_what_the_graph_and_the_model_take(case: Case) -> None:
         for axis, symbol in axes.items():
             assert sizes.setdefault(symbol, arrays[name].shape[axis]) == arrays[name].shape[axis]
     assert sizes["batch"] == len(case.rows)
-    assert (spec.length_axis is None) is (case.task.lengths(case.rows, case.processor) is None)
+    has_length = spec.length_axis is not None or case.task.extent(case.processor) is not None
+    assert has_length is (case.task.lengths(case.rows, case.processor) is not None)
     assert len(case.task.decode(arrays, batch, case.head)) == len(case.rows)
 
 
@@ -260,7 +275,7 @@ def test_the_loss_is_that_of_the_model(case: Case) -> None:
     labels = torch.from_numpy(case.batch.labels)
     inputs = {name: torch.from_numpy(array) for name, array in case.batch.inputs.items()}
     outputs = model(**inputs, labels=labels)
-    mine = case.task.loss(outputs, labels, case.head)
+    mine = case.task.loss(outputs, labels, case.head, case.batch)
     assert mine.shape == ()
     assert mine.item() == pytest.approx(outputs.loss.item(), rel=1e-5)
     mine.backward()
