@@ -110,7 +110,7 @@ def _check_figures(report: Report, name: str) -> None:
 
 @pytest.mark.slow
 def test_audio_int8(tmp_path: Path, call: Any) -> None:
-    """The shipped recipe, from a folder to a report; a tiny model may be no faster, and 24 rows may not tell."""
+    """The shipped recipe to its report; a tiny model may be no faster, and 24 rows may not tell."""
     model, data = tiny_audio.model(tmp_path / "model", "whisper"), tiny_audio.data(tmp_path / "data")
     out = tmp_path / "out"
     words = ("run", "audio-int8", "--model", model, "--data", data, "--out", out, "--set", "bench.rounds=2")

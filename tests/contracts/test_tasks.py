@@ -300,23 +300,30 @@ def test_unlabeled_rows_encode_without_labels(case: Case) -> None:
 
 @ALL
 def test_positions_and_lengths_agree_with_the_arrays(case: Case) -> None:
-    """Lengths count the real tokens; positions, where there are any, lie on real tokens."""
+    """Lengths count the real tokens or samples; positions, where there are any, lie on real tokens."""
     lengths = case.task.lengths(case.rows, case.processor)
     positions = case.task.positions(case.batch)
-    assert (lengths is None) is ("attention_mask" not in case.batch.inputs)
+    fixed = case.task.extent(case.processor) is not None
+    assert (lengths is None or fixed) is ("attention_mask" not in case.batch.inputs)
     if lengths is None:
         assert positions is None
         assert case.batch.truncated is None
         return
-    mask = case.batch.inputs["attention_mask"].astype(bool)
-    np.testing.assert_array_equal(lengths, mask.sum(axis=1))
     assert case.batch.truncated.dtype == bool
     assert case.batch.truncated.tolist() == [False] * len(case.rows)
-    cut = case.task.encode(case.rows, case.processor, case.head, 5)
-    np.testing.assert_array_equal(cut.truncated, lengths > 5)
+    most = 5 if case.task.UNIT == "tokens" else 4_000
+    cut = case.task.encode(case.rows, case.processor, case.head, most)
+    np.testing.assert_array_equal(cut.truncated, lengths > most)
     assert cut.truncated.any()
-    assert cut.inputs["input_ids"].shape[1] <= 5
     assert len(case.task.lengths([], case.processor)) == 0
+    if fixed:
+        assert {k: v.shape for k, v in cut.inputs.items()} == {
+            k: v.shape for k, v in case.batch.inputs.items()
+        }
+        return
+    assert all(array.shape[1] <= most for array in cut.inputs.values())
+    mask = case.batch.inputs["attention_mask"].astype(bool)
+    np.testing.assert_array_equal(lengths, mask.sum(axis=1))
     if positions is not None:
         assert positions.shape == mask.shape
         assert positions.dtype == bool
@@ -338,6 +345,6 @@ def test_outputs_that_are_no_numbers_are_refused(case: Case) -> None:
 def test_a_folder_without_a_processor_is_named(task: str, tmp_path: Path) -> None:
     """A model folder with a config and no processor files is refused, though transformers 5 makes one up."""
     (VIT if task == "image-classification" else BERT).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"has no (tokenizer|image processor)") as caught:
+    with pytest.raises(ModelError, match=r"has no (tokenizer|image processor|feature extractor)") as caught:
         catalog.load("task", task).load_processor(tmp_path)
     assert str(tmp_path) in str(caught.value)
