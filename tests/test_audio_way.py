@@ -76,11 +76,11 @@ def test_sounds_go_the_whole_way(name: str, tmp_path: Path, call: Any) -> None:
     report = workflow.run(recipe, tmp_path / "out").report
     assert report is not None
     assert [verdict.status for verdict in report.verdicts] == ["pass"]
-    facts = Artifact.open(made(tmp_path / "out", "load")).manifest.facts["data"]["sounds"]
+    facts = Artifact.open(made(tmp_path / "store", "load")).manifest.facts["data"]["sounds"]
     assert facts["rates"] == {"16000": 120}
     assert facts["channels"] == {"1": 120}
     _check_figures(report, name)
-    graph = made(tmp_path / "out", "quantize-onnx")
+    graph = made(tmp_path / "store", "quantize-onnx")
     sound = tmp_path / "long.wav"
     sound.write_bytes(tiny_audio.encoded(tiny_audio.tone(1, 0, 1.5)))
     code, out, err = call("predict", graph, sound, "--json")
