@@ -57,7 +57,8 @@ def torch_costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Co
 
     model = checkpoint.load(lane.spec.artifact.path, subject.task, attention="eager")
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
+    # The counter cannot take a weight norm apart (wav2vec2) in inference mode.
+    with torch.no_grad(), counter:
         model(**{name: torch.from_numpy(array) for name, array in feed.items()})
     parameters = sum(parameter.numel() for parameter in model.parameters())
     # The counter takes a multiplication and an addition for two operations.

@@ -380,8 +380,8 @@ def _sounds(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
     shapes = [
         audio.shape(row[role])
         for role in roles
-        for side_rows in rows.values()
-        if not isinstance(side_rows, Missing)
+        for side, side_rows in rows.items()
+        if side != "calibration" and not isinstance(side_rows, Missing)  # those are training rows too
         for row in side_rows
         if role in row
     ]
