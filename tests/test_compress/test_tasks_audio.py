@@ -13,13 +13,17 @@ import tiny_audio
 import torch
 import transformers
 
+from bench.lanes.feeds import Point
+from bench.report import summary
 from compress import catalog, data, log
 from compress.errors import DataError, ModelError
 from compress.model import padding, sample
 from compress.recipe import DataConfig
 from compress.tasks import _audio as audio
 from compress.tasks import audio_classification as task
+from deploy.graph import constant_shapes
 from deploy.predictor import as_row
+from deploy.truncation import Truncation
 
 SECOND = np.zeros(16_000, dtype=np.float32)
 
@@ -187,3 +191,24 @@ def test_rows_of_our_own_are_sounds_of_two_lengths() -> None:
     """What a model is tried with is a second of noise, and half of one."""
     lengths = [len(row["audio"].samples) for row in sample.rows(catalog.task("audio-classification"))]
     assert lengths == [16_000, 8_000]
+
+
+def test_probing_sizes_follow_the_row_that_was_encoded() -> None:
+    """A stack of convolutions takes thousands of samples; a limit is kept to, and no two sizes are alike."""
+    for longest in (None, 24_000, 9_000):
+        runs = constant_shapes.sizes(longest, 16_000)
+        found = [length for _, length in runs if length is not None]
+        assert len(set(found)) == len(runs) == 3
+        assert min(found) >= 4_000
+        assert longest is None or max(found) <= longest
+    assert constant_shapes.sizes(None) == [(2, 7), (3, 11), (5, 13)]
+
+
+def test_a_point_and_a_limit_say_what_they_count() -> None:
+    """Samples are no tokens, wherever a length is said."""
+    point = Point(1, 16_000, "samples")
+    assert str(point) == "batch 1, 16000 samples"
+    assert summary.where(point.conditions) == "batch 1, 16000 samples"
+    assert summary.where(Point(8, 128).conditions) == "batch 8, 128 tokens"
+    cut = Truncation(rows=10, cut=2, limit=16_000, unit="samples", whose="model")
+    assert cut.sentence() == "2 of 10 rows (20.00 %) were cut to 16000 samples (the model's own limit)"
