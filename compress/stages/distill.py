@@ -12,16 +12,15 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from compress import log, processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
-from compress.distillation import origins
+from compress.distillation import origins, reading
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
-from compress.distillation.student import Rule, cut, stack_of, uniform_map
+from compress.distillation.student import Rule, cut, depth_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, length, padding, pretrained, sample
 from compress.model import limit as limits
@@ -126,7 +125,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     else:
         student = given_student(config.student, head, data, processor, ctx)
         if config.hidden_weight or config.relation_weight:
-            layer_map = uniform_map(len(stack_of(student)), len(stack_of(teacher)))
+            layer_map = uniform_map(depth_of(student), depth_of(teacher))
         limit = length.within(limit, student.config)
         student_pads = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
         pads = pads and student_pads
@@ -200,16 +199,15 @@ def given_student(
             f"the student at {folder} predicts {list(theirs.labels)} and the teacher {list(head.labels)}: "
             "give a student of the same labels in the same order, or a base model without a head"
         )
-    rows = ctx.task.pieces(list(data.calibration[:16]), processor, None).rows
-    student_processor = ctx.task.load_processor(folder)
-    mine, yours = (
-        ctx.task.encode(rows, p, head, None, labelled=False).inputs for p in (student_processor, processor)
+    reading.check(
+        ctx.task,
+        head,
+        data.calibration,
+        ctx.task.load_processor(folder),
+        processor,
+        f"the student at {folder} and the teacher turn the same rows into different inputs "
+        "(another tokenizer or image size): distillation needs a student that reads rows like its teacher",
     )
-    if mine.keys() != yours.keys() or any(not np.array_equal(mine[name], yours[name]) for name in mine):
-        raise ModelError(
-            f"the student at {folder} and the teacher turn the same rows into different inputs "
-            "(another tokenizer or image size): distillation needs a student that reads rows like its teacher"
-        )
     return student
 
 
