@@ -28,20 +28,28 @@ _INFER_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the grid: rows at once, and tokens a row (or the rows' own)."""
+    """One point of the grid: rows at once, and tokens (or another unit) a row, or the rows' own.
+
+    Attributes:
+        batch_size: rows at once.
+        length: of each, or ``data`` for their own.
+        unit: what the length counts.
+    """
 
     batch_size: int
     length: int | str
+    unit: str = "tokens"
 
     @property
     def conditions(self) -> dict[str, int | str]:
         """As a measurement states them."""
-        return {"batch_size": self.batch_size, "length": self.length}
+        point: dict[str, int | str] = {"batch_size": self.batch_size, "length": self.length}
+        return point if self.unit == "tokens" or self.length == DATA else {**point, "unit": self.unit}
 
     def __str__(self) -> str:
         """In words, for progress and messages."""
         return f"batch {self.batch_size}, " + (
-            "real lengths" if self.length == DATA else f"{self.length} tokens"
+            "real lengths" if self.length == DATA else f"{self.length} {self.unit}"
         )
 
 
@@ -53,23 +61,28 @@ class Feeds:
         arrays: one feed a batch.
         positions: mean length of a feed, padding included; None where rows have no length.
         padding: share of positions that are padding; None where there is no mask.
+        unit: what the lengths count.
     """
 
     arrays: list[dict[str, np.ndarray]]
     positions: float | None
     padding: float | None
+    unit: str = "tokens"
 
     def note(self) -> str | None:
         """What a reader should know of the lengths."""
         if self.positions is None:
             return None
         share = "" if self.padding is None else f", of them {100 * self.padding:.0f} % padding"
-        return f"{self.positions:.1f} tokens a row{share}"
+        return f"{self.positions:.1f} {self.unit} a row{share}"
 
 
 def points(subject: Subject) -> list[Point]:
     """The grid: every batch size with every length."""
-    return [Point(size, length) for size in subject.bench.batch_sizes for length in subject.bench.lengths]
+    unit = subject.task.UNIT
+    return [
+        Point(size, length, unit) for size in subject.bench.batch_sizes for length in subject.bench.lengths
+    ]
 
 
 def own(lane: Lane, subject: Subject) -> Encoder:
@@ -152,8 +165,8 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     axes = _length_axes(lane, subject)
     if not axes or not isinstance(point.length, int):
         raise UserError(
-            f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
-            "use 'data'"
+            f"lengths: {point.length} was asked for, and rows of this model have no free length in "
+            f"{subject.task.UNIT}: use 'data'"
         )
     encode, model_rows = encoder(lane, subject), pieces(lane, subject).rows
     generator = np.random.default_rng([subject.seed, 2])
@@ -170,7 +183,7 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
                 tokens += parts[-1][name].shape[axis]
             rows.append(stretch(parts, axes, point.length))
         arrays.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
-    return Feeds(arrays=arrays, positions=float(point.length), padding=0.0)
+    return Feeds(arrays=arrays, positions=float(point.length), padding=0.0, unit=subject.task.UNIT)
 
 
 def _of_one_length(picks: Sequence[int], alike: Sequence[Sequence[int]]) -> list[int]:
@@ -216,6 +229,7 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
         arrays=arrays,
         positions=float(np.mean(widths)) if widths else None,
         padding=masked / total if total else None,
+        unit=subject.task.UNIT,
     )
 
 

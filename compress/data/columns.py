@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from compress.data.sources import Source
@@ -14,6 +15,7 @@ from compress.errors import DataError
 from compress.reading import files, json_values
 from compress.tasks import Column
 from compress.tasks import _answer_texts as answer_texts
+from compress.tasks import _audio as audio
 from compress.tasks import _heads as heads
 from compress.tasks import _images as images
 
@@ -251,6 +253,8 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
             f"{table.place(i)}: the column '{column}' says which rows belong together, and must hold a text "
             f"or a whole number in every row; this cell is {kind(cell)}"
         )
+    if holds == "audio":
+        return _sound(cell, table, i, column, source, split)
     image = _image(cell, source, split)
     if image is None:
         raise DataError(
@@ -258,6 +262,24 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
             f"inside a zip beside it, encoded bytes, or pixels from 0 to 255); found {str(cell)[:60]!r}"
         )
     return image
+
+
+def _sound(cell: Any, table: Table, i: int, column: str, source: Source, split: str) -> Any:
+    """A cell as a sound, whose header was read: what is no sound is named with its row."""
+    path = cell.get("path") if isinstance(cell, dict) and not isinstance(cell.get("bytes"), bytes) else cell
+    file = source.image(path, split) if isinstance(path, str) else None
+    sound = audio.from_cell(cell) if file is None else replace(file, noun="sound")
+    if sound is None:
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' must hold a sound (a path relative to the data, also "
+            'inside a zip beside it, encoded bytes, or {"array": samples, "sampling_rate": Hz}); found '
+            f"{str(cell)[:60]!r}"
+        )
+    try:
+        audio.shape(sound)
+    except DataError as cause:
+        raise DataError(f"{table.place(i)}: {cause}") from cause
+    return sound
 
 
 def _tags(cell: Any) -> Any:

@@ -26,6 +26,7 @@ from compress.distillation.student import depth_of, stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError
+from compress.model import sample
 from compress.model.layers import attention_linears, real_tokens
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row, Task
@@ -127,7 +128,8 @@ def distill(
     answers = Teacher(teacher, task, match.teacher, bf16)
     plan = plan_sorted(lengths, len(rows), training.batch_size, apart(lengths, groups, pads))
     arguments: dict[str, Any] = {
-        "tokens": None if lengths is None else int(lengths.sum()),
+        # The positions of a sound are fewer than its samples, by a factor of the model's own.
+        "tokens": int(lengths.sum()) if lengths is not None and sample.has_texts(task) else None,
         "folder": scratch / "teacher",
         "budget_bytes": int(loss.cache_gib * 2**30),
         "device": team.device,

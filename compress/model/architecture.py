@@ -40,6 +40,8 @@ _HEADLESS = (
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMaskedImageModeling",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForCTC",
 )
 
 

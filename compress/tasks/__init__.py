@@ -228,6 +228,7 @@ class Task(Protocol):
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
+        UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
@@ -238,6 +239,7 @@ class Task(Protocol):
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
     WHOLE_ROWS: bool = False
+    UNIT: str = "tokens"
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
@@ -329,8 +331,18 @@ class Task(Protocol):
 
     @staticmethod
     def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
-        """Tokens of each row before truncation, int64 [rows]; None where rows have no length."""
+        """Tokens (or another ``UNIT``) of each row before truncation, int64 [rows]; None: no lengths."""
         ...
+
+    @staticmethod
+    @optional
+    def extent(processor: Any) -> int | None:
+        """The length to which the processor fills and cuts every row by itself; None where it does not.
+
+        What is cut there is counted and said like what a limit cuts, though the model's inputs have no free
+        axis.
+        """
+        return None
 
     @staticmethod
     def encode(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog, label_names, quantities, tasks
 from compress.label_names import LabelNames
-from compress.model import padding
+from compress.model import padding, sample
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact, Manifest
@@ -99,15 +99,18 @@ def _what(subject: Subject) -> str:
         ("made", artifact.manifest.created),
     ]
     if subject.limit is not None:
-        rows.append(("longest text", _longest(subject.limit, windows=subject.head.answer == "text")))
+        texts = sample.has_texts(catalog.task(artifact.task))
+        rows.append(("longest text" if texts else "longest row", _longest(subject)))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
 
 
-def _longest(limit: Limit, *, windows: bool) -> str:
-    if limit.tokens is None:
+def _longest(subject: Subject) -> str:
+    limit = subject.limit
+    if limit is None or limit.tokens is None:
         return "no limit; nothing is cut"
-    longer = "is read in overlapping windows" if windows else "is cut"
-    return f"{limit.tokens} tokens, {limit}; what is longer {longer}"
+    unit = catalog.task(subject.artifact.task).UNIT
+    longer = "is read in overlapping windows" if subject.head.answer == "text" else "is cut"
+    return f"{limit.tokens} {unit}, {limit}; what is longer {longer}"
 
 
 def _run(subject: Subject) -> str:
@@ -118,7 +121,8 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = _example(subject) if subject.limit is not None else "IMAGE"
+    kinds = [column.holds for column in catalog.task(subject.artifact.task).COLUMNS.values()]
+    example = {"image": "IMAGE", "audio": "SOUND.wav"}.get(kinds[0]) or _example(subject)
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -230,7 +234,7 @@ def _limits(subject: Subject) -> str:
         "A compressed model can differ from its teacher on rare rows more than its mean score says: compare "
         "the two on rows that matter to you (`paredown compare`).",
     ]
-    if subject.limit is not None:
+    if subject.limit is not None and sample.has_texts(catalog.task(artifact.task)):
         lines.append(_tokenizer(subject.limit, subject.settled))
     lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _answers(subject)]
     if artifact.kind == "tensorrt":

@@ -24,7 +24,7 @@ def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="A text; two where the model takes pairs; an image file for images."),
+        typer.Argument(help="A text; two where the model takes pairs; the file of an image or a sound."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")

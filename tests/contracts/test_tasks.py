@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_audio
 import torch
 import transformers
 from torch.nn.functional import binary_cross_entropy_with_logits
@@ -21,6 +22,7 @@ from compress import catalog
 from compress.errors import DataError, ModelError
 from compress.tasks import Head, Prediction, Task
 from compress.tasks import _activations as activations
+from compress.tasks._audio import Wave
 
 BERT = transformers.BertConfig(
     vocab_size=len(tiny.vocabulary()),
@@ -64,6 +66,14 @@ def pictures(labels: Sequence[Any]) -> list[dict[str, Any]]:
     return [{"image": image, "label": label} for image, label in zip(pixels, labels, strict=True)]
 
 
+def sounds(labels: Sequence[Any]) -> list[dict[str, Any]]:
+    """Sounds of different lengths with these labels."""
+    return [
+        {"audio": Wave(tiny_audio.tone(i % 2, i, 0.2 + 0.1 * (i % 3)), tiny_audio.RATE), "label": label}
+        for i, label in enumerate(labels)
+    ]
+
+
 SENTENCES = (
     (["the", "good", "film"], ["O", "B-work", "I-work"]),
     (["ugly"], ["B-person"]),
@@ -91,6 +101,10 @@ SAMPLES = {
     "number": Sample("text-classification", BERT, texts([0.5, 3.25, -1.0, 2.0]), None, "high"),
     "ranking": Sample("text-ranking", BERT, RANKED, None, "high"),
     "image": Sample("image-classification", VIT, pictures([0, 2, 1, 1]), CLASSES, 3),
+    "sound": Sample("audio-classification", tiny_audio.CONFIGS["whisper"], sounds([0, 2, 1, 1]), CLASSES, 3),
+    "sound as samples": Sample(
+        "audio-classification", tiny_audio.CONFIGS["wavlm"], sounds([0, 2, 1, 1]), CLASSES, 3
+    ),
     "tags": Sample(
         "token-classification",
         BERT,
@@ -115,7 +129,7 @@ class Case:
         self.config = type(sample.config).from_dict(sample.config.to_dict())
         self.task.configure(self.config, self.head)
         self.config.save_pretrained(folder)
-        if sample.task == "image-classification":
+        if sample.task in ("image-classification", "audio-classification"):
             self.task.default_processor(self.config).save_pretrained(folder)
         else:
             tiny.save_tokenizer(folder)
@@ -232,7 +246,8 @@ def test_a_batch_is_what_the_graph_and_the_model_take(case: Case) -> None:
         for axis, symbol in axes.items():
             assert sizes.setdefault(symbol, arrays[name].shape[axis]) == arrays[name].shape[axis]
     assert sizes["batch"] == len(case.rows)
-    assert (spec.length_axis is None) is (case.task.lengths(case.rows, case.processor) is None)
+    has_length = spec.length_axis is not None or case.task.extent(case.processor) is not None
+    assert has_length is (case.task.lengths(case.rows, case.processor) is not None)
     assert len(case.task.decode(arrays, batch, case.head)) == len(case.rows)
 
 
@@ -326,23 +341,30 @@ def test_unlabeled_rows_encode_without_labels(case: Case) -> None:
 
 @ALL
 def test_positions_and_lengths_agree_with_the_arrays(case: Case) -> None:
-    """Lengths count the real tokens; positions, where there are any, lie on real tokens."""
+    """Lengths count the real tokens or samples; positions, where there are any, lie on real tokens."""
     lengths = case.task.lengths(case.rows, case.processor)
     positions = case.task.positions(case.batch)
-    assert (lengths is None) is ("attention_mask" not in case.batch.inputs)
+    fixed = case.task.extent(case.processor) is not None
+    assert (lengths is None or fixed) is ("attention_mask" not in case.batch.inputs)
     if lengths is None:
         assert positions is None
         assert case.batch.truncated is None
         return
-    mask = case.batch.inputs["attention_mask"].astype(bool)
-    np.testing.assert_array_equal(lengths, mask.sum(axis=1))
     assert case.batch.truncated.dtype == bool
     assert case.batch.truncated.tolist() == [False] * len(case.rows)
-    cut = case.task.encode(case.rows, case.processor, case.head, 5)
-    np.testing.assert_array_equal(cut.truncated, lengths > 5)
+    most = 5 if case.task.UNIT == "tokens" else 4_000
+    cut = case.task.encode(case.rows, case.processor, case.head, most)
+    np.testing.assert_array_equal(cut.truncated, lengths > most)
     assert cut.truncated.any()
-    assert cut.inputs["input_ids"].shape[1] <= 5
     assert len(case.task.lengths([], case.processor)) == 0
+    if fixed:
+        assert {k: v.shape for k, v in cut.inputs.items()} == {
+            k: v.shape for k, v in case.batch.inputs.items()
+        }
+        return
+    assert all(array.shape[1] <= most for array in cut.inputs.values())
+    mask = case.batch.inputs["attention_mask"].astype(bool)
+    np.testing.assert_array_equal(lengths, mask.sum(axis=1))
     if positions is not None:
         assert positions.shape == mask.shape
         assert positions.dtype == bool
@@ -365,6 +387,6 @@ def test_outputs_that_are_no_numbers_are_refused(case: Case) -> None:
 def test_a_folder_without_a_processor_is_named(task: str, tmp_path: Path) -> None:
     """A model folder with a config and no processor files is refused, though transformers 5 makes one up."""
     (VIT if task == "image-classification" else BERT).save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=r"has no (tokenizer|image processor)") as caught:
+    with pytest.raises(ModelError, match=r"has no (tokenizer|image processor|feature extractor)") as caught:
         catalog.load("task", task).load_processor(tmp_path)
     assert str(tmp_path) in str(caught.value)
