@@ -80,6 +80,8 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
     labels = ", ".join(subject.head.labels) or "a number (regression)"
+    if subject.head.answer == "vector":
+        labels = f"none: a vector of {subject.head.size} numbers a text"
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -268,5 +270,7 @@ def _files(subject: Subject) -> str:
         rows.append(
             ("build/", "builds the engine on the target: script, profiles, timings of earlier builds")
         )
+    if subject.head.answer == "vector" and subject.artifact.kind == "onnx":
+        rows.append(("sentence-transformers/", 'what SentenceTransformer(folder, backend="onnx") loads'))
     rows += [("bundle.json", "what this bundle is, for machines"), ("SHA256SUMS", "checksums of every file")]
     return f"## Files\n\n{_table(('', ''), rows)}"
