@@ -24,14 +24,14 @@ TEXTS = (
 _SIDE = 64
 
 
-def rows(task: Task) -> list[dict[str, Any]]:
-    """Two rows with what the task requires: texts of two lengths, noise for images."""
+def rows(task: Task, count: int = 2) -> list[dict[str, Any]]:
+    """So many rows with what the task requires: texts of two lengths, noise for images."""
     roles = [
         (role, column.holds)
         for role, column in task.COLUMNS.items()
         if column.required and role != task.LABEL
     ]
-    return [{role: _cell(holds, number) for role, holds in roles} for number in range(len(TEXTS))]
+    return [{role: _cell(holds, number) for role, holds in roles} for number in range(count)]
 
 
 def has_texts(task: Task) -> bool:
@@ -57,5 +57,7 @@ def _cell(holds: str, number: int) -> Any:
     if holds == "image":
         generator = np.random.default_rng(number)
         return generator.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
-    text = TEXTS[number]
-    return text.split() if holds == "tokens" else text
+    words = TEXTS[number % len(TEXTS)].split()
+    turned = number // len(TEXTS) % len(words)
+    words = words[turned:] + words[:turned]
+    return words if holds == "tokens" else " ".join(words)

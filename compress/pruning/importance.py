@@ -126,7 +126,6 @@ def measure(
         parts,
         rows.sample(count, seed) if criterion.NEEDS else [],
         criterion.NEEDS,
-        outputs=rows.task.OUTPUTS,
         loss=lambda outputs, labels, batch: rows.task.loss(outputs, labels, rows.head, batch),
     )
     return score(parts, signals, criterion, options, generator)

@@ -20,6 +20,7 @@ from torch import nn
 from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
 from compress.tasks import Batch
+from compress.training.objectives import tensors
 
 if TYPE_CHECKING:
     from compress.pruning.anatomy import Part
@@ -68,7 +69,6 @@ def collect(
     batches: Iterable[TorchBatch],
     needs: frozenset[Signal],
     *,
-    outputs: Sequence[str],
     loss: Loss,
 ) -> dict[str, Signals]:
     """The signals of every part, by part name.
@@ -78,7 +78,6 @@ def collect(
         parts: of that model.
         batches: encoded rows; labels are needed for gradients and fisher alone.
         needs: what to collect; an empty set collects nothing and runs nothing.
-        outputs: names of the model outputs that the loss takes.
         loss: mean loss of some rows, given their outputs, their labels and the rows as encoded.
 
     Raises:
@@ -95,7 +94,7 @@ def collect(
         parameter.grad = None
     try:
         for batch in batches:
-            _pass(model, collector, batch, needs, outputs, loss)
+            _pass(model, collector, batch, needs, loss)
         return collector.result()
     finally:
         collector.remove()
@@ -109,7 +108,6 @@ def _pass(
     collector: _Collector,
     batch: TorchBatch,
     needs: frozenset[Signal],
-    outputs: Sequence[str],
     loss: Loss,
 ) -> None:
     """One batch forward, and backward where a signal asks for it."""
@@ -126,7 +124,7 @@ def _pass(
         )
     with torch.enable_grad():
         answer = model(**batch.inputs)
-        total = row_losses({name: answer[name] for name in outputs}, batch.labels, batch.arrays, loss)
+        total = row_losses(tensors(answer), batch.labels, batch.arrays, loss)
     if not bool(torch.isfinite(total)):
         raise TrainingError(
             "The loss on the rows that importance is measured on is not a number: check the model's weights "

@@ -424,7 +424,7 @@ def _rows_to_compare(
     """The model's arguments for some training rows; without data, for rows of our own."""
     processor = ctx.task.load_processor(processor_folder)
     head = ctx.task.head_of(model.config.to_dict())
-    rows: Sequence[Row] = sample.rows(ctx.task)
+    rows: Sequence[Row] = sample.rows(ctx.task, _CHECK_ROWS)
     if ctx.data is not None and len(ctx.data.calibration):
         rows = list(ctx.data.calibration[:_CHECK_ROWS])
     limit = length.longest(model.config, processor)

@@ -401,12 +401,6 @@ class Task(Protocol):
 
     @staticmethod
     @optional
-    def pixel_shape(processor: Any) -> tuple[int, int, int]:
-        """Channels, height and width of what the model reads, of a task whose rows hold images."""
-        raise EntryError("the task's rows hold images, and it has no 'pixel_shape(processor)'")
-
-    @staticmethod
-    @optional
     def to_pixels(image: Any, channels: int) -> np.ndarray:
         """A row's image as bytes [height, width, channels], of a task whose rows hold images."""
         raise EntryError("the task's rows hold images, and it has no 'to_pixels(image, channels)'")

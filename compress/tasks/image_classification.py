@@ -166,16 +166,6 @@ def _blank(processor: Any) -> np.ndarray:
     return np.zeros((64, 64, channels_of(processor)), dtype=np.uint8)
 
 
-def pixel_shape(processor: Any) -> tuple[int, int, int]:
-    """Channels, height and width of what the processor gives, from one encoded row.
-
-    Configurations do not say it alike: some name no size, others keep it in a part of their own.
-    """
-    encoded = processor([_blank(processor)], return_tensors="np", input_data_format="channels_last")
-    _, depth, height, width = np.asarray(encoded["pixel_values"]).shape
-    return int(depth), int(height), int(width)
-
-
 def to_pixels(image: Any, channels: int) -> np.ndarray:
     """An image as uint8 [height, width, channels], gray or RGB.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import nn
@@ -11,6 +11,11 @@ from compress.tasks import Head, Task
 from compress.training.batching import TorchBatch
 
 Objective = Callable[[nn.Module, TorchBatch], torch.Tensor]
+
+
+def tensors(outputs: Mapping[str, object]) -> dict[str, torch.Tensor]:
+    """The outputs of a model that are one tensor, by name (hidden states, say, are several)."""
+    return {name: value for name, value in outputs.items() if isinstance(value, torch.Tensor)}
 
 
 class TaskObjective:
@@ -28,7 +33,7 @@ class TaskObjective:
 
     def of(self, outputs: dict[str, torch.Tensor], batch: TorchBatch) -> torch.Tensor:
         """The mean loss of outputs that were computed already, a scalar."""
-        named = {name: tensor.float() for name, tensor in outputs.items() if isinstance(tensor, torch.Tensor)}
+        named = {name: tensor.float() for name, tensor in tensors(outputs).items()}
         if batch.labels is None:
             raise TypeError("a batch without labels has no loss by labels")
         return self._task.loss(named, batch.labels, self._head, batch.arrays)

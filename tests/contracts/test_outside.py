@@ -347,7 +347,7 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
     "task": {
         "missing": ("del LABEL", "'LABEL' is missing (str is wanted)"),
         "type": ("OUTPUTS = 'logits'", "'OUTPUTS' is 'logits', and tuple[str, ...] is wanted"),
-        "parameter": ("def loss(outputs, labels): pass", "'loss(outputs, labels, head)' is wanted"),
+        "parameter": ("def loss(outputs, labels): pass", "'loss(outputs, labels, head, batch)' is wanted"),
         "keyword": (
             "def encode(rows, processor, head, max_length): pass",
             "'encode(rows, processor, head, max_length, *, labelled=True)' is wanted",

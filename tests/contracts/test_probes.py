@@ -386,7 +386,7 @@ def test_agreement_counts_words_where_rows_have_many() -> None:
 
     first = [Prediction(value=(1, 2), label=("a", "b")), Prediction(value=(0, 0), label=("o", "o"))]
     second = [Prediction(value=(1, 0), label=("a", "o")), Prediction(value=(0, 0), label=("o", "o"))]
-    counts = agreement.equal_counts(first, second, Head("single_label", ("o", "a", "b")), 0.02)
+    counts = agreement.equal_counts(first, second, Head("tags", ("o", "a", "b")), 0.02)
     assert counts.tolist() == [[1, 2], [2, 2]]
     value, interval = agreement.share(counts, np.random.default_rng(0))
     assert value == 0.75

@@ -260,7 +260,7 @@ def test_the_loss_is_that_of_the_model(case: Case) -> None:
     labels = torch.from_numpy(case.batch.labels)
     inputs = {name: torch.from_numpy(array) for name, array in case.batch.inputs.items()}
     outputs = model(**inputs, labels=labels)
-    mine = case.task.loss(outputs, labels, case.head)
+    mine = case.task.loss(outputs, labels, case.head, case.batch)
     assert mine.shape == ()
     assert mine.item() == pytest.approx(outputs.loss.item(), rel=1e-5)
     mine.backward()

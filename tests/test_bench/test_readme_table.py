@@ -113,6 +113,21 @@ def test_the_first_study_is_stated_as_it_was_recorded() -> None:
     assert f"{slower['pass']['count']} of {slower['comparisons']} at +10 % passed" in page
 
 
+def test_the_crowded_study_is_stated_as_it_was_recorded() -> None:
+    """A machine that other work filled: its goals and counts are those in the record."""
+    study = json.loads((ROOT / readme_tables.ALARMS).with_name("crowded.json").read_text(encoding="utf-8"))
+    assert false_alarms.goals(study["results"]) == study["goals"]
+    assert all(goal["met"] is True for goal in study["goals"].values())
+    rows = study["results"]
+    failed = sum(row["fail"]["count"] for row in rows if row["planted_percent"] == 0)
+    passed = {p: [row["pass"]["count"] for row in rows if row["planted_percent"] == p] for p in (10, 20)}
+    page = " ".join((RESULTS / "README.md").read_text(encoding="utf-8").split())
+    assert f"of equal models {failed} of 600 failed" in page
+    assert f"beside two busy processes {passed[20][-1]} of 200 did" in page
+    assert sum(passed[10]) == 1
+    assert "at +10 % 1 of 600 passed" in page
+
+
 def test_a_changed_figure_is_noticed() -> None:
     """The comparison can fail: another table gives another page."""
     first, last = readme_tables.markers("results")

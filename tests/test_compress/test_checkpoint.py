@@ -15,15 +15,18 @@ import transformers
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from compress import contract
 from compress.errors import ModelError
 from compress.model import checkpoint, limit, shapes
+from compress.tasks import Task
 
 
 def _task(name: str, auto: str) -> ModuleType:
-    """The two names of a task that a checkpoint looks at."""
+    """The names of a task that a checkpoint looks at, and what the contract fills in."""
     module = ModuleType(f"compress.tasks.{name}")
     module.MODEL = auto  # type: ignore[attr-defined]
     module.NAME = name.replace("_", "-")  # type: ignore[attr-defined]
+    contract.complete(module, Task)
     return module
 
 

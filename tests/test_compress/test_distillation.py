@@ -19,7 +19,7 @@ from compress.distillation.distill import (
     DistillationConfig,
     DistillationObjective,
     distill,
-    labelled_first,
+    learnable,
     plan_match,
 )
 from compress.distillation.losses import kl_loss
@@ -33,7 +33,7 @@ from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError, TrainingError
 from compress.model import checkpoint
 from compress.recipe import DataConfig
-from compress.tasks import Head
+from compress.tasks import Head, has_label
 from compress.training.batching import EncodedRows, TorchBatch, plan_epoch, plan_sorted, to_torch
 from compress.training.loop import TrainingConfig
 
@@ -457,7 +457,7 @@ def test_distillation_goes_on_after_an_interruption(
 
 
 def test_unlabelled_rows_join_in_batches_of_their_own(rows: data.TrainingData, task: ModuleType) -> None:
-    """They come after the labelled rows and are marked."""
+    """They come after the labelled rows."""
     bare = [{"text": row["text"]} for row in tiny.sentences(10, 7)]
     joined = data.TrainingData(
         train=rows.train,
@@ -466,9 +466,9 @@ def test_unlabelled_rows_join_in_batches_of_their_own(rows: data.TrainingData, t
         unlabeled=bare,
         label_names=None,
     )
-    together, groups = labelled_first(joined, task.LABEL)
-    assert len(together) == len(rows.train) + 10
-    assert groups.tolist() == [0] * len(rows.train) + [1] * 10
+    together = learnable(joined, task)
+    assert together == [*rows.train, *bare]
+    assert [has_label(task, row) for row in together] == [True] * len(rows.train) + [False] * 10
 
 
 def test_unlabelled_rows_are_trained_on(

@@ -50,7 +50,7 @@ def batch(inputs: dict[str, Any], labels: Any) -> TorchBatch:
     return TorchBatch(inputs, labels, np.arange(count), Batch({}, None))
 
 
-def half_squared(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+def half_squared(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, batch: Batch) -> torch.Tensor:
     """(y - label)^2 / 2, meaned over rows and positions."""
     return 0.5 * (outputs["logits"].squeeze(-1) - labels).square().mean()
 
@@ -64,7 +64,7 @@ def test_two_units_by_hand() -> None:
     """
     net = TwoUnits()
     rows = batch({"values": [[[1.0]], [[2.0]]]}, [[0.0], [0.0]])
-    by_part = signals.collect(net, [net.part], [rows], ALL, outputs=("logits",), loss=half_squared)
+    by_part = signals.collect(net, [net.part], [rows], ALL, loss=half_squared)
     ffn = by_part["layer.0.ffn"]
     assert ffn.fisher.tolist() == [68.0, 153.0]
     assert ffn.gradients[0].tolist() == [[-5.0], [5.0]]
@@ -85,8 +85,7 @@ def test_batches_add_up_and_rows_keep_their_own_derivative() -> None:
         batch({"values": [[[2.0]]]}, [[0.0]]),
     ]
     together, apart = (
-        signals.collect(net, [net.part], b, ALL, outputs=("logits",), loss=half_squared)["layer.0.ffn"]
-        for b in (both, single)
+        signals.collect(net, [net.part], b, ALL, loss=half_squared)["layer.0.ffn"] for b in (both, single)
     )
     assert torch.equal(together.fisher, apart.fisher)
     assert torch.equal(together.gradients[0], apart.gradients[0])
@@ -97,9 +96,7 @@ def test_padding_does_not_count() -> None:
     """Mean squares are over real positions, whatever stands in the padding."""
     net = TwoUnits()
     rows = batch({"values": [[[1.0], [2.0]], [[3.0], [100.0]]], "attention_mask": [[1, 1], [1, 0]]}, None)
-    by_part = signals.collect(
-        net, [net.part], [rows], frozenset({"activations"}), outputs=("logits",), loss=half_squared
-    )
+    by_part = signals.collect(net, [net.part], [rows], frozenset({"activations"}), loss=half_squared)
     assert by_part["layer.0.ffn"].activations.tolist() == pytest.approx(
         [4 * (1 + 4 + 9) / 3, 9 * (1 + 4 + 9) / 3]
     )
@@ -113,14 +110,14 @@ def test_mean_square_of_a_wide_unit() -> None:
 
 def test_rows_without_a_label_have_no_loss() -> None:
     """A row of ignored positions adds nothing, where a mean over nothing would be NaN."""
-    logits = torch.randn(2, 3, 4)
+    logits, rows = torch.randn(2, 3, 4), Batch({}, None)
     labels = torch.tensor([[1, 2, -100], [-100, -100, -100]])
 
-    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+    def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, batch: Batch) -> torch.Tensor:
         return nn.functional.cross_entropy(outputs["logits"].flatten(0, 1), labels.flatten())
 
-    total = signals.row_losses({"logits": logits}, labels, loss)
-    assert total == pytest.approx(loss({"logits": logits[:1]}, labels[:1]).item())
+    total = signals.row_losses({"logits": logits}, labels, rows, loss)
+    assert total == pytest.approx(loss({"logits": logits[:1]}, labels[:1], rows.row(0)).item())
 
 
 @pytest.fixture
@@ -130,7 +127,7 @@ def bert(tmp_path: Path) -> Any:
     return transformers.AutoModelForSequenceClassification.from_pretrained(folder).eval()
 
 
-def cross_entropy(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor) -> torch.Tensor:
+def cross_entropy(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, batch: Batch) -> torch.Tensor:
     """The mean over rows."""
     return nn.functional.cross_entropy(outputs["logits"], labels)
 
@@ -144,8 +141,8 @@ def text_rows() -> TorchBatch:
 def test_agrees_with_autograd_on_a_transformer(bert: Any) -> None:
     """Gradients are autograd's; a head's Fisher is the sum of its rows' own squared derivatives."""
     rows, parts = text_rows(), parts_of(bert)
-    by_part = signals.collect(bert, parts, [rows], ALL, outputs=("logits",), loss=cross_entropy)
-    loss = 3 * cross_entropy(bert(**rows.inputs), rows.labels)
+    by_part = signals.collect(bert, parts, [rows], ALL, loss=cross_entropy)
+    loss = 3 * cross_entropy(bert(**rows.inputs), rows.labels, rows.arrays)
     loss.backward()
     for part in parts:
         signal = by_part[part.name]
@@ -162,7 +159,7 @@ def test_agrees_with_autograd_on_a_transformer(bert: Any) -> None:
             lambda _m, args, mask=mask: (args[0] * mask.repeat_interleave(8),)
         )
         single = {name: value[row : row + 1] for name, value in rows.inputs.items()}
-        cross_entropy(bert(**single), rows.labels[row : row + 1]).backward()
+        cross_entropy(bert(**single), rows.labels[row : row + 1], rows.arrays).backward()
         handle.remove()
         expected += mask.grad.double().square()
     assert torch.allclose(by_part[part.name].fisher, expected, rtol=1e-3)
@@ -172,10 +169,10 @@ def test_the_model_is_left_as_it_was(bert: Any) -> None:
     """No hook, gradient or changed flag stays behind, after an error neither."""
     bert.classifier.requires_grad_(False)
     flags = [p.requires_grad for p in bert.parameters()]
-    signals.collect(bert, parts_of(bert), [text_rows()], ALL, outputs=("logits",), loss=cross_entropy)
+    signals.collect(bert, parts_of(bert), [text_rows()], ALL, loss=cross_entropy)
     rows = batch(text_rows().inputs, None)
     with pytest.raises(DataError):
-        signals.collect(bert, parts_of(bert), [rows], ALL, outputs=("logits",), loss=cross_entropy)
+        signals.collect(bert, parts_of(bert), [rows], ALL, loss=cross_entropy)
     assert [p.requires_grad for p in bert.parameters()] == flags
     assert all(p.grad is None for p in bert.parameters())
     assert not any(module._forward_pre_hooks for module in bert.modules())
@@ -185,18 +182,14 @@ def test_unlabelled_rows_are_refused_where_labels_are_needed(bert: Any) -> None:
     """Importance is never measured on made-up labels; activations need none."""
     rows = batch(text_rows().inputs, None)
     with pytest.raises(DataError, match=r"needs fisher of the loss, and the rows have no labels.*activation"):
-        signals.collect(
-            bert, parts_of(bert), [rows], frozenset({"fisher"}), outputs=("logits",), loss=cross_entropy
-        )
-    by_part = signals.collect(
-        bert, parts_of(bert), [rows], frozenset({"activations"}), outputs=("logits",), loss=cross_entropy
-    )
+        signals.collect(bert, parts_of(bert), [rows], frozenset({"fisher"}), loss=cross_entropy)
+    by_part = signals.collect(bert, parts_of(bert), [rows], frozenset({"activations"}), loss=cross_entropy)
     assert all((signal.activations > 0).all() for signal in by_part.values())
 
 
 def test_nothing_needed_runs_nothing(bert: Any) -> None:
     """A criterion of weights alone asks for no rows."""
-    by_part = signals.collect(bert, parts_of(bert), [], frozenset(), outputs=("logits",), loss=cross_entropy)
+    by_part = signals.collect(bert, parts_of(bert), [], frozenset(), loss=cross_entropy)
     assert set(by_part) == {part.name for part in parts_of(bert)}
     assert all(signal.fisher is signal.gradients is signal.activations is None for signal in by_part.values())
 
@@ -205,7 +198,7 @@ def test_a_loss_that_is_no_number_stops(bert: Any) -> None:
     """Weights with NaN are an error that says where to look."""
     bert.classifier.weight.data[0, 0] = float("nan")
     with pytest.raises(TrainingError, match=r"loss .* is not a number"):
-        signals.collect(bert, parts_of(bert), [text_rows()], ALL, outputs=("logits",), loss=cross_entropy)
+        signals.collect(bert, parts_of(bert), [text_rows()], ALL, loss=cross_entropy)
     broken = transformers.BertForSequenceClassification(bert.config).eval()
     broken.bert.embeddings.word_embeddings.weight.data[5] = float("nan")
     with pytest.raises(TrainingError, match=r"signals of layer\.0\.heads"):
@@ -214,6 +207,5 @@ def test_a_loss_that_is_no_number_stops(bert: Any) -> None:
             parts_of(broken),
             [text_rows()],
             frozenset({"activations"}),
-            outputs=("logits",),
             loss=cross_entropy,
         )

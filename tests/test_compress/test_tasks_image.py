@@ -183,9 +183,12 @@ def test_an_unreadable_archive_member_is_named(tmp_path: Path) -> None:
         ImageFile(tmp_path / "a.zip", "y.png").read()
 
 
-def test_the_shape_of_pixels_is_that_of_one_encoded_row() -> None:
-    """ResNet and CLIP name no image_size at the top of their configuration."""
+def test_a_row_of_ours_has_the_shape_of_any_other() -> None:
+    """ResNet and CLIP name no image_size at the top of their configuration: an encoded row says it."""
     from types import SimpleNamespace
 
+    from compress.model import sample
+
     processor = task.default_processor(SimpleNamespace(image_size=(24, 40), num_channels=3))
-    assert task.pixel_shape(processor) == (3, 24, 40)
+    batch = sample.batch(task, processor, Head("single_label", ("a", "b")))
+    assert batch.inputs["pixel_values"].shape == (2, 3, 24, 40)

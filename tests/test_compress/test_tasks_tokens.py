@@ -165,7 +165,7 @@ def test_a_batch_without_words_is_a_mistake_of_ours() -> None:
 def test_a_batch_without_counting_positions_has_no_loss() -> None:
     """Zero, not 'not a number', with gradients that are zero."""
     logits = torch.ones(1, 2, 5, requires_grad=True)
-    loss = task.loss({"logits": logits}, torch.full((1, 2), -100), HEAD)
+    loss = task.loss({"logits": logits}, torch.full((1, 2), -100), HEAD, Batch({}, None))
     loss.backward()
     assert loss.item() == 0
     assert logits.grad is not None

@@ -12,13 +12,7 @@ from compress.errors import ModelError
 from compress.model import trial
 from compress.tasks import Head, image_classification
 
-_PROCESSOR = SimpleNamespace(size=None)
-
-
-@pytest.fixture(autouse=True)
-def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Images of 32 pixels, whatever the processor is."""
-    monkeypatch.setattr(image_classification, "pixel_shape", lambda _: (3, 32, 32))
+_PROCESSOR = image_classification.default_processor(SimpleNamespace(image_size=32, num_channels=3))
 
 
 def _pvt(**names: Any) -> transformers.PvtConfig:
