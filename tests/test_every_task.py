@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_embedders
 
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 from paredown import workflow
@@ -129,8 +130,9 @@ def whole_way(
         ("text-classification", regression, None),
         ("text-classification", multi_label, ["good", "plain"]),
         ("token-classification", tags, ["O", "B-mood"]),
+        ("text-embedding", tiny_embedders.scored, None),
     ],
-    ids=["pairs", "regression", "multi-label", "tokens"],
+    ids=["pairs", "regression", "multi-label", "tokens", "vectors"],
 )
 def test_a_task_goes_the_whole_way(
     tmp_path: Path, task: str, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None

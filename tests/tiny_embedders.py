@@ -74,15 +74,11 @@ def write(file: Path, content: Any) -> None:
 
 
 def scored(count: int, seed: int) -> list[dict[str, Any]]:
-    """Pairs of texts: 1.0 where both are of one mood, 0.0 where not, and a half for a text without one."""
+    """Pairs of texts: 1.0 where both are of one mood, 0.0 where not."""
     first, second = tiny.sentences(count, seed), tiny.sentences(count, seed + 100)
     return [
-        {
-            "text": a["text"],
-            "text_pair": b["text"],
-            "label": 0.5 if i % 8 == 0 else float(a["label"] == b["label"]),
-        }
-        for i, (a, b) in enumerate(zip(first, second, strict=True))
+        {"text": a["text"], "text_pair": b["text"], "label": float(a["label"] == b["label"])}
+        for a, b in zip(first, second, strict=True)
     ]
 
 

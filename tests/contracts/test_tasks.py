@@ -83,6 +83,7 @@ SAMPLES = {
     ),
 }
 ALL = pytest.mark.parametrize("name", SAMPLES)
+TESTS = Path(__file__).parents[1] / "test_compress"
 
 
 class Case:
@@ -136,8 +137,9 @@ def case(name: str, tmp_path: Path) -> Case:
 
 
 def test_every_task_on_the_shelf_is_here() -> None:
-    """A task without a sample is a task without a contract test."""
-    assert {sample.task for sample in SAMPLES.values()} == set(catalog.names("task"))
+    """A task without a sample is a task without a contract test; some have a file of their own."""
+    own = {name for name in catalog.names("task") if (TESTS / f"test_{name.replace('-', '_')}.py").is_file()}
+    assert {sample.task for sample in SAMPLES.values()} | own == set(catalog.names("task"))
 
 
 @pytest.mark.parametrize("task", catalog.names("task"))

@@ -16,6 +16,7 @@ from torch.nn import functional
 from transformers import AutoModel, AutoTokenizer
 
 from compress import catalog
+from compress.distillation import losses
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import architecture, checkpoint, identity, pretrained
 from compress.tasks import Batch, Head, Pieces, Prediction
@@ -110,7 +111,7 @@ def test_new_names_of_modules_are_read_too(tmp_path: Path) -> None:
 
 
 def test_a_saved_embedder_is_the_encoder_to_everybody_else(tmp_path: Path) -> None:
-    """It comes back as it was, AutoModel finds the encoder's weights, and a classifier can be made of it."""
+    """It comes back as it was, AutoModel finds the encoder, and a classifier can be made of it."""
     folder = tiny_embedders.folder(tmp_path / "model")
     model = pretrained.load(folder, TASK, None, 0).model
     out = tmp_path / "out"
@@ -166,7 +167,7 @@ def test_what_no_module_of_ours_is_is_refused(tmp_path: Path) -> None:
 
 
 def test_prompts_are_chosen_by_name(tmp_path: Path) -> None:
-    """The default one for every text, others by their name; an unknown name is refused with those there are."""
+    """The default one for every text, others by their name; an unknown one is refused."""
     prompts = {"query": "the good ", "passage": "the bad "}
     folder = tiny_embedders.folder(tmp_path, prompts=prompts, default="query")
     content = architecture.read_config(folder)
@@ -310,3 +311,22 @@ def test_rows_of_two_texts_are_one_batch(tmp_path: Path) -> None:
             return model(**{name: torch.from_numpy(array) for name, array in of.inputs.items()})["embedding"]
 
     torch.testing.assert_close(vectors(batch).reshape(6, -1), vectors(alone), atol=1e-6, rtol=0)
+
+
+def test_vectors_are_held_to_the_teachers_as_cosines_are() -> None:
+    """For unit vectors the loss is 2 (1 - cos), however many numbers they have; numbers keep their error."""
+    teacher = functional.normalize(torch.randn(5, 32, generator=torch.Generator().manual_seed(1)), dim=-1)
+    student = functional.normalize(torch.randn(5, 32, generator=torch.Generator().manual_seed(2)), dim=-1)
+    expected = (2 - 2 * (student * teacher).sum(dim=-1)).mean()
+    assert losses.kl_loss(student, teacher, "identity").item() == pytest.approx(expected.item(), rel=1e-5)
+    assert losses.kl_loss(torch.tensor([[1.0]]), torch.tensor([[3.0]]), "identity").item() == 4
+
+
+def test_likeness_is_between_the_texts_of_a_batch() -> None:
+    """A turned space is as good as the teacher's; what moves texts nearer to each other is not."""
+    teacher = torch.tensor([[1.0, 0.0], [0.0, 1.0]])
+    turned = torch.tensor([[0.0, 2.0], [-1.0, 0.0]])
+    assert losses.likeness_loss(turned, teacher).item() == pytest.approx(0, abs=1e-12)
+    nearer = torch.tensor([[1.0, 0.0], [3**0.5, 1.0]])
+    assert losses.likeness_loss(nearer, teacher).item() == pytest.approx(0.75)
+    assert losses.likeness_loss(teacher[:1], teacher[:1]).item() == 0
