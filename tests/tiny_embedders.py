@@ -38,19 +38,10 @@ def folder(
     from safetensors.torch import save_file
 
     tiny.base_model(path, layers=layers)
-    modules = ["Transformer", "Pooling", *(["Dense"] if dense else []), *(["Normalize"] if normalize else [])]
-    listed = []
-    for number, kind in enumerate(modules):
-        place = "" if number == 0 else f"{number}_{kind}"
-        listed.append(
-            {
-                "idx": number,
-                "name": str(number),
-                "path": place,
-                "type": f"sentence_transformers.models.{kind}",
-            }
-        )
-        (path / place).mkdir(exist_ok=True)
+    after = [*(["Dense"] if dense else []), *(["Normalize"] if normalize else [])]
+    listed = modules("", *after)
+    for entry in listed:
+        (path / entry["path"]).mkdir(exist_ok=True)
     write(path / "modules.json", listed)
     write(path / "1_Pooling" / "config.json", pooling or {"pooling_mode_mean_tokens": True})
     if limit is not None:
@@ -66,6 +57,25 @@ def folder(
                 weights["linear.bias"] = torch.randn(dense["out_features"]) / 5
         save_file(weights, path / "2_Dense" / "model.safetensors")
     return path
+
+
+def modules(place: str, *after: str) -> list[dict[str, Any]]:
+    """The content of a ``modules.json``.
+
+    Args:
+        place: of the encoder.
+        after: classes behind the pooling.
+    """
+    kinds = ["Transformer", "Pooling", *after]
+    return [
+        {
+            "idx": number,
+            "name": str(number),
+            "path": f"{number}_{kind}" if number else place,
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for number, kind in enumerate(kinds)
+    ]
 
 
 def write(file: Path, content: Any) -> None:

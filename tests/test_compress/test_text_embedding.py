@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from compress import catalog
 from compress.distillation import losses
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import architecture, checkpoint, identity, pretrained
+from compress.model import architecture, checkpoint, hub, identity, pretrained
 from compress.tasks import Batch, Head, Pieces, Prediction
 from compress.tasks import _embedding as embedding
 from compress.tasks import _embedding_model as model_of
@@ -108,6 +108,23 @@ def test_new_names_of_modules_are_read_too(tmp_path: Path) -> None:
         entry["type"] = f"sentence_transformers.{home}.{entry['type'].rpartition('.')[2]}"
     tiny_embedders.write(folder / "modules.json", listed)
     assert embedding.modules(folder).description.pooling == ("lasttoken",)
+
+
+def test_an_encoder_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
+    """As sentence-transformers before 1.0 wrote it: configuration, weights and tokenizer in 0_Transformer."""
+    folder = tiny_embedders.folder(tmp_path / "model")
+    expected = pretrained.load(folder, TASK, None, 0).model.state_dict()
+    place = folder / "0_Transformer"
+    place.mkdir()
+    for file in [one for one in folder.iterdir() if one.is_file()]:
+        if file.name != "config_sentence_transformers.json":
+            file.rename(place / file.name)
+    tiny_embedders.write(folder / "modules.json", tiny_embedders.modules("0_Transformer", "Normalize"))
+    loaded = pretrained.load(folder, TASK, None, 0).model.state_dict()
+    assert loaded.keys() == expected.keys()
+    assert all(torch.equal(loaded[name], tensor) for name, tensor in expected.items())
+    assert TASK.load_processor(folder).model_max_length == 32
+    assert {file.parent.name for file in hub.files(folder)} == {"model", "0_Transformer", "1_Pooling"}
 
 
 def test_a_saved_embedder_is_the_encoder_to_everybody_else(tmp_path: Path) -> None:
