@@ -31,6 +31,11 @@ Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor, Batch], torch.Tensor]
 LABELLED: frozenset[Signal] = frozenset({"gradients", "fisher"})
 
 
+def _by_text(mask: torch.Tensor) -> torch.Tensor:
+    """A mask [batch, length], or that of rows of several texts [batch, length, texts], text by text."""
+    return mask if mask.ndim == 2 else mask.transpose(1, 2).reshape(-1, mask.shape[1])
+
+
 def unit_mean_squares(
     features: torch.Tensor, real: torch.Tensor | None, width: int
 ) -> tuple[torch.Tensor, int]:
@@ -161,7 +166,7 @@ class _Collector:
     def start(self, batch: TorchBatch) -> None:
         """Note which positions of the coming batch are real."""
         mask = batch.inputs.get("attention_mask")
-        self._real = None if mask is None else mask.bool()
+        self._real = None if mask is None else _by_text(mask).bool()
         self._mask_now = {}
 
     def finish(self) -> None:

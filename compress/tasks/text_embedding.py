@@ -322,13 +322,16 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
 
     Scores: CoSENT, log(1 + sum of exp(20 (cos_i - cos_j)) over the pairs of rows with score_i < score_j).
     Relevances: each query's softmax over the documents of the batch, at 20 times the cosine; what answers the
-    same query, or is the same document, is no wrong answer and left out.
+    same query, or is the same document, is no wrong answer and left out. A row alone has nothing to be
+    compared with: its loss is 1 - cos, whose gradient says how far the row's answer moves (pruning asks that).
     """
     import torch
     from torch.nn import functional
 
     vectors = functional.normalize(outputs["embedding"].float(), dim=-1)
     queries, documents = vectors[:, 0], vectors[:, 1]
+    if len(labels) == 1:
+        return 1 - (queries * documents).sum()
     if labels.is_floating_point():
         cosines = _SCALE * (queries * documents).sum(dim=-1)
         apart = cosines[:, None] - cosines[None, :]

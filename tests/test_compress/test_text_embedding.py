@@ -347,3 +347,12 @@ def test_likeness_is_between_the_texts_of_a_batch() -> None:
     nearer = torch.tensor([[1.0, 0.0], [3**0.5, 1.0]])
     assert losses.likeness_loss(nearer, teacher).item() == pytest.approx(0.75)
     assert losses.likeness_loss(teacher[:1], teacher[:1]).item() == 0
+
+
+def test_a_row_alone_says_how_its_cosine_moves() -> None:
+    """Fisher scores take rows one by one: a loss that compares rows would be 0 of each, and so its gradient."""
+    vectors = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    for labels in (torch.tensor([0.4]), torch.tensor([1])):
+        loss = TASK.loss({"embedding": vectors}, labels, HEAD, paired([[1, 2]]))
+        cosine = functional.cosine_similarity(vectors[0, 0], vectors[0, 1], dim=0)
+        assert loss.item() == pytest.approx(1 - cosine.item(), rel=1e-5)
