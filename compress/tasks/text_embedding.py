@@ -323,7 +323,7 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
     Scores: CoSENT, log(1 + sum of exp(20 (cos_i - cos_j)) over the pairs of rows with score_i < score_j).
     Relevances: each query's softmax over the documents of the batch, at 20 times the cosine; what answers the
     same query, or is the same document, is no wrong answer and left out. A row alone has nothing to be
-    compared with: its loss is 1 - cos, whose gradient says how far the row's answer moves (pruning asks that).
+    compared with: its loss is 1 - cos, whose gradient says how far its answer moves (pruning asks that).
     """
     import torch
     from torch.nn import functional

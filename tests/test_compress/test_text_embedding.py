@@ -350,7 +350,7 @@ def test_likeness_is_between_the_texts_of_a_batch() -> None:
 
 
 def test_a_row_alone_says_how_its_cosine_moves() -> None:
-    """Fisher scores take rows one by one: a loss that compares rows would be 0 of each, and so its gradient."""
+    """Fisher scores take rows one by one: a loss that compares rows would be 0, and so its gradient."""
     vectors = torch.randn(1, 2, 3, generator=torch.Generator().manual_seed(0), requires_grad=True)
     for labels in (torch.tensor([0.4]), torch.tensor([1])):
         loss = TASK.loss({"embedding": vectors}, labels, HEAD, paired([[1, 2]]))

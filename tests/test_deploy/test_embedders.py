@@ -9,6 +9,7 @@ from types import SimpleNamespace
 import numpy as np
 import onnxruntime
 import pytest
+import tiny
 import tiny_deploy
 import tiny_embedders
 from typer.testing import CliRunner
@@ -19,6 +20,7 @@ from compress.model import checkpoint, pretrained
 from compress.recipe import read
 from deploy.handover.bundle import bundle
 from deploy.predictor import Predictor
+from paredown import workflow
 from paredown.app import app
 
 TEXTS = ["the good film", "a", "the ending was very very dull"]
@@ -113,3 +115,21 @@ def test_the_shipped_recipe_runs_on_embedders_alone() -> None:
     assert recipe.stages[0].options == {"pooling": "cls"}
     with pytest.raises(RecipeError, match="nothing"):
         read("embedding-int8", ["nothing=1"])
+
+
+@pytest.mark.slow
+def test_the_shipped_recipe_runs(tmp_path: Path) -> None:
+    """From a folder of sentence-transformers to verdicts: queries are scored, every gate is judged."""
+    folder = tiny_embedders.folder(tmp_path / "model")
+    tiny.write_jsonl(tmp_path / "data" / "train.jsonl", tiny_embedders.searched(48, 1))
+    tiny.write_jsonl(tmp_path / "data" / "validation.jsonl", tiny_embedders.searched(12, 2))
+    quick = ("bench.rounds=2", "bench.runs=2", "bench.threads=1", "threads=1", "data.calibration=16")
+    chosen = (f"model={folder}", f"data.source={tmp_path / 'data'}", "bench.allow_chance=true")
+    recipe = read("embedding-int8", [*chosen, *quick])
+    report = workflow.run(recipe, tmp_path / "out").report
+    assert report is not None
+    assert {verdict.gate for verdict in report.verdicts} >= {gate.name for gate in recipe.gates}
+    figures = {one.metric: one for one in report.measurements if one.probe == "accuracy"}
+    assert list(figures) == ["ndcg@10", "mrr@10", "recall@1", "recall@10"]
+    assert figures["ndcg@10"].conditions["rows"] == 12
+    assert 0 < figures["ndcg@10"].value <= 1
