@@ -220,6 +220,12 @@ def load(shelf: Shelf, name: str) -> ModuleType:
         if record.origin is None:  # of ours: a bug, which keeps its traceback
             raise
         raise _unimportable(shelf, name, file, cause) from cause
+    if not isinstance(module, ModuleType):
+        raise EntryError(
+            f"the {shelf} '{canonical(name)}' ({file}) puts an object of the type "
+            f"{type(module).__qualname__} in the place of its module (sys.modules), and "
+            "a module is wanted: have it keep its own"
+        )
     if shelf not in _checked.setdefault(module, set()):
         home, protocol_name = _PROTOCOLS[shelf]
         protocol = getattr(importlib.import_module(home), protocol_name)

@@ -80,10 +80,8 @@ def _breaches_of_value(name: str, value: object, hint: Any, annotation: str) -> 
     try:
         TypeAdapter(hint).validate_python(value, strict=True)
     except ValidationError as error:
-        text = value.__qualname__ if isinstance(value, type) else repr(value)
-        text = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
         reason = error.errors()[0]["msg"]
-        yield f"'{name}' is {text}, and {annotation} is wanted ({reason[:1].lower()}{reason[1:]})"
+        yield f"'{name}' is {_shown(value)}, and {annotation} is wanted ({reason[:1].lower()}{reason[1:]})"
         return
     if get_origin(hint) is type and isinstance(value, type):
         yield from _breaches_of_class(name, value, get_args(hint)[0])
@@ -104,7 +102,7 @@ def _breaches_of_class(name: str, cls: type, base: type) -> Iterator[str]:
 
 def _breaches_of_function(name: str, entry: object, pattern: Callable[..., Any]) -> Iterator[str]:
     if not callable(entry):
-        yield f"'{name}' is {entry!r}, and '{_written(name, pattern)}' is wanted"
+        yield f"'{name}' is {_shown(entry)}, and '{_written(name, pattern)}' is wanted"
         return
     try:
         signature = inspect.signature(entry)
@@ -139,6 +137,15 @@ def _takes(signature: inspect.Signature, declaration: inspect.Signature) -> bool
     return True
 
 
+def _shown(value: object) -> str:
+    """A value in a few characters; its type where it fails to say itself."""
+    try:
+        text = value.__qualname__ if isinstance(value, type) else repr(value)
+    except Exception:  # an entry's own code, which may raise whatever it likes
+        return f"a {type(value).__qualname__}"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
+
+
 def _written(name: str, function: Callable[..., Any]) -> str:
     """A function as a call with the names of its parameters."""
     try:
@@ -146,4 +153,7 @@ def _written(name: str, function: Callable[..., Any]) -> str:
     except ValueError:
         return name
     bare = [parameter.replace(annotation=parameter.empty) for parameter in signature.parameters.values()]
-    return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
+    try:
+        return f"{name}{signature.replace(parameters=bare, return_annotation=signature.empty)}"
+    except Exception:  # the repr of a default of an entry's own
+        return f"{name}({', '.join(signature.parameters)})"

@@ -31,13 +31,25 @@ if _WORKER.startswith("gw") and hasattr(os, "sched_setaffinity"):
 ROOT = Path(__file__).resolve().parent.parent
 
 
+@pytest.fixture(autouse=True, scope="session")
+def _state_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """What fixtures of a module or of the run keep lies in a folder of the run, and not in the user's."""
+    with pytest.MonkeyPatch.context() as patch:
+        _own_folders(tmp_path_factory, patch)
+        yield
+
+
 @pytest.fixture(autouse=True)
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The store and every cache live in a folder of the test session, and messages reach pytest."""
-    monkeypatch.setenv("PAREDOWN_STORE", str(tmp_path_factory.mktemp("store")))
+    """The store and every cache live in a folder of the test, and messages reach pytest."""
+    _own_folders(tmp_path_factory, monkeypatch)
     # A command line of an earlier test keeps the messages to itself, and pytest would not see them.
     monkeypatch.setattr(logging.getLogger("paredown"), "propagate", True)
-    monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
+
+
+def _own_folders(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> None:
+    patch.setenv("PAREDOWN_STORE", str(tmp_path_factory.mktemp("store")))
+    patch.setenv("HF_DATASETS_CACHE", str(tmp_path_factory.mktemp("datasets")))
 
 
 @pytest.fixture(autouse=True, scope="session")

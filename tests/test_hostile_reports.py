@@ -11,8 +11,10 @@ from typing import Any
 import hostile
 import pytest
 from hostile import ABSENT, BYTES, DIGITS, HALF, changed, refused, run, sealed_anew, tree
+from pydantic import ValidationError
 
 from bench.record import document
+from bench.record.finding import Finding
 from bench.verdicts import baselines
 from compress.errors import UserError
 
@@ -97,6 +99,9 @@ CHANGES: dict[str, tuple[str, Any]] = {
     "environment a number": ("environment.cpu", 3),
     "data null": ("data", None),
     "config null": ("config", None),
+    "rows negative": ("data.rows", -1),
+    "no rounds": ("config.rounds", 0),
+    "no runs": ("config.runs", 0),
     "seed text": ("seed", "x"),
     "seed negative": ("seed", -1),
     "threads 0": ("candidates.0.threads", 0),
@@ -331,6 +336,19 @@ def test_a_condition_may_bear_any_name(tmp_path: Path, capsys: pytest.CaptureFix
     code, out, err = hostile.run(capsys, "report", path)
     assert (code, err) == (0, "")
     assert f"{key} x" in out
+
+
+class _Moved(Finding):
+    kind: str = "moved"
+    by: dict[str, tuple[int, ...]]
+
+
+@pytest.mark.parametrize("number", [-1, 10**15 + 1])
+def test_a_finding_that_could_not_be_read_is_not_made(number: int) -> None:
+    """An integer of a finding is a count for whoever writes it too: a report of it was refused on reading."""
+    assert _Moved(by={"a": (0, 10**15)}).by == {"a": (0, 10**15)}
+    with pytest.raises(ValidationError, match=f"by is {number}, which is no count"):
+        _Moved(by={"a": (0, number)})
 
 
 def test_a_finding_that_nobody_here_knows_is_kept_with_its_signs(tmp_path: Path) -> None:

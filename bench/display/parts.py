@@ -30,12 +30,18 @@ class Table:
         header: of its columns.
         rows: the cells.
         left: how many columns from the left hold words; the rest are figures.
+        remarks: whether the last column holds words too.
     """
 
     title: str
     header: list[str]
     rows: list[list[Cell]]
     left: int = 1
+    remarks: bool = False
+
+    def holds_words(self, place: int) -> bool:
+        """Whether a column holds words, which stand at its left; figures stand at its right."""
+        return place < self.left or (self.remarks and place == len(self.header) - 1)
 
 
 def table(title: str, header: list[str], rows: list[list[str]]) -> Table:

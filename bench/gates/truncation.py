@@ -34,8 +34,8 @@ def check(report: Report, candidate: str, config: Config) -> Verdict:
         description = "how many rows the length limit cuts"
         return missing(report, "truncation", candidate, metric, config.at_most.text, description)
     text = cut.sentence("evaluation rows")
-    if config.beyond_baseline:
-        text += f", and '{report.baseline}' sees more of {rows} of them"
+    if config.beyond_baseline and rows:
+        text += f"; '{report.baseline}' sees more of {rows} of them"
     advice = "" if rows / cut.rows <= config.at_most.value else "; a higher max_length cuts fewer"
     return decide(
         "truncation",

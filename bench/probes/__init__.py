@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 from pydantic import BaseModel
 
 from bench.record.figure import Figure, closest
-from compress import catalog
+from compress import catalog, log, tasks
 from compress.contract import optional
 from compress.errors import EntryError, UnknownName
+from compress.tasks import Metric
 
 if TYPE_CHECKING:
     from bench.lanes.feeds import Point
@@ -126,14 +127,34 @@ def entry(name: str) -> Probe | None:
 def _entry(name: str, _path: tuple[str, ...]) -> Probe | None:
     try:
         return catalog.probe(name)
-    except (UnknownName, EntryError):
+    except UnknownName:
         return None
+    except EntryError as broken:
+        _warn(str(broken))
+        return None
+
+
+@cache
+def _warn(sentence: str) -> None:
+    """Say once what is broken: two distributions that claim one name break every probe alike."""
+    log.warning("%s. Until then, figures are shown without what such an entry says of them.", sentence)
 
 
 def figure(probe: str, metric: str) -> Figure:
     """How a probe shows a metric; as a row of further figures where it says nothing of it."""
     module = entry(probe)
-    return (closest(module.FIGURES, metric) if module else None) or Figure(metric)
+    return ((closest(module.FIGURES, metric) if module else None) or Figure(metric)).of(metric)
+
+
+def task_metric(task: str, metric: str) -> Metric:
+    """A metric as a report's task declares it; as any other is where that task is not here, or broken."""
+    try:
+        return tasks.metric(catalog.task(task), metric)
+    except UnknownName:
+        return Metric(metric)
+    except EntryError as broken:
+        _warn(str(broken))
+        return Metric(metric)
 
 
 def of_metric(metric: str) -> tuple[str, Figure]:

@@ -31,9 +31,9 @@ BETTER: Final = "higher"
 DEFAULT = True
 FRESH = False
 FIGURES = (
-    Figure("*_product_share", rows="page"),
-    Figure("*_time_share", rows="page"),
-    Figure("placed_share", rows="page"),
+    Figure("*_product_share", "time of products in {}", rows="page"),
+    Figure("*_time_share", "time in {}", rows="page"),
+    Figure("placed_share", "time on the provider asked for", rows="page"),
 )
 
 PRECISIONS = ("int8", "fp16", "bf16", "fp32")

@@ -13,7 +13,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from bench.record.finding import Part, Unread
 from bench.record.interval import Interval
 from bench.record.model import Measurement, Report
 from compress.errors import UserError
@@ -22,7 +21,6 @@ from compress.strict import Strict
 
 # Of any figure in either direction: multiply-accumulates of a whole day's run are fewer.
 MOST = 1e21
-_COUNTED = 10**15
 _NEVER_NEGATIVE = frozenset({"ms", "s", "mJ", "count", "per_s"})
 _ROUNDS = 10**6  # where the samples were not kept
 _BITS = 4  # of a hexadecimal digit
@@ -119,33 +117,19 @@ def _figure(measurement: Measurement) -> Iterator[str]:
         yield from _parts("finding", measurement.finding)
 
 
-def _parts(name: str, value: object, least: int = 0) -> Iterator[str]:
-    """What is wrong in a finding or a part of it, all the way down: counts and figures.
-
-    Args:
-        name: of the value.
-        value: a finding, or a part of it.
-        least: that an integer may be. In a finding that nobody here knows it need be no count.
-    """
-    if isinstance(value, Unread):
-        least = -_COUNTED
+def _parts(name: str, value: object) -> Iterator[str]:
+    """Figures that cannot be, in a finding or a verdict, all the way down; counts are their models' own."""
     if isinstance(value, Interval):
         yield from _interval(value)
     elif isinstance(value, BaseModel):
-        yield from value.problems() if isinstance(value, Part) else ()
         for inner, part in value:
-            yield from _parts(inner, part, least)
+            yield from _parts(inner, part)
     elif isinstance(value, tuple | list):
         for element in value:
-            yield from _parts(name, element, least)
+            yield from _parts(name, element)
     elif isinstance(value, dict):
         for element in value.values():
-            yield from _parts(name, element, least)
-    elif isinstance(value, bool):
-        return
-    elif isinstance(value, int):
-        if not least <= value <= _COUNTED:
-            yield f"{name} is {value}, which is no count"
+            yield from _parts(name, element)
     elif isinstance(value, float) and not -MOST <= value <= MOST:
         yield f"{name} is {value}, which is no figure that can be measured"
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from typing import Literal
 
@@ -35,14 +35,15 @@ class Figure:
 
     Attributes:
         metric: its name in a report, such as ``size_bytes``, or a pattern, such as ``latency_p*_ms``.
-        title: of its row, in words; the metric's name without its unit when empty.
+        title: of its row, in words, where ``{}`` stands for what the ``*`` of a pattern does; the metric's
+            name without its unit when empty.
         columns: that it has.
         rows: where it is listed with the further figures when no column there shows it; the terminal leaves
             out what is for the ``page``.
         exact: ``counted``: the same each time. ``memory``: differs a little without a reason. ``timed``: what
             others take of the machine moves it. ``sampled``: its interval says it. By its unit when None.
         main: whether the first of these that a report holds is what the task is about.
-        card: title of its card on the first screen; none when empty. ``{metric}`` stands for its name.
+        card: title of its card on the first screen; none when empty. ``{metric}`` stands for its title.
         rank: of the card.
         words: for a figure that is surely below the baseline's, surely above, and neither.
         grid: whether there is one for each batch size and length.
@@ -68,6 +69,11 @@ class Figure:
     def exactness(self, unit: str) -> str:
         """How exact it is, where it is in that unit."""
         return self.exact or ("timed" if unit in TIMES else "sampled")
+
+    def of(self, metric: str) -> Figure:
+        """It for one of the metrics that its pattern names."""
+        before, _, after = self.metric.partition("*")
+        return replace(self, title=self.title.replace("{}", metric.removeprefix(before).removesuffix(after)))
 
     def fits(self, metric: str) -> int:
         """How closely it names a metric: characters that it fixes, and 0 where it names another."""

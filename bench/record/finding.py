@@ -8,26 +8,55 @@ anywhere.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError
+from pydantic import BeforeValidator, ConfigDict, Field, SerializeAsAny, ValidationError, model_validator
 from pydantic_core import PydanticCustomError
 
 from compress import catalog
 from compress.strict import Strict
 
 VERSION: Literal[1] = 1
+COUNTED = 10**15
+"""More than anybody counts."""
 
 
 class Part(Strict):
     """A part of a finding.
 
     Integers are counts, shares lie between 0 and 1, and differences (floats) are candidate minus original.
+    Whoever makes one is held to that as whoever reads one is: what was written can be read.
     """
 
     def problems(self) -> Iterator[str]:
         """What is wrong with it that types cannot say."""
         yield from ()
+
+    @model_validator(mode="after")
+    def _sound(self) -> Self:
+        for name, value in self:
+            for number in _integers(value):
+                if not self._least() <= number <= COUNTED:
+                    raise PydanticCustomError(
+                        "count", "{name} is {number}, which is no count", {"name": name, "number": number}
+                    )
+        for problem in self.problems():
+            raise PydanticCustomError("problem", "{problem}", {"problem": problem})
+        return self
+
+    @classmethod
+    def _least(cls) -> int:
+        """What an integer of it may be."""
+        return 0
+
+
+def _integers(value: object) -> Iterator[int]:
+    """Those of a value that are in no part of their own."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        yield value
+    elif isinstance(value, Mapping | tuple | list):
+        for element in value.values() if isinstance(value, Mapping) else value:
+            yield from _integers(element)
 
 
 class Finding(Part):
@@ -43,6 +72,11 @@ class Unread(Finding):
     model_config = ConfigDict(extra="allow", frozen=True)
 
     schema_version: Literal[1] = Field()
+
+    @classmethod
+    def _least(cls) -> int:
+        """In a finding that nobody here knows an integer need be no count."""
+        return -COUNTED
 
 
 def _read(value: Any) -> Any:

@@ -215,7 +215,7 @@ class Data(_Open):
 
     source: str | None = None
     fingerprint: str | None = None
-    rows: int | None = None
+    rows: int | None = Field(default=None, ge=0)
 
 
 class Setting(_Open):
@@ -227,8 +227,8 @@ class Setting(_Open):
         allow_chance: whether gates judge beside a baseline at chance.
     """
 
-    rounds: int | None = None
-    runs: int | None = None
+    rounds: int | None = Field(default=None, ge=1)
+    runs: int | None = Field(default=None, ge=1)
     allow_chance: bool = False
 
 

@@ -10,6 +10,7 @@ from bench.lanes.noise import DISTURBED
 from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement, Report
 from bench.report import summary
+from compress import quantities
 
 
 def cards(report: Report) -> list[Card]:
@@ -28,7 +29,7 @@ def _card(report: Report, metric: str, figure: Figure) -> Card | None:
     )
     if candidate is None or baseline is None:
         return None
-    title = figure.card.format(metric=metric)
+    title = figure.card.format(metric=figure.title)
     before, after = summary.value(baseline, figure), summary.value(candidate, figure)
     shows = {column.shows for column in figure.columns}
     if "times" in shows:
@@ -51,7 +52,7 @@ def _card(report: Report, metric: str, figure: Figure) -> Card | None:
             sure=_sure(candidate.difference_interval, 0, figure.words, candidate, baseline),
             detail=f"{before} to {after}",
         )
-    share = f" ({summary.digits(candidate.value / baseline.value)}x)" if baseline.value else ""
+    share = f" ({quantities.digits(candidate.value / baseline.value)}x)" if baseline.value else ""
     return Card(title, after, "", "", f"{before} before{share}")
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from bench.display.parts import Table
 from bench.record.model import Report
 from bench.report import cards, caveats, summary, tables
@@ -15,9 +17,9 @@ def _cell(text: str) -> str:
     return text.replace("\\", "\\\\").replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-def _rows(header: list[str], rows: list[list[str]], right: int) -> str:
-    """A Markdown table; columns from ``right`` on are aligned right."""
-    rule = ["---" if index < right else "---:" for index in range(len(header))]
+def _rows(header: list[str], rows: list[list[str]], figures: Sequence[int] = ()) -> str:
+    """A Markdown table; its columns of figures are aligned right."""
+    rule = ["---:" if place in figures else "---" for place in range(len(header))]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in row) + " |" for row in (header, rule, *rows))
 
 
@@ -25,7 +27,8 @@ def _table(table: Table) -> str:
     """A Markdown table; a column that has intervals says so."""
     spread = [any(row[place].interval for row in table.rows) for place in range(len(table.header))]
     header = [f"{name} (95 %)" if more else name for name, more in zip(table.header, spread, strict=True)]
-    return _rows(header, [list(map(str, row)) for row in table.rows], right=table.left)
+    figures = [place for place in range(len(header)) if not table.holds_words(place)]
+    return _rows(header, [list(map(str, row)) for row in table.rows], figures)
 
 
 def table(report: Report) -> str:
@@ -46,9 +49,7 @@ def _verdicts(report: Report) -> list[str]:
         [verdict.status, verdict.gate, verdict.candidate, verdict.limit, verdict.reason]
         for verdict in report.verdicts
     ]
-    return (
-        ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows, right=5)] if rows else []
-    )
+    return ["## Gates", _rows(["status", "gate", "candidate", "limit", "reason"], rows)] if rows else []
 
 
 def _damage(report: Report) -> list[str]:
@@ -85,6 +86,6 @@ def page(report: Report) -> str:
         parts += ["## Notes", "\n".join(f"- {_cell(note)}" for note in notes)]
     parts += [
         "## Machine",
-        _rows(["what", "found"], [[key, value] for key, value in summary.machine(report)], right=2),
+        _rows(["what", "found"], [[key, value] for key, value in summary.machine(report)]),
     ]
     return "\n\n".join(part for part in parts if part) + "\n"

@@ -15,6 +15,7 @@ from bench.record.figure import Figure
 from bench.record.model import Interval, Measurement, Report
 from bench.report import summary
 from bench.statistics import stats
+from compress import quantities
 
 
 def _short(name: str, limit: int = 22) -> str:
@@ -75,7 +76,7 @@ def drawn(report: Report) -> list[tuple[str, str]]:
     )
     drawings: list[tuple[str, str | None]] = []
     for metric, figure in figures:
-        title = figure.card.format(metric=metric)
+        title = figure.card.format(metric=figure.title)
         shows = {column.shows for column in figure.columns}
         if "times" in shows:
             drawings.append((f"{title} (bar: 95 % interval)", speedups(report, metric, figure)))
@@ -118,7 +119,7 @@ def speedups(report: Report, metric: str, figure: Figure) -> str | None:
         dots,
         "times faster (1 = as before)",
         1,
-        lambda value: f"{summary.digits(value)}x",
+        lambda value: f"{quantities.digits(value)}x",
         f"{figure.card} of each candidate, with 95 % intervals",
         metric,
     )

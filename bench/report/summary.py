@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from bench.machine import devices
 from bench.record.figure import Figure
 from bench.record.model import Candidate, Counts, Interval, Measurement, Report, Status
 from bench.verdicts import chance, worth
+from compress import quantities
 
 NONE = "-"
 STATUS_WORDS: dict[Status | None, str] = {
@@ -30,16 +30,23 @@ def figures(report: Report) -> Mapping[str, Figure]:
 
     Of several that are what a task is about, the first alone has the columns and the card.
     """
-    measured = dict.fromkeys((measurement.probe, measurement.metric) for measurement in report.measurements)
-    return _figures(tuple(measured), tuple(sys.path))
+    measured = dict.fromkeys(
+        (measurement.probe, measurement.metric, measurement.unit) for measurement in report.measurements
+    )
+    return _figures(tuple(measured), report.task, tuple(sys.path))
 
 
 @lru_cache(maxsize=16)  # every part of every face asks
-def _figures(measured: tuple[tuple[str, str], ...], _path: tuple[str, ...]) -> Mapping[str, Figure]:
+def _figures(
+    measured: tuple[tuple[str, str, str], ...], task: str, _path: tuple[str, ...]
+) -> Mapping[str, Figure]:
     by_metric: dict[str, Figure] = {}
     leads = ""
-    for probe, metric in measured:
+    for probe, metric, unit in measured:
         figure = probes.figure(probe, metric)
+        declared = probes.task_metric(task, metric).title if figure.main else ""
+        title = figure.title or declared or quantities.title(metric, unit)
+        figure = replace(figure, title=title)
         if figure.main:
             leads = leads or metric
             figure = figure if metric == leads else replace(figure, columns=(), card="", main=False)
@@ -112,46 +119,13 @@ def speedup(measurement: Measurement | None) -> tuple[float, Interval | None] | 
     return 1 / measurement.ratio, interval
 
 
-def digits(value: float, count: int = 3) -> str:
-    """A figure with ``count`` significant digits: 8.00, 12.3, 0.0456, 1234."""
-    if value == 0:
-        return "0"
-    if not 1e-6 <= abs(value) < 1e9:
-        return f"{value:.{count}g}"
-    return f"{value:.{max(0, count - 1 - math.floor(math.log10(abs(value))))}f}"
-
-
-def size(value: float) -> str:
-    """Bytes as MB (millions), or kB where that is small."""
-    return f"{value / 1e6:.1f} MB" if value >= 1e5 else f"{value / 1e3:.1f} kB"
-
-
-def memory(value: float) -> str:
-    """Bytes as MiB."""
-    return f"{value / 2**20:.0f} MiB" if value >= 10 * 2**20 else f"{value / 2**20:.1f} MiB"
-
-
-def count(value: float) -> str:
-    """A large count with k, M or G."""
-    for factor, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if abs(value) >= factor:
-            return f"{digits(value / factor)} {letter}"
-    return f"{value:.0f}"
-
-
 def value(measurement: Measurement | None, figure: Figure) -> str:
-    """A figure with its unit: a share in percent, bytes of a process in MiB and of a file in MB."""
+    """A figure with its unit; bytes of a process in MiB and of a file in MB."""
     if measurement is None:
         return NONE
-    if measurement.unit == "share":
-        return f"{100 * measurement.value:.2f} %"
-    if measurement.unit == "bytes":
-        return memory(measurement.value) if figure.exact == "memory" else size(measurement.value)
-    if measurement.unit == "count":
-        return count(measurement.value)
-    if measurement.unit in {"correlation", "squared"}:
-        return f"{measurement.value:.4f}"
-    return f"{digits(measurement.value)} {measurement.unit.replace('per_', '/')}"
+    if measurement.unit == "bytes" and figure.exact == "memory":
+        return quantities.memory(measurement.value)
+    return quantities.figure(measurement.value, measurement.unit)
 
 
 def change(measurement: Measurement | None) -> str:
@@ -176,14 +150,14 @@ def change_interval(measurement: Measurement | None) -> str:
 
 def times(multiple: tuple[float, Interval | None] | None) -> str:
     """A multiple, such as ``4.2x``."""
-    return NONE if multiple is None else f"{digits(multiple[0])}x"
+    return NONE if multiple is None else f"{quantities.digits(multiple[0])}x"
 
 
 def times_interval(multiple: tuple[float, Interval | None] | None) -> str:
     """The interval of a multiple, or an empty text."""
     if multiple is None or multiple[1] is None:
         return ""
-    return f"{digits(multiple[1].low)}x to {digits(multiple[1].high)}x"
+    return f"{quantities.digits(multiple[1].low)}x to {quantities.digits(multiple[1].high)}x"
 
 
 OF_THE_SAMPLE = frozenset({"batch_size", "rows", "cases"})

@@ -6,6 +6,7 @@ from bench.display.parts import Cell, Table
 from bench.record.figure import Column, Figure
 from bench.record.model import Measurement, Report
 from bench.report import summary
+from compress import quantities
 
 _GRID = frozenset({"batch_size", "length"})
 
@@ -42,7 +43,7 @@ def candidates(report: Report, *, wide: bool = False) -> Table:
     columns = _columns(report, "", wide=wide)
     return Table(
         "Before, each step, after",
-        [column.title or metric for metric, _, column in columns],
+        [column.title or figure.title for _, figure, column in columns],
         [
             [
                 _cell(report, summary.at(report, candidate.name, metric, figure), column, figure)
@@ -65,15 +66,36 @@ def named(table: Table, report: Report, *, runtime: bool = False) -> Table:
     return Table(table.title, header, rows, left=1 + runtime)
 
 
-def joined(report: Report) -> list[Table]:
-    """The tables that figures of several probes share, by title: a row for each point and candidate."""
+def joined(report: Report, *, page: bool = True) -> list[Table]:
+    """The tables that figures of several probes share, by title: a row for each point and candidate.
+
+    Args:
+        report: that holds them.
+        page: whether to repeat what the table of candidates shows of its one point, which the terminal names.
+    """
     titles = {column.table for figure in summary.figures(report).values() for column in figure.columns}
-    return [_joined(report, title) for title in sorted(titles - {""})]
+    return [_joined(report, title, page=page) for title in sorted(titles - {""})]
 
 
-def _joined(report: Report, title: str) -> Table:
+def _repeated(report: Report) -> set[tuple[str, str]]:
+    """Metric, and what is shown of it, of all that the table of candidates shows whole: at the only point."""
+    points: dict[str, list[dict[str, int | str]]] = {}
+    for measurement in report.measurements:
+        points.setdefault(measurement.metric, []).append(measurement.conditions)
+    only = summary.grid(report)[:1]
+    return {
+        (metric, column.shows)
+        for metric, figure, column in _columns(report, "", wide=False)
+        if figure.grid and all([point] == only for point in points[metric])
+    }
+
+
+def _joined(report: Report, title: str, *, page: bool) -> Table:
     columns = _columns(report, title, wide=True)
     metrics = {metric for metric, _, _ in columns}
+    if not page:
+        repeated = _repeated(report)
+        columns = [entry for entry in columns if (entry[0], entry[2].shows) not in repeated]
     measurements = [measurement for measurement in report.measurements if measurement.metric in metrics]
     places = [
         dict(conditions)
@@ -107,11 +129,13 @@ def _joined(report: Report, title: str) -> Table:
                 )
             )
     header = [*(["where"] if gridded else []), "candidate", *apart]
-    header += [column.title or metric for metric, _, column in columns]
+    header += [column.title or figure.title for _, figure, column in columns]
     if any(flags):
         header.append("flags")
         rows = [[*row, Cell(flag or summary.NONE)] for row, flag in zip(rows, flags, strict=True)]
-    return Table(title, header, rows, left=1 + gridded + len(apart))
+    elif not columns:
+        rows = []
+    return Table(title, header, rows, left=1 + gridded + len(apart), remarks=any(flags))
 
 
 def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
@@ -146,21 +170,12 @@ def further(report: Report, *, page: bool = True, wide: bool = False) -> Table:
 def _row(report: Report, measurement: Measurement, figure: Figure) -> tuple[str, ...]:
     interval = ""
     if measurement.interval is not None:
-        factor = 100 if measurement.unit == "share" else 1
-        interval = " to ".join(
-            summary.digits(factor * end) for end in (measurement.interval.low, measurement.interval.high)
-        )
-    against = summary.NONE if measurement.ratio is None else f"{summary.digits(measurement.ratio)}x"
+        interval = quantities.interval(measurement.interval.low, measurement.interval.high, measurement.unit)
+    against = summary.NONE if measurement.ratio is None else f"{quantities.digits(measurement.ratio)}x"
     if measurement.difference is not None:
         against = str(_cell(report, measurement, Column(shows="change"), figure))
-    bare = (
-        measurement.metric
-        if measurement.unit == "share"
-        else measurement.metric.removesuffix(f"_{measurement.unit}")
-    )
-    title = figure.title or bare.replace("_", " ")
     return (
-        title,
+        figure.title,
         summary.where(measurement.conditions),
         measurement.candidate,
         summary.value(measurement, figure),

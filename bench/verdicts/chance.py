@@ -7,9 +7,9 @@ at or below it has learned nothing that these rows show, and whatever is said ag
 
 from __future__ import annotations
 
+from bench import probes
 from bench.record.model import Measurement, Report, Verdict
-from compress import catalog, tasks
-from compress.errors import EntryError, UnknownName
+from compress import quantities, tasks
 
 GATE = "chance"
 OPTION = "allow_chance"
@@ -34,24 +34,14 @@ def sentences(report: Report) -> list[str]:
     if measurement is None or measurement.blind is None:
         return []
 
-    def shown(value: float) -> str:
-        return f"{100 * value:.2f} %" if measurement.unit == "share" else f"{value:.4f}"
-
     suffix = f" (taken all the same: bench.{OPTION})" if allowed(report) else ""
     return [
         f"The baseline '{report.baseline}' is no better than chance: {measurement.metric} "
-        f"{shown(measurement.value)}, and {_constant(report.task, measurement.metric)} is "
-        f"{shown(measurement.blind)} of these rows. Its head may be untrained, or its labels in "
-        f"another order than the data's; figures against it say nothing{suffix}"
+        f"{quantities.figure(measurement.value, measurement.unit)}, and "
+        f"{probes.task_metric(report.task, measurement.metric).blind} is "
+        f"{quantities.figure(measurement.blind, measurement.unit)} of these rows. Its head may be untrained, "
+        f"or its labels in another order than the data's; figures against it say nothing{suffix}"
     ]
-
-
-def _constant(task: str, metric: str) -> str:
-    """What a model that answers every row alike gets, in words; in general where the task is not here."""
-    try:
-        return tasks.metric(catalog.task(task), metric).blind
-    except (UnknownName, EntryError):
-        return tasks.Metric(metric).blind
 
 
 def verdict(report: Report) -> Verdict | None:
@@ -66,6 +56,6 @@ def verdict(report: Report) -> Verdict | None:
         metric=measurement.metric,
         value=measurement.value,
         interval=measurement.interval,
-        limit=f"above {measurement.blind:.4g}",
+        limit=f"above {quantities.figure(measurement.blind, measurement.unit)}",
         reason=f"{sentences(report)[0]}; where that is meant, say bench.{OPTION}: true (--allow-chance)",
     )

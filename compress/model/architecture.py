@@ -141,9 +141,9 @@ def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
     """
     import transformers
 
-    own = task.model_class(config)
-    if own is not None:
-        return own
+    chosen_by_task = task.model_class(config)
+    if chosen_by_task is not None:
+        return chosen_by_task
     mapping = getattr(transformers, task.MODEL)._model_mapping
     if type(config) not in mapping:
         raise ModelError(

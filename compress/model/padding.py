@@ -198,12 +198,12 @@ def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
         {role: cell for role, cell in row.items() if holds.get(role) in {"text", "tokens"}}
         for row in rows[:64]
     ]
-    seen = list(task.pieces(texts or sample.rows(task), processor, None).rows)
-    lengths = task.lengths(seen, processor)
+    pieces = list(task.pieces(texts or sample.rows(task), processor, None).rows)
+    lengths = task.lengths(pieces, processor)
     if lengths is None:
         return []
     order = np.argsort(lengths, kind="stable")
-    shortest, middle, longest = (seen[order[at]] for at in (0, len(order) // 2, -1))
+    shortest, middle, longest = (pieces[order[at]] for at in (0, len(order) // 2, -1))
     return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
 
 

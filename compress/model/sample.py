@@ -48,8 +48,8 @@ def batch(task: Task, processor: Any, head: Head, of: Sequence[Row] | None = Non
         head: what the model predicts.
         of: rows instead of ours.
     """
-    seen = task.pieces(list(of or rows(task)), processor, None).rows
-    encoded: Batch = task.encode(seen, processor, head, None, labelled=False)
+    pieces = task.pieces(list(of or rows(task)), processor, None).rows
+    encoded: Batch = task.encode(pieces, processor, head, None, labelled=False)
     return encoded
 
 

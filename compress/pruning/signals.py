@@ -63,8 +63,8 @@ def row_losses(
         row_labels = labels[row : row + 1]
         if not row_labels.is_floating_point() and bool((row_labels == -100).all()):
             continue
-        own = {name: value[row : row + 1] for name, value in outputs.items()}
-        total = total + loss(own, row_labels, batch.row(row))
+        row_outputs = {name: value[row : row + 1] for name, value in outputs.items()}
+        total = total + loss(row_outputs, row_labels, batch.row(row))
     return total
 
 

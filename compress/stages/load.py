@@ -428,8 +428,8 @@ def _rows_to_compare(
     if ctx.data is not None and len(ctx.data.calibration):
         rows = list(ctx.data.calibration[:_CHECK_ROWS])
     limit = length.longest(model.config, processor)
-    seen = ctx.task.pieces(rows, processor, limit).rows
-    batch = ctx.task.encode(seen, processor, head, limit, labelled=False)
+    pieces = ctx.task.pieces(rows, processor, limit).rows
+    batch = ctx.task.encode(pieces, processor, head, limit, labelled=False)
     return {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
 
 

@@ -186,6 +186,7 @@ class Metric:
         better: which direction is good.
         of_rows: whether it is the share of rows that are right, where each is right or wrong as a whole.
         blind: what a model gets that answers every row alike, in words.
+        title: of it in tables; its name in words when empty.
     """
 
     name: str
@@ -193,6 +194,7 @@ class Metric:
     better: Literal["lower", "higher"] = "higher"
     of_rows: bool = False
     blind: str = "what a constant answer gets"
+    title: str = ""
 
 
 class Task(Protocol):

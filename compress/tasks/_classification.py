@@ -157,13 +157,13 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
 
 METRICS = (
     Metric("accuracy", of_rows=True, blind="the share of the commonest label"),
-    Metric("mcc", unit="correlation"),
-    Metric("micro_f1", blind="what the best constant set of labels gets"),
-    Metric("macro_f1"),
+    Metric("mcc", unit="correlation", title="Matthews correlation"),
+    Metric("micro_f1", blind="what the best constant set of labels gets", title="micro F1"),
+    Metric("macro_f1", title="macro F1"),
     Metric("subset_accuracy", of_rows=True),
-    Metric("pearson", unit="correlation", blind="what a constant number gets"),
-    Metric("spearman", unit="correlation"),
-    Metric("mse", unit="squared", better="lower"),
+    Metric("pearson", unit="correlation", blind="what a constant number gets", title="Pearson correlation"),
+    Metric("spearman", unit="correlation", title="Spearman correlation"),
+    Metric("mse", unit="squared", better="lower", title="mean squared error"),
 )
 
 

@@ -36,7 +36,7 @@ COLUMNS = {
 LABEL = "tags"
 OUTPUTS = ("logits",)
 METRICS = (
-    Metric("f1", blind="what finding nothing gets"),
+    Metric("f1", blind="what finding nothing gets", title="F1"),
     Metric("precision"),
     Metric("recall"),
     Metric("accuracy", blind="the share of the commonest label"),

@@ -1,4 +1,4 @@
-"""What training learns from: the pieces of rows that a model sees, or rows whole where the loss needs that."""
+"""What a model learns from: the pieces of rows that a model sees, or whole rows where the loss wants them."""
 
 from __future__ import annotations
 

@@ -41,12 +41,12 @@ class Selection:
         self._head = head
         self._references = [task.reference(row, head) for row in rows]
         self._pieces = task.pieces(rows, processor, max_length)
-        seen = self._pieces.rows
-        lengths = row_lengths(task, seen, processor, max_length)
+        rows = self._pieces.rows
+        lengths = row_lengths(task, rows, processor, max_length)
         self._encoded = EncodedRows(
-            seen, lambda chunk: task.encode(chunk, processor, head, max_length, labelled=False), lengths
+            rows, lambda chunk: task.encode(chunk, processor, head, max_length, labelled=False), lengths
         )
-        self._plan = plan_sorted(lengths, len(seen), _BATCH, apart(lengths, None, pads))
+        self._plan = plan_sorted(lengths, len(rows), _BATCH, apart(lengths, None, pads))
 
     def __call__(self, model: nn.Module) -> dict[str, float]:
         """The task's figures, the main one first; the model is in eval mode and stays where it is."""

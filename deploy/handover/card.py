@@ -11,14 +11,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import label_names
+from compress import catalog, label_names, quantities, tasks
 from compress.label_names import LabelNames
 from compress.model import padding
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact, Manifest
     from compress.model.limit import Limit
-    from compress.tasks import Head
+    from compress.tasks import Head, Task
     from deploy.handover.figures import Candidate, Figures, Measurement
 
 UNKNOWN = "not known"
@@ -61,7 +61,7 @@ def card(subject: Subject, figures: Figures | None = None, measured: Sequence[Ca
         _run(subject),
         _lineage(subject.artifact.manifest),
         _origin(subject.artifact.manifest),
-        _measured(figures, measured),
+        _measured(figures, measured, catalog.task(subject.artifact.task)),
         _limits(subject),
         _files(subject),
     ]
@@ -160,7 +160,7 @@ def _origin(manifest: Manifest) -> str:
     return f"## Origin\n\n{_table(('', ''), rows)}"
 
 
-def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
+def _measured(figures: Figures | None, candidates: Sequence[Candidate], task: Task) -> str:
     if figures is None:
         return "## Measured\n\nNothing: no report was given when the bundle was made."
     parts = ["## Measured"]
@@ -170,13 +170,15 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
     parts.append(f"{about}, {figures.created}, on {_cell(processor)}. The whole report is `report.json`.")
     parts += [f"{_cell(sentence)}." for sentence in label_names.evaluation_order(figures.label_order)]
     if (score := figures.chance) is not None:
+        metric, value, *_ = _figure(score, task)
+        blind = quantities.figure(score.blind or 0.0, score.unit)
         parts.append(
-            f"**The baseline '{_cell(figures.baseline)}' is no better than chance**: {score.metric} "
-            f"{score.value:.4g}, and one answer for every row gets {score.blind:.4g}. Its head may be "
-            "untrained, or its labels in another order than the data's; figures against it say nothing."
+            f"**The baseline '{_cell(figures.baseline)}' is no better than chance**: {metric} {value}, and "
+            f"one answer for every row gets {blind}. Its head may be untrained, or its labels in another "
+            "order than the data's; figures against it say nothing."
         )
     for candidate in candidates:
-        lines = [_figure(figure) for figure in figures.of(candidate)]
+        lines = [_figure(figure, task) for figure in figures.of(candidate)]
         title = f"`{candidate.runtime}` on {candidate.device}, {candidate.threads} threads"
         parts.append(f"{title}:\n\n{_table(('metric', 'value', 'interval', 'conditions', 'notes'), lines)}")
         if candidate.truncation is not None and candidate.truncation.cut:
@@ -188,14 +190,17 @@ def _measured(figures: Figures | None, candidates: Sequence[Candidate]) -> str:
     return "\n\n".join(parts)
 
 
-def _figure(measurement: Measurement) -> tuple[str, str, str, str, str]:
-    unit = "" if measurement.unit == "share" else f" {measurement.unit}"
-    interval = measurement.interval
-    spread = "" if interval is None else f"{interval.low:.4g} to {interval.high:.4g} ({interval.level:.0%})"
-    conditions = ", ".join(f"{name} {value}" for name, value in measurement.conditions.items())
+def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, str]:
+    unit, interval = measurement.unit, measurement.interval
+    spread = (
+        f"{quantities.interval(interval.low, interval.high, unit)} ({interval.level:.0%})" if interval else ""
+    )
+    conditions = ", ".join(
+        f"{name.replace('_', ' ')} {value}" for name, value in measurement.conditions.items()
+    )
     return (
-        measurement.metric,
-        f"{measurement.value:.5g}{unit}",
+        tasks.metric(task, measurement.metric).title or quantities.title(measurement.metric, unit),
+        quantities.figure(measurement.value, unit),
         spread,
         conditions,
         "; ".join(measurement.notes),

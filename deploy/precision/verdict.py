@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from compress import log
+from compress import log, quantities
 from compress.errors import ParityError
 from deploy.precision.coverage import MOST
 from deploy.precision.trials import Trial
@@ -63,8 +63,8 @@ def _shortfall(trial: Trial, config: Config) -> str | None:
     if agreement is not None and agreement < config.agreement:
         return (
             f"{config.precision.upper()} ({trial.name}) decides as the float graph on "
-            f"{100 * agreement:.1f} % of {trial.damage.rows} calibration rows, below agreement: "
-            f"{config.agreement:g}"
+            f"{quantities.figure(agreement, 'share')} of {trial.damage.rows} calibration rows, below the "
+            f"{quantities.figure(config.agreement, 'share')} that agreement asks for"
         )
     if distance > config.divergence and (agreement is None or config.mode is None or config.static):
         return (

@@ -74,13 +74,6 @@ def read(text: str) -> tuple[Layer, ...]:
     return tuple(_layer(entry) for entry in listed)
 
 
-def engine_tensors(text: str) -> tuple[str, ...]:
-    """The names of the engine's own inputs and outputs, in its order."""
-    content = json.loads(text)
-    listed = content.get("I/O Tensors", content.get("Bindings", []))
-    return tuple(str(entry.get("Name", "")) if isinstance(entry, dict) else str(entry) for entry in listed)
-
-
 def _layer(entry: Any) -> Layer:
     if isinstance(entry, str):
         entry = {"Name": entry}

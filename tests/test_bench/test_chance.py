@@ -46,6 +46,7 @@ def test_a_baseline_at_or_below_its_commonest_class_is_anomalous(value: float) -
     assert size.status == "pass"
     assert (at_chance.gate, at_chance.candidate, at_chance.status) == ("chance", "before", "anomalous")
     assert at_chance.value == value
+    assert at_chance.limit == "above 50.00 %"
     assert "50.00 %" in at_chance.reason
     assert "allow_chance" in at_chance.reason
     assert judge.exit_code(judged.verdicts) == ExitCode.ANOMALOUS
@@ -73,6 +74,13 @@ def test_the_page_says_it_before_its_figures_even_where_it_is_allowed() -> None:
     assert "no better than chance" in str(output.text)
     assert page.count("no better than chance") == 1
     assert page.index("no better than chance") < page.index("<h2>Figures</h2>")
+
+
+def test_the_first_screen_names_every_gate_that_is_open() -> None:
+    """The gate on chance is judged last and was one of "2 more" that nobody saw."""
+    gates = [Named(name="size", options={"at_most": limit}) for limit in ("3MB", "2MB", "1MB")]
+    page = forms.html.page(judge.judge(report(0.5, 0.4), gates))
+    assert '<p class="soft">and size (fail), chance (anomalous), under "Gates"</p>' in page
 
 
 def test_without_gates_it_is_said_and_nothing_is_judged() -> None:

@@ -52,7 +52,7 @@ def test_only_as_many_rows_are_listed_as_asked() -> None:
 
 def test_entities_flip_one_by_one() -> None:
     """The original has both entities, the candidate loses one and invents one: two parts went wrong."""
-    head = Head("single_label", ("O", "B-X", "I-X"))
+    head = Head("tags", ("O", "B-X", "I-X"))
     true, lost = (1, 2, 0, 1), (1, 2, 0, 0)
     invented = (0, 0, 1, 0)
     pair = tiny_damage.decided(

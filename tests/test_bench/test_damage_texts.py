@@ -151,7 +151,7 @@ def test_a_sample_is_seeded_and_rows_keep_their_numbers() -> None:
 
 def test_tagged_words_keep_their_places() -> None:
     """Typos and casing word by word, and nothing that would move a tag."""
-    head = Head("single_label", ("O", "B-X"))
+    head = Head("tags", ("O", "B-X"))
     rows = [{"tokens": ["London", "calls", "again"], "tags": (1, 0, 0)} for _ in range(6)]
 
     def answer(batch: Sequence[dict[str, Any]]) -> Pair:

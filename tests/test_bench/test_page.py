@@ -75,7 +75,8 @@ def test_the_first_screen_holds_what_decides(tab: Browser, page: Path) -> None:
     )
     assert "after: FAILED 3 of 4 gates (size, memory, latency)" in elements["#verdict"][0]["text"]
     assert "20.00 MB on disk; allowed: at most 10MB" in elements["#verdict"][0]["text"]
-    assert 'and 2 more, under "Gates"' in elements["#verdict"][0]["text"]
+    others = 'and latency (fail), accuracy-drop (inconclusive), under "Gates"'
+    assert others in elements["#verdict"][0]["text"]
     speed, quality, memory, size = (" ".join(box["text"].split()) for box in elements[".card"])
     assert speed.startswith("Speed-up 4.00x clearly faster 95 % interval 3.20x to 5.00x")
     assert quality.startswith("Change in accuracy -1.00 pt no clear change 95 % interval -2.00 to +0.00")

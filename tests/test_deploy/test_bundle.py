@@ -220,8 +220,8 @@ def test_figures_come_from_a_report_of_this_artifact(
     report = _report(tmp_path / "r.json", models.int8.id, schema)
     out = bundle(models.int8, tmp_path / "out", report=report)
     text = (out / "README.md").read_text()
-    assert "| accuracy | 0.9125 | 0.9 to 0.92 (95%) |" in text
-    assert "| latency_p50_ms | 2.5 ms |  | batch_size 1 |" in text
+    assert "| accuracy | 91.25 % | 90.0 to 92.0 (95%) |" in text
+    assert "| latency p50 | 2.50 ms |  | batch size 1 |" in text
     assert "0.4321" not in text
     assert "On 872 evaluation rows, 2026-01-02T03:04:05+00:00, on A Processor" in text
     assert "- accuracy-drop: pass: accuracy fell by 0.1 pt" in text
@@ -250,8 +250,8 @@ def test_a_baseline_at_chance_is_said_on_the_card(models: SimpleNamespace, tmp_p
     tree["measurements"][2]["blind"] = 0.5
     (tmp_path / "r.json").write_text(json.dumps(seal.sealed(tree)))
     text = (bundle(models.int8, tmp_path / "out", report=tmp_path / "r.json") / "README.md").read_text()
-    assert "**The baseline 'base' is no better than chance**: accuracy 0.4321" in text
-    assert "one answer for every row gets 0.5" in text
+    assert "**The baseline 'base' is no better than chance**: accuracy 43.21 %" in text
+    assert "one answer for every row gets 50.00 %" in text
 
 
 def test_changes_are_found(models: SimpleNamespace, tmp_path: Path) -> None:

@@ -516,7 +516,7 @@ def test_too_little_agreement_is_said_and_strict_refuses(
     run = tiny_deploy.run("quantize_onnx", outlying, tmp_path / "loose", ROWS, **options)
     figures = run.facts["against_float"]
     assert min(figures["agreeing"], figures["agreeing_alone"]) < figures["rows"]
-    (warning,) = [line for line in warned if "below agreement: 1" in line]
+    (warning,) = [line for line in warned if "below the 100.00 % that agreement asks for" in line]
     for remedy in (
         "mode: static",
         "keep_float: auto",
@@ -525,7 +525,7 @@ def test_too_little_agreement_is_said_and_strict_refuses(
         "more calibration rows",
     ):
         assert remedy in warning
-    with pytest.raises(ParityError, match=r"below agreement: 1.*Nothing was sealed \(strict\)"):
+    with pytest.raises(ParityError, match=r"below the 100\.00 % that.*Nothing was sealed \(strict\)"):
         tiny_deploy.run("quantize_onnx", outlying, tmp_path / "strict", ROWS, strict=True, **options)
 
 

@@ -39,7 +39,7 @@ def page(report: Report) -> str:
             if listing.rows:
                 header = ["row", "what happened", "truth", "before", "now", "text"]
                 listed = [_row(row) for row in listing.rows[:_LISTED]]
-                section += [_cell(listing.title), _rows(header, listed, right=6)]
+                section += [_cell(listing.title), _rows(header, listed)]
         if section:
             parts += [f"## {entry.TITLE}", *section]
     if damage.notes:

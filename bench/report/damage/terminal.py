@@ -29,7 +29,7 @@ def show(report: Report, console: Console) -> None:
     for title, sentence in damage.sentences:
         console.print(f"[bold]{title}.[/] {escape(sentence)}", highlight=False, soft_wrap=True)
     for table in damage.brief(_LINES):
-        console.print(terminal.table(table))
+        console.print(terminal.table(table, console.width))
     for highlight in damage.highlights(marks=0, rows=_LINES):
         console.print(f"[bold]{escape(highlight.title)}[/] (all of them in --html and --json):")
         for row in highlight.rows:

@@ -1,0 +1,1 @@
+"""What paredown finds by the entry point in pyproject.toml."""
