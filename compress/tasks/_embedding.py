@@ -143,8 +143,9 @@ def width(config: Any) -> int:
     """
     get = config.get if isinstance(config, Mapping) else lambda name: getattr(config, name, None)
     for name in ("hidden_size", "d_model", "dim", "n_embd"):
-        if isinstance(get(name), int):
-            return int(get(name))
+        size = get(name)
+        if isinstance(size, int):
+            return size
     raise ModelError(
         f"a model of type '{get('model_type')}' does not say how wide its states are (no hidden_size in its "
         "config.json): take another encoder"
