@@ -201,7 +201,7 @@ def model_class(config_class: type) -> type[transformers.PreTrainedModel]:
     base = next(
         part
         for part in encoder.__mro__[1:]
-        if issubclass(part, transformers.PreTrainedModel) and part.base_model_prefix
+        if issubclass(part, transformers.PreTrainedModel) and getattr(part, "base_model_prefix", "")
     )
     name = f"{encoder.__name__.removesuffix('Model').removesuffix('Encoder')}ForTextEmbedding"
     made: type[transformers.PreTrainedModel] = type(name, (_Embedder, base), {"__doc__": _Embedder.__doc__})

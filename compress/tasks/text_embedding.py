@@ -138,7 +138,8 @@ def model_class(config: Any) -> type[PreTrainedModel]:
     """The architecture's encoder with what follows it."""
     from compress.tasks import _embedding_model
 
-    return _embedding_model.model_class(type(config))
+    kind: type = type(config)
+    return _embedding_model.model_class(kind)
 
 
 def fields(folder: Path, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
@@ -251,7 +252,7 @@ def _relevances(labels: Sequence[Any]) -> TypeGuard[Sequence[int]]:
 def _texts(rows: Sequence[Row], role: str, processor: Any) -> list[str]:
     """Texts of a role as the model reads them: with their prompt, in the case that it wants."""
     description = getattr(processor, "description", embedding.PLAIN)
-    prompts: Mapping[str, str] = description.prompts
+    prompts: Mapping[Any, str] = description.prompts
     texts = [prompts.get(row.get(_ROLE, role), "") + row[role] for row in rows]
     return [text.lower() for text in texts] if description.lowercase else texts
 
