@@ -198,11 +198,10 @@ def model_class(config_class: type) -> type[transformers.PreTrainedModel]:
         ModelError: the architecture has no encoder of texts.
     """
     encoder = encoder_class(config_class)
-    base = next(
-        part
-        for part in encoder.__mro__[1:]
-        if issubclass(part, transformers.PreTrainedModel) and getattr(part, "base_model_prefix", "")
-    )
+    lineage: list[Any] = [
+        part for part in encoder.__mro__[1:] if issubclass(part, transformers.PreTrainedModel)
+    ]
+    base = next(part for part in lineage if part.base_model_prefix)
     name = f"{encoder.__name__.removesuffix('Model').removesuffix('Encoder')}ForTextEmbedding"
     made: type[transformers.PreTrainedModel] = type(name, (_Embedder, base), {"__doc__": _Embedder.__doc__})
     return made
