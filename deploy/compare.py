@@ -148,8 +148,8 @@ def compare(
             f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
         )
     strictest = first if second.pads else second
-    seen = strictest.pieces(rows).rows
-    grouped = [[seen[i] for i in picks] for picks in strictest.together(seen, batch_size)]
+    pieces = strictest.pieces(rows).rows
+    grouped = [[pieces[i] for i in picks] for picks in strictest.together(pieces, batch_size)]
     collected: list[Collected] = []
     ran: list[dict[str, str]] = []
     batches: list[list[Batch]] = []

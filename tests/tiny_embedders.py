@@ -46,8 +46,8 @@ def folder(
     write(path / "1_Pooling" / "config.json", pooling or {"pooling_mode_mean_tokens": True})
     if limit is not None:
         write(path / "sentence_bert_config.json", {"max_seq_length": limit, "do_lower_case": False})
-    own = {"prompts": prompts or {}, "default_prompt_name": default, "similarity_fn_name": "cosine"}
-    write(path / "config_sentence_transformers.json", own)
+    settings = {"prompts": prompts or {}, "default_prompt_name": default, "similarity_fn_name": "cosine"}
+    write(path / "config_sentence_transformers.json", settings)
     if dense:
         write(path / "2_Dense" / "config.json", dense)
         with torch.random.fork_rng():

@@ -173,9 +173,9 @@ def _from_pretrained(
         weight_files.check_fit(
             beside, model.state_dict(), "", cls.__name__, "the folder's modules are not of one model"
         )
-        given = weight_files.read_beside(folder)
-        model.load_state_dict(given, strict=False)
-        info["missing_keys"] = set(info["missing_keys"]) - given.keys()
+        tensors = weight_files.read_beside(folder)
+        model.load_state_dict(tensors, strict=False)
+        info["missing_keys"] = set(info["missing_keys"]) - tensors.keys()
     return model, info
 
 

@@ -108,13 +108,13 @@ def beside(folder: Path) -> dict[str, Entry]:
     parts = embedding.modules(folder)
     for number, file in parts.dense.items():
         layer = parts.description.after[number]
-        held = table(file)
-        wanted = {"linear.weight"} | ({"linear.bias"} if layer != "normalize" and layer.bias else set())
-        if held.keys() != wanted:
+        stored = table(file)
+        names = {"linear.weight"} | ({"linear.bias"} if layer != "normalize" and layer.bias else set())
+        if stored.keys() != names:
             raise ModelError(
-                f"{file} holds {', '.join(held)}, and a dense layer has {', '.join(sorted(wanted))}"
+                f"{file} holds {', '.join(stored)}, and a dense layer has {', '.join(sorted(names))}"
             )
-        entries |= {_our_name(number, name): entry for name, entry in held.items()}
+        entries |= {_our_name(number, name): entry for name, entry in stored.items()}
     return entries
 
 

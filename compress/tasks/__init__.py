@@ -283,15 +283,15 @@ class Task(Protocol):
         Args:
             folder: of the model.
             content: of its ``config.json``.
-            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody asked for.
+            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody requests for.
 
         Raises:
-            RecipeError: something was asked for that the task has not, or the folder decides itself.
+            RecipeError: something was requests for that the task has not, or the folder decides itself.
         """
-        asked = [name for name, value in options.items() if value is not None]
-        if asked:
+        requests = [name for name, value in options.items() if value is not None]
+        if requests:
             raise RecipeError(
-                f"load: {' and '.join(asked)} is of models that make vectors, which this is none of"
+                f"load: {' and '.join(requests)} is of models that make vectors, which this is none of"
             )
         return {}
 

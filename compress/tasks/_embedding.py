@@ -244,9 +244,9 @@ def modules(folder: Path) -> Modules:
             after.append(_dense(place))
         else:
             after.append("normalize")
-    own = _object(folder / "config_sentence_transformers.json")
-    prompts = own.get("prompts") or {}
-    default = own.get("default_prompt_name")
+    settings = _object(folder / "config_sentence_transformers.json")
+    prompts = settings.get("prompts") or {}
+    default = settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
         raise ModelError(
             f"{folder / 'config_sentence_transformers.json'}: prompts is no table of texts: {_AGAIN}"
@@ -259,8 +259,8 @@ def modules(folder: Path) -> Modules:
         )
     limits = _encoder_limits(folders[0])
     text = prompts[default] if default is not None else ""
-    pooling, whole = _pooling(folders[1])
-    if text and not whole:
+    pooling, with_prompt = _pooling(folders[1])
+    if text and not with_prompt:
         raise _without_prompt(folder)
     try:
         description = Description(
@@ -272,7 +272,7 @@ def modules(folder: Path) -> Modules:
         )
     except ValidationError as cause:
         raise ModelError(f"{explain(cause, str(folder / MODULES))}: {_AGAIN}") from cause
-    return Modules(folders[0], description, dense, prompts if whole else {}, default)
+    return Modules(folders[0], description, dense, prompts if with_prompt else {}, default)
 
 
 def places(folder: Path) -> list[Path]:

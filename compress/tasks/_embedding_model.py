@@ -137,14 +137,14 @@ class _Embedder:
         if attention_mask is None:
             attention_mask = torch.ones_like(input_ids)
         tensors = {"input_ids": input_ids, "attention_mask": attention_mask}
-        others = {name: value for name, value in inputs.items() if not isinstance(value, torch.Tensor)}
+        switches = {name: value for name, value in inputs.items() if not isinstance(value, torch.Tensor)}
         tensors |= {name: value for name, value in inputs.items() if isinstance(value, torch.Tensor)}
         texts = input_ids.shape[2] if input_ids.ndim == 3 else None
         if texts is not None:
             tensors = {name: _one_below_another(value) for name, value in tensors.items()}
-        others.pop("return_dict", None)
+        switches.pop("return_dict", None)
         model: Any = self
-        states = getattr(model, model.base_model_prefix)(**tensors, **others)
+        states = getattr(model, model.base_model_prefix)(**tensors, **switches)
         vectors = self._vectors(states[0], tensors["attention_mask"])
         if texts is not None:
             vectors = vectors.reshape(-1, texts, vectors.shape[-1])
@@ -181,8 +181,8 @@ def encoder_class(config_class: type) -> type[Any]:
     for auto in ("AutoModelForTextEncoding", "AutoModel"):
         mapping = getattr(transformers, auto)._model_mapping
         if config_class in mapping:
-            found = mapping[config_class]
-            chosen: type[Any] = found[0] if isinstance(found, tuple | list) else found
+            classes = mapping[config_class]
+            chosen: type[Any] = classes[0] if isinstance(classes, tuple | list) else classes
             return chosen
     kind = getattr(config_class, "model_type", config_class.__name__)
     raise ModelError(
@@ -203,5 +203,7 @@ def model_class(config_class: type) -> type[transformers.PreTrainedModel]:
     ]
     base = next(part for part in lineage if part.base_model_prefix)
     name = f"{encoder.__name__.removesuffix('Model').removesuffix('Encoder')}ForTextEmbedding"
-    made: type[transformers.PreTrainedModel] = type(name, (_Embedder, base), {"__doc__": _Embedder.__doc__})
-    return made
+    embedder: type[transformers.PreTrainedModel] = type(
+        name, (_Embedder, base), {"__doc__": _Embedder.__doc__}
+    )
+    return embedder

@@ -148,41 +148,43 @@ def fields(folder: Path, content: Mapping[str, Any], options: Mapping[str, Any])
     Raises:
         RecipeError: the folder says itself how texts are pooled, or it has no prompt of that name.
     """
-    asked = {name: value for name, value in options.items() if value is not None}
+    requests = {name: value for name, value in options.items() if value is not None}
     modular = embedding.is_modular(folder)
-    own = modular or embedding.FIELD in content
-    if own and asked.keys() & {"pooling", "normalize"}:
+    decided = modular or embedding.FIELD in content
+    if decided and requests.keys() & {"pooling", "normalize"}:
         raise RecipeError(
             f"{folder} says itself how its texts are pooled ({_in_words(embedding.described(content))}): "
             "leave "
             "pooling and normalize out"
         )
     description = embedding.described(content)
-    if not own:
-        named = asked.get("pooling")
+    if not decided:
+        named = requests.get("pooling")
         pooling = (named,) if isinstance(named, str) else tuple(named or ("mean",))
-        after = ("normalize",) if asked.get("normalize", True) else ()
+        after = ("normalize",) if requests.get("normalize", True) else ()
         description = description.model_copy(update={"pooling": pooling, "after": after})
         log.info(
             "%s says nothing of pooling: %s%s",
             folder,
             _in_words(description),
-            "" if "pooling" in asked else " is taken (load: {pooling: ..., normalize: ...} says otherwise)",
+            ""
+            if "pooling" in requests
+            else " is taken (load: {pooling: ..., normalize: ...} says otherwise)",
         )
-    known = embedding.modules(folder).prompts if modular else {}
-    if "prompts" in asked:
-        chosen = {role: _prompt(name, known, folder) for role, name in asked["prompts"].items()}
+    prompts_by_name = embedding.modules(folder).prompts if modular else {}
+    if "prompts" in requests:
+        chosen = {role: _prompt(name, prompts_by_name, folder) for role, name in requests["prompts"].items()}
         description = description.model_copy(
             update={"prompts": {r: text for r, text in chosen.items() if text}}
         )
-    elif any(known.values()) and not description.prompts:
+    elif any(prompts_by_name.values()) and not description.prompts:
         log.warning(
             "%s has prompts (%s) and none of them is its default: texts are taken without one. Name them "
             "with "
             "load: {prompts: {text: %s, text_pair: ...}}",
             folder,
-            ", ".join(known),
-            next(iter(known)),
+            ", ".join(prompts_by_name),
+            next(iter(prompts_by_name)),
         )
     return {embedding.FIELD: description.written()}
 
@@ -191,12 +193,12 @@ def _in_words(description: embedding.Description) -> str:
     return " and ".join(description.pooling) + (", normalized" if description.unit else "")
 
 
-def _prompt(name: str, known: Mapping[str, str], folder: Path) -> str:
+def _prompt(name: str, prompts_by_name: Mapping[str, str], folder: Path) -> str:
     """The prompt of a name, or the text itself where a folder names none."""
-    if name in known:
-        return known[name]
-    if known:
-        raise RecipeError(f"{folder} has no prompt '{name}'; it has: {', '.join(known)}")
+    if name in prompts_by_name:
+        return prompts_by_name[name]
+    if prompts_by_name:
+        raise RecipeError(f"{folder} has no prompt '{name}'; it has: {', '.join(prompts_by_name)}")
     return name
 
 
@@ -339,16 +341,16 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
         wrong = labels[:, None] < labels[None, :]
         terms = apart.masked_fill(~wrong, float("-inf")).reshape(-1)
         return torch.logsumexp(torch.cat([terms.new_zeros(1), terms]), dim=0)
-    asked = torch.nonzero(labels > 0).reshape(-1)
-    if len(asked) == 0:
+    anchors = torch.nonzero(labels > 0).reshape(-1)
+    if len(anchors) == 0:
         return vectors.sum() * 0
-    same_query, same_document = (_same(batch, text, asked.tolist()) for text in (0, 1))
+    same_query, same_document = (_same(batch, text, anchors.tolist()) for text in (0, 1))
     relevant = (labels > 0).cpu().numpy()[None, :]
     left_out = (same_query & relevant) | same_document
-    left_out[np.arange(len(asked)), asked.cpu().numpy()] = False
-    logits = _SCALE * queries[asked] @ documents.T
+    left_out[np.arange(len(anchors)), anchors.cpu().numpy()] = False
+    logits = _SCALE * queries[anchors] @ documents.T
     logits = logits.masked_fill(torch.from_numpy(left_out).to(logits.device), float("-inf"))
-    return functional.cross_entropy(logits, asked)
+    return functional.cross_entropy(logits, anchors)
 
 
 def _same(batch: Batch, text: int, rows: Sequence[int]) -> np.ndarray:
@@ -386,8 +388,8 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
         DataError: a query has no relevant document.
     """
     if _relevances([true.label for true in references]):
-        found = _retrieval(predictions, references)
-        return np.concatenate([np.zeros((len(found), 12)), found], axis=1)
+        table = _retrieval(predictions, references)
+        return np.concatenate([np.zeros((len(table), 12)), table], axis=1)
     pairs: list[Any] = [prediction.value for prediction in predictions]
     cosines = [float(_unit(pair)[0] @ _unit(pair)[1]) for pair in pairs]
     moments = scores.number_statistics(cosines, [float(true.label) for true in references])
@@ -422,10 +424,10 @@ def _retrieval(predictions: Sequence[Prediction], references: Sequence[Truth]) -
             documents[true.document] = len(documents)
             document_vectors.append(vectors[1])
         document = documents[true.document]
-        known = gains[queries[true.query]]
-        known[document] = max(known.get(document, 0.0), float(true.label))
-    for query, known in zip(queries, gains, strict=True):
-        if not any(known.values()):
+        judged = gains[queries[true.query]]
+        judged[document] = max(judged.get(document, 0.0), float(true.label))
+    for query, judged in zip(queries, gains, strict=True):
+        if not any(judged.values()):
             raise DataError(
                 f"the query '{query[:60]}' has no relevant document (no row of it has a label above 0): "
                 "leave its "
@@ -438,7 +440,8 @@ def _retrieval(predictions: Sequence[Prediction], references: Sequence[Truth]) -
     for begin in range(0, len(gains), _AT_ONCE):
         cosines = _unit(np.stack(query_vectors[begin : begin + _AT_ONCE])) @ corpus.T
         lines += [
-            _query(line, known) for line, known in zip(cosines, gains[begin : begin + _AT_ONCE], strict=True)
+            _query(line, judged)
+            for line, judged in zip(cosines, gains[begin : begin + _AT_ONCE], strict=True)
         ]
     return np.asarray(lines, dtype=np.float64)
 
@@ -447,19 +450,19 @@ def _query(cosines: np.ndarray, gains: Mapping[int, float]) -> list[float]:
     """The figures of one query; see ``_retrieval``."""
     gain = np.zeros(len(cosines))
     gain[list(gains)] = list(gains.values())
-    found = gain[np.lexsort((gain, -cosines))[:_DEPTH]]
+    ranking = gain[np.lexsort((gain, -cosines))[:_DEPTH]]
     discounts = 1 / np.log2(np.arange(2, _DEPTH + 2))
     best = np.sort(gain)[::-1][:_DEPTH]
     ideal = float(best @ discounts[: len(best)])
-    hits = np.flatnonzero(found > 0)
+    hits = np.flatnonzero(ranking > 0)
     relevant = float((gain > 0).sum())
     return [
         1.0,
-        float(found @ discounts[: len(found)]) / ideal,
+        float(ranking @ discounts[: len(ranking)]) / ideal,
         1.0 / (1 + hits[0]) if len(hits) else 0.0,
-        float(found[0] > 0) / relevant,
+        float(ranking[0] > 0) / relevant,
         len(hits) / relevant,
-        float(gain.mean()) * float(discounts[: len(found)].sum()) / ideal,
+        float(gain.mean()) * float(discounts[: len(ranking)].sum()) / ideal,
     ]
 
 

@@ -119,8 +119,8 @@ def _of_vectors(value: Any) -> dict[str, Any]:
 def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str) -> None:
     vectors = _of_vectors(prediction.value)
     if vectors:
-        shown = vectors.get("cosine", vectors.get("vector"))
-        sys.stdout.write(f"{json.dumps(shown)}\n")
+        answer = vectors.get("cosine", vectors.get("vector"))
+        sys.stdout.write(f"{json.dumps(answer)}\n")
         return
     text = str(prediction.label)
     if isinstance(prediction.label, float):

@@ -116,7 +116,7 @@ def test_an_encoder_may_lie_in_a_folder_of_its_own(tmp_path: Path) -> None:
     expected = pretrained.load(folder, TASK, None, 0).model.state_dict()
     place = folder / "0_Transformer"
     place.mkdir()
-    for file in [one for one in folder.iterdir() if one.is_file()]:
+    for file in [file for file in folder.iterdir() if file.is_file()]:
         if file.name != "config_sentence_transformers.json":
             file.rename(place / file.name)
     tiny_embedders.write(folder / "modules.json", tiny_embedders.modules("0_Transformer", "Normalize"))
@@ -168,8 +168,8 @@ def test_what_no_module_of_ours_is_is_refused(tmp_path: Path) -> None:
     assert "a Transformer, then a Pooling" in refusal(folder)
     tiny_embedders.write(folder / "modules.json", [{**listed[0], "path": "../b"}, *listed[1:]])
     assert "leads out of the folder" in refusal(folder)
-    other = tiny_embedders.folder(tmp_path / "b", pooling={"pooling_mode": "median"})
-    assert "the pooling is median" in refusal(other)
+    median = tiny_embedders.folder(tmp_path / "b", pooling={"pooling_mode": "median"})
+    assert "the pooling is median" in refusal(median)
     narrow = tiny_embedders.folder(tmp_path / "c", dense={"in_features": 16, "out_features": 8})
     assert "a dense layer of 16 inputs" in refusal(narrow)
     (narrow / "2_Dense" / "model.safetensors").rename(narrow / "2_Dense" / "pytorch_model.bin")
@@ -206,11 +206,11 @@ def test_a_plain_encoder_gets_the_pooling_that_is_named(tmp_path: Path) -> None:
     """A mean where nobody says, which is said; another by an option; none for a task without vectors."""
     folder = tiny.base_model(tmp_path)
     content = architecture.read_config(folder)
-    said = TASK.fields(folder, content, {"pooling": None, "normalize": None, "prompts": None})
-    assert said["text_embedding"]["pooling"] == ["mean"]
-    assert said["text_embedding"]["after"] == ["normalize"]
-    asked = TASK.fields(folder, content, {"pooling": ("cls", "max"), "normalize": False, "prompts": None})
-    model = pretrained.load(folder, TASK, None, 0, fields=asked).model
+    plain = TASK.fields(folder, content, {"pooling": None, "normalize": None, "prompts": None})
+    assert plain["text_embedding"]["pooling"] == ["mean"]
+    assert plain["text_embedding"]["after"] == ["normalize"]
+    chosen = TASK.fields(folder, content, {"pooling": ("cls", "max"), "normalize": False, "prompts": None})
+    model = pretrained.load(folder, TASK, None, 0, fields=chosen).model
     assert TASK.head_of(model.config.to_dict()).size == 64
     with pytest.raises(RecipeError, match="pooling is of models that make vectors"):
         catalog.task("text-classification").fields(folder, content, {"pooling": "cls"})
@@ -304,9 +304,12 @@ def test_the_loss_of_relevances_has_the_batch_for_wrong_answers() -> None:
     unit = functional.normalize(vectors, dim=-1)
     cosines = 20 * unit[:, 0] @ unit[:, 1].T
     # Rows 0 and 3 have one document, and rows 1 and 3 one query, so that these are no wrong answers.
-    seen = {0: [0, 1, 2], 1: [0, 1, 2], 3: [2, 3]}
+    candidates = {0: [0, 1, 2], 1: [0, 1, 2], 3: [2, 3]}
     expected = np.mean(
-        [(torch.logsumexp(cosines[row, at], dim=0) - cosines[row, row]).item() for row, at in seen.items()]
+        [
+            (torch.logsumexp(cosines[row, at], dim=0) - cosines[row, row]).item()
+            for row, at in candidates.items()
+        ]
     )
     loss = TASK.loss({"embedding": vectors}, labels, HEAD, batch)
     assert loss.item() == pytest.approx(expected, rel=1e-5)

@@ -55,17 +55,17 @@ def test_a_text_has_one_vector_and_a_pair_two(models: SimpleNamespace) -> None:
     rows = [TEXTS[0], (TEXTS[0], TEXTS[1]), TEXTS[2]]
     before, after = vectors(models.torch, rows), vectors(models.onnx, rows)
     assert [part.shape for part in before] == [(1, 32), (2, 32), (1, 32)]
-    for one, other in zip(before, after, strict=True):
-        np.testing.assert_allclose(one, other, atol=1e-5)
-        np.testing.assert_allclose(np.linalg.norm(other, axis=1), 1, atol=1e-5)
+    for weights, graph in zip(before, after, strict=True):
+        np.testing.assert_allclose(weights, graph, atol=1e-5)
+        np.testing.assert_allclose(np.linalg.norm(graph, axis=1), 1, atol=1e-5)
 
 
 def test_no_product_of_an_embedder_is_its_head(models: SimpleNamespace) -> None:
     """The pooled states are the residual stream, which products of every layer reach: all become INT8."""
     layers, products_a_layer = 2, 4  # query, key and value are one product after merging
     assert len(models.int8.facts["quantized"]["products"]) == layers * products_a_layer
-    for one, other in zip(vectors(models.onnx, TEXTS), vectors(models.int8.artifact, TEXTS), strict=True):
-        assert float((one * other).sum()) > 0.98
+    for plain, rounded in zip(vectors(models.onnx, TEXTS), vectors(models.int8.artifact, TEXTS), strict=True):
+        assert float((plain * rounded).sum()) > 0.98
 
 
 def test_predict_prints_vectors_and_the_cosine_of_a_pair(models: SimpleNamespace) -> None:
@@ -88,8 +88,8 @@ def test_a_bundle_holds_a_folder_for_sentence_transformers(models: SimpleNamespa
     ]
     assert json.loads((out / "1_Pooling" / "config.json").read_text())["pooling_mode_cls_token"]
     assert json.loads((out / "sentence_bert_config.json").read_text())["max_seq_length"] == 32
-    own = json.loads((out / "config_sentence_transformers.json").read_text())
-    assert own["prompts"][own["default_prompt_name"]] == "the very "
+    settings = json.loads((out / "config_sentence_transformers.json").read_text())
+    assert settings["prompts"][settings["default_prompt_name"]] == "the very "
     session = onnxruntime.InferenceSession(out / "onnx" / "model.onnx", providers=["CPUExecutionProvider"])
     encoder_inputs = {"input_ids": np.array([[2, 5, 3]]), "attention_mask": np.ones((1, 3), dtype=np.int64)}
     encoder_inputs["token_type_ids"] = np.zeros((1, 3), dtype=np.int64)
@@ -129,7 +129,7 @@ def test_the_shipped_recipe_runs(tmp_path: Path) -> None:
     report = workflow.run(recipe, tmp_path / "out").report
     assert report is not None
     assert {verdict.gate for verdict in report.verdicts} >= {gate.name for gate in recipe.gates}
-    figures = {one.metric: one for one in report.measurements if one.probe == "accuracy"}
+    figures = {m.metric: m for m in report.measurements if m.probe == "accuracy"}
     assert list(figures) == ["ndcg@10", "mrr@10", "recall@1", "recall@10"]
     assert figures["ndcg@10"].conditions["rows"] == 12
     assert 0 < figures["ndcg@10"].value <= 1
