@@ -48,6 +48,7 @@ from paredown.verbs import (
     show,
     store,
     temperature,
+    trim,
     verify,
 )
 
@@ -105,6 +106,7 @@ _STAGES = {
     "finetune": ("finetune",),
     "distill": ("distill",),
     "prune": ("prune",),
+    "trim": ("trim-vocabulary",),
     "export": ("export-onnx", "optimize-onnx"),
     "quantize": ("quantize-onnx", "half-precision"),
     "build": ("build-tensorrt",),
@@ -120,6 +122,7 @@ for _verb in (
     finetune.finetune,
     distill.distill,
     prune.prune,
+    trim.trim,
     export.export,
     quantize.quantize,
     temperature.temperature,

@@ -1,77 +1,31 @@
-"""A tiny classifier of every model family that can be pruned, with weights that make every unit matter."""
+"""A tiny classifier of every model family that can be pruned, what it takes, and what it answers."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import torch
-import transformers
 
-_COMMON = {
-    "vocab_size": 40,
-    "hidden_size": 32,
-    "num_hidden_layers": 3,
-    "num_attention_heads": 4,
-    "intermediate_size": 48,
-    "max_position_embeddings": 32,
-}
-_AUDIO = {
-    "conv_dim": (16, 16),
-    "conv_stride": (4, 4),
-    "conv_kernel": (8, 8),
-    "num_feat_extract_layers": 2,
-    "num_conv_pos_embeddings": 16,
-    "num_conv_pos_embedding_groups": 4,
-    "layerdrop": 0.0,
-}
-_VISION = {"image_size": 8, "patch_size": 4}
-_DEBERTA = {"relative_attention": True, "pos_att_type": ["c2p", "p2c"], "position_buckets": 8}
-CASES: dict[str, tuple[str, dict[str, Any]]] = {
-    "bert": ("bert", {}),
-    "camembert": ("camembert", {}),
-    "roberta": ("roberta", {}),
-    "xlm-roberta": ("xlm-roberta", {}),
-    "electra": ("electra", {"embedding_size": 16}),
-    "distilbert": ("distilbert", {"dim": 32, "n_layers": 3, "n_heads": 4, "hidden_dim": 48}),
-    "deberta-v2": ("deberta-v2", {**_DEBERTA, "norm_rel_ebd": "layer_norm", "share_att_key": True}),
-    "deberta-v2-own-keys": ("deberta-v2", {**_DEBERTA, "share_att_key": False}),
-    "vit": ("vit", _VISION),
-    "deit": ("deit", {**_VISION, "architectures": ["DeiTForImageClassification"]}),
-    "wav2vec2": ("wav2vec2", _AUDIO),
-    "wav2vec2-prenorm": ("wav2vec2", {**_AUDIO, "do_stable_layer_norm": True}),
-    "hubert": ("hubert", _AUDIO),
-}
+from tools.tiny_families import CASES, build
 
-
-def build(case: str) -> Any:
-    """A tiny classifier of a family, with weights that make every unit matter."""
-    kind, extra = CASES[case]
-    config = transformers.AutoConfig.for_model(kind, **{**_COMMON, **extra})
-    attention = "eager" if kind == "deberta-v2" else "sdpa"
-    if kind in ("vit", "deit"):
-        auto = transformers.AutoModelForImageClassification
-    elif "conv_dim" in extra:
-        auto = transformers.AutoModelForAudioClassification
-    else:
-        auto = transformers.AutoModelForSequenceClassification
-    with torch.random.fork_rng():
-        torch.manual_seed(3)
-        model = auto.from_config(config, attn_implementation=attention)
-        for parameter in model.parameters():
-            parameter.data += 0.1 * torch.randn_like(parameter)
-    return model.eval()
+__all__ = ["CASES", "build", "feed", "logits"]
 
 
 def feed(model: Any) -> dict[str, torch.Tensor]:
     """Two rows of input, the second one padded where the family has a mask."""
     generator = torch.Generator().manual_seed(5)
     if model.main_input_name == "pixel_values":
-        return {"pixel_values": torch.randn(2, 3, 8, 8, generator=generator)}
+        size = model.config.image_size
+        return {"pixel_values": torch.randn(2, 3, size, size, generator=generator)}
+    if model.main_input_name == "input_features":
+        return {"input_features": torch.randn(2, 8, 40, generator=generator)}
     if model.main_input_name == "input_values":
         return {"input_values": torch.randn(2, 400, generator=generator)}
     ids = torch.randint(5, 40, (2, 9), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0
+    if model.config.pad_token_id is not None:  # by which decoders find the last token
+        ids[1, 6:] = model.config.pad_token_id
     return {"input_ids": ids, "attention_mask": mask}
 
 

@@ -27,10 +27,11 @@ class Structure:
         name: such as ``layer.3.heads`` or ``layer.3.ffn``.
         kind: what a unit is.
         units: how many there are.
-        rows: weights whose output rows belong to the units, each [units * width, in].
+        rows: weights whose output rows belong to the units, each [units * k, in]; k is the width, or the
+            size of one head where several query heads share a key and a value and the unit is all of them.
         columns: weights whose input columns belong to the units, each [out, units * width].
-        biases: biases of ``rows``, each [units * width].
-        width: rows a unit (the head size; 1 for a neuron).
+        biases: biases of ``rows``, each [units * k].
+        width: columns a unit (the head size, or that of a group; 1 for a neuron).
     """
 
     name: str

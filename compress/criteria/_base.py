@@ -31,7 +31,7 @@ def per_unit(structure: Structure, terms: Sequence[torch.Tensor]) -> torch.Tenso
             summed = term.double().sum(dim=0)
         else:
             summed = term.double().reshape(term.shape[0], -1).sum(dim=1)
-        units = summed.reshape(structure.units, structure.width).sum(dim=1).cpu()
+        units = summed.reshape(structure.units, -1).sum(dim=1).cpu()
         total = units if total is None else total + units
     if total is None:
         raise ValueError(f"{structure.name} has no tensors")

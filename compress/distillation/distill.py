@@ -31,11 +31,11 @@ from compress.distillation.losses import (
     relation_heads,
     relation_loss,
 )
-from compress.distillation.student import stack_of, uniform_map
-from compress.distillation.taps import Tap, Want, flatten, real_tokens, unflatten
+from compress.distillation.student import depth_of, stack_of, uniform_map
+from compress.distillation.taps import Tap, Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError, RecipeError
-from compress.model.layers import attention_linears
+from compress.model.layers import attention_linears, real_tokens
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
@@ -231,7 +231,7 @@ def plan_match(
             )
     if not loss.hidden_weight and not loss.relation_weight:
         return Match()
-    depths = len(stack_of(student)), len(stack_of(teacher))
+    depths = depth_of(student), depth_of(teacher)
     chosen = tuple(layer_map) if layer_map is not None else uniform_map(*depths)
     if len(chosen) != depths[0] or not all(1 <= layer <= depths[1] for layer in chosen):
         raise ModelError(

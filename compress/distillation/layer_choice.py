@@ -23,14 +23,13 @@ from compress.distillation.student import (
     check_keep,
     drop_top,
     every_other,
-    first_is_fixed,
     keeping_first,
     search,
     stack_of,
     subsets,
 )
-from compress.distillation.taps import real_tokens
 from compress.errors import DataError
+from compress.model.layers import first_is_fixed, real_tokens
 from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.selection import row_lengths
@@ -74,7 +73,7 @@ def choose_layers(
         DataError: the rule needs calibration rows and there are none.
     """
     stack = stack_of(teacher)
-    layers, fixed = len(stack), first_is_fixed(stack)
+    layers, fixed = len(stack), first_is_fixed(stack.layers)
     if isinstance(choice, tuple):
         return LayerChoice(check_choice(layers, choice))
     keep = choice if choice is not None else max(1, layers // 2)

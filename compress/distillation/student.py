@@ -15,34 +15,22 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from itertools import combinations, pairwise
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from compress.errors import ModelError, RecipeError
 from compress.model import checkpoint
-from compress.model.layers import Stack, find_stack
+from compress.model.layers import Stack, describe_outputs, find_stack, first_is_fixed, shorten
 
 if TYPE_CHECKING:
-    from transformers import PretrainedConfig, PreTrainedModel
+    from transformers import PreTrainedModel
 
 Rule = Literal["auto", "search", "every-other", "drop-top", "block-influence"]
 SEARCH_LIMIT = 100
 
 # Where configurations keep the depths of their stages.
 _STAGES = ("depths", "depth")
-
-# What configurations list layer by layer.
-_BY_LAYER = (
-    "layer_types",
-    "mlp_layer_types",
-    "layers_block_type",
-    "attention_layers",
-    "attention_window",
-    "attn_layers",
-    "no_rope_layers",
-    "sliding_windows",
-)
 
 
 def every_other(layers: int, keep: int) -> tuple[int, ...]:
@@ -137,10 +125,15 @@ def stack_of(model: PreTrainedModel) -> Stack:
         raise ModelError(f"{str(cause).removesuffix('.')}. {remedy}") from cause
 
 
-def first_is_fixed(stack: Stack) -> bool:
-    """Whether only layer 0 can stand first, since its parameters are others (ModernBERT: no norm)."""
-    names = [{name for name, _ in layer.named_parameters()} for layer in stack.layers]
-    return any(layer_names != names[0] for layer_names in names[1:])
+def depth_of(model: PreTrainedModel) -> int:
+    """How many hidden states a model gives after its layers: as often as it runs one, where all share it.
+
+    Raises:
+        ModelError: they are not of one width.
+    """
+    if getattr(model.config, "num_hidden_groups", None) is not None:  # ALBERT
+        return int(model.config.num_hidden_layers)
+    return len(stack_of(model))
 
 
 def keeping_first(rule: Callable[[int, int], tuple[int, ...]], layers: int, keep: int) -> tuple[int, ...]:
@@ -155,7 +148,7 @@ def only(model: PreTrainedModel, chosen: Sequence[int]) -> Iterator[None]:
     """The model with some of its layers, for as long as the context lasts."""
     stack = stack_of(model)
     everything = list(stack.layers)
-    before = _shorten(model.config, stack, chosen)
+    before = shorten(model.config, len(stack), chosen)
     stack.replace([everything[i] for i in chosen])
     try:
         yield
@@ -163,26 +156,6 @@ def only(model: PreTrainedModel, chosen: Sequence[int]) -> Iterator[None]:
         stack.replace(everything)
         for name, value in before.items():
             setattr(model.config, name, value)
-
-
-def _shorten(config: PretrainedConfig, stack: Stack, chosen: Sequence[int]) -> dict[str, Any]:
-    """Let a config count some of its layers alone, lists by layer included; what it said before."""
-    before: dict[str, Any] = {stack.count: getattr(config, stack.count)}
-    for name in _BY_LAYER:
-        values = getattr(config, name, None)
-        if isinstance(values, list | tuple) and len(values) == len(stack):
-            before[name] = values
-            setattr(config, name, [values[i] for i in chosen])
-    setattr(config, stack.count, len(chosen))
-    return before
-
-
-def _describe_outputs(config: PretrainedConfig) -> None:
-    """Let the fields of a backbone, which classification does not read, name layers that there are."""
-    names = getattr(config, "stage_names", None)
-    if names is not None:
-        config.stage_names = names[: config.num_hidden_layers + 1]
-        config.set_output_features_output_indices(out_features=None, out_indices=None)
 
 
 def search(
@@ -197,7 +170,7 @@ def search(
     """
     stack = stack_of(teacher)
     scored = []
-    fixed = first_is_fixed(stack)
+    fixed = first_is_fixed(stack.layers)
     for chosen in subsets(len(stack), keep):
         if fixed and chosen[0] != 0:
             continue
@@ -222,14 +195,14 @@ def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
     """
     student = copy.deepcopy(teacher)
     stack = stack_of(student)
-    if chosen[0] != 0 and first_is_fixed(stack):
+    if chosen[0] != 0 and first_is_fixed(stack.layers):
         raise ModelError(
             f"the first layer of a {type(teacher).__name__} is built unlike the others and must stay: "
             f"choose layers that begin with 0, not {list(chosen)}"
         )
     layers = list(stack.layers)
-    _shorten(student.config, stack, chosen)
-    _describe_outputs(student.config)
+    shorten(student.config, len(stack), chosen)
+    describe_outputs(student.config)
     stack.replace([layers[i] for i in chosen])
     try:
         return checkpoint.rebuild(student)

@@ -33,19 +33,6 @@ class Want:
         return bool(self.hidden) or self.relations is not None
 
 
-def real_tokens(inputs: Mapping[str, torch.Tensor], length: int) -> torch.Tensor | None:
-    """Boolean [batch, length] mask of real tokens; None where all positions are real.
-
-    Args:
-        inputs: the model's inputs.
-        length: positions of the hidden states; a mask of another length (raw audio) does not apply.
-    """
-    mask = inputs.get("attention_mask")
-    if mask is None or mask.ndim != 2 or mask.shape[1] != length:
-        return None
-    return mask.bool()
-
-
 class Tap:
     """Runs a model and keeps what was asked for.
 

@@ -23,8 +23,9 @@ import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from compress import log
-from compress.distillation.taps import Tap, Want, flatten, real_tokens
+from compress.distillation.taps import Tap, Want, flatten
 from compress.errors import TrainingError
+from compress.model.layers import real_tokens
 from compress.training.batching import EncodedRows, TorchBatch, to_torch
 
 if TYPE_CHECKING:

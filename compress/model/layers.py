@@ -6,15 +6,16 @@ counts layers. optimum's NormalizedConfigManager knows what each architecture ca
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from torch import nn
 
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
+    import torch
     from transformers import PretrainedConfig, PreTrainedModel
 
 _COUNTS = ("num_hidden_layers", "n_layers", "n_layer", "num_layers")
@@ -25,6 +26,19 @@ _QKV = (
     ("q_lin", "k_lin", "v_lin"),
     ("query_proj", "key_proj", "value_proj"),
     ("q", "k", "v"),
+)
+
+
+# What configurations list layer by layer.
+_BY_LAYER = (
+    "layer_types",
+    "mlp_layer_types",
+    "layers_block_type",
+    "attention_layers",
+    "attention_window",
+    "attn_layers",
+    "no_rope_layers",
+    "sliding_windows",
 )
 
 
@@ -85,6 +99,42 @@ def count_name(config: PretrainedConfig) -> str:
     )
 
 
+def first_is_fixed(layers: Iterable[nn.Module]) -> bool:
+    """Whether only layer 0 can stand first, since its parameters are others.
+
+    ModernBERT's has no norm, and WavLM's holds the positions of all.
+    """
+    names = [{name for name, _ in layer.named_parameters()} for layer in layers]
+    return any(layer_names != names[0] for layer_names in names[1:])
+
+
+def shorten(config: PretrainedConfig, depth: int, chosen: Sequence[int]) -> dict[str, Any]:
+    """Let a config count some of its layers alone, lists by layer included; what it said before.
+
+    Args:
+        config: changed in place.
+        depth: how many layers there are.
+        chosen: those that stay.
+    """
+    count = count_name(config)
+    before: dict[str, Any] = {count: getattr(config, count)}
+    for name in _BY_LAYER:
+        values = getattr(config, name, None)
+        if isinstance(values, list | tuple) and len(values) == depth:
+            before[name] = values
+            setattr(config, name, [values[index] for index in chosen])
+    setattr(config, count, len(chosen))
+    return before
+
+
+def describe_outputs(config: PretrainedConfig) -> None:
+    """Let the fields of a backbone, which classification does not read, name layers that there are."""
+    names = getattr(config, "stage_names", None)
+    if names is not None:
+        config.stage_names = names[: config.num_hidden_layers + 1]
+        config.set_output_features_output_indices(out_features=None, out_indices=None)
+
+
 def find_stack(model: PreTrainedModel) -> Stack:
     """The encoder's list of layers.
 
@@ -129,3 +179,20 @@ def attention_linears(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear
         f"(found: {', '.join(sorted(by_leaf)) or 'no Linear'}): attention relations cannot be distilled; "
         "use a student of the teacher's width, so that hidden states can be matched instead"
     )
+
+
+def real_tokens(inputs: Mapping[str, torch.Tensor], length: int) -> torch.Tensor | None:
+    """Boolean [batch, length] mask of real tokens; None where all positions are real.
+
+    Rows of several texts, [batch, length, texts], are seen text by text, as their encoder sees them.
+
+    Args:
+        inputs: the model's inputs.
+        length: positions of the hidden states; a mask of another length (raw audio) does not apply.
+    """
+    mask = inputs.get("attention_mask")
+    if mask is not None and mask.ndim == 3:
+        mask = mask.transpose(1, 2).reshape(-1, mask.shape[1])
+    if mask is None or mask.ndim != 2 or mask.shape[1] != length:
+        return None
+    return mask.bool()

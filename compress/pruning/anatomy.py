@@ -1,156 +1,29 @@
-"""Where a transformer keeps its layers, heads and FFN neurons, one description a model family.
+"""A model's attention heads and FFN neurons as parts, whatever its family calls them.
 
 Pruning, signals and reconstruction all see a model as a list of ``Part``: the attention heads or the
 FFN neurons of one layer. A part is a few linear layers whose output rows belong to its units, and one
-linear layer whose input columns do; a unit is a head (``width`` rows) or a neuron (one row).
+linear layer whose input columns do; a unit is a head (``width`` columns), a group of query heads with the
+key and value that they share, or a neuron (one column). A linear layer may hold several blocks of rows
+(queries, keys and values in one; gate and value in one): a unit then has rows in each.
 
-The description names what is expected; ``surgery`` checks it against torch-pruning's graph of the
-model, so that a family that changes its wiring in a later transformers is refused, not cut wrongly.
+What the families are called is in ``families``.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
+import torch
 from torch import nn
 
 from compress.criteria import Structure
 from compress.errors import ModelError
+from compress.pruning.families import PartKind, Side, family_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
-
-PartKind = Literal["heads", "ffn"]
-Side = Literal["input", "output"]
-
-
-@dataclass(frozen=True)
-class Family:
-    """The names of one model family; paths are below a layer unless said otherwise.
-
-    Attributes:
-        layers: path of the ``ModuleList`` of layers, below the base model.
-        attention: the module that carries head counts and sizes.
-        projections: linear layers whose output rows belong to heads; those that a model lacks
-            (DeBERTa's position projections) are left out.
-        attention_out: the linear layer that mixes the heads.
-        ffn_in: the linear layer whose output rows are the FFN's neurons.
-        ffn_out: the linear layer that mixes the neurons.
-        attention_sum: where the residual stream can be read after attention: a module, and whether
-            its input or its output is the stream.
-        ffn_sum: the same after the FFN; an empty path is the layer itself.
-        size: attribute of ``attention`` that holds the head size.
-        counts: attributes of ``attention`` that hold the number of heads.
-        totals: attributes of ``attention`` that hold heads times head size.
-        config_width: the configuration's name for the FFN width.
-        config_size: the configuration's name for the head size, where setting it lets the
-            configuration express fewer heads; None where the head size is always hidden / heads.
-        layer_counts: attributes of the module above the layers that hold their number.
-    """
-
-    layers: str
-    attention: str
-    projections: tuple[str, ...]
-    attention_out: str
-    ffn_in: str
-    ffn_out: str
-    attention_sum: tuple[str, Side]
-    ffn_sum: tuple[str, Side]
-    size: str
-    counts: tuple[str, ...]
-    totals: tuple[str, ...] = ()
-    config_width: str = "intermediate_size"
-    config_size: str | None = None
-    layer_counts: tuple[str, ...] = ()
-
-
-_BERT = Family(
-    layers="encoder.layer",
-    attention="attention.self",
-    projections=("attention.self.query", "attention.self.key", "attention.self.value"),
-    attention_out="attention.output.dense",
-    ffn_in="intermediate.dense",
-    ffn_out="output.dense",
-    attention_sum=("attention.output.LayerNorm", "input"),
-    ffn_sum=("output.LayerNorm", "input"),
-    size="attention_head_size",
-    counts=("num_attention_heads",),
-    totals=("all_head_size",),
-)
-_DISTILBERT = Family(
-    layers="transformer.layer",
-    attention="attention",
-    projections=("attention.q_lin", "attention.k_lin", "attention.v_lin"),
-    attention_out="attention.out_lin",
-    ffn_in="ffn.lin1",
-    ffn_out="ffn.lin2",
-    attention_sum=("sa_layer_norm", "input"),
-    ffn_sum=("output_layer_norm", "input"),
-    size="attention_head_size",
-    counts=("n_heads",),
-    config_width="hidden_dim",
-    layer_counts=("n_layers",),
-)
-_DEBERTA = Family(
-    layers="encoder.layer",
-    attention="attention.self",
-    projections=(
-        "attention.self.query_proj",
-        "attention.self.key_proj",
-        "attention.self.value_proj",
-        "attention.self.pos_key_proj",
-        "attention.self.pos_query_proj",
-    ),
-    attention_out="attention.output.dense",
-    ffn_in="intermediate.dense",
-    ffn_out="output.dense",
-    attention_sum=("attention.output.LayerNorm", "input"),
-    ffn_sum=("output.LayerNorm", "input"),
-    size="attention_head_size",
-    # Forward splits by this count: left as it was, the result would be wrong without an error.
-    counts=("num_attention_heads",),
-    totals=("all_head_size",),
-)
-_VIT = Family(
-    layers="layers",
-    attention="attention",
-    projections=("attention.q_proj", "attention.k_proj", "attention.v_proj"),
-    attention_out="attention.o_proj",
-    ffn_in="mlp.fc1",
-    ffn_out="mlp.fc2",
-    attention_sum=("layernorm_after", "input"),
-    ffn_sum=("", "output"),
-    size="head_dim",
-    counts=("num_attention_heads",),
-    config_size="head_dim",
-)
-_WAV2VEC2 = Family(
-    layers="encoder.layers",
-    attention="attention",
-    projections=("attention.q_proj", "attention.k_proj", "attention.v_proj"),
-    attention_out="attention.out_proj",
-    ffn_in="feed_forward.intermediate_dense",
-    ffn_out="feed_forward.output_dense",
-    attention_sum=("layer_norm", "input"),
-    ffn_sum=("final_layer_norm", "input"),
-    size="head_dim",
-    counts=("num_heads",),
-)
-
-FAMILIES: dict[str, Family] = {
-    "bert": _BERT,
-    "camembert": _BERT,
-    "deberta-v2": _DEBERTA,
-    "deit": _VIT,
-    "distilbert": _DISTILBERT,
-    "electra": _BERT,
-    "hubert": _WAV2VEC2,
-    "roberta": _BERT,
-    "vit": _VIT,
-    "wav2vec2": _WAV2VEC2,
-    "xlm-roberta": _BERT,
-}
 
 
 @dataclass(frozen=True)
@@ -162,14 +35,24 @@ class Part:
         kind: what a unit is.
         rows: linear layers whose output rows belong to the units.
         columns: the linear layer whose input columns belong to the units.
-        width: rows a unit: the head size, or 1.
+        width: columns a unit: the head size (times the heads of a group), or 1.
+        blocks: how many blocks of rows each of ``rows`` holds.
+        tables: parameters [..., units] with a column a unit, as module and name.
+        tied: whether the same units must go from this kind of part in every layer.
+        traced: whether torch-pruning's graph follows it.
+        fixed: why no unit can go, a clause; None where they can.
     """
 
     layer: int
     kind: PartKind
-    rows: tuple[nn.Linear, ...]
-    columns: nn.Linear
+    rows: tuple[nn.Module, ...]
+    columns: nn.Module
     width: int
+    blocks: int = 1
+    tables: tuple[tuple[nn.Module, str], ...] = ()
+    tied: bool = False
+    traced: bool = True
+    fixed: str | None = None
 
     @property
     def name(self) -> str:
@@ -179,54 +62,99 @@ class Part:
     @property
     def units(self) -> int:
         """How many units there are."""
-        return int(self.columns.in_features) // self.width
+        return int(oriented(self.columns, _weight(self.columns)).shape[1]) // self.width
 
     @property
     def unit_parameters(self) -> int:
-        """How many parameters one unit has: its rows, their biases and its columns."""
-        rows = sum(linear.in_features + (linear.bias is not None) for linear in self.rows)
-        return self.width * (rows + self.columns.out_features)
+        """How many parameters one unit has: its rows, their biases, its columns and those of its tables."""
+        rows = sum(
+            _weight(linear).numel() + (bias.numel() if bias is not None else 0)
+            for linear in self.rows
+            for bias in (_bias(linear),)
+        )
+        tables = sum(owner.get_parameter(name).numel() for owner, name in self.tables)
+        return (rows + _weight(self.columns).numel() + tables) // self.units
+
+    def rows_of(self, units: Sequence[int], linear: nn.Module) -> list[int]:
+        """The indices of the rows that some units have in one of the part's linear layers, ascending."""
+        count = oriented(linear, _weight(linear)).shape[0]
+        block, unit = count // self.blocks, count // self.blocks // self.units
+        return [start + row for start in range(0, count, block) for row in rows_of(units, unit)]
+
+    def tensors(
+        self, of: Callable[[nn.Parameter], torch.Tensor]
+    ) -> tuple[tuple[torch.Tensor, ...], tuple[torch.Tensor, ...], tuple[torch.Tensor, ...]]:
+        """Rows [units * k, in], columns [out, units * width] and biases of the rows, a block each.
+
+        Args:
+            of: a parameter -> a tensor of its shape: its values, or its gradient.
+        """
+        rows = [
+            block
+            for linear in self.rows
+            for block in oriented(linear, of(_weight(linear))).chunk(self.blocks)
+        ]
+        biases = [
+            block
+            for linear in self.rows
+            for bias in (_bias(linear),)
+            if bias is not None
+            for block in of(bias).chunk(self.blocks)
+        ]
+        return tuple(rows), (oriented(self.columns, of(_weight(self.columns))),), tuple(biases)
 
     def structure(self) -> Structure:
         """The part's tensors as a criterion sees them (views, detached)."""
+        rows, columns, biases = self.tensors(lambda parameter: parameter.detach())
         return Structure(
             name=self.name,
             kind=self.kind,
             units=self.units,
             width=self.width,
-            rows=tuple(linear.weight.detach() for linear in self.rows),
-            columns=(self.columns.weight.detach(),),
-            biases=tuple(linear.bias.detach() for linear in self.rows if linear.bias is not None),
+            rows=rows,
+            columns=columns,
+            biases=biases,
         )
 
 
-def family_of(model: PreTrainedModel) -> Family:
-    """The description of a model's family.
-
-    Raises:
-        ModelError: the family is not known.
-    """
-    kind = getattr(model.config, "model_type", None)
-    if kind not in FAMILIES:
-        raise ModelError(
-            f"A {type(model).__name__} (type '{kind}') cannot be pruned: paredown knows the layers of "
-            f"{', '.join(sorted(FAMILIES))}. Leave the prune stage out, or start from one of these."
-        )
-    if getattr(model.config, "do_stable_layer_norm", False):  # pre-norm variant of the wav2vec2 family
-        return replace(FAMILIES[kind], attention_sum=("final_layer_norm", "input"), ffn_sum=("", "output"))
-    return FAMILIES[kind]
+def rows_of(units: Sequence[int], width: int) -> list[int]:
+    """The row indices of some units: unit ``u`` owns rows ``u * width`` to ``(u + 1) * width - 1``."""
+    return [unit * width + offset for unit in units for offset in range(width)]
 
 
-def layers_of(model: PreTrainedModel) -> nn.ModuleList:
+def oriented(linear: nn.Module, tensor: torch.Tensor) -> torch.Tensor:
+    """A tensor of the shape of a linear layer's weight as [out, in]: GPT-2's Conv1D keeps it transposed."""
+    return tensor if isinstance(linear, nn.Linear) else tensor.T
+
+
+def layers_of(model: PreTrainedModel) -> list[nn.Module]:
     """The model's layers, in order.
 
     Raises:
         ModelError: the family is not known, or the model is not built as its family is.
     """
-    layers = _submodule(model, model.base_model, family_of(model).layers)
-    if not isinstance(layers, nn.ModuleList):
-        raise ModelError(f"{type(model).__name__}: '{family_of(model).layers}' is no list of layers")
-    return layers
+    return [layer for layers in layer_lists(model) for layer in layers]
+
+
+def layer_lists(model: PreTrainedModel) -> list[nn.ModuleList]:
+    """The lists that hold the layers: one, or one a stage.
+
+    Raises:
+        ModelError: the family is not known, or the model is not built as its family is.
+    """
+    path = family_of(model).layers
+    modules: list[nn.Module] = [model.base_model]
+    for step in path.split(".*."):
+        modules = [
+            entry
+            for module in modules
+            for entry in (module if isinstance(module, nn.ModuleList) else [module])
+        ]
+        modules = [_submodule(model, module, step) for module in modules]
+    lists = [module for module in modules if isinstance(module, nn.ModuleList)]
+    if len(lists) != len(modules):
+        raise ModelError(f"{type(model).__name__}: '{path}' is no list of layers")
+    return lists
 
 
 def parts_of(model: PreTrainedModel) -> list[Part]:
@@ -240,15 +168,42 @@ def parts_of(model: PreTrainedModel) -> list[Part]:
     for index, layer in enumerate(layers_of(model)):
         present = [path for path in family.projections if _has(layer, path)]
         size = getattr(_submodule(model, layer, family.attention), family.size, None)
-        if len(present) < 3 or not isinstance(size, int):
+        if len(present) * family.head_blocks < 3 or not isinstance(size, int):
             raise ModelError(
                 f"{type(model).__name__}: layer {index} is not built as this version of paredown expects "
                 f"({', '.join(family.projections[:3])} and {family.size}), so it cannot be pruned"
             )
         projections = tuple(_linear(model, layer, path) for path in present)
-        parts.append(Part(index, "heads", projections, _linear(model, layer, family.attention_out), size))
-        ffn_in, ffn_out = _linear(model, layer, family.ffn_in), _linear(model, layer, family.ffn_out)
-        parts.append(Part(index, "ffn", (ffn_in,), ffn_out, 1))
+        out = _linear(model, layer, family.attention_out)
+        tables = [] if family.table is None else [_table(model, layer, family.table)]
+        if family.shared_table is not None and index == 0:  # counted and cut once
+            tables.append(_table(model, model.base_model, family.shared_table))
+        parts.append(
+            Part(
+                layer=index,
+                kind="heads",
+                rows=projections,
+                columns=out,
+                width=size * (_query_heads(model, projections[:2]) if family.groups else 1),
+                blocks=family.head_blocks,
+                tables=tuple(tables),
+                tied=family.shared_table is not None,
+                traced="heads" not in family.untraced,
+                fixed=family.fixed.get("heads"),
+            )
+        )
+        parts.append(
+            Part(
+                layer=index,
+                kind="ffn",
+                rows=tuple(_linear(model, layer, path) for path in family.ffn_in),
+                columns=_linear(model, layer, family.ffn_out),
+                width=1,
+                blocks=family.ffn_blocks,
+                traced="ffn" not in family.untraced,
+                fixed=family.fixed.get("ffn"),
+            )
+        )
     return parts
 
 
@@ -258,6 +213,42 @@ def stream_after(model: PreTrainedModel, part: Part) -> tuple[nn.Module, Side]:
     path, side = family.attention_sum if part.kind == "heads" else family.ffn_sum
     layer = layers_of(model)[part.layer]
     return (_submodule(model, layer, path) if path else layer), side
+
+
+def scale_after(model: PreTrainedModel, part: Part) -> torch.Tensor | None:
+    """By what each channel of a part's output is multiplied on the way to the stream, [width]; None: by 1."""
+    scales = family_of(model).scales
+    if scales is None:
+        return None
+    module = _submodule(model, layers_of(model)[part.layer], scales[0 if part.kind == "heads" else 1])
+    (scale,) = module.parameters(recurse=False)
+    values: torch.Tensor = scale.detach()
+    return values
+
+
+def _query_heads(model: PreTrainedModel, projections: Sequence[nn.Module]) -> int:
+    """How many query heads share a key and a value."""
+    queries, keys = (oriented(linear, _weight(linear)).shape[0] for linear in projections)
+    if queries % keys:
+        raise ModelError(
+            f"{type(model).__name__}: {queries} rows of queries are not shared evenly by {keys} of keys, so "
+            "it cannot be pruned"
+        )
+    return queries // keys
+
+
+def _table(model: nn.Module, module: nn.Module, path: str) -> tuple[nn.Module, str]:
+    owner = _submodule(model, module, path)
+    (name,) = (name for name, _ in owner.named_parameters(recurse=False))
+    return owner, name
+
+
+def _weight(linear: nn.Module) -> nn.Parameter:
+    return linear.get_parameter("weight")
+
+
+def _bias(linear: nn.Module) -> nn.Parameter | None:
+    return linear.get_parameter("bias") if getattr(linear, "bias", None) is not None else None
 
 
 def _has(module: nn.Module, path: str) -> bool:
@@ -277,9 +268,11 @@ def _submodule(model: nn.Module, module: nn.Module, path: str) -> Any:
     return module.get_submodule(path)
 
 
-def _linear(model: nn.Module, layer: nn.Module, path: str) -> nn.Linear:
-    module = _submodule(model, layer, path)
-    if not isinstance(module, nn.Linear):
+def _linear(model: nn.Module, layer: nn.Module, path: str) -> nn.Module:
+    from transformers.pytorch_utils import Conv1D
+
+    module: nn.Module = _submodule(model, layer, path)
+    if not isinstance(module, nn.Linear | Conv1D):
         raise ModelError(
             f"{type(model).__name__}: '{path}' is a {type(module).__name__}, and only plain linear layers "
             "can be pruned: prune before quantizing or adding adapters"

@@ -13,6 +13,7 @@ from compress.criteria import Criterion, Signals
 from compress.errors import DataError, ModelError
 from compress.pruning import signals as signal
 from compress.pruning.anatomy import Part, parts_of
+from compress.pruning.channels import Channels, channels_of, is_convolutional
 from compress.pruning.targets import Scores
 from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
@@ -123,7 +124,7 @@ def measure(
         TrainingError: a signal is not a number.
         ModelError: a score is not finite, or the model's family is not known.
     """
-    parts = parts_of(model)
+    parts: Sequence[Part | Channels] = channels_of(model) if is_convolutional(model) else parts_of(model)
     signals = signal.collect(
         model,
         parts,
@@ -135,7 +136,7 @@ def measure(
 
 
 def score(
-    parts: Sequence[Part],
+    parts: Sequence[Part | Channels],
     signals: Mapping[str, Signals],
     criterion: Criterion,
     options: Any,

@@ -23,7 +23,9 @@ from torch import nn
 
 from compress import log
 from compress.errors import ModelError
-from compress.pruning.anatomy import Part, Side, layers_of, parts_of, stream_after
+from compress.model.layers import real_tokens
+from compress.pruning.anatomy import Part, layers_of, oriented, parts_of, scale_after, stream_after
+from compress.pruning.families import Side
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -75,15 +77,26 @@ class LeastSquares:
         return solution[:size].T, solution[size] if self.constant else None, left
 
 
+Call = tuple[tuple[Any, ...], dict[str, Any]]
+
+
 @dataclass
 class _Rows:
-    """One batch on its way through both models, layer by layer."""
+    """One batch on its way through both models, layer by layer.
+
+    Attributes:
+        cut: what the next layer of the cut model gets.
+        whole: the same of the whole model.
+        real: boolean [batch, positions] of what is no padding; None for all.
+        cut_calls: what else each layer of the cut model is given, call by call.
+        whole_calls: the same of the whole model.
+    """
 
     cut: torch.Tensor
     whole: torch.Tensor
     real: torch.Tensor | None
-    rest: tuple[Any, ...]
-    named: dict[str, Any]
+    cut_calls: list[Call]
+    whole_calls: list[Call]
 
 
 @torch.no_grad()
@@ -104,17 +117,17 @@ def reconstruct(
     Raises:
         ModelError: the family runs more between its layers than the layers themselves.
     """
-    rows = [_enter(cut, original, batch) for batch in batches]
+    rows = [_enter(cut, original, batch, first=index == 0) for index, batch in enumerate(batches)]
     left: dict[str, float] = {}
     pairs = list(zip(parts_of(cut), parts_of(original), strict=True))
     cut_layers, whole_layers = layers_of(cut), layers_of(original)
-    for index in range(len(cut_layers)):
+    for index, (ours_layer, theirs_layer) in enumerate(zip(cut_layers, whole_layers, strict=True)):
         for ours, theirs in pairs[2 * index : 2 * index + 2]:
             if ours.units < theirs.units:
                 left[ours.name] = _solve(cut, original, ours, theirs, rows, ridge)
         for row in rows:
-            row.cut = _through(cut_layers[index], row.cut, row)
-            row.whole = _through(whole_layers[index], row.whole, row)
+            row.cut = _through(ours_layer, row.cut, row.cut_calls[index])
+            row.whole = _through(theirs_layer, row.whole, row.whole_calls[index])
     return left
 
 
@@ -126,80 +139,97 @@ def _solve(
     rows: Sequence[_Rows],
     ridge: float,
 ) -> float:
-    """Solve one part; the share of its error that stays."""
-    sums = LeastSquares(constant=ours.columns.bias is not None)
+    """Solve one part; the share of its error that stays.
+
+    A layer that is run again and again (ALBERT) is solved on what the whole model gives it each time: what
+    one run lacks would otherwise be made up for in all that follow.
+    """
+    bias: nn.Parameter | None = getattr(ours.columns, "bias", None)
+    sums = LeastSquares(constant=bias is not None)
     layer, reference = layers_of(cut)[ours.layer], layers_of(original)[theirs.layer]
+    scale = scale_after(cut, ours)
     for row in rows:
-        with _watch(ours.columns, "input") as features, _watch(*stream_after(cut, ours)) as stream:
-            _through(layer, row.cut, row)
-        with _watch(*stream_after(original, theirs)) as reference_stream:
-            _through(reference, row.whole, row)
-        inputs, error = features[0], reference_stream[0] - stream[0]
-        if row.real is None:
-            sums.add(inputs.flatten(0, 1), error.flatten(0, 1))
-        else:
-            sums.add(inputs[row.real], error[row.real])
-    weight, bias, left = sums.solve(ridge)
-    if bias is not None:
-        ours.columns.bias.add_(bias.to(ours.columns.bias.dtype))
-    ours.columns.weight.add_(weight.to(ours.columns.weight.dtype))
+        runs = _runs(row, ours, len(layers_of(cut)))
+        whole = row.whole
+        for number in runs:
+            inner = row.cut if len(runs) == 1 else whole
+            with _watch(ours.columns, "input") as features, _watch(*stream_after(cut, ours)) as stream:
+                _through(layer, inner, row.cut_calls[number])
+            with _watch(*stream_after(original, theirs)) as reference_stream:
+                whole = _through(reference, whole, row.whole_calls[number])
+            inputs, error = features[0], reference_stream[0] - stream[0]
+            if scale is not None:  # a channel that is multiplied by nothing cannot be mended
+                error = torch.where(scale == 0, 0.0, error / torch.where(scale == 0, 1.0, scale))
+            if row.real is None:
+                sums.add(inputs.flatten(0, 1), error.flatten(0, 1))
+            else:
+                sums.add(inputs[row.real], error[row.real])
+    weight_change, bias_change, left = sums.solve(ridge)
+    if bias is not None and bias_change is not None:
+        bias.add_(bias_change.to(bias.dtype))
+    weight = oriented(ours.columns, ours.columns.get_parameter("weight"))
+    weight.add_(weight_change.to(weight.dtype))
     log.detail("reconstruct: %s, %.0f%% of the error stays", ours.name, 100 * left)
     return left
 
 
-def _enter(cut: PreTrainedModel, original: PreTrainedModel, batch: TorchBatch) -> _Rows:
-    """What the first layer gets of a batch, and a check that layers follow each other directly.
+def _runs(row: _Rows, part: Part, layers: int) -> range:
+    """The calls in which a part's layer is run: one, or all where one layer is run again and again."""
+    return range(part.layer, part.layer + 1) if layers == len(row.cut_calls) else range(len(row.cut_calls))
+
+
+def _enter(cut: PreTrainedModel, original: PreTrainedModel, batch: TorchBatch, *, first: bool) -> _Rows:
+    """What the layers get of a batch, and of the first batch a check that they follow each other directly.
 
     Raises:
         ModelError: they do not.
     """
+    whole_inputs, whole_calls = _calls(original, batch)
+    cut_inputs, cut_calls = _calls(cut, batch)
     layers = layers_of(original)
-    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    if first:
+        for index in range(len(whole_calls) - 1):
+            layer = layers[index] if len(layers) == len(whole_calls) else layers[0]
+            following = _through(layer, whole_inputs[index], whole_calls[index])
+            entering = whole_inputs[index + 1]
+            if following.shape != entering.shape or not torch.allclose(following, entering, atol=1e-4):
+                raise ModelError(
+                    f"{type(original).__name__} computes more between its layers than the layers themselves, "
+                    "so they cannot be solved one by one: set 'reconstruct: false'"
+                )
+    return _Rows(
+        cut=cut_inputs[0],
+        whole=whole_inputs[0],
+        real=real_tokens(batch.inputs, cut_inputs[0].shape[1]),
+        cut_calls=cut_calls,
+        whole_calls=whole_calls,
+    )
+
+
+def _calls(model: PreTrainedModel, batch: TorchBatch) -> tuple[list[torch.Tensor], list[Call]]:
+    """What each call of a layer gets: its hidden states, and the other arguments."""
+    inputs: list[torch.Tensor] = []
+    calls: list[Call] = []
 
     def note(_module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
-        calls.append((args, kwargs))
+        inputs.append(args[0] if args else kwargs["hidden_states"])
+        # A cache would grow with every run of the layer.
+        named = {k: None if k == "past_key_values" else v for k, v in kwargs.items() if k != "hidden_states"}
+        calls.append((args[1:], named))
 
-    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers]
-    cut_inputs: list[torch.Tensor] = []
-    handles.append(
-        layers_of(cut)[0].register_forward_pre_hook(
-            lambda _module, args, kwargs: cut_inputs.append(_hidden(args, kwargs)), with_kwargs=True
-        )
-    )
+    handles = [layer.register_forward_pre_hook(note, with_kwargs=True) for layer in layers_of(model)]
     try:
-        original(**batch.inputs)
-        cut(**batch.inputs)
+        model(**batch.inputs)
     finally:
         for handle in handles:
             handle.remove()
-    args, kwargs = calls[0]
-    mask = batch.inputs.get("attention_mask")
-    named = {name: value for name, value in kwargs.items() if name != "hidden_states"}
-    rows = _Rows(
-        cut=cut_inputs[0],
-        whole=_hidden(args, kwargs),
-        real=None if mask is None else mask.bool(),
-        rest=args[1:],
-        named=named,
-    )
-    if len(layers) > 1:
-        following = _through(layers[0], rows.whole, rows)
-        if not torch.allclose(following, _hidden(*calls[1]), atol=1e-4):
-            raise ModelError(
-                f"{type(original).__name__} computes more between its layers than the layers themselves, so "
-                "they cannot be solved one by one: set 'reconstruct: false'"
-            )
-    return rows
+    return inputs, calls
 
 
-def _hidden(args: tuple[Any, ...], kwargs: dict[str, Any]) -> torch.Tensor:
-    hidden: torch.Tensor = args[0] if args else kwargs["hidden_states"]
-    return hidden
-
-
-def _through(layer: nn.Module, hidden: torch.Tensor, rows: _Rows) -> torch.Tensor:
+def _through(layer: nn.Module, hidden: torch.Tensor, call: Call) -> torch.Tensor:
     """A layer's output for some hidden states, with what else its model gave it."""
-    output = layer(hidden, *rows.rest, **rows.named)
+    positional, named = call
+    output = layer(hidden, *positional, **named)
     result: torch.Tensor = output[0] if isinstance(output, tuple) else output
     return result
 

@@ -19,21 +19,20 @@ from torch import nn
 
 from compress.criteria import Signal, Signals
 from compress.errors import DataError, TrainingError
+from compress.model.layers import real_tokens
 from compress.tasks import Batch
 from compress.training.objectives import tensors
 
 if TYPE_CHECKING:
     from compress.pruning.anatomy import Part
+    from compress.pruning.channels import Channels
     from compress.training.batching import TorchBatch
+
+    AnyPart = Part | Channels
 
 Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor, Batch], torch.Tensor]
 
 LABELLED: frozenset[Signal] = frozenset({"gradients", "fisher"})
-
-
-def _by_text(mask: torch.Tensor) -> torch.Tensor:
-    """A mask [batch, length], or that of rows of several texts [batch, length, texts], text by text."""
-    return mask if mask.ndim == 2 else mask.transpose(1, 2).reshape(-1, mask.shape[1])
 
 
 def unit_mean_squares(
@@ -70,7 +69,7 @@ def row_losses(
 
 def collect(
     model: nn.Module,
-    parts: Sequence[Part],
+    parts: Sequence[AnyPart],
     batches: Iterable[TorchBatch],
     needs: frozenset[Signal],
     *,
@@ -140,23 +139,33 @@ def _pass(
     collector.finish()
 
 
-def _parameters(part: Part) -> list[torch.Tensor]:
-    """A part's parameters in the order of ``Signals.gradients``: rows, columns, biases."""
-    rows: list[torch.Tensor] = [linear.weight for linear in part.rows]
-    return [*rows, part.columns.weight, *(linear.bias for linear in part.rows if linear.bias is not None)]
+def _parameters(part: AnyPart) -> list[nn.Parameter]:
+    """The parameters of a part's layers."""
+    return [parameter for layer in (*part.rows, part.columns) for parameter in layer.parameters()]
+
+
+def _gradient(parameter: nn.Parameter) -> torch.Tensor:
+    """A parameter's gradient, float64 on the CPU; zeros where the loss does not reach it."""
+    gradient = parameter.grad
+    return (torch.zeros_like(parameter) if gradient is None else gradient).detach().double().cpu()
+
+
+def _is_map(part: AnyPart) -> bool:
+    """Whether a part's features are [batch, units, height, width]; else units are on the last axis."""
+    return isinstance(part.columns, nn.Conv2d)
 
 
 class _Collector:
     """Hooks on the input of every part's last linear layer, and the sums so far."""
 
-    def __init__(self, parts: Sequence[Part], needs: frozenset[Signal]) -> None:
+    def __init__(self, parts: Sequence[AnyPart], needs: frozenset[Signal]) -> None:
         self._parts = parts
         self._needs = needs
         self._mask_now: dict[str, torch.Tensor] = {}
         self._fisher: dict[str, torch.Tensor] = {}
         self._squares: dict[str, torch.Tensor] = {}
         self._positions: dict[str, int] = {}
-        self._real: torch.Tensor | None = None
+        self._inputs: Mapping[str, torch.Tensor] = {}
         self._handles = [
             part.columns.register_forward_pre_hook(self._hook(part))
             for part in parts
@@ -164,9 +173,8 @@ class _Collector:
         ]
 
     def start(self, batch: TorchBatch) -> None:
-        """Note which positions of the coming batch are real."""
-        mask = batch.inputs.get("attention_mask")
-        self._real = None if mask is None else _by_text(mask).bool()
+        """Note the inputs of the coming batch: their mask says which positions are real."""
+        self._inputs = batch.inputs
         self._mask_now = {}
 
     def finish(self) -> None:
@@ -182,26 +190,30 @@ class _Collector:
         for handle in self._handles:
             handle.remove()
 
-    def _hook(self, part: Part) -> Any:
+    def _hook(self, part: AnyPart) -> Any:
         def see(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             features = inputs[0]
             if "activations" in self._needs:
                 self._note(part, features.detach())
             if "fisher" not in self._needs:
                 return inputs
-            mask = torch.ones(features.shape[0], part.units, device=features.device, requires_grad=True)
-            self._mask_now[part.name] = mask
-            spread = mask.repeat_interleave(part.width, dim=1)[:, None, :]
-            return (features * spread, *inputs[1:])
+            rows = len(next(iter(self._inputs.values())))
+            mask = self._mask_now.get(part.name)  # a layer that is run again keeps its mask
+            if mask is None:
+                mask = torch.ones(rows, part.units, device=features.device, requires_grad=True)
+                self._mask_now[part.name] = mask
+            # Swin's attention sees each row as several windows.
+            spread = mask.repeat_interleave(part.width, dim=1).repeat_interleave(len(features) // rows, dim=0)
+            ones = [1] * (features.dim() - 2)
+            shape = [*spread.shape, *ones] if _is_map(part) else [spread.shape[0], *ones, spread.shape[1]]
+            return (features * spread.reshape(shape), *inputs[1:])
 
         return see
 
-    def _note(self, part: Part, features: torch.Tensor) -> None:
-        real = self._real
-        if real is not None and real.shape != features.shape[:2]:
-            raise ValueError(
-                f"{part.name} has features of shape {list(features.shape)} and the mask is {list(real.shape)}"
-            )
+    def _note(self, part: AnyPart, features: torch.Tensor) -> None:
+        if _is_map(part):
+            features = features.movedim(1, -1)
+        real = None if features.dim() > 3 else real_tokens(self._inputs, features.shape[1])
         squares, count = unit_mean_squares(features, real, part.width)
         self._squares[part.name] = self._squares.get(part.name, torch.zeros_like(squares)) + squares
         self._positions[part.name] = self._positions.get(part.name, 0) + count
@@ -216,10 +228,8 @@ class _Collector:
         for part in self._parts:
             gradients = None
             if "gradients" in self._needs:
-                gradients = tuple(
-                    (torch.zeros_like(p) if p.grad is None else p.grad).double().cpu()
-                    for p in _parameters(part)
-                )
+                rows, columns, biases = part.tensors(_gradient)
+                gradients = (*rows, *columns, *biases)
             none = torch.zeros(part.units, dtype=torch.float64)
             fisher = self._fisher.get(part.name, none).cpu() if "fisher" in self._needs else None
             activations = None

@@ -117,41 +117,66 @@ def ranges(numbers: Sequence[int]) -> str:
     return ",".join(str(a) if a == b else f"{a}-{b}" for a, b in runs)
 
 
-def plan_layers(parts: Sequence[Part], scores: Scores, ledger: Ledger, share: float) -> Plan | None:
-    """Which layers stay; None where all do."""
+def plan_layers(
+    parts: Sequence[Part], scores: Scores, ledger: Ledger, share: float, *, first_stays: bool = False
+) -> Plan | None:
+    """Which layers stay; None where all do.
+
+    Args:
+        parts: of the model as it is now.
+        scores: of their units.
+        ledger: what is left of the unpruned model.
+        share: of the unpruned model's layers.
+        first_stays: whether no other layer can stand first.
+    """
     now = len(ledger.layers)
     count = max(1, math.floor(share * ledger.depth + 1e-9))
     if count >= now:
         return None
     heads = [scores[part.name] for part in parts if part.kind == "heads"]
     ffn = [scores[part.name] for part in parts if part.kind == "ffn"]
-    return Plan(layers=choice.best_layers(choice.layer_scores(heads, ffn), count))
+    layer_scores = choice.layer_scores(heads, ffn)
+    if first_stays:
+        layer_scores[0] = math.inf
+    return Plan(layers=choice.best_layers(layer_scores, count))
 
 
 def plan_units(parts: Sequence[Part], scores: Scores, ledger: Ledger, targets: Targets) -> Plan | None:
     """Which heads and neurons stay; None where all do."""
-    pools = [_pool(part, scores[part.name], ledger.whole(part), targets.round_to) for part in parts]
+    pools = [_pool(same, scores, ledger.whole(same[0]), targets.round_to) for same in _alike(parts)]
     if targets.scope == "joint":
-        units = choice.choose(pools, targets.heads, "joint")
+        units = choice.choose([pool for pool, _ in pools], targets.heads, "joint")
     else:
-        heads = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "heads"]
-        ffn = [pool for pool, part in zip(pools, parts, strict=True) if part.kind == "ffn"]
+        heads = [pool for pool, part in pools if part.kind == "heads"]
+        ffn = [pool for pool, part in pools if part.kind == "ffn"]
         units = choice.choose(heads, targets.heads, targets.scope)
         units |= choice.choose(ffn, targets.ffn, targets.scope)
-    cut = {part.name: units[part.name] for part in parts if len(units[part.name]) < part.units}
+    staying = {part.name: units[same[0].name] for same in _alike(parts) for part in same}
+    cut = {part.name: staying[part.name] for part in parts if len(staying[part.name]) < part.units}
     return Plan(units=cut) if cut else None
 
 
-def _pool(part: Part, scores: tuple[float, ...], full_size: int, round_to: int) -> Pool:
+def _alike(parts: Sequence[Part]) -> list[list[Part]]:
+    """Parts that keep the same units: each by itself, or all tied ones of a kind together."""
+    groups: dict[str, list[Part]] = {}
+    for part in parts:
+        groups.setdefault(part.kind if part.tied else part.name, []).append(part)
+    return list(groups.values())
+
+
+def _pool(same: Sequence[Part], scores: Scores, full_size: int, round_to: int) -> tuple[Pool, Part]:
+    """The units of parts that keep the same ones, as one: scores and costs add up."""
+    part = same[0]
     neurons = part.kind == "ffn"
-    return Pool(
+    pool = Pool(
         name=part.name,
-        scores=scores,
-        cost=float(part.unit_parameters),
+        scores=tuple(math.fsum(unit) for unit in zip(*(scores[tied.name] for tied in same), strict=True)),
+        cost=float(sum(tied.unit_parameters for tied in same)),
         whole=full_size,
         multiple=round_to if neurons else 1,
         minimum=max(MINIMUM_NEURONS, round_to) if neurons else 1,
     )
+    return pool, part
 
 
 def summarize(scores: Scores) -> dict[str, dict[str, float]]:

@@ -21,7 +21,7 @@ from compress.artifacts.artifact import Artifact
 from compress.distillation import origins
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
-from compress.distillation.student import Rule, cut, stack_of, uniform_map
+from compress.distillation.student import Rule, cut, depth_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, length, padding, pretrained
 from compress.model import limit as limits
@@ -126,7 +126,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     else:
         student = given_student(config.student, head, data, processor, ctx)
         if config.hidden_weight or config.relation_weight:
-            layer_map = uniform_map(len(stack_of(student)), len(stack_of(teacher)))
+            layer_map = uniform_map(depth_of(student), depth_of(teacher))
         limit = length.within(limit, student.config)
         student_pads = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
         pads = pads and student_pads

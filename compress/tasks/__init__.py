@@ -283,10 +283,10 @@ class Task(Protocol):
         Args:
             folder: of the model.
             content: of its ``config.json``.
-            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody requests for.
+            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody asked for.
 
         Raises:
-            RecipeError: something was requests for that the task has not, or the folder decides itself.
+            RecipeError: something was asked for that the task has not, or the folder decides itself.
         """
         requests = [name for name, value in options.items() if value is not None]
         if requests:

@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
 import onnx
 
 from compress.errors import UserError
 from deploy.graph.nodes import Index, attribute
+
+if TYPE_CHECKING:
+    from deploy.graph.convolutions import Convolution
 
 
 @dataclass(frozen=True)
@@ -184,7 +188,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
         used.add(name)
 
 
-def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[str]:
+def matching(products: Sequence[WeightProduct | Convolution], patterns: Sequence[str]) -> set[str]:
     """Names of the products that any pattern names: the whole name, a part of it, or with wildcards.
 
     Raises:
@@ -197,7 +201,7 @@ def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[
         }
         if not hits:
             raise UserError(
-                f"keep_float: no weight product's name has '{pattern}' in it. "
+                f"keep_float: no weight product's or convolution's name has '{pattern}' in it. "
                 f"There are: {', '.join(product.name for product in products)}."
             )
         chosen |= hits

@@ -28,10 +28,11 @@ from compress.distillation.student import (
     search,
     subsets,
 )
-from compress.distillation.taps import Want, flatten, real_tokens, unflatten
+from compress.distillation.taps import Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError, TrainingError
 from compress.model import checkpoint
+from compress.model.layers import real_tokens
 from compress.recipe import DataConfig
 from compress.tasks import Head, has_label
 from compress.training.batching import EncodedRows, TorchBatch, plan_epoch, plan_sorted, to_torch

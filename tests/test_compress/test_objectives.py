@@ -195,7 +195,12 @@ def test_embeddings_that_are_not_one_tensor_are_refused() -> None:
 
 
 @pytest.mark.parametrize(
-    "case", [case for case in families.CASES if "conv_dim" not in families.CASES[case][1]]
+    "case",
+    [
+        case
+        for case, (kind, extra) in families.CASES.items()
+        if "conv_dim" not in extra and kind not in ("swin", "whisper")
+    ],
 )
 @pytest.mark.parametrize("frozen", [False, True])
 def test_the_push_raises_the_loss_of_every_family(case: str, frozen: bool) -> None:

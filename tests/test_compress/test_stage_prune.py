@@ -22,6 +22,8 @@ from compress.pruning.anatomy import parts_of
 from compress.recipe import DataConfig, Recipe, validate
 from compress.stages import prune
 from compress.tasks import text_classification as task
+from tools import family_matrix
+from tools.tiny_families import task_of
 
 _FAST: dict[str, Any] = {"round_to": 8, "rows": 64, "recover": {"epochs": 0}}
 
@@ -348,3 +350,47 @@ def test_a_missing_teacher_is_said(subject: SimpleNamespace, tmp_path: Path) -> 
     """A teacher's folder that is not there is an input error."""
     with pytest.raises(UserError, match=r"no-such-teacher"):
         run(subject, teacher=str(tmp_path / "no-such-teacher"), recover={"epochs": 1})
+
+
+@pytest.mark.parametrize(
+    ("family", "options", "refusal"),
+    [
+        ("gpt2", {"layers": 0.5}, r"cannot lose heads or FFN neurons: .*Conv1D.*'heads: 1' and 'ffn: 1'"),
+        ("albert", {"keep": 1.0, "layers": 0.5}, r"cannot lose layers: it runs one layer again and again"),
+        (
+            "swin",
+            {"reconstruct": True},
+            r"built in stages.*'reconstruct: false' and 'recover: \{hidden_weight",
+        ),
+    ],
+)
+def test_what_a_family_cannot_lose_is_refused_at_once(
+    family: str, options: dict[str, Any], refusal: str, tmp_path: Path
+) -> None:
+    """Before any row is read or scored, the refusal names the options that would do."""
+    with pytest.raises(ModelError, match=refusal):
+        building.run_stage(
+            "prune",
+            family_matrix.model_of(family, tmp_path),
+            options={**_FAST, "criterion": "magnitude", "reconstruct": False, **options},
+            task=task_of(family),
+            store=Store(tmp_path / "store"),
+            threads=1,
+        )
+
+
+def test_a_shared_layer_is_cut_solved_and_recovered(tmp_path: Path) -> None:
+    """ALBERT's one layer loses heads and neurons, and learns from the hidden states of every run of it."""
+    artifact = building.run_stage(
+        "prune",
+        family_matrix.model_of("albert", tmp_path),
+        options={**_FAST, "rows": 16, "recover": {"steps": 1, "precision": "fp32"}},
+        data_config=DataConfig(
+            source=str(family_matrix.rows_of("text-classification", tmp_path / "data")), calibration=16
+        ),
+        task="text-classification",
+        store=Store(tmp_path / "store"),
+        threads=1,
+    )
+    assert units(artifact) == [2, 24]
+    assert set(artifact.manifest.facts["rounds"][0]["unexplained"]) == {"layer.0.heads", "layer.0.ffn"}

@@ -15,7 +15,6 @@ from compress.distillation.student import (
     cut,
     drop_top,
     every_other,
-    first_is_fixed,
     keeping_first,
     only,
     search,
@@ -24,7 +23,7 @@ from compress.distillation.student import (
 )
 from compress.errors import ModelError, RecipeError
 from compress.model import checkpoint
-from compress.model.layers import attention_linears, find_stack
+from compress.model.layers import attention_linears, find_stack, first_is_fixed
 from compress.pruning import surgery
 from compress.tasks import text_classification
 
@@ -207,8 +206,8 @@ def test_a_student_is_cut_out_of_every_family(name: str, tmp_path: Path) -> None
 def test_a_first_layer_unlike_the_others_stays() -> None:
     """ModernBERT's first layer has no norm of its own: rules keep it, a choice without it is refused."""
     teacher = FAMILIES["modernbert"]().eval()
-    assert first_is_fixed(find_stack(teacher))
-    assert not first_is_fixed(find_stack(FAMILIES["bert"]()))
+    assert first_is_fixed(find_stack(teacher).layers)
+    assert not first_is_fixed(find_stack(FAMILIES["bert"]()).layers)
     assert keeping_first(every_other, 4, 2) == (0, 3)
     assert keeping_first(every_other, 4, 1) == (0,)
     assert all(chosen[0] == 0 for chosen, _ in search(teacher, 2, lambda model: 0.0))

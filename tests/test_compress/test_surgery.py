@@ -15,7 +15,8 @@ from torch import nn
 from compress.errors import ModelError
 from compress.model import checkpoint
 from compress.pruning import surgery
-from compress.pruning.anatomy import FAMILIES, layers_of, parts_of, stream_after
+from compress.pruning.anatomy import Part, layers_of, parts_of, scale_after, stream_after
+from compress.pruning.families import FAMILIES
 from compress.pruning.surgery import Plan
 from compress.tasks import text_classification
 
@@ -29,21 +30,35 @@ PLAN = Plan(
 )
 
 
-@pytest.mark.parametrize("case", CASES)
+def plan_of(model: Any) -> Plan:
+    """``PLAN`` as far as a family allows it: what is fixed stays, and what is tied goes alike."""
+    units: dict[str, Any] = {}
+    for part in parts_of(model):
+        if part.fixed is None and part.tied:
+            units[part.name] = (1, 3)
+        elif part.fixed is None and part.name in PLAN.units:
+            units[part.name] = tuple(unit for unit in PLAN.units[part.name] if unit < part.units)
+    return Plan(units)
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case != "gpt2"])
 def test_cutting_equals_masking(case: str) -> None:
     """Removed heads and neurons are those that were masked, and the parameter count is the plan's."""
     model = build(case)
-    inputs = feed(model)
+    inputs, plan = feed(model), plan_of(model)
     before, uncut = surgery.parameter_count(model), logits(model, inputs)
-    planned = surgery.removed_parameters(parts_of(model), PLAN)
-    with surgery.masked(model, PLAN):
+    parts = parts_of(model)
+    planned = surgery.removed_parameters(parts, plan)
+    with surgery.masked(model, plan):
         expected = logits(model, inputs)
     assert torch.equal(logits(model, inputs), uncut), "the masks are gone again"
     assert (expected - uncut).abs().max() > 1e-3, "the plan matters"
-    surgery.apply(model, PLAN)
+    surgery.apply(model, plan)
     assert (logits(model, inputs) - expected).abs().max() < 1e-5
     assert surgery.parameter_count(model) == before - planned
-    assert [part.units for part in parts_of(model)] == [2, 20, 1, 48, 4, 25]
+    assert [part.units for part in parts_of(model)] == [
+        len(plan.units.get(part.name, range(part.units))) for part in parts
+    ]
 
 
 def test_every_family_is_tested() -> None:
@@ -69,7 +84,10 @@ def test_structures_describe_the_tensors() -> None:
     assert not any(t.requires_grad for t in (*structure.rows, *structure.columns, *structure.biases))
 
 
-@pytest.mark.parametrize("case", [case for case, (_, extra) in CASES.items() if "conv_dim" not in extra])
+_NAMED = ("bert", "camembert", "roberta", "xlm-roberta", "electra", "distilbert", "deberta-v2", "vit", "deit")
+
+
+@pytest.mark.parametrize("case", [*_NAMED, "deberta-v2-own-keys"])
 def test_names_agree_with_optimum(case: str) -> None:
     """Heads, layers and widths are those that optimum's normalized configuration reads."""
     from optimum.utils import NormalizedConfigManager
@@ -83,17 +101,17 @@ def test_names_agree_with_optimum(case: str) -> None:
     assert parts[0].columns.out_features == normalized.hidden_size
 
 
-@pytest.mark.parametrize("case", ["bert", "distilbert", "vit", "deberta-v2", "wav2vec2"])
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("albert", "swin")])
 def test_removed_layers_are_skipped(case: str) -> None:
-    """Keeping layers 0 and 2 gives what a two-layer model with their weights gives."""
+    """Keeping layers 0 and 2 gives what a two-layer model with their weights gives, and saves and loads."""
     model = build(case)
     shallow = copy.deepcopy(model)
     surgery.keep_layers(shallow, (0, 2))
     assert (len(layers_of(shallow)), shallow.config.num_hidden_layers) == (2, 2)
-    fresh = type(model)._from_config(copy.deepcopy(shallow.config)).eval()
+    fresh = type(model)._from_config(copy.deepcopy(shallow.config), attn_implementation="eager").eval()
     fresh.load_state_dict(shallow.state_dict(), strict=True)
     inputs = feed(model)
-    assert torch.equal(logits(fresh, inputs), logits(shallow, inputs))
+    assert (logits(fresh, inputs) - logits(shallow, inputs)).abs().max() < 1e-5
     assert (logits(shallow, inputs) - logits(model, inputs)).abs().max() > 1e-3
     assert all(
         torch.equal(a, b)
@@ -118,15 +136,29 @@ def test_uniform_widths_reach_the_configuration() -> None:
     assert [layer.ffn.lin1.out_features for layer in layers_of(model)] == [16, 8, 16]
 
 
-@pytest.mark.parametrize("case", ["vit", "deit"])
+_EXPRESSED = ("vit", "deit", "dinov2", "llama", "qwen3", "nomic_bert", "eurobert")
+
+
+@pytest.mark.parametrize("case", _EXPRESSED)
 def test_uniform_heads_reach_the_configuration(case: str, tmp_path: Path) -> None:
     """Where the configuration has a head size of its own, the folder loads with from_pretrained."""
     model = build(case)
-    surgery.apply(model, Plan({f"layer.{i}.heads": range(3) for i in range(3)}, layers=(0, 1)))
-    assert model.config.num_attention_heads == 3
+    before = model.config.num_attention_heads
+    surgery.apply(model, Plan({f"layer.{i}.heads": range(2) for i in range(3)}, layers=(0, 1)))
+    assert model.config.num_attention_heads == before // 2
     checkpoint.save(model, tmp_path, source=None)
     assert not (tmp_path / "shapes.json").exists()
     again = type(model).from_pretrained(tmp_path).eval()
+    assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
+
+
+def test_a_number_of_heads_that_a_configuration_refuses_is_kept_beside_it(tmp_path: Path) -> None:
+    """Llama's takes no six heads at a width of 32: the shapes are written down, and the folder loads."""
+    model = build("llama")
+    surgery.apply(model, Plan({f"layer.{i}.heads": range(3) for i in range(3)}))
+    assert model.config.num_attention_heads == 8
+    checkpoint.save(model, tmp_path, source=None)
+    again = checkpoint.load(tmp_path, text_classification)
     assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
 
 
@@ -140,11 +172,14 @@ def test_depth_and_uniform_width_load_with_from_pretrained(tmp_path: Path) -> No
     assert torch.equal(logits(again, feed(model)), logits(model, feed(model)))
 
 
-@pytest.mark.parametrize("case", ["bert", "roberta", "distilbert", "electra", "deberta-v2"])
+_TEXTS = ("bert", "roberta", "distilbert", "electra", "deberta-v2", "modernbert", "mpnet", "albert", "llama")
+
+
+@pytest.mark.parametrize("case", [*_TEXTS, "nomic_bert", "modernbert-decoder"])
 def test_uneven_models_reload_bit_identically(case: str, tmp_path: Path) -> None:
     """A model with other heads and widths in every layer comes back from disk as it was."""
     model = build(case)
-    surgery.apply(model, PLAN)
+    surgery.apply(model, plan_of(model))
     checkpoint.save(model, tmp_path, source=None)
     assert (tmp_path / "shapes.json").is_file()
     again = checkpoint.load(tmp_path, text_classification)
@@ -155,7 +190,7 @@ def test_uneven_models_reload_bit_identically(case: str, tmp_path: Path) -> None
         assert torch.equal(ours, theirs)
     inputs = feed(model)
     assert torch.equal(logits(again, inputs), logits(model, inputs))
-    surgery.apply(again, Plan({"layer.0.heads": (0,)}))
+    surgery.apply(again, Plan({part.name: (0,) for part in parts_of(again) if part.kind == "heads"}))
     assert parts_of(again)[0].units == 1, "a reloaded model can be pruned further"
 
 
@@ -169,38 +204,39 @@ def test_frozen_parameters_stay_frozen() -> None:
     assert {name: p.requires_grad for name, p in model.named_parameters()} == before
 
 
-@pytest.mark.parametrize("case", CASES)
+def streams(model: Any, part: Part) -> torch.Tensor:
+    """The residual stream after a part's first run."""
+    values: list[torch.Tensor] = []
+    module, side = stream_after(model, part)
+
+    def read(_module: nn.Module, args: Any, output: Any = None) -> None:
+        value = args[0] if side == "input" else output
+        values.append(value[0] if isinstance(value, tuple) else value)
+
+    hook = module.register_forward_hook(read) if side == "output" else module.register_forward_pre_hook(read)
+    logits(model, feed(model))
+    hook.remove()
+    return values[0]
+
+
+@pytest.mark.parametrize("case", [case for case in CASES if case not in ("wavlm", "swin")])
 def test_stream_is_the_residual_plus_the_part(case: str) -> None:
-    """What is read after a part changes by exactly what the part's last linear layer changes."""
+    """What is read after a part changes by what the part's last linear layer changes, times its scale."""
     model = build(case)
-    inputs = feed(model)
     for part in parts_of(model)[:2]:
-        streams: dict[str, torch.Tensor] = {}
-        module, side = stream_after(model, part)
-
-        def read(
-            _module: nn.Module, args: Any, output: Any = None, *, streams: Any = streams, side: str = side
-        ) -> None:
-            value = args[0] if side == "input" else output
-            streams["stream"] = value[0] if isinstance(value, tuple) else value
-
-        hook = (
-            module.register_forward_hook(read) if side == "output" else module.register_forward_pre_hook(read)
-        )
-        logits(model, inputs)
-        first = streams["stream"]
-        part.columns.bias.data += 1.0
-        logits(model, inputs)
-        assert torch.allclose(streams["stream"], first + 1.0, atol=1e-5)
-        part.columns.bias.data -= 1.0
-        hook.remove()
+        before = streams(model, part)
+        handle = part.columns.register_forward_hook(lambda _module, _args, output: output + 1.0)
+        after = streams(model, part)
+        handle.remove()
+        scale = scale_after(model, part)
+        assert torch.allclose(after, before + (1.0 if scale is None else scale), atol=1e-5)
 
 
 def test_unknown_family_is_refused() -> None:
     """A family without a description is a clear error that names those that are known."""
-    config = transformers.GPT2Config(n_embd=32, n_layer=1, n_head=2, vocab_size=20, pad_token_id=0)
-    model = transformers.GPT2ForSequenceClassification(config)
-    with pytest.raises(ModelError, match=r"type 'gpt2'.*cannot be pruned.*bert.*vit"):
+    config = transformers.FNetConfig(hidden_size=32, num_hidden_layers=1, intermediate_size=32, vocab_size=20)
+    model = transformers.FNetForSequenceClassification(config)
+    with pytest.raises(ModelError, match=r"type 'fnet'.*cannot be pruned.*bert.*vit"):
         surgery.apply(model, Plan({"layer.0.ffn": (0,)}))
 
 
@@ -251,8 +287,69 @@ def test_weighted_layer_sums_are_refused() -> None:
     """A model with one weight a layer cannot lose layers."""
     model = build("wav2vec2")
     model.config.use_weighted_layer_sum = True
-    with pytest.raises(ModelError, match="use_weighted_layer_sum"):
+    with pytest.raises(ModelError, match=r"use_weighted_layer_sum.*'layers: 1'.*heads and ffn"):
         surgery.keep_layers(model, (0,))
+
+
+@pytest.mark.parametrize(
+    ("case", "plan", "refusal"),
+    [
+        ("albert", Plan(layers=(0,)), r"lose layers: it runs one layer again.*'layers: 1'.*heads and ffn"),
+        ("swin", Plan(layers=(0, 1)), r"lose layers: it is built in stages.*heads and ffn"),
+        ("wavlm", Plan({"layer.0.heads": (0,)}), r"lose heads: its attention.*'heads: 1'.*ffn and layers"),
+        ("gpt2", Plan({"layer.0.ffn": (0,)}), r"lose FFN neurons: .*Conv1D.*'ffn: 1'.*is layers"),
+        ("modernbert", Plan(layers=(1, 2)), r"first layer of a ModernBert.*must stay"),
+        ("wavlm", Plan(layers=(1, 2)), r"first layer of a WavLM.*must stay"),
+    ],
+)
+def test_what_a_family_cannot_lose_is_refused(case: str, plan: Plan, refusal: str) -> None:
+    """The refusal says why, and what can be pruned instead; nothing is cut."""
+    model = build(case)
+    before = surgery.parameter_count(model)
+    with pytest.raises(ModelError, match=refusal):
+        surgery.apply(model, plan)
+    assert surgery.parameter_count(model) == before
+
+
+def test_a_layer_that_computes_with_its_number_stays() -> None:
+    """GPT-2 may divide attention by the number of its layer, which another place would change."""
+    model = build("gpt2")
+    model.config.scale_attn_by_inverse_layer_idx = True
+    with pytest.raises(ModelError, match="scale_attn_by_inverse_layer_idx"):
+        surgery.keep_layers(model, (0, 2))
+
+
+def test_heads_that_share_a_table_go_alike() -> None:
+    """MPNet's layers read one table of positions, a column a head: plans that cut others in each are bugs."""
+    model = build("mpnet")
+    with pytest.raises(ValueError, match="share a table"):
+        surgery.apply(
+            model, Plan({"layer.0.heads": (0, 1), "layer.1.heads": (0, 2), "layer.2.heads": (0, 1)})
+        )
+    surgery.apply(model, Plan({f"layer.{index}.heads": (0, 2) for index in range(3)}))
+    assert model.mpnet.encoder.relative_attention_bias.weight.shape[1] == 2
+
+
+def test_a_group_is_a_unit() -> None:
+    """Query heads that share a key and a value go together with these, and the groups stay as large."""
+    model = build("llama")
+    heads = parts_of(model)[0]
+    assert (heads.units, heads.width) == (4, 16)
+    assert heads.unit_parameters == (16 + 8 + 8) * 32 + 16 * 32
+    surgery.apply(model, Plan({f"layer.{index}.heads": (1, 3) for index in range(3)}))
+    assert (model.config.num_attention_heads, model.config.num_key_value_heads) == (4, 2)
+    assert model.config.head_dim == 8
+
+
+def test_another_answer_is_refused() -> None:
+    """A model whose wiring the graph does not show is refused by what it answers."""
+    model = build("modernbert")
+    layer = layers_of(model)[1]
+
+    plain = layer.attn.Wo.forward
+    layer.attn.Wo.forward = lambda hidden: plain(hidden.cumsum(-1))
+    with pytest.raises(ModelError, match="answers otherwise than with them at zero"):
+        surgery.apply(model, Plan({"layer.1.heads": (0, 2)}))
 
 
 def test_the_real_classifier(shared: Path, tmp_path: Path) -> None:

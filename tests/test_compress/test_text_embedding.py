@@ -18,7 +18,7 @@ from transformers import AutoModel, AutoTokenizer
 from compress import catalog
 from compress.distillation import losses
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import architecture, checkpoint, hub, identity, pretrained
+from compress.model import architecture, checkpoint, hub, identity, layers, pretrained
 from compress.tasks import Batch, Head, Pieces, Prediction
 from compress.tasks import _embedding as embedding
 from compress.tasks import _embedding_model as model_of
@@ -359,3 +359,14 @@ def test_a_row_alone_says_how_its_cosine_moves() -> None:
         loss = TASK.loss({"embedding": vectors}, labels, HEAD, paired([[1, 2]]))
         cosine = functional.cosine_similarity(vectors[0, 0], vectors[0, 1], dim=0)
         assert loss.item() == pytest.approx(1 - cosine.item(), rel=1e-5)
+
+
+def test_the_real_tokens_of_a_pair_are_those_of_its_texts() -> None:
+    """Hidden states of a row of two texts lie text below text, and so does their mask."""
+    mask = torch.tensor([[[1, 1], [1, 0]], [[1, 1], [0, 1]]])
+    assert layers.real_tokens({"attention_mask": mask}, 2).tolist() == [
+        [True, True],
+        [True, False],
+        [True, False],
+        [True, True],
+    ]
