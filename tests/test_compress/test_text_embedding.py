@@ -19,6 +19,8 @@ from compress import catalog
 from compress.distillation import losses
 from compress.errors import DataError, ModelError, RecipeError
 from compress.model import architecture, checkpoint, hub, identity, layers, pretrained
+from compress.recipe import DataConfig
+from compress.stages import load
 from compress.tasks import Batch, Head, Pieces, Prediction
 from compress.tasks import _embedding as embedding
 from compress.tasks import _embedding_model as model_of
@@ -370,3 +372,12 @@ def test_the_real_tokens_of_a_pair_are_those_of_its_texts() -> None:
         [True, False],
         [True, True],
     ]
+
+
+def test_an_encoder_with_labelled_texts_is_no_embedder_unless_that_is_said(tmp_path: Path) -> None:
+    """Labelled texts still mean a classifier; a folder of sentence-transformers means vectors."""
+    rows = DataConfig(source=str(tiny.text_data(tmp_path / "data")))
+    plain = tiny.base_model(tmp_path / "plain")
+    assert load.infer_task(load.Config(model=str(plain)), rows) == "text-classification"
+    folder = tiny_embedders.folder(tmp_path / "embedder")
+    assert load.infer_task(load.Config(model=str(folder)), rows) == "text-embedding"
