@@ -56,7 +56,7 @@ class Predictor:
         self._runner = runner(artifact, runtime, device, threads, **options)
         content.check(artifact)
         self._encoder = Encoder.open(artifact.path, catalog.task(artifact.task))
-        self._roles = made_with(artifact, self._encoder.task)
+        self._roles = None if self.apart else made_with(artifact, self._encoder.task)
         self._answered = self._cut = 0
         self._problem_type = checkpoint.read_config(artifact.path).get("problem_type")
         self._runner.__enter__()
@@ -94,6 +94,11 @@ class Predictor:
         if self._encoder.head.problem != "regression":
             return "probability"
         return "logit" if self._problem_type is None else "value"
+
+    @property
+    def apart(self) -> bool:
+        """Whether each text of a row is answered by itself, so that a row may have one or two."""
+        return self._encoder.head.answer == "vector"
 
     @property
     def roles(self) -> tuple[str, ...] | None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_embedders
 import tiny_questions
 
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
@@ -136,8 +137,9 @@ def whole_way(
         ("text-classification", multi_label, ["good", "plain"]),
         ("token-classification", tags, ["O", "B-mood"]),
         ("question-answering", answers, None),
+        ("text-embedding", tiny_embedders.scored, None),
     ],
-    ids=["pairs", "regression", "multi-label", "tokens", "questions"],
+    ids=["pairs", "regression", "multi-label", "tokens", "questions", "vectors"],
 )
 def test_a_task_goes_the_whole_way(
     tmp_path: Path, task: str, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None

@@ -12,6 +12,7 @@ from compress import catalog, fence, log
 from compress.errors import ModelError
 from compress.model import attention_type, fields
 from compress.reading import files, json_values
+from compress.tasks import _embedding as embedding
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -46,19 +47,17 @@ _HEADLESS = (
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of a folder's ``config.json``.
+    """The content of a folder's ``config.json``; of sentence-transformers also what its modules say.
 
     Raises:
         ModelError: there is none, or it is no JSON object.
     """
     file = folder / CONFIG
+    modular = embedding.configuration(folder)
+    if modular is not None:
+        fields.check(modular, str(folder))
+        return modular
     if not files.exists(file, error=ModelError):
-        if files.is_file(folder / "modules.json", error=ModelError):
-            raise ModelError(
-                f"{folder} is an embedding model of sentence-transformers, which is none of what paredown "
-                f"has: {', '.join(catalog.names('task'))}. To make one of these out of its encoder, give the "
-                "folder in it that holds config.json to 'paredown finetune'"
-            )
         raise ModelError(
             f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
             "and model.safetensors, or an artifact that paredown wrote"
@@ -111,10 +110,29 @@ def describe_config(model: PreTrainedModel) -> dict[str, Any]:
     content = model.config.to_dict()
     for name in _NOT_THE_MODEL:
         content.pop(name, None)
-    content["architectures"] = [type(model).__name__]
+    content["architectures"] = [_public_name(model)]
     content["dtype"] = "float32"
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
+
+
+def _public_name(model: PreTrainedModel) -> str:
+    """The class that others build of the configuration: the base model's where a task has one of its own."""
+    import transformers
+
+    name = type(model).__name__
+    return name if hasattr(transformers, name) else type(model.base_model).__name__
+
+
+def without_marks(content: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """A configuration without the fields by which models of other tasks are told."""
+    marks = {catalog.task(name).MARK for name in catalog.names("task")} - {task.MARK, ""}
+    return {name: value for name, value in content.items() if name not in marks}
+
+
+def marked_task(content: Mapping[str, Any]) -> str | None:
+    """The task whose models alone have a field that a configuration has; None where none tells."""
+    return next((name for name in catalog.names("task") if catalog.task(name).MARK in content), None)
 
 
 def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
@@ -236,6 +254,9 @@ def infer_task(folder: Path) -> str:
     from optimum.exporters.tasks import TasksManager
 
     content = read_config(folder)
+    marked = marked_task(content)
+    if marked is not None:
+        return marked
     if is_headless(content):
         raise ModelError(no_head(folder, content))
     tasks, named = catalog.names("task"), content["architectures"][0]

@@ -188,11 +188,15 @@ def attention_linears(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear
 def real_tokens(inputs: Mapping[str, torch.Tensor], length: int) -> torch.Tensor | None:
     """Boolean [batch, length] mask of real tokens; None where all positions are real.
 
+    Rows of several texts, [batch, length, texts], are seen text by text, as their encoder sees them.
+
     Args:
         inputs: the model's inputs.
         length: positions of the hidden states; a mask of another length (raw audio) does not apply.
     """
     mask = inputs.get("attention_mask")
+    if mask is not None and mask.ndim == 3:
+        mask = mask.transpose(1, 2).reshape(-1, mask.shape[1])
     if mask is None or mask.ndim != 2 or mask.shape[1] != length:
         return None
     return mask.bool()

@@ -65,21 +65,24 @@ class Rows:
         data = self._data()
         rows = data.train if len(data.train) else data.unlabeled
         picked = np.random.default_rng([seed, 0]).permutation(len(rows))[:count]
-        return self._batches([rows[index] for index in sorted(picked)])
+        drawn = [rows[index] for index in sorted(picked)]
+        return self._batches(drawn, labelled=tasks.all_labelled(self.task, drawn))
 
     def calibration(self) -> list[TorchBatch]:
-        """The calibration rows."""
-        return self._batches(list(self._data().calibration))
+        """What the model sees of the calibration rows, whose labels nobody reads."""
+        return self._batches(list(self._data().calibration), labelled=False)
 
     def _data(self) -> TrainingData:
         if self.data is None:
             raise DataError("There are no rows to measure on: give --data DIR, or 'data:' in the recipe")
         return self.data
 
-    def _batches(self, rows: Sequence[Row]) -> list[TorchBatch]:
-        """Rows of like length together, with labels where all of them have one."""
-        labelled = tasks.all_labelled(self.task, rows)
-        rows = examples(self.task, rows, self._processor, self._max_length)
+    def _batches(self, rows: Sequence[Row], *, labelled: bool) -> list[TorchBatch]:
+        """Rows of like length together, as the loss by labels wants them or as the model sees them."""
+        if labelled:
+            rows = examples(self.task, rows, self._processor, self._max_length)
+        elif len(rows):
+            rows = self.task.pieces(rows, self._processor, self._max_length).rows
 
         def encode(rows: Sequence[Row]) -> Batch:
             batch: Batch = self.task.encode(

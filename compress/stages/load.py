@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,11 +47,12 @@ from compress.pipeline.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head, Row, Task
+from compress.tasks import _embedding as embedding
 from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 5
+VERSION = 6
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -92,6 +93,11 @@ class Config(StageConfig):
         trust_remote_code: always off; there to say so.
         untrained: take a head that was never trained, whose answers are chance: to measure the speed of an
             architecture alone.
+        pooling: how the states of a text become one vector, of an encoder whose folder does not say it:
+            ``mean``, ``cls``, ``max``, ``mean_sqrt_len_tokens``, ``weightedmean``, ``lasttoken``, or several.
+        normalize: whether such vectors get the length 1; they do when nothing is said.
+        prompts: what is put before a text, by its role (``text``, ``text_pair``): the name of a prompt of the
+            folder, or the text itself where the folder names none.
     """
 
     model: Place | None = None
@@ -101,6 +107,9 @@ class Config(StageConfig):
     ignore_remote_code: bool = False
     trust_remote_code: bool = False
     untrained: bool = False
+    pooling: embedding.Mode | tuple[embedding.Mode, ...] | None = None
+    normalize: bool | None = None
+    prompts: dict[Literal["text", "text_pair"], str] | None = None
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -178,7 +187,7 @@ def infer_task(config: Config, rows: DataConfig | None = None) -> str:
         if named is not None:
             return named
         content = architecture.read_config(sources.base.folder)
-        if not architecture.is_headless(content):
+        if architecture.marked_task(content) or not architecture.is_headless(content):
             return architecture.infer_task(sources.base.folder)
         reason = architecture.no_head(sources.base.folder, content)
     if rows is None:
@@ -198,6 +207,8 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     fitting = []
     for name in catalog.names("task"):
         task = catalog.task(name)
+        if task.MARK:
+            continue  # its models say themselves what they are, and rows of any task would fit it
         try:
             architecture.model_class(config, task)
             by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
@@ -252,7 +263,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     """
     lender: Lender | None = None
     if config.architecture is not None:
-        model, fresh = _from_architecture(config.architecture, ctx), True
+        model, fresh = _from_architecture(config.architecture, _head_options(config), ctx), True
     else:
         sources = find(config)
         folder = _processor_folder(sources)
@@ -265,6 +276,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             _head_of_data(ctx) if identity.lacks_head(base, content, ctx.task) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
+            fields=ctx.task.fields(base, content, _head_options(config)),
         )
         model, fresh = loaded.model, loaded.fresh
         if loaded.unused:
@@ -274,7 +286,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         checkpoint.check_finite(model, str(sources.base.folder))
         vocabulary.fit(model, processor, str(sources.base.folder), trained=not fresh)
         trial.run(model, ctx.task, processor)
-        checkpoint.save(model, ctx.out, source=folder)
+        checkpoint.save(model, ctx.out, source=embedding.encoder_folder(folder))
         _record_origin(sources, lender, ctx)
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
@@ -283,8 +295,17 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     _limit_length(model, ctx)
 
 
-def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
+def _head_options(config: Config) -> dict[str, Any]:
+    """What decides how an encoder's states become vectors."""
+    return config.model_dump(include={"pooling", "normalize", "prompts"})
+
+
+def _from_architecture(
+    content: dict[str, Any], options: dict[str, Any], ctx: Context
+) -> transformers.PreTrainedModel:
     config = architecture.parse_config(content, "the architecture")
+    for name, value in ctx.task.fields(Path("the architecture"), content, options).items():
+        setattr(config, name, value)
     head = _head_of_data(ctx)
     if head is not None:
         ctx.task.configure(config, head)

@@ -21,7 +21,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.contract import optional
-from compress.errors import EntryError
+from compress.errors import EntryError, RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -227,6 +227,7 @@ class Task(Protocol):
         LABEL: the role that holds the target; empty for a task whose rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
+        MARK: the field of ``config.json`` that models of the task alone have; empty where none tells them.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
         UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
@@ -238,6 +239,7 @@ class Task(Protocol):
     LABEL: str
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
+    MARK: str = ""
     WHOLE_ROWS: bool = False
     UNIT: str = "tokens"
     NAME: str = ""
@@ -304,6 +306,26 @@ class Task(Protocol):
         (pooling, normalization, a dense layer) is part of it, so that training, pruning and export see it.
         """
         return None
+
+    @staticmethod
+    @optional
+    def fields(folder: Path, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+        """Fields of ``config.json`` that a folder leaves open and options of ``load`` decide.
+
+        Args:
+            folder: of the model.
+            content: of its ``config.json``.
+            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody asked for.
+
+        Raises:
+            RecipeError: something was asked for that the task has not, or the folder decides itself.
+        """
+        requests = [name for name, value in options.items() if value is not None]
+        if requests:
+            raise RecipeError(
+                f"load: {' and '.join(requests)} is of models that make vectors, which this is none of"
+            )
+        return {}
 
     @staticmethod
     @optional

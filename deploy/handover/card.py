@@ -72,11 +72,13 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
-_ANSWERS = {
-    "number": "a number (regression)",
-    "text": "a part of the text, with its probability",
-    "vector": "a vector",
-}
+def _answer(head: Head) -> str:
+    """What a model without labels answers, in words."""
+    if head.problem == "ranking":
+        return f"a number that orders documents (shown through {head.activation})"
+    if head.answer == "vector":
+        return f"none: a vector of {head.size} numbers a text"
+    return "a part of the text, with its probability" if head.answer == "text" else "a number (regression)"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -86,9 +88,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or _ANSWERS[subject.head.answer]
-    if subject.head.problem == "ranking":
-        labels = f"a number that orders documents (shown through {subject.head.activation})"
+    labels = ", ".join(subject.head.labels) or _answer(subject.head)
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -294,5 +294,7 @@ def _files(subject: Subject) -> str:
         rows.append(
             ("build/", "builds the engine on the target: script, profiles, timings of earlier builds")
         )
+    if subject.head.answer == "vector" and subject.artifact.kind == "onnx":
+        rows.append(("sentence-transformers/", 'what SentenceTransformer(folder, backend="onnx") loads'))
     rows += [("bundle.json", "what this bundle is, for machines"), ("SHA256SUMS", "checksums of every file")]
     return f"## Files\n\n{_table(('', ''), rows)}"

@@ -67,7 +67,8 @@ def predict(
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        if len(arguments) > len(predictor.must_have) and len(arguments) > 1 and predictor.roles is None:
+        at_once = len(arguments) > max(1, len(predictor.must_have)) and predictor.roles is None
+        if at_once and not predictor.apart:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
@@ -92,8 +93,9 @@ def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> d
     (null: no answer, whose probability is ``no_answer``). ``probabilities`` are of one distribution,
     ``scores`` of labels that hold each by itself; a number, and scores, stand beside their ``unit``.
     ``truncated`` is there where the row was cut, and only there; a word that was cut off has the label null.
+    A text has its ``vector``; a pair its ``vectors``, and their ``cosine``.
     """
-    row: dict[str, Any] = {"label": prediction.label}
+    row: dict[str, Any] = _of_vectors(prediction.value) or {"label": prediction.label}
     if prediction.truncated:
         row["truncated"] = True
     if prediction.score is not None:
@@ -109,7 +111,23 @@ def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> d
     return row
 
 
+def _of_vectors(value: Any) -> dict[str, Any]:
+    """What there is to say of vectors [texts, size]; nothing of any other answer."""
+    if not hasattr(value, "tolist"):
+        return {}
+    if len(value) == 1:
+        return {"vector": value[0].tolist()}
+    from bench.answers.equality import cosines
+
+    return {"cosine": float(cosines(value[:1], value[1:2])[0]), "vectors": value.tolist()}
+
+
 def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str) -> None:
+    vectors = _of_vectors(prediction.value)
+    if vectors:
+        answer = vectors.get("cosine", vectors.get("vector"))
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        return
     text = str(prediction.label)
     if prediction.score is not None:
         text = f"{text or '(no answer)'} ({prediction.score:.4f})"

@@ -115,6 +115,7 @@ SAMPLES = {
     "question": Sample("question-answering", BERT, QUESTIONS, None, "good"),
 }
 ALL = pytest.mark.parametrize("name", SAMPLES)
+TESTS = Path(__file__).parents[1] / "test_compress"
 
 
 class Case:
@@ -176,8 +177,10 @@ def case(name: str, tmp_path: Path) -> Case:
 
 
 def test_every_task_on_the_shelf_is_here() -> None:
-    """A task without a sample is a task without a contract test."""
-    assert {sample.task for sample in SAMPLES.values()} == set(catalog.names("task"))
+    """A task without a sample is a task without a contract test; some have a file of their own."""
+    present = {file.stem for file in TESTS.glob("test_*.py")}
+    apart = {name for name in catalog.names("task") if f"test_{name.replace('-', '_')}" in present}
+    assert {sample.task for sample in SAMPLES.values()} | apart == set(catalog.names("task"))
 
 
 @pytest.mark.parametrize("task", catalog.names("task"))
