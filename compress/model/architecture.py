@@ -126,13 +126,30 @@ def _public_name(model: PreTrainedModel) -> str:
 
 def without_marks(content: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """A configuration without the fields by which models of other tasks are told."""
-    marks = {catalog.task(name).MARK for name in catalog.names("task")} - {task.MARK, ""}
+    others = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
+    marks = {other.is_made_for(content) for other in others}
     return {name: value for name, value in content.items() if name not in marks}
 
 
+def takes_any_model(task: Task) -> bool:
+    """Whether a task is made of a model without a head, which every base model is."""
+    return task.MODEL in _HEADLESS
+
+
 def marked_task(content: Mapping[str, Any]) -> str | None:
-    """The task whose models alone have a field that a configuration has; None where none tells."""
-    return next((name for name in catalog.names("task") if catalog.task(name).MARK in content), None)
+    """The task that a configuration itself names by a field, which is said; None where it names none."""
+    named = content.get("architectures") or []
+    for name in catalog.names("task"):
+        task = catalog.task(name)
+        field = task.is_made_for(content) if not named or named[0] in class_names(task.MODEL) else None
+        if field is not None:
+            log.once(
+                "config.json has the field %s: the model is taken as one for %s (--task says another)",
+                field,
+                name,
+            )
+            return name
+    return None
 
 
 def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
@@ -260,16 +277,6 @@ def infer_task(folder: Path) -> str:
     if is_headless(content):
         raise ModelError(no_head(folder, content))
     tasks, named = catalog.names("task"), content["architectures"][0]
-    for name in tasks:
-        task = catalog.task(name)
-        field = task.is_made_for(content) if named in class_names(task.MODEL) else None
-        if field is not None:
-            log.once(
-                "config.json has the field %s: the model is taken as one for %s (--task says another)",
-                field,
-                name,
-            )
-            return name
     if not hasattr(transformers, named):
         raise ModelError(
             f"{folder} is of the class {named}, which transformers does not have: say which task it is for, "

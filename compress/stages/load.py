@@ -207,8 +207,8 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     fitting = []
     for name in catalog.names("task"):
         task = catalog.task(name)
-        if task.MARK:
-            continue  # its models say themselves what they are, and rows of any task would fit it
+        if architecture.takes_any_model(task):
+            continue  # rows of any task would fit it
         try:
             architecture.model_class(config, task)
             by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)

@@ -227,7 +227,6 @@ class Task(Protocol):
         LABEL: the role that holds the target; empty for a task whose rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
-        MARK: the field of ``config.json`` that models of the task alone have; empty where none tells them.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
         UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
@@ -239,7 +238,6 @@ class Task(Protocol):
     LABEL: str
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
-    MARK: str = ""
     WHOLE_ROWS: bool = False
     UNIT: str = "tokens"
     NAME: str = ""

@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 __all__ = ["default_processor"]
 
 MODEL = "AutoModel"
-MARK = embedding.FIELD
 COLUMNS = {
     "text": Column(
         required=True,
@@ -126,6 +125,11 @@ def align(cells: Sequence[Any], names: Sequence[str] | None, head: Head) -> list
 def head_of(config: Mapping[str, Any]) -> Head:
     """A vector of the size that the configuration describes."""
     return Head("vector", (), embedding.described(config).size(embedding.width(config)))
+
+
+def is_made_for(config: Mapping[str, Any]) -> str | None:
+    """The field in which pooling and what follows it are written."""
+    return embedding.FIELD if embedding.FIELD in config else None
 
 
 def configure(config: Any, head: Head) -> None:
