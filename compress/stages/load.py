@@ -450,8 +450,9 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     if lengths is None:
         return
     seen = ctx.task.pieces(rows, processor, chosen.tokens).rows
-    if seen is not rows:  # a row that is read in pieces is cut only where a piece is
-        lengths = ctx.task.lengths(seen, processor)
+    # A row that is read in pieces is cut only where a piece is.
+    of_pieces = None if seen is rows else ctx.task.lengths(seen, processor)
+    lengths = lengths if of_pieces is None else of_pieces
     share = 0.0 if chosen.tokens is None else float((lengths > chosen.tokens).mean())
     ctx.record("truncated_share", share)
     if chosen.tokens is not None and (share or chosen != own_limit):
