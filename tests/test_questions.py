@@ -95,7 +95,7 @@ def test_every_figure_and_finding_of_text_answers(built: SimpleNamespace) -> Non
     ]
     assert figures["f1"].difference_interval is not None
     assert all(
-        re.fullmatch(r"at fitted thresholds; 0\.\d{4} at the usual ones", f.notes[0])
+        re.fullmatch(r"at fitted thresholds; [01]\.\d{4} at the usual ones", f.notes[0])
         for f in figures.values()
     )
     assert figures["exact_match"].paired is not None
