@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from compress import catalog
+from compress import catalog, tasks
 from compress.errors import DataError
 from compress.model import checkpoint
 from compress.reading import utf8
@@ -79,13 +79,16 @@ class Predictor:
         return self._encoder.head.labels
 
     @property
-    def unit(self) -> Literal["probability", "value", "logit"]:
+    def unit(self) -> Literal["probability", "value", "logit", "score"]:
         """What the numbers of an answer are.
 
         ``probability`` of a label; ``value`` of a regression; ``logit``, the raw output of a model of one
         output whose configuration does not say that it is a regression (a reranker, say, whose own library
-        puts it through a sigmoid).
+        puts it through a sigmoid); ``score``, such an output after the activation that a model that ranks
+        names.
         """
+        if self._encoder.head.problem == "ranking":
+            return "logit" if self._encoder.head.activation == "identity" else "score"
         if self._encoder.head.problem != "regression":
             return "probability"
         return "logit" if self._problem_type is None else "value"
@@ -104,7 +107,7 @@ class Predictor:
     def may_have(self) -> tuple[str, ...]:
         """The roles that a row of the task may have, in the order in which texts are given."""
         task = self._encoder.task
-        return tuple(role for role in task.COLUMNS if role != task.LABEL)
+        return tasks.inputs(task.COLUMNS, task.LABEL)
 
     def provenance(self) -> dict[str, str]:
         """What really runs."""
@@ -185,7 +188,7 @@ def made_with(artifact: Artifact, task: Task) -> tuple[str, ...] | None:
     columns = (manifest.facts.get("data") or {}).get("columns") or manifest.origin.data_columns
     if not columns:
         return None
-    return tuple(role for role in task.COLUMNS if role in columns and role != task.LABEL)
+    return tuple(role for role in tasks.inputs(task.COLUMNS, task.LABEL) if role in columns)
 
 
 def check_roles(row: Mapping[str, Any], roles: Sequence[str], number: int) -> None:
@@ -241,7 +244,7 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
     Raises:
         DataError: a role is missing, or a cell is not what the role holds.
     """
-    roles = [role for role in columns if role != label]
+    roles = tasks.inputs(columns, label)
     first = columns[roles[0]].holds
     if isinstance(row, Mapping):
         cells = {}

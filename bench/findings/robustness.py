@@ -162,9 +162,14 @@ def find(
     picks = np.sort(np.random.default_rng([seed, 11]).permutation(len(rows))[:count])
     sample = [rows[i] for i in picks]
     clean = answer(sample)
-    score = scoring.score(clean, task) if clean.references is not None else None
+    judged = clean.references is not None and clean.head.checkable
+    score = scoring.score(clean, task) if judged else None
     kinds = [kind for kind in perturb.KINDS if kind.in_words or not tagged]
-    notes = [] if score else ["the rows have no labels: only agreement is measured"]
+    notes = []
+    if clean.references is None:
+        notes.append("the rows have no labels: only agreement is measured")
+    elif not judged:
+        notes.append("the task scores rows together: only agreement is measured")
     if tagged:
         notes.append("words keep their places, since each has its tag: only typos and casing are tried")
     perturbations = []
@@ -230,7 +235,7 @@ def _compare(
     ]
     agree = equality.same(moved.before.predictions, moved.after.predictions, head, tolerance)
     figures: dict[str, Any] = {}
-    labeled = kind.keeps_label and clean.references is not None
+    labeled = kind.keeps_label and clean.references is not None and clean.head.checkable
     if labeled:
         figures = _losses(clean, moved, indices, task, seed)
     kinds = (

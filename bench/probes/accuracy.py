@@ -78,6 +78,7 @@ def score(
     weights: np.ndarray,
     drawn: dict[str, dict[str, np.ndarray]],
     conditions: dict[str, int | str],
+    notes: tuple[str, ...] = (),
 ) -> list[Measurement]:
     """Every metric of one candidate.
 
@@ -88,6 +89,7 @@ def score(
         weights: resamples, [resamples, rows].
         drawn: candidate -> metric -> figures of the resamples; filled here.
         conditions: stated with each figure.
+        notes: said with each figure.
     """
     task, head = subject.task, subject.head
 
@@ -129,6 +131,7 @@ def score(
                 right=None if right[0] is None else paired.pack(right[0]),
                 blind=blind if metric == next(iter(values)) else None,
                 conditions=conditions,
+                notes=notes,
             )
         )
     return measurements
@@ -160,19 +163,24 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     conditions: dict[str, int | str] = {"rows": len(subject.rows), "batch_size": size}
     if units != len(subject.rows):
         conditions["groups"] = units
+    notes = tuple(subject.task.caveats(references))
+    for note in notes:
+        log.warning("Evaluation rows: %s.", note)
     drawn: dict[str, dict[str, np.ndarray]] = {}
     return [
         measurement
         for lane in lanes
-        for measurement in score(lane.name, statistics, subject, weights, drawn, conditions)
+        for measurement in score(lane.name, statistics, subject, weights, drawn, conditions, notes)
     ]
 
 
 def explanation(report: Report) -> str:
     """What was scored, and what the intervals are."""
     tango = any(measurement.paired is not None for measurement in report.measurements)
+    grouped = any("groups" in measurement.conditions for measurement in report.measurements)
+    units = "groups of rows that are scored together" if grouped else "rows"
     return (
         "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-        "on the same rows; 95 % intervals come from a bootstrap over rows"
+        f"on the same rows; 95 % intervals come from a bootstrap over {units}"
         + (", those of shares of right rows from Tango's score test." if tango else ".")
     )

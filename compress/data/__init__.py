@@ -260,11 +260,12 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
 
     has_selection = "selection" in sides
     carving = splits.carve(
-        [words[id(row)] for row in labeled + loose],
+        reader.binding(labeled + loose),
         len(labeled),
         0.0 if has_selection else config.selection_share,
         config.limit,
         seed,
+        task.groups(labeled + loose),
     )
     train = [labeled[i] for i in carving.train]
     selection = sides["selection"] if has_selection else [labeled[i] for i in carving.selection]
@@ -300,7 +301,7 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     _compare_sides(facts, words, train_rows + sides.get("unlabeled", []), sides, has_selection)
     names = reader.names.get("train") or reader.names.get("selection")
     training = TrainingData(
-        train=train or Missing(_no_train(reader, train_rows, labeled)),
+        train=train or Missing(_no_train(reader, train_rows, labeled, carving.over_limit)),
         selection=selection or Missing(_no_selection(bool(labeled))),
         calibration=calibration or Missing(f"there are no rows to calibrate with: {_GIVE['train']}"),
         unlabeled=unlabeled or Missing("there are no unlabeled rows: give data.unlabeled"),
@@ -316,7 +317,12 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     return Splits(training, evaluate, names or reader.names.get("eval"), facts)
 
 
-def _no_train(reader: Reader, rows: Rows, labeled: Rows) -> str:
+def _no_train(reader: Reader, rows: Rows, labeled: Rows, over_limit: int) -> str:
+    if over_limit:
+        return (
+            f"a limit of {reader.config.limit} rows is less than any group of rows that are scored together "
+            "has (a query with its documents), and none is taken in part: give a larger limit"
+        )
     if rows and not labeled:
         table = reader.tables["train"]
         names = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)

@@ -180,6 +180,13 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
         return words
     if holds == "tags":
         return _tags(cell)
+    if holds == "key":
+        if isinstance(cell, str | int) and not isinstance(cell, bool):
+            return str(cell)
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' says which rows belong together, and must hold a text "
+            f"or a whole number in every row; this cell is {kind(cell)}"
+        )
     image = _image(cell, source, split)
     if image is None:
         raise DataError(

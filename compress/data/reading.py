@@ -97,6 +97,13 @@ class Reader:
 
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
         """The word sequences by which rows are compared; an image is one word, its checksum."""
+        return self._sequences(rows, binding=False)
+
+    def binding(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
+        """Those by which rows are held together where data is divided (see ``Column.binds``)."""
+        return self._sequences(rows, binding=True)
+
+    def _sequences(self, rows: Sequence[dict[str, Any]], *, binding: bool) -> list[list[tuple[str, ...]]]:
         from compress.data import grouping
         from compress.tasks import _images as images
 
@@ -108,6 +115,6 @@ class Reader:
         used = [
             (role, makers[self.roles[role].holds])
             for role in next(iter(self.columns.values()))
-            if self.roles[role].holds in makers
+            if self.roles[role].holds in makers and (self.roles[role].binds or not binding)
         ]
         return [[make(row[role]) for role, make in used] for row in rows]

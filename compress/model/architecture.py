@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import catalog, fence
+from compress import catalog, fence, log
 from compress.errors import ModelError
 from compress.model import attention_type, fields
 from compress.reading import files, json_values
@@ -243,7 +243,7 @@ def check_task(content: Mapping[str, Any], task: Task, place: str, *, headless: 
 
 
 def infer_task(folder: Path) -> str:
-    """The task of a model folder, from its architecture, by optimum's TasksManager.
+    """The task of a model folder: what its configuration says, else by optimum's TasksManager from its class.
 
     Raises:
         ModelError: the model has no task's head, or a task that is not in the catalog.
@@ -258,28 +258,47 @@ def infer_task(folder: Path) -> str:
     if is_headless(content):
         raise ModelError(no_head(folder, content))
     tasks, named = catalog.names("task"), content["architectures"][0]
+    for name in tasks:
+        task = catalog.task(name)
+        field = task.is_made_for(content) if named in class_names(task.MODEL) else None
+        if field is not None:
+            log.once(
+                "config.json has the field %s: the model is taken as one for %s (--task says another)",
+                field,
+                name,
+            )
+            return name
     if not hasattr(transformers, named):
         raise ModelError(
             f"{folder} is of the class {named}, which transformers does not have: say which task it is for, "
             f"one of {', '.join(tasks)}"
         )
     try:
-        task = TasksManager.infer_task_from_model(getattr(transformers, named))
+        inferred = TasksManager.infer_task_from_model(getattr(transformers, named))
     except ValueError:
-        task = "unknown"
-    task = catalog.canonical(TasksManager.map_from_synonym(task))
-    if task not in tasks:
+        inferred = "unknown"
+    inferred = catalog.canonical(TasksManager.map_from_synonym(inferred))
+    if inferred not in tasks:
         # optimum knows one class of an architecture where transformers has several (DeiT, LeViT).
-        candidates = [name for name in tasks if named in class_names(catalog.task(name).MODEL)]
+        candidates = [
+            name for name in tasks if _is_by_class(name) and named in class_names(catalog.task(name).MODEL)
+        ]
         if len(candidates) == 1:
             return candidates[0]
         from compress.model import identity
 
         raise ModelError(
-            f"{folder} is {identity.describe(folder, content)} (task '{task}'), which paredown does not "
+            f"{folder} is {identity.describe(folder, content)} (task '{inferred}'), which paredown does not "
             f"offer; it has: {', '.join(tasks)}"
         )
-    return task
+    return inferred
+
+
+def _is_by_class(name: str) -> bool:
+    """Whether the class of a model is all that says that it is for a task."""
+    from compress.tasks import Task
+
+    return catalog.task(name).is_made_for is Task.is_made_for
 
 
 def no_head(folder: Path, content: Mapping[str, Any]) -> str:

@@ -12,13 +12,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 from pydantic import Field, model_validator
 
 from compress import processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
-from compress.distillation import origins
+from compress.distillation import origins, reading
 from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
 from compress.distillation.student import Rule, cut, depth_of, uniform_map
@@ -112,6 +111,16 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     head: Head = task.head_of(teacher.config.to_dict())
     data = ctx.data.for_head(task, head)
     processor = task.load_processor(folder)
+    if config.teacher == "original" and len(data.calibration):
+        reading.check(
+            task,
+            head,
+            data.calibration,
+            task.load_processor(source.path),
+            processor,
+            "distill: the original reads rows otherwise than the model that this stage was given (after "
+            "trimming its vocabulary, say), and a student of it would undo that: use 'teacher: source'",
+        )
     limit = limits.read_derived(folder)
     student_pads = pads = padding.of_folder(folder, teacher, processor, limit.tokens, ctx, "teacher")
     origin = config.student or folder
@@ -189,16 +198,15 @@ def given_student(
             f"the student at {folder} predicts {list(theirs.labels)} and the teacher {list(head.labels)}: "
             "give a student of the same labels in the same order, or a base model without a head"
         )
-    rows = ctx.task.pieces(list(data.calibration[:16]), processor, None).rows
-    student_processor = ctx.task.load_processor(folder)
-    mine, yours = (
-        ctx.task.encode(rows, p, head, None, labelled=False).inputs for p in (student_processor, processor)
+    reading.check(
+        ctx.task,
+        head,
+        data.calibration,
+        ctx.task.load_processor(folder),
+        processor,
+        f"the student at {folder} and the teacher turn the same rows into different inputs "
+        "(another tokenizer or image size): distillation needs a student that reads rows like its teacher",
     )
-    if mine.keys() != yours.keys() or any(not np.array_equal(mine[name], yours[name]) for name in mine):
-        raise ModelError(
-            f"the student at {folder} and the teacher turn the same rows into different inputs "
-            "(another tokenizer or image size): distillation needs a student that reads rows like its teacher"
-        )
     return student
 
 

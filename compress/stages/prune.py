@@ -20,7 +20,7 @@ from pydantic import Field, field_validator, model_validator
 from compress import catalog, log, processes
 from compress.artifacts import artifact, seal
 from compress.artifacts.artifact import Artifact
-from compress.distillation import origins
+from compress.distillation import origins, reading
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError, UserError
 from compress.model import checkpoint, limit, padding
@@ -424,12 +424,14 @@ class _Work:
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
+            self._check_reading(folder)
             model = checkpoint.load_teacher(folder, self.ctx.task)
             return (
                 model,
                 None,
                 padding.of_folder(folder, model, self.processor, self.max_length, self.ctx, "teacher"),
             )
+        self._check_reading(origin.path)
         teacher = checkpoint.load(origin.path, self.ctx.task)
         pads = limit.read_padding(origin.path)
         steps = origins.layer_steps(chain[chain.index(origin) + 1 :])
@@ -441,6 +443,25 @@ class _Work:
         if traced is None or repeated or len(traced) != self.ledger.depth:
             return teacher, None, pads
         return teacher, tuple(traced[layer] for layer in self.ledger.layers), pads
+
+    def _check_reading(self, folder: Path) -> None:
+        """Refuse a teacher of another tokenizer (one from before the vocabulary was trimmed) or image size.
+
+        Raises:
+            ModelError: it turns the same rows into other inputs than the model that is pruned.
+        """
+        if folder == self.source.path or self.data is None:
+            return
+        reading.check(
+            self.ctx.task,
+            self.head,
+            self.data.calibration,
+            self.ctx.task.load_processor(folder),
+            self.processor,
+            f"prune: the teacher at {folder} and the model that is pruned turn the same rows into different "
+            "inputs (another tokenizer, a trimmed vocabulary or another image size): take 'teacher: source', "
+            "or a teacher that reads rows as the model does",
+        )
 
     def _scratch(self, number: int) -> Path:
         """The folder of a round; the teacher's answers move on from the round before."""

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector"]
 Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
 Link = Literal["softmax", "sigmoid", "identity", "positions"]
+Activation = Literal["identity", "sigmoid", "tanh"]
 Row = Mapping[str, Any]
 
 _ANSWERS: dict[Problem, Answer] = {
@@ -53,11 +54,14 @@ class Head:
             text (``span``), a number that orders rows (``ranking``), or a point in space (``vector``).
         labels: label names in output order; empty where answers are no labels.
         size: numbers a vector has; None for what is no vector.
+        activation: what a number that orders rows is put through to be shown. It moves no order, so that
+            models of different ones mean the same and compare as equal.
     """
 
     problem: Problem
     labels: tuple[str, ...]
     size: int | None = None
+    activation: Activation = field(default="identity", compare=False)
 
     @property
     def answer(self) -> Answer:
@@ -83,12 +87,15 @@ class Column:
         required: whether rows without it are refused; label roles are never required here, since
             unlabelled rows serve too.
         aliases: other names under which public data sets carry it, in order of preference.
-        holds: what a cell is.
+        holds: what a cell is; a ``key`` is seen by no model and is the same in rows that are scored together.
+        binds: whether rows with like cells belong together, so that no split of the data parts them; not so
+            for the documents of a corpus, which all queries share.
     """
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "audio", "label", "tags"]
+    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "key"]
+    binds: bool = True
 
 
 @dataclass(frozen=True)
@@ -247,6 +254,15 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    @optional
+    def is_made_for(config: Mapping[str, Any]) -> str | None:
+        """The field by which a ``config.json`` says that its model is for this task and no other.
+
+        None where it does not: the task is then the one of the model's class.
+        """
+        return None
+
+    @staticmethod
     def configure(config: Any, head: Head) -> None:
         """Write the head into a transformers config (labels, ``problem_type``)."""
         ...
@@ -379,6 +395,12 @@ class Task(Protocol):
         return bool(prediction.value == reference)
 
     @staticmethod
+    @optional
+    def caveats(references: Sequence[Any]) -> list[str]:
+        """What a reader of figures on rows with these references must know, in sentences."""
+        return []
+
+    @staticmethod
     def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
         """Additive statistics, float64 [rows, k] or [groups, k]; their sum feeds ``metrics``."""
         ...
@@ -411,6 +433,11 @@ class Task(Protocol):
 def metric(task: Task, name: str) -> Metric:
     """A metric of a task by its name."""
     return next((one for one in task.METRICS if one.name == name), Metric(name))
+
+
+def inputs(columns: Mapping[str, Column], label: str) -> tuple[str, ...]:
+    """The roles whose cells a model sees, in order."""
+    return tuple(role for role, column in columns.items() if role != label and column.holds != "key")
 
 
 def has_label(task: Task, row: Row) -> bool:

@@ -82,6 +82,8 @@ def _what(subject: Subject) -> str:
     labels = ", ".join(subject.head.labels) or "a number (regression)"
     if subject.head.answer == "vector":
         labels = f"none: a vector of {subject.head.size} numbers a text"
+    if subject.head.problem == "ranking":
+        labels = f"a number that orders documents (shown through {subject.head.activation})"
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -110,7 +112,7 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = '"a text"' if subject.limit is not None else "IMAGE"
+    example = _example(subject) if subject.limit is not None else "IMAGE"
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -205,6 +207,13 @@ def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, s
         conditions,
         "; ".join(measurement.notes),
     )
+
+
+def _example(subject: Subject) -> str:
+    """A row of texts as arguments: a text for each role that a row must have."""
+    columns = catalog.task(subject.artifact.task).COLUMNS
+    roles = [role for role, column in columns.items() if column.required and column.holds == "text"]
+    return " ".join(f'"a {role}"' for role in roles) or '"a text"'
 
 
 def _limits(subject: Subject) -> str:

@@ -20,6 +20,7 @@ from compress.model import checkpoint
 from compress.pipeline import building
 from compress.pruning import channels, signals, surgery
 from compress.recipe import DataConfig
+from compress.tasks import Batch
 from compress.tasks import image_classification as task
 
 FIRST = "resnet.encoder.stages.0.layers.0.layer.0.convolution"
@@ -110,7 +111,9 @@ def test_every_criterion_ranks_a_dead_channel_last(name: str, resnet: Any) -> No
             part.rows[0].weight[dead] = 0
             part.columns.weight[:, dead] = 0
     criterion = catalog.criterion(name)
-    batch = SimpleNamespace(inputs={"pixel_values": _images(4)}, labels=torch.tensor([0, 1, 2, 3]))
+    batch = SimpleNamespace(
+        inputs={"pixel_values": _images(4)}, labels=torch.tensor([0, 1, 2, 3]), arrays=Batch({}, None)
+    )
     parts = channels.channels_of(model)
     collected = signals.collect(
         model,
@@ -132,7 +135,7 @@ def test_fisher_of_channels_is_the_derivative_of_their_masks(resnet: Any) -> Non
     model = copy.deepcopy(resnet)
     images, label = _images(1), torch.tensor([2])
     part = channels.channels_of(model)[0]
-    batch = SimpleNamespace(inputs={"pixel_values": images}, labels=label)
+    batch = SimpleNamespace(inputs={"pixel_values": images}, labels=label, arrays=Batch({}, None))
     collected = signals.collect(
         model,
         [part],
