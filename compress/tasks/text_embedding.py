@@ -65,10 +65,10 @@ WHOLE_ROWS = True
 METRICS = (
     Metric("spearman", unit="correlation", blind="what vectors that are all alike get"),
     Metric("pearson", unit="correlation"),
-    Metric("ndcg@10", blind="what documents in a random order get"),
-    Metric("mrr@10"),
-    Metric("recall@1"),
-    Metric("recall@10"),
+    Metric("ndcg_10", blind="what documents in a random order get", title="nDCG@10"),
+    Metric("mrr_10", title="MRR@10"),
+    Metric("recall_1", title="recall@1"),
+    Metric("recall_10", title="recall@10"),
 )
 _ROLE = "role"
 _SCALE = 20.0  # of cosines in a loss, as sentence-transformers has it
@@ -474,7 +474,7 @@ def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
     """Spearman's and Pearson's correlation of scored pairs; nDCG, MRR and recall of queries."""
     queries = float(totals[12])
     if queries:
-        names = ("ndcg@10", "mrr@10", "recall@1", "recall@10")
+        names = ("ndcg_10", "mrr_10", "recall_1", "recall_10")
         return {name: float(total) / queries for name, total in zip(names, totals[13:17], strict=True)}
     figures = scores.number_metrics(totals[:12])
     return {name: figures[name] for name in ("spearman", "pearson")}

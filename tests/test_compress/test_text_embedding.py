@@ -248,11 +248,11 @@ def test_queries_search_the_documents_of_the_file() -> None:
     assert TASK.groups(rows).tolist() == [0, 1, 1]
     figures = TASK.metrics(table.sum(axis=0), HEAD)
     assert figures == pytest.approx(
-        {"ndcg@10": (1 + 1 / np.log2(3)) / 2, "mrr@10": 0.75, "recall@1": 0.5, "recall@10": 1.0}
+        {"ndcg_10": (1 + 1 / np.log2(3)) / 2, "mrr_10": 0.75, "recall_1": 0.5, "recall_10": 1.0}
     )
     alike = predictions([([1, 0], [1, 0])] * 3)
     totals = TASK.statistics(alike, truths, HEAD).sum(axis=0)
-    assert TASK.metrics(totals, HEAD)["recall@1"] == 0
+    assert TASK.metrics(totals, HEAD)["recall_1"] == 0
     assert 0 < TASK.blind(totals, HEAD) < 1
     with pytest.raises(DataError, match="the query 'q2' has no relevant document"):
         TASK.statistics(vectors, [truths[0], truths[2], truths[2]], HEAD)

@@ -130,6 +130,6 @@ def test_the_shipped_recipe_runs(tmp_path: Path) -> None:
     assert report is not None
     assert {verdict.gate for verdict in report.verdicts} >= {gate.name for gate in recipe.gates}
     figures = {m.metric: m for m in report.measurements if m.probe == "accuracy"}
-    assert list(figures) == ["ndcg@10", "mrr@10", "recall@1", "recall@10"]
-    assert figures["ndcg@10"].conditions["rows"] == 12
-    assert 0 < figures["ndcg@10"].value <= 1
+    assert list(figures) == ["ndcg_10", "mrr_10", "recall_1", "recall_10"]
+    assert figures["ndcg_10"].conditions["rows"] == 12
+    assert 0 < figures["ndcg_10"].value <= 1
