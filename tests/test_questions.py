@@ -130,11 +130,11 @@ def test_a_threshold_is_fitted_stored_and_used(built: SimpleNamespace) -> None:
         head = catalog.task("question-answering").head_of({**config, thresholds.FIELD: [threshold]})
         assert head.thresholds == (threshold,)
         encoder = Encoder.open(after.path, catalog.task("question-answering"))
-        seen = encoder.pieces([row])
-        batch = encoder.batch(seen.rows)
+        pieces = encoder.pieces([row])
+        batch = encoder.batch(pieces.rows)
         with runner(after, threads=1) as running:
             predicted = encoder.task.decode(running.infer(batch.inputs), batch, head)
-        answers[threshold] = encoder.task.joined(predicted, seen, head)[0].value
+        answers[threshold] = encoder.task.joined(predicted, pieces, head)[0].value
     assert answers[-1e9] == ""
     assert answers[1e9] in row["context"]
     assert answers[1e9]
@@ -224,12 +224,12 @@ def test_kl_over_positions_is_that_of_those_that_count() -> None:
     teacher = torch.tensor([[0.0, 99.0, 0.0]])
     student = torch.tensor([[0.0, -5.0, float(np.log(3))]])
     counts = torch.tensor([[True, False, True]])
-    kept = kept_at(
+    masked = kept_at(
         counts, torch.zeros(2, 1)
-    )  # as a teacher's answers are kept, whatever the student's precision
-    assert kept.tolist() == [[0.0, 0.0, 0.0]]
+    )  # as a teacher's answers are masked, whatever the student's precision
+    assert masked.tolist() == [[0.0, 0.0, 0.0]]
     assert kept_at(counts, torch.tensor([[1.0], [2.0]])).tolist() == [[1.0, 0.0, 2.0]]
-    rounded = kl_loss(student.bfloat16(), kept, "positions", 1.0, counts)
+    rounded = kl_loss(student.bfloat16(), masked, "positions", 1.0, counts)
     assert rounded.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=2e-2)
     loss = kl_loss(student, teacher, "positions", 1.0, counts)
     assert loss.item() == pytest.approx(np.log(2) - np.log(3) / 2, rel=1e-5)

@@ -230,9 +230,9 @@ def test_documents_of_a_corpus_do_not_join_queries(tmp_path: Path) -> None:
     ]
     tiny.write_jsonl(tmp_path / "train.jsonl", rows)
     training = load(DataConfig(source=str(tmp_path)), catalog.task("text-ranking"), 0).training
-    held = {row["query"] for row in training.selection}
-    assert held
-    assert not held & {row["query"] for row in training.train}
+    queries = {row["query"] for row in training.selection}
+    assert queries
+    assert not queries & {row["query"] for row in training.train}
 
 
 def test_a_limit_below_one_query_is_a_sentence(tmp_path: Path) -> None:

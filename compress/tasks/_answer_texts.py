@@ -60,9 +60,10 @@ def score(answer: str, references: Sequence[str]) -> tuple[float, float]:
     References without a word (an article alone) are left out where others have one, as the scorer of SQuAD
     2.0 does.
     """
-    given = words(answer)
-    known = [split for reference in references if (split := words(reference))] or [[]]
-    return max(overlap(given, split) for split in known), float(given in known)
+    answer_words = words(answer)
+    reference_words = [split for reference in references if (split := words(reference))] or [[]]
+    best = max(overlap(answer_words, split) for split in reference_words)
+    return best, float(answer_words in reference_words)
 
 
 def spans(cell: Any) -> Spans | None:
@@ -120,15 +121,15 @@ def misplaced(answers: Spans, context: str) -> str | None:
     for text, start in answers:
         if start == UNPLACED or context[start : start + len(text)] == text:
             continue
-        there = context[start : start + len(text)]
-        found = context.find(text)
+        passage = context[start : start + len(text)]
+        place = context.find(text)
         remedy = (
-            f"it stands at {found}: write that"
-            if found >= 0
+            f"it stands at {place}: write that"
+            if place >= 0
             else "it stands nowhere in the context: write -1"
         )
         return (
             f"the answer '{text[:60]}' should stand at character {start} of its context, and there stands "
-            f"'{there[:60]}'; {remedy}{'' if found < 0 else ', or -1'} for an answer that only scores"
+            f"'{passage[:60]}'; {remedy}{'' if place < 0 else ', or -1'} for an answer that only scores"
         )
     return None

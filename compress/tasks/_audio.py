@@ -111,24 +111,24 @@ def read(sound: Any, rate: int) -> np.ndarray:
         DataError: it is no sound, is empty or holds samples that are no numbers.
     """
     if isinstance(sound, Wave):
-        held, samples = shape(sound), np.asarray(sound.samples, dtype=np.float32)
+        form, samples = shape(sound), np.asarray(sound.samples, dtype=np.float32)
     else:
-        samples, held = _opened(sound, decode=True)
-        _checked(held, sound)
+        samples, form = _opened(sound, decode=True)
+        _checked(form, sound)
     if not np.isfinite(samples).all():
         raise DataError(
             f"the {_name(sound)} holds samples that are no numbers (NaN or infinity): leave it out"
         )
     if samples.ndim == 2:
-        if held.channels > 1:
-            _say_mixed(held.channels)
+        if form.channels > 1:
+            _say_mixed(form.channels)
         samples = samples.mean(axis=1, dtype=np.float32)
-    if held.rate == rate:
+    if form.rate == rate:
         return samples
     from scipy.signal import resample_poly
 
-    common = math.gcd(held.rate, rate)
-    return np.asarray(resample_poly(samples, rate // common, held.rate // common), dtype=np.float32)
+    common = math.gcd(form.rate, rate)
+    return np.asarray(resample_poly(samples, rate // common, form.rate // common), dtype=np.float32)
 
 
 def digest(sound: Any) -> str:
@@ -164,10 +164,10 @@ def _opened(sound: Any, *, decode: bool = False) -> tuple[np.ndarray, Shape]:
         raise DataError(f"the {_name(sound)} is an empty file: leave it out")
     try:
         with library.SoundFile(io.BytesIO(content)) as file:
-            held = Shape(int(file.frames), int(file.channels), int(file.samplerate))
-            if held.frames * held.channels > _MOST:
+            form = Shape(int(file.frames), int(file.channels), int(file.samplerate))
+            if form.frames * form.channels > _MOST:
                 raise DataError(
-                    f"the {_name(sound)} has {held.frames:,} samples of {held.channels} channels, and "
+                    f"the {_name(sound)} has {form.frames:,} samples of {form.channels} channels, and "
                     f"{_MOST:,} are the most: cut it into parts"
                 )
             samples = file.read(dtype="float32", always_2d=True) if decode else np.empty((0, 1), np.float32)
@@ -175,16 +175,16 @@ def _opened(sound: Any, *, decode: bool = False) -> tuple[np.ndarray, Shape]:
         raise DataError(
             f"the {_name(sound)} cannot be read as a sound: {cause}. Give wav, flac, ogg or mp3"
         ) from cause
-    return samples, held
+    return samples, form
 
 
-def _checked(held: Shape, sound: Any) -> Shape:
+def _checked(form: Shape, sound: Any) -> Shape:
     least, most = RATES
-    if not least <= held.rate <= most:
+    if not least <= form.rate <= most:
         raise DataError(
-            f"the {_name(sound)} says a sampling rate of {held.rate:,} Hz; allowed is {least:,} to {most:,}: "
+            f"the {_name(sound)} says a sampling rate of {form.rate:,} Hz; allowed is {least:,} to {most:,}: "
             "write the rate that it was recorded at into the file"
         )
-    if held.frames < 1:
+    if form.frames < 1:
         raise DataError(f"the {_name(sound)} lasts 0 seconds, so that there is nothing to hear: leave it out")
-    return held
+    return form

@@ -135,8 +135,8 @@ def default_processor(config: Any) -> Any:
     import transformers
 
     if config.model_type == "whisper":
-        seconds, rest = divmod(config.max_source_positions, 50)  # a position is two hops of 10 ms
-        if rest or not seconds:
+        seconds, remainder = divmod(config.max_source_positions, 50)  # a position is two hops of 10 ms
+        if remainder or not seconds:
             raise ModelError(
                 f"max_source_positions is {config.max_source_positions}; a Whisper encoder hears whole "
                 "seconds, 50 positions each: give a multiple of 50"

@@ -133,21 +133,21 @@ def load_processor(folder: Path) -> Any:
 
 def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Pieces:
     """The windows of each row, in their order in its context."""
-    seen: list[Row] = []
+    parts_of_rows: list[Row] = []
     owner: list[int] = []
     for number, (row, parts) in enumerate(
         zip(rows, windows.windows(rows, processor, max_length), strict=True)
     ):
-        seen += [{**row, _WINDOW: part} for part in parts]
+        parts_of_rows += [{**row, _WINDOW: part} for part in parts]
         owner += [number] * len(parts)
-    return Pieces(seen, np.asarray(owner, dtype=np.int64))
+    return Pieces(parts_of_rows, np.asarray(owner, dtype=np.int64))
 
 
 def _windows(rows: Sequence[Row], processor: Any) -> list[windows.Window]:
     """One window each: a piece's own, or all of a row that was not taken apart."""
     missing = [i for i, row in enumerate(rows) if _WINDOW not in row]
-    made = dict(zip(missing, windows.whole([rows[i] for i in missing], processor), strict=True))
-    return [made[i] if i in made else row[_WINDOW] for i, row in enumerate(rows)]
+    by_row = dict(zip(missing, windows.whole([rows[i] for i in missing], processor), strict=True))
+    return [by_row[i] if i in by_row else row[_WINDOW] for i, row in enumerate(rows)]
 
 
 def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:

@@ -53,15 +53,15 @@ def reads(config: Config) -> tuple[Path, ...]:
 def undecided(source: Artifact, encoder: Encoder, rows: Sequence[Row], threads: int) -> list[Prediction]:
     """An artifact's predictions of rows, made without thresholds."""
     task, head = encoder.task, replace(encoder.head, thresholds=None)
-    seen = encoder.pieces(rows)
+    pieces = encoder.pieces(rows)
     by_piece: dict[int, Prediction] = {}
     with runner(source, threads=threads) as running:
-        for picks in encoder.together(seen.rows, _BATCH):
-            batch = encoder.batch([seen.rows[i] for i in picks])
+        for picks in encoder.together(pieces.rows, _BATCH):
+            batch = encoder.batch([pieces.rows[i] for i in picks])
             outputs = running.infer({name: batch.inputs[name] for name in encoder.spec.inputs})
             rehearsal.check_outputs(outputs, encoder.links, head, len(picks), source.path)
             by_piece.update(zip(picks, task.decode(outputs, batch, head), strict=True))
-    return task.joined([by_piece[i] for i in range(len(seen.rows))], seen, head)
+    return task.joined([by_piece[i] for i in range(len(pieces.rows))], pieces, head)
 
 
 def run(source: Artifact, config: Config, ctx: Context) -> None:

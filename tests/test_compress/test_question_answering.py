@@ -113,10 +113,10 @@ def test_windows_are_those_of_transformers(tokenizer: Any, task: Task) -> None:
             for pair, side in zip(expected["offset_mapping"][i], expected.sequence_ids(i), strict=True)
         ]
         assert batch.extras["offsets"][i, : len(ids)].tolist() == [list(pair) for pair in places]
-    seen: list[set[int]] = [set() for _ in rows]
+    tokens: list[set[int]] = [set() for _ in rows]
     for owner, row in zip(pieces.owner, pieces.rows, strict=True):
-        seen[owner] |= set(row["window"].offsets[:, 0].tolist()) - {-1}
-    assert [len(places) for places in seen] == [len(row["context"].split()) for row in rows]
+        tokens[owner] |= set(row["window"].offsets[:, 0].tolist()) - {-1}
+    assert [len(places) for places in tokens] == [len(row["context"].split()) for row in rows]
 
 
 def test_answers_are_those_of_transformers(tmp_path: Path) -> None:
@@ -214,23 +214,23 @@ def window(text: str, score: float, empty: float) -> Prediction:
 
 def test_windows_are_joined_by_the_best_of_them(task: Task) -> None:
     """The likeliest part; no answer where even the window that is surest of one says so."""
-    said = [window("a", 0.2, 0.7), window("b", 0.4, 0.5), window("c", 0.3, 0.1)]
+    predictions = [window("a", 0.2, 0.7), window("b", 0.4, 0.5), window("c", 0.3, 0.1)]
     pieces = Pieces([{}, {}, {}], np.array([0, 0, 1]))
-    always = task.joined(said, pieces, SPAN)
+    always = task.joined(predictions, pieces, SPAN)
     assert [prediction.value for prediction in always] == ["b", "c"]
     assert [prediction.empty for prediction in always] == [0.5, 0.1]
-    assert [p.value for p in task.joined(said, pieces, MAY_BE_EMPTY)] == ["", "c"]  # 0.5 > 0.4
+    assert [p.value for p in task.joined(predictions, pieces, MAY_BE_EMPTY)] == ["", "c"]  # 0.5 > 0.4
     lenient = Head("span", (), thresholds=(0.3,))
-    assert [p.value for p in task.joined(said, pieces, lenient)] == ["b", "c"]  # ln(0.5 / 0.4) = 0.22
+    assert [p.value for p in task.joined(predictions, pieces, lenient)] == ["b", "c"]  # ln(0.5 / 0.4) = 0.22
 
 
 def test_the_threshold_of_no_answer_is_fitted(task: Task) -> None:
     """By hand: margins -1, 0.5, 1, 2; only the last two rows have no answer, so it lies at 0.75."""
-    said = [window("x", 0.4, 0.4 * math.exp(m)) for m in (-1.0, 0.5, 1.0, 2.0)]
+    predictions = [window("x", 0.4, 0.4 * math.exp(m)) for m in (-1.0, 0.5, 1.0, 2.0)]
     references: list[tuple[str, ...]] = [("x",), ("x",), (), ()]
-    assert task.fitted(said, references, SPAN) == (pytest.approx(0.75),)
+    assert task.fitted(predictions, references, SPAN) == (pytest.approx(0.75),)
     with pytest.raises(DataError, match="both kinds are needed"):
-        task.fitted(said[:2], references[:2], SPAN)
+        task.fitted(predictions[:2], references[:2], SPAN)
 
 
 def test_thresholds_travel_in_the_configuration() -> None:
@@ -251,15 +251,15 @@ def test_thresholds_of_several_labels_are_fitted_together() -> None:
     task = catalog.task("text-classification")
     head = Head("multi_label", ("x", "y"))
     shares = [(0.9, 0.9), (0.3, 0.6), (0.2, 0.8), (0.1, 0.1)]
-    said = [Prediction(value=(), label=(), scores=row) for row in shares]
+    predictions = [Prediction(value=(), label=(), scores=row) for row in shares]
     references = [(0, 1), (0,), (1,), ()]
-    bounds = task.fitted(said, references, head)
+    bounds = task.fitted(predictions, references, head)
     assert bounds == (pytest.approx(0.25), pytest.approx(0.7))
     fitted = Head("multi_label", ("x", "y"), thresholds=bounds)
-    assert [prediction.value for prediction in task.decided(said, fitted)] == references
-    assert [prediction.value for prediction in task.decided(said, head)] == [(0, 1), (1,), (1,), ()]
+    assert [prediction.value for prediction in task.decided(predictions, fitted)] == references
+    assert [prediction.value for prediction in task.decided(predictions, head)] == [(0, 1), (1,), (1,), ()]
     with pytest.raises(DataError, match="this model gives one answer"):
-        task.fitted(said, references, Head("single_label", ("x", "y")))
+        task.fitted(predictions, references, Head("single_label", ("x", "y")))
 
 
 def test_the_loss_is_over_the_positions_that_count(tokenizer: Any, task: Task) -> None:
@@ -277,9 +277,9 @@ def test_the_loss_is_over_the_positions_that_count(tokenizer: Any, task: Task) -
 
 def test_scores_of_rows_with_and_without_answers(task: Task) -> None:
     """F1, exact match and both kinds of rows by themselves; blind: answering nothing."""
-    said = [window(text, 0.5, 0.1) for text in ("big cat", "cat", "", "dog")]
+    predictions = [window(text, 0.5, 0.1) for text in ("big cat", "cat", "", "dog")]
     references = [("cat",), ("cat", "dog"), (), ()]
-    totals = task.statistics(said, references, MAY_BE_EMPTY).sum(axis=0)
+    totals = task.statistics(predictions, references, MAY_BE_EMPTY).sum(axis=0)
     assert task.metrics(totals, MAY_BE_EMPTY) == {
         "f1": pytest.approx((2 / 3 + 1 + 1 + 0) / 4),
         "exact_match": 0.5,
@@ -289,7 +289,8 @@ def test_scores_of_rows_with_and_without_answers(task: Task) -> None:
     }
     assert set(task.metrics(totals, SPAN)) == {"f1", "exact_match"}
     assert task.blind(totals, SPAN) == 0.5
-    assert [task.right(p, r) for p, r in zip(said, references, strict=True)] == [False, True, True, False]
+    right = [task.right(p, r) for p, r in zip(predictions, references, strict=True)]
+    assert right == [False, True, True, False]
 
 
 def test_the_head_is_what_the_rows_ask_for(task: Task) -> None:

@@ -85,10 +85,10 @@ def test_questions_of_one_text_stay_on_one_side(tmp_path: Path) -> None:
     tiny.write_jsonl(tmp_path / "train.jsonl", same)
     config = DataConfig(source=str(tmp_path), selection_share=0.25)
     sides = data.load(config, catalog.task("question-answering"), 0).training
-    held = {row["context"] for row in sides.selection}
+    contexts = {row["context"] for row in sides.selection}
     assert len(sides.selection) == 6
-    assert len(held) == 2
-    assert not held & {row["context"] for row in sides.train}
+    assert len(contexts) == 2
+    assert not contexts & {row["context"] for row in sides.train}
 
 
 @pytest.mark.parametrize(
