@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
@@ -14,6 +15,7 @@ from compress import catalog, tasks
 from compress.errors import DataError
 from compress.model import checkpoint
 from compress.reading import utf8
+from compress.tasks import _audio as audio
 from deploy import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
@@ -109,6 +111,11 @@ class Predictor:
         task = self._encoder.task
         return tasks.inputs(task.COLUMNS, task.LABEL)
 
+    @property
+    def must_have(self) -> tuple[str, ...]:
+        """The roles without which the task has no row."""
+        return tuple(role for role in self.may_have if self._encoder.task.COLUMNS[role].required)
+
     def provenance(self) -> dict[str, str]:
         """What really runs."""
         return self._runner.provenance()
@@ -117,7 +124,13 @@ class Predictor:
     def truncation(self) -> Truncation:
         """How many of the rows that were answered so far were cut, to which limit."""
         encoder = self._encoder
-        return Truncation(rows=self._answered, cut=self._cut, limit=encoder.max_length, whose=encoder.whose)
+        return Truncation(
+            rows=self._answered,
+            cut=self._cut,
+            limit=encoder.max_length,
+            unit=encoder.task.UNIT,
+            whose=encoder.whose,
+        )
 
     def predict(self, rows: Sequence[Given], batch_size: int = 16) -> list[Prediction]:
         """One prediction a row, in order; ``truncated`` says of each whether its row was cut.
@@ -252,7 +265,7 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
             names = [name for name in (role, *columns[role].aliases) if row.get(name) is not None]
             if names:
                 cells[role] = row[names[0]]
-    elif isinstance(row, str) or first in ("tokens", "image"):
+    elif isinstance(row, str) or first in ("tokens", "image", "audio"):
         cells = {roles[0]: row}
     elif isinstance(row, Sequence) and len(row) <= len(roles):
         cells = dict(zip(roles, row, strict=False))
@@ -267,6 +280,9 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
                 raise DataError(f"row {number}: '{role}' is null; give a value")
             has = ", ".join(map(str, row)) if isinstance(row, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
+    for role, cell in cells.items():
+        if not columns[role].blank and isinstance(cell, str) and not cell.strip():
+            raise DataError(f"row {number}: '{role}' is empty; give it a text")
     return {role: _cell(cell, columns[role].holds, role, number) for role, cell in cells.items()}
 
 
@@ -283,4 +299,12 @@ def _cell(cell: Any, holds: str, role: str, number: int) -> Any:
         if not words:
             raise DataError(f"row {number}: '{role}' has no word in it")
         return list(words)
+    if holds == "audio":
+        sound = Path(cell) if isinstance(cell, str) else audio.from_cell(cell)
+        if sound is None:
+            raise DataError(
+                f"row {number}: '{role}' is {type(cell).__name__} ({cell!r:.40}); it must be the path of a "
+                'sound file, its bytes, or {"array": samples, "sampling_rate": Hz}'
+            )
+        return sound
     return cell

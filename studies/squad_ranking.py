@@ -23,7 +23,7 @@ from typing import Any
 def ranking(
     questions: Sequence[Mapping[str, Any]],
     titles: Sequence[str],
-    others: int | None,
+    negatives: int | None,
     most: int | None,
     seed: int,
 ) -> Iterator[dict[str, Any]]:
@@ -32,7 +32,7 @@ def ranking(
     Args:
         questions: with ``id``, ``title``, ``question`` and ``context``.
         titles: of the articles that are taken.
-        others: paragraphs a question that do not answer it, at most; all of its article where None.
+        negatives: paragraphs a question that do not answer it, at most; all of its article where None.
         most: questions, a seeded sample where there are more; all where None.
         seed: of every draw.
     """
@@ -40,13 +40,13 @@ def ranking(
     paragraphs: dict[str, dict[str, None]] = {}
     for row in questions:
         paragraphs.setdefault(row["title"], {})[row["context"]] = None
-    asked = [row for row in questions if row["title"] in titles]
-    if most is not None and len(asked) > most:
-        asked = source.sample(asked, most)
-    for row in asked:
+    sample = [row for row in questions if row["title"] in titles]
+    if most is not None and len(sample) > most:
+        sample = source.sample(sample, most)
+    for row in sample:
         wrong = [text for text in paragraphs[row["title"]] if text != row["context"]]
-        if others is not None:
-            wrong = source.sample(wrong, min(others, len(wrong)))
+        if negatives is not None:
+            wrong = source.sample(wrong, min(negatives, len(wrong)))
         documents = [row["context"], *wrong]
         for text in source.sample(documents, len(documents)):
             yield {
@@ -74,10 +74,10 @@ def main(words: Sequence[str] | None = None) -> None:
     with gzip.open(options.squad / "validation.jsonl.gz", "rt", encoding="utf-8") as lines:
         questions = [json.loads(line) for line in lines]
     options.out.mkdir(parents=True, exist_ok=True)
-    others = None if options.documents is None else options.documents - 1
+    negatives = None if options.documents is None else options.documents - 1
     for name, titles, wrong, most in (
         ("train", split["train_titles"], options.negatives, options.train),
-        ("validation", split["heldout_titles"], others, options.evaluate),
+        ("validation", split["heldout_titles"], negatives, options.evaluate),
     ):
         rows = ranking(questions, titles, wrong, most, options.seed)
         text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)

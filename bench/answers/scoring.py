@@ -122,9 +122,11 @@ def _with_ones(values: np.ndarray) -> np.ndarray:
 
 
 def named(value: Any, head: Head) -> Any:
-    """An aligned value (a reference) in label names; a number as it is."""
+    """An aligned value (a reference) in label names; a number as it is, the first of several right texts."""
     if head.answer in ("tags", "labels"):
         return tuple(head.labels[i] if i >= 0 else "O" for i in value)
+    if head.answer == "text":
+        return value[0] if value else ""
     return head.labels[value] if head.answer == "label" else value
 
 
@@ -132,7 +134,7 @@ def in_words(value: Any) -> str:
     """A label, a set of labels, tags or a number as text."""
     if isinstance(value, tuple | list):
         return " ".join("(cut off)" if part is None else str(part) for part in value) or "(none)"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "(none)"
 
 
 def parts(names: Any, head: Head) -> frozenset[Part]:

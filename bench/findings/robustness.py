@@ -91,12 +91,19 @@ MODEL = Robustness
 
 
 def readable(task: Task) -> tuple[list[str], bool]:
-    """The roles that hold text, and whether they hold words with a tag each.
+    """The roles that hold text that may change, and whether they hold words with a tag each.
+
+    A text that answers are parts of stays as it is: its references would be others.
 
     Raises:
         NothingToMeasure: none does.
     """
-    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    kept = {column.of for column in task.COLUMNS.values()}
+    roles = [
+        role
+        for role, column in task.COLUMNS.items()
+        if column.holds in {"text", "tokens"} and role not in kept
+    ]
     if not roles:
         raise NothingToMeasure(
             "robustness changes texts, and the rows of this task have none: leave this probe out"
@@ -172,6 +179,9 @@ def find(
         notes.append("the task scores rows together: only agreement is measured")
     if tagged:
         notes.append("words keep their places, since each has its tag: only typos and casing are tried")
+    kept = sorted({column.of for column in task.COLUMNS.values() if column.of})
+    if kept:
+        notes.append(f"{', '.join(kept)} stays as it is, since answers are parts of it")
     perturbations = []
     for kind in kinds:
         source = random.Random(f"{seed}/{kind.name}")

@@ -99,7 +99,9 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     scores: dict[str, np.ndarray] = {}
     with log.progress("order-flips", len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:
-            answers: list[Any] = [one.value for one in feeds.predict(lane, subject, size, bar.advance)]
+            answers: list[Any] = [
+                prediction.value for prediction in feeds.predict(lane, subject, size, bar.advance)
+            ]
             scores[lane.name] = np.array(answers, dtype=np.float64)
     measurements = []
     for lane in lanes:

@@ -8,6 +8,7 @@ decision is among the ``facts``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
@@ -20,6 +21,7 @@ from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
+from compress.tasks import _audio as audio
 from compress.tasks._heads import SetForm, by_position, listed, set_form
 
 if TYPE_CHECKING:
@@ -362,6 +364,9 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
     }
     if quotes:
         facts["tsv_quotes"] = quotes
+    sounds = _sounds(reader, rows)
+    if sounds:
+        facts["sounds"] = sounds
     commit = getattr(layout.source, "commit", None)
     if commit is not None:
         facts["revision"] = commit
@@ -373,6 +378,35 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
             ", ".join(layout.eval_also),
         )
     return facts
+
+
+def _sounds(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """How many sounds there are of each sampling rate and number of channels, and how long they are."""
+    roles = [role for role, column in reader.roles.items() if column.holds == "audio"]
+    shapes = [
+        audio.shape(row[role])
+        for role in roles
+        for side, side_rows in rows.items()
+        if side != "calibration" and not isinstance(side_rows, Missing)  # those are training rows too
+        for row in side_rows
+        if role in row
+    ]
+    if not shapes:
+        return {}
+    seconds = [shape.seconds for shape in shapes]
+    counts = {
+        name: {str(value): count for value, count in sorted(Counter(values).items())}
+        for name, values in (
+            ("rates", [shape.rate for shape in shapes]),
+            ("channels", [shape.channels for shape in shapes]),
+        )
+    }
+    mixed = sum(shape.channels > 1 for shape in shapes)
+    if mixed:
+        log.warning(
+            "%d of %d sounds have several channels: they are mixed to one, their mean", mixed, len(shapes)
+        )
+    return {**counts, "shortest_s": min(seconds), "longest_s": max(seconds)}
 
 
 def _compare_sides(

@@ -96,7 +96,7 @@ class Reader:
         return None
 
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
-        """The word sequences by which rows are compared; an image is one word, its checksum."""
+        """The word sequences by which rows are compared; an image or a sound is one word, its checksum."""
         return self._sequences(rows, binding=False)
 
     def binding(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
@@ -105,12 +105,14 @@ class Reader:
 
     def _sequences(self, rows: Sequence[dict[str, Any]], *, binding: bool) -> list[list[tuple[str, ...]]]:
         from compress.data import grouping
+        from compress.tasks import _audio as audio
         from compress.tasks import _images as images
 
         makers: dict[str, Callable[[Any], tuple[str, ...]]] = {
             "text": grouping.words,
             "tokens": lambda cell: grouping.words(" ".join(cell)),
             "image": lambda cell: (images.digest(cell),),
+            "audio": lambda cell: (audio.digest(cell),),
         }
         used = [
             (role, makers[self.roles[role].holds])

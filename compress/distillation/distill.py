@@ -26,6 +26,7 @@ from torch import nn
 from compress import processes, tasks
 from compress.distillation.losses import (
     hidden_mse,
+    kept_at,
     kl_loss,
     likeness_loss,
     relation_heads,
@@ -35,6 +36,7 @@ from compress.distillation.student import depth_of, stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
 from compress.errors import ModelError, RecipeError
+from compress.model import sample
 from compress.model.layers import attention_linears, real_tokens
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row, Task
@@ -142,7 +144,8 @@ def distill(
     answers = Teacher(teacher, task, match.teacher, bf16)
     plan = plan_sorted(lengths, len(rows), training.batch_size, apart(lengths, groups, pads))
     arguments: dict[str, Any] = {
-        "tokens": None if lengths is None else int(lengths.sum()),
+        # The positions of a sound are fewer than its samples, by a factor of the model's own.
+        "tokens": int(lengths.sum()) if lengths is not None and sample.has_texts(task) else None,
         "folder": scratch / "teacher",
         "budget_bytes": int(loss.cache_gib * 2**30),
         "device": team.device,
@@ -302,7 +305,7 @@ class DistillationObjective:
             if counts is not None:
                 at = torch.from_numpy(counts).to(ours.device)
                 if link == "positions":
-                    theirs = torch.zeros_like(ours).masked_scatter(at, theirs)
+                    theirs = kept_at(at, theirs)
                 else:
                     ours, at = ours[at], None
             terms.append(kl_loss(ours, theirs, link, self._loss.temperature, at))

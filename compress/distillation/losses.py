@@ -28,6 +28,17 @@ from compress.tasks import Link
 from compress.tasks._decisions import ABSENT
 
 
+def kept_at(positions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Values of the positions that count at their places, [batch, length]; 0 elsewhere.
+
+    Args:
+        positions: boolean [batch, length].
+        values: row by row, one for each position that counts; any shape.
+    """
+    blank = torch.zeros(positions.shape, dtype=values.dtype, device=values.device)
+    return blank.masked_scatter(positions, values)
+
+
 def kl_loss(
     student: torch.Tensor,
     teacher: torch.Tensor,

@@ -41,6 +41,8 @@ _HEADLESS = (
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMaskedImageModeling",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForCTC",
 )
 
 

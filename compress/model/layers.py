@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from compress.errors import ModelError
 
@@ -146,7 +147,10 @@ def find_stack(model: PreTrainedModel) -> Stack:
     lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
+        # A weight norm keeps its parts in a list too, which is none of layers (wav2vec2, one layer deep).
+        if isinstance(module, nn.ModuleList)
+        and not isinstance(module, ParametrizationList)
+        and len(module) == depth
     ]
     # A list inside a layer (experts, say) may have the same length by chance: the outermost counts.
     outer = [(n, m) for n, m in lists if not any(n.startswith(f"{parent}.") for parent, _ in lists)]

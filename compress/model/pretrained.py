@@ -18,7 +18,7 @@ from compress import fence, log
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError
-from compress.model import architecture, checkpoint, hub, identity, weight_files
+from compress.model import architecture, body, checkpoint, hub, identity, weight_files
 from compress.model.weight_files import INDEX, WEIGHTS
 from compress.reading import files
 from compress.tasks import _embedding as embedding
@@ -200,7 +200,7 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
             f"{folder}: {name} has the shape {list(stored)} and its config.json asks for {list(expected)}: "
             "weights and configuration are not of the same model"
         )
-    base = f"{model.base_model_prefix}."
+    base = f"{body.name(model)}."
     missing = sorted(info["missing_keys"])
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     head_names = {name for name in model.state_dict() if not name.startswith(base)} - tied

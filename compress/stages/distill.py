@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, model_validator
 
-from compress import processes
+from compress import log, processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.distillation import origins, reading
@@ -22,11 +22,11 @@ from compress.distillation.distill import DistillationConfig, distill
 from compress.distillation.layer_choice import Calibration, choose_layers
 from compress.distillation.student import Rule, cut, depth_of, uniform_map
 from compress.errors import DataError, ModelError, RecipeError
-from compress.model import checkpoint, length, padding, pretrained
+from compress.model import checkpoint, length, padding, pretrained, sample
 from compress.model import limit as limits
 from compress.pipeline.places import Teacher
 from compress.stage import Context, Role
-from compress.tasks import Batch, Head, Row
+from compress.tasks import Batch, Head, Row, Task
 from compress.training.examples import examples
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, train
@@ -139,6 +139,17 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         limit = length.within(limit, student.config)
         student_pads = padding.of_folder(config.student, student, processor, limit.tokens, ctx, "student")
         pads = pads and student_pads
+    if (
+        pads
+        and _hides_positions(task, processor, data.calibration)
+        and (config.hidden_weight or config.relation_weight)
+    ):
+        pads = False
+        ctx.record("batches", "of one length")
+        log.warning(
+            "Inner states are held together position by position, and masks of sounds count samples: rows of "
+            "one length share a batch (hidden_weight: 0 and relation_weight: 0 lift that)."
+        )
     control = copy.deepcopy(student) if config.control else None
     training = TrainingConfig(**config.model_dump(include=set(TrainingConfig.model_fields)))
     history = distill(
@@ -261,3 +272,9 @@ def comparison(distilled: History, control: History) -> dict[str, Any]:
         "steps": control.steps,
         "seconds": control.seconds,
     }
+
+
+def _hides_positions(task: Task, processor: Any, rows: Sequence[Row]) -> bool:
+    """Whether padding of a row cannot be told among its inner states: the model has fewer than its inputs."""
+    free = task.extent(processor) is None and not sample.has_texts(task)
+    return free and task.lengths(list(rows[:1]), processor) is not None

@@ -9,6 +9,7 @@ them must not cost what the head has learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -155,7 +156,11 @@ def choose_head(
     if config.head == "auto" and not (untrained and source_head != data.infer_head(ctx.task)):
         checkpoint.require_order(source)
         try:
-            return source_head, data.for_head(ctx.task, source_head), True
+            head = _renewed(source_head, data, ctx.task)
+            aligned = data.for_head(ctx.task, head)
+            if head.thresholds != source_head.thresholds:
+                ctx.task.configure(model.config, head)
+            return head, aligned, True
         except DataError as cause:
             if not _apart(source_head, data.infer_head(ctx.task)):
                 raise DataError(
@@ -172,6 +177,13 @@ def choose_head(
         )
     replace_head(model, ctx.task, new_head, ctx.seed)
     return new_head, data.for_head(ctx.task, new_head), False
+
+
+def _renewed(head: Head, data: TrainingData, task: Task) -> Head:
+    """A trained head with the thresholds that the data asks for: fitted ones are of the weights before."""
+    if head.thresholds is None and head.answer != "text":
+        return head
+    return replace(head, thresholds=data.infer_head(task).thresholds)
 
 
 def _apart(trained: Head, named: Head) -> bool:

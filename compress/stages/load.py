@@ -450,7 +450,10 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     config = model.config
     processor = ctx.task.load_processor(ctx.out)
     own_limit = Limit(None)
-    if hasattr(processor, "model_max_length"):
+    extent, unit = ctx.task.extent(processor), ctx.task.UNIT
+    if extent is not None:
+        own_limit = Limit(extent, "model")
+    elif hasattr(processor, "model_max_length"):
         own_limit = Limit(length.longest(config, processor), "model")
     stored = limits.read(ctx.out)
     if stored.tokens is not None and stored.tokens < (own_limit.tokens or stored.tokens + 1):
@@ -465,13 +468,19 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
             "number, or leave it out for the model's own limit"
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
-    chosen = length.choose(request, lengths, own_limit)
+    chosen = length.choose(request, lengths, own_limit, unit)
     limits.write(ctx.out, own_limit, chosen, padding=padding.may_pad(model, processor, own_limit.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
+    if lengths is None:
+        return
+    # A row that is read in pieces is cut only where a piece is.
+    pieces = ctx.task.pieces(rows, processor, chosen.tokens).rows
+    lengths = lengths if pieces is rows else ctx.task.lengths(pieces, processor)
     if lengths is None:
         return
     share = 0.0 if chosen.tokens is None else float((lengths > chosen.tokens).mean())
     ctx.record("truncated_share", share)
     if chosen.tokens is not None and (share or chosen != own_limit):
-        message = "texts are cut after %d tokens (%s): %.2f %% of %d training rows"
-        log.info(message, chosen.tokens, chosen, 100 * share, len(lengths))
+        noun = "texts" if sample.has_texts(ctx.task) else "rows"
+        message = "%s are cut after %d %s (%s): %.2f %% of %d training rows"
+        log.info(message, noun, chosen.tokens, unit, chosen, 100 * share, len(lengths))

@@ -15,7 +15,7 @@ of a pair. ``pieces`` takes rows apart, ``joined`` makes predictions of rows out
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
@@ -54,6 +54,8 @@ class Head:
             text (``span``), a number that orders rows (``ranking``), or a point in space (``vector``).
         labels: label names in output order; empty where answers are no labels.
         size: numbers a vector has; None for what is no vector.
+        thresholds: where the task's decisions turn, fitted on selection rows; None for where they turn by
+            themselves. Models of different thresholds mean the same, so that they compare as equal.
         activation: what a number that orders rows is put through to be shown. It moves no order, so that
             models of different ones mean the same and compare as equal.
     """
@@ -61,6 +63,7 @@ class Head:
     problem: Problem
     labels: tuple[str, ...]
     size: int | None = None
+    thresholds: tuple[float, ...] | None = field(default=None, compare=False)
     activation: Activation = field(default="identity", compare=False)
 
     @property
@@ -87,14 +90,19 @@ class Column:
         required: whether rows without it are refused; label roles are never required here, since
             unlabelled rows serve too.
         aliases: other names under which public data sets carry it, in order of preference.
-        holds: what a cell is; a ``key`` is seen by no model and is the same in rows that are scored together.
+        holds: what a cell is; ``answers`` are parts of another cell's text with their places. A ``key`` is
+            seen by no model and is the same in rows that are scored together.
+        of: the role whose text the answers are parts of.
+        blank: whether a text may have nothing in it.
         binds: whether rows with like cells belong together, so that no split of the data parts them; not so
-            for the documents of a corpus, which all queries share.
+            for the documents of a corpus, which all queries share, and for what is asked of many texts.
     """
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "key"]
+    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "answers", "key"]
+    of: str | None = None
+    blank: bool = True
     binds: bool = True
 
 
@@ -145,6 +153,9 @@ class Prediction:
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
         scores: per label the probability that it holds, each by itself (multi-label); else None.
+        score: the probability of an answer that is a part of a text; else None.
+        span: where that part stands in its text, from its first character to before the one after it.
+        empty: the probability that the text has no answer, where a model says that; else None.
     """
 
     value: int | float | str | tuple[int, ...] | np.ndarray
@@ -152,6 +163,9 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
     scores: tuple[float, ...] | None = None
+    score: float | None = None
+    span: tuple[int, int] | None = None
+    empty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -215,6 +229,7 @@ class Task(Protocol):
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         MARK: the field of ``config.json`` that models of the task alone have; empty where none tells them.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
+        UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
@@ -226,6 +241,7 @@ class Task(Protocol):
     METRICS: tuple[Metric, ...] = ()
     MARK: str = ""
     WHOLE_ROWS: bool = False
+    UNIT: str = "tokens"
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
@@ -337,8 +353,18 @@ class Task(Protocol):
 
     @staticmethod
     def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
-        """Tokens of each row before truncation, int64 [rows]; None where rows have no length."""
+        """Tokens (or another ``UNIT``) of each row before truncation, int64 [rows]; None: no lengths."""
         ...
+
+    @staticmethod
+    @optional
+    def extent(processor: Any) -> int | None:
+        """The length to which the processor fills and cuts every row by itself; None where it does not.
+
+        What is cut there is counted and said like what a limit cuts, though the model's inputs have no free
+        axis.
+        """
+        return None
 
     @staticmethod
     def encode(
@@ -387,6 +413,33 @@ class Task(Protocol):
         It is comparable with ``Prediction.value`` where answers are labels, tags or numbers.
         """
         ...
+
+    @staticmethod
+    @optional
+    def decided(predictions: Sequence[Prediction], head: Head) -> list[Prediction]:
+        """The same predictions under a head's thresholds, of a task whose decisions turn at some."""
+        return list(predictions)
+
+    @staticmethod
+    @optional
+    def usual(head: Head) -> Head:
+        """A head whose decisions turn where they do before anything is fitted."""
+        return replace(head, thresholds=None)
+
+    @staticmethod
+    @optional
+    def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> tuple[float, ...]:
+        """The thresholds under which predictions score best in the main metric; empty: there are none.
+
+        Args:
+            predictions: of rows that nothing was trained on, made without thresholds.
+            references: of the rows.
+            head: of the model.
+
+        Raises:
+            DataError: the head has no thresholds, or the rows do not say which fit.
+        """
+        return ()
 
     @staticmethod
     @optional

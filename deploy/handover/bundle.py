@@ -163,7 +163,7 @@ class _Writer:
 
     def _limit(self) -> Limit | None:
         """The token limit; None where rows have no length."""
-        if self.encoder.spec.length_axis is None:
+        if self.encoder.spec.length_axis is None and self.encoder.max_length is None:
             return None
         return Limit(self.encoder.max_length, self.encoder.whose)
 

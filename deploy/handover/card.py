@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog, label_names, quantities, tasks
 from compress.label_names import LabelNames
-from compress.model import padding
+from compress.model import padding, sample
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact, Manifest
@@ -72,6 +72,15 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
+def _answer(head: Head) -> str:
+    """What a model without labels answers, in words."""
+    if head.problem == "ranking":
+        return f"a number that orders documents (shown through {head.activation})"
+    if head.answer == "vector":
+        return f"none: a vector of {head.size} numbers a text"
+    return "a part of the text, with its probability" if head.answer == "text" else "a number (regression)"
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
@@ -79,11 +88,7 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
 
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or "a number (regression)"
-    if subject.head.answer == "vector":
-        labels = f"none: a vector of {subject.head.size} numbers a text"
-    if subject.head.problem == "ranking":
-        labels = f"a number that orders documents (shown through {subject.head.activation})"
+    labels = ", ".join(subject.head.labels) or _answer(subject.head)
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -94,14 +99,18 @@ def _what(subject: Subject) -> str:
         ("made", artifact.manifest.created),
     ]
     if subject.limit is not None:
-        rows.append(("longest text", _longest(subject.limit)))
+        texts = sample.has_texts(catalog.task(artifact.task))
+        rows.append(("longest text" if texts else "longest row", _longest(subject)))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
 
 
-def _longest(limit: Limit) -> str:
-    if limit.tokens is None:
+def _longest(subject: Subject) -> str:
+    limit = subject.limit
+    if limit is None or limit.tokens is None:
         return "no limit; nothing is cut"
-    return f"{limit.tokens} tokens, {limit}; what is longer is cut"
+    unit = catalog.task(subject.artifact.task).UNIT
+    longer = "is read in overlapping windows" if subject.head.answer == "text" else "is cut"
+    return f"{limit.tokens} {unit}, {limit}; what is longer {longer}"
 
 
 def _run(subject: Subject) -> str:
@@ -112,7 +121,8 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = _example(subject) if subject.limit is not None else "IMAGE"
+    kinds = [column.holds for column in catalog.task(subject.artifact.task).COLUMNS.values()]
+    example = {"image": "IMAGE", "audio": "SOUND.wav"}.get(kinds[0]) or _example(subject)
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -224,7 +234,7 @@ def _limits(subject: Subject) -> str:
         "A compressed model can differ from its teacher on rare rows more than its mean score says: compare "
         "the two on rows that matter to you (`paredown compare`).",
     ]
-    if subject.limit is not None:
+    if subject.limit is not None and sample.has_texts(catalog.task(artifact.task)):
         lines.append(_tokenizer(subject.limit, subject.settled))
     lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _answers(subject)]
     if artifact.kind == "tensorrt":

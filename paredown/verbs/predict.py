@@ -24,7 +24,7 @@ def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="A text; two where the model takes pairs; an image file for images."),
+        typer.Argument(help="A text; two where the model takes pairs; the file of an image or a sound."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
@@ -67,7 +67,8 @@ def predict(
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        if len(arguments) > 1 and predictor.roles is None and not predictor.apart:
+        at_once = len(arguments) > max(1, len(predictor.must_have)) and predictor.roles is None
+        if at_once and not predictor.apart:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
@@ -88,14 +89,19 @@ def _warn_of_cuts(cut: Truncation) -> None:
 def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
     """A prediction as JSON values: the label, and the numbers behind it.
 
-    ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
-    scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
-    that was cut off has the label null. A text has its ``vector``; a pair its ``vectors``, and their
-    ``cosine``.
+    Of an answer that is a part of a text, ``score`` is its probability, ``span`` its characters in the text
+    (null: no answer, whose probability is ``no_answer``). ``probabilities`` are of one distribution,
+    ``scores`` of labels that hold each by itself; a number, and scores, stand beside their ``unit``.
+    ``truncated`` is there where the row was cut, and only there; a word that was cut off has the label null.
+    A text has its ``vector``; a pair its ``vectors``, and their ``cosine``.
     """
     row: dict[str, Any] = _of_vectors(prediction.value) or {"label": prediction.label}
     if prediction.truncated:
         row["truncated"] = True
+    if prediction.score is not None:
+        row |= {"score": prediction.score, "span": prediction.span}
+    if prediction.empty is not None:
+        row["no_answer"] = prediction.empty
     if prediction.probabilities is not None:
         row["probabilities"] = dict(zip(labels, map(float, prediction.probabilities), strict=True))
     if prediction.scores is not None:
@@ -123,6 +129,8 @@ def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str)
         sys.stdout.write(f"{json.dumps(answer)}\n")
         return
     text = str(prediction.label)
+    if prediction.score is not None:
+        text = f"{text or '(no answer)'} ({prediction.score:.4f})"
     if isinstance(prediction.label, float):
         text = f"{text} ({unit})"
     elif isinstance(prediction.label, tuple):
