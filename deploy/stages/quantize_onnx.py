@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 5
+VERSION = 6
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
