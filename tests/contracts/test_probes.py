@@ -28,7 +28,7 @@ from compress import catalog
 from compress.data import BESIDE
 from compress.errors import DataError, NothingToMeasure, UserError
 from compress.recipe import BenchConfig, validate
-from compress.tasks import Head, Prediction
+from compress.tasks import Column, Head, Prediction
 
 # What each probe must yield for each candidate (the baseline included, but for AGAINST).
 METRICS = {
@@ -56,6 +56,7 @@ METRICS = {
     "size": {"size_bytes", "weights_bytes"},
     "throughput": {"throughput_rows_per_s"},
     "order-flips": {"order_flips", "harmful_order_flips"},
+    "real-time-factor": {"real_time_factor"},
     "flips": {"flips", "harmful_flips", "beneficial_flips"},
     "slices": {"worst_slice"},
     "calibration-error": {"ece", "brier", "nll", "ece_scaled", "brier_scaled", "nll_scaled"},
@@ -90,7 +91,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "challenge": {"sets": [str(Path(__file__).with_name("challenge.jsonl"))]},
     "fairness": {"groups": "shade", "min_rows": 5},
 }
-UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "nats", "squared"}
+UNITS = {"x", "ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "nats", "squared"}
 HEAD = Head("single_label", ("negative", "positive"))
 # Some of their labels are wrong, so that there is a temperature to fit.
 SELECTION = tiny.sentences(40, 12)
@@ -167,6 +168,12 @@ def ranked() -> tuple[list[Any], Subject]:
     return lanes, Subject(task, rows, Head("ranking", ()), BenchConfig(batch_sizes=(1,)), "two", 0)
 
 
+def heard(subject: Subject) -> Subject:
+    """The same rows with a role that holds sounds; how long they are is told by the fixture."""
+    columns = {**subject.task.COLUMNS, "audio": Column(required=False, aliases=(), holds="audio")}
+    return replace(subject, task=SimpleNamespace(**{**vars(subject.task), "COLUMNS": columns}))
+
+
 @pytest.fixture(scope="module")
 def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]]:
     """What every probe yields; those that want fresh processes first, as in a run."""
@@ -179,10 +186,10 @@ def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]
         reads = itertools.count()
         counter = SimpleNamespace(range=1, read=lambda: 100 ** next(reads))
         patch.setattr(energy, "counters", lambda _: [counter])
+        patch.setattr(entries["real-time-factor"][0], "seconds_heard", lambda *_: 0.5)
+        others = {"order-flips": ranked(), "real-time-factor": (lanes, heard(subject))}
         return {
-            name: entries[name][0].measure(
-                *(ranked() if name == "order-flips" else (lanes, subject)), entries[name][1]
-            )
+            name: entries[name][0].measure(*others.get(name, (lanes, subject)), entries[name][1])
             for name in order
         }
 
