@@ -94,6 +94,7 @@ def answer(
     parts: dict[str, list[np.ndarray]] = {name: [] for name in links}
     owners: list[np.ndarray] = []
     truths: list[np.ndarray] = []
+    answered = 0
     for picks, batch, output in feeds.stream(lane, subject, pieces.rows, size, labelled=labelled):
         by_piece.update(zip(picks, task.decode(output, batch, head), strict=True))
         real = task.positions(batch)
@@ -104,7 +105,9 @@ def answer(
         if labelled and batch.labels is not None:
             by_row = real is None or "positions" in links.values()
             truths.append(batch.labels if by_row else batch.labels[real])
-        advance(len(picks) * len(rows) // len(pieces.rows))
+        share = len(by_piece) * len(rows) // len(pieces.rows)
+        advance(share - answered)
+        answered = share
     owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
     order = np.argsort(owner, kind="stable")
     undecided = task.joined([by_piece[i] for i in range(len(pieces.rows))], pieces, head)

@@ -224,7 +224,7 @@ class Task(Protocol):
     Attributes:
         MODEL: the transformers auto class that builds it, by name.
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
-        LABEL: the role that holds the target; empty for a task whose rows are their own target.
+        LABEL: the role that holds the target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
@@ -492,8 +492,8 @@ def inputs(columns: Mapping[str, Column], label: str) -> tuple[str, ...]:
 
 
 def has_label(task: Task, row: Row) -> bool:
-    """Whether a row has its target: a cell under the task's label, or itself."""
-    return not task.LABEL or row.get(task.LABEL) is not None
+    """Whether a row has its target."""
+    return row.get(task.LABEL) is not None
 
 
 def all_labelled(task: Task, rows: Sequence[Row]) -> bool:

@@ -167,7 +167,8 @@ def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: H
     """
     if head.problem != "multi_label":
         raise DataError(
-            "thresholds are fitted where labels hold each by itself, and this model gives one answer"
+            "thresholds are fitted where labels hold each by itself, and this model gives one answer: leave "
+            "fit-threshold out"
         )
     if not predictions:
         raise DataError("there are no selection rows to fit thresholds on: give data.selection")
