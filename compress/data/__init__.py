@@ -17,7 +17,7 @@ from compress import log
 from compress.artifacts import artifact
 from compress.data.columns import like
 from compress.data.label_form import settle
-from compress.data.layout import lay_out, open_source
+from compress.data.layout import lay_out, pin_of
 from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
@@ -213,8 +213,7 @@ def fingerprint(config: DataConfig, seed: int, side: Literal["training", "evalua
         DataError: the data cannot be found.
     """
     sides = ("train", "selection", "unlabeled") if side == "training" else ("eval",)
-    source = open_source(config)
-    pin = source.pin()
+    pin = pin_of(config, sides)
     if pin is not None:
         rows: Any = [pin, {name: getattr(config, name) for name in sides}]
     else:

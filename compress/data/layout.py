@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from compress.data.beir import Beir, is_beir
-from compress.data.sources import Files, Source
+from compress.data.sources import Files, Joined, Source
 from compress.errors import DataError
 from compress.reading import files
 from compress.recipe import DataConfig
@@ -74,6 +74,14 @@ def open_source(config: DataConfig) -> Source:
     return HubData(config.source, config.revision)
 
 
+def pin_of(config: DataConfig, sides: Sequence[str]) -> str | None:
+    """What identifies the source whole without a look at its rows, or None where files must be read."""
+    named = (getattr(config, side) for side in sides)
+    if any(name is not None and Files(None).add(name) for name in named):
+        return None
+    return open_source(config).pin()
+
+
 def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
     """The splits that play some sides; a side that nothing plays is absent.
 
@@ -82,13 +90,14 @@ def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
     """
     source = open_source(config)
     names = source.splits()
+    named_files = source if isinstance(source, Files) else Files(None)
     listed = f"the splits there are: {', '.join(names) or 'none'}"
     splits: dict[str, str] = {}
     also: tuple[str, ...] = ()
     for side in SIDES:
         named: str | None = getattr(config, side)
         if named is not None:
-            split = named if named in names else source.add(named) if isinstance(source, Files) else None
+            split = named if named in names else named_files.add(named)
             if split is None:
                 origin = f" of {config.source}" if config.source else ""
                 raise DataError(
@@ -106,15 +115,17 @@ def lay_out(config: DataConfig, sides: Sequence[str] = SIDES) -> Layout:
             f"{origin} no split named train, selection, validation, dev, test or unlabeled ({listed}): name "
             "the files or splits with data.train and data.eval in a recipe, or give one file with --data"
         )
-    _refuse_shared(splits, source)
+    if named_files is not source and named_files.splits():
+        source = Joined(source, named_files)
+    _refuse_shared(splits, named_files)
     return Layout(source, {side: split for side, split in splits.items() if side in sides}, also)
 
 
-def _refuse_shared(splits: Mapping[str, str], source: Source) -> None:
+def _refuse_shared(splits: Mapping[str, str], named_files: Files) -> None:
     def what(split: str) -> Any:
         return (
-            [files.resolved(path, error=DataError) for path in source.paths(split)]
-            if isinstance(source, Files)
+            [files.resolved(path, error=DataError) for path in named_files.paths(split)]
+            if split in named_files.splits()
             else split
         )
 

@@ -196,3 +196,42 @@ class Files:
             paths = sorted(self._home(split).glob("*.zip"), key=lambda path: (path.stem == split, path.name))
             self._archives[split] = {member: path for path in paths for member in images.members(path)}
         return self._archives[split]
+
+
+class Joined:
+    """A source of any kind, and files that were named one by one beside it."""
+
+    def __init__(self, source: Source, named_files: Files) -> None:
+        self._source = source
+        self._files = named_files
+
+    def _owner(self, split: str) -> Source:
+        return self._files if split in self._files.splits() else self._source
+
+    def splits(self) -> tuple[str, ...]:
+        """Names of the splits of both, sorted."""
+        return tuple(sorted({*self._source.splits(), *self._files.splits()}))
+
+    def pin(self) -> str | None:
+        """None: files are identified one by one."""
+        return None
+
+    def read(self, split: str) -> Table:
+        """The rows of a split."""
+        return self._owner(split).read(split)
+
+    def identity(self, split: str) -> str:
+        """What changes whenever the split's rows could."""
+        return self._owner(split).identity(split)
+
+    def label_names(self, split: str) -> Any:
+        """The content of the ``labels.json`` that goes with a split, or None."""
+        return self._owner(split).label_names(split)
+
+    def license(self) -> str | None:
+        """The license of the source."""
+        return self._source.license()
+
+    def image(self, reference: str, split: str) -> images.ImageFile | None:
+        """The image or sound that a cell refers to, or None where there is none."""
+        return self._owner(split).image(reference, split)

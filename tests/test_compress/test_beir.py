@@ -50,6 +50,21 @@ def test_judgements_become_rows_and_the_whole_corpus_is_searched(folder: Path) -
     ]
 
 
+def test_a_file_beside_it_plays_a_side(folder: Path) -> None:
+    """Rows to learn from may come from a file that is named, whatever the source; its bytes count."""
+    named = folder.parent / "texts.jsonl"
+    named.write_text(lines([{"query": f"what is {i}", "document": f"it is {i}"} for i in range(20)]))
+    config = DataConfig(source=str(folder), train=str(named), eval="test")
+    task = catalog.task("text-embedding")
+    splits = data.load(config, task, 0)
+    assert {"what is 0", "what is 19"} <= {row["text"] for row in splits.training.unlabeled}
+    assert len(splits.eval) == 3
+    before = data.fingerprint(config, 0, "training")
+    with named.open("a") as stream:
+        stream.write(lines([{"query": "more", "document": "yes"}]))
+    assert data.fingerprint(config, 0, "training") != before
+
+
 def test_a_document_more_is_other_data(folder: Path) -> None:
     """What identifies a split changes with the corpus."""
     before = open_source(DataConfig(source=str(folder))).identity("test")
