@@ -1,7 +1,7 @@
 """Keeps the generated tables of the README and of the docs equal to what they are made from.
 
 In a checkout, ``python -m tools.readme_tables`` writes the table of ``studies/results/sst2.json``, those of
-``studies/results/gpu/*.json``, what the false-alarm study found, and the rooms of the house between the
+``studies/results/gpu/*.json`` and ``studies/results/encoders/*.json``, what the false-alarm study found, and the rooms of the house between the
 markers of their pages; ``python -m tools.readme_tables --check`` only says whether they are there. Figures
 are never typed by hand; where no GPU run is recorded, a sentence says so.
 """
@@ -16,7 +16,7 @@ from typing import Final
 
 from bench.record import document
 from bench.report import markdown
-from studies import false_alarms
+from studies import encoders, false_alarms
 from studies.gpu import table as gpu
 from tools import rooms
 
@@ -28,6 +28,7 @@ TABLES: Final[dict[str, Callable[[Path], str]]] = {
     "results": lambda root: markdown.table(document.read(root / RESULTS)),
     "gpu": lambda root: gpu.render(gpu.read(root / GPU)),
     "alarms": lambda root: false_alarms.markdown(json.loads((root / ALARMS).read_text(encoding="utf-8"))),
+    "encoders": lambda root: encoders.markdown(encoders.read(root / encoders.RESULTS)),
     "rooms": rooms.table,
 }
 """What stands between the markers of each name, made from a checkout."""
@@ -38,6 +39,7 @@ PAGES: Final[dict[str, tuple[str, ...]]] = {
     "docs/gpu.md": ("gpu",),
     "docs/measuring.md": ("alarms",),
     "docs/architecture.md": ("rooms",),
+    "studies/results/README.md": ("encoders",),
 }
 """Which tables each page holds."""
 
