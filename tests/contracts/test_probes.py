@@ -54,6 +54,7 @@ METRICS = {
     "memory": {"device_memory_peak_bytes", "memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
     "open-loop": {"open_loop_busy", "open_loop_p50_ms"},
     "size": {"size_bytes", "weights_bytes"},
+    "tokenization": {"unknown_pieces", "length_growth"},
     "throughput": {"throughput_rows_per_s"},
     "order-flips": {"order_flips", "harmful_order_flips"},
     "real-time-factor": {"real_time_factor"},
@@ -78,7 +79,7 @@ AGAINST = {
     "fairness",
 }
 # Where the sample happens to carry them.
-OPTIONAL = {"closed_loop_p95_ms", "closed_loop_p99_ms"}
+OPTIONAL = {"closed_loop_p95_ms", "closed_loop_p99_ms", "length_growth_p95"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "device-energy": {"windows": 2, "seconds": 0.01},
     "device-time": {"warmup_ms": 0.1, "warmup_runs": 2, "rounds": 3, "runs": 2, "min_seconds": 0},
