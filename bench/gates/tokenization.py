@@ -1,4 +1,4 @@
-"""How much more of the evaluation rows a candidate's tokenizer may not know, and how much longer they may get.
+"""How much more of the evaluation rows a candidate's tokenizer may not know, and how much longer they may be.
 
 Both are against the baseline's tokenizer; rows that the length limit then cuts are the gate ``truncation``'s.
 """

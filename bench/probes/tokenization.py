@@ -1,6 +1,6 @@
 """How a candidate's tokenizer reads the evaluation rows, beside the baseline's: unknown pieces, and length.
 
-A smaller vocabulary answers text whose pieces all stayed as before. What else there is falls into more pieces,
+A smaller vocabulary answers text whose pieces all stayed as before. Other text falls into more pieces,
 which cost time and room under the length limit, or becomes unknown, which costs answers. Both are counted on
 rows that had no say in which pieces stay, as the model reads them (prompts and marks included) and before any
 limit cuts them; rows that a limit newly cuts are what the gate ``truncation`` looks at.
@@ -187,6 +187,6 @@ def explanation(report: Report) -> str:
     """What was counted, and what the intervals are."""
     return (
         "Tokenization: unknown pieces are a share of all pieces of the evaluation rows; growth of length is "
-        f"against the tokenizer of '{report.baseline}', of all rows together and of the row that {_PERCENTILE}"
-        " % of rows grow no more than. No limit cuts what is counted here."
+        f"against the tokenizer of '{report.baseline}': of all rows together, and what {_PERCENTILE} % of the "
+        "rows stay below. No limit cuts what is counted here."
     )

@@ -53,7 +53,7 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
 
 
 def rank_interval(samples: np.ndarray, q: float, level: float = LEVEL) -> Interval:
-    """Interval of percentile ``q`` of independent samples, from one of them to another, whatever they are like.
+    """Interval of percentile ``q`` of independent samples, between two of them; free of assumptions on them.
 
     How many samples lie below the percentile is binomial (David and Nagaraja, "Order Statistics", 7.1).
     """

@@ -1,4 +1,4 @@
-"""What a smaller vocabulary does to evaluation rows: unknown pieces, growth of length, and the gate on both."""
+"""What a smaller vocabulary does to evaluation rows: unknown pieces and growth of length, and their gate."""
 
 from __future__ import annotations
 
@@ -63,7 +63,7 @@ def lanes(tmp_path_factory: pytest.TempPathFactory) -> list[Any]:
 
 def by_metric(measurements: list[Measurement], name: str) -> dict[str, Measurement]:
     """The figures of one candidate."""
-    return {one.metric: one for one in measurements if one.candidate == name}
+    return {figure.metric: figure for figure in measurements if figure.candidate == name}
 
 
 def test_unknown_pieces_and_growth_by_hand(lanes: list[Any]) -> None:
