@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.answers import answers
 from bench.lanes import feeds
 from compress import log
+from compress.errors import DataError
 from compress.strict import Strict
 from deploy import truncation
 
@@ -78,6 +79,19 @@ def candidates(lanes: Sequence[Lane], subject: Subject, config: DamageConfig, ti
     for lane in lanes:
         if lane is not original:
             yield Asker(original, lane, subject, size, title)
+
+
+def tuning(subject: Subject) -> tuple[Sequence[dict[str, Any]], str | None]:
+    """The selection rows, which are none of those that measure, or why there are none."""
+    if subject.selection is None:
+        return (), "only evaluation rows were given"
+    try:
+        rows = subject.selection()
+        if not len(rows):
+            return (), str(getattr(rows, "reason", "there are no selection rows"))
+    except DataError as refusal:
+        return (), str(refusal)
+    return rows, None
 
 
 def generator(subject: Subject, number: int) -> np.random.Generator:

@@ -187,6 +187,6 @@ def explanation(report: Report) -> str:
     """What was counted, and what the intervals are."""
     return (
         "Tokenization: unknown pieces are a share of all pieces of the evaluation rows; growth of length is "
-        f"against the tokenizer of '{report.baseline}': of all rows together, and what {_PERCENTILE} % of the "
-        "rows stay below. No limit cuts what is counted here."
+        f"against the tokenizer of '{report.baseline}': of all rows together, and what {_PERCENTILE} % of "
+        "the rows stay below. No limit cuts what is counted here."
     )

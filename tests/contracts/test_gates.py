@@ -190,6 +190,23 @@ CASES: dict[str, list[Case]] = {
             "length_growth_p95",
         ),
     ],
+    # As int8 vectors lose 1 pt (0.5 to 1.5), as bits 3 pt (2 to 4).
+    "vector-storage": [
+        Case(
+            {"drop_at_most": "3pt", "judge": "point"},
+            {"drop_at_most": "4pt"},
+            {"drop_at_most": "2.9pt"},
+            {"drop_at_most": "1%"},
+            "stored_spearman",
+        ),
+        Case(
+            {"storage": "int8", "metric": "spearman", "drop_at_most": "1pt", "judge": "point"},
+            {"storage": "int8", "drop_at_most": "1.5pt"},
+            {"storage": "int8", "drop_at_most": "0.9pt"},
+            {"storage": "int8", "drop_at_most": 1},
+            "stored_spearman",
+        ),
+    ],
     # In ``tiny_damage.report`` the same candidate has, against 'before': 1 % harmful flips, the worst slice
     # -5 pt, calibration error +1 pt (Brier +2), divergence 0.01 (p99 0.1), typos -2 pt, a challenge set
     # -2 pt, a gap between groups +1 pt.
@@ -277,7 +294,7 @@ EVERY = [(name, case) for name, cases in CASES.items() for case in cases]
 
 
 def reported() -> Report:
-    """``tiny_damage.report`` and, as if it were also of a ranking and a trimmed vocabulary, their figures."""
+    """``tiny_damage.report`` with figures of a ranking, of vectors and of a trimmed vocabulary."""
     report = tiny_damage.report()
     flips = tiny_bench.measurement(
         "after",
@@ -306,7 +323,21 @@ def reported() -> Report:
             ("length_growth_p95", 0.1, None),
         )
     ]
-    return report.model_copy(update={"measurements": (*report.measurements, flips, *tokenization)})
+    storage = [
+        tiny_bench.measurement(
+            "after",
+            "stored_spearman",
+            0.8 - loss,
+            probe="vector_storage",
+            unit="correlation",
+            better="higher",
+            difference=-loss,
+            difference_interval=Interval(low=-loss - half, high=half - loss),
+            conditions={"storage": form},
+        )
+        for form, loss, half in (("int8", 0.01, 0.005), ("binary", 0.03, 0.01))
+    ]
+    return report.model_copy(update={"measurements": (*report.measurements, flips, *tokenization, *storage)})
 
 
 def check(name: str, options: dict[str, Any], report: Report, candidate: str = "after") -> Verdict:
