@@ -30,7 +30,7 @@ from bench.record.figure import Column, Figure
 from bench.record.model import Measurement, Report
 from bench.statistics import stats
 from compress import log, tasks
-from compress.errors import DataError, NothingToMeasure
+from compress.errors import DataError, NothingToMeasure, UserError
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -57,9 +57,11 @@ class Config(DamageConfig):
 
     Attributes:
         ranges: selection rows whose vectors give the ranges of int8.
+        metrics: of the task; its main one when empty.
     """
 
     ranges: int = Field(default=1000, ge=2, le=10**6)
+    metrics: tuple[str, ...] = ()
 
 
 def ranges(vectors: np.ndarray) -> np.ndarray:
@@ -148,14 +150,20 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
                 own = np.concatenate([np.asarray(answer.value) for answer in answered.predictions])
                 limits, note = ranges(own), f"ranges from {len(own)} vectors of selection rows"
             predictions = feeds.predict(lane, subject, size, bar.advance)
-            measurements += figures(lane.name, stored(predictions, limits), subject, size, note)
+            forms = stored(predictions, limits)
+            measurements += figures(lane.name, forms, subject, size, note, config.metrics)
     return measurements
 
 
 def figures(
-    name: str, forms: Mapping[str, tuple[int, list[Prediction]]], subject: Subject, size: int, note: str
+    name: str,
+    forms: Mapping[str, tuple[int, list[Prediction]]],
+    subject: Subject,
+    size: int,
+    note: str,
+    metrics: Sequence[str] = (),
 ) -> list[Measurement]:
-    """Every metric of one candidate in each form.
+    """Metrics of one candidate in each form.
 
     Args:
         name: of the candidate.
@@ -163,10 +171,15 @@ def figures(
         subject: task, rows and head.
         size: rows at once.
         note: said of the forms that are not float.
+        metrics: of the task; its main one when empty.
+
+    Raises:
+        UserError: the task has no metric of a name on these rows.
     """
     task, head = subject.task, subject.head
     references = [task.reference(row, head) for row in subject.rows]
     weights: np.ndarray | None = None
+    chosen: tuple[str, ...] = ()
     float_drawn: dict[str, np.ndarray] = {}
     float_values: dict[str, float] = {}
     units = "rows" if task.groups(subject.rows) is None else "queries"
@@ -179,9 +192,16 @@ def figures(
         scores = task.metrics(statistics.sum(axis=0), head)
         if form == FLOAT:
             float_drawn, float_values = drawn, scores
+            chosen = tuple(metrics) or (next(iter(scores)),)
+            unknown = [metric for metric in chosen if metric not in scores]
+            if unknown:
+                raise UserError(
+                    f"vector-storage: metrics names '{unknown[0]}', and the figures of these rows are "
+                    f"{', '.join(scores)}: name some of those"
+                )
         notes = () if form == FLOAT else (f"against the float vectors of '{name}'", note)
-        for metric, score in scores.items():
-            declared = tasks.metric(task, metric)
+        for metric in chosen:
+            declared, score = tasks.metric(task, metric), scores[metric]
             measurements.append(
                 Measurement(
                     probe="vector_storage",

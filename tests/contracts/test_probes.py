@@ -55,7 +55,7 @@ METRICS = {
     "open-loop": {"open_loop_busy", "open_loop_p50_ms"},
     "size": {"size_bytes", "weights_bytes"},
     "tokenization": {"unknown_pieces", "length_growth"},
-    "vector-storage": {"stored_spearman", "stored_pearson"},
+    "vector-storage": {"stored_spearman"},
     "throughput": {"throughput_rows_per_s"},
     "order-flips": {"order_flips", "harmful_order_flips"},
     "real-time-factor": {"real_time_factor"},

@@ -18,7 +18,7 @@ from bench.answers import answers
 from bench.probes import Subject, vector_storage
 from bench.record.model import Measurement
 from compress import catalog
-from compress.errors import DataError, NothingToMeasure
+from compress.errors import DataError, NothingToMeasure, UserError
 from compress.recipe import BenchConfig, DataConfig, Named
 from compress.tasks import Head, Prediction, Row
 
@@ -26,6 +26,7 @@ TASK = catalog.task("text-embedding")
 HEAD = Head("vector", (), 2)
 # Cosines of the pairs 1, 0.8 and 0; of their signs 1, 1 and 0.
 PAIRS = [((1.0, 0.0), (2.0, 0.0)), ((4.0, 3.0), (1.0, 0.0)), ((1.0, 1.0), (1.0, -1.0))]
+METRICS = ("ndcg_10", "recall_10")
 SCORES = (1.0, 0.5, 0.0)
 
 
@@ -122,7 +123,8 @@ def test_figures_are_those_of_the_stored_vectors() -> None:
     """Ranks 3, 2, 1 of the float vectors are 2.5, 2.5, 1 of their signs: Spearman's rho falls to 0.866."""
     wide = [((-10.0, -10.0), (10.0, 10.0))]
     spec = subject(lambda: rows(1))
-    measured = vector_storage.measure([lane(wide)], spec, vector_storage.Config())
+    both = vector_storage.Config(metrics=("spearman", "pearson"))
+    measured = vector_storage.measure([lane(wide)], spec, both)
     spearman = by_form(measured, "stored_spearman")
     assert {form: figure.conditions["bytes"] for form, figure in spearman.items()} == {
         "float32": 8,
@@ -159,6 +161,12 @@ def test_ranges_are_never_of_rows_that_measure(caplog: pytest.LogCaptureFixture)
         assert measured[-1].notes[-1].startswith("no int8: ")
 
 
+def test_a_metric_that_these_rows_have_not_is_refused() -> None:
+    """Scored pairs have no nDCG; the sentence names what they have."""
+    with pytest.raises(UserError, match="names 'ndcg_10', and the figures of these rows are spearman"):
+        vector_storage.measure([lane()], subject(), vector_storage.Config(metrics=METRICS))
+
+
 def test_what_makes_no_vectors_stores_none() -> None:
     """Classes are refused in a word in the report, vectors without labels in a sentence."""
     with pytest.raises(NothingToMeasure, match="this task makes none"):
@@ -181,7 +189,9 @@ def test_an_embedder_is_measured_and_judged(tmp_path: Path) -> None:
     artifact = tiny_deploy.seal(tmp_path / "model", task="text-embedding")
     tiny.write_jsonl(tmp_path / "data" / "train.jsonl", tiny_embedders.searched(60, 1))
     tiny.write_jsonl(tmp_path / "data" / "validation.jsonl", tiny_embedders.searched(12, 2))
-    bench = BenchConfig(threads=1, probes=(Named(name="vector-storage", options={"ranges": 4}),))
+    bench = BenchConfig(
+        threads=1, probes=(Named(name="vector-storage", options={"ranges": 4, "metrics": METRICS}),)
+    )
     report = session.measure(
         [session.CandidateSpec("it", artifact.path)],
         DataConfig(source=str(tmp_path / "data"), calibration=16),
@@ -194,6 +204,7 @@ def test_an_embedder_is_measured_and_judged(tmp_path: Path) -> None:
             ),
         ],
     )
+    assert {figure.metric for figure in report.measurements} == {"stored_ndcg_10", "stored_recall_10"}
     figures = by_form(list(report.measurements), "stored_ndcg_10")
     assert [figure.conditions["bytes"] for figure in figures.values()] == [128, 32, 32, 4]
     assert figures["int8"].notes[0] == "12 queries"
