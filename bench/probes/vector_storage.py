@@ -109,9 +109,9 @@ def stored(
     size = int(vectors[0].shape[-1])
     forms: dict[str, tuple[int, list[Any]]] = {FLOAT: (4 * size, vectors)}
     if limits is not None:
-        whole = [codes(rows, limits) for rows in vectors]
-        forms["int8"] = (size, [values(rows, limits) for rows in whole])
-        forms["int8-codes"] = (size, [rows.astype(np.float32) for rows in whole])
+        rounded = [codes(rows, limits) for rows in vectors]
+        forms["int8"] = (size, [values(rows, limits) for rows in rounded])
+        forms["int8-codes"] = (size, [rows.astype(np.float32) for rows in rounded])
     forms["binary"] = (-(-size // 8), [signs(bits(rows), size) for rows in vectors])
     return {
         name: (
@@ -147,8 +147,8 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
             limits, note = None, f"no int8: {missing}"
             if missing is None:
                 answered = answers.answer(lane, subject, tuning, size, bar.advance, key)
-                own = np.concatenate([np.asarray(answer.value) for answer in answered.predictions])
-                limits, note = ranges(own), f"ranges from {len(own)} vectors of selection rows"
+                spread = np.concatenate([np.asarray(answer.value) for answer in answered.predictions])
+                limits, note = ranges(spread), f"ranges from {len(spread)} vectors of selection rows"
             predictions = feeds.predict(lane, subject, size, bar.advance)
             forms = stored(predictions, limits)
             measurements += figures(lane.name, forms, subject, size, note, config.metrics)

@@ -13,7 +13,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from compress import log, processes
 from compress.artifacts import artifact
@@ -30,6 +30,7 @@ from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
 from compress.training.examples import examples
 from compress.training.loop import TrainingConfig, train
+from compress.training.matryoshka import Lengths, MatryoshkaObjective, check_lengths
 from compress.training.objectives import Objective, TaskObjective
 from compress.training.selection import Selection, row_lengths, truncated_share
 
@@ -61,12 +62,21 @@ class Config(TrainingConfig):
             length; see ``compress.training.adversarial``. 0 for not at all; a little over twice the time.
         freeze_backbone: train the head alone and leave the base model as it is (a linear probe): a quarter of
             the time, for few rows or a base that is good as it is.
+        matryoshka: lengths at which the beginning of a vector is to be good by itself, of models that make
+            vectors; see ``compress.training.matryoshka``. ``truncate-vectors`` then cuts there.
     """
 
     head: Literal["auto", "new"] = "auto"
     rdrop: float = Field(default=0.0, ge=0, le=1000)
     adversarial: float = Field(default=0.0, ge=0, le=1000)
     freeze_backbone: bool = False
+    matryoshka: Lengths = ()
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Config:
+        if self.matryoshka and self.rdrop:
+            raise ValueError("give either matryoshka or rdrop, not both")
+        return self
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -125,10 +135,14 @@ def objective(model: PreTrainedModel, task: Task, head: Head, config: Config) ->
 
     Raises:
         ModelError: the model has not what an option needs (dropout, input embeddings).
+        RecipeError: its vectors have not the lengths that were asked for.
     """
-    chosen: Objective = (
-        ConsistencyObjective(model, task, head, config.rdrop) if config.rdrop else TaskObjective(task, head)
-    )
+    check_lengths(config.matryoshka, task.head_of(model.config.to_dict()))
+    chosen: Objective = TaskObjective(task, head)
+    if config.matryoshka:
+        chosen = MatryoshkaObjective(task, head, config.matryoshka)
+    elif config.rdrop:
+        chosen = ConsistencyObjective(model, task, head, config.rdrop)
     if config.adversarial:
         chosen = AdversarialObjective(chosen, input_embeddings(model, "adversarial"), config.adversarial)
     return chosen

@@ -50,8 +50,8 @@ def lane(selection: list[Any] | None = None) -> Any:
     """A lane that has answered already; nothing runs."""
     memo: dict[Any, Any] = {("predictions", 1): predictions(PAIRS)}
     if selection is not None:
-        kept = SimpleNamespace(predictions=predictions(selection))
-        memo["answers", f"{answers.SELECTION} 1000", 1] = kept
+        answered = SimpleNamespace(predictions=predictions(selection))
+        memo["answers", f"{answers.SELECTION} 1000", 1] = answered
     return SimpleNamespace(name="it", memo=memo)
 
 
@@ -111,9 +111,9 @@ def test_codes_and_bits_are_those_of_sentence_transformers(precision: str) -> No
         "sentence_transformers.util.quantization", reason="sentence-transformers is not installed"
     )
     source = np.random.default_rng(1)
-    vectors, others = (source.standard_normal((count, 37)).astype(np.float32) for count in (50, 30))
-    theirs = library.quantize_embeddings(vectors, precision, calibration_embeddings=others)
-    limits = vector_storage.ranges(others)
+    vectors, calibration = (source.standard_normal((count, 37)).astype(np.float32) for count in (50, 30))
+    theirs = library.quantize_embeddings(vectors, precision, calibration_embeddings=calibration)
+    limits = vector_storage.ranges(calibration)
     ours = vector_storage.codes(vectors, limits) if precision == "int8" else vector_storage.bits(vectors)
     assert ours.dtype == theirs.dtype
     np.testing.assert_array_equal(ours, theirs)
