@@ -23,7 +23,7 @@ from deploy.truncation import Truncation
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact
-    from compress.tasks import Batch, Row
+    from compress.tasks import Batch, Head, Row
 
 # A layer that is further off than this is more than rounding, in any precision.
 LAYER_LIMIT = 0.05
@@ -144,8 +144,8 @@ def compare(
     first, second = encoders
     if first.head != second.head:
         raise UserError(
-            f"the outputs of {reference.path} mean {', '.join(first.head.labels) or 'a number'} and those "
-            f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
+            f"the outputs of {reference.path} mean {_meaning(first.head)} and those of {candidate.path} "
+            f"{_meaning(second.head)}: they cannot be compared"
         )
     strictest = first if second.pads else second
     pieces = strictest.pieces(rows).rows
@@ -190,6 +190,13 @@ def compare(
         label_order=label_order,
         pads=(first.pads, second.pads),
     )
+
+
+def _meaning(head: Head) -> str:
+    """What outputs are, in words."""
+    if head.size is not None:
+        return f"a vector of {head.size} numbers"
+    return ", ".join(head.labels) or "a number"
 
 
 def _check_shapes(expected: Collected, actual: Collected, a: Artifact, b: Artifact) -> None:

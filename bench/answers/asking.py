@@ -11,6 +11,7 @@ from pydantic import Field
 from bench.answers import answers
 from bench.lanes import feeds
 from compress import log
+from compress.errors import DataError, NothingToMeasure
 from compress.strict import Strict
 from deploy import truncation
 
@@ -72,12 +73,50 @@ class Asker:
 
 
 def candidates(lanes: Sequence[Lane], subject: Subject, config: DamageConfig, title: str) -> Iterator[Asker]:
-    """An asker for each candidate but the baseline, which is the original."""
+    """An asker for each candidate whose answers can be held against those of the baseline, the original.
+
+    Raises:
+        NothingToMeasure: there is none.
+    """
     original = next(lane for lane in lanes if lane.name == subject.baseline)
     size = config.batch_size or subject.bench.batch_sizes[0]
-    for lane in lanes:
-        if lane is not original:
-            yield Asker(original, lane, subject, size, title)
+    for lane in against(lanes, subject, title):
+        yield Asker(original, lane, subject, size, title)
+
+
+def against(lanes: Sequence[Lane], subject: Subject, title: str) -> list[Lane]:
+    """The candidates whose answers can be held against the baseline's: vectors of as many numbers.
+
+    Raises:
+        NothingToMeasure: there is none, of some candidates.
+    """
+    rivals = [lane for lane in lanes if lane.name != subject.baseline]
+    if subject.head.answer != "vector":
+        return rivals
+    sizes = {lane.name: feeds.own(lane, subject).head.size for lane in rivals}
+    shorter = [lane.name for lane in rivals if sizes[lane.name] != subject.head.size]
+    if shorter:
+        reason = (
+            f"the vectors of '{shorter[0]}' have {sizes[shorter[0]]} numbers and those of "
+            f"'{subject.baseline}' {subject.head.size}: what they find is compared by accuracy"
+        )
+        if len(shorter) == len(rivals):
+            raise NothingToMeasure(reason)
+        log.warning("%s: %s.", title, reason)
+    return [lane for lane in rivals if lane.name not in shorter]
+
+
+def tuning(subject: Subject) -> tuple[Sequence[dict[str, Any]], str | None]:
+    """The selection rows, which are none of those that measure, or why there are none."""
+    if subject.selection is None:
+        return (), "only evaluation rows were given"
+    try:
+        rows = subject.selection()
+        if not len(rows):
+            return (), str(getattr(rows, "reason", "there are no selection rows"))
+    except DataError as refusal:
+        return (), str(refusal)
+    return rows, None
 
 
 def generator(subject: Subject, number: int) -> np.random.Generator:

@@ -35,6 +35,7 @@ def gate(
     *,
     named: str | None = None,
     only: Sequence[str] = (),
+    against: str | None = None,
 ) -> Callable[[Report, str, Any], Verdict]:
     """The check of a gate on changes of a metric.
 
@@ -47,6 +48,7 @@ def gate(
         description: what is looked for, in words.
         named: the condition that says where the change is, for the reason.
         only: options that a figure's conditions of the same name must have, where they are given.
+        against: what a figure is held against, where that is not the baseline.
     """
 
     def check(report: Report, candidate: str, config: Any) -> Verdict:
@@ -67,7 +69,16 @@ def gate(
             phrase = description.format(metric=looked_for)
             return missing(report, name, candidate, looked_for, most.text, f"{phrase}{at}, as points,")
         verdicts = [
-            _settle(report, name, candidate, looked_for, most, measurement, named, config.judge)
+            _settle(
+                name,
+                candidate,
+                looked_for,
+                most,
+                measurement,
+                named,
+                config.judge,
+                against or f"'{report.baseline}'",
+            )
             for measurement in changes
         ]
         return max(verdicts, key=lambda verdict: (_WORSE.index(verdict.status), verdict.value))
@@ -76,7 +87,6 @@ def gate(
 
 
 def _settle(
-    report: Report,
     name: str,
     candidate: str,
     metric: str,
@@ -84,12 +94,13 @@ def _settle(
     measurement: Measurement,
     named: str | None,
     judge: Judge,
+    against: str,
 ) -> Verdict:
     """The verdict on one change."""
     loss, interval = losses(measurement)
     place = f" ({measurement.conditions.get(named)})" if named else ""
     signed = loss if measurement.better == "lower" else -loss
-    text = f"{metric}{place} {signed + 0.0:+.2f}pt against '{report.baseline}'"
+    text = f"{metric}{place} {signed + 0.0:+.2f}pt against {against}"
     if interval is not None:
         ends = (
             (interval.low, interval.high)

@@ -35,7 +35,7 @@ class Subject:
     Attributes:
         task: the task module.
         rows: labelled evaluation rows, in order.
-        head: of the baseline; every candidate's is the same.
+        head: of the baseline; every candidate's is the same, but for the size of a vector.
         bench: the grid, rounds and runs.
         baseline: name of the baseline candidate.
         seed: of shuffles and resamples.

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 import numpy as np
 from pydantic import Field
 
-from bench.answers import equality
+from bench.answers import asking, equality
 from bench.lanes import feeds
 from bench.probes import Subject
 from bench.record.figure import Column, Figure
@@ -78,16 +78,19 @@ def share(counts: np.ndarray, generator: np.random.Generator) -> tuple[float, st
 
 
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
-    """The share of predictions that are the baseline's, of every other candidate."""
+    """The share of predictions that are the baseline's, of every other candidate.
+
+    Raises:
+        NothingToMeasure: vectors of another size than the baseline's.
+    """
+    rivals = asking.against(lanes, subject, "agreement")
     size = config.batch_size or subject.bench.batch_sizes[0]
     predictions = {}
     with log.progress("agreement", len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:
             predictions[lane.name] = feeds.predict(lane, subject, size, bar.advance)
     measurements = []
-    for lane in lanes:
-        if lane.name == subject.baseline:
-            continue
+    for lane in rivals:
         counts = equal_counts(
             predictions[lane.name], predictions[subject.baseline], subject.head, config.within
         )

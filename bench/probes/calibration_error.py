@@ -7,7 +7,7 @@ the evaluation rows tune nothing. The stage ``calibrate`` folds such a temperatu
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from bench.answers import answers, asking
 from bench.answers.asking import DamageConfig
@@ -15,7 +15,6 @@ from bench.findings import calibration
 from bench.probes import Subject
 from bench.record.figure import Figure
 from bench.record.model import Measurement
-from compress.errors import DataError
 
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
@@ -39,21 +38,6 @@ class Config(DamageConfig):
     temperature: bool = True
 
 
-def _selection(subject: Subject, tune: bool) -> tuple[Sequence[dict[str, Any]], str | None]:
-    """The selection rows, or why there are none."""
-    if not tune:
-        return (), "it was not asked for"
-    if subject.selection is None:
-        return (), "only evaluation rows were given"
-    try:
-        rows = subject.selection()
-        if not len(rows):
-            return (), str(getattr(rows, "reason", "there are no selection rows"))
-    except DataError as refusal:
-        return (), str(refusal)
-    return rows, None
-
-
 def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Measurement]:
     """The three figures of every candidate but the baseline, as it is and at its temperature.
 
@@ -61,7 +45,7 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
         UserError: no labels, or answers without probabilities.
     """
     measurements = []
-    tuning, missing = _selection(subject, config.temperature)
+    tuning, missing = asking.tuning(subject) if config.temperature else ((), "it was not asked for")
     for ask in asking.candidates(lanes, subject, config, "calibration"):
         selection = ask.rows(tuning, answers.SELECTION) if missing is None else None
         finding = calibration.find(ask.evaluation(), selection, missing, asking.generator(subject, 23))

@@ -19,9 +19,10 @@ def _cell(report: Report, measurement: Measurement | None, column: Column, figur
         faster = summary.speedup(measurement)
         return Cell("1x") if base and faster else Cell(summary.times(faster), summary.times_interval(faster))
     if column.shows == "change":
+        # What holds a candidate against itself (its vectors as stored) has a change of the baseline's, too.
         return (
             Cell("baseline")
-            if base
+            if base and not measurement.difference
             else Cell(summary.change(measurement), summary.change_interval(measurement))
         )
     return Cell(summary.value(measurement, figure))

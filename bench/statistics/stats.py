@@ -52,6 +52,21 @@ def interval(values: np.ndarray, level: float = LEVEL) -> Interval | None:
     return Interval(low=float(low), high=float(high), level=level)
 
 
+def rank_interval(samples: np.ndarray, q: float, level: float = LEVEL) -> Interval:
+    """Interval of percentile ``q`` of independent samples, between two of them; free of assumptions on them.
+
+    How many samples lie below the percentile is binomial (David and Nagaraja, "Order Statistics", 7.1).
+    """
+    from scipy.stats import binom
+
+    ordered = np.sort(samples)
+    tail = (1 - level) / 2
+    low, high = (int(rank) for rank in binom.ppf([tail, 1 - tail], len(ordered), q / 100))
+    return Interval(
+        low=float(ordered[max(low - 1, 0)]), high=float(ordered[min(high, len(ordered) - 1)]), level=level
+    )
+
+
 def resample_rounds(rounds: int, generator: np.random.Generator, resamples: int = RESAMPLES) -> np.ndarray:
     """Indices of rounds drawn with replacement, int [resamples, rounds]."""
     return generator.integers(0, rounds, size=(resamples, rounds))

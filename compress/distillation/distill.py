@@ -3,7 +3,7 @@
     loss = task_weight * task + logits_weight * t^2 KL + hidden_weight * hidden + relation_weight * relations
 
 Models that make vectors are held to them in place of the KL, and with ``likeness_weight`` to how alike the
-texts of a batch are.
+texts of a batch are, in their first numbers alone too where ``matryoshka`` says so.
 
 ``hidden`` is the mean squared error of each imitated layer over real tokens, divided by the mean
 square of the teacher's states: 1 means as wrong as answering zero, whatever the architecture's
@@ -43,6 +43,7 @@ from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
 from compress.training.history import History
 from compress.training.loop import TrainingConfig, precision_of, train
+from compress.training.matryoshka import Lengths, check_lengths
 from compress.training.objectives import TaskObjective
 from compress.training.selection import Selection, row_lengths
 
@@ -61,6 +62,8 @@ class DistillationConfig(StageConfig):
         logits_weight: of the KL to the teacher's outputs.
         hidden_weight: of the hidden states, where student and teacher are equally wide.
         likeness_weight: of the cosines between the vectors of a batch, of models that make vectors.
+        matryoshka: lengths at which the beginning of a vector is held to the same cosines by itself; see
+            ``compress.training.matryoshka``. ``truncate-vectors`` then cuts there.
         relation_weight: of the MiniLMv2 relations, where they are not.
         relation_heads: into how many heads queries, keys and values are split; the largest number up
             to this one that divides both widths is taken.
@@ -71,6 +74,7 @@ class DistillationConfig(StageConfig):
     task_weight: float = Field(default=0.5, ge=0, le=1e6)
     logits_weight: float = Field(default=0.5, ge=0, le=1e6)
     likeness_weight: float = Field(default=0.0, ge=0, le=1e6)
+    matryoshka: Lengths = ()
     hidden_weight: float = Field(default=1.0, ge=0, le=1e6)
     relation_weight: float = Field(default=1.0, ge=0, le=1e6)
     relation_heads: int = Field(default=48, ge=1, le=1024)
@@ -124,6 +128,12 @@ def distill(
     if loss.likeness_weight and head.answer != "vector":
         raise RecipeError(
             "likeness_weight holds the vectors of a batch together, and this model makes none: leave it at 0"
+        )
+    check_lengths(loss.matryoshka, task.head_of(student.config.to_dict()))
+    if loss.matryoshka and not loss.likeness_weight:
+        raise RecipeError(
+            "matryoshka holds the beginnings of vectors to the teacher's cosines, and likeness_weight, which "
+            "weighs that, is 0: set it (likeness_weight: 1)"
         )
     rows = list(task.pieces(learnable(data, task), processor, max_length).rows)
     groups = np.array([0 if tasks.has_label(task, row) else 1 for row in rows], dtype=np.int64)
@@ -285,7 +295,9 @@ class DistillationObjective:
         total = weights.logits_weight * self._logits(outputs, target.outputs, batch)
         if weights.likeness_weight:
             for name in self._links:
-                total = total + weights.likeness_weight * likeness_loss(outputs[name], target.outputs[name])
+                for length in (None, *dict.fromkeys(weights.matryoshka)):
+                    ours = outputs[name][..., :length]
+                    total = total + weights.likeness_weight * likeness_loss(ours, target.outputs[name])
         if batch.labels is not None and weights.task_weight:
             total = total + weights.task_weight * self._supervised.of(outputs, batch)
         if states and target.states is not None:

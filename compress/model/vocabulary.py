@@ -115,7 +115,10 @@ def check_ids(tokenizer: Any, rows: int, place: str) -> None:
 
 def _embedding_rows(model: PreTrainedModel) -> int | None:
     """Rows of the table of token embeddings; None where ids are hashed or there are none."""
-    if model.main_input_name != "input_ids" or getattr(model.config, "vocab_size", None) is None:
+    if (
+        model.main_input_name != "input_ids"
+        or getattr(model.config.get_text_config(), "vocab_size", None) is None
+    ):
         return None
     rows = getattr(model.get_input_embeddings(), "num_embeddings", None)
     return rows if isinstance(rows, int) else None

@@ -109,7 +109,9 @@ def beside(folder: Path) -> dict[str, Entry]:
     for number, file in parts.dense.items():
         layer = parts.description.after[number]
         stored = table(file)
-        names = {"linear.weight"} | ({"linear.bias"} if layer != "normalize" and layer.bias else set())
+        names = {"linear.weight"} | (
+            {"linear.bias"} if isinstance(layer, embedding.Dense) and layer.bias else set()
+        )
         if stored.keys() != names:
             raise ModelError(
                 f"{file} holds {', '.join(stored)}, and a dense layer has {', '.join(sorted(names))}"

@@ -13,12 +13,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from pydantic import Field
+import numpy as np
+from pydantic import Field, model_validator
 
 from compress import log, processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
-from compress.errors import DataError
+from compress.errors import DataError, RecipeError
 from compress.model import checkpoint, limit, padding
 from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
@@ -29,7 +30,9 @@ from compress.training import backbone
 from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
 from compress.training.examples import examples
+from compress.training.listwise import ListwiseObjective
 from compress.training.loop import TrainingConfig, train
+from compress.training.matryoshka import Lengths, MatryoshkaObjective, check_lengths
 from compress.training.objectives import Objective, TaskObjective
 from compress.training.selection import Selection, row_lengths, truncated_share
 
@@ -61,12 +64,26 @@ class Config(TrainingConfig):
             length; see ``compress.training.adversarial``. 0 for not at all; a little over twice the time.
         freeze_backbone: train the head alone and leave the base model as it is (a linear probe): a quarter of
             the time, for few rows or a base that is good as it is.
+        matryoshka: lengths at which the beginning of a vector is to be good by itself, of models that make
+            vectors; see ``compress.training.matryoshka``. ``truncate-vectors`` then cuts there.
+        listwise: learn the order of a query's documents from all of them at once, of models that rank; see
+            ``compress.training.listwise``. A batch then holds whole queries.
     """
 
     head: Literal["auto", "new"] = "auto"
     rdrop: float = Field(default=0.0, ge=0, le=1000)
     adversarial: float = Field(default=0.0, ge=0, le=1000)
     freeze_backbone: bool = False
+    matryoshka: Lengths = ()
+    listwise: bool = False
+
+    @model_validator(mode="after")
+    def _one_loss(self) -> Config:
+        losses = {"matryoshka": self.matryoshka, "listwise": self.listwise, "rdrop": self.rdrop}
+        chosen = [name for name, value in losses.items() if value]
+        if len(chosen) > 1:
+            raise ValueError(f"give either {' or '.join(chosen)}, not both")
+        return self
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -95,13 +112,23 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         return batch
 
     rows = examples(task, data.train, processor, max_length)
+    lists = task.groups(rows) if config.listwise and len(rows) else None
+    if lists is not None and not pads:
+        raise RecipeError(
+            "listwise needs the rows of a query in one batch, and padding moves the answers of this model: "
+            "rows of several lengths may share none; leave it out"
+        )
+    if lists is not None:
+        log.info(
+            "listwise: scores order the documents of a query, and mean nothing without those beside them"
+        )
     with backbone.frozen(model, config.freeze_backbone):
         history = train(
             model,
             rows=rows,
             encode=encode,
             lengths=row_lengths(task, rows, processor, max_length),
-            objective=objective(model, task, head, config),
+            objective=objective(model, task, head, config, lists),
             evaluate=Selection(task, head, data.selection, processor, max_length, pads)
             if len(data.selection)
             else None,
@@ -112,6 +139,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             threads=ctx.threads,
             description="finetune",
             pads=pads,
+            lists=lists,
         )
     ctx.record("training", history.facts())
     ctx.record("head", "kept" if reused else "replaced")
@@ -120,15 +148,30 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         checkpoint.save(model, ctx.out, source=source.path)
 
 
-def objective(model: PreTrainedModel, task: Task, head: Head, config: Config) -> Objective:
+def objective(
+    model: PreTrainedModel, task: Task, head: Head, config: Config, lists: np.ndarray | None = None
+) -> Objective:
     """What training minimizes.
+
+    Args:
+        model: to train.
+        task: the task module.
+        head: what the model predicts.
+        config: options.
+        lists: query of each training row; None where rows are scored by themselves.
 
     Raises:
         ModelError: the model has not what an option needs (dropout, input embeddings).
+        RecipeError: it makes no vectors of the lengths that were asked for, or ranks nothing.
     """
-    chosen: Objective = (
-        ConsistencyObjective(model, task, head, config.rdrop) if config.rdrop else TaskObjective(task, head)
-    )
+    check_lengths(config.matryoshka, task.head_of(model.config.to_dict()))
+    chosen: Objective = TaskObjective(task, head)
+    if config.matryoshka:
+        chosen = MatryoshkaObjective(task, head, config.matryoshka)
+    elif config.listwise:
+        chosen = ListwiseObjective(task, head, np.zeros(0, dtype=np.int64) if lists is None else lists)
+    elif config.rdrop:
+        chosen = ConsistencyObjective(model, task, head, config.rdrop)
     if config.adversarial:
         chosen = AdversarialObjective(chosen, input_embeddings(model, "adversarial"), config.adversarial)
     return chosen

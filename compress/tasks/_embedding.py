@@ -3,7 +3,8 @@
 The field ``text_embedding`` of ``config.json`` describes what makes a vector of the encoder's states::
 
     {"pooling": ["mean"],
-     "after": [{"in_features": 384, "out_features": 128, "bias": true, "activation": "Tanh"}, "normalize"],
+     "after": [{"in_features": 384, "out_features": 128, "bias": true, "activation": "Tanh"},
+               {"dimensions": 64}, "normalize"],
      "prompts": {"text": "query: ", "text_pair": "passage: "},
      "max_length": 256, "lowercase": false}
 
@@ -61,6 +62,19 @@ class Dense(Strict):
     activation: Activation = "Tanh"
 
 
+class Truncation(Strict):
+    """The first numbers of a vector, which is all of it that stays (Kusupati et al. 2022, "Matryoshka").
+
+    Attributes:
+        dimensions: how many; a vector that has no more stays as it is.
+    """
+
+    dimensions: int = Field(ge=1, le=2**20)
+
+
+Part = Dense | Truncation | Literal["normalize"]
+
+
 class Description(Strict):
     """What makes a vector of an encoder's states.
 
@@ -73,7 +87,7 @@ class Description(Strict):
     """
 
     pooling: tuple[Mode, ...] = Field(min_length=1, max_length=len(MODES))
-    after: tuple[Dense | Literal["normalize"], ...] = ()
+    after: tuple[Part, ...] = ()
     prompts: dict[Literal["text", "text_pair"], str] = Field(default={})
     max_length: int | None = Field(default=None, ge=1, lt=2**31)
     lowercase: bool = False
@@ -89,6 +103,8 @@ class Description(Strict):
         """
         size = width * len(self.pooling)
         for number, part in enumerate(self.after, start=1):
+            if isinstance(part, Truncation):
+                size = min(size, part.dimensions)
             if not isinstance(part, Dense):
                 continue
             if part.in_features != size:
@@ -104,6 +120,12 @@ class Description(Strict):
     def unit(self) -> bool:
         """Whether vectors have the length 1."""
         return bool(self.after) and self.after[-1] == "normalize"
+
+    def truncated(self, dimensions: int) -> Description:
+        """The same with vectors of so many numbers, which have the length 1 where they have it now."""
+        # What is normalized once more need not be before: the shorter vector keeps its direction.
+        before, last = (self.after[:-1], self.after[-1:]) if self.unit else (self.after, ())
+        return self.model_copy(update={"after": (*before, Truncation(dimensions=dimensions), *last)})
 
     def written(self) -> dict[str, Any]:
         """As ``config.json`` holds it."""
@@ -236,7 +258,7 @@ def modules(folder: Path) -> Modules:
             "number of Dense and Normalize"
         )
     folders = places(folder)
-    after: list[Dense | Literal["normalize"]] = []
+    after: list[Part] = []
     dense: dict[int, Path] = {}
     for kind, place in zip(kinds[2:], folders[2:], strict=True):
         if kind == "Dense":
@@ -263,6 +285,9 @@ def modules(folder: Path) -> Modules:
     if text and not with_prompt:
         raise _without_prompt(folder)
     try:
+        if settings.get("truncate_dim") is not None:
+            # As the library does it: behind everything else, and not normalized again.
+            after.append(Truncation(dimensions=settings["truncate_dim"]))
         description = Description(
             pooling=pooling,
             after=tuple(after),
@@ -271,7 +296,7 @@ def modules(folder: Path) -> Modules:
             lowercase=bool(limits.get("do_lower_case", False)),
         )
     except ValidationError as cause:
-        raise ModelError(f"{explain(cause, str(folder / MODULES))}: {_AGAIN}") from cause
+        raise ModelError(f"{explain(cause, str(folder))}: {_AGAIN}") from cause
     return Modules(folders[0], description, dense, prompts if with_prompt else {}, default)
 
 

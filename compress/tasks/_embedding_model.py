@@ -21,7 +21,7 @@ from torch.nn import functional
 from transformers.utils import ModelOutput
 
 from compress.errors import ModelError
-from compress.tasks._embedding import Dense, described, width
+from compress.tasks._embedding import Dense, Truncation, described, width
 
 _LOWEST = -6e4  # below every hidden state, and a number in FP16 too
 _ONE = 1.0
@@ -161,6 +161,8 @@ class _Embedder:
         for number, part in enumerate(self.description.after):
             if isinstance(part, Dense):
                 vectors = getattr(nn, part.activation)()(model.dense[str(number)](vectors))
+            elif isinstance(part, Truncation):
+                vectors = vectors[..., : part.dimensions]
             else:
                 vectors = functional.normalize(vectors, p=2.0, dim=-1)
         return vectors

@@ -73,6 +73,7 @@ METRICS = (
 _ROLE = "role"
 _SCALE = 20.0  # of cosines in a loss, as sentence-transformers has it
 _DEPTH = 10
+_DIGITS = 12  # of a cosine, whose sum is rounded at the sixteenth
 _AT_ONCE = 256  # queries whose cosines with all documents are held in memory
 
 
@@ -395,7 +396,7 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
         table = _retrieval(predictions, references)
         return np.concatenate([np.zeros((len(table), 12)), table], axis=1)
     pairs: list[Any] = [prediction.value for prediction in predictions]
-    cosines = [float(_unit(pair)[0] @ _unit(pair)[1]) for pair in pairs]
+    cosines = [float(_exact(_unit(pair)[0] @ _unit(pair)[1])) for pair in pairs]
     moments = scores.number_statistics(cosines, [float(true.label) for true in references])
     return np.concatenate([moments, np.zeros((len(moments), 6))], axis=1)
 
@@ -405,6 +406,11 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     size = np.linalg.norm(wide, axis=-1, keepdims=True)
     unit: np.ndarray = wide / np.where(size > 0, size, 1.0)
     return unit
+
+
+def _exact(cosines: Any) -> np.ndarray:
+    """Cosines without the rounding of their sums: those of vectors of bits tie where they are equal."""
+    return np.round(cosines, _DIGITS)
 
 
 def _retrieval(predictions: Sequence[Prediction], references: Sequence[Truth]) -> np.ndarray:
@@ -442,7 +448,7 @@ def _retrieval(predictions: Sequence[Prediction], references: Sequence[Truth]) -
     corpus = _unit(np.stack(document_vectors))
     lines = []
     for begin in range(0, len(gains), _AT_ONCE):
-        cosines = _unit(np.stack(query_vectors[begin : begin + _AT_ONCE])) @ corpus.T
+        cosines = _exact(_unit(np.stack(query_vectors[begin : begin + _AT_ONCE])) @ corpus.T)
         lines += [
             _query(line, judged)
             for line, judged in zip(cosines, gains[begin : begin + _AT_ONCE], strict=True)

@@ -77,6 +77,26 @@ def plan_epoch(
     return [batches[at] for at in source.permutation(len(batches))]
 
 
+def lists_a_batch(lists: np.ndarray, batch_size: int) -> int:
+    """How many lists make about so many rows: one at least.
+
+    Args:
+        lists: a number for each row [count]; rows of one number stay together.
+        batch_size: rows a batch, on average.
+    """
+    return max(1, round(batch_size * len(np.unique(lists)) / len(lists)))
+
+
+def plan_lists(
+    lengths: np.ndarray | None, lists: np.ndarray, batch_size: int, seed: int, epoch: int
+) -> list[np.ndarray]:
+    """``plan_epoch`` of whole lists: a batch holds all rows of each list in it, and about ``batch_size``."""
+    members = [np.flatnonzero(lists == number) for number in np.unique(lists)]
+    longest = None if lengths is None else np.array([lengths[rows].max() for rows in members])
+    plan = plan_epoch(longest, len(members), lists_a_batch(lists, batch_size), seed, epoch, None)
+    return [np.concatenate([members[number] for number in picks]) for picks in plan]
+
+
 def plan_sorted(
     lengths: np.ndarray | None, count: int, batch_size: int, groups: np.ndarray | None = None
 ) -> list[np.ndarray]:
@@ -116,8 +136,12 @@ def apart(lengths: np.ndarray | None, groups: np.ndarray | None, pads: bool) -> 
     return np.unique(np.stack([kinds, lengths]), axis=1, return_inverse=True)[1].reshape(-1)
 
 
-def steps_per_epoch(count: int, batch_size: int, groups: np.ndarray | None) -> int:
-    """How many batches ``plan_epoch`` makes."""
+def steps_per_epoch(
+    count: int, batch_size: int, groups: np.ndarray | None, lists: np.ndarray | None = None
+) -> int:
+    """How many batches ``plan_epoch`` makes, or ``plan_lists`` where there are lists."""
+    if lists is not None:
+        return -(-len(np.unique(lists)) // lists_a_batch(lists, batch_size))
     sizes = [count] if groups is None else np.unique(groups, return_counts=True)[1].tolist()
     return sum(-(-size // batch_size) for size in sizes)
 

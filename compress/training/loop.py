@@ -30,7 +30,15 @@ from compress.model.layers import find_stack
 from compress.stage import StageConfig
 from compress.tasks import Row
 from compress.training import resume
-from compress.training.batching import Encode, EncodedRows, TorchBatch, apart, plan_epoch, steps_per_epoch
+from compress.training.batching import (
+    Encode,
+    EncodedRows,
+    TorchBatch,
+    apart,
+    plan_epoch,
+    plan_lists,
+    steps_per_epoch,
+)
 from compress.training.dropout import DropoutSource, own_dropout
 from compress.training.history import Evaluation, History, Progress, noted
 from compress.training.objectives import Objective
@@ -110,6 +118,7 @@ def train(
     groups: np.ndarray | None = None,
     encoded: EncodedRows | None = None,
     pads: bool = True,
+    lists: np.ndarray | None = None,
 ) -> History:
     """Train a model in place and leave it with its best weights, in eval mode, where it was.
 
@@ -131,6 +140,8 @@ def train(
         groups: a number for each row; rows of different groups never share a batch.
         encoded: the same rows, where the caller has encoded them already.
         pads: whether rows of several lengths may share a batch (see ``compress.model.padding``).
+        lists: a number for each row; rows of one number always share a batch, which then holds whole lists
+            of about ``batch_size`` rows. It goes with neither groups nor rows that may not be padded.
 
     Raises:
         TrainingError: no rows; a loss or gradient that is not finite; a checkpoint that cannot be
@@ -144,7 +155,7 @@ def train(
     model.to(team.device)
     with _threads(threads), _frozen(model, config.freeze_embeddings), _random(team.device):
         source = encoded or EncodedRows(rows, encode, lengths, groups)
-        run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description)
+        run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description, lists)
         with own_dropout(model, run.masks):
             history = run.go(len(rows), lengths, apart(lengths, groups, pads))
     model.to(home)
@@ -166,8 +177,10 @@ class _Run:
         seed: int,
         team: processes.Team,
         description: str,
+        lists: np.ndarray | None,
     ) -> None:
         self.model = model
+        self.lists = lists
         self.source = source
         self.objective = objective
         self.evaluate = evaluate
@@ -190,7 +203,7 @@ class _Run:
     def go(self, count: int, lengths: np.ndarray | None, groups: np.ndarray | None) -> History:
         """Train from the start or from the last checkpoint, to the end."""
         batch_size = self.config.batch_size
-        per_epoch = steps_per_epoch(count, batch_size, groups)
+        per_epoch = steps_per_epoch(count, batch_size, groups, self.lists)
         total = self.config.steps or per_epoch * self.config.epochs
         due = evaluation_steps(total, per_epoch, self.config.evaluations_per_epoch)
         stride = max(1, total // _CURVE_POINTS)
@@ -203,7 +216,10 @@ class _Run:
             bar.advance(progress.step)
             while progress.step < total:
                 epoch, position = divmod(progress.step, per_epoch)
-                plan = plan_epoch(lengths, count, batch_size, self.seed, epoch, groups)
+                if self.lists is None:
+                    plan = plan_epoch(lengths, count, batch_size, self.seed, epoch, groups)
+                else:
+                    plan = plan_lists(lengths, self.lists, batch_size, self.seed, epoch)
                 plan = plan[position : position + total - progress.step]
                 shares = [self._share(indices) for indices in plan]
                 batches = self.source.batches([part for part, _ in shares], self.team.device)
@@ -237,10 +253,13 @@ class _Run:
     def _share(self, indices: np.ndarray) -> tuple[np.ndarray, float]:
         """This process's part of a batch, and the weight that makes the mean over processes right."""
         team = self.team
-        part = indices[team.index :: team.count]
-        if len(part) == 0:  # fewer rows than processes: take part in the step with no weight
-            return indices[:1], 0.0
-        return part, len(part) * team.count / len(indices)
+        # A unit is a row, or a list of rows that no process may take apart.
+        units = np.arange(len(indices)) if self.lists is None else self.lists[indices]
+        distinct = np.unique(units)
+        mine = distinct[team.index :: team.count]
+        if len(mine) == 0:  # fewer units than processes: take part in the step with no weight
+            return indices[units == distinct[0]], 0.0
+        return indices[np.isin(units, mine)], len(mine) * team.count / len(distinct)
 
     def _step(
         self, model: nn.Module, batch: TorchBatch, weight: float, step: int, total: int, per_epoch: int

@@ -24,9 +24,39 @@ if TYPE_CHECKING:
     from compress.tasks import Task
 
 
+def _parts(config: PretrainedConfig) -> list[PretrainedConfig]:
+    """The configurations that name ids of the vocabulary: a model's own, and those of its text parts.
+
+    A model of texts and images keeps the size of its vocabulary, and some ids, in ``text_config``; one of two
+    stacks has a configuration for each. What has a vocabulary of another size (codes of sounds, say) is left.
+    """
+    nested = [getattr(config, name, None) for name in config.sub_configs]
+    sized = [part for part in (config, *nested) if getattr(part, "vocab_size", None) is not None]
+    return [
+        config,
+        *(part for part in sized if part is not config and part.vocab_size == sized[0].vocab_size),
+    ]
+
+
+def _size(config: PretrainedConfig) -> int:
+    """How large a configuration says that the vocabulary is.
+
+    Raises:
+        ModelError: it does not say.
+    """
+    for part in _parts(config):
+        size = getattr(part, "vocab_size", None)
+        if isinstance(size, int):
+            return size
+    raise ModelError(
+        f"trim-vocabulary: the configuration of a model of type '{config.model_type}' does not say how large "
+        "its vocabulary is (no vocab_size): leave the stage out"
+    )
+
+
 def fixed(config: PretrainedConfig) -> set[int]:
     """Ids that the configuration of a model names, and those whose place its positions count from."""
-    ids = {number for _, number in special_ids.named(config.to_dict())}
+    ids = {number for part in _parts(config) for _, number in special_ids.named(part.to_dict())}
     if config.model_type in OFFSET_POSITIONS and config.pad_token_id is not None:
         # Positions begin after the padding id, whatever row it has: it stays where it is.
         ids |= set(range(config.pad_token_id + 1))
@@ -57,7 +87,7 @@ def cut(model: PreTrainedModel, task: Task, old_ids: Sequence[int]) -> None:
         if tensor.shape[axis] != before.state_dict()[name].shape[axis]:
             raise ModelError(
                 f"{name} has {tensor.shape[axis]} rows, and the configuration a vocabulary of "
-                f"{model.config.vocab_size}: the model's folder is not whole; load it anew"
+                f"{_size(model.config)}: the model's folder is not whole; load it anew"
             )
         if id(tensor) not in fresh:  # what is tied stays tied
             rows = tensor.detach().index_select(axis, index)
@@ -67,8 +97,7 @@ def cut(model: PreTrainedModel, task: Task, old_ids: Sequence[int]) -> None:
             )
         setattr(module, leaf, fresh[id(tensor)])
     _take_integers(model, before, after)
-    for field, value in _fields(model.config, old_ids).items():
-        setattr(model.config, field, value)
+    _move(model.config, old_ids)
 
 
 def _blank(config: PretrainedConfig, task: Task) -> PreTrainedModel:
@@ -80,7 +109,7 @@ def _blank(config: PretrainedConfig, task: Task) -> PreTrainedModel:
 
 
 def _fields(config: PretrainedConfig, old_ids: Sequence[int]) -> dict[str, object]:
-    """The fields of a configuration that change.
+    """The fields of one of a model's configurations that change.
 
     Raises:
         ModelError: a field names an id that no piece has, and that a piece would get.
@@ -92,14 +121,21 @@ def _fields(config: PretrainedConfig, old_ids: Sequence[int]) -> dict[str, objec
                 f"config.json names {number} as {field}, and no token of the tokenizer has that id: correct "
                 "it, or save the tokenizer that the model was trained with"
             )
-    return {**special_ids.moved(config.to_dict(), new_ids), "vocab_size": len(old_ids)}
+    fresh = special_ids.moved(config.to_dict(), new_ids)
+    return {**fresh, "vocab_size": len(old_ids)} if hasattr(config, "vocab_size") else fresh
 
 
 def _configured(config: PretrainedConfig, old_ids: Sequence[int]) -> PretrainedConfig:
     fresh = copy.deepcopy(config)
-    for field, value in _fields(config, old_ids).items():
-        setattr(fresh, field, value)
+    _move(fresh, old_ids)
     return fresh
+
+
+def _move(config: PretrainedConfig, old_ids: Sequence[int]) -> None:
+    """Set the size of the vocabulary and the ids of a configuration and of its parts, in place."""
+    for part, values in [(part, _fields(part, old_ids)) for part in _parts(config)]:
+        for field, value in values.items():
+            setattr(part, field, value)
 
 
 def _axes(before: PreTrainedModel, after: PreTrainedModel) -> dict[str, int]:
@@ -110,7 +146,7 @@ def _axes(before: PreTrainedModel, after: PreTrainedModel) -> dict[str, int]:
     """
     old = {name: tensor.shape for name, tensor in before.state_dict().items()}
     new = {name: tensor.shape for name, tensor in after.state_dict().items()}
-    sizes = (before.config.vocab_size, after.config.vocab_size)
+    sizes = (_size(before.config), _size(after.config))
     axes: dict[str, int] = {}
     for name in old.keys() | new.keys():
         if old.get(name) == new.get(name):

@@ -166,6 +166,47 @@ CASES: dict[str, list[Case]] = {
             "order_flips",
         )
     ],
+    # 0.2 pt more pieces are unknown (0.1 to 0.3), rows grow by 4 % (3 to 5), 95 % of them by at most 10 %.
+    "tokenization": [
+        Case(
+            {"unknown_rise_at_most": "0.2pt", "judge": "point"},
+            {"unknown_rise_at_most": "0.3pt"},
+            {"unknown_rise_at_most": "0.19pt"},
+            {"unknown_rise_at_most": "1%"},
+            "unknown_pieces",
+        ),
+        Case(
+            {"growth_at_most": "4%", "judge": "point"},
+            {"growth_at_most": 0.06},
+            {"growth_at_most": "3.9%"},
+            {"growth_at_most": "4pt"},
+            "length_growth",
+        ),
+        Case(
+            {"p95_growth_at_most": "10%"},
+            {"p95_growth_at_most": 0.11},
+            {"p95_growth_at_most": "9%"},
+            {"p95_growth_at_most": "1.1x"},
+            "length_growth_p95",
+        ),
+    ],
+    # As int8 vectors lose 1 pt (0.5 to 1.5), as bits 3 pt (2 to 4).
+    "vector-storage": [
+        Case(
+            {"drop_at_most": "3pt", "judge": "point"},
+            {"drop_at_most": "4pt"},
+            {"drop_at_most": "2.9pt"},
+            {"drop_at_most": "1%"},
+            "stored_spearman",
+        ),
+        Case(
+            {"storage": "int8", "metric": "spearman", "drop_at_most": "1pt", "judge": "point"},
+            {"storage": "int8", "drop_at_most": "1.5pt"},
+            {"storage": "int8", "drop_at_most": "0.9pt"},
+            {"storage": "int8", "drop_at_most": 1},
+            "stored_spearman",
+        ),
+    ],
     # In ``tiny_damage.report`` the same candidate has, against 'before': 1 % harmful flips, the worst slice
     # -5 pt, calibration error +1 pt (Brier +2), divergence 0.01 (p99 0.1), typos -2 pt, a challenge set
     # -2 pt, a gap between groups +1 pt.
@@ -253,7 +294,7 @@ EVERY = [(name, case) for name, cases in CASES.items() for case in cases]
 
 
 def reported() -> Report:
-    """``tiny_damage.report`` and, as if it were also of a ranking, the order flips."""
+    """``tiny_damage.report`` with figures of a ranking, of vectors and of a trimmed vocabulary."""
     report = tiny_damage.report()
     flips = tiny_bench.measurement(
         "after",
@@ -264,7 +305,39 @@ def reported() -> Report:
         better="lower",
         interval=Interval(low=0.01, high=0.05),
     )
-    return report.model_copy(update={"measurements": (*report.measurements, flips)})
+    tokenization = [
+        tiny_bench.measurement(
+            "after",
+            metric,
+            value,
+            probe="tokenization",
+            unit="share",
+            better="lower",
+            interval=interval,
+            difference=value,
+            difference_interval=interval,
+        )
+        for metric, value, interval in (
+            ("unknown_pieces", 0.002, Interval(low=0.001, high=0.003)),
+            ("length_growth", 0.04, Interval(low=0.03, high=0.05)),
+            ("length_growth_p95", 0.1, None),
+        )
+    ]
+    storage = [
+        tiny_bench.measurement(
+            "after",
+            "stored_spearman",
+            0.8 - loss,
+            probe="vector_storage",
+            unit="correlation",
+            better="higher",
+            difference=-loss,
+            difference_interval=Interval(low=-loss - half, high=half - loss),
+            conditions={"storage": form},
+        )
+        for form, loss, half in (("int8", 0.01, 0.005), ("binary", 0.03, 0.01))
+    ]
+    return report.model_copy(update={"measurements": (*report.measurements, flips, *tokenization, *storage)})
 
 
 def check(name: str, options: dict[str, Any], report: Report, candidate: str = "after") -> Verdict:
@@ -309,6 +382,8 @@ def test_a_gate_passes_up_to_its_limit(name: str, case: Case, side: str, status:
         ("harmful-flips", {"at_most": "2%"}),
         ("order-flips", {"at_most": "4%"}),
         ("worst-slice", {"drop_at_most": "6pt"}),
+        ("tokenization", {"growth_at_most": "4.5%"}),
+        ("tokenization", {"unknown_rise_at_most": "0.25pt"}),
     ],
 )
 def test_a_limit_inside_the_interval_is_inconclusive(name: str, options: dict[str, Any]) -> None:

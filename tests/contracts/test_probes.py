@@ -54,6 +54,8 @@ METRICS = {
     "memory": {"device_memory_peak_bytes", "memory_peak_bytes", "memory_empty_bytes", "memory_model_bytes"},
     "open-loop": {"open_loop_busy", "open_loop_p50_ms"},
     "size": {"size_bytes", "weights_bytes"},
+    "tokenization": {"unknown_pieces", "length_growth"},
+    "vector-storage": {"stored_spearman"},
     "throughput": {"throughput_rows_per_s"},
     "order-flips": {"order_flips", "harmful_order_flips"},
     "real-time-factor": {"real_time_factor"},
@@ -77,8 +79,10 @@ AGAINST = {
     "challenge",
     "fairness",
 }
+# These hold a candidate against itself: alone and in a batch, as planned, with its float vectors.
+WITHIN = {"batch-agreement", "execution", "vector-storage"}
 # Where the sample happens to carry them.
-OPTIONAL = {"closed_loop_p95_ms", "closed_loop_p99_ms"}
+OPTIONAL = {"closed_loop_p95_ms", "closed_loop_p99_ms", "length_growth_p95"}
 OPTIONS: dict[str, dict[str, Any]] = {
     "device-energy": {"windows": 2, "seconds": 0.01},
     "device-time": {"warmup_ms": 0.1, "warmup_runs": 2, "rounds": 3, "runs": 2, "min_seconds": 0},
@@ -168,6 +172,18 @@ def ranked() -> tuple[list[Any], Subject]:
     return lanes, Subject(task, rows, Head("ranking", ()), BenchConfig(batch_sizes=(1,)), "two", 0)
 
 
+def embedded() -> tuple[list[Any], Subject]:
+    """Vectors of two lanes for three scored pairs, and what they are measured on."""
+    rows = [{"text": f"a{i}", "text_pair": f"b{i}", "label": 1 - i / 2} for i in range(3)]
+    second = np.array([[1.0, 0.1], [1.0, 1.0], [0.1, 1.0]], dtype=np.float32)
+    lanes = []
+    for name, scale in (("two", 1.0), ("one", 2.0)):
+        pairs: list[Any] = [np.stack([[1.0, 0.0], scale * row]) for row in second]
+        lanes.append(SimpleNamespace(name=name, memo={("predictions", 1): [Prediction(p, p) for p in pairs]}))
+    task = catalog.task("text-embedding")
+    return lanes, Subject(task, rows, Head("vector", (), 2), BenchConfig(batch_sizes=(1,)), "two", 0)
+
+
 def heard(subject: Subject) -> Subject:
     """The same rows with a role that holds sounds; how long they are is told by the fixture."""
     columns = {**subject.task.COLUMNS, "audio": Column(required=False, aliases=(), holds="audio")}
@@ -187,7 +203,11 @@ def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]
         counter = SimpleNamespace(range=1, read=lambda: 100 ** next(reads))
         patch.setattr(energy, "counters", lambda _: [counter])
         patch.setattr(entries["real-time-factor"][0], "seconds_heard", lambda *_: 0.5)
-        others = {"order-flips": ranked(), "real-time-factor": (lanes, heard(subject))}
+        others = {
+            "order-flips": ranked(),
+            "real-time-factor": (lanes, heard(subject)),
+            "vector-storage": embedded(),
+        }
         return {
             name: entries[name][0].measure(*others.get(name, (lanes, subject)), entries[name][1])
             for name in order
@@ -216,7 +236,7 @@ def test_a_regression_of_a_figure_measures_it(name: str) -> None:
         figure for figure in OPTIONAL if figure.startswith(name.replace("-", "_"))
     }:
         options = {"baseline": "kept", "worse_by_at_most": "5%", "metric": metric}
-        if name in {"robustness", "challenge", "fairness"}:
+        if name in {"robustness", "challenge", "fairness", "vector-storage"}:
             with pytest.raises(UserError, match="has several figures in a report"):
                 validate(module.Config, options, "gate")
         else:
@@ -270,7 +290,7 @@ def test_every_candidate_gets_every_figure(name: str, measured: dict[str, list[M
     assert {candidate: metrics - OPTIONAL for candidate, metrics in figures.items()} == expected
 
 
-@pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST - {"batch-agreement", "execution"}))
+@pytest.mark.parametrize("name", sorted(set(METRICS) - AGAINST - WITHIN))
 def test_the_baseline_is_its_own_measure(name: str, measured: dict[str, list[Measurement]]) -> None:
     """Against itself the ratio is 1 and the difference 0."""
     for measurement in measured[name]:

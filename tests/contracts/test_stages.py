@@ -18,10 +18,12 @@ import numpy as np
 import pytest
 import tiny
 import tiny_deploy
+import tiny_embedders
 
 from compress import catalog, contract, data
 from compress.artifacts import artifact as artifacts
 from compress.artifacts.artifact import Artifact
+from compress.model import checkpoint, pretrained
 from compress.recipe import DataConfig, validate
 from compress.stage import Context, Stage, StageConfig
 
@@ -30,6 +32,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "finetune": {"epochs": 1, "batch_size": 16, "precision": "fp32"},
     "distill": {"layers": 1, "epochs": 1, "batch_size": 16, "precision": "fp32"},
     "prune": {"keep": 0.5, "round_to": 8, "rows": 16, "recover": {"epochs": 0}},
+    "truncate-vectors": {"dimensions": 8},
     "calibrate": {"temperature": 1.5},  # an untrained model's answers fit none
     "calibrate-onnx": {"temperature": 1.5},
     "build-tensorrt": {"profiles": ["batch=1:2:4,length=1:16:32"]},
@@ -82,6 +85,7 @@ class House:
     sources: dict[str, Artifact]
     rows: data.TrainingData
     runs: int = field(default=0)
+    task: Any = field(default_factory=lambda: catalog.task("text-classification"))
 
     def run(self, module: Any, source: Artifact | None, options: dict[str, Any]) -> Ran:
         """Run a stage in fresh folders and look at all that is below the root, and at what it opened."""
@@ -93,7 +97,7 @@ class House:
         context = Context(
             out=out,
             scratch=scratch,
-            task=catalog.task("text-classification"),
+            task=self.task,
             data=self.rows if module.DATA else None,
             seed=0,
             threads=1,
@@ -205,6 +209,17 @@ def several_labels(house: House) -> Artifact:
     return tiny_deploy.seal(folder)
 
 
+def embedder(house: House) -> Artifact:
+    """An embedder of 32 numbers a text."""
+    folder = house.root / "sources" / "embedder"
+    task = catalog.task("text-embedding")
+    model = pretrained.load(tiny_embedders.folder(house.root / "sentences"), task, None, 0).model
+    folder.mkdir()
+    checkpoint.save(model, folder, source=house.root / "sentences")
+    house.task = task
+    return tiny_deploy.seal(folder, task=task.NAME)
+
+
 def stage_of(name: str, house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Artifact | None, Any]:
     """A stage, its source and its options."""
     module = catalog.stage(name)
@@ -213,6 +228,8 @@ def stage_of(name: str, house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[
         return module, None, {"model": str(tiny.text_model(house.root / "model")), **options}
     if name == "fit-threshold":
         return module, several_labels(house), options
+    if name == "truncate-vectors":
+        return module, embedder(house), options
     if module.PRODUCES == "tensorrt":
         fake_tensorrt.install(
             monkeypatch, fake_tensorrt.module("10.16.1", {"Layers": [_LAYER], "Bindings": []})

@@ -252,6 +252,64 @@ def test_output_layers_that_are_tied_follow(family: str) -> None:
     assert table.padding_idx in (None, kept.index(5))
 
 
+@pytest.mark.parametrize("family", ["gemma3", "modernvbert", "t5gemma"])
+def test_ids_of_a_text_part_move_too(family: str) -> None:
+    """A model of texts and images names size and ids in ``text_config``, one of two stacks in each stack's.
+
+    Gemma3ForSequenceClassification takes its padding id, by which it finds a text's last token, from there.
+    """
+    text: dict[str, Any] = {
+        "vocab_size": 40,
+        "hidden_size": 16,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 2,
+        "intermediate_size": 16,
+        "pad_token_id": 5,
+        "bos_token_id": 7,
+        "eos_token_id": 9,
+    }
+    image = {"model_type": "siglip_vision_model", "hidden_size": 8, "num_hidden_layers": 1}
+    image |= {"num_attention_heads": 2, "intermediate_size": 8, "image_size": 4, "patch_size": 2}
+    parts: dict[str, dict[str, Any]] = {
+        "gemma3": {
+            "text_config": {**text, "num_key_value_heads": 1, "head_dim": 8, "model_type": "gemma3_text"},
+            "vision_config": image,
+            "image_token_index": 11,
+            "boi_token_index": 13,
+            "eoi_token_index": 15,
+        },
+        "modernvbert": {
+            "text_config": {**text, "model_type": "modernbert", "cls_token_id": 7, "sep_token_id": 9},
+            "vision_config": image,
+            "image_token_id": 11,
+        },
+        "t5gemma": {
+            name: {**text, "num_key_value_heads": 1, "head_dim": 8} for name in ("encoder", "decoder")
+        },
+    }
+    config = transformers.AutoConfig.for_model(
+        family, **parts[family], **({} if family != "t5gemma" else text)
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(3)
+        model = transformers.AutoModelForSequenceClassification.from_config(config).eval()
+    kept = [0, 1, 2, 3, *range(5, 30, 2)]
+    ids = torch.tensor([[kept.index(k) for k in (7, 21, 23, 9, 5)]])
+    mask = torch.tensor([[1, 1, 1, 1, 0]])
+    with torch.inference_mode():
+        expected = model(input_ids=torch.tensor(kept)[ids], attention_mask=mask).logits
+        weights.cut(model, TEXT, kept)
+        actual = model(input_ids=ids, attention_mask=mask).logits
+    np.testing.assert_array_equal(actual.numpy(), expected.numpy())
+    names = ("encoder", "decoder") if family == "t5gemma" else ("text_config",)
+    for part in (getattr(model.config, name) for name in names):
+        assert part.vocab_size == len(kept)
+        assert (part.pad_token_id, part.eos_token_id) == (kept.index(5), kept.index(9))
+    assert model.config.to_dict().get("image_token_id", kept.index(11)) == kept.index(11)
+    assert weights.fixed(config) >= {kept.index(5), kept.index(9)}
+    assert model.get_input_embeddings().weight.shape[0] == len(kept)
+
+
 def test_an_id_that_no_piece_has_is_refused() -> None:
     """Left as it is, it would name another piece."""
     config = transformers.BertConfig(
