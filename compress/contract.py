@@ -12,6 +12,8 @@ import inspect
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from compress.articles import with_article
+
 _Function = TypeVar("_Function", bound=Callable[..., Any])
 _OPTIONAL = "__optional__"
 _SHOWN = 80  # characters of a value
@@ -142,7 +144,7 @@ def _shown(value: object) -> str:
     try:
         text = value.__qualname__ if isinstance(value, type) else repr(value)
     except Exception:  # an entry's own code, which may raise whatever it likes
-        return f"a {type(value).__qualname__}"
+        return with_article(type(value).__qualname__)
     return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 

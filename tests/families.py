@@ -18,9 +18,10 @@ def feed(model: Any) -> dict[str, torch.Tensor]:
         size = model.config.image_size
         return {"pixel_values": torch.randn(2, 3, size, size, generator=generator)}
     if model.main_input_name == "input_features":
-        return {"input_features": torch.randn(2, 8, 40, generator=generator)}
+        frames = 2 * model.config.max_source_positions
+        return {"input_features": torch.randn(2, model.config.num_mel_bins, frames, generator=generator)}
     if model.main_input_name == "input_values":
-        return {"input_values": torch.randn(2, 400, generator=generator)}
+        return {"input_values": torch.randn(2, 3200, generator=generator)}
     ids = torch.randint(5, 40, (2, 9), generator=generator)
     mask = torch.ones_like(ids)
     mask[1, 6:] = 0

@@ -45,9 +45,8 @@ def test_a_run_goes_on_where_it_was(tmp_path: Path) -> None:
     assert family_matrix.read(tmp_path / "nowhere") == {}
 
 
-def test_refusals_of_one_sentence_share_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_refusals_of_one_sentence_share_a_number() -> None:
     """Two families that are refused alike point at one sentence, and options are said beside an ok."""
-    monkeypatch.setattr(family_matrix, "offered", lambda: ["gpt2", "resnet", "swin"])
     cells = {
         family: dict.fromkeys(family_matrix.COLUMNS, "ok") | {"prune ffn": text}
         for family, text in {"gpt2": "It cannot.", "resnet": "It cannot.", "swin": "ok"}.items()
@@ -72,7 +71,7 @@ def test_the_page_has_every_family_and_every_stage() -> None:
     header = next(line for line in page.splitlines() if line.startswith("| family"))
     assert header == f"| family | {' | '.join(family_matrix.COLUMNS)} |"
     table = rows(page)
-    assert list(table) == family_matrix.offered()
+    assert list(table) == family_matrix.FAMILIES
     notes = [line.partition(". ") for line in page.splitlines() if line[:1].isdigit()]
     numbers = {number for number, _, _ in notes}
     for cells in table.values():

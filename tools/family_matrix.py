@@ -76,17 +76,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         shutil.rmtree(options.work / "models" / family, ignore_errors=True)
     for family in options.only:
         run(family, options.work, cells.setdefault(family, {}), lambda: write(options.work, cells))
-    missing = [family for family in offered() if len(cells.get(family, {})) < len(COLUMNS)]
+    missing = [family for family in FAMILIES if len(cells.get(family, {})) < len(COLUMNS)]
     if missing:
         sys.stderr.write(f"not yet run: {', '.join(missing)}\n")
         return 1
-    PAGE.write_text(page({family: cells[family] for family in offered()}), encoding="utf-8")
+    PAGE.write_text(page({family: cells[family] for family in FAMILIES}), encoding="utf-8")
     return 0
-
-
-def offered() -> list[str]:
-    """The families of texts and images; tiny models of sounds are no sign of what a real one does."""
-    return [family for family in FAMILIES if task_of(family) != "audio-classification"]
 
 
 def read(work: Path) -> dict[str, dict[str, str]]:
@@ -119,7 +114,7 @@ def run(family: str, work: Path, cells: dict[str, str], keep: Callable[[], None]
     from compress.recipe import DataConfig
 
     task = task_of(family)
-    if family not in offered() or len(cells) == len(COLUMNS):
+    if len(cells) == len(COLUMNS):
         return
     data = DataConfig(source=str(rows_of(task, work / "data")), calibration=16)
     store = Store(work / "store")
@@ -155,7 +150,7 @@ def page(cells: Mapping[str, Mapping[str, str]]) -> str:
         return notes.index(note) + 1
 
     lines = [_HEAD, f"| family | {' | '.join(COLUMNS)} |", f"|---|{'---|' * len(COLUMNS)}"]
-    for family in offered():
+    for family in cells:
         marks = []
         for column in COLUMNS:
             text, needs = cells[family][column], _NEEDS.get((family, column))
@@ -198,7 +193,9 @@ def model_of(family: str, folder: Path) -> Path:
 
         image_classification.default_processor(model.config).save_pretrained(target)
     else:
-        save_feature_extractor(target, model.config)
+        from compress.tasks import audio_classification
+
+        audio_classification.default_processor(model.config).save_pretrained(target)
     (target / "done").touch()
     return target
 
@@ -224,19 +221,6 @@ def save_tokenizer(folder: Path, config: Any) -> None:
         model_max_length=24,
         model_input_names=["input_ids", "attention_mask"],
     ).save_pretrained(folder)
-
-
-def save_feature_extractor(folder: Path, config: Any) -> None:
-    """What turns samples into a speech model's inputs."""
-    from transformers import Wav2Vec2FeatureExtractor, WhisperFeatureExtractor
-
-    if config.model_type == "whisper":
-        seconds = config.max_source_positions * 2 * 160 / 16_000
-        WhisperFeatureExtractor(feature_size=config.num_mel_bins, chunk_length=seconds).save_pretrained(
-            folder
-        )
-    else:
-        Wav2Vec2FeatureExtractor(sampling_rate=16_000).save_pretrained(folder)
 
 
 def rows_of(task: str, folder: Path) -> Path:

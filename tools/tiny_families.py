@@ -16,10 +16,10 @@ _COMMON = {
     "max_position_embeddings": 32,
 }
 _AUDIO = {
-    "conv_dim": (16, 16),
-    "conv_stride": (4, 4),
-    "conv_kernel": (8, 8),
-    "num_feat_extract_layers": 2,
+    "conv_dim": (16, 16, 16),
+    "conv_stride": (5, 8, 8),  # a position of 20 ms, as the real ones have it
+    "conv_kernel": (10, 8, 8),
+    "num_feat_extract_layers": 3,
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
     "layerdrop": 0.0,
@@ -34,7 +34,7 @@ _WHISPER = {
     **{"decoder_layers": 1, "decoder_ffn_dim": 48, "decoder_attention_heads": 4},
     **{
         "num_mel_bins": 8,
-        "max_source_positions": 20,
+        "max_source_positions": 50,
         "bos_token_id": 0,
         "eos_token_id": 0,
         "pad_token_id": 0,
@@ -57,7 +57,10 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     "vit": ("vit", _VISION),
     "deit": ("deit", {**_VISION, "architectures": ["DeiTForImageClassification"]}),
     "wav2vec2": ("wav2vec2", _AUDIO),
-    "wav2vec2-prenorm": ("wav2vec2", {**_AUDIO, "do_stable_layer_norm": True}),
+    "wav2vec2-prenorm": (
+        "wav2vec2",
+        {**_AUDIO, "do_stable_layer_norm": True, "feat_extract_norm": "layer"},
+    ),
     "hubert": ("hubert", _AUDIO),
     "ernie": ("ernie", {}),
     "mpnet": ("mpnet", {}),
@@ -81,6 +84,7 @@ CASES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
 }
 _IMAGES = ("vit", "deit", "dinov2", "dinov2_with_registers", "swin", "beit", "convnext", "resnet")
+_SOUNDS = ("wav2vec2", "hubert", "wavlm", "whisper", "audio-spectrogram-transformer")
 _CLASSES = {
     "audio-classification": "AutoModelForAudioClassification",
     "image-classification": "AutoModelForImageClassification",
@@ -90,6 +94,7 @@ _EAGER = ("deberta-v2", "mpnet", "wavlm")
 
 
 OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
+    "ast": ("audio-spectrogram-transformer", {"max_length": 48, "num_mel_bins": 32}),
     "beit": ("beit", _VISION),
     "convnext": ("convnext", {"image_size": 32, "depths": [1, 1], "hidden_sizes": [8, 16], "num_stages": 2}),
     "longformer": ("longformer", {"attention_window": 4}),
@@ -102,16 +107,18 @@ OTHERS: dict[str, tuple[str, dict[str, Any]]] = {
 
 def task_of(case: str) -> str:
     """The task that a case's classifier is for."""
-    kind, extra = (CASES | OTHERS)[case]
+    kind, _ = (CASES | OTHERS)[case]
     if kind in _IMAGES:
         return "image-classification"
-    return "audio-classification" if "conv_dim" in extra or kind == "whisper" else "text-classification"
+    return "audio-classification" if kind in _SOUNDS else "text-classification"
 
 
 def build(case: str) -> Any:
     """A tiny classifier of a family, with weights that make every unit matter."""
     kind, extra = (CASES | OTHERS)[case]
-    common = {} if kind in ("swin", "whisper", "gpt2", "convnext", "resnet") else _COMMON
+    common = {} if kind in ("swin", "whisper", "gpt2", "convnext", "resnet") else dict(_COMMON)
+    if kind in _SOUNDS:
+        common.pop("max_position_embeddings", None)  # a sound has no table of positions
     config = transformers.AutoConfig.for_model(kind, **{**common, **extra})
     attention = "eager" if kind in _EAGER or case in OTHERS else "sdpa"
     auto = getattr(transformers, _CLASSES[task_of(case)])

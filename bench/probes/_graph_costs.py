@@ -240,15 +240,20 @@ def count_parameters(model: Any) -> int:
     ends = ("_scale", "_zero_point", "_scale_merged")
     settings: set[str] = set()
     dequantized: set[str] = set()
+    packed: dict[str, int] = {}
     for node in model.graph.node:
         settings.update(node.input[i] for i in _SETTINGS.get(node.op_type, ()) if i < len(node.input))
         if node.op_type == "DequantizeLinear":
             dequantized.add(node.input[0])
+        if node.op_type == "GatherPacked":  # bytes of blocks; the width is the operator's
+            packed[node.input[0]] = next(entry.i for entry in node.attribute if entry.name == "K")
     total = 0
     for initializer in model.graph.initializer:
         if initializer.name in settings or initializer.name.endswith(ends) or not initializer.dims:
             continue
-        if initializer.data_type in numbers or (
+        if initializer.name in packed:
+            total += initializer.dims[0] * packed[initializer.name]
+        elif initializer.data_type in numbers or (
             initializer.data_type == kinds.INT32 and initializer.name in dequantized
         ):
             total += math.prod(initializer.dims)

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Literal
 
 import torch
 
+from compress.articles import a_type
 from compress.errors import ModelError, RecipeError
 from compress.model import checkpoint
 from compress.model.layers import Stack, describe_outputs, find_stack, first_is_fixed, shorten
@@ -107,7 +108,6 @@ def stack_of(model: PreTrainedModel) -> Stack:
     Raises:
         ModelError: it has no such list.
     """
-    kind = type(model).__name__
     remedy = (
         "Distill its answers alone into a smaller model of its own: 'student: FOLDER' with "
         "'hidden_weight: 0' and 'relation_weight: 0' (a base model gets the teacher's labels)"
@@ -116,8 +116,8 @@ def stack_of(model: PreTrainedModel) -> Stack:
         stages = getattr(model.config, name, None)
         if isinstance(stages, list | tuple):
             raise ModelError(
-                f"a {kind} is built in {len(stages)} stages ({name} {list(stages)} in its config), each of "
-                f"its own width: it has no layers to choose or to compare one by one. {remedy}"
+                f"{a_type(model)} is built in {len(stages)} stages ({name} {list(stages)} in its config), "
+                f"each of its own width: it has no layers to choose or to compare one by one. {remedy}"
             )
     try:
         return find_stack(model)
@@ -197,7 +197,7 @@ def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
     stack = stack_of(student)
     if chosen[0] != 0 and first_is_fixed(stack.layers):
         raise ModelError(
-            f"the first layer of a {type(teacher).__name__} is built unlike the others and must stay: "
+            f"the first layer of {a_type(teacher)} is built unlike the others and must stay: "
             f"choose layers that begin with 0, not {list(chosen)}"
         )
     layers = list(stack.layers)
@@ -208,6 +208,6 @@ def cut(teacher: PreTrainedModel, chosen: Sequence[int]) -> PreTrainedModel:
         return checkpoint.rebuild(student)
     except ValueError as cause:
         raise ModelError(
-            f"the layers {list(chosen)} of a {type(teacher).__name__} do not fit where its configuration "
+            f"the layers {list(chosen)} of {a_type(teacher)} do not fit where its configuration "
             f"would put them ({cause}): choose others, or give a student of its own"
         ) from cause

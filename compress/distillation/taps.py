@@ -37,7 +37,8 @@ class Tap:
     """Runs a model and keeps what was asked for.
 
     Queries, keys and values are caught by hooks on their Linears, which also work when the model is
-    called through a wrapper (DistributedDataParallel).
+    called through a wrapper (DistributedDataParallel). Of an attention that takes the weights of its Linears
+    and calls none (WavLM's), they are computed from what enters it.
     """
 
     def __init__(self, model: PreTrainedModel, want: Want) -> None:
@@ -48,8 +49,16 @@ class Tap:
         """
         self._want = want
         self._linears: tuple[nn.Linear, ...] = ()
+        self._owners: dict[nn.Linear, nn.Module] = {}
         if want.relations is not None:
-            self._linears = attention_linears(find_stack(model).layers[want.relations - 1])
+            layer = find_stack(model).layers[want.relations - 1]
+            self._linears = attention_linears(layer)
+            self._owners = {
+                child: module
+                for module in layer.modules()
+                for child in module.children()
+                if child in self._linears
+            }
 
     def run(self, model: nn.Module, inputs: Mapping[str, torch.Tensor]) -> tuple[Any, list[torch.Tensor]]:
         """The model's outputs, and the wanted states in order, each [batch, length, width].
@@ -58,10 +67,13 @@ class Tap:
             model: the tapped model, or a wrapper of it.
             inputs: its inputs.
         """
-        with self._caught() as caught:
+        with self._caught() as caught, _every_layer(model if self._linears else None):
             extra = {"output_hidden_states": True} if self._want.hidden else {}
             outputs = model(**inputs, **extra)
         states = [outputs["hidden_states"][layer] for layer in self._want.hidden]
+        for linear, owner in self._owners.items():
+            if linear not in caught:
+                caught[linear] = linear(caught[owner])
         return outputs, states + [caught[linear] for linear in self._linears]
 
     @contextmanager
@@ -71,12 +83,40 @@ class Tap:
         def keep(module: nn.Module, _: Any, output: torch.Tensor) -> None:
             caught[module] = output
 
+        def keep_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+            caught[module] = args[0] if args else kwargs["hidden_states"]
+
         handles = [linear.register_forward_hook(keep) for linear in self._linears]
+        handles += [
+            owner.register_forward_pre_hook(keep_input, with_kwargs=True)
+            for owner in dict.fromkeys(self._owners.values())
+        ]
         try:
             yield caught
         finally:
             for handle in handles:
                 handle.remove()
+
+
+@contextmanager
+def _every_layer(model: nn.Module | None) -> Iterator[None]:
+    """No layer is left out by chance (LayerDrop, Fan et al. 2020): what happens inside one is wanted.
+
+    Models of sounds leave layers out in training; the number is in the model's configuration or in the module
+    that holds the layers.
+    """
+    modules = [] if model is None else list(model.modules())
+    holders: list[Any] = [module for module in modules if "layerdrop" in vars(module)]
+    configs = {id(config): config for m in modules if (config := getattr(m, "config", None)) is not None}
+    holders += [config for config in configs.values() if "layerdrop" in vars(config)]
+    before = [holder.layerdrop for holder in holders]
+    for holder in holders:
+        holder.layerdrop = 0.0
+    try:
+        yield
+    finally:
+        for holder, rate in zip(holders, before, strict=True):
+            holder.layerdrop = rate
 
 
 def flatten(states: Sequence[torch.Tensor], mask: torch.Tensor | None) -> torch.Tensor:

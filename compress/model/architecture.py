@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog, fence, log
+from compress.articles import with_article
 from compress.errors import ModelError
 from compress.model import attention_type, fields
 from compress.reading import files, json_values
@@ -191,7 +192,7 @@ def build(config: PretrainedConfig, task: Task, attention: str) -> PreTrainedMod
     # DeBERTa-v2 and some others raise at construction when asked for what they do not have.
     supported = attention != "sdpa" or cls._supports_sdpa
     with fence.reading(
-        f"transformers cannot build a {cls.__name__} from the configuration", "correct its fields"
+        f"transformers cannot build {with_article(cls.__name__)} from the configuration", "correct its fields"
     ):
         model: PreTrainedModel = cls._from_config(
             copy.deepcopy(config),

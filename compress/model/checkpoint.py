@@ -20,6 +20,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.articles import with_article
 from compress.artifacts.artifact import Artifact, is_sealed
 from compress.errors import ModelError
 from compress.label_names import LabelNames
@@ -322,7 +323,7 @@ def _load_strictly(model: PreTrainedModel, weights: Mapping[str, torch.Tensor], 
     kind = type(model).__name__
     extra = sorted(weights.keys() - targets.keys())
     if extra:
-        raise ModelError(f"{folder}: the weights hold {_some(extra)}, which a {kind} has not")
+        raise ModelError(f"{folder}: the weights hold {_some(extra)}, which {with_article(kind)} has not")
     owners: dict[int, str] = {}
     for name in sorted(weights):
         twin = owners.setdefault(targets[name].data_ptr(), name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from torch import nn
 
+from compress.articles import a_type
 from compress.errors import ModelError
 
 
@@ -20,5 +21,5 @@ def input_embeddings(model: nn.Module, option: str) -> nn.Module:
     try:
         embeddings: nn.Module = model.get_input_embeddings()  # type: ignore[operator]
     except (AttributeError, NotImplementedError) as cause:
-        raise ModelError(f"a {type(model).__name__} names no input embeddings: leave {option} off") from cause
+        raise ModelError(f"{a_type(model)} names no input embeddings: leave {option} off") from cause
     return embeddings

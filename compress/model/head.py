@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from typing import TYPE_CHECKING
 
+from compress.articles import a_type
 from compress.errors import ModelError
 from compress.model import body, checkpoint
 
@@ -35,7 +36,7 @@ def replace_head(model: PreTrainedModel, task: Task, head: Head, seed: int) -> N
     parts = [name for name, _ in fresh.named_children() if name != base]
     if not hasattr(model, base) or not parts:
         raise ModelError(
-            f"a {type(model).__name__} has no head apart from its base model, so that it cannot be given "
+            f"{a_type(model)} has no head apart from its base model, so that it cannot be given "
             "the labels of this data: use a model that was made for them"
         )
     for name in parts:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog
+from compress.articles import with_article
 from compress.model import architecture, body, weight_files
 from compress.model.shapes import SHAPES
 
@@ -52,10 +53,10 @@ def describe(folder: Path, content: Mapping[str, Any]) -> str:
         return "a model whose config.json names no class"
     for auto, words in _HEADS.items():
         if named in architecture.class_names(auto):
-            return f"a {named}, {words}"
+            return f"{with_article(named)}, {words}"
     if named in architecture.class_names("AutoModel"):
-        return f"a {named}, an encoder without a head for a task"
-    return f"a {named}"
+        return f"{with_article(named)}, an encoder without a head for a task"
+    return with_article(named)
 
 
 def is_timm(content: Mapping[str, Any]) -> bool:

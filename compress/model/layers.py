@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from torch import nn
 from torch.nn.utils.parametrize import ParametrizationList
 
+from compress.articles import a_type
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
@@ -154,10 +155,12 @@ def find_stack(model: PreTrainedModel) -> Stack:
     ]
     # A list inside a layer (experts, say) may have the same length by chance: the outermost counts.
     outer = [(n, m) for n, m in lists if not any(n.startswith(f"{parent}.") for parent, _ in lists)]
+    if len(outer) > 1:  # wav2vec2 and its kin hear through as many convolutions as they may have layers
+        outer = [(n, m) for n, m in outer if any(isinstance(part, nn.Linear) for part in m.modules())]
     if len(outer) != 1:
         names = ", ".join(name for name, _ in outer) or "none"
         raise ModelError(
-            f"a {type(model).__name__} with {depth} layers should hold one list of {depth} layers; "
+            f"{a_type(model)} with {depth} layers should hold one list of {depth} layers; "
             f"found: {names}. Models that share or split their layers cannot be cut by depth."
         )
     name, layers = outer[0]
@@ -179,7 +182,7 @@ def attention_linears(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear
             query, key, value = (by_leaf[name][0] for name in names)
             return query, key, value
     raise ModelError(
-        f"a {type(layer).__name__} has no separate query, key and value Linears "
+        f"{a_type(layer)} has no separate query, key and value Linears "
         f"(found: {', '.join(sorted(by_leaf)) or 'no Linear'}): attention relations cannot be distilled; "
         "use a student of the teacher's width, so that hidden states can be matched instead"
     )

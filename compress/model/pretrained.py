@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import fence, log
+from compress.articles import with_article
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError
@@ -152,7 +153,7 @@ def _from_pretrained(
     cls = architecture.model_class(config, task)
     remedy = "get the whole model folder again; config.json and weights must be of the same model"
     with (
-        fence.reading(f"{folder} cannot be loaded as a {cls.__name__}", remedy),
+        fence.reading(f"{folder} cannot be loaded as {with_article(cls.__name__)}", remedy),
         _quiet(),
         torch.random.fork_rng(devices=[]),
     ):

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from compress.articles import with_article
 from compress.errors import ModelError
 from compress.model import links
 from compress.reading import files as reading
@@ -228,12 +229,12 @@ def check_fit(
         if entry.shape != tuple(target.shape):
             raise ModelError(
                 f"{entry.file}: {_shown(name)} has the shape {list(entry.shape)}, and the configuration asks "
-                f"for {list(target.shape)} (a {kind}): {remedy}"
+                f"for {list(target.shape)} ({with_article(kind)}): {remedy}"
             )
         if target.is_floating_point() and not entry.floating:
             raise ModelError(
-                f"{entry.file}: {_shown(name)} holds numbers of the type {entry.dtype}, and a {kind} has "
-                f"floating-point numbers there: {_REMEDY}"
+                f"{entry.file}: {_shown(name)} holds numbers of the type {entry.dtype}, and "
+                f"{with_article(kind)} has floating-point numbers there: {_REMEDY}"
             )
 
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from compress.articles import a_type
 from compress.criteria import Structure
 from compress.errors import ModelError
 from compress.pruning.families import PartKind, Side, family_of
@@ -274,7 +275,7 @@ def _linear(model: nn.Module, layer: nn.Module, path: str) -> nn.Module:
     module: nn.Module = _submodule(model, layer, path)
     if not isinstance(module, nn.Linear | Conv1D):
         raise ModelError(
-            f"{type(model).__name__}: '{path}' is a {type(module).__name__}, and only plain linear layers "
+            f"{type(model).__name__}: '{path}' is {a_type(module)}, and only plain linear layers "
             "can be pruned: prune before quantizing or adding adapters"
         )
     return module

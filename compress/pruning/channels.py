@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import torch_pruning
 from torch import nn
 
+from compress.articles import a_type
 from compress.criteria import Structure
 from compress.errors import ModelError
 from compress.pruning import choice, surgery
@@ -123,7 +124,7 @@ def _channels(model: PreTrainedModel, graph: torch_pruning.DependencyGraph) -> l
     share = sum(part.units * part.unit_parameters for part in parts) / total
     if share < _WORTH:
         raise ModelError(
-            f"A {type(model).__name__} cannot be pruned: only {100 * share:.1f} % of its weights belong to "
+            f"{a_type(model)} cannot be pruned: only {100 * share:.1f} % of its weights belong to "
             "channels that no residual sum, product, group or flattened map couples to others. What makes it "
             "smaller: eight bits ('paredown quantize'), or a smaller student ('distill' with a smaller "
             "network of the same labels)"

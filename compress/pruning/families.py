@@ -29,6 +29,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
+from compress.articles import a_type
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
@@ -331,7 +332,7 @@ def family_of(model: PreTrainedModel) -> Family:
     config, kind = model.config, getattr(model.config, "model_type", None)
     if kind not in FAMILIES:
         raise ModelError(
-            f"A {type(model).__name__} (type '{kind}') cannot be pruned: paredown knows the layers of "
+            f"{a_type(model)} (type '{kind}') cannot be pruned: paredown knows the layers of "
             f"{', '.join(sorted(FAMILIES))}. Leave the prune stage out (export-onnx, "
             "quantize-onnx and half-precision take it as it is, and distill teaches a smaller one), or start "
             "from one of these."
@@ -339,13 +340,13 @@ def family_of(model: PreTrainedModel) -> Family:
     family = FAMILIES[kind]
     if family.repeated and (config.num_hidden_groups, config.inner_group_num) != (1, 1):
         raise ModelError(
-            f"A {type(model).__name__} that shares its layers in {config.num_hidden_groups} groups of "
+            f"{a_type(model)} that shares its layers in {config.num_hidden_groups} groups of "
             f"{config.inner_group_num} cannot be pruned; one layer shared by all can. Leave the prune stage "
             "out: export-onnx, quantize-onnx and half-precision take it as it is."
         )
     if kind == "whisper" and not hasattr(model, "encoder"):
         raise ModelError(
-            f"A {type(model).__name__} writes text with a decoder, and only Whisper's encoder under a "
+            f"{a_type(model)} writes text with a decoder, and only Whisper's encoder under a "
             "classifier (WhisperForAudioClassification) can be pruned"
         )
     if getattr(config, "use_swiglu_ffn", False):

@@ -24,6 +24,7 @@ import torch
 import torch_pruning
 from torch import nn
 
+from compress.articles import a_type
 from compress.errors import ModelError
 from compress.model.layers import describe_outputs, first_is_fixed, number, shorten
 from compress.pruning.anatomy import Part, layer_lists, layers_of, parts_of, rows_of
@@ -125,7 +126,7 @@ def check(model: PreTrainedModel, kinds: Collection[Cuttable]) -> None:
     reasons = "; ".join(dict.fromkeys(fixed[kind] for kind in refused))
     options = " and ".join(f"'{kind}: 1'" for kind in refused)
     raise ModelError(
-        f"a {type(model).__name__} cannot lose {' or '.join(names[kind] for kind in refused)}: "
+        f"{a_type(model)} cannot lose {' or '.join(names[kind] for kind in refused)}: "
         f"{reasons}. Say {options}: what can be pruned is {' and '.join(free) or 'nothing'}; "
         "export-onnx, quantize-onnx and half-precision take the model as it is, and 'distill: {student: "
         "FOLDER}' teaches a smaller one"
@@ -149,7 +150,7 @@ def keep_layers(model: PreTrainedModel, indices: Sequence[int]) -> None:
     check(model, {"layers"})
     if indices[0] != 0 and first_is_fixed(layers):
         raise ModelError(
-            f"the first layer of a {type(model).__name__} is built unlike the others and must stay: keep "
+            f"the first layer of {a_type(model)} is built unlike the others and must stay: keep "
             f"layers that begin with 0, not {list(indices)}"
         )
     family = family_of(model)

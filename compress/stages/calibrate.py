@@ -15,6 +15,7 @@ import torch
 from pydantic import Field
 from torch import nn
 
+from compress.articles import a_type
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
 from compress.model import checkpoint, padding, temperature
@@ -81,7 +82,7 @@ def last_layer(model: nn.Module, feed: Mapping[str, torch.Tensor], output: str) 
     ]
     if not fitting:
         raise ModelError(
-            f"a {type(model).__name__} does not end in one linear layer, so that a temperature cannot be "
+            f"{a_type(model)} does not end in one linear layer, so that a temperature cannot be "
             "folded into it: divide its outputs where they are used"
         )
     layer = fitting[-1]

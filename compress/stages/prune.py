@@ -18,6 +18,7 @@ import torch
 from pydantic import Field, field_validator, model_validator
 
 from compress import catalog, log, processes
+from compress.articles import a_type
 from compress.artifacts import artifact, seal
 from compress.artifacts.artifact import Artifact
 from compress.distillation import origins, reading
@@ -259,7 +260,7 @@ class _Work:
         compared = recovery.wanted and bool(recovery.hidden_weight or recovery.relation_weight)
         if family.staged and (compared or self.config.reconstruct):
             raise ModelError(
-                f"prune: a {type(self.model).__name__} is built in stages, each of its own width, so its "
+                f"prune: {a_type(self.model)} is built in stages, each of its own width, so its "
                 "layers cannot be solved anew or compared one by one: say 'reconstruct: false' and 'recover: "
                 "{hidden_weight: 0, relation_weight: 0}'"
             )

@@ -19,6 +19,7 @@ import torch
 from pydantic import Field
 
 from compress import log
+from compress.articles import a_type, with_article
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
 from compress.model import checkpoint, length, sample, tokenizer_files
@@ -155,12 +156,13 @@ def _tokenizer(path: Path, task: Task) -> Any:
     name = type(tokenizer).__name__
     if not getattr(tokenizer, "vocab_files_names", None):
         raise ModelError(
-            f"trim-vocabulary: a {name} reads characters or bytes and has no vocabulary of pieces: leave the "
-            "stage out; 'prune' and 'quantize' make this model smaller"
+            f"trim-vocabulary: {with_article(name)} reads characters or bytes and has no vocabulary of "
+            "pieces: leave the stage out; 'prune' and 'quantize' make this model smaller"
         )
     raise ModelError(
-        f"trim-vocabulary: the tokenizer in {path} is a {name}, which has no {tokenizer_files.TOKENIZER} and "
-        f"cannot give one: convert it to one with {tokenizer_files.TOKENIZER}, or leave the stage out"
+        f"trim-vocabulary: the tokenizer in {path} is {with_article(name)}, which has no "
+        f"{tokenizer_files.TOKENIZER} and cannot give one: convert it to one with "
+        f"{tokenizer_files.TOKENIZER}, or leave the stage out"
     )
 
 
@@ -173,8 +175,7 @@ def _table_rows(model: PreTrainedModel) -> int:
     count = getattr(model.get_input_embeddings(), "num_embeddings", None)
     if model.main_input_name != "input_ids" or not isinstance(count, int):
         raise ModelError(
-            f"trim-vocabulary: a {type(model).__name__} has no table with a row for each piece: leave the "
-            "stage out"
+            f"trim-vocabulary: {a_type(model)} has no table with a row for each piece: leave the stage out"
         )
     return count
 

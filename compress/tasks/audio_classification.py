@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from compress import fence, log
+from compress.articles import with_article
 from compress.errors import ModelError
 from compress.reading import json_values
 from compress.tasks import Batch, Column, ExportSpec, Head, Row
@@ -94,8 +95,8 @@ def load_processor(folder: Path) -> Any:
     kind = type(processor).__name__
     if kind not in (_WAVES, _WHISPER, _SPECTROGRAM):
         raise ModelError(
-            f"the feature extractor in {folder} is a {kind}; those that are known are {_WAVES} (wav2vec2, "
-            f"HuBERT, WavLM), {_WHISPER} and {_SPECTROGRAM}: take a model of one of these"
+            f"the feature extractor in {folder} is {with_article(kind)}; those that are known are {_WAVES} "
+            f"(wav2vec2, HuBERT, WavLM), {_WHISPER} and {_SPECTROGRAM}: take a model of one of these"
         )
     if getattr(processor, "dither", 0.0):
         log.warning("the feature extractor adds noise (dither): it is left out, so that answers repeat")

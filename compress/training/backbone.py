@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+from compress.articles import a_type
 from compress.errors import ModelError
 
 if TYPE_CHECKING:
@@ -35,7 +36,7 @@ def frozen(model: PreTrainedModel, freeze: bool) -> Iterator[None]:
     inside = {id(parameter) for parameter in base.parameters()}
     if base is model or all(id(parameter) in inside for parameter in model.parameters()):
         raise ModelError(
-            f"a {type(model).__name__} has no weights apart from its base model, so that freeze_backbone "
+            f"{a_type(model)} has no weights apart from its base model, so that freeze_backbone "
             "would leave nothing to train: leave it out"
         )
     parameters = [parameter for parameter in base.parameters() if parameter.requires_grad]

@@ -13,6 +13,7 @@ import torch
 from torch import nn
 from torch.nn.functional import log_softmax
 
+from compress.articles import a_type
 from compress.errors import ModelError
 from compress.tasks import Head, Link, Task
 from compress.tasks._decisions import ABSENT
@@ -59,7 +60,7 @@ class ConsistencyObjective:
         """
         if not any(_drops(module) for module in model.modules()):
             raise ModelError(
-                f"a {type(model).__name__} of this configuration has no dropout, so that two passes say the "
+                f"{a_type(model)} of this configuration has no dropout, so that two passes say the "
                 "same: leave rdrop at 0, or set a dropout rate in the model's config.json"
             )
         self._task = task

@@ -43,6 +43,7 @@ from compress.training.dropout import DropoutSource, own_dropout
 from compress.training.history import Evaluation, History, Progress, noted
 from compress.training.objectives import Objective
 from compress.training.schedule import Group, multiplier, parameter_groups
+from compress.training.time_masks import MaskSource, own_time_masks
 
 Evaluate = Callable[[nn.Module], dict[str, float]]
 
@@ -156,7 +157,7 @@ def train(
     with _threads(threads), _frozen(model, config.freeze_embeddings), _random(team.device):
         source = encoded or EncodedRows(rows, encode, lengths, groups)
         run = _Run(model, source, objective, evaluate, config, scratch, seed, team, description, lists)
-        with own_dropout(model, run.masks):
+        with own_dropout(model, run.masks), own_time_masks(model, run.time_masks):
             history = run.go(len(rows), lengths, apart(lengths, groups, pads))
     model.to(home)
     model.eval()
@@ -190,6 +191,7 @@ class _Run:
         self.team = team
         self.description = description
         self.masks = DropoutSource()
+        self.time_masks = MaskSource()
         self.precision = precision_of(config.precision, team.device)
         self.groups = _groups(model, config)
         self.names = tuple(name for group in self.groups for name in group.names)
@@ -271,6 +273,7 @@ class _Run:
         # Seeds come from what names the step, so that a resumed run draws the same masks.
         entropy = [self.seed, self.team.index, step]
         self.masks.seed(entropy)
+        self.time_masks.seed(entropy)
         torch.manual_seed(int(np.random.SeedSequence(entropy).generate_state(1)[0]))
         kind = self.team.device.split(":", 1)[0]
         with torch.autocast(kind, dtype=torch.bfloat16, enabled=self.precision == "bf16"):

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
+from compress.articles import a_type
 from compress.errors import ModelError
 from compress.model import architecture, shapes
 from compress.model.positions import OFFSET_POSITIONS
@@ -154,7 +155,7 @@ def _axes(before: PreTrainedModel, after: PreTrainedModel) -> dict[str, int]:
         places = _differing(old.get(name), new.get(name))
         if len(places) != 1 or (old[name][places[0]], new[name][places[0]]) != sizes:
             raise ModelError(
-                f"{name} of a {type(before).__name__} depends on the size of the vocabulary in a way that "
+                f"{name} of {a_type(before)} depends on the size of the vocabulary in a way that "
                 "cannot be cut: leave trim-vocabulary out for this model"
             )
         axes[name] = places[0]

@@ -21,6 +21,7 @@ from onnx import numpy_helper
 from compress import environment
 from compress.errors import ArtifactError, first_line
 from deploy.checking import tensors
+from deploy.graph import runtime_versions
 
 # Five thousand nodes are a large encoder; past this, loading alone takes minutes. Calls of functions count as
 # what is in them: each is put in its place when a graph is loaded.
@@ -30,7 +31,7 @@ _MOST_FILLED = 2**33
 _FILLED_FROM = {"ConstantOfShape": 0, "Expand": 1}
 _STANDARD = ("", "ai.onnx")
 _ONNX = (*_STANDARD, "ai.onnx.ml")
-RUNTIME = "com.microsoft"
+RUNTIME = runtime_versions.DOMAIN
 # Holds what another program compiled, or the name of a file with it.
 _COMPILED = "EPContext"
 
@@ -241,12 +242,19 @@ def _check_operator(
             and node.op_type != _COMPILED
             and node.op_type in (_runtime_operators() or (node.op_type,))
         )
+    if not supported and domain == RUNTIME and (lacking := _too_old(node.op_type)):
+        raise ArtifactError(f"{path} has the operator '{node.op_type}'. {lacking}")
     if not supported:
         raise ArtifactError(
             f"{path} has the operator '{node.op_type[:80]}' of domain '{domain[:80] or 'ai.onnx'}' (node "
             f"'{node.name[:80]}'), which neither ONNX nor ONNX Runtime has: custom operators are not run. "
             "Export the model without them"
         )
+
+
+def _too_old(operator: str) -> str | None:
+    """Why an installed ONNX Runtime lacks an operator that a later one has."""
+    return runtime_versions.missing(operator) if operator in runtime_versions.FIRST else None
 
 
 @cache

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _TOKENS = "input_ids"
 # What a table of tokens may be behind: its scales, or another precision.
 _PASSES_ON = frozenset({"Identity", "Cast", "DequantizeLinear"})
-_TABLES = {"Gather": (0, 1), "EmbedLayerNormalization": (2, 0)}
+_TABLES = {"Gather": (0, 1), "GatherPacked": (0, 1), "EmbedLayerNormalization": (2, 0)}
 
 
 def check(folder: Path, encoder: Encoder) -> None:

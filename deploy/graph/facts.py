@@ -37,7 +37,7 @@ class GraphFacts(BaseModel):
         target: ``any``, or the runtime that the graph was made for.
         opset: of the default domain.
         exporter: ``torchscript`` or ``dynamo``.
-        fused: whether it holds operators of ONNX Runtime's own domain.
+        fused: whether it holds operators of ONNX Runtime's own domain (fused ones, lookups of packed rows).
         limits: input -> {axis: largest size}.
     """
 

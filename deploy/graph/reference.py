@@ -4,7 +4,8 @@ ONNX Runtime cannot check half precision on a CPU: its provider has no BF16, and
 in FP32 without rounding in between, so that an overflow would not show. The products are replaced:
 numpy multiplies halves one by one, which is a hundred times slower than what GPUs do and what stands
 here, multiply and add in FP32 and round once. Norms, softmax and convolutions are widened likewise. The
-gather by element is replaced because its reference takes fewer shapes than the operator does.
+gather by element is replaced because its reference takes fewer shapes than the operator does, and
+``DequantizeLinear`` because it has none before opset 19.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import numpy as np
 from onnx.reference import ReferenceEvaluator
 from onnx.reference.op_run import OpRun
 from onnx.reference.ops.op_conv import Conv
+from onnx.reference.ops.op_dequantize_linear import DequantizeLinear_25
 from onnx.reference.ops.op_layer_normalization import LayerNormalization
 from onnx.reference.ops.op_softmax import Softmax
 
@@ -83,7 +85,12 @@ class GatherElements(OpRun):
         return (np.take_along_axis(data[within], indices, axis),)
 
 
-_OPERATORS = [MatMul, Gemm, GatherElements, *map(_widened, (Conv, LayerNormalization, Softmax))]
+class DequantizeLinear(DequantizeLinear_25):
+    """Of every opset: what later ones say more is an attribute that has a default."""
+
+
+_OPERATORS = [MatMul, Gemm, GatherElements, DequantizeLinear]
+_OPERATORS += map(_widened, (Conv, LayerNormalization, Softmax))
 
 
 def reference_infer(graph: Path | Any) -> Infer:

@@ -32,6 +32,7 @@ from compress.model.limit import Limit
 from deploy import rehearsal
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
+from deploy.graph import runtime_versions
 from deploy.handover import build_engine, card, figures, sentence_folder, sums, triton
 from deploy.handover.sums import ARTIFACT, FACTS
 from deploy.tensorrt import axes, passport, profiles, timing
@@ -142,6 +143,11 @@ class _Writer:
         """The folder of the served file in the Triton repository, as the bundle names it."""
         return Path(TRITON) / self.name / "1"
 
+    @property
+    def needs(self) -> str | None:
+        """The version of ONNX Runtime that the graph needs at least; None where any will do."""
+        return None if self.graph is None else runtime_versions.needed(self.graph)
+
     def subject(self, build: bool) -> card.Subject:
         """What the card is about."""
         facts = self.facts
@@ -159,6 +165,7 @@ class _Writer:
             settled=tokenizer_files.settled(self.artifact.path, self.encoder.max_length),
             triton=None if self.artifact.kind == "torch" else TRITON,
             build=build,
+            onnxruntime=self.needs,
         )
 
     def _limit(self) -> Limit | None:
@@ -222,7 +229,7 @@ class _Writer:
             raise RuntimeError("profiles are of a graph")
         for_cpu = self.facts.precision == "int8" and self.facts.target != "tensorrt"
         if for_cpu or self.facts.fused:
-            state = "INT8 for CPUs" if for_cpu else "fused for ONNX Runtime"
+            state = "INT8 for CPUs" if for_cpu else "made of operators of ONNX Runtime's own"
             raise UserError(
                 f"{self.artifact.path} is {state}, which TensorRT does not take: bundle what 'paredown "
                 "export' made, or 'paredown quantize ONNX --target tensorrt'"
@@ -286,6 +293,7 @@ class _Writer:
             task=self.artifact.task,
             built_on_target=served if build else None,
             paredown=__version__,
+            onnxruntime=self.needs,
         )
         _write_json(self.folder / FACTS, facts.model_dump(mode="json"))
 

@@ -38,6 +38,7 @@ class Subject:
         labels: how the outputs got their names.
         pads: whether rows of several lengths may share a batch.
         settled: whether the tokenizer's files say that limit, and pad nothing by themselves.
+        onnxruntime: version that the graph needs at least; None where any will do.
         triton: path of the Triton repository in the bundle; None where there is none.
         build: whether the bundle builds its engine on the target.
     """
@@ -52,6 +53,7 @@ class Subject:
     settled: bool
     triton: str | None
     build: bool
+    onnxruntime: str | None = None
 
 
 def card(subject: Subject, figures: Figures | None = None, measured: Sequence[Candidate] = ()) -> str:
@@ -124,8 +126,9 @@ def _run(subject: Subject) -> str:
     kinds = [column.holds for column in catalog.task(subject.artifact.task).COLUMNS.values()]
     example = {"image": "IMAGE", "audio": "SOUND.wav"}.get(kinds[0]) or _example(subject)
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
+    runtime = f" 'onnxruntime>={subject.onnxruntime}'" if subject.onnxruntime else ""
     lines += [
-        f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
+        f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'{runtime}",
         f"paredown predict {target} {example}{device}",
     ]
     if subject.triton is not None:
@@ -240,6 +243,12 @@ def _limits(subject: Subject) -> str:
     if artifact.kind == "tensorrt":
         lines.append(
             "An engine runs on the GPU and the TensorRT version that it was built for, and no other."
+        )
+    if subject.onnxruntime is not None:
+        lines.append(
+            f"The graph needs ONNX Runtime {subject.onnxruntime} or later. A server such as Triton has a "
+            "runtime of its own: take one with that version. An id that the table of tokens has no row for "
+            "is answered as if it were 0."
         )
     lines += _eight_bits(artifact.manifest.facts)
     if subject.precision == "fp8":

@@ -34,6 +34,7 @@ class Facts(BaseModel):
         task: of the artifact.
         built_on_target: where the script puts the engine; None where nothing is built.
         paredown: version that wrote the bundle.
+        onnxruntime: version that the graph needs at least; None where any will do.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -46,6 +47,7 @@ class Facts(BaseModel):
     task: str
     built_on_target: str | None
     paredown: str
+    onnxruntime: str | None = None
 
 
 def _names(folder: Path, paths: Iterable[Path]) -> list[str]:

@@ -34,8 +34,8 @@ _KERNEL = "_kernel_time"
 def precision(op: str, inputs: Sequence[str]) -> str:
     """The precision of an operator, from its name and the types of its inputs.
 
-    A quantizing or elementwise operator on 8-bit data counts as ``int8``; one on no data of either kind
-    (shapes, indices) is ``other``.
+    A quantizing or elementwise operator on 8-bit data counts as ``int8``, a lookup of packed rows (which are
+    bytes) among them; one on no data of either kind (shapes, indices) is ``other``.
     """
     named = _PRODUCTS.get(op)
     if named is not None:

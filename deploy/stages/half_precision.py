@@ -86,7 +86,8 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
         raise UserError(f"{source.path} is {precision} already")
     if facts.fused:
         raise UserError(
-            f"{source.path} holds fused ONNX Runtime operators: make the plain graph half, and fuse nothing"
+            f"{source.path} holds operators of ONNX Runtime's own (fused ones, or lookups of packed rows): "
+            "make the plain graph half, and fuse or pack nothing"
         )
     eight = facts.precision in ("int8", "fp8")
     if facts.target == "tensorrt" and max(facts.opset, config.opset or 0) < HALF_SCALES:

@@ -23,7 +23,17 @@ from deploy.encoder import Encoder, carry, real_rows
 from deploy.graph import constants, convolutions, merge, products, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
-from deploy.precision import coverage, embeddings, half, observe, outliers, sensitivity, trials, verdict
+from deploy.precision import (
+    coverage,
+    embeddings,
+    half,
+    observe,
+    outliers,
+    packed_rows,
+    sensitivity,
+    trials,
+    verdict,
+)
 from deploy.precision.dynamic import Scales
 from deploy.precision.eight_bits import HALF_SCALES, EightBits
 from deploy.precision.int8 import Prepared, Style
@@ -36,7 +46,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 6
+VERSION = 7
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -65,6 +75,8 @@ class Config(StageConfig):
         ranges: of static activations: ``minmax``, ``percentile`` or ``entropy``.
         percentile: of the values that a ``percentile`` range holds.
         embeddings: whether embedding tables become INT8, one scale a row; the default is yes on CPU.
+            ``packed8`` and ``packed4`` store the rows of the table of tokens in blocks of 32 values with a
+            scale each (8.5 and 4.5 bits a value; ONNX Runtime 1.32 and later, on CPUs).
         head: whether the last product before an output is quantized too.
         attention: whether the products of attention are (TensorRT; texts of at most 512 tokens).
         residual: whether residual sums take quantized inputs (TensorRT).
@@ -92,7 +104,7 @@ class Config(StageConfig):
     activation_scales: Scales = "tensor"
     ranges: Method = "percentile"
     percentile: float = Field(default=99.99, gt=90, le=100)
-    embeddings: bool | None = None
+    embeddings: bool | packed_rows.Form | None = None
     head: bool = False
     attention: bool = False
     residual: bool = False
@@ -120,6 +132,11 @@ class Config(StageConfig):
                     raise ValueError(f"{name} puts pairs where TensorRT wants them: write target: tensorrt")
             if self.precision == "fp8":
                 raise ValueError("only TensorRT multiplies FP8: write target: tensorrt")
+        elif isinstance(self.embeddings, str):
+            raise ValueError(
+                f"embeddings: {self.embeddings} is read by an operator of ONNX Runtime's own: write target: "
+                "cpu, or embeddings: true"
+            )
         if self.precision == "fp8" and self.opset is not None and self.opset < HALF_SCALES:
             raise ValueError(f"FP8 exists from opset {HALF_SCALES} on; leave opset out")
         return self
@@ -185,7 +202,13 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     for file in sorted(chosen.folder.glob(f"{graph_facts.MODEL}*")):
         shutil.copyfile(file, ctx.out / file.name)
     carry(source.path, ctx.out)
-    changes = {"precision": config.precision, "target": config.target, "opset": chosen.opset}
+    packed = any(table["form"] in packed_rows.LAYOUTS for table in chosen.facts["embeddings"])
+    changes = {
+        "precision": config.precision,
+        "target": config.target,
+        "opset": chosen.opset,
+        "fused": facts.fused or packed,
+    }
     graph_facts.write(ctx.out, facts.model_copy(update=changes))
     for name, value in chosen.facts.items():
         ctx.record(name, value)
@@ -289,11 +312,9 @@ class _Quantizer:
         quantized = prepared.base.whole()
         prepared.quantize(quantized, frozenset(chosen))
         cpu = config.target == "cpu"
-        tables = (
-            embeddings.quantize(quantized)
-            if (cpu if config.embeddings is None else config.embeddings)
-            else []
-        )
+        form = cpu if config.embeddings is None else config.embeddings
+        packed = form if isinstance(form, str) else None
+        tables = embeddings.quantize(quantized, packed=packed) if form else []
         path = graph.save(quantized, folder)
         infer = infer_with(open_session(path, threads=threads))
         together, alone = (
@@ -307,7 +328,11 @@ class _Quantizer:
             self.loads, chosen, float_reasons, merged, attention_products, _convolutions(config)
         )
         facts |= {
-            "quantized": {"products": sorted(chosen), "tables": tables},
+            "quantized": {
+                "products": sorted(chosen),
+                "tables": [name for table in tables if table.form != "float" for name in table.nodes],
+            },
+            "embeddings": [asdict(table) for table in tables],
             "weights": {
                 "largest": style.numbers.largest,
                 "rounding": style.rounding,

@@ -249,6 +249,17 @@ def test_int8_for_tensorrt_takes_halves_around_it(exported: Artifact, tmp_path: 
     assert types == {TensorProto.FLOAT16}
 
 
+def test_static_int8_for_cpus_takes_halves_around_it(exported: Artifact, tmp_path: Path) -> None:
+    """At opset 17 too, for which ONNX's reference has no DequantizeLinear of its own."""
+    int8 = tiny_deploy.run(
+        "quantize_onnx", exported, tmp_path / "int8", ROWS, mode="static", keep_float="none"
+    ).artifact
+    assert graph_facts.read(int8).opset == 17
+    run = tiny_deploy.run("half_precision", int8, tmp_path / "both", ROWS)
+    assert run.facts["parity"]["divergence_mean"] < 0.01
+    assert graph_facts.read(run.artifact).rest == "fp16"
+
+
 def test_onnxruntime_still_hides_overflows_of_fp16() -> None:
     """On CPUs it computes in FP32 in between: why parity of halves is the reference evaluator's."""
     model = _model(

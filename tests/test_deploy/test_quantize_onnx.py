@@ -261,12 +261,16 @@ def test_embeddings_have_a_scale_a_row(exported: Artifact) -> None:
     for tensor in model.graph.initializer:
         if tensor.name == node.input[0]:
             tensor.CopyFrom(numpy_helper.from_array(table, tensor.name))
-    names = embeddings.quantize(model, smallest=1)
-    assert "/model/bert/embeddings/word_embeddings/Gather" in names
+    outcomes = embeddings.quantize(model, smallest=1)
+    changed = next(outcome for outcome in outcomes if outcome.name == node.input[0])
+    assert changed.nodes == ("/model/bert/embeddings/word_embeddings/Gather",)
+    assert (changed.form, changed.bytes_before, changed.reason) == ("int8", table.nbytes, "")
+    assert changed.bytes_after == table.size + 4 * len(table)
     index = graph.Index(model)
     integers, scales = index.array(f"{node.input[0]}_q"), index.array(f"{node.input[0]}_q_scale")
     assert (integers.dtype, scales.shape) == (np.int8, (table.shape[0], 1))
     assert (np.abs(integers * scales - table) <= scales / 2 + 1e-7).all()
+    assert changed.largest_difference == float(np.abs(integers * scales - table).max())
     assert node.input[0] not in index.constants
     onnx.checker.check_model(model)
 
