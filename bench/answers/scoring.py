@@ -114,9 +114,11 @@ def _with_ones(values: np.ndarray) -> np.ndarray:
 
 
 def named(value: Any, head: Head) -> Any:
-    """An aligned value (a reference) in label names; a number as it is."""
+    """An aligned value (a reference) in label names; a number as it is, the first of several right texts."""
     if head.answer in ("tags", "labels"):
         return tuple(head.labels[i] if i >= 0 else "O" for i in value)
+    if head.answer == "text":
+        return value[0] if value else ""
     return head.labels[value] if head.answer == "label" else value
 
 

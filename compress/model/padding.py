@@ -204,7 +204,9 @@ def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
         return []
     order = np.argsort(lengths, kind="stable")
     shortest, middle, longest = (pieces[order[at]] for at in (0, len(order) // 2, -1))
-    return [longest, middle, shortest, {role: _beginning(cell) for role, cell in shortest.items()}]
+    # A piece's other keys are of all that it holds.
+    beginning = {role: _beginning(cell) for role, cell in shortest.items() if role in holds}
+    return [longest, middle, shortest, beginning]
 
 
 def _beginning(cell: Any) -> Any:

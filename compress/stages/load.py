@@ -92,6 +92,9 @@ class Config(StageConfig):
         trust_remote_code: always off; there to say so.
         untrained: take a head that was never trained, whose answers are chance: to measure the speed of an
             architecture alone.
+        labels: candidate labels of a model for zero-shot-classification; those of the data when left out.
+        template: of the sentence that asks such a model about a label, with {} where that stands; the
+            model's own, or "This example is {}.", when left out.
     """
 
     model: Place | None = None
@@ -101,6 +104,8 @@ class Config(StageConfig):
     ignore_remote_code: bool = False
     trust_remote_code: bool = False
     untrained: bool = False
+    labels: tuple[str, ...] | None = None
+    template: str | None = None
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -203,7 +208,7 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
             by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
         except (ModelError, DataError):
             continue
-        if task.LABEL in by_role:
+        if task.NEW_HEADS and task.LABEL in by_role:
             fitting.append(name)
     return fitting
 
@@ -272,6 +277,10 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if sources.adapter is not None:
             model, fresh, lender = _merge(model, fresh, sources, folder, ctx)
         checkpoint.check_finite(model, str(sources.base.folder))
+        rows = ctx.data.train if ctx.data is not None and len(ctx.data.train) and ctx.task.LABEL else ()
+        cells = [row[ctx.task.LABEL] for row in rows]
+        names = ctx.data.label_names if ctx.data is not None else None
+        ctx.task.asked(model.config, config.labels, config.template, cells, names)
         vocabulary.fit(model, processor, str(sources.base.folder), trained=not fresh)
         trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=folder)
@@ -360,8 +369,10 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
     head = ctx.task.head_of(model.config.to_dict())
     rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
     names = ctx.data.label_names
+    if head.answer != "label":
+        return
     cells = [row[ctx.task.LABEL] for row in rows]
-    if head.answer != "label" or any(isinstance(cell, list | tuple) for cell in cells):
+    if any(isinstance(cell, list | tuple) for cell in cells):
         return  # tags and sets are said and not judged: most of them are of one kind
     positional = heads.by_position(cells, names, head)
     if not borrowed and not positional:

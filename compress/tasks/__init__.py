@@ -21,14 +21,14 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.contract import optional
-from compress.errors import EntryError
+from compress.errors import EntryError, ModelError
 
 if TYPE_CHECKING:
     import numpy as np
     import torch
     from transformers import PreTrainedModel
 
-Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector"]
+Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector", "filling"]
 Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
 Link = Literal["softmax", "sigmoid", "identity", "positions"]
 Row = Mapping[str, Any]
@@ -41,6 +41,7 @@ _ANSWERS: dict[Problem, Answer] = {
     "span": "text",
     "ranking": "number",
     "vector": "vector",
+    "filling": "text",
 }
 
 
@@ -50,9 +51,10 @@ class Head:
 
     Attributes:
         problem: one label a row, several, a number, a label for each word (``tags``), a part of the row's
-            text (``span``), a number that orders rows (``ranking``), or a point in space (``vector``).
+            text (``span``), a number that orders rows (``ranking``), a point in space (``vector``), or pieces
+            of a vocabulary at masks (``filling``).
         labels: label names in output order; empty where answers are no labels.
-        size: numbers a vector has; None for what is no vector.
+        size: numbers that an output ends with, such as those of a vector; None for one a label.
     """
 
     problem: Problem
@@ -138,6 +140,8 @@ class Prediction:
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
         scores: per label the probability that it holds, each by itself (multi-label); else None.
+        choices: per mask of a text its likeliest pieces, each with its probability; else None.
+        truth: per mask the place of what stood there, from 1, and its probability; None where nobody knows.
     """
 
     value: int | float | str | tuple[int, ...] | np.ndarray
@@ -145,6 +149,8 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
     scores: tuple[float, ...] | None = None
+    choices: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    truth: tuple[tuple[int, float], ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -206,6 +212,7 @@ class Task(Protocol):
         LABEL: the role that holds the target; empty for a task whose rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
+        NEW_HEADS: whether a model can be given a new head for the labels of the data.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
@@ -216,6 +223,7 @@ class Task(Protocol):
     LABEL: str
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
+    NEW_HEADS: bool = True
     WHOLE_ROWS: bool = False
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
@@ -248,6 +256,33 @@ class Task(Protocol):
     def configure(config: Any, head: Head) -> None:
         """Write the head into a transformers config (labels, ``problem_type``)."""
         ...
+
+    @staticmethod
+    @optional
+    def asked(
+        config: Any,
+        labels: Sequence[str] | None,
+        template: str | None,
+        cells: Sequence[Any],
+        names: Sequence[str] | None,
+    ) -> None:
+        """Write what a model is asked into its transformers config, where its weights leave that open.
+
+        Args:
+            config: of the model.
+            labels: that the user names, or None.
+            template: of the sentence that holds a label, where the user gives one.
+            cells: raw label cells of the training rows; none without data.
+            names: the data's own label names by id, where it has them.
+
+        Raises:
+            ModelError: nothing says what to ask.
+        """
+        if labels is not None or template is not None:
+            raise ModelError(
+                "labels and template are what a model of zero-shot-classification is asked; this task's "
+                "labels are those of its head: leave them out"
+            )
 
     @staticmethod
     def load_processor(folder: Path) -> Any:

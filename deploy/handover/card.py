@@ -77,9 +77,12 @@ def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
+_ANSWERS = {"filling": "pieces of the vocabulary at each mask of a text"}
+
+
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or "a number (regression)"
+    labels = ", ".join(subject.head.labels) or _ANSWERS.get(subject.head.problem, "a number (regression)")
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),

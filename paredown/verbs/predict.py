@@ -88,6 +88,7 @@ def _warn_of_cuts(cut: Truncation) -> None:
 def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
     """A prediction as JSON values: the label, and the numbers behind it.
 
+    ``masks`` are the masks of a text, each with its likeliest pieces and their probabilities.
     ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
     scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
     that was cut off has the label null.
@@ -95,6 +96,8 @@ def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> d
     row: dict[str, Any] = {"label": prediction.label}
     if prediction.truncated:
         row["truncated"] = True
+    if prediction.choices is not None:
+        row["masks"] = [{piece: float(share) for piece, share in mask} for mask in prediction.choices]
     if prediction.probabilities is not None:
         row["probabilities"] = dict(zip(labels, map(float, prediction.probabilities), strict=True))
     if prediction.scores is not None:
@@ -114,6 +117,9 @@ def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str)
         if prediction.scores is not None and not text:
             text = "none of the labels"
     sys.stdout.write(f"{text}\n")
+    for number, mask in enumerate(prediction.choices or (), start=1):
+        for piece, share in mask:
+            sys.stdout.write(f"  {share:.4f} {piece} (mask {number})\n")
     shares = prediction.probabilities or prediction.scores
     if shares is not None:
         ranked = sorted(zip(labels, shares, strict=True), key=lambda pair: -pair[1])
