@@ -242,18 +242,27 @@ def stream(
     single = [[i] for i in range(len(rows))]
     grouped = own(lane, subject).together(rows, batch_size) if batch_size > 1 else single
     waiting: list[tuple[list[int], Batch]] = []
-    size = 0
+    size, links = 0, own(lane, subject).links
     for number, picks in enumerate(grouped, start=1):
         batch = encode([rows[i] for i in picks])
         waiting.append((picks, batch))
-        size += sum(array.nbytes for array in batch.inputs.values())
+        size += sum(array.nbytes for array in batch.inputs.values()) + _output_bytes(lane, subject, batch)
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
-            links = own(lane, subject).links
             for (members, _), output in zip(waiting, outputs, strict=True):
                 rehearsal.check_outputs(output, links, subject.head, len(members), lane.spec.artifact.path)
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
+
+
+def _output_bytes(lane: Lane, subject: Subject, batch: Batch) -> int:
+    """Bytes of a batch's FP32 outputs, which a vocabulary at every token makes many more than its inputs'."""
+    opened = own(lane, subject)
+    shape = next(iter(batch.inputs.values())).shape
+    return sum(
+        4 * opened.head.width * int(np.prod([shape[axis] for axis in axes if axis < len(shape)]))
+        for axes in opened.spec.outputs.values()
+    )
 
 
 def predict(

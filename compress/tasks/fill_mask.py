@@ -158,7 +158,10 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
     """The likeliest pieces of each mask, and the place and probability of what stood there."""
     predictions = []
     for i, (masked, truth) in enumerate(zip(batch.extras[_MASKED], batch.extras[_TRUTH], strict=True)):
-        shares = scores.softmax(scores.finite(outputs["logits"][i : i + 1])[0, masked])
+        logits = np.asarray(outputs["logits"][i][masked], dtype=np.float64)
+        if not np.isfinite(logits).all():
+            scores.finite(outputs["logits"])  # says which row
+        shares = scores.softmax(logits)
         names = batch.extras[_NAMES][i].convert_ids_to_tokens
         best = np.argsort(-shares, axis=1, kind="stable")[:, :CHOICES]
         found = " ".join(names(best[:, 0].tolist()))
