@@ -77,7 +77,7 @@ def test_texts_are_their_own_target_the_whole_way(built: SimpleNamespace) -> Non
     """Trained on masked words, scored by masked pieces, and what was learned is kept."""
     figures = {(m.candidate, m.metric): m.value for m in built.report.measurements if m.probe == "accuracy"}
     assert {name for _, name in figures} == {"accuracy", "mrr", "pseudo_perplexity"}
-    assert figures["finetune", "pseudo_perplexity"] < len(tiny.vocabulary()) / 1.2  # a guess's is all of it
+    assert figures["finetune", "pseudo_perplexity"] < len(tiny.vocabulary())  # that of a guess
     for candidate in ("finetune", "quantize-onnx"):
         assert 0 <= figures[candidate, "accuracy"] <= figures[candidate, "mrr"] <= 1
     assert [verdict.status for verdict in built.report.verdicts] == ["pass"]
@@ -123,7 +123,7 @@ def test_half_precision_bundle_damage_and_predict(built: SimpleNamespace, tmp_pa
     )
     out = tmp_path / "damage.json"
     before, after = built.artifacts["finetune"].path, built.artifacts["quantize-onnx"].path
-    assert run("damage", before, after, "--data", built.data, "--json", out)[0] in (0, 4)
+    assert run("damage", before, after, "--data", built.data, "--no-speed", "--json", out)[0] in (0, 4)
     report: Any = document.read(out)
     assert {"flips", "robustness"} <= {m.finding.kind for m in report.measurements if m.finding}
 

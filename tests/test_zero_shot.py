@@ -125,7 +125,7 @@ def test_half_precision_bundle_damage_and_predict(built: SimpleNamespace, tmp_pa
     assert "dull, lovely" in (tmp_path / "bundle" / "README.md").read_text()
     out = tmp_path / "damage.json"
     before, after = built.artifacts["finetune"].path, built.artifacts["quantize-onnx"].path
-    assert run("damage", before, after, "--data", built.data, "--json", out)[0] in (0, 4)
+    assert run("damage", before, after, "--data", built.data, "--no-speed", "--json", out)[0] in (0, 4)
     report: Any = document.read(out)
     assert {"flips", "robustness"} <= {m.finding.kind for m in report.measurements if m.finding}
 
