@@ -75,6 +75,8 @@ def probes(original: Artifact, wishes: Wishes, evaluation: DataConfig) -> tuple[
         log.info("calibration is left out: these answers have no confidence")
     else:
         entries.append(Named(name="calibration-error"))
+    if head.problem == "ranking":
+        entries.append(Named(name="order-flips"))
     try:
         robustness.readable(task)
         entries.append(

@@ -74,7 +74,7 @@ class Stage(Protocol):
     Attributes:
         Config: a ``StageConfig``.
         CONSUMES: kinds of artifact it accepts; empty for a stage that starts a chain (``load``).
-        PRODUCES: the kind that it makes.
+        PRODUCES: the kind that it makes; None for one that makes the kind that it takes.
         VERSION: raised whenever the same input would give other bytes.
         TOOLS: distributions whose versions enter the key.
         DATA: the roles it reads; ``eval`` does not exist here.
@@ -89,7 +89,7 @@ class Stage(Protocol):
 
     Config: type[StageConfig]
     CONSUMES: frozenset[Kind]
-    PRODUCES: Kind
+    PRODUCES: Kind | None
     VERSION: int
     TOOLS: tuple[str, ...]
     DATA: frozenset[Role]

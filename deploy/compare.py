@@ -148,7 +148,8 @@ def compare(
             f"of {candidate.path} {', '.join(second.head.labels) or 'a number'}: they cannot be compared"
         )
     strictest = first if second.pads else second
-    grouped = [[rows[i] for i in picks] for picks in strictest.together(rows, batch_size)]
+    pieces = strictest.pieces(rows).rows
+    grouped = [[pieces[i] for i in picks] for picks in strictest.together(pieces, batch_size)]
     collected: list[Collected] = []
     ran: list[dict[str, str]] = []
     batches: list[list[Batch]] = []

@@ -67,6 +67,8 @@ class Encoder:
             Limit(graph_facts.positions(config), "model"),
             Limit(max_length, "export"),
         ]
+        extent = task.extent(processor)
+        bounds.append(Limit(extent, "model"))
         facts = folder / graph_facts.FILE
         if facts.is_file():
             sizes = graph_facts.read_file(facts).limits
@@ -76,7 +78,8 @@ class Encoder:
                 for axis, symbol in axes.items()
                 if symbol == spec.length_axis
             ]
-        applicable = [bound for bound in bounds if bound.tokens is not None and spec.length_axis is not None]
+        has_length = spec.length_axis is not None or extent is not None
+        applicable = [bound for bound in bounds if bound.tokens is not None and has_length]
         lowest = min(applicable, key=lambda bound: bound.tokens or 0, default=Limit(None))
         pads = limits.read_padding(folder)
         return cls(task, config, processor, head, spec, lowest.tokens, lowest.whose, pads)

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self
 
 import numpy as np
 
-from compress import catalog
+from compress import catalog, tasks
 from compress.errors import DataError
 from compress.model import checkpoint
 from compress.reading import utf8
+from compress.tasks import _audio as audio
 from deploy import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
@@ -54,7 +56,7 @@ class Predictor:
         self._runner = runner(artifact, runtime, device, threads, **options)
         content.check(artifact)
         self._encoder = Encoder.open(artifact.path, catalog.task(artifact.task))
-        self._roles = made_with(artifact, self._encoder.task)
+        self._roles = None if self.apart else made_with(artifact, self._encoder.task)
         self._answered = self._cut = 0
         self._problem_type = checkpoint.read_config(artifact.path).get("problem_type")
         self._runner.__enter__()
@@ -79,16 +81,24 @@ class Predictor:
         return self._encoder.head.labels
 
     @property
-    def unit(self) -> Literal["probability", "value", "logit"]:
+    def unit(self) -> Literal["probability", "value", "logit", "score"]:
         """What the numbers of an answer are.
 
         ``probability`` of a label; ``value`` of a regression; ``logit``, the raw output of a model of one
         output whose configuration does not say that it is a regression (a reranker, say, whose own library
-        puts it through a sigmoid).
+        puts it through a sigmoid); ``score``, such an output after the activation that a model that ranks
+        names.
         """
+        if self._encoder.head.problem == "ranking":
+            return "logit" if self._encoder.head.activation == "identity" else "score"
         if self._encoder.head.problem != "regression":
             return "probability"
         return "logit" if self._problem_type is None else "value"
+
+    @property
+    def apart(self) -> bool:
+        """Whether each text of a row is answered by itself, so that a row may have one or two."""
+        return self._encoder.head.answer == "vector"
 
     @property
     def roles(self) -> tuple[str, ...] | None:
@@ -99,7 +109,12 @@ class Predictor:
     def may_have(self) -> tuple[str, ...]:
         """The roles that a row of the task may have, in the order in which texts are given."""
         task = self._encoder.task
-        return tuple(role for role in task.COLUMNS if role != task.LABEL)
+        return tasks.inputs(task.COLUMNS, task.LABEL)
+
+    @property
+    def must_have(self) -> tuple[str, ...]:
+        """The roles without which the task has no row."""
+        return tuple(role for role in self.may_have if self._encoder.task.COLUMNS[role].required)
 
     def provenance(self) -> dict[str, str]:
         """What really runs."""
@@ -109,7 +124,13 @@ class Predictor:
     def truncation(self) -> Truncation:
         """How many of the rows that were answered so far were cut, to which limit."""
         encoder = self._encoder
-        return Truncation(rows=self._answered, cut=self._cut, limit=encoder.max_length, whose=encoder.whose)
+        return Truncation(
+            rows=self._answered,
+            cut=self._cut,
+            limit=encoder.max_length,
+            unit=encoder.task.UNIT,
+            whose=encoder.whose,
+        )
 
     def predict(self, rows: Sequence[Given], batch_size: int = 16) -> list[Prediction]:
         """One prediction a row, in order; ``truncated`` says of each whether its row was cut.
@@ -180,7 +201,7 @@ def made_with(artifact: Artifact, task: Task) -> tuple[str, ...] | None:
     columns = (manifest.facts.get("data") or {}).get("columns") or manifest.origin.data_columns
     if not columns:
         return None
-    return tuple(role for role in task.COLUMNS if role in columns and role != task.LABEL)
+    return tuple(role for role in tasks.inputs(task.COLUMNS, task.LABEL) if role in columns)
 
 
 def check_roles(row: Mapping[str, Any], roles: Sequence[str], number: int) -> None:
@@ -236,7 +257,7 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
     Raises:
         DataError: a role is missing, or a cell is not what the role holds.
     """
-    roles = [role for role in columns if role != label]
+    roles = tasks.inputs(columns, label)
     first = columns[roles[0]].holds
     if isinstance(row, Mapping):
         cells = {}
@@ -244,7 +265,7 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
             names = [name for name in (role, *columns[role].aliases) if row.get(name) is not None]
             if names:
                 cells[role] = row[names[0]]
-    elif isinstance(row, str) or first in ("tokens", "image"):
+    elif isinstance(row, str) or first in ("tokens", "image", "audio"):
         cells = {roles[0]: row}
     elif isinstance(row, Sequence) and len(row) <= len(roles):
         cells = dict(zip(roles, row, strict=False))
@@ -259,6 +280,9 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
                 raise DataError(f"row {number}: '{role}' is null; give a value")
             has = ", ".join(map(str, row)) if isinstance(row, Mapping) else ""
             raise DataError(f"row {number} has no '{role}' (it has: {has or 'nothing'}); give one")
+    for role, cell in cells.items():
+        if not columns[role].blank and isinstance(cell, str) and not cell.strip():
+            raise DataError(f"row {number}: '{role}' is empty; give it a text")
     return {role: _cell(cell, columns[role].holds, role, number) for role, cell in cells.items()}
 
 
@@ -275,4 +299,12 @@ def _cell(cell: Any, holds: str, role: str, number: int) -> Any:
         if not words:
             raise DataError(f"row {number}: '{role}' has no word in it")
         return list(words)
+    if holds == "audio":
+        sound = Path(cell) if isinstance(cell, str) else audio.from_cell(cell)
+        if sound is None:
+            raise DataError(
+                f"row {number}: '{role}' is {type(cell).__name__} ({cell!r:.40}); it must be the path of a "
+                'sound file, its bytes, or {"array": samples, "sampling_rate": Hz}'
+            )
+        return sound
     return cell

@@ -21,7 +21,8 @@ class Truncation(Strict):
     Attributes:
         rows: that were encoded.
         cut: of those, how many were longer than the limit.
-        limit: tokens; None where nothing is cut.
+        limit: tokens (or another unit); None where nothing is cut.
+        unit: of the limit.
         whose: who set the limit; None where the artifact does not say.
         beyond_baseline: rows of which the baseline sees more; None where there is no baseline beside it.
     """
@@ -29,6 +30,7 @@ class Truncation(Strict):
     rows: NonNegativeInt
     cut: NonNegativeInt
     limit: PositiveInt | None
+    unit: str = "tokens"
     whose: Whose | None = None
     beyond_baseline: NonNegativeInt | None = None
 
@@ -43,8 +45,8 @@ class Truncation(Strict):
             return f"no row of {self.rows} {noun} was cut"
         verb = "was" if self.cut == 1 else "were"
         return (
-            f"{self.cut} of {self.rows} {noun} ({100 * self.share:.2f} %) {verb} cut to {self.limit} tokens "
-            f"({Limit(self.limit, self.whose)})"
+            f"{self.cut} of {self.rows} {noun} ({100 * self.share:.2f} %) {verb} cut to {self.limit} "
+            f"{self.unit} ({Limit(self.limit, self.whose)})"
         )
 
 
@@ -55,4 +57,4 @@ def count(encoder: Encoder, rows: Sequence[Row]) -> Truncation | None:
         return None
     tokens = encoder.max_length
     cut = 0 if tokens is None else int((lengths > tokens).sum())
-    return Truncation(rows=len(rows), cut=cut, limit=tokens, whose=encoder.whose)
+    return Truncation(rows=len(rows), cut=cut, limit=tokens, unit=encoder.task.UNIT, whose=encoder.whose)

@@ -43,8 +43,10 @@ def _state_of_the_run(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None
 def _own_state(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
     """The store and every cache live in a folder of the test, and messages reach pytest."""
     _own_folders(tmp_path_factory, monkeypatch)
-    # A command line of an earlier test keeps the messages to itself, and pytest would not see them.
-    monkeypatch.setattr(logging.getLogger("paredown"), "propagate", True)
+    # A command line of an earlier test keeps the messages to itself, and with --quiet drops most of them.
+    logger = logging.getLogger("paredown")
+    logger.setLevel(logging.NOTSET)
+    monkeypatch.setattr(logger, "propagate", True)
 
 
 def _own_folders(tmp_path_factory: pytest.TempPathFactory, patch: pytest.MonkeyPatch) -> None:

@@ -10,6 +10,8 @@ from typing import Any
 
 import pytest
 import tiny
+import tiny_embedders
+import tiny_questions
 
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 from paredown import workflow
@@ -88,6 +90,11 @@ def tags(count: int, seed: int) -> list[dict[str, Any]]:
     ]
 
 
+def answers(count: int, seed: int) -> list[dict[str, Any]]:
+    """Which word of a text is of the asked mood, if any? Longer texts than the model sees at once."""
+    return tiny_questions.questions(count, seed, long=70, unanswerable=0.2, other=False)
+
+
 def whole_way(
     tmp_path: Path, data: Path, task: str, limit: int | None = None, *, allow_chance: bool = False
 ) -> dict[str, float]:
@@ -129,8 +136,10 @@ def whole_way(
         ("text-classification", regression, None),
         ("text-classification", multi_label, ["good", "plain"]),
         ("token-classification", tags, ["O", "B-mood"]),
+        ("question-answering", answers, None),
+        ("text-embedding", tiny_embedders.scored, None),
     ],
-    ids=["pairs", "regression", "multi-label", "tokens"],
+    ids=["pairs", "regression", "multi-label", "tokens", "questions", "vectors"],
 )
 def test_a_task_goes_the_whole_way(
     tmp_path: Path, task: str, rows: Callable[[int, int], list[dict[str, Any]]], labels: list[str] | None

@@ -14,9 +14,11 @@ from pathlib import Path
 
 import pytest
 import tiny
+import tiny_ranking
 import yaml
 
 from bench.verdicts.judge import load_budget
+from compress import catalog
 
 ROOT = Path(__file__).resolve().parent.parent
 EXAMPLES = ROOT / "examples"
@@ -75,6 +77,21 @@ def test_a_recipe_of_ones_own_and_its_gate(desk: Path) -> None:
     junit = (desk / "junit.xml").read_text("utf-8")
     for gate in load_budget(EXAMPLES / "ci_gate" / "budget.yaml"):
         assert junit.count(f'name="{gate.name} ') == 1, junit
+
+
+def test_a_reranker_and_its_gates(desk: Path) -> None:
+    """The rows of the recipe's own comment are read, and both gates on the order of documents judge."""
+    tiny_ranking.cross_encoder(desk / "reranker")
+    tiny_ranking.data(desk / "queries", 20, 8)
+    ran = run(desk, ROWS["ranking_int8"])
+    assert ran.returncode in ANSWERS, ran.stderr
+    report = json.loads((desk / "runs" / "ranking" / "report.json").read_text("utf-8"))
+    verdicts = {verdict["gate"]: verdict for verdict in report["verdicts"]}
+    assert {"accuracy-drop", "order-flips"} <= verdicts.keys()
+    assert verdicts["accuracy-drop"]["metric"] == "mrr_10"
+    comment = (EXAMPLES / "ranking_int8" / "recipe.yaml").read_text("utf-8").split("#   {")[1]
+    row = json.loads("{" + comment.splitlines()[0])
+    assert set(row) <= set(catalog.task("text-ranking").COLUMNS)
 
 
 def test_the_job_for_github_gives_the_actions_own_inputs() -> None:

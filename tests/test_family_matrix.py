@@ -64,3 +64,18 @@ def test_every_tiny_model_is_built() -> None:
     for family in family_matrix.FAMILIES:
         if family not in CASES:
             assert sum(parameter.numel() for parameter in build(family).parameters()) > 100
+
+
+def test_the_page_has_every_family_and_every_stage() -> None:
+    """The committed page has the tool's rows and columns, each cell ok or the number of a sentence below."""
+    page = family_matrix.PAGE.read_text(encoding="utf-8")
+    header = next(line for line in page.splitlines() if line.startswith("| family"))
+    assert header == f"| family | {' | '.join(family_matrix.COLUMNS)} |"
+    table = rows(page)
+    assert list(table) == family_matrix.offered()
+    notes = [line.partition(". ") for line in page.splitlines() if line[:1].isdigit()]
+    numbers = {number for number, _, _ in notes}
+    for cells in table.values():
+        assert len(cells) == len(family_matrix.COLUMNS)
+        assert all(cell == "ok" or cell.removeprefix("ok (").removesuffix(")") in numbers for cell in cells)
+    assert all(len(sentence) > 20 for _, _, sentence in notes)

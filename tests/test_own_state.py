@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+from compress import log
+
 _KEPT = ("PAREDOWN_STORE", "HF_DATASETS_CACHE")
 
 
@@ -34,3 +36,16 @@ def test_every_scope_has_a_folder_of_the_run(
     for place in (of_the_run[name], of_the_module[name], os.environ[name]):
         assert Path(place).is_relative_to(root)
     assert os.environ[name] != of_the_module[name]
+
+
+@pytest.fixture(scope="module")
+def quiet_before() -> None:
+    """A command line with --quiet, as an earlier test may have run one."""
+    log.configure(-1)
+
+
+@pytest.mark.usefixtures("quiet_before")
+def test_no_earlier_command_line_hides_a_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """It left the logger at errors alone, so that what passed depended on the order of tests."""
+    log.warning("what is %s", "said")
+    assert "what is said" in caplog.text

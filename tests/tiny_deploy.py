@@ -153,4 +153,4 @@ def run(name: str, source: Artifact, out: Path, rows: Any, **options: Any) -> Ra
         record=record,
     )
     module.run(source, validate(module.Config, options, name), context)
-    return Ran(seal(out, module.PRODUCES, name, source.task), facts)
+    return Ran(seal(out, module.PRODUCES or source.kind, name, source.task), facts)

@@ -13,7 +13,7 @@ def texts(count: int, seed: int) -> list[dict[str, Any]]:
     return [{"text": row["text"]} for row in tiny.sentences(count, seed)]
 
 
-def write(folder: Path, *, train: int = 240, evaluate: int = 48) -> Path:
+def write(folder: Path, *, train: int = 240, evaluate: int = 96) -> Path:
     """A folder with train.jsonl and validation.jsonl."""
     tiny.write_jsonl(folder / "train.jsonl", texts(train, 1))
     tiny.write_jsonl(folder / "validation.jsonl", texts(evaluate, 2))

@@ -86,15 +86,16 @@ def answer(
         advance(len(rows))
         cached: Answers = lane.memo[memo]
         return cached
-    task, head = subject.task, subject.head
+    task, head = subject.task, feeds.plain(lane, subject)
     labelled = all_labelled(task, rows)
     links = task.link(head)
-    seen = feeds.own(lane, subject).pieces(rows)
+    pieces = feeds.own(lane, subject).pieces(rows)
     by_piece: dict[int, Prediction] = {}
     parts: dict[str, list[np.ndarray]] = {name: [] for name in links}
     owners: list[np.ndarray] = []
     truths: list[np.ndarray] = []
-    for picks, batch, output in feeds.stream(lane, subject, seen.rows, size, labelled=labelled):
+    answered = 0
+    for picks, batch, output in feeds.stream(lane, subject, pieces.rows, size, labelled=labelled):
         by_piece.update(zip(picks, task.decode(output, batch, head), strict=True))
         real = task.positions(batch)
         owners.append(decisions.owners(picks, links, real))
@@ -103,24 +104,25 @@ def answer(
             array = np.asarray(output[name], dtype=np.float64 if link == "positions" else None)
             parts[name].append(decisions.lines(array, link, real).astype(np.float64))
         if labelled and batch.labels is not None:
-            whole = real is None or "positions" in links.values()
-            truths.append(batch.labels if whole else batch.labels[real])
-        advance(len(picks) * len(rows) // len(seen.rows))
+            by_row = real is None or "positions" in links.values()
+            truths.append(batch.labels if by_row else batch.labels[real])
+        share = len(by_piece) * len(rows) // len(pieces.rows)
+        advance(share - answered)
+        answered = share
     owner = np.concatenate(owners) if owners else np.zeros(0, dtype=np.int64)
     order = np.argsort(owner, kind="stable")
+    undecided = task.joined([by_piece[i] for i in range(len(pieces.rows))], pieces, head)
     answers = Answers(
-        predictions=task.joined([by_piece[i] for i in range(len(seen.rows))], seen, head),
+        predictions=feeds.decided(lane, subject, undecided, size if key == EVALUATION else None),
         outputs={
             name: decisions.joined(arrays, links[name])[order] for name, arrays in parts.items() if arrays
         },
-        owner=seen.owner[owner[order]],
+        owner=pieces.owner[owner[order]],
         truth=np.concatenate(truths)[order] if truths else None,
         links={name: decisions.read_as(link) for name, link in links.items()},
     )
     if key is not None:
         lane.memo[memo] = answers
-    if key == EVALUATION:
-        lane.memo[("predictions", size)] = answers.predictions  # where ``feeds.predict`` looks for them
     return answers
 
 

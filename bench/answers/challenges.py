@@ -132,6 +132,10 @@ def read(place: str, task: Task, head: Head) -> Read:
         path = reading.located(place, error=DataError)
         if not reading.exists(path, error=DataError):
             raise DataError("there is no such folder or file")
+        if not head.checkable:
+            raise DataError(
+                "it asks whether single answers are right, and this task scores rows together: leave it out"
+            )
         return _read(path, task, head)
     except DataError as cause:
         raise DataError(f"challenge set {place}: {cause}") from cause

@@ -14,6 +14,7 @@ import numpy as np
 
 from bench.statistics.resampling import Metric
 from compress import tasks
+from compress.errors import NothingToMeasure
 
 if TYPE_CHECKING:
     from bench.answers.answers import Pair
@@ -90,7 +91,14 @@ def score(pair: Pair, task: Task) -> Score:
     Args:
         pair: with references.
         task: that scores sets and tags.
+
+    Raises:
+        NothingToMeasure: the task scores no row by itself.
     """
+    if not pair.head.checkable:
+        raise NothingToMeasure(
+            "this compares figures of single rows, and the task scores rows together: look at accuracy"
+        )
     head, references = pair.head, pair.references or []
     sides = (pair.before.predictions, pair.after.predictions)
     if head.problem == "regression":
@@ -126,7 +134,7 @@ def in_words(value: Any) -> str:
     """A label, a set of labels, tags or a number as text."""
     if isinstance(value, tuple | list):
         return " ".join("(cut off)" if part is None else str(part) for part in value) or "(none)"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else str(value) or "(none)"
 
 
 def parts(names: Any, head: Head) -> frozenset[Part]:

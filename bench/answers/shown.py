@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -91,9 +92,10 @@ def cells(row: Mapping[str, Any], task: Task) -> dict[str, str]:
     for role, column in task.COLUMNS.items():
         if role == task.LABEL or role not in row:
             continue
-        if column.holds == "image":
-            file = getattr(row[role], "path", None)
-            texts[role] = getattr(row[role], "member", None) or (file.name if file else "an image")
+        if column.holds in {"image", "audio"}:
+            file = row[role] if isinstance(row[role], Path) else getattr(row[role], "path", None)
+            bare = "an image" if column.holds == "image" else "a sound"
+            texts[role] = getattr(row[role], "member", None) or (file.name if file else bare)
         else:
             text = " ".join(row[role]) if column.holds == "tokens" else str(row[role])
             texts[role] = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"

@@ -259,6 +259,9 @@ def read_swaps(place: str, task: Task, column: str | None, most: int, seed: int)
     role = next((role for role, declaration in task.COLUMNS.items() if declaration.holds == "text"), None)
     if role is None:
         raise DataError("templates swap words of a text, and the rows of this task have none")
+    needed = [name for name, declaration in task.COLUMNS.items() if declaration.required]
+    if len(needed) > 1:
+        raise DataError(f"templates are single texts, and rows of this task are of {' and '.join(needed)}")
     path = reading.located(place, error=DataError)
     if not reading.exists(path, error=DataError):
         raise DataError(f"templates {place}: there is no such folder or file")

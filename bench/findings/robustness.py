@@ -91,12 +91,19 @@ MODEL = Robustness
 
 
 def readable(task: Task) -> tuple[list[str], bool]:
-    """The roles that hold text, and whether they hold words with a tag each.
+    """The roles that hold text that may change, and whether they hold words with a tag each.
+
+    A text that answers are parts of stays as it is: its references would be others.
 
     Raises:
         NothingToMeasure: none does.
     """
-    roles = [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    kept = {column.of for column in task.COLUMNS.values()}
+    roles = [
+        role
+        for role, column in task.COLUMNS.items()
+        if column.holds in {"text", "tokens"} and role not in kept
+    ]
     if not roles:
         raise NothingToMeasure(
             "robustness changes texts, and the rows of this task have none: leave this probe out"
@@ -162,11 +169,19 @@ def find(
     picks = np.sort(np.random.default_rng([seed, 11]).permutation(len(rows))[:count])
     sample = [rows[i] for i in picks]
     clean = answer(sample)
-    score = scoring.score(clean, task) if clean.references is not None else None
+    judged = clean.references is not None and clean.head.checkable
+    score = scoring.score(clean, task) if judged else None
     kinds = [kind for kind in perturb.KINDS if kind.in_words or not tagged]
-    notes = [] if score else ["the rows have no labels: only agreement is measured"]
+    notes = []
+    if clean.references is None:
+        notes.append("the rows have no labels: only agreement is measured")
+    elif not judged:
+        notes.append("the task scores rows together: only agreement is measured")
     if tagged:
         notes.append("words keep their places, since each has its tag: only typos and casing are tried")
+    kept = sorted({column.of for column in task.COLUMNS.values() if column.of})
+    if kept:
+        notes.append(f"{', '.join(kept)} stays as it is, since answers are parts of it")
     perturbations = []
     for kind in kinds:
         source = random.Random(f"{seed}/{kind.name}")
@@ -230,7 +245,7 @@ def _compare(
     ]
     agree = equality.same(moved.before.predictions, moved.after.predictions, head, tolerance)
     figures: dict[str, Any] = {}
-    labeled = kind.keeps_label and clean.references is not None
+    labeled = kind.keeps_label and clean.references is not None and clean.head.checkable
     if labeled:
         figures = _losses(clean, moved, indices, task, seed)
     kinds = (

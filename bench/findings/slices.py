@@ -89,13 +89,16 @@ class Slices(Finding):
 MODEL = Slices
 
 
-def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tuple[list[Cut], list[str]]:
+def cuts(
+    pair: Pair, lengths: np.ndarray | None, columns: Sequence[str], unit: str = "tokens"
+) -> tuple[list[Cut], list[str]]:
     """Every slice of the rows, and what could not be cut.
 
     Args:
         pair: of answers on labeled rows.
         lengths: tokens of each row; None where rows have none.
         columns: of the user.
+        unit: what lengths count.
     """
     parted: list[Cut] = []
     notes: list[str] = []
@@ -108,11 +111,11 @@ def cuts(pair: Pair, lengths: np.ndarray | None, columns: Sequence[str]) -> tupl
         ]
         for label in sorted({label for classes in label_sets for label in classes}):
             parted.append(Cut("label", label, np.array([label in classes for classes in label_sets])))
-    numbers = (("length", lengths, " tokens"), ("confidence of the original", _confidence(pair), ""))
-    for family, values, unit in numbers:
+    numbers = (("length", lengths, f" {unit}"), ("confidence of the original", _confidence(pair), ""))
+    for family, values, suffix in numbers:
         if values is None:
             continue
-        quarters = slicing.quarters(family, np.asarray(values, dtype=np.float64), unit)
+        quarters = slicing.quarters(family, np.asarray(values, dtype=np.float64), suffix)
         parted += quarters
         if not quarters:
             notes.append(f"all rows have the same {family}: there is nothing to cut by")
@@ -200,7 +203,7 @@ def find(
     """
     answers.needs_labels(pair, "comparing slices")
     score = scoring.score(pair, task)
-    parted, notes = cuts(pair, lengths, columns)
+    parted, notes = cuts(pair, lengths, columns, task.UNIT)
     judged = [(cut, score.only(cut.mask)) for cut in parted if cut.mask.sum() >= min_rows]
     small = _small([(cut, int(cut.mask.sum())) for cut in parted if cut.mask.sum() < min_rows])
     if not judged:

@@ -37,6 +37,7 @@ def count(lanes: Sequence[Lane], subject: Subject) -> dict[str, Truncation]:
             rows=len(subject.rows),
             cut=int(cuts[lane.name].sum()),
             limit=limit,
+            unit=subject.task.UNIT,
             whose=feeds.own(lane, subject).whose,
             beyond_baseline=0 if lane is original else int(beyond.sum()),
         )

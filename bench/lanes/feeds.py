@@ -6,7 +6,7 @@ Every candidate gets the same rows in the same order, encoded by its own tokeniz
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -18,7 +18,7 @@ from deploy.encoder import Encoder
 if TYPE_CHECKING:
     from bench.lanes.lane import Lane
     from bench.probes import Subject
-    from compress.tasks import Batch, Pieces, Prediction, Row
+    from compress.tasks import Batch, Head, Pieces, Prediction, Row
 
 DATA = "data"
 _FEED_BYTES = 64 * 2**20
@@ -28,20 +28,28 @@ _INFER_BYTES = 32 * 2**20
 
 @dataclass(frozen=True)
 class Point:
-    """One point of the grid: rows at once, and tokens a row (or the rows' own)."""
+    """One point of the grid: rows at once, and tokens (or another unit) a row, or the rows' own.
+
+    Attributes:
+        batch_size: rows at once.
+        length: of each, or ``data`` for their own.
+        unit: what the length counts.
+    """
 
     batch_size: int
     length: int | str
+    unit: str = "tokens"
 
     @property
     def conditions(self) -> dict[str, int | str]:
         """As a measurement states them."""
-        return {"batch_size": self.batch_size, "length": self.length}
+        point: dict[str, int | str] = {"batch_size": self.batch_size, "length": self.length}
+        return point if self.unit == "tokens" or self.length == DATA else {**point, "unit": self.unit}
 
     def __str__(self) -> str:
         """In words, for progress and messages."""
         return f"batch {self.batch_size}, " + (
-            "real lengths" if self.length == DATA else f"{self.length} tokens"
+            "real lengths" if self.length == DATA else f"{self.length} {self.unit}"
         )
 
 
@@ -53,23 +61,28 @@ class Feeds:
         arrays: one feed a batch.
         positions: mean length of a feed, padding included; None where rows have no length.
         padding: share of positions that are padding; None where there is no mask.
+        unit: what the lengths count.
     """
 
     arrays: list[dict[str, np.ndarray]]
     positions: float | None
     padding: float | None
+    unit: str = "tokens"
 
     def note(self) -> str | None:
         """What a reader should know of the lengths."""
         if self.positions is None:
             return None
         share = "" if self.padding is None else f", of them {100 * self.padding:.0f} % padding"
-        return f"{self.positions:.1f} tokens a row{share}"
+        return f"{self.positions:.1f} {self.unit} a row{share}"
 
 
 def points(subject: Subject) -> list[Point]:
     """The grid: every batch size with every length."""
-    return [Point(size, length) for size in subject.bench.batch_sizes for length in subject.bench.lengths]
+    unit = subject.task.UNIT
+    return [
+        Point(size, length, unit) for size in subject.bench.batch_sizes for length in subject.bench.lengths
+    ]
 
 
 def own(lane: Lane, subject: Subject) -> Encoder:
@@ -152,10 +165,10 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
     axes = _length_axes(lane, subject)
     if not axes or not isinstance(point.length, int):
         raise UserError(
-            f"lengths: {point.length} was asked for, and rows of this task have no length in tokens: "
-            "use 'data'"
+            f"lengths: {point.length} was asked for, and rows of this model have no free length in "
+            f"{subject.task.UNIT}: use 'data'"
         )
-    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
+    encode, model_rows = encoder(lane, subject), pieces(lane, subject).rows
     generator = np.random.default_rng([subject.seed, 2])
     arrays = []
     for _ in range(count):
@@ -164,13 +177,13 @@ def fixed(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
             parts: list[dict[str, np.ndarray]] = []
             tokens = 0
             while tokens < point.length and len(parts) < point.length:
-                row = seen[int(generator.integers(len(seen)))]
+                row = model_rows[int(generator.integers(len(model_rows)))]
                 parts.append(encode([row]).inputs)
                 name, axis = next(iter(axes.items()))
                 tokens += parts[-1][name].shape[axis]
             rows.append(stretch(parts, axes, point.length))
         arrays.append(lane.feed({name: np.concatenate([row[name] for row in rows]) for name in axes}))
-    return Feeds(arrays=arrays, positions=float(point.length), padding=0.0)
+    return Feeds(arrays=arrays, positions=float(point.length), padding=0.0, unit=subject.task.UNIT)
 
 
 def _of_one_length(picks: Sequence[int], alike: Sequence[Sequence[int]]) -> list[int]:
@@ -190,17 +203,17 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
 
     A candidate that may not pad gets batches of rows that are as long as the first one picked.
     """
-    encode, seen = encoder(lane, subject), pieces(lane, subject).rows
+    encode, model_rows = encoder(lane, subject), pieces(lane, subject).rows
     axes = _length_axes(lane, subject)
     generator = np.random.default_rng([subject.seed, 1])
     arrays: list[dict[str, np.ndarray]] = []
     widths: list[int] = []
     masked = total = size = 0
-    alike = None if own(lane, subject).pads else own(lane, subject).together(seen, len(seen))
-    for picks in batches(count, len(seen), point.batch_size, generator):
+    alike = None if own(lane, subject).pads else own(lane, subject).together(model_rows, len(model_rows))
+    for picks in batches(count, len(model_rows), point.batch_size, generator):
         if alike is not None:
             picks = _of_one_length(picks, alike)
-        inputs = encode([seen[i] for i in picks]).inputs
+        inputs = encode([model_rows[i] for i in picks]).inputs
         arrays.append(lane.feed(inputs))
         size += sum(array.nbytes for array in arrays[-1].values())
         if axes:
@@ -216,6 +229,7 @@ def real(lane: Lane, subject: Subject, point: Point, count: int) -> Feeds:
         arrays=arrays,
         positions=float(np.mean(widths)) if widths else None,
         padding=masked / total if total else None,
+        unit=subject.task.UNIT,
     )
 
 
@@ -242,15 +256,18 @@ def stream(
     single = [[i] for i in range(len(rows))]
     grouped = own(lane, subject).together(rows, batch_size) if batch_size > 1 else single
     waiting: list[tuple[list[int], Batch]] = []
-    size, links = 0, own(lane, subject).links
+    size = 0
     for number, picks in enumerate(grouped, start=1):
         batch = encode([rows[i] for i in picks])
         waiting.append((picks, batch))
         size += sum(array.nbytes for array in batch.inputs.values()) + _output_bytes(lane, subject, batch)
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
+            opened = own(lane, subject)
             for (members, _), output in zip(waiting, outputs, strict=True):
-                rehearsal.check_outputs(output, links, subject.head, len(members), lane.spec.artifact.path)
+                rehearsal.check_outputs(
+                    output, opened.links, opened.head, len(members), lane.spec.artifact.path
+                )
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
 
@@ -282,13 +299,50 @@ def predict(
         predictions: list[Prediction] = lane.memo[key]
         return predictions
     parts = pieces(lane, subject)
+    head = plain(lane, subject)
     by_piece: dict[int, Prediction] = {}
     answered = 0
     for picks, batch, output in stream(lane, subject, parts.rows, batch_size):
-        by_piece.update(zip(picks, subject.task.decode(output, batch, subject.head), strict=True))
+        by_piece.update(zip(picks, subject.task.decode(output, batch, head), strict=True))
         share = len(by_piece) * len(subject.rows) // len(parts.rows)
         progress(share - answered)
         answered = share
     in_order = [by_piece[i] for i in range(len(parts.rows))]
-    lane.memo[key] = subject.task.joined(in_order, parts, subject.head)
-    return lane.memo[key]
+    return decided(lane, subject, subject.task.joined(in_order, parts, head), batch_size)
+
+
+def plain(lane: Lane, subject: Subject) -> Head:
+    """The candidate's own head without its thresholds, which ``decided`` takes."""
+    return replace(own(lane, subject).head, thresholds=None)
+
+
+def decided(
+    lane: Lane, subject: Subject, undecided: Sequence[Prediction], batch_size: int | None
+) -> list[Prediction]:
+    """Predictions at the candidate's own thresholds, out of those made without.
+
+    Args:
+        lane: the candidate.
+        subject: the task.
+        undecided: of all rows, where they are to be kept.
+        batch_size: under which the predictions of the evaluation rows are kept; None for other rows.
+    """
+    head, usual = own(lane, subject).head, subject.task.usual(own(lane, subject).head)
+    predictions = subject.task.decided(undecided, head)
+    if batch_size is not None:
+        key = ("predictions", batch_size)
+        lane.memo[key] = predictions
+        if head.thresholds != usual.thresholds:
+            lane.memo[(*key, "usual")] = subject.task.decided(undecided, usual)
+    return predictions
+
+
+def usual_predictions(lane: Lane, batch_size: int) -> list[Prediction] | None:
+    """What the candidate would predict at usual thresholds; None where it has no others.
+
+    Args:
+        lane: whose predictions were made.
+        batch_size: of theirs.
+    """
+    predictions: list[Prediction] | None = lane.memo.get(("predictions", batch_size, "usual"))
+    return predictions

@@ -78,6 +78,8 @@ def score(
     weights: np.ndarray,
     drawn: dict[str, dict[str, np.ndarray]],
     conditions: dict[str, int | str],
+    usual: dict[str, float] | None = None,
+    notes: tuple[str, ...] = (),
 ) -> list[Measurement]:
     """Every metric of one candidate.
 
@@ -88,6 +90,8 @@ def score(
         weights: resamples, [resamples, rows].
         drawn: candidate -> metric -> figures of the resamples; filled here.
         conditions: stated with each figure.
+        usual: figures at usual thresholds, of a candidate that has fitted ones.
+        notes: said with each figure.
     """
     task, head = subject.task, subject.head
 
@@ -129,6 +133,9 @@ def score(
                 right=None if right[0] is None else paired.pack(right[0]),
                 blind=blind if metric == next(iter(values)) else None,
                 conditions=conditions,
+                notes=notes
+                if usual is None
+                else (*notes, f"at fitted thresholds; {usual[metric]:.4f} at the usual ones"),
             )
         )
     return measurements
@@ -148,31 +155,43 @@ def measure(lanes: Sequence[Lane], subject: Subject, config: Config) -> list[Mea
     size = config.batch_size or subject.bench.batch_sizes[0]
     references = [subject.task.reference(row, subject.head) for row in subject.rows]
     statistics = {}
+    usual: dict[str, dict[str, float]] = {}
     with log.progress("accuracy", len(lanes) * len(subject.rows)) as bar:
         for lane in lanes:
             predictions = feeds.predict(lane, subject, size, bar.advance)
             statistics[lane.name] = np.asarray(
                 subject.task.statistics(predictions, references, subject.head), dtype=np.float64
             )
+            unfitted = feeds.usual_predictions(lane, size)
+            if unfitted is not None:
+                sums = subject.task.statistics(unfitted, references, subject.head).sum(axis=0)
+                usual[lane.name] = subject.task.metrics(sums, subject.head)
     # Rows that are scored together, such as the documents of a query, are resampled together.
     units = len(statistics[subject.baseline])
     weights = stats.resample_weights(units, np.random.default_rng([subject.seed, 5]))
     conditions: dict[str, int | str] = {"rows": len(subject.rows), "batch_size": size}
     if units != len(subject.rows):
         conditions["groups"] = units
+    notes = tuple(subject.task.caveats(references))
+    for note in notes:
+        log.warning("Evaluation rows: %s.", note)
     drawn: dict[str, dict[str, np.ndarray]] = {}
     return [
         measurement
         for lane in lanes
-        for measurement in score(lane.name, statistics, subject, weights, drawn, conditions)
+        for measurement in score(
+            lane.name, statistics, subject, weights, drawn, conditions, usual.get(lane.name), notes
+        )
     ]
 
 
 def explanation(report: Report) -> str:
     """What was scored, and what the intervals are."""
     tango = any(measurement.paired is not None for measurement in report.measurements)
+    grouped = any("groups" in measurement.conditions for measurement in report.measurements)
+    units = "groups of rows that are scored together" if grouped else "rows"
     return (
         "Metrics come from the shipped artifacts in the named runtimes. Changes are paired: both models "
-        "on the same rows; 95 % intervals come from a bootstrap over rows"
+        f"on the same rows; 95 % intervals come from a bootstrap over {units}"
         + (", those of shares of right rows from Tango's score test." if tango else ".")
     )

@@ -36,14 +36,15 @@ FIGURES = (
     Figure("parameters", columns=(Column("parameters", rank=61, wide=True),), rows="page", exact="counted"),
 )
 
-_LENGTH = 128
+_LENGTHS = {"tokens": 128, "samples": 16_000}
 
 
 class Config(Strict):
     """Options.
 
     Attributes:
-        length: tokens; when absent 128, or the smallest length limit among the candidates if that is less.
+        length: tokens, or samples of sound; when absent 128 tokens or a second at 16 kHz, or the smallest
+            length limit among the candidates if that is less.
     """
 
     length: int | None = Field(default=None, ge=1, le=10**6)
@@ -56,7 +57,8 @@ def torch_costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Co
 
     model = checkpoint.load(lane.spec.artifact.path, subject.task, attention="eager")
     counter = FlopCounterMode(display=False)
-    with torch.inference_mode(), counter:
+    # The counter cannot take a weight norm apart (wav2vec2) in inference mode.
+    with torch.no_grad(), counter:
         model(**{name: torch.from_numpy(array) for name, array in feed.items()})
     parameters = sum(parameter.numel() for parameter in model.parameters())
     # The counter takes a multiplication and an addition for two operations.
@@ -73,12 +75,12 @@ def costs(lane: Lane, subject: Subject, feed: dict[str, np.ndarray]) -> Costs | 
 
 
 def _point(lanes: Sequence[Lane], subject: Subject, config: Config) -> Point:
-    lengths = subject.task.lengths(subject.rows[:1], feeds.processor(lanes[0], subject))
-    if lengths is None:
+    if feeds.own(lanes[0], subject).spec.length_axis is None:
         return Point(1, DATA)
+    usual = _LENGTHS.get(subject.task.UNIT, _LENGTHS["tokens"])
     limits = [feeds.own(lane, subject).max_length for lane in lanes]
-    allowed = min([limit for limit in limits if limit is not None], default=_LENGTH)
-    return Point(1, config.length or min(_LENGTH, allowed))
+    allowed = min([limit for limit in limits if limit is not None], default=usual)
+    return Point(1, config.length or min(usual, allowed), subject.task.UNIT)
 
 
 def _record(name: str, metric: str, count: int, base: int | None, **more: Any) -> Measurement:
@@ -126,5 +128,6 @@ def explanation(report: Report) -> str:
     """The shape that was counted for."""
     counted = next((measurement for measurement in report.measurements if measurement.metric == "macs"), None)
     length = counted.conditions.get("length") if counted else None
-    tokens = f" of {length} tokens" if isinstance(length, int) else ""
-    return f"Multiply-accumulates are counted, not timed, for one row{tokens}."
+    unit = counted.conditions.get("unit", "tokens") if counted else ""
+    size = f" of {length} {unit}" if isinstance(length, int) else ""
+    return f"Multiply-accumulates are counted, not timed, for one row{size}."

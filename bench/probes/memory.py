@@ -59,8 +59,8 @@ def heaviest(lane: Lane, subject: Subject) -> list[dict[str, np.ndarray]]:
     size = max(subject.bench.batch_sizes)
     batches = []
     if DATA in subject.bench.lengths:
-        lengths = subject.task.lengths(subject.rows, feeds.processor(lane, subject))
-        rows = list(subject.rows)
+        rows = list(feeds.pieces(lane, subject).rows)
+        lengths = feeds.own(lane, subject).lengths(rows)
         if lengths is not None:
             rows = [rows[int(i)] for i in np.argsort(-np.asarray(lengths), kind="stable")]
         rows = (rows * -(-size // len(rows)))[:size]

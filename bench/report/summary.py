@@ -167,10 +167,12 @@ def where(conditions: Mapping[str, int | str]) -> str:
     """What tells figures of one name apart, in words: a point of the grid, then all else."""
     length = conditions.get("length")
     words = [
-        f"{key} {setting}" for key, setting in conditions.items() if key not in {*OF_THE_SAMPLE, "length"}
+        f"{key} {setting}"
+        for key, setting in conditions.items()
+        if key not in {*OF_THE_SAMPLE, "length", "unit"}
     ]
     if length is not None:
-        rows = "real rows" if length == "data" else f"{length} tokens"
+        rows = "real rows" if length == "data" else f"{length} {conditions.get('unit', 'tokens')}"
         words = [f"batch {conditions.get('batch_size')}", rows, *words]
     return ", ".join(words)
 

@@ -38,6 +38,7 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
         probe: canonical name.
     """
     points: dict[Point, None] = {}
+    unit = catalog.task(report.task).UNIT
     for gate, verdict in zip(gates, report.verdicts, strict=False):
         at = getattr(gate.config, "at", None)
         gate_probe = gate.looks_at()
@@ -48,7 +49,7 @@ def open_points(gates: Sequence[Prepared], report: Report, probe: str) -> list[P
             and gate_probe
             and catalog.canonical(gate_probe) == probe
         ):
-            points[Point(at.batch_size, at.length)] = None
+            points[Point(at.batch_size, at.length, unit)] = None
     return list(points)
 
 

@@ -58,7 +58,7 @@ class Worth:
         """The answer in words."""
         length = self.conditions.get("length")
         point = f"batch {self.conditions.get('batch_size')}, " + (
-            "real rows" if length == "data" else f"{length} tokens"
+            "real rows" if length == "data" else f"{length} {self.conditions.get('unit', 'tokens')}"
         )
         spread = (
             f" (95 % interval {self.interval.low:.3f} to {self.interval.high:.3f})" if self.interval else ""

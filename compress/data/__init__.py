@@ -8,6 +8,7 @@ decision is among the ``facts``.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, NoReturn, overload
@@ -20,6 +21,7 @@ from compress.data.layout import lay_out, open_source
 from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
+from compress.tasks import _audio as audio
 from compress.tasks import has_label
 from compress.tasks._heads import SetForm, by_position, listed, set_form
 
@@ -268,11 +270,12 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
 
     has_selection = "selection" in sides
     carving = splits.carve(
-        [words[id(row)] for row in labeled + loose],
+        reader.binding(labeled + loose),
         len(labeled),
         0.0 if has_selection else config.selection_share,
         config.limit,
         seed,
+        task.groups(labeled + loose),
     )
     train = [labeled[i] for i in carving.train]
     selection = sides["selection"] if has_selection else [labeled[i] for i in carving.selection]
@@ -308,7 +311,7 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     _compare_sides(facts, words, train_rows + sides.get("unlabeled", []), sides, has_selection)
     names = reader.names.get("train") or reader.names.get("selection")
     training = TrainingData(
-        train=train or Missing(_no_train(reader, train_rows, labeled)),
+        train=train or Missing(_no_train(reader, train_rows, labeled, carving.over_limit)),
         selection=selection or Missing(_no_selection(bool(labeled))),
         calibration=calibration or Missing(f"there are no rows to calibrate with: {_GIVE['train']}"),
         unlabeled=unlabeled or Missing("there are no unlabeled rows: give data.unlabeled"),
@@ -324,7 +327,12 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     return Splits(training, evaluate, names or reader.names.get("eval"), facts)
 
 
-def _no_train(reader: Reader, rows: Rows, labeled: Rows) -> str:
+def _no_train(reader: Reader, rows: Rows, labeled: Rows, over_limit: int) -> str:
+    if over_limit:
+        return (
+            f"a limit of {reader.config.limit} rows is less than any group of rows that are scored together "
+            "has (a query with its documents), and none is taken in part: give a larger limit"
+        )
     if rows and not labeled:
         table = reader.tables["train"]
         names = (reader.task.LABEL, *reader.task.COLUMNS[reader.task.LABEL].aliases)
@@ -364,6 +372,9 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
     }
     if quotes:
         facts["tsv_quotes"] = quotes
+    sounds = _sounds(reader, rows)
+    if sounds:
+        facts["sounds"] = sounds
     commit = getattr(layout.source, "commit", None)
     if commit is not None:
         facts["revision"] = commit
@@ -375,6 +386,35 @@ def _facts(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
             ", ".join(layout.eval_also),
         )
     return facts
+
+
+def _sounds(reader: Reader, rows: Mapping[str, Rows]) -> dict[str, Any]:
+    """How many sounds there are of each sampling rate and number of channels, and how long they are."""
+    roles = [role for role, column in reader.roles.items() if column.holds == "audio"]
+    shapes = [
+        audio.shape(row[role])
+        for role in roles
+        for side, side_rows in rows.items()
+        if side != "calibration" and not isinstance(side_rows, Missing)  # those are training rows too
+        for row in side_rows
+        if role in row
+    ]
+    if not shapes:
+        return {}
+    seconds = [shape.seconds for shape in shapes]
+    counts = {
+        name: {str(value): count for value, count in sorted(Counter(values).items())}
+        for name, values in (
+            ("rates", [shape.rate for shape in shapes]),
+            ("channels", [shape.channels for shape in shapes]),
+        )
+    }
+    mixed = sum(shape.channels > 1 for shape in shapes)
+    if mixed:
+        log.warning(
+            "%d of %d sounds have several channels: they are mixed to one, their mean", mixed, len(shapes)
+        )
+    return {**counts, "shortest_s": min(seconds), "longest_s": max(seconds)}
 
 
 def _compare_sides(

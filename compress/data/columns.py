@@ -6,6 +6,7 @@ import difflib
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from compress.data.sources import Source
@@ -13,6 +14,8 @@ from compress.data.table import Table
 from compress.errors import DataError
 from compress.reading import files, json_values
 from compress.tasks import Column
+from compress.tasks import _answer_texts as answer_texts
+from compress.tasks import _audio as audio
 from compress.tasks import _heads as heads
 from compress.tasks import _images as images
 
@@ -137,11 +140,15 @@ def read(
     for role, column in by_role.items():
         holds = roles[role].holds
         cells = [row.get(column) for row in table.rows]
+        if holds == "answers":
+            cells = _beside(table, column)
         if holds == "label":
             _check_labels(cells, table, column)
             cells = _labels(cells)
         for i, cell in enumerate(cells):
             rows[i][role] = _fit(cell, holds, table, i, column, source, split)
+    _refuse_blanks(rows, table, roles, by_role)
+    _check_answers(rows, table, roles, by_role)
     _compare_lengths(rows, table, by_role, {roles[role].holds: role for role in by_role})
     return rows
 
@@ -161,8 +168,67 @@ def _compare_lengths(
             )
 
 
+def _refuse_blanks(
+    rows: Sequence[Mapping[str, Any]],
+    table: Table,
+    roles: Mapping[str, Column],
+    by_role: Mapping[str, str],
+) -> None:
+    """Refuse a text with nothing in it where the task cannot do without."""
+    for role, column in by_role.items():
+        if roles[role].holds != "text" or roles[role].blank:
+            continue
+        for i, row in enumerate(rows):
+            if not row[role].strip():
+                raise DataError(
+                    f"{table.place(i)}: the column '{column}' is empty here, and a row needs its {role}: "
+                    "give it one, or leave the row out"
+                )
+
+
+def _beside(table: Table, column: str) -> list[Any]:
+    """Cells of answers; texts alone are joined with the column of their places, where the table has one."""
+    names = ("answer_start", "answer_starts", "answers.answer_start", f"{column}_start")
+    starts = next((name for name in names if name in table.columns and name != column), None)
+    cells = [row.get(column) for row in table.rows]
+    if starts is None:
+        return cells
+    return [
+        {"text": _tags(cell), "answer_start": _tags(row.get(starts))}
+        if cell is not None and answer_texts.spans(cell) in (None, ())
+        else cell
+        for cell, row in zip(cells, table.rows, strict=True)
+    ]
+
+
+def _check_answers(
+    rows: Sequence[Mapping[str, Any]],
+    table: Table,
+    roles: Mapping[str, Column],
+    by_role: Mapping[str, str],
+) -> None:
+    """Refuse answers that are none, or that do not stand where they say that they do."""
+    for role, column in by_role.items():
+        context = roles[role].of
+        if roles[role].holds != "answers" or context is None:
+            continue
+        for i, row in enumerate(rows):
+            if row[role] is None:
+                continue
+            spans = answer_texts.spans(row[role])
+            if spans is None:
+                raise DataError(
+                    f"{table.place(i)}: the column '{column}' must hold answers with their first characters, "
+                    f"like {answer_texts.FORM} (empty lists: no answer), or texts beside a column "
+                    f"answer_start; found {str(row[role])[:60]!r}"
+                )
+            wrong = answer_texts.misplaced(spans, row[context])
+            if wrong is not None:
+                raise DataError(f"{table.place(i)}: {wrong}")
+
+
 def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Source, split: str) -> Any:
-    if holds == "label":
+    if holds in ("label", "answers"):
         return cell
     if holds == "text":
         if isinstance(cell, str):
@@ -180,6 +246,15 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
         return words
     if holds == "tags":
         return _tags(cell)
+    if holds == "key":
+        if isinstance(cell, str | int) and not isinstance(cell, bool):
+            return str(cell)
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' says which rows belong together, and must hold a text "
+            f"or a whole number in every row; this cell is {kind(cell)}"
+        )
+    if holds == "audio":
+        return _sound(cell, table, i, column, source, split)
     image = _image(cell, source, split)
     if image is None:
         raise DataError(
@@ -187,6 +262,24 @@ def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Sourc
             f"inside a zip beside it, encoded bytes, or pixels from 0 to 255); found {str(cell)[:60]!r}"
         )
     return image
+
+
+def _sound(cell: Any, table: Table, i: int, column: str, source: Source, split: str) -> Any:
+    """A cell as a sound, whose header was read: what is no sound is named with its row."""
+    path = cell.get("path") if isinstance(cell, dict) and not isinstance(cell.get("bytes"), bytes) else cell
+    file = source.image(path, split) if isinstance(path, str) else None
+    sound = audio.from_cell(cell) if file is None else replace(file, noun="sound")
+    if sound is None:
+        raise DataError(
+            f"{table.place(i)}: the column '{column}' must hold a sound (a path relative to the data, also "
+            'inside a zip beside it, encoded bytes, or {"array": samples, "sampling_rate": Hz}); found '
+            f"{str(cell)[:60]!r}"
+        )
+    try:
+        audio.shape(sound)
+    except DataError as cause:
+        raise DataError(f"{table.place(i)}: {cause}") from cause
+    return sound
 
 
 def _tags(cell: Any) -> Any:

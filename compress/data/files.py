@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from compress.artifacts import artifact
-from compress.data import lines, parquet
+from compress.data import lines, parquet, squad
 from compress.data.quoting import quoting
 from compress.data.table import Table
 from compress.errors import DataError
@@ -129,8 +129,13 @@ def read_file(path: Path) -> Table:
         DataError: the file is of another type, or broken; the line is named.
     """
     suffix = suffix_of(path)
+    if squad.is_one(path):
+        return squad.read(path)
     if suffix is None:
-        raise DataError(f"{path} is of an unknown type: data files end in {', '.join(SUFFIXES)}")
+        raise DataError(
+            f"{path} is of an unknown type: data files end in {', '.join(SUFFIXES)}, or in .json "
+            "where they are nested as SQuAD's"
+        )
     if suffix == ".parquet":
         return parquet.read(path)
     rows: list[dict[str, Any]] = []
@@ -146,6 +151,8 @@ def read_file(path: Path) -> Table:
 
 def first_row(path: Path) -> dict[str, Any]:
     """The first row of a file without reading the rest; empty where there is none."""
+    if squad.is_one(path):
+        return {}  # its rows hold texts, and no paths
     suffix = suffix_of(path) or ""
     if suffix != ".parquet":
         return next((row for _, row in _lines(path, suffix)), {})

@@ -191,12 +191,13 @@ def scale(rows: Sequence[Sequence[tuple[str, ...]]]) -> int:
     return 2 if 2 * single > total else 1
 
 
-def group(rows: Sequence[Sequence[tuple[str, ...]]]) -> np.ndarray:
+def group(rows: Sequence[Sequence[tuple[str, ...]]], together: np.ndarray | None = None) -> np.ndarray:
     """The group of each row as the index of the group's first row, int64 [rows].
 
     Args:
         rows: the word sequences of each row's texts (one for a single text, two for a pair); a row
             belongs to the groups of all of its texts.
+        together: numbers from 0 of rows that belong together whatever their texts are, int64 [rows].
     """
     corpus, times = index(rows), scale(rows)
     text_hashes = corpus.hashes(corpus.starts[:-1], corpus.starts[1:])
@@ -209,7 +210,11 @@ def group(rows: Sequence[Sequence[tuple[str, ...]]]) -> np.ndarray:
             _equal_pairs(corpus.hashes(begin, begin + RUN * times), text),
         ]
     )
-    return components(len(rows), corpus.owner[pairs])
+    linked = corpus.owner[pairs]
+    if together is not None:
+        _, first = np.unique(together, return_index=True)
+        linked = np.concatenate([linked, np.stack([first[together], np.arange(len(rows))], axis=1)])
+    return components(len(rows), linked)
 
 
 def containers(rows: Sequence[Sequence[tuple[str, ...]]]) -> np.ndarray:

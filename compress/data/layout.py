@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from compress.data.beir import Beir, is_beir
 from compress.data.sources import Files, Source
 from compress.errors import DataError
 from compress.reading import files
@@ -57,7 +58,7 @@ def open_source(config: DataConfig) -> Source:
         return Bundled(name)
     folder = files.located(config.source, error=DataError)
     if files.is_folder(folder, error=DataError):
-        return Files(folder)
+        return Beir(folder) if is_beir(folder) else Files(folder)
     if folder.exists():
         raise DataError(
             f"data.source is the file {files.shown(config.source)}: give its folder, or say what its rows "

@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -56,7 +57,7 @@ def read(path: Path) -> Table:
 
 
 def from_dataset(loaded: Any, name: str) -> Table:
-    """The rows of a ``datasets.Dataset``; images stay encoded."""
+    """The rows of a ``datasets.Dataset``; images and sounds stay encoded."""
     import datasets
 
     names: dict[str, tuple[str, ...]] = {}
@@ -64,8 +65,8 @@ def from_dataset(loaded: Any, name: str) -> Table:
         inner = feature.feature if isinstance(feature, datasets.List) else feature
         if isinstance(inner, datasets.ClassLabel):
             names[column] = tuple(inner.names)
-        if isinstance(feature, datasets.Image):
-            loaded = loaded.cast_column(column, datasets.Image(decode=False))
+        if isinstance(feature, datasets.Image | datasets.Audio):
+            loaded = loaded.cast_column(column, replace(feature, decode=False))
     return Table(name, tuple(loaded.column_names), loaded.to_list(), names)
 
 

@@ -96,18 +96,27 @@ class Reader:
         return None
 
     def words(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
-        """The word sequences by which rows are compared; an image is one word, its checksum."""
+        """The word sequences by which rows are compared; an image or a sound is one word, its checksum."""
+        return self._sequences(rows, binding=False)
+
+    def binding(self, rows: Sequence[dict[str, Any]]) -> list[list[tuple[str, ...]]]:
+        """Those by which rows are held together where data is divided (see ``Column.binds``)."""
+        return self._sequences(rows, binding=True)
+
+    def _sequences(self, rows: Sequence[dict[str, Any]], *, binding: bool) -> list[list[tuple[str, ...]]]:
         from compress.data import grouping
+        from compress.tasks import _audio as audio
         from compress.tasks import _images as images
 
         makers: dict[str, Callable[[Any], tuple[str, ...]]] = {
             "text": grouping.words,
             "tokens": lambda cell: grouping.words(" ".join(cell)),
             "image": lambda cell: (images.digest(cell),),
+            "audio": lambda cell: (audio.digest(cell),),
         }
         used = [
             (role, makers[self.roles[role].holds])
             for role in next(iter(self.columns.values()))
-            if self.roles[role].holds in makers
+            if self.roles[role].holds in makers and (self.roles[role].binds or not binding)
         ]
         return [[make(row[role]) for role, make in used] for row in rows]

@@ -14,9 +14,12 @@ from compress.data.files import digest, first_row, read_file, suffix_of
 from compress.data.table import Table
 from compress.errors import DataError
 from compress.reading import files, front_matter, json_values
+from compress.tasks import _audio
 from compress.tasks import _images as images
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+_IMAGES = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".webp", ".tif", ".tiff")
+REFERENCES = (*_IMAGES, *_audio.SUFFIXES)
+"""How the names of files end that cells refer to."""
 _SHARD = re.compile(r"-\d{5}-of-\d{5}$")
 
 
@@ -48,7 +51,7 @@ class Source(Protocol):
         ...
 
     def image(self, reference: str, split: str) -> images.ImageFile | None:
-        """The image that a cell refers to, or None where there is none."""
+        """The image or sound that a cell refers to, or None where there is none."""
         ...
 
 
@@ -135,7 +138,7 @@ class Files:
         )
 
     def identity(self, split: str) -> str:
-        """A checksum over the files, the label names and the images that the rows refer to."""
+        """A checksum over the files, the label names, and the images and sounds that the rows refer to."""
         labels = self._home(split) / "labels.json"
         sums = [digest(path) for path in self._paths[split]] + self._image_sums(split)
         return artifact.digest_text(
@@ -143,11 +146,11 @@ class Files:
         )
 
     def _image_sums(self, split: str) -> list[str]:
-        """Checksums of the images; all rows are read only where the first one names an image."""
+        """Checksums of images and sounds; all rows are read only where the first one names one."""
         columns = [
             column
             for column, cell in first_row(self._paths[split][0]).items()
-            if isinstance(cell, str) and cell.lower().endswith(IMAGE_SUFFIXES)
+            if isinstance(cell, str) and cell.lower().endswith(REFERENCES)
         ]
         if not columns:
             return []
@@ -178,7 +181,7 @@ class Files:
         """
         if Path(reference).is_absolute() or ".." in Path(reference).parts:
             raise DataError(
-                f"{self._paths[split][0]}: the image path '{reference}' leads out of the data folder; "
+                f"{self._paths[split][0]}: the path '{reference}' leads out of the data folder; "
                 "paths are relative to it"
             )
         file = self._home(split) / reference

@@ -63,23 +63,29 @@ def carve(
     share: float,
     limit: int | None,
     seed: int,
+    together: np.ndarray | None = None,
 ) -> Carving:
     """Hold labeled rows out for selection, by whole groups in seeded order.
 
     Args:
         rows: word sequences of each row's texts, the labeled rows first.
         labeled: how many rows have labels; the others count in no share, but follow their group.
-        share: of the labeled rows to hold out, at most ``SELECTION_ROWS``; 0 for none.
+        share: of the labeled rows to hold out, at most ``SELECTION_ROWS``; 0 for none. At least one group
+            where rows are scored together.
         limit: at most this many training rows, by whole groups while they fit; all when None.
         seed: of the order.
+        together: group numbers from 0 of rows that are scored together, int64 [rows], which nothing parts:
+            ``limit`` then takes no single rows either. None where each row is scored by itself.
     """
     count = len(rows)
     rng = np.random.default_rng(seed)
-    groups = grouping.group(rows)
+    groups = grouping.group(rows, together)
     follows, pairs = _followers(rows, groups)
     sizes = np.bincount(groups[:labeled], minlength=count)
     target = min(SELECTION_ROWS, max(1, round(share * min(labeled, limit or labeled)))) if share else 0
     leaders = np.flatnonzero((sizes > 0) & ~follows)
+    if share and together is not None and len(leaders) > 1:
+        target = max(target, int(sizes[leaders].min()))  # a query may have more documents than that share
     order = rng.permutation(leaders[sizes[leaders] <= target])
 
     def held_out(groups_taken: int) -> np.ndarray:
@@ -98,7 +104,8 @@ def carve(
             high = middle - 1
     selection_mask = held_out(low)[groups] if low else np.zeros(count, dtype=bool)
     train = np.flatnonzero(~selection_mask[:labeled])
-    within_limit = limit_rows(train, groups[train], limit, rng)
+    parts = groups if together is None else together
+    within_limit = limit_rows(train, parts[train], limit, rng, whole=together is not None)
     return Carving(
         train=within_limit,
         selection=np.flatnonzero(selection_mask[:labeled]),
@@ -111,9 +118,22 @@ def carve(
 
 
 def limit_rows(
-    rows: np.ndarray, groups: np.ndarray, limit: int | None, rng: np.random.Generator
+    rows: np.ndarray,
+    groups: np.ndarray,
+    limit: int | None,
+    rng: np.random.Generator,
+    *,
+    whole: bool = False,
 ) -> np.ndarray:
-    """At most ``limit`` of the rows: whole groups in random order while they fit, then single rows."""
+    """At most ``limit`` of the rows: whole groups in random order while they fit, then single rows.
+
+    Args:
+        rows: row numbers, ascending.
+        groups: of each.
+        limit: all rows where None.
+        rng: of the order.
+        whole: whether a part of a group is of no use, so that there may be fewer rows than ``limit``.
+    """
     if limit is None or len(rows) <= limit:
         return rows
     names, member, sizes = np.unique(groups, return_inverse=True, return_counts=True)
@@ -123,7 +143,7 @@ def limit_rows(
             group_mask[name] = True
             left -= sizes[name]
     chosen = group_mask[member]
-    if left:
+    if left and not whole:
         chosen[rng.choice(np.flatnonzero(~chosen), size=left, replace=False)] = True
     limited: np.ndarray = rows[chosen]
     return limited

@@ -2,6 +2,9 @@
 
     loss = task_weight * task + logits_weight * t^2 KL + hidden_weight * hidden + relation_weight * relations
 
+Models that make vectors are held to them in place of the KL, and with ``likeness_weight`` to how alike the
+texts of a batch are.
+
 ``hidden`` is the mean squared error of each imitated layer over real tokens, divided by the mean
 square of the teacher's states: 1 means as wrong as answering zero, whatever the architecture's
 scale. Where widths differ, the last imitated layer's query, key and value relations take its place.
@@ -21,11 +24,19 @@ from pydantic import Field
 from torch import nn
 
 from compress import processes, tasks
-from compress.distillation.losses import hidden_mse, kl_loss, relation_heads, relation_loss
+from compress.distillation.losses import (
+    hidden_mse,
+    kept_at,
+    kl_loss,
+    likeness_loss,
+    relation_heads,
+    relation_loss,
+)
 from compress.distillation.student import depth_of, stack_of, uniform_map
 from compress.distillation.taps import Tap, Want, flatten, unflatten
 from compress.distillation.teacher import Teacher, TeacherCache
-from compress.errors import ModelError
+from compress.errors import ModelError, RecipeError
+from compress.model import sample
 from compress.model.layers import attention_linears, real_tokens
 from compress.stage import StageConfig
 from compress.tasks import Batch, Head, Row, Task
@@ -49,6 +60,7 @@ class DistillationConfig(StageConfig):
         task_weight: of the task's own loss, on labelled rows.
         logits_weight: of the KL to the teacher's outputs.
         hidden_weight: of the hidden states, where student and teacher are equally wide.
+        likeness_weight: of the cosines between the vectors of a batch, of models that make vectors.
         relation_weight: of the MiniLMv2 relations, where they are not.
         relation_heads: into how many heads queries, keys and values are split; the largest number up
             to this one that divides both widths is taken.
@@ -58,6 +70,7 @@ class DistillationConfig(StageConfig):
     temperature: float = Field(default=2.0, gt=0, le=1000)
     task_weight: float = Field(default=0.5, ge=0, le=1e6)
     logits_weight: float = Field(default=0.5, ge=0, le=1e6)
+    likeness_weight: float = Field(default=0.0, ge=0, le=1e6)
     hidden_weight: float = Field(default=1.0, ge=0, le=1e6)
     relation_weight: float = Field(default=1.0, ge=0, le=1e6)
     relation_heads: int = Field(default=48, ge=1, le=1024)
@@ -108,6 +121,10 @@ def distill(
         ModelError: the two cannot be compared (other outputs, no layer stack, no relations).
         TrainingError: as for ``train``; the teacher's outputs are not finite, or the disk is full.
     """
+    if loss.likeness_weight and head.answer != "vector":
+        raise RecipeError(
+            "likeness_weight holds the vectors of a batch together, and this model makes none: leave it at 0"
+        )
     rows = list(task.pieces(learnable(data, task), processor, max_length).rows)
     groups = np.array([0 if tasks.has_label(task, row) else 1 for row in rows], dtype=np.int64)
     lengths = row_lengths(task, rows, processor, max_length)
@@ -127,7 +144,8 @@ def distill(
     answers = Teacher(teacher, task, match.teacher, bf16)
     plan = plan_sorted(lengths, len(rows), training.batch_size, apart(lengths, groups, pads))
     arguments: dict[str, Any] = {
-        "tokens": None if lengths is None else int(lengths.sum()),
+        # The positions of a sound are fewer than its samples, by a factor of the model's own.
+        "tokens": int(lengths.sum()) if lengths is not None and sample.has_texts(task) else None,
         "folder": scratch / "teacher",
         "budget_bytes": int(loss.cache_gib * 2**30),
         "device": team.device,
@@ -265,6 +283,9 @@ class DistillationObjective:
         outputs, states = self._tap.run(model, batch.inputs)
         target = self._cache(batch)
         total = weights.logits_weight * self._logits(outputs, target.outputs, batch)
+        if weights.likeness_weight:
+            for name in self._links:
+                total = total + weights.likeness_weight * likeness_loss(outputs[name], target.outputs[name])
         if batch.labels is not None and weights.task_weight:
             total = total + weights.task_weight * self._supervised.of(outputs, batch)
         if states and target.states is not None:
@@ -284,7 +305,7 @@ class DistillationObjective:
             if counts is not None:
                 at = torch.from_numpy(counts).to(ours.device)
                 if link == "positions":
-                    theirs = torch.zeros_like(ours).masked_scatter(at, theirs)
+                    theirs = kept_at(at, theirs)
                 else:
                     ours, at = ours[at], None
             terms.append(kl_loss(ours, theirs, link, self._loss.temperature, at))

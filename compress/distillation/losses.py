@@ -4,6 +4,8 @@
     hidden      mean over real tokens and dimensions of (h_S - h_T)^2         Jiao et al. 2020, eq. 9
     relations   mean over heads and real tokens of KL(R_T || R_S),
                 R_x = softmax(x x^T / sqrt(d_r)) for x = Q, K, V              Wang et al. 2021, eq. 6-8
+    vectors     |v_T - v_S|^2 / |v_T|^2, for unit vectors 2 (1 - cos)
+    likeness    mean over a batch's pairs of (cos_S - cos_T)^2                Park et al. 2019, as cosines
 
 Pure functions on tensors. Gradients flow into whatever the student argument came from; teacher
 arguments are constants.
@@ -14,10 +16,27 @@ from __future__ import annotations
 import math
 
 import torch
-from torch.nn.functional import binary_cross_entropy_with_logits, log_softmax, logsigmoid, mse_loss
+from torch.nn.functional import (
+    binary_cross_entropy_with_logits,
+    log_softmax,
+    logsigmoid,
+    mse_loss,
+    normalize,
+)
 
 from compress.tasks import Link
 from compress.tasks._decisions import ABSENT
+
+
+def kept_at(positions: torch.Tensor, values: torch.Tensor) -> torch.Tensor:
+    """Values of the positions that count at their places, [batch, length]; 0 elsewhere.
+
+    Args:
+        positions: boolean [batch, length].
+        values: row by row, one for each position that counts; any shape.
+    """
+    blank = torch.zeros(positions.shape, dtype=values.dtype, device=values.device)
+    return blank.masked_scatter(positions, values)
 
 
 def kl_loss(
@@ -33,8 +52,9 @@ def kl_loss(
         student: outputs before the link, [batch, classes], [batch, length, classes] or [batch, length].
         teacher: the same shape.
         link: ``softmax``: KL over the last axis. ``sigmoid``: mean over labels of the Bernoulli KL.
-            ``identity``: mean squared error, without temperature. ``positions``: KL over the positions that
-            count.
+            ``identity``: mean squared error, without temperature; of vectors as a share of the teacher's
+            squared length, so that 1 is as wrong as answering zero, whatever their size.
+            ``positions``: KL over the positions that count.
         temperature: divides both sides before the link; the result is multiplied by its square, so
             that gradients keep their size.
         positions: boolean [batch, length]: the outputs that count; None when all do.
@@ -45,7 +65,8 @@ def kl_loss(
     elif positions is not None:
         student, teacher = student[positions], teacher[positions]
     if link == "identity":
-        return mse_loss(student, teacher)
+        apart = mse_loss(student, teacher)
+        return apart if teacher.shape[-1] == 1 else apart / teacher.square().mean().clamp_min(1e-12)
     student, teacher = student / temperature, teacher / temperature
     if link in ("softmax", "positions"):
         target = log_softmax(teacher, dim=-1)
@@ -103,6 +124,19 @@ def relation_loss(
     difference = target.masked_fill(~real, 0) - ours.masked_fill(~real, 0)
     apart = (target.exp() * difference).sum(dim=-1)
     return apart.transpose(1, 2)[mask].mean()
+
+
+def likeness_loss(student: torch.Tensor, teacher: torch.Tensor) -> torch.Tensor:
+    """How far the cosines between the vectors of a batch are from the teacher's, a scalar; 0 for one vector.
+
+    Args:
+        student: [batch, size of the student].
+        teacher: [batch, size of the teacher].
+    """
+    ours, theirs = normalize(student.float(), dim=-1), normalize(teacher.detach().float(), dim=-1)
+    apart = (ours @ ours.T - theirs @ theirs.T).square()
+    count = len(apart)
+    return apart.sum() / max(1, count * (count - 1))  # the diagonal is 0 on both sides
 
 
 def relation_heads(student_width: int, teacher_width: int, most: int) -> int:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import environment, fence
 from compress.errors import ModelError
-from compress.model import hub, patterns, weight_files
+from compress.model import body, hub, patterns, weight_files
 from compress.model.architecture import build
 from compress.model.hub import Snapshot
 from compress.reading import files, json_values
@@ -178,7 +178,7 @@ def count_labels(adapter: Adapter, config: PretrainedConfig, task: Task) -> int 
         task: names the class, and so which weights are the head's.
     """
     plain = build(config, task, "eager")
-    base = f"{plain.base_model_prefix}."
+    base = f"{body.name(plain)}."
     outside = {n: t for n, t in plain.state_dict().items() if not n.startswith(base)}
     last = [n for n, t in outside.items() if t.ndim and t.shape[0] == config.num_labels]
     entries = weight_files.table(adapter.folder / WEIGHTS)

@@ -8,10 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from compress import catalog, fence
+from compress import catalog, fence, log
 from compress.errors import ModelError
 from compress.model import attention_type, fields
 from compress.reading import files, json_values
+from compress.tasks import _embedding as embedding
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -40,23 +41,23 @@ _HEADLESS = (
     "AutoModelForCausalLM",
     "AutoModelForMaskedLM",
     "AutoModelForMaskedImageModeling",
+    "AutoModelForSpeechSeq2Seq",
+    "AutoModelForCTC",
 )
 
 
 def read_config(folder: Path) -> dict[str, Any]:
-    """The content of a folder's ``config.json``.
+    """The content of a folder's ``config.json``; of sentence-transformers also what its modules say.
 
     Raises:
         ModelError: there is none, or it is no JSON object.
     """
     file = folder / CONFIG
+    modular = embedding.configuration(folder)
+    if modular is not None:
+        fields.check(modular, str(folder))
+        return modular
     if not files.exists(file, error=ModelError):
-        if files.is_file(folder / "modules.json", error=ModelError):
-            raise ModelError(
-                f"{folder} is an embedding model of sentence-transformers, which is none of what paredown "
-                f"has: {', '.join(catalog.names('task'))}. To make one of these out of its encoder, give the "
-                "folder in it that holds config.json to 'paredown finetune'"
-            )
         raise ModelError(
             f"{folder} holds no model (no {CONFIG}): give a Hugging Face model folder with {CONFIG} "
             "and model.safetensors, or an artifact that paredown wrote"
@@ -109,10 +110,46 @@ def describe_config(model: PreTrainedModel) -> dict[str, Any]:
     content = model.config.to_dict()
     for name in _NOT_THE_MODEL:
         content.pop(name, None)
-    content["architectures"] = [type(model).__name__]
+    content["architectures"] = [_public_name(model)]
     content["dtype"] = "float32"
     plain: dict[str, Any] = json.loads(json.dumps(content))
     return plain
+
+
+def _public_name(model: PreTrainedModel) -> str:
+    """The class that others build of the configuration: the base model's where a task has one of its own."""
+    import transformers
+
+    name = type(model).__name__
+    return name if hasattr(transformers, name) else type(model.base_model).__name__
+
+
+def without_marks(content: Mapping[str, Any], task: Task) -> dict[str, Any]:
+    """A configuration without the fields by which models of other tasks are told."""
+    others = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
+    marks = {other.is_made_for(content) for other in others}
+    return {name: value for name, value in content.items() if name not in marks}
+
+
+def takes_any_model(task: Task) -> bool:
+    """Whether a task is made of a model without a head, which every base model is."""
+    return task.MODEL in _HEADLESS
+
+
+def marked_task(content: Mapping[str, Any]) -> str | None:
+    """The task that a configuration itself names by a field, which is said; None where it names none."""
+    named = content.get("architectures") or []
+    for name in catalog.names("task"):
+        task = catalog.task(name)
+        field = task.is_made_for(content) if not named or named[0] in class_names(task.MODEL) else None
+        if field is not None:
+            log.once(
+                "config.json has the field %s: the model is taken as one for %s (--task says another)",
+                field,
+                name,
+            )
+            return name
+    return None
 
 
 def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
@@ -225,7 +262,7 @@ def check_task(content: Mapping[str, Any], task: Task, place: str, *, headless: 
 
 
 def infer_task(folder: Path) -> str:
-    """The task of a model folder, from its architecture, by optimum's TasksManager.
+    """The task of a model folder: what its configuration says, else by optimum's TasksManager from its class.
 
     Raises:
         ModelError: the model has no task's head, or a task that is not in the catalog.
@@ -234,6 +271,9 @@ def infer_task(folder: Path) -> str:
     from optimum.exporters.tasks import TasksManager
 
     content = read_config(folder)
+    marked = marked_task(content)
+    if marked is not None:
+        return marked
     if is_headless(content):
         raise ModelError(no_head(folder, content))
     tasks, named = catalog.names("task"), content["architectures"][0]
@@ -243,22 +283,31 @@ def infer_task(folder: Path) -> str:
             f"one of {', '.join(tasks)}"
         )
     try:
-        task = TasksManager.infer_task_from_model(getattr(transformers, named))
+        inferred = TasksManager.infer_task_from_model(getattr(transformers, named))
     except ValueError:
-        task = "unknown"
-    task = catalog.canonical(TasksManager.map_from_synonym(task))
-    if task not in tasks:
+        inferred = "unknown"
+    inferred = catalog.canonical(TasksManager.map_from_synonym(inferred))
+    if inferred not in tasks:
         # optimum knows one class of an architecture where transformers has several (DeiT, LeViT).
-        candidates = [name for name in tasks if named in class_names(catalog.task(name).MODEL)]
+        candidates = [
+            name for name in tasks if _is_by_class(name) and named in class_names(catalog.task(name).MODEL)
+        ]
         if len(candidates) == 1:
             return candidates[0]
         from compress.model import identity
 
         raise ModelError(
-            f"{folder} is {identity.describe(folder, content)} (task '{task}'), which paredown does not "
+            f"{folder} is {identity.describe(folder, content)} (task '{inferred}'), which paredown does not "
             f"offer; it has: {', '.join(tasks)}"
         )
-    return task
+    return inferred
+
+
+def _is_by_class(name: str) -> bool:
+    """Whether the class of a model is all that says that it is for a task."""
+    from compress.tasks import Task
+
+    return catalog.task(name).is_made_for is Task.is_made_for
 
 
 def no_head(folder: Path, content: Mapping[str, Any]) -> str:

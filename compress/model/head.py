@@ -6,7 +6,7 @@ import copy
 from typing import TYPE_CHECKING
 
 from compress.errors import ModelError
-from compress.model import checkpoint
+from compress.model import body, checkpoint
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -31,7 +31,7 @@ def replace_head(model: PreTrainedModel, task: Task, head: Head, seed: int) -> N
     config = copy.deepcopy(model.config)
     task.configure(config, head)
     fresh = checkpoint.initialize(config, task, seed)
-    base = model.base_model_prefix
+    base = body.name(model)
     parts = [name for name, _ in fresh.named_children() if name != base]
     if not hasattr(model, base) or not parts:
         raise ModelError(

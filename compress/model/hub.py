@@ -16,6 +16,7 @@ from compress.errors import ModelError
 from compress.model import links
 from compress.reading import files as reading
 from compress.reading import front_matter
+from compress.tasks import _embedding as embedding
 
 _WANTED = (
     "*.json",
@@ -145,6 +146,15 @@ def _download(reference: str, revision: str | None) -> Snapshot:
         reason = str(cause).strip().split("\n")[0]
         raise ModelError(f"The hub model {at} could not be downloaded ({reason}): try again") from cause
     folder = Path(path)
+    places = _modules(folder)
+    if places:
+        snapshot_download(
+            reference,
+            revision=folder.name,
+            allow_patterns=[f"{place}/{pattern}" for place in places for pattern in _WANTED],
+            ignore_patterns=list(_PICKLES),
+            local_files_only=constants.HF_HUB_OFFLINE,
+        )
     return Snapshot(folder=folder, name=reference, revision=folder.name)
 
 
@@ -175,9 +185,20 @@ def license_of(folder: Path) -> str | None:
 
 
 def files(folder: Path) -> list[Path]:
-    """The files of a model folder that loading may read, sorted; subfolders are never read."""
+    """The files of a model folder that loading may read, sorted; of subfolders those of its modules alone."""
+    places = [folder, *(folder / name for name in _modules(folder))]
     return [
         file
-        for file in sorted(folder.iterdir())
+        for place in places
+        for file in (sorted(place.iterdir()) if place.is_dir() else ())
         if file.is_file() and any(fnmatch(file.name, pattern) for pattern in _WANTED)
     ]
+
+
+def _modules(folder: Path) -> list[str]:
+    """The subfolders that the ``modules.json`` of a sentence-transformers folder names, sorted."""
+    if not embedding.is_modular(folder):
+        return []
+    return sorted(
+        place.relative_to(folder).as_posix() for place in embedding.places(folder) if place != folder
+    )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from compress import catalog
-from compress.model import architecture, weight_files
+from compress.model import architecture, body, weight_files
 from compress.model.shapes import SHAPES
 
 if TYPE_CHECKING:
@@ -97,7 +97,7 @@ def lacks_head(folder: Path, content: Mapping[str, Any], task: Task) -> bool:
     model = _skeleton(architecture.parse_config(content, str(folder)), task)
     weights = weight_files.contents(folder)
     if not (folder / SHAPES).is_file():
-        base = f"{model.base_model_prefix}."
+        base = f"{body.name(model)}."
         remedy = "weights and configuration are not of the same model"
         weight_files.check_fit(weights, model.state_dict(), base, type(model).__name__, remedy)
     head_names = _head_names(model)
@@ -114,6 +114,6 @@ def _skeleton(config: Any, task: Task) -> Any:
 
 def _head_names(model: Any) -> frozenset[str]:
     """The names of the weights outside the base model; tied ones are left out, a file need not hold them."""
-    base = f"{model.base_model_prefix}."
+    base = f"{body.name(model)}."
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     return frozenset(name for name in model.state_dict() if not name.startswith(base) and name not in tied)

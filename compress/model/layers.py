@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 from compress.errors import ModelError
 
@@ -146,7 +147,10 @@ def find_stack(model: PreTrainedModel) -> Stack:
     lists = [
         (name, module)
         for name, module in model.named_modules()
-        if isinstance(module, nn.ModuleList) and len(module) == depth
+        # A weight norm keeps its parts in a list too, which is none of layers (wav2vec2, one layer deep).
+        if isinstance(module, nn.ModuleList)
+        and not isinstance(module, ParametrizationList)
+        and len(module) == depth
     ]
     # A list inside a layer (experts, say) may have the same length by chance: the outermost counts.
     outer = [(n, m) for n, m in lists if not any(n.startswith(f"{parent}.") for parent, _ in lists)]
@@ -184,11 +188,15 @@ def attention_linears(layer: nn.Module) -> tuple[nn.Linear, nn.Linear, nn.Linear
 def real_tokens(inputs: Mapping[str, torch.Tensor], length: int) -> torch.Tensor | None:
     """Boolean [batch, length] mask of real tokens; None where all positions are real.
 
+    Rows of several texts, [batch, length, texts], are seen text by text, as their encoder sees them.
+
     Args:
         inputs: the model's inputs.
         length: positions of the hidden states; a mask of another length (raw audio) does not apply.
     """
     mask = inputs.get("attention_mask")
+    if mask is not None and mask.ndim == 3:
+        mask = mask.transpose(1, 2).reshape(-1, mask.shape[1])
     if mask is None or mask.ndim != 2 or mask.shape[1] != length:
         return None
     return mask.bool()

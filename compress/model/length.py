@@ -14,6 +14,17 @@ if TYPE_CHECKING:
     from transformers import PretrainedConfig
 
 
+_SCALES = {"samples": 120}
+
+
+def scaled(tokens: int, unit: str) -> int:
+    """A bound that is thought in tokens, in what another task counts.
+
+    Of sounds it is 120 samples in the place of a token, so that 4,096 tokens are 30 seconds at 16 kHz.
+    """
+    return tokens * _SCALES.get(unit, 1)
+
+
 def positions(config: PretrainedConfig) -> int | None:
     """Tokens that fit a model's position table; None where it has none."""
     table = getattr(config, "max_position_embeddings", None)
@@ -32,13 +43,14 @@ def longest(config: PretrainedConfig, processor: Any) -> int | None:
     return min(limits) if limits else None
 
 
-def choose(limit: int | str | None, lengths: np.ndarray | None, bound: Limit) -> Limit:
+def choose(limit: int | str | None, lengths: np.ndarray | None, bound: Limit, unit: str = "tokens") -> Limit:
     """The limit of what is made of a model.
 
     Args:
         limit: by data.max_length: a number; ``data`` for that of the training rows; None for the model's own.
         lengths: tokens of each training row, specials included; None where there are none.
         bound: the model's limit.
+        unit: what a length counts.
 
     Raises:
         ModelError: more was asked for than the model takes.
@@ -48,7 +60,7 @@ def choose(limit: int | str | None, lengths: np.ndarray | None, bound: Limit) ->
     if isinstance(limit, int):
         if bound.tokens is not None and limit > bound.tokens:
             raise ModelError(
-                f"data.max_length is {limit} and the model takes at most {bound.tokens} tokens: lower it"
+                f"data.max_length is {limit} and the model takes at most {bound.tokens} {unit}: lower it"
             )
         return Limit(limit, "recipe")
     return Limit(data.choose_max_length(lengths, bound.tokens)[0], "rows")

@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress import fence, log
+from compress.model import length, sample
 from compress.model import limit as limits
-from compress.model import sample
+from compress.tasks import _audio as audio
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -33,6 +34,8 @@ SENTENCE = (
 )
 _LONGEST = 256
 _SHORT = 3
+_HELD = {"text", "tokens", "audio"}
+"""Cells that have a length."""
 
 
 @dataclass(frozen=True)
@@ -64,7 +67,7 @@ def measure(
         model: on the CPU, in evaluation mode.
         task: encodes the rows.
         processor: of the model.
-        rows: real ones; texts of our own where there are none.
+        rows: real ones; our own where there are none.
         limit: tokens that the model takes.
 
     Raises:
@@ -76,28 +79,35 @@ def measure(
     if not picked:
         return None
     head = task.head_of(model.config.to_dict())
-    longest = min(limit or _LONGEST, _LONGEST)
+    links = task.link(head)
+    most = length.scaled(_LONGEST, task.UNIT)
+    longest = min(limit or most, most)
 
-    def answers(batch: Sequence[Row]) -> tuple[list[np.ndarray], int]:
+    def answers(batch: Sequence[Row]) -> tuple[list[np.ndarray], dict[str, np.ndarray]]:
         inputs = task.encode(batch, processor, head, longest, labelled=False).inputs
         feed = {name: torch.from_numpy(array) for name, array in inputs.items()}
-        reason = f"the {type(model).__name__} does not run on texts"
+        noun = "texts" if sample.has_texts(task) else "sounds"
+        reason = f"the {type(model).__name__} does not run on {noun}"
         remedy = "its configuration, weights and tokenizer do not belong together"
         with fence.reading(reason, remedy), torch.inference_mode():
             outputs = model(**feed, return_dict=True)
             arrays = [outputs[name].float().numpy() for name in task.OUTPUTS]
-        return arrays, next(iter(inputs.values())).shape[1]
+        return arrays, inputs
 
-    together, width = answers(picked)
+    together, inputs = answers(picked)
+    width = next(iter(inputs.values())).shape[1]
+    mask = inputs.get("attention_mask")
     largest = scale = 0.0
     padded = 0
     for place, row in enumerate(picked):
-        alone, tokens = answers([row])
+        alone, unpadded = answers([row])
+        tokens = next(iter(unpadded.values())).shape[1]
         padded += tokens < width
-        for single, beside in zip(alone, together, strict=True):
+        left = processor.padding_side == "left" if mask is None else not mask[place, 0]
+        for name, single, beside in zip(task.OUTPUTS, alone, together, strict=True):
             part = beside[place]
-            if part.ndim > 1 and part.shape[0] == width:
-                part = part[width - tokens :] if processor.padding_side == "left" else part[:tokens]
+            if (part.ndim > 1 or links[name] == "positions") and part.shape[0] == width:
+                part = part[width - tokens :] if left else part[:tokens]
             # NaN is never below a bound, and the largest of both keeps it.
             largest = float(np.fmax(largest, np.nan_to_num(np.abs(part - single[0]), nan=np.inf).max()))
             scale = float(np.fmax(scale, np.abs(single).max()))
@@ -190,25 +200,29 @@ def alike(lengths: np.ndarray, limit: int | None, size: int) -> list[list[int]]:
 
 
 def _rows(task: Task, processor: Any, rows: Sequence[Row]) -> list[Row]:
-    """The longest, the middle and the shortest row, and the first words of that one."""
+    """The longest, the middle and the shortest row, and the beginning of that one."""
     holds = {role: column.holds for role, column in task.COLUMNS.items()}
-    if not sample.has_texts(task):
+    if not _HELD & set(holds.values()) or task.extent(processor) is not None:
         return []
-    texts: list[Row] = [
-        {role: cell for role, cell in row.items() if holds.get(role) in {"text", "tokens"}}
-        for row in rows[:64]
+    cells: list[Row] = [
+        {role: cell for role, cell in row.items() if holds.get(role) in _HELD} for row in rows[:64]
     ]
-    pieces = list(task.pieces(texts or sample.rows(task), processor, None).rows)
+    pieces = list(task.pieces(cells or sample.rows(task), processor, None).rows)
     lengths = task.lengths(pieces, processor)
     if lengths is None:
         return []
     order = np.argsort(lengths, kind="stable")
     shortest, middle, longest = (pieces[order[at]] for at in (0, len(order) // 2, -1))
     # A piece's other keys are of all that it holds.
-    beginning = {role: _beginning(cell) for role, cell in shortest.items() if role in holds}
+    beginning = {
+        role: _beginning(cell, holds[role], processor) for role, cell in shortest.items() if role in holds
+    }
     return [longest, middle, shortest, beginning]
 
 
-def _beginning(cell: Any) -> Any:
-    """The first words of a text, or of a list of words."""
+def _beginning(cell: Any, holds: str | None, processor: Any) -> Any:
+    """The first words of a text or of a list of words; the first half of a sound."""
+    if holds == "audio":
+        wave = audio.read(cell, processor.sampling_rate)
+        return audio.Wave(wave[: -(-len(wave) // 2)], processor.sampling_rate)
     return " ".join(cell.split()[:_SHORT]) or cell if isinstance(cell, str) else list(cell)[:_SHORT]

@@ -8,7 +8,7 @@ reported as fresh, and only such a head takes the labels of the data. Any other 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,9 +18,10 @@ from compress import fence, log
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
 from compress.errors import ModelError
-from compress.model import architecture, checkpoint, hub, identity, weight_files
+from compress.model import architecture, body, checkpoint, hub, identity, weight_files
 from compress.model.weight_files import INDEX, WEIGHTS
 from compress.reading import files
+from compress.tasks import _embedding as embedding
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -46,7 +47,13 @@ class Pretrained:
 
 
 def load(
-    folder: Path, task: Task, head: Head | None, seed: int, *, ignore_remote_code: bool = False
+    folder: Path,
+    task: Task,
+    head: Head | None,
+    seed: int,
+    *,
+    ignore_remote_code: bool = False,
+    fields: Mapping[str, Any] | None = None,
 ) -> Pretrained:
     """The folder's model for a task.
 
@@ -57,11 +64,12 @@ def load(
             folder has keeps its own.
         seed: of a missing head.
         ignore_remote_code: whether to take transformers' own class for a model that brings code.
+        fields: of the configuration, in place of what the folder says (see ``Task.fields``).
 
     Raises:
         ModelError: no model, another task, pickles only, or weights that do not fit the configuration.
     """
-    content = inspect(folder, task, ignore_remote_code=ignore_remote_code)
+    content = inspect(folder, task, ignore_remote_code=ignore_remote_code) | dict(fields or {})
     if (folder / checkpoint.SHAPES).is_file():
         return Pretrained(model=checkpoint.load(folder, task), fresh=False, unused=())
     config = architecture.parse_config(content, str(folder))
@@ -88,7 +96,7 @@ def inspect(folder: Path, task: Task, *, ignore_remote_code: bool = False) -> di
     """
     if artifact.is_sealed(folder):
         Artifact.open(folder)
-    content = architecture.read_config(folder)
+    content = architecture.without_marks(architecture.read_config(folder), task)
     if "auto_map" in content and not ignore_remote_code:
         raise ModelError(
             f"{folder} brings Python code of its own (auto_map in config.json), which paredown never runs. "
@@ -102,11 +110,12 @@ def inspect(folder: Path, task: Task, *, ignore_remote_code: bool = False) -> di
 
 
 def _check_weights(folder: Path) -> None:
-    present = (files.exists(folder / name, error=ModelError) for name in (WEIGHTS, INDEX))
+    place = embedding.encoder_folder(folder)
+    present = (files.exists(place / name, error=ModelError) for name in (WEIGHTS, INDEX))
     if any(present):
         weight_files.contents(folder)
         return
-    pickles = hub.pickles(folder)
+    pickles = hub.pickles(place)
     if pickles:
         raise ModelError(
             f"{folder} holds its weights as {', '.join(pickles)}, a format that can run code when it is "
@@ -149,7 +158,7 @@ def _from_pretrained(
     ):
         torch.manual_seed(seed)
         model, info = cls.from_pretrained(
-            folder,
+            embedding.encoder_folder(folder),
             config=config,
             dtype=torch.float32,
             attn_implementation="sdpa" if cls._supports_sdpa else "eager",
@@ -159,6 +168,14 @@ def _from_pretrained(
             ignore_mismatched_sizes=True,  # they are refused below, each by its name
             output_loading_info=True,
         )
+    beside = weight_files.beside(folder)
+    if beside:
+        weight_files.check_fit(
+            beside, model.state_dict(), "", cls.__name__, "the folder's modules are not of one model"
+        )
+        tensors = weight_files.read_beside(folder)
+        model.load_state_dict(tensors, strict=False)
+        info["missing_keys"] = set(info["missing_keys"]) - tensors.keys()
     return model, info
 
 
@@ -183,7 +200,7 @@ def _account(model: PreTrainedModel, info: dict[str, Any], folder: Path, *, head
             f"{folder}: {name} has the shape {list(stored)} and its config.json asks for {list(expected)}: "
             "weights and configuration are not of the same model"
         )
-    base = f"{model.base_model_prefix}."
+    base = f"{body.name(model)}."
     missing = sorted(info["missing_keys"])
     tied = set(getattr(model, "all_tied_weights_keys", None) or {})
     head_names = {name for name in model.state_dict() if not name.startswith(base)} - tied

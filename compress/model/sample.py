@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from compress.tasks import Batch, Head, Task
+from compress.tasks._audio import Wave
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,11 +22,12 @@ TEXTS = (
     "It was a long film, and nobody who left the room could say what it had been about, or why.",
     "The second part is better than the first one, they say.",
 )
-_SIDE = 64
+_SIDE = 64  # pixels
+_SECOND = 16_000  # samples
 
 
 def rows(task: Task, count: int = 2) -> list[dict[str, Any]]:
-    """So many rows with what the task requires: texts of two lengths, noise for images."""
+    """So many rows with what the task requires: texts of two lengths, noise for images and sounds."""
     roles = [
         (role, column.holds)
         for role, column in task.COLUMNS.items()
@@ -57,6 +59,9 @@ def _cell(holds: str, number: int) -> Any:
     if holds == "image":
         generator = np.random.default_rng(number)
         return generator.integers(0, 256, (_SIDE, _SIDE, 3), dtype=np.uint8)
+    if holds == "audio":
+        frames = _SECOND // (number % 2 + 1)  # a second of noise, and half of one
+        return Wave(0.1 * np.random.default_rng(number).standard_normal(frames, dtype=np.float32), _SECOND)
     words = TEXTS[number % len(TEXTS)].split()
     turned = number // len(TEXTS) % len(words)
     words = words[turned:] + words[:turned]

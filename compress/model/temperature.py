@@ -119,6 +119,11 @@ def decide(
         DataError: there are no labeled rows.
     """
     links = task.link(head)
+    if head.problem == "ranking":
+        raise ModelError(
+            "calibration divides outputs by a temperature, which changes no order, and order is all that a "
+            "model that ranks is asked for: leave the stage out"
+        )
     if len(links) != 1 or "identity" in links.values():
         raise ModelError(
             "calibration divides a classifier's outputs by a temperature, and this model gives numbers or "

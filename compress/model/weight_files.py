@@ -19,6 +19,7 @@ from compress.errors import ModelError
 from compress.model import links
 from compress.reading import files as reading
 from compress.reading import json_values, utf8
+from compress.tasks import _embedding as embedding
 
 if TYPE_CHECKING:
     import torch
@@ -67,6 +68,11 @@ def contents(folder: Path) -> dict[str, Entry]:
     Raises:
         ModelError: there are no weights, a file is damaged, or index and shards do not fit together.
     """
+    return {**_stored(embedding.encoder_folder(folder)), **beside(folder)}
+
+
+def _stored(folder: Path) -> dict[str, Entry]:
+    """Every tensor of the weights that lie in a folder itself."""
     if reading.exists(folder / WEIGHTS, error=ModelError):
         return table(folder / WEIGHTS)
     if not reading.exists(folder / INDEX, error=ModelError):
@@ -90,13 +96,49 @@ def contents(folder: Path) -> dict[str, Entry]:
     return entries
 
 
+def beside(folder: Path) -> dict[str, Entry]:
+    """The tensors of dense layers that lie beside the encoder of a sentence-transformers folder, by our name.
+
+    Raises:
+        ModelError: a file is damaged, or holds something else than one linear layer.
+    """
+    if not embedding.is_modular(folder):
+        return {}
+    entries: dict[str, Entry] = {}
+    parts = embedding.modules(folder)
+    for number, file in parts.dense.items():
+        layer = parts.description.after[number]
+        stored = table(file)
+        names = {"linear.weight"} | ({"linear.bias"} if layer != "normalize" and layer.bias else set())
+        if stored.keys() != names:
+            raise ModelError(
+                f"{file} holds {', '.join(stored)}, and a dense layer has {', '.join(sorted(names))}"
+            )
+        entries |= {_our_name(number, name): entry for name, entry in stored.items()}
+    return entries
+
+
+def read_beside(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights that ``beside`` lists."""
+    parts = embedding.modules(folder)
+    return {
+        _our_name(number, name): tensor
+        for number, file in parts.dense.items()
+        for name, tensor in read_file(file).items()
+    }
+
+
+def _our_name(number: int, name: str) -> str:
+    return embedding.dense_name(number) + name.removeprefix("linear.")
+
+
 def files(folder: Path) -> list[Path]:
-    """The files that hold a folder's weights: one, or the shards that the index lists.
+    """The files that hold a folder's own weights: one, or the shards that the index lists.
 
     Raises:
         ModelError: as ``contents`` does.
     """
-    return sorted({entry.file for entry in contents(folder).values()})
+    return sorted({entry.file for entry in _stored(folder).values()})
 
 
 def read(folder: Path) -> dict[str, torch.Tensor]:

@@ -133,7 +133,9 @@ class _Run:
         facts: dict[str, Any],
     ) -> Manifest:
         config = link.config.model_dump(mode="json")
-        kind = link.module.PRODUCES
+        kind = link.module.PRODUCES or (source.kind if source else None)
+        if kind is None:
+            raise TypeError(f"stage '{link.name}' makes the kind that it takes, and it takes nothing")
         step = Step(
             stage=link.name,
             config=config,

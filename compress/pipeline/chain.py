@@ -105,7 +105,10 @@ def chain(recipe: Recipe) -> tuple[list[Link], Start | None]:
         if label in kinds:
             raise RecipeError(f"two stages are called '{label}': give one of them another label with 'as'")
         links.append(Link(label=label, source=source, name=entry.name, module=module, config=config))
-        kinds[label] = module.PRODUCES
+        made = module.PRODUCES or kind
+        if made is None:
+            raise RecipeError(f"stage '{entry.name}' needs a model before it: it can not stand first")
+        kinds[label] = made
         last = label
     return links, start
 

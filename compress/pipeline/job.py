@@ -129,7 +129,8 @@ def _keep_limit(start: Artifact, recipe: Recipe) -> None:
     if request in (None, old.tokens, (start.manifest.origin.data or {}).get("max_length")):
         return
     raise RecipeError(
-        f"data.max_length is {request}, and {start.path} has its limit already ({old.tokens} tokens, {old}): "
+        f"data.max_length is {request}, and {start.path} has its limit already ({old.tokens} "
+        f"{catalog.task(start.task).UNIT}, {old}): "
         "leave it out, start from the model's folder, or lower it with max_length of export-onnx "
         "(paredown export --max-length)"
     )

@@ -13,6 +13,7 @@ from compress.criteria import Criterion, Signals
 from compress.errors import DataError, ModelError
 from compress.pruning import signals as signal
 from compress.pruning.anatomy import Part, parts_of
+from compress.pruning.channels import Channels, channels_of, is_convolutional
 from compress.pruning.targets import Scores
 from compress.tasks import Batch, Head, Row, Task
 from compress.training.batching import EncodedRows, TorchBatch, apart, plan_sorted, to_torch
@@ -64,21 +65,24 @@ class Rows:
         data = self._data()
         rows = data.train if len(data.train) else data.unlabeled
         picked = np.random.default_rng([seed, 0]).permutation(len(rows))[:count]
-        return self._batches([rows[index] for index in sorted(picked)])
+        drawn = [rows[index] for index in sorted(picked)]
+        return self._batches(drawn, labelled=tasks.all_labelled(self.task, drawn))
 
     def calibration(self) -> list[TorchBatch]:
-        """The calibration rows."""
-        return self._batches(list(self._data().calibration))
+        """What the model sees of the calibration rows, whose labels nobody reads."""
+        return self._batches(list(self._data().calibration), labelled=False)
 
     def _data(self) -> TrainingData:
         if self.data is None:
             raise DataError("There are no rows to measure on: give --data DIR, or 'data:' in the recipe")
         return self.data
 
-    def _batches(self, rows: Sequence[Row]) -> list[TorchBatch]:
-        """Rows of like length together, with labels where all of them have one."""
-        labelled = tasks.all_labelled(self.task, rows)
-        rows = examples(self.task, rows, self._processor, self._max_length)
+    def _batches(self, rows: Sequence[Row], *, labelled: bool) -> list[TorchBatch]:
+        """Rows of like length together, as the loss by labels wants them or as the model sees them."""
+        if labelled:
+            rows = examples(self.task, rows, self._processor, self._max_length)
+        elif len(rows):
+            rows = self.task.pieces(rows, self._processor, self._max_length).rows
 
         def encode(rows: Sequence[Row]) -> Batch:
             batch: Batch = self.task.encode(
@@ -120,7 +124,7 @@ def measure(
         TrainingError: a signal is not a number.
         ModelError: a score is not finite, or the model's family is not known.
     """
-    parts = parts_of(model)
+    parts: Sequence[Part | Channels] = channels_of(model) if is_convolutional(model) else parts_of(model)
     signals = signal.collect(
         model,
         parts,
@@ -132,7 +136,7 @@ def measure(
 
 
 def score(
-    parts: Sequence[Part],
+    parts: Sequence[Part | Channels],
     signals: Mapping[str, Signals],
     criterion: Criterion,
     options: Any,

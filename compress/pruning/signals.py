@@ -25,7 +25,10 @@ from compress.training.objectives import tensors
 
 if TYPE_CHECKING:
     from compress.pruning.anatomy import Part
+    from compress.pruning.channels import Channels
     from compress.training.batching import TorchBatch
+
+    AnyPart = Part | Channels
 
 Loss = Callable[[Mapping[str, torch.Tensor], torch.Tensor, Batch], torch.Tensor]
 
@@ -66,7 +69,7 @@ def row_losses(
 
 def collect(
     model: nn.Module,
-    parts: Sequence[Part],
+    parts: Sequence[AnyPart],
     batches: Iterable[TorchBatch],
     needs: frozenset[Signal],
     *,
@@ -136,9 +139,9 @@ def _pass(
     collector.finish()
 
 
-def _parameters(part: Part) -> list[nn.Parameter]:
-    """The parameters of a part's linear layers."""
-    return [parameter for linear in (*part.rows, part.columns) for parameter in linear.parameters()]
+def _parameters(part: AnyPart) -> list[nn.Parameter]:
+    """The parameters of a part's layers."""
+    return [parameter for layer in (*part.rows, part.columns) for parameter in layer.parameters()]
 
 
 def _gradient(parameter: nn.Parameter) -> torch.Tensor:
@@ -147,10 +150,15 @@ def _gradient(parameter: nn.Parameter) -> torch.Tensor:
     return (torch.zeros_like(parameter) if gradient is None else gradient).detach().double().cpu()
 
 
+def _is_map(part: AnyPart) -> bool:
+    """Whether a part's features are [batch, units, height, width]; else units are on the last axis."""
+    return isinstance(part.columns, nn.Conv2d)
+
+
 class _Collector:
     """Hooks on the input of every part's last linear layer, and the sums so far."""
 
-    def __init__(self, parts: Sequence[Part], needs: frozenset[Signal]) -> None:
+    def __init__(self, parts: Sequence[AnyPart], needs: frozenset[Signal]) -> None:
         self._parts = parts
         self._needs = needs
         self._mask_now: dict[str, torch.Tensor] = {}
@@ -182,7 +190,7 @@ class _Collector:
         for handle in self._handles:
             handle.remove()
 
-    def _hook(self, part: Part) -> Any:
+    def _hook(self, part: AnyPart) -> Any:
         def see(_module: nn.Module, inputs: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
             features = inputs[0]
             if "activations" in self._needs:
@@ -196,12 +204,16 @@ class _Collector:
                 self._mask_now[part.name] = mask
             # Swin's attention sees each row as several windows.
             spread = mask.repeat_interleave(part.width, dim=1).repeat_interleave(len(features) // rows, dim=0)
-            return (features * spread[:, None, :], *inputs[1:])
+            ones = [1] * (features.dim() - 2)
+            shape = [*spread.shape, *ones] if _is_map(part) else [spread.shape[0], *ones, spread.shape[1]]
+            return (features * spread.reshape(shape), *inputs[1:])
 
         return see
 
-    def _note(self, part: Part, features: torch.Tensor) -> None:
-        real = real_tokens(self._inputs, features.shape[1])
+    def _note(self, part: AnyPart, features: torch.Tensor) -> None:
+        if _is_map(part):
+            features = features.movedim(1, -1)
+        real = None if features.dim() > 3 else real_tokens(self._inputs, features.shape[1])
         squares, count = unit_mean_squares(features, real, part.width)
         self._squares[part.name] = self._squares.get(part.name, torch.zeros_like(squares)) + squares
         self._positions[part.name] = self._positions.get(part.name, 0) + count

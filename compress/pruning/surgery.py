@@ -88,7 +88,7 @@ def apply(model: PreTrainedModel, plan: Plan) -> None:
             with masked(model, plan):
                 expected = _answer(model)
         traced = [part for part in going if part.traced]
-        graph = _graph(model) if traced else None
+        graph = dependency_graph(model) if traced else None
         for part in traced:
             _check_group(graph, model, part, by_part[part.name])
         for part in going:
@@ -251,7 +251,7 @@ def _check_answer(model: PreTrainedModel, uncut: torch.Tensor, expected: torch.T
         )
 
 
-def _graph(model: PreTrainedModel) -> torch_pruning.DependencyGraph:
+def dependency_graph(model: PreTrainedModel) -> torch_pruning.DependencyGraph:
     """torch-pruning's graph of a model; it needs autograd to trace, and eval mode."""
     model.eval()
     frozen = [parameter for parameter in model.parameters() if not parameter.requires_grad]
@@ -289,7 +289,7 @@ def _check_group(
     coupled = {
         (dependency.target.module, graph.is_out_channel_pruning_fn(dependency.handler)): sorted(indices)
         for dependency, indices in group
-        if _holds_weights(dependency.target.module)
+        if holds_weights(dependency.target.module)
     }
     expected = {(linear, True): part.rows_of(gone, linear) for linear in part.rows}
     expected[part.columns, False] = rows_of(gone, part.width)
@@ -334,7 +334,7 @@ def _describe_sizes(module: nn.Module) -> None:
         module.num_embeddings, module.embedding_dim = module.weight.shape
 
 
-def _holds_weights(module: nn.Module | nn.Parameter) -> bool:
+def holds_weights(module: nn.Module | nn.Parameter) -> bool:
     """Whether a node of the graph is a part of the model, not an operation such as a reshape."""
     return isinstance(module, nn.Parameter) or any(True for _ in module.parameters(recurse=False))
 

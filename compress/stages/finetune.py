@@ -9,6 +9,7 @@ them must not cost what the head has learned.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -24,6 +25,7 @@ from compress.model.head import replace_head
 from compress.stage import Context, Role
 from compress.tasks import Batch, Head, Row, Task
 from compress.tasks import _heads as heads
+from compress.training import backbone
 from compress.training.adversarial import AdversarialObjective
 from compress.training.consistency import ConsistencyObjective
 from compress.training.examples import examples
@@ -57,11 +59,14 @@ class Config(TrainingConfig):
             ``compress.training.consistency``. 0 for not at all; twice the time.
         adversarial: how far a row's embeddings are pushed to where its loss is higher, as a share of their
             length; see ``compress.training.adversarial``. 0 for not at all; a little over twice the time.
+        freeze_backbone: train the head alone and leave the base model as it is (a linear probe): a quarter of
+            the time, for few rows or a base that is good as it is.
     """
 
     head: Literal["auto", "new"] = "auto"
     rdrop: float = Field(default=0.0, ge=0, le=1000)
     adversarial: float = Field(default=0.0, ge=0, le=1000)
+    freeze_backbone: bool = False
 
 
 def reads(config: Config) -> tuple[Path, ...]:
@@ -90,23 +95,24 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         return batch
 
     rows = examples(task, data.train, processor, max_length)
-    history = train(
-        model,
-        rows=rows,
-        encode=encode,
-        lengths=row_lengths(task, rows, processor, max_length),
-        objective=objective(model, task, head, config),
-        evaluate=Selection(task, head, data.selection, processor, max_length, pads)
-        if len(data.selection)
-        else None,
-        config=config,
-        scratch=ctx.scratch,
-        seed=ctx.seed,
-        device=ctx.device,
-        threads=ctx.threads,
-        description="finetune",
-        pads=pads,
-    )
+    with backbone.frozen(model, config.freeze_backbone):
+        history = train(
+            model,
+            rows=rows,
+            encode=encode,
+            lengths=row_lengths(task, rows, processor, max_length),
+            objective=objective(model, task, head, config),
+            evaluate=Selection(task, head, data.selection, processor, max_length, pads)
+            if len(data.selection)
+            else None,
+            config=config,
+            scratch=ctx.scratch,
+            seed=ctx.seed,
+            device=ctx.device,
+            threads=ctx.threads,
+            description="finetune",
+            pads=pads,
+        )
     ctx.record("training", history.facts())
     ctx.record("head", "kept" if reused else "replaced")
     ctx.record("truncated_share", truncated_share(task, rows, processor, max_length))
@@ -150,7 +156,11 @@ def choose_head(
     if config.head == "auto" and not (untrained and source_head != data.infer_head(ctx.task)):
         checkpoint.require_order(source)
         try:
-            return source_head, data.for_head(ctx.task, source_head), True
+            head = _renewed(source_head, data, ctx.task)
+            aligned = data.for_head(ctx.task, head)
+            if head.thresholds != source_head.thresholds:
+                ctx.task.configure(model.config, head)
+            return head, aligned, True
         except DataError as cause:
             if not ctx.task.NEW_HEADS:
                 raise
@@ -174,6 +184,13 @@ def choose_head(
         )
     replace_head(model, ctx.task, new_head, ctx.seed)
     return new_head, data.for_head(ctx.task, new_head), False
+
+
+def _renewed(head: Head, data: TrainingData, task: Task) -> Head:
+    """A trained head with the thresholds that the data asks for: fitted ones are of the weights before."""
+    if head.thresholds is None and head.answer != "text":
+        return head
+    return replace(head, thresholds=data.infer_head(task).thresholds)
 
 
 def _apart(trained: Head, named: Head) -> bool:

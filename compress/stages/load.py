@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -47,11 +47,12 @@ from compress.pipeline.places import Place
 from compress.recipe import DataConfig
 from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head, Row, Task
+from compress.tasks import _embedding as embedding
 from compress.tasks import _heads as heads
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
-VERSION = 5
+VERSION = 6
 TOOLS = ("torch", "transformers", "safetensors", "peft")
 DATA: frozenset[Role] = frozenset({"train"})
 NEEDS_DATA = False
@@ -92,6 +93,11 @@ class Config(StageConfig):
         trust_remote_code: always off; there to say so.
         untrained: take a head that was never trained, whose answers are chance: to measure the speed of an
             architecture alone.
+        pooling: how the states of a text become one vector, of an encoder whose folder does not say it:
+            ``mean``, ``cls``, ``max``, ``mean_sqrt_len_tokens``, ``weightedmean``, ``lasttoken``, or several.
+        normalize: whether such vectors get the length 1; they do when nothing is said.
+        prompts: what is put before a text, by its role (``text``, ``text_pair``): the name of a prompt of the
+            folder, or the text itself where the folder names none.
         labels: candidate labels of a model for zero-shot-classification; those of the data when left out.
         template: of the sentence that asks such a model about a label, with {} where that stands; the
             model's own, or "This example is {}.", when left out.
@@ -104,6 +110,9 @@ class Config(StageConfig):
     ignore_remote_code: bool = False
     trust_remote_code: bool = False
     untrained: bool = False
+    pooling: embedding.Mode | tuple[embedding.Mode, ...] | None = None
+    normalize: bool | None = None
+    prompts: dict[Literal["text", "text_pair"], str] | None = None
     labels: tuple[str, ...] | None = None
     template: str | None = None
 
@@ -183,7 +192,7 @@ def infer_task(config: Config, rows: DataConfig | None = None) -> str:
         if named is not None:
             return named
         content = architecture.read_config(sources.base.folder)
-        if not architecture.is_headless(content):
+        if architecture.marked_task(content) or not architecture.is_headless(content):
             return architecture.infer_task(sources.base.folder)
         reason = architecture.no_head(sources.base.folder, content)
     if rows is None:
@@ -203,6 +212,8 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
     fitting = []
     for name in catalog.names("task"):
         task = catalog.task(name)
+        if architecture.takes_any_model(task):
+            continue  # rows of any task would fit it
         try:
             architecture.model_class(config, task)
             by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
@@ -257,7 +268,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     """
     lender: Lender | None = None
     if config.architecture is not None:
-        model, fresh = _from_architecture(config.architecture, ctx), True
+        model, fresh = _from_architecture(config.architecture, _head_options(config), ctx), True
     else:
         sources = find(config)
         folder = _processor_folder(sources)
@@ -270,6 +281,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             _head_of_data(ctx) if identity.lacks_head(base, content, ctx.task) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
+            fields=ctx.task.fields(base, content, _head_options(config), lambda: _head_of_data(ctx)),
         )
         model, fresh = loaded.model, loaded.fresh
         if loaded.unused:
@@ -277,13 +289,9 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         if sources.adapter is not None:
             model, fresh, lender = _merge(model, fresh, sources, folder, ctx)
         checkpoint.check_finite(model, str(sources.base.folder))
-        rows = ctx.data.train if ctx.data is not None and len(ctx.data.train) and ctx.task.LABEL else ()
-        cells = [row[ctx.task.LABEL] for row in rows]
-        names = ctx.data.label_names if ctx.data is not None else None
-        ctx.task.asked(model.config, config.labels, config.template, cells, names)
         vocabulary.fit(model, processor, str(sources.base.folder), trained=not fresh)
         trial.run(model, ctx.task, processor)
-        checkpoint.save(model, ctx.out, source=folder)
+        checkpoint.save(model, ctx.out, source=embedding.encoder_folder(folder))
         _record_origin(sources, lender, ctx)
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
@@ -292,8 +300,18 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     _limit_length(model, ctx)
 
 
-def _from_architecture(content: dict[str, Any], ctx: Context) -> transformers.PreTrainedModel:
+def _head_options(config: Config) -> dict[str, Any]:
+    """What the weights leave open: how states become vectors, what is asked of a text."""
+    return config.model_dump(include={"pooling", "normalize", "prompts", "labels", "template"})
+
+
+def _from_architecture(
+    content: dict[str, Any], options: dict[str, Any], ctx: Context
+) -> transformers.PreTrainedModel:
     config = architecture.parse_config(content, "the architecture")
+    place = Path("the architecture")
+    for name, value in ctx.task.fields(place, content, options, lambda: _head_of_data(ctx)).items():
+        setattr(config, name, value)
     head = _head_of_data(ctx)
     if head is not None:
         ctx.task.configure(config, head)
@@ -440,7 +458,10 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
     config = model.config
     processor = ctx.task.load_processor(ctx.out)
     own_limit = Limit(None)
-    if hasattr(processor, "model_max_length"):
+    extent, unit = ctx.task.extent(processor), ctx.task.UNIT
+    if extent is not None:
+        own_limit = Limit(extent, "model")
+    elif hasattr(processor, "model_max_length"):
         own_limit = Limit(length.longest(config, processor), "model")
     stored = limits.read(ctx.out)
     if stored.tokens is not None and stored.tokens < (own_limit.tokens or stored.tokens + 1):
@@ -455,13 +476,19 @@ def _limit_length(model: transformers.PreTrainedModel, ctx: Context) -> None:
             "number, or leave it out for the model's own limit"
         )
     lengths = ctx.task.lengths(rows, processor) if rows else None
-    chosen = length.choose(request, lengths, own_limit)
+    chosen = length.choose(request, lengths, own_limit, unit)
     limits.write(ctx.out, own_limit, chosen, padding=padding.may_pad(model, processor, own_limit.tokens, ctx))
     ctx.record("max_length", chosen.tokens)
+    if lengths is None:
+        return
+    # A row that is read in pieces is cut only where a piece is.
+    pieces = ctx.task.pieces(rows, processor, chosen.tokens).rows
+    lengths = lengths if pieces is rows else ctx.task.lengths(pieces, processor)
     if lengths is None:
         return
     share = 0.0 if chosen.tokens is None else float((lengths > chosen.tokens).mean())
     ctx.record("truncated_share", share)
     if chosen.tokens is not None and (share or chosen != own_limit):
-        message = "texts are cut after %d tokens (%s): %.2f %% of %d training rows"
-        log.info(message, chosen.tokens, chosen, 100 * share, len(lengths))
+        noun = "texts" if sample.has_texts(ctx.task) else "rows"
+        message = "%s are cut after %d %s (%s): %.2f %% of %d training rows"
+        log.info(message, noun, chosen.tokens, unit, chosen, 100 * share, len(lengths))

@@ -1,4 +1,4 @@
-"""Cut attention heads, FFN neurons and whole layers, and recover by distillation from the whole model.
+"""Cut heads, neurons and layers, or channels of convolutions; recover by distillation from the whole model.
 
 A criterion scores every unit on training rows; the best ones stay, within the shares that are asked
 for; what is left is solved anew so that it takes over what it can of what went (``reconstruction``);
@@ -20,15 +20,16 @@ from pydantic import Field, field_validator, model_validator
 from compress import catalog, log, processes
 from compress.artifacts import artifact, seal
 from compress.artifacts.artifact import Artifact
-from compress.distillation import origins
+from compress.distillation import origins, reading
 from compress.distillation.distill import DistillationConfig, distill
 from compress.errors import DataError, ModelError, RecipeError, UserError
 from compress.model import checkpoint, limit, padding
 from compress.model.layers import first_is_fixed
 from compress.pipeline.places import Teacher
-from compress.pruning import surgery
+from compress.pruning import channels, surgery
 from compress.pruning import targets as pruning
 from compress.pruning.anatomy import layers_of, parts_of
+from compress.pruning.channels import ChannelLedger
 from compress.pruning.choice import Scope
 from compress.pruning.families import Cuttable, family_of
 from compress.pruning.importance import Rows, measure
@@ -59,6 +60,7 @@ MAKES_HEAD = False
 # Tensor cores multiply tiles of 64, and nothing narrower than 16 in INT8 (8 in FP16).
 _GPU_WIDTH, _GPU_LEAST = 64, 16
 _WIDTH = 32
+_CHANNELS = 8  # kernels of convolutions take channels in blocks of 8 or 16
 _STATE = "state.json"  # of a finished round
 
 _JUDGED = 512  # selection rows for the figures between the steps; the recovery uses all
@@ -94,7 +96,8 @@ class Config(StageConfig):
     """What goes, and how the rest recovers.
 
     Attributes:
-        keep: share of the heads and of the FFN neurons that stays, at most 1.
+        keep: share of the heads and of the FFN neurons that stays, at most 1; in a network of convolutions
+            of the channels that no residual sum couples to others.
         heads: share of the heads, where it should differ from ``keep``.
         ffn: share of the FFN neurons, where it should differ from ``keep``.
         layers: share of the layers; the other shares count in the layers that stay.
@@ -105,9 +108,9 @@ class Config(StageConfig):
             budget of parameters (criteria that measure the loss only).
         target: ``any``, or ``gpu``, where widths that are no multiples of 16 are refused.
         round_to: FFN widths are multiples of this; 32 when absent, 64 for a GPU. Heads go whole, at their
-            size, so that attention still fuses.
+            size, so that attention still fuses. Channels are multiples of 8 when it is absent.
         rows: training rows that units are scored on.
-        reconstruct: solve the cut layers anew on the calibration rows.
+        reconstruct: solve the cut layers of a transformer anew on the calibration rows.
         ridge: penalty of that solution, in units of the features' mean square.
         rounds: in how many steps units go.
         recover: training after each round; null for none.
@@ -214,7 +217,9 @@ class _Work:
             )
         self.team = processes.team(ctx.device)
         self.model: PreTrainedModel = checkpoint.load(source.path, ctx.task)
-        self._check_family()
+        self.convolutional = channels.is_convolutional(self.model)
+        if not self.convolutional:
+            self._check_family()
         head: Head = ctx.task.head_of(self.model.config.to_dict())
         self.data: TrainingData | None = ctx.data.for_head(ctx.task, head) if ctx.data is not None else None
         self._check_data()
@@ -225,7 +230,12 @@ class _Work:
         self.rows = Rows(
             self.data, ctx.task, head, self.processor, self.max_length, self.team.device, self.pads
         )
-        self.ledger = Ledger(parts_of(self.model))
+        self.ledger: Ledger | ChannelLedger
+        if self.convolutional:
+            self._check_channels()
+            self.ledger = ChannelLedger(channels.channels_of(self.model))
+        else:
+            self.ledger = Ledger(parts_of(self.model))
         self.notes: list[dict[str, Any]] = []
         self.before = surgery.parameter_count(self.model)
         self.judge = self._selection()
@@ -254,6 +264,28 @@ class _Work:
                 "{hidden_weight: 0, relation_weight: 0}'"
             )
 
+    def _check_channels(self) -> None:
+        """Refuse what means nothing in a network of convolutions.
+
+        Raises:
+            RecipeError: such an option was given.
+        """
+        config = self.config
+        recovery = config.recover
+        options = [name for name in ("heads", "ffn") if getattr(config, name) is not None]
+        options += ["layers"] if config.layers < 1 else []
+        options += ["reconstruct"] if config.reconstruct and "reconstruct" in config.model_fields_set else []
+        weights = ("hidden_weight", "relation_weight")
+        set_here = recovery.model_fields_set
+        options += [f"recover.{name}" for name in weights if name in set_here and getattr(recovery, name)]
+        options += ["scope: joint"] if config.scope == "joint" else []
+        if options:
+            raise RecipeError(
+                f"prune: {', '.join(options)} mean something in transformers alone, and a "
+                f"{type(self.model).__name__} is a network of convolutions: its channels take keep, scope "
+                "(global, uniform), criterion, round_to and recover"
+            )
+
     def _check_data(self) -> None:
         """Refuse at once what would fail after minutes.
 
@@ -263,7 +295,7 @@ class _Work:
         missing = []
         if self.criterion.NEEDS:
             missing.append(f"criterion '{self.config.criterion}' needs rows (magnitude and random do not)")
-        if self.config.reconstruct:
+        if self.config.reconstruct and not self.convolutional:
             missing.append("reconstruct needs rows ('reconstruct: false' leaves it out)")
         if self.config.recover.wanted:
             missing.append("recovery needs rows ('recover: {epochs: 0}' leaves it out)")
@@ -281,27 +313,49 @@ class _Work:
         targets = self.config.targets.of_round(number, self.config.rounds)
         note: dict[str, Any] = {"round": number}
         self.model.to(self.team.device)
-        if targets.layers < 1:
-            parts = parts_of(self.model)
-            fixed = first_is_fixed(layers_of(self.model))
-            plan = pruning.plan_layers(parts, self._scores(), self.ledger, targets.layers, first_stays=fixed)
-            if plan is not None:
-                self._apply(plan)
-        scores = self._scores()
-        note["scores"] = pruning.summarize(scores)
-        plan = pruning.plan_units(parts_of(self.model), scores, self.ledger, targets)
-        if plan is not None:
-            original = copy.deepcopy(self.model) if self.config.reconstruct else None
-            self._apply(plan)
-            if original is not None:
-                batches = self.rows.calibration()
-                note["unexplained"] = reconstruct(self.model, original, batches, ridge=self.config.ridge)
+        if isinstance(self.ledger, ChannelLedger):
+            self._cut_channels(self.ledger, targets.heads, note)
+        else:
+            self._cut_units(self.ledger, targets, note)
         note["parameters"] = surgery.parameter_count(self.model)
         note["layers"] = self.ledger.facts()
         if self.judge is not None:
             note["selection"] = self.judge(self.model)
         log.info("prune: round %d of %d, %s", number, self.config.rounds, self._said(note))
         self.notes.append(note)
+
+    def _cut_channels(self, ledger: ChannelLedger, keep: float, note: dict[str, Any]) -> None:
+        """Remove channels; their batch norms and what takes them follow."""
+        scores = self._scores()
+        note["scores"] = pruning.summarize(scores)
+        units = channels.plan(
+            channels.channels_of(self.model),
+            scores,
+            ledger.whole,
+            keep=keep,
+            scope=self.config.scope,
+            multiple=self.config.round_to or _CHANNELS,
+        )
+        channels.cut(self.model, units)
+        ledger.apply(units)
+
+    def _cut_units(self, ledger: Ledger, targets: Targets, note: dict[str, Any]) -> None:
+        """Remove layers, then heads and neurons of those that are left, and solve what is left anew."""
+        if targets.layers < 1:
+            parts = parts_of(self.model)
+            fixed = first_is_fixed(layers_of(self.model))
+            plan = pruning.plan_layers(parts, self._scores(), ledger, targets.layers, first_stays=fixed)
+            if plan is not None:
+                self._apply(ledger, plan)
+        scores = self._scores()
+        note["scores"] = pruning.summarize(scores)
+        plan = pruning.plan_units(parts_of(self.model), scores, ledger, targets)
+        if plan is not None:
+            original = copy.deepcopy(self.model) if self.config.reconstruct else None
+            self._apply(ledger, plan)
+            if original is not None:
+                batches = self.rows.calibration()
+                note["unexplained"] = reconstruct(self.model, original, batches, ridge=self.config.ridge)
 
     def _said(self, note: Mapping[str, Any]) -> str:
         text = f"{note['parameters']:,} of {self.before:,} parameters are left"
@@ -310,9 +364,9 @@ class _Work:
             text += f", {name} {value:.4f} (before: {self.figures[name]:.4f})"
         return text
 
-    def _apply(self, plan: surgery.Plan) -> None:
+    def _apply(self, ledger: Ledger, plan: surgery.Plan) -> None:
         surgery.apply(self.model, plan)
-        self.ledger.apply(plan)
+        ledger.apply(plan)
 
     def _scores(self) -> pruning.Scores:
         """Every unit's score in the model as it is now."""
@@ -342,7 +396,7 @@ class _Work:
             data=self.data,
             max_length=self.max_length,
             training=recovery.training,
-            loss=recovery.loss,
+            loss=self._loss(),
             layer_map=layer_map,
             scratch=self._scratch(number),
             seed=self.ctx.seed,
@@ -352,6 +406,13 @@ class _Work:
             pads=self.pads and pads,
         )
         self.notes[-1]["recovery"] = history.facts()
+
+    def _loss(self) -> DistillationConfig:
+        """What the pruned model is held to: without a stack of layers, by what it answers alone."""
+        loss = self.config.recover.loss
+        if self.convolutional:
+            return loss.model_copy(update={"hidden_weight": 0.0, "relation_weight": 0.0})
+        return loss
 
     def _teacher(self) -> tuple[PreTrainedModel, tuple[int, ...] | None, bool]:
         """The teacher, which of its layers each layer imitates (None: spread evenly), whether it may pad."""
@@ -363,15 +424,19 @@ class _Work:
                 raise RecipeError(
                     f"prune: there is no teacher at {folder}; allowed are 'source', 'original' or a folder"
                 )
+            self._check_reading(folder)
             model = checkpoint.load_teacher(folder, self.ctx.task)
             return (
                 model,
                 None,
                 padding.of_folder(folder, model, self.processor, self.max_length, self.ctx, "teacher"),
             )
+        self._check_reading(origin.path)
         teacher = checkpoint.load(origin.path, self.ctx.task)
         pads = limit.read_padding(origin.path)
         steps = origins.layer_steps(chain[chain.index(origin) + 1 :])
+        if not isinstance(self.ledger, Ledger):
+            return teacher, None, pads
         depth = len(parts_of(teacher)) // 2
         traced = None if steps is None else origins.trace_layers(depth, steps)
         repeated = family_of(self.model).repeated  # its one layer is compared at each run
@@ -379,11 +444,30 @@ class _Work:
             return teacher, None, pads
         return teacher, tuple(traced[layer] for layer in self.ledger.layers), pads
 
+    def _check_reading(self, folder: Path) -> None:
+        """Refuse a teacher of another tokenizer (one from before the vocabulary was trimmed) or image size.
+
+        Raises:
+            ModelError: it turns the same rows into other inputs than the model that is pruned.
+        """
+        if folder == self.source.path or self.data is None:
+            return
+        reading.check(
+            self.ctx.task,
+            self.head,
+            self.data.calibration,
+            self.ctx.task.load_processor(folder),
+            self.processor,
+            f"prune: the teacher at {folder} and the model that is pruned turn the same rows into different "
+            "inputs (another tokenizer, a trimmed vocabulary or another image size): take 'teacher: source', "
+            "or a teacher that reads rows as the model does",
+        )
+
     def _scratch(self, number: int) -> Path:
         """The folder of a round; the teacher's answers move on from the round before."""
         folder = self.ctx.scratch / f"round-{number}"
         before = self.ctx.scratch / f"round-{number - 1}" / "teacher"
-        same = number > 1 and len(self.notes[-2]["layers"]) == len(self.ledger.layers)
+        same = number > 1 and len(self.notes[-2]["layers"]) == len(self.notes[-1]["layers"])
         if self.team.main and same and before.is_dir() and not (folder / "teacher").exists():
             folder.mkdir(parents=True, exist_ok=True)
             before.rename(folder / "teacher")
@@ -431,7 +515,8 @@ class _Work:
         after = surgery.parameter_count(self.model)
         self.ctx.record("parameters", {"before": self.before, "after": after})
         # Counted from 1, as distill does, so that a later stage can tell which layer came from where.
-        self.ctx.record("layers", [layer + 1 for layer in self.ledger.layers])
+        if isinstance(self.ledger, Ledger):
+            self.ctx.record("layers", [layer + 1 for layer in self.ledger.layers])
         self.ctx.record("kept", self.ledger.facts())
         self.ctx.record("criterion", self.config.criterion)
         if self.figures is not None:

@@ -21,7 +21,7 @@ from pydantic import Field
 from compress import log
 from compress.artifacts import artifact
 from compress.errors import DataError, ModelError
-from compress.model import checkpoint, sample, tokenizer_files
+from compress.model import checkpoint, length, sample, tokenizer_files
 from compress.model import limit as limits
 from compress.pipeline.places import Place
 from compress.reading import files
@@ -116,7 +116,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
     pieces = _lay_out(source.path, ctx.out, before)
     sources = _gather(config, ctx)
     chosen = _choose(pieces, model, before, sources, config)
-    left_out = folder.cut(ctx.out, chosen.kept)
+    left_out = folder.cut(ctx.out, chosen.old_ids)
     after = task.load_processor(ctx.out)
     new_ids = chosen.new_ids(max(table, pieces.size))
     effects = {
@@ -127,9 +127,10 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         _hold(measured, name, config)
     examples = _examples(ctx, task)
     parameters = _parameters(model)
-    answers = _Answers(task, after, examples, limits.read_derived(source.path).tokens)
-    expected = answers.of(model, chosen.kept)
-    rows.cut(model, task, chosen.kept)
+    limit = limits.read_derived(source.path).tokens or length.longest(model.config, after)
+    answers = _Answers(task, after, examples, limit)
+    expected = answers.of(model, chosen.old_ids)
+    rows.cut(model, task, chosen.old_ids)
     checkpoint.save(model, ctx.out, source=None)
     difference = _compare(expected, answers.of(checkpoint.load(ctx.out, task)))
     _record(ctx, pieces, table, chosen, effects, left_out, difference)
@@ -209,8 +210,8 @@ def _gather(config: Config, ctx: Context) -> Sources:
     chosen: list[Text] = []
     held_out: dict[str, list[Text]] = {}
     if ctx.data is not None:
-        given = [row for side in (ctx.data.train, ctx.data.unlabeled) if len(side) for row in side]
-        chosen = texts.of_rows(given, ctx.task)
+        rows_at_hand = [row for side in (ctx.data.train, ctx.data.unlabeled) if len(side) for row in side]
+        chosen = texts.of_rows(rows_at_hand, ctx.task)
         if len(ctx.data.selection):
             held_out["selection rows"] = texts.of_rows(list(ctx.data.selection), ctx.task)
         elif chosen:
@@ -223,7 +224,7 @@ def _gather(config: Config, ctx: Context) -> Sources:
             "trim-vocabulary: there is no text to trim to: give --data DIR (data: in a recipe), or a text "
             "file with --set text=FILE (text: FILE in a recipe)"
         )
-    return Sources(chosen, {name: held for name, held in held_out.items() if held})
+    return Sources(chosen, {name: side for name, side in held_out.items() if side})
 
 
 def _choose(
@@ -244,7 +245,7 @@ def _choose(
         )
     counts = texts.count(sources.chosen, tokenizer, pieces.size)
     chosen = choice.choose(counts, always, pieces.needs(), count=config.count, pieces=config.pieces)
-    if not chosen.wanted and len(always) < len(tokens):
+    if not chosen.needed and len(always) < len(tokens):
         raise DataError(
             f"trim-vocabulary: the text ({len(sources.chosen):,} texts) needs none of the "
             f"{len(tokens) - len(always):,} pieces beyond specials and characters (count is {config.count}): "
@@ -289,20 +290,20 @@ class _Answers:
     def __init__(self, task: Task, tokenizer: Any, examples: Sequence[Row], limit: int | None) -> None:
         self._task, self._tokenizer, self._examples, self._limit = task, tokenizer, examples, limit
 
-    def of(self, model: PreTrainedModel, kept: Sequence[int] | None = None) -> list[np.ndarray]:
+    def of(self, model: PreTrainedModel, old_ids: Sequence[int] | None = None) -> list[np.ndarray]:
         """Every output of every row.
 
         Args:
             model: in eval mode, on the CPU.
-            kept: old ids by their new ones, for the model before it was cut.
+            old_ids: old ids by their new ones, for the model before it was cut.
         """
         head = self._task.head_of(model.config.to_dict())
         outputs: list[np.ndarray] = []
-        for row in self._examples:
+        for row in self._task.pieces(self._examples, self._tokenizer, self._limit).rows:
             batch = self._task.encode([row], self._tokenizer, head, self._limit, labelled=False)
             feed = {name: torch.from_numpy(array) for name, array in batch.inputs.items()}
-            if kept is not None:
-                feed["input_ids"] = torch.tensor(list(kept))[feed["input_ids"]]
+            if old_ids is not None:
+                feed["input_ids"] = torch.tensor(list(old_ids))[feed["input_ids"]]
             with torch.inference_mode():
                 answer = model(**feed, return_dict=True)
             outputs += [answer[name].float().numpy() for name in self._task.OUTPUTS]
@@ -342,9 +343,9 @@ def _record(
         "algorithm": pieces.algorithm,
         "pieces_before": len(pieces.ids),
         "rows_before": table,
-        "pieces": len(chosen.kept),
+        "pieces": len(chosen.old_ids),
         "always": chosen.always,
-        "wanted": chosen.wanted,
+        "needed": chosen.needed,
         "without_room": chosen.left_out,
         "largest_difference": difference,
     }
@@ -364,7 +365,7 @@ def _say(
 ) -> None:
     log.info(
         "trim-vocabulary: %s of %s rows of the embedding stay (%s always), %s of %s parameters",
-        *(f"{number:,}" for number in (len(chosen.kept), table, chosen.always, after, before)),
+        *(f"{number:,}" for number in (len(chosen.old_ids), table, chosen.always, after, before)),
     )
     for name, measured in effects.items():
         log.info("trim-vocabulary: held-out text (%s): %s", name, measured)
@@ -380,7 +381,7 @@ def _say(
             "trim-vocabulary: left out, since they hold the old vocabulary and cannot be cut here: %s",
             ", ".join(left_out),
         )
-    if len(chosen.kept) == table:
+    if len(chosen.old_ids) == table:
         log.warning(
             "trim-vocabulary: nothing was removed: the text needs every piece; raise count, or set pieces"
         )

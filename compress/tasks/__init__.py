@@ -14,14 +14,14 @@ of a pair. ``pieces`` takes rows apart, ``joined`` makes predictions of rows out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from compress.contract import optional
-from compress.errors import EntryError, ModelError
+from compress.errors import EntryError, RecipeError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector", "filling"]
 Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
 Link = Literal["softmax", "sigmoid", "identity", "positions"]
+Activation = Literal["identity", "sigmoid", "tanh"]
 Row = Mapping[str, Any]
 
 _ANSWERS: dict[Problem, Answer] = {
@@ -55,11 +56,17 @@ class Head:
             of a vocabulary at masks (``filling``).
         labels: label names in output order; empty where answers are no labels.
         size: numbers that an output ends with, such as those of a vector; None for one a label.
+        thresholds: where the task's decisions turn, fitted on selection rows; None for where they turn by
+            themselves. Models of different thresholds mean the same, so that they compare as equal.
+        activation: what a number that orders rows is put through to be shown. It moves no order, so that
+            models of different ones mean the same and compare as equal.
     """
 
     problem: Problem
     labels: tuple[str, ...]
     size: int | None = None
+    thresholds: tuple[float, ...] | None = field(default=None, compare=False)
+    activation: Activation = field(default="identity", compare=False)
 
     @property
     def answer(self) -> Answer:
@@ -85,12 +92,20 @@ class Column:
         required: whether rows without it are refused; label roles are never required here, since
             unlabelled rows serve too.
         aliases: other names under which public data sets carry it, in order of preference.
-        holds: what a cell is.
+        holds: what a cell is; ``answers`` are parts of another cell's text with their places. A ``key`` is
+            seen by no model and is the same in rows that are scored together.
+        of: the role whose text the answers are parts of.
+        blank: whether a text may have nothing in it.
+        binds: whether rows with like cells belong together, so that no split of the data parts them; not so
+            for the documents of a corpus, which all queries share, and for what is asked of many texts.
     """
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "audio", "label", "tags"]
+    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "answers", "key"]
+    of: str | None = None
+    blank: bool = True
+    binds: bool = True
 
 
 @dataclass(frozen=True)
@@ -140,8 +155,12 @@ class Prediction:
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
         scores: per label the probability that it holds, each by itself (multi-label); else None.
-        choices: per mask of a text its likeliest pieces, each with its probability; else None.
+        candidates: of each thing that a row asks (a mask of a text; which choice is right) the texts that may
+            answer it, each with its probability, the likeliest first; else None.
         truth: per mask the place of what stood there, from 1, and its probability; None where nobody knows.
+        score: the probability of an answer that is a part of a text; else None.
+        span: where that part stands in its text, from its first character to before the one after it.
+        empty: the probability that the text has no answer, where a model says that; else None.
     """
 
     value: int | float | str | tuple[int, ...] | np.ndarray
@@ -149,8 +168,11 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
     scores: tuple[float, ...] | None = None
-    choices: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    candidates: tuple[tuple[tuple[str, float], ...], ...] | None = None
     truth: tuple[tuple[int, float], ...] | None = None
+    score: float | None = None
+    span: tuple[int, int] | None = None
+    empty: float | None = None
 
 
 @dataclass(frozen=True)
@@ -209,11 +231,12 @@ class Task(Protocol):
     Attributes:
         MODEL: the transformers auto class that builds it, by name.
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
-        LABEL: the role that holds the target; empty for a task whose rows are their own target.
+        LABEL: the role that holds the target; empty where rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         NEW_HEADS: whether a model can be given a new head for the labels of the data.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
+        UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
     """
@@ -225,6 +248,7 @@ class Task(Protocol):
     METRICS: tuple[Metric, ...] = ()
     NEW_HEADS: bool = True
     WHOLE_ROWS: bool = False
+    UNIT: str = "tokens"
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
 
@@ -253,36 +277,18 @@ class Task(Protocol):
         ...
 
     @staticmethod
+    @optional
+    def is_made_for(config: Mapping[str, Any]) -> str | None:
+        """The field by which a ``config.json`` says that its model is for this task and no other.
+
+        None where it does not: the task is then the one of the model's class.
+        """
+        return None
+
+    @staticmethod
     def configure(config: Any, head: Head) -> None:
         """Write the head into a transformers config (labels, ``problem_type``)."""
         ...
-
-    @staticmethod
-    @optional
-    def asked(
-        config: Any,
-        labels: Sequence[str] | None,
-        template: str | None,
-        cells: Sequence[Any],
-        names: Sequence[str] | None,
-    ) -> None:
-        """Write what a model is asked into its transformers config, where its weights leave that open.
-
-        Args:
-            config: of the model.
-            labels: that the user names, or None.
-            template: of the sentence that holds a label, where the user gives one.
-            cells: raw label cells of the training rows; none without data.
-            names: the data's own label names by id, where it has them.
-
-        Raises:
-            ModelError: nothing says what to ask.
-        """
-        if labels is not None or template is not None:
-            raise ModelError(
-                "labels and template are what a model of zero-shot-classification is asked; this task's "
-                "labels are those of its head: leave them out"
-            )
 
     @staticmethod
     def load_processor(folder: Path) -> Any:
@@ -310,6 +316,29 @@ class Task(Protocol):
 
     @staticmethod
     @optional
+    def fields(
+        folder: Path,
+        content: Mapping[str, Any],
+        options: Mapping[str, Any],
+        head_of_data: Callable[[], Head | None],
+    ) -> dict[str, Any]:
+        """Fields of ``config.json`` that a folder leaves open and options of ``load`` decide.
+
+        Args:
+            folder: of the model.
+            content: of its ``config.json``.
+            options: ``pooling``, ``normalize``, ``prompts``, ``labels`` and ``template``; None for what
+                nobody asked for.
+            head_of_data: gives the head that the training rows ask for; None without data.
+
+        Raises:
+            RecipeError: something was asked for that the task has not, or the folder decides itself.
+        """
+        refuse_foreign(options, ())
+        return {}
+
+    @staticmethod
+    @optional
     def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Pieces:
         """What a model sees of rows; each as it is, unless a task says otherwise."""
         import numpy
@@ -334,8 +363,18 @@ class Task(Protocol):
 
     @staticmethod
     def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray | None:
-        """Tokens of each row before truncation, int64 [rows]; None where rows have no length."""
+        """Tokens (or another ``UNIT``) of each row before truncation, int64 [rows]; None: no lengths."""
         ...
+
+    @staticmethod
+    @optional
+    def extent(processor: Any) -> int | None:
+        """The length to which the processor fills and cuts every row by itself; None where it does not.
+
+        What is cut there is counted and said like what a limit cuts, though the model's inputs have no free
+        axis.
+        """
+        return None
 
     @staticmethod
     def encode(
@@ -387,9 +426,42 @@ class Task(Protocol):
 
     @staticmethod
     @optional
+    def decided(predictions: Sequence[Prediction], head: Head) -> list[Prediction]:
+        """The same predictions under a head's thresholds, of a task whose decisions turn at some."""
+        return list(predictions)
+
+    @staticmethod
+    @optional
+    def usual(head: Head) -> Head:
+        """A head whose decisions turn where they do before anything is fitted."""
+        return replace(head, thresholds=None)
+
+    @staticmethod
+    @optional
+    def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> tuple[float, ...]:
+        """The thresholds under which predictions score best in the main metric; empty: there are none.
+
+        Args:
+            predictions: of rows that nothing was trained on, made without thresholds.
+            references: of the rows.
+            head: of the model.
+
+        Raises:
+            DataError: the head has no thresholds, or the rows do not say which fit.
+        """
+        return ()
+
+    @staticmethod
+    @optional
     def right(prediction: Prediction, reference: Any) -> bool:
         """Whether an answer is the truth as a whole, of a task whose answers are right or wrong."""
         return bool(prediction.value == reference)
+
+    @staticmethod
+    @optional
+    def caveats(references: Sequence[Any]) -> list[str]:
+        """What a reader of figures on rows with these references must know, in sentences."""
+        return []
 
     @staticmethod
     def statistics(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> np.ndarray:
@@ -421,13 +493,46 @@ class Task(Protocol):
         raise EntryError("the task's rows hold images, and it has no 'to_pixels(image, channels)'")
 
 
+_OPTIONS_OF = {
+    "pooling": "models that make vectors",
+    "normalize": "models that make vectors",
+    "prompts": "models that make vectors",
+    "labels": "models for zero-shot-classification",
+    "template": "models for zero-shot-classification",
+}
+
+
+def refuse_foreign(options: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Refuse options of ``load`` that are of models for another task.
+
+    Args:
+        options: name -> value; None for what nobody asked for.
+        own: names of those that the task has.
+
+    Raises:
+        RecipeError: one is.
+    """
+    foreign = [name for name, value in options.items() if value is not None and name not in own]
+    if foreign:
+        kinds = " and ".join(dict.fromkeys(_OPTIONS_OF[name] for name in foreign))
+        raise RecipeError(
+            f"load: {' and '.join(foreign)} is of {kinds}, which this is none of: leave it out, or give "
+            "the task that has it"
+        )
+
+
 def metric(task: Task, name: str) -> Metric:
     """A metric of a task by its name."""
     return next((one for one in task.METRICS if one.name == name), Metric(name))
 
 
+def inputs(columns: Mapping[str, Column], label: str) -> tuple[str, ...]:
+    """The roles whose cells a model sees, in order."""
+    return tuple(role for role, column in columns.items() if role != label and column.holds != "key")
+
+
 def has_label(task: Task, row: Row) -> bool:
-    """Whether a row has its target: a cell under the task's label, or itself."""
+    """Whether a row has its target, which it is itself where the task has no label column."""
     return not task.LABEL or row.get(task.LABEL) is not None
 
 

@@ -8,6 +8,7 @@ correlation; micro F1, macro F1 and subset accuracy; Pearson, Spearman and mean 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from compress.errors import DataError
 from compress.tasks import Batch, Head, Link, Metric, Prediction, Problem, Row
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
+from compress.tasks import _thresholds as thresholds
 
 if TYPE_CHECKING:
     import torch
@@ -123,20 +125,70 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
 
 
 def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
-    """The likeliest class, the classes of at least one half, or the number."""
+    """The likeliest class, the classes of at least one half (or their thresholds), or the number."""
     logits = scores.finite(outputs["logits"])
     if head.problem == "regression":
         return [Prediction(value=float(value), label=float(value)) for value in logits.reshape(-1)]
     if head.problem == "multi_label":
-        sets = [tuple(int(i) for i in np.flatnonzero(row >= 0)) for row in logits]
-        return [
-            Prediction(value=ids, label=tuple(head.labels[i] for i in ids), scores=tuple(row.tolist()))
-            for ids, row in zip(sets, scores.sigmoid(logits), strict=True)
-        ]
+        shares = [tuple(row.tolist()) for row in scores.sigmoid(logits)]
+        return decided([Prediction(value=(), label=(), scores=row) for row in shares], head)
     return [
         Prediction(value=best, label=head.labels[best], probabilities=tuple(row.tolist()))
         for best, row in zip(logits.argmax(axis=-1).tolist(), scores.softmax(logits), strict=True)
     ]
+
+
+def decided(predictions: Sequence[Prediction], head: Head) -> list[Prediction]:
+    """Sets of labels by their probabilities: of at least one half, or of at least their thresholds."""
+    if head.problem != "multi_label":
+        return list(predictions)
+    least = head.thresholds or (0.5,) * len(head.labels)
+    sets = [
+        tuple(
+            i for i, (share, bound) in enumerate(zip(row.scores or (), least, strict=True)) if share >= bound
+        )
+        for row in predictions
+    ]
+    return [
+        replace(row, value=ids, label=tuple(head.labels[i] for i in ids))
+        for row, ids in zip(predictions, sets, strict=True)
+    ]
+
+
+def fitted(predictions: Sequence[Prediction], references: Sequence[Any], head: Head) -> tuple[float, ...]:
+    """A threshold for each label, which together have the highest micro F1 on some rows.
+
+    Micro F1 is ``2 t / (g + r)`` for ``t`` right among ``g`` given labels and ``r`` true ones. For a guess
+    ``f`` of its best, each label by itself maximizes ``sum (2 y - f)`` over the rows where it is given; the
+    F1 that they reach is the next guess, until it grows no more (Dinkelbach 1967).
+
+    Raises:
+        DataError: the head is not of labels that hold each by itself, or there are no rows.
+    """
+    if head.problem != "multi_label":
+        raise DataError(
+            "thresholds are fitted where labels hold each by itself, and this model gives one answer: leave "
+            "fit-threshold out"
+        )
+    if not predictions:
+        raise DataError("there are no selection rows to fit thresholds on: give data.selection")
+    shares = np.asarray([prediction.scores for prediction in predictions], dtype=np.float64)
+    true = np.zeros_like(shares)
+    for row, ids in enumerate(references):
+        true[row, list(ids)] = 1
+    guess, chosen = 0.0, np.full(len(head.labels), 0.5)
+    while True:
+        bounds = np.array(
+            [
+                thresholds.best(shares[:, label], 2 * true[:, label] - guess, np.zeros(len(shares)), 0.5)
+                for label in range(len(head.labels))
+            ]
+        )
+        given = shares >= bounds
+        reached = scores.f1(float((given * true).sum()), float(given.sum()), float(true.sum()))
+        if reached <= guess:
+            return tuple(float(np.clip(bound, 0.0, 1.0)) for bound in chosen)
+        guess, chosen = reached, bounds
 
 
 def reference(row: Row, head: Head) -> int | float | tuple[int, ...]:

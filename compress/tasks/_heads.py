@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from compress.errors import DataError, ModelError
 from compress.tasks import Head, Problem
+from compress.tasks import _thresholds as thresholds
 
 PROBLEM_TYPES: dict[Problem, str] = {
     "single_label": "single_label_classification",
@@ -54,7 +55,8 @@ def head_of(config: Mapping[str, Any]) -> Head:
         return Head("regression", ())
     if problem == "single_label" and len(labels) < 2:
         raise ModelError("config.json says one label a row and has one label only: it needs at least two")
-    return Head(problem, labels)
+    fitted = thresholds.read(config, len(labels)) if problem == "multi_label" else None
+    return Head(problem, labels, thresholds=fitted)
 
 
 def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
@@ -151,6 +153,7 @@ def configure(config: Any, head: Head) -> None:
     config.id2label = dict(enumerate(labels))
     config.label2id = {label: i for i, label in enumerate(labels)}
     config.problem_type = PROBLEM_TYPES[head.problem]
+    thresholds.write(config, head)
 
 
 def whole(cell: Any) -> int | None:

@@ -72,14 +72,14 @@ def read(config: Mapping[str, Any]) -> Hypotheses:
     return Hypotheses(tuple(labels), template, len(outputs), entailment, against)
 
 
-def write(config: Any, labels: Sequence[str], template: str) -> None:
-    """Write labels and template into a transformers config.
+def written(labels: Sequence[str], template: str) -> dict[str, Any]:
+    """Labels and template as ``config.json`` has them.
 
     Raises:
         ModelError: they cannot be asked.
     """
     check(labels, template)
-    setattr(config, FIELD, {"labels": list(labels), "template": template})
+    return {"labels": list(labels), "template": template}
 
 
 def check(labels: Sequence[str], template: str) -> None:

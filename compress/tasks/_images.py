@@ -1,4 +1,4 @@
-"""Images where they lie: a file, or a member of a zip archive, read when they are needed."""
+"""Images and sounds where they lie: a file, or a member of a zip archive, read when they are needed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from typing import IO, Any
 from compress.errors import DataError
 from compress.reading import files
 
-_LARGEST = 256 * 2**20  # bytes of one image: a few kilobytes of a zip archive can unpack to more than fits
+_LARGEST = 256 * 2**20  # bytes of one file: a few kilobytes of a zip archive can unpack to more than fits
 # What the library raises of archives that are damaged, encrypted, or packed in a way that it does not know.
 _BROKEN_ZIP: tuple[type[Exception], ...] = (
     OSError,
@@ -31,15 +31,17 @@ _BROKEN_ZIP += (zipfile.BadZipFile, zipfile.LargeZipFile)
 
 @dataclass(frozen=True)
 class ImageFile:
-    """An image file, or a member of an archive.
+    """An image file or another one that a row refers to, or a member of an archive.
 
     Attributes:
         path: of the file or the archive.
         member: name within the archive; None for a file.
+        noun: what a message calls it.
     """
 
     path: Path
     member: str | None = None
+    noun: str = "image"
 
     def __str__(self) -> str:
         return f"{self.path}" if self.member is None else f"{self.path}:{self.member}"
@@ -57,11 +59,11 @@ class ImageFile:
             size = archive.getinfo(self.member).file_size
             if size > _LARGEST:
                 raise DataError(
-                    f"the image {self} has {size:,} bytes unpacked, and {_LARGEST:,} are the most"
+                    f"the {self.noun} {self} has {size:,} bytes unpacked, and {_LARGEST:,} are the most"
                 )
             return archive.read(self.member)
         except _BROKEN_ZIP as cause:
-            raise DataError(f"the image {self} cannot be read: {cause}") from cause
+            raise DataError(f"the {self.noun} {self} cannot be read: {cause}") from cause
 
     def open(self) -> IO[bytes]:
         """The bytes as a stream."""

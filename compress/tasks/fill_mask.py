@@ -172,7 +172,7 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
             Prediction(
                 value=found,
                 label=found,
-                choices=tuple(
+                candidates=tuple(
                     tuple(zip(names(ids.tolist()), row[ids].tolist(), strict=True))
                     for ids, row in zip(best, shares, strict=True)
                 ),

@@ -8,7 +8,7 @@ that is too long is cut, a hypothesis never.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +17,7 @@ import numpy as np
 from compress import log
 from compress.errors import DataError, ModelError
 from compress.reading import json_values
-from compress.tasks import Batch, Column, ExportSpec, Head, Pieces, Prediction, Row
+from compress.tasks import Batch, Column, ExportSpec, Head, Pieces, Prediction, Row, refuse_foreign
 from compress.tasks import _heads as heads
 from compress.tasks import _hypotheses as hypotheses
 from compress.tasks import _scores as scores
@@ -93,37 +93,43 @@ def head_of(config: Mapping[str, Any]) -> Head:
     return Head("single_label", asked.labels, size=asked.outputs)
 
 
+def is_made_for(config: Mapping[str, Any]) -> str | None:
+    """The field that says what a model of inference is asked."""
+    return hypotheses.FIELD if hypotheses.FIELD in config else None
+
+
 def configure(config: Any, head: Head) -> None:
     """Write the candidate labels into a transformers config; its outputs stay what they mean."""
     field = getattr(config, hypotheses.FIELD, None) or {}
-    hypotheses.write(config, head.labels, field.get("template", hypotheses.TEMPLATE))
+    template = field.get("template", hypotheses.TEMPLATE)
+    setattr(config, hypotheses.FIELD, hypotheses.written(head.labels, template))
 
 
-def asked(
-    config: Any,
-    labels: Sequence[str] | None,
-    template: str | None,
-    cells: Sequence[Any],
-    names: Sequence[str] | None,
-) -> None:
-    """Write what the model is asked into its config: given labels, else its own, else those of the data.
+def fields(
+    folder: Path,
+    content: Mapping[str, Any],
+    options: Mapping[str, Any],
+    head_of_data: Callable[[], Head | None],
+) -> dict[str, Any]:
+    """What the model is asked: the labels that ``load`` names, else its own, else those of the data.
 
     Raises:
         ModelError: there are none, or they cannot be asked.
     """
-    before = hypotheses.read(config.to_dict())
-    chosen = tuple(labels or ()) or before.labels
-    if not chosen and cells:
-        chosen = infer_head(cells, names).labels
+    refuse_foreign(options, ("labels", "template"))
+    before = hypotheses.read(content)
+    chosen = tuple(options.get("labels") or ()) or before.labels
+    if not chosen:
+        head = head_of_data()
+        chosen = head.labels if head is not None else ()
     if not chosen:
         raise ModelError(
             "nothing says between which labels the model is to choose: give data with labels, or name them "
             "in a recipe, as in 'load: {labels: [sport, politics]}'"
         )
-    hypotheses.write(config, chosen, template or before.template)
-    log.info(
-        "the model chooses between %s, each asked as %r", heads.listed(chosen), template or before.template
-    )
+    template = options.get("template") or before.template
+    log.info("the model chooses between %s, each asked as %r", heads.listed(chosen), template)
+    return {hypotheses.FIELD: hypotheses.written(chosen, template)}
 
 
 def load_processor(folder: Path) -> Any:

@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from compress import log
 from compress.tasks import Head, Prediction, Row, Task
 from compress.training.batching import EncodedRows, apart, plan_sorted, to_torch
 
@@ -40,6 +41,8 @@ class Selection:
         self._task = task
         self._head = head
         self._references = [task.reference(row, head) for row in rows]
+        for caveat in task.caveats(self._references):
+            log.once("Selection rows: %s.", caveat)
         self._pieces = task.pieces(rows, processor, max_length)
         rows = self._pieces.rows
         lengths = row_lengths(task, rows, processor, max_length)

@@ -13,21 +13,21 @@ class Choice:
     """The pieces that stay.
 
     Attributes:
-        kept: old ids in their order; the place of each is its new id.
+        old_ids: old ids in their order; the place of each is its new id.
         always: how many of them stay whatever the text is.
-        wanted: how many pieces the text needs beyond those.
+        needed: how many pieces the text needs beyond those.
         left_out: how many of those have no room.
     """
 
-    kept: tuple[int, ...]
+    old_ids: tuple[int, ...]
     always: int
-    wanted: int
+    needed: int
     left_out: int
 
     def new_ids(self, size: int) -> np.ndarray:
         """Old id -> new id, int64 [size]; -1 where a piece goes."""
         ids = np.full(size, -1, dtype=np.int64)
-        ids[list(self.kept)] = np.arange(len(self.kept))
+        ids[list(self.old_ids)] = np.arange(len(self.old_ids))
         return ids
 
 
@@ -48,17 +48,19 @@ def choose(
         count: occurrences that a piece needs to stay.
         pieces: the most that stay, all together; None for as many as the text needs.
     """
-    kept = set(always)
-    least = len(kept)
+    old_ids = set(always)
+    least = len(old_ids)
     order = np.lexsort((np.arange(len(counts)), -counts))
-    wanted = [int(piece) for piece in order[: int((counts >= max(count, 1)).sum())] if int(piece) not in kept]
+    needed = [
+        int(piece) for piece in order[: int((counts >= max(count, 1)).sum())] if int(piece) not in old_ids
+    ]
     room = len(counts) if pieces is None else pieces
-    taken = 0
-    for piece in wanted:
-        whole = {piece, *needs(piece)} - kept
+    fitting = 0
+    for piece in needed:
+        closure = {piece, *needs(piece)} - old_ids
         # The first one without room ends it: a rarer piece never takes the place of a more frequent one.
-        if len(kept) + len(whole) > room:
+        if len(old_ids) + len(closure) > room:
             break
-        kept |= whole
-        taken += 1
-    return Choice(tuple(sorted(kept)), least, len(wanted), len(wanted) - taken)
+        old_ids |= closure
+        fitting += 1
+    return Choice(tuple(sorted(old_ids)), least, len(needed), len(needed) - fitting)

@@ -56,8 +56,8 @@ class Effect:
         )
 
 
-def _percent(part: int, whole: int) -> str:
-    return f"{100 * part / whole:.3f} %"
+def _percent(part: int, total: int) -> str:
+    return f"{100 * part / total:.3f} %"
 
 
 def measure(

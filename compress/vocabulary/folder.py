@@ -31,18 +31,18 @@ def read(folder: Path) -> dict[str, Any]:
     return content
 
 
-def cut(folder: Path, kept: Sequence[int]) -> tuple[str, ...]:
+def cut(folder: Path, old_ids: Sequence[int]) -> tuple[str, ...]:
     """Cut the tokenizer's files of a folder, in place, and give the names of those that were left out.
 
     Args:
         folder: of the artifact that is being made, with a ``tokenizer.json``; never a source.
-        kept: old ids in their order.
+        old_ids: old ids in their order.
 
     Raises:
         ModelError: a file is damaged, or its tokens cannot have the ids that they would get.
     """
-    new_ids = {old: new for new, old in enumerate(kept)}
-    content = tokenizer_json.cut(read(folder), kept, str(folder / TOKENIZER))
+    new_ids = {old: new for new, old in enumerate(old_ids)}
+    content = tokenizer_json.cut(read(folder), old_ids, str(folder / TOKENIZER))
     text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
     _check(text, content, str(folder / TOKENIZER))
     (folder / TOKENIZER).write_text(text, encoding="utf-8")

@@ -33,22 +33,22 @@ def fixed(config: PretrainedConfig) -> set[int]:
     return ids
 
 
-def cut(model: PreTrainedModel, task: Task, kept: Sequence[int]) -> None:
+def cut(model: PreTrainedModel, task: Task, old_ids: Sequence[int]) -> None:
     """Take rows out of a model and move the ids of its configuration, in place.
 
     Args:
         model: on the CPU.
         task: names its class.
-        kept: old ids in their order.
+        old_ids: old ids in their order.
 
     Raises:
         ModelError: the model depends on its vocabulary in a way that cannot be cut.
     """
     before = _blank(model.config, task)
-    config = _configured(model.config, kept)
+    config = _configured(model.config, old_ids)
     after = _blank(config, task)
     axes = _axes(before, after)
-    index = torch.tensor(list(kept), dtype=torch.int64)
+    index = torch.tensor(list(old_ids), dtype=torch.int64)
     fresh: dict[int, torch.Tensor] = {}
     for name, axis in axes.items():
         owner, _, leaf = name.rpartition(".")
@@ -67,7 +67,7 @@ def cut(model: PreTrainedModel, task: Task, kept: Sequence[int]) -> None:
             )
         setattr(module, leaf, fresh[id(tensor)])
     _take_integers(model, before, after)
-    for field, value in _fields(model.config, kept).items():
+    for field, value in _fields(model.config, old_ids).items():
         setattr(model.config, field, value)
 
 
@@ -79,25 +79,25 @@ def _blank(config: PretrainedConfig, task: Task) -> PreTrainedModel:
         return architecture.build(config, task, "eager")
 
 
-def _fields(config: PretrainedConfig, kept: Sequence[int]) -> dict[str, object]:
+def _fields(config: PretrainedConfig, old_ids: Sequence[int]) -> dict[str, object]:
     """The fields of a configuration that change.
 
     Raises:
         ModelError: a field names an id that no piece has, and that a piece would get.
     """
-    new_ids = {old: new for new, old in enumerate(kept)}
+    new_ids = {old: new for new, old in enumerate(old_ids)}
     for field, number in special_ids.named(config.to_dict()):
-        if number not in new_ids and number < len(kept):
+        if number not in new_ids and number < len(old_ids):
             raise ModelError(
                 f"config.json names {number} as {field}, and no token of the tokenizer has that id: correct "
                 "it, or save the tokenizer that the model was trained with"
             )
-    return {**special_ids.moved(config.to_dict(), new_ids), "vocab_size": len(kept)}
+    return {**special_ids.moved(config.to_dict(), new_ids), "vocab_size": len(old_ids)}
 
 
-def _configured(config: PretrainedConfig, kept: Sequence[int]) -> PretrainedConfig:
+def _configured(config: PretrainedConfig, old_ids: Sequence[int]) -> PretrainedConfig:
     fresh = copy.deepcopy(config)
-    for field, value in _fields(config, kept).items():
+    for field, value in _fields(config, old_ids).items():
         setattr(fresh, field, value)
     return fresh
 
@@ -128,15 +128,15 @@ def _axes(before: PreTrainedModel, after: PreTrainedModel) -> dict[str, int]:
 def _differing(old: torch.Size | None, new: torch.Size | None) -> list[int]:
     if old is None or new is None or len(old) != len(new):
         return []
-    return [axis for axis, (one, other) in enumerate(zip(old, new, strict=True)) if one != other]
+    return [axis for axis, (size, new_size) in enumerate(zip(old, new, strict=True)) if size != new_size]
 
 
 def _take_integers(model: nn.Module, before: nn.Module, after: nn.Module) -> None:
     """Set what modules note of the vocabulary (the number of rows, the padding row) to what is true now."""
     fresh: Mapping[str, nn.Module] = dict(after.named_modules(remove_duplicate=False))
-    own: Mapping[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
+    modules: Mapping[str, nn.Module] = dict(model.named_modules(remove_duplicate=False))
     for name, module in before.named_modules(remove_duplicate=False):
         then, now = shapes.integers(module), shapes.integers(fresh[name])
         for field, value in now.items():
-            if then.get(field) != value and name in own:
-                setattr(own[name], field, value)
+            if then.get(field) != value and name in modules:
+                setattr(modules[name], field, value)

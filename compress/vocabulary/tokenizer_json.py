@@ -8,19 +8,19 @@ from typing import Any
 from compress.vocabulary.pieces import Pieces, pairs
 
 
-def cut(content: Mapping[str, Any], kept: Sequence[int], place: str) -> dict[str, Any]:
+def cut(content: Mapping[str, Any], old_ids: Sequence[int], place: str) -> dict[str, Any]:
     """The content of the file with the pieces that stay.
 
     Args:
         content: parsed.
-        kept: old ids in their order; every id that the file's other parts name is among them.
+        old_ids: old ids in their order; every id that the file's other parts name is among them.
         place: what an error calls the file.
 
     Raises:
         ModelError: the file is damaged.
     """
     pieces = Pieces(content, place)
-    new_ids = {old: new for new, old in enumerate(kept)}
+    new_ids = {old: new for new, old in enumerate(old_ids)}
     fresh = {**content, "model": _model(pieces, new_ids)}
     fresh["added_tokens"] = [
         {**token, "id": new_ids[token["id"]]} for token in content.get("added_tokens") or []

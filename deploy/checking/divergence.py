@@ -2,7 +2,8 @@
 
 Softmax: ``KL(p || q)`` over classes. Sigmoid: the sum over labels of the Bernoulli KL. Identity
 (regression): the squared difference over twice the reference's variance, which is the KL of two
-normal distributions of that variance.
+normal distributions of that variance; of vectors its mean over their numbers, which for vectors of length
+one is about 1 - cos.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ def per_row(
         return np.maximum(terms.sum(axis=-1), 0.0)
     wide = reference.astype(np.float64)
     spread = max(float(wide.var()) if variance is None else variance, _FLOOR)
-    gap: np.ndarray = ((wide - candidate.astype(np.float64)) ** 2).sum(axis=-1) / (2 * spread)
+    gap: np.ndarray = ((wide - candidate.astype(np.float64)) ** 2).mean(axis=-1) / (2 * spread)
     return gap
 
 

@@ -13,12 +13,13 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import onnx
 from google.protobuf.message import DecodeError
 
 from compress import catalog
 from compress.errors import ArtifactError, ModelError, first_line
-from compress.model import checkpoint, shapes, weight_files
+from compress.model import checkpoint, sample, shapes, weight_files
 from deploy.checking import precision, structure, tensors
 from deploy.content import declared, listing
 from deploy.encoder import Encoder
@@ -134,10 +135,11 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
             f"model for {artifact.task} with this processor takes {', '.join(spec.inputs)} and gives "
             f"{', '.join(spec.outputs)}: export the model again"
         )
-    texts = spec.length_axis is not None
+    free = spec.length_axis is not None
+    whole = _whole_inputs(encoder)
     for name, axes in spec.inputs.items():
-        allowed = _WHOLE if texts else _FLOATS
-        _check_port(path, "input", inputs[name], allowed, len(axes) if texts else None, max(axes) + 1)
+        allowed = _WHOLE if name in whole else _FLOATS
+        _check_port(path, "input", inputs[name], allowed, len(axes) if free else None, max(axes) + 1)
         _check_free(path, "input", inputs[name], axes)
     width = encoder.head.width
     for name, axes in spec.outputs.items():
@@ -157,6 +159,14 @@ def _check_ports(artifact: Artifact, model: onnx.ModelProto, facts: GraphFacts, 
                 f"{artifact.path / graph_facts.FILE}: limits names '{name[:80]}' with the axes "
                 f"{', '.join(map(str, sizes))}, which no input of the graph has free"
             )
+
+
+def _whole_inputs(encoder: Encoder) -> frozenset[str]:
+    """The inputs that take whole numbers: all of texts; of others those that an encoded row has as such."""
+    if sample.has_texts(encoder.task):
+        return frozenset(encoder.spec.inputs)
+    arrays = sample.batch(encoder.task, encoder.processor, encoder.head).inputs
+    return frozenset(name for name, array in arrays.items() if np.issubdtype(array.dtype, np.integer))
 
 
 def _check_port(

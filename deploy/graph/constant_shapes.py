@@ -28,8 +28,17 @@ if TYPE_CHECKING:
     from deploy.checking.parity import Feed
 
 
-def sizes(longest: int | None) -> list[tuple[int, int | None]]:
-    """(batch, length) of the runs to look at; they share no value. Empty where lengths are too short."""
+def sizes(longest: int | None, extent: int | None = None) -> list[tuple[int, int | None]]:
+    """(batch, length) of the runs to look at; they share no value. Empty where lengths are too short.
+
+    Args:
+        longest: that the graph takes; None for any.
+        extent: of a real row where a few positions are none to the model: a stack of convolutions needs
+            thousands of samples. None for texts, of which any length will do.
+    """
+    if extent is not None:
+        short = extent if longest is None else min(extent, longest * 7 // 13)
+        return [(2, short), (3, short * 11 // 7 + 1), (5, short * 13 // 7)]
     if longest is None or longest >= 13:
         return [(2, 7), (3, 11), (5, 13)]
     return [(2, 3), (4, 5), (6, 7)] if longest >= 7 else []

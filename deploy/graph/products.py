@@ -6,14 +6,18 @@ values) have two computed sides and are none of them.
 
 from __future__ import annotations
 
-from collections.abc import Sequence, Set
+from collections.abc import Iterable, Sequence, Set
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from typing import TYPE_CHECKING
 
 import onnx
 
 from compress.errors import UserError
 from deploy.graph.nodes import Index, attribute
+
+if TYPE_CHECKING:
+    from deploy.graph.convolutions import Convolution
 
 
 @dataclass(frozen=True)
@@ -99,20 +103,28 @@ def _is_product(node: onnx.NodeProto, index: Index) -> bool:
 
 
 def _heads(index: Index, products: set[str]) -> set[str]:
-    """Outputs of products from which a graph output is reached through no other product."""
-    heads: set[str] = set()
+    """Outputs of products from which a graph output is reached through no other product.
+
+    Where one of them comes of another, the output stands on the residual stream itself, as an embedder's does
+    that only pools its states: products of every layer reach it past the others, and none is a head.
+    """
+    heads = _above(index, index.outputs, products) & products
+    below = (name for head in heads for name in index.maker[head].input if name)
+    return set() if heads & _above(index, below, set()) else heads
+
+
+def _above(index: Index, tensors: Iterable[str], stops: set[str]) -> set[str]:
+    """The computed tensors that some tensors come of, themselves included; not what is above a stop."""
     visited: set[str] = set()
-    waiting = list(index.outputs)
+    waiting = list(tensors)
     while waiting:
         tensor = waiting.pop()
         if tensor in visited or tensor not in index.maker:
             continue
         visited.add(tensor)
-        if tensor in products:
-            heads.add(tensor)
-        else:
+        if tensor not in stops:
             waiting.extend(name for name in index.maker[tensor].input if name)
-    return heads
+    return visited
 
 
 @dataclass(frozen=True)
@@ -176,7 +188,7 @@ def name_nodes(model: onnx.ModelProto) -> None:
         used.add(name)
 
 
-def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[str]:
+def matching(products: Sequence[WeightProduct | Convolution], patterns: Sequence[str]) -> set[str]:
     """Names of the products that any pattern names: the whole name, a part of it, or with wildcards.
 
     Raises:
@@ -189,7 +201,7 @@ def matching(products: Sequence[WeightProduct], patterns: Sequence[str]) -> set[
         }
         if not hits:
             raise UserError(
-                f"keep_float: no weight product's name has '{pattern}' in it. "
+                f"keep_float: no weight product's or convolution's name has '{pattern}' in it. "
                 f"There are: {', '.join(product.name for product in products)}."
             )
         chosen |= hits

@@ -2,6 +2,7 @@
 
 artifact/           the sealed artifact as it is
 triton/NAME/        a Triton model repository: config.pbtxt and 1/model.onnx or 1/model.plan
+sentence-transformers/  of an embedder's graph: the folder that the library loads with backend="onnx"
 build/              with ``build_on_target``: build_engine.py, plan.json (profiles), timings/
 README.md           the model card
 report.json         where a report was given
@@ -31,7 +32,7 @@ from compress.model.limit import Limit
 from deploy import rehearsal
 from deploy.encoder import Encoder
 from deploy.graph import facts as graph_facts
-from deploy.handover import build_engine, card, figures, sums, triton
+from deploy.handover import build_engine, card, figures, sentence_folder, sums, triton
 from deploy.handover.sums import ARTIFACT, FACTS
 from deploy.tensorrt import axes, passport, profiles, timing
 
@@ -106,6 +107,8 @@ def bundle(
         writer = _Writer(artifact, folder, called, max_batch)
         chosen = writer.chosen(target) if target is not None else ()
         writer.serve(chosen)
+        if artifact.kind == "onnx" and writer.encoder.head.answer == "vector":
+            sentence_folder.write(artifact, writer.encoder, folder / sentence_folder.FOLDER)
         if target is not None:
             writer.build(chosen, target.timings)
         if report is not None:
@@ -160,7 +163,7 @@ class _Writer:
 
     def _limit(self) -> Limit | None:
         """The token limit; None where rows have no length."""
-        if self.encoder.spec.length_axis is None:
+        if self.encoder.spec.length_axis is None and self.encoder.max_length is None:
             return None
         return Limit(self.encoder.max_length, self.encoder.whose)
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from compress import catalog, label_names, quantities, tasks
 from compress.label_names import LabelNames
-from compress.model import padding
+from compress.model import padding, sample
 
 if TYPE_CHECKING:
     from compress.artifacts.artifact import Artifact, Manifest
@@ -72,17 +72,29 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
+_TEXTS = {
+    "span": "a part of the text, with its probability",
+    "filling": "pieces of the vocabulary at each mask of a text",
+}
+
+
+def _answer(head: Head) -> str:
+    """What a model without labels answers, in words."""
+    if head.problem == "ranking":
+        return f"a number that orders documents (shown through {head.activation})"
+    if head.answer == "vector":
+        return f"none: a vector of {head.size} numbers a text"
+    return _TEXTS.get(head.problem, "a number (regression)")
+
+
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
     lines = [header, ["---"] * len(header), *rows]
     return "\n".join("| " + " | ".join(_cell(cell) for cell in line) + " |" for line in lines)
 
 
-_ANSWERS = {"filling": "pieces of the vocabulary at each mask of a text"}
-
-
 def _what(subject: Subject) -> str:
     artifact = subject.artifact
-    labels = ", ".join(subject.head.labels) or _ANSWERS.get(subject.head.problem, "a number (regression)")
+    labels = ", ".join(subject.head.labels) or _answer(subject.head)
     rows: list[tuple[str, object]] = [
         ("task", artifact.task),
         ("labels", labels),
@@ -93,14 +105,18 @@ def _what(subject: Subject) -> str:
         ("made", artifact.manifest.created),
     ]
     if subject.limit is not None:
-        rows.append(("longest text", _longest(subject.limit)))
+        texts = sample.has_texts(catalog.task(artifact.task))
+        rows.append(("longest text" if texts else "longest row", _longest(subject)))
     return f"# {subject.name}\n\n{_table(('', ''), rows)}"
 
 
-def _longest(limit: Limit) -> str:
-    if limit.tokens is None:
+def _longest(subject: Subject) -> str:
+    limit = subject.limit
+    if limit is None or limit.tokens is None:
         return "no limit; nothing is cut"
-    return f"{limit.tokens} tokens, {limit}; what is longer is cut"
+    unit = catalog.task(subject.artifact.task).UNIT
+    longer = "is read in overlapping windows" if subject.head.problem == "span" else "is cut"
+    return f"{limit.tokens} {unit}, {limit}; what is longer {longer}"
 
 
 def _run(subject: Subject) -> str:
@@ -111,7 +127,8 @@ def _run(subject: Subject) -> str:
     if subject.build:
         lines += ["python build/build_engine.py --out engine    # on the target, with TensorRT there"]
     target = "engine" if subject.build else "artifact"
-    example = '"a text"' if subject.limit is not None else "IMAGE"
+    kinds = [column.holds for column in catalog.task(subject.artifact.task).COLUMNS.values()]
+    example = {"image": "IMAGE", "audio": "SOUND.wav"}.get(kinds[0]) or _example(subject)
     device = " --device cuda" if subject.build or kind == "tensorrt" else ""
     lines += [
         f"pip install 'paredown[{'gpu,tensorrt' if subject.build else extra}]'",
@@ -208,6 +225,13 @@ def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, s
     )
 
 
+def _example(subject: Subject) -> str:
+    """A row of texts as arguments: a text for each role that a row must have."""
+    columns = catalog.task(subject.artifact.task).COLUMNS
+    roles = [role for role, column in columns.items() if column.required and column.holds == "text"]
+    return " ".join(f'"a {role}"' for role in roles) or '"a text"'
+
+
 def _limits(subject: Subject) -> str:
     artifact = subject.artifact
     lines = [
@@ -216,7 +240,7 @@ def _limits(subject: Subject) -> str:
         "A compressed model can differ from its teacher on rare rows more than its mean score says: compare "
         "the two on rows that matter to you (`paredown compare`).",
     ]
-    if subject.limit is not None:
+    if subject.limit is not None and sample.has_texts(catalog.task(artifact.task)):
         lines.append(_tokenizer(subject.limit, subject.settled))
     lines += [f"{sentence[0].upper()}{sentence[1:]}." for sentence in _answers(subject)]
     if artifact.kind == "tensorrt":
@@ -276,5 +300,7 @@ def _files(subject: Subject) -> str:
         rows.append(
             ("build/", "builds the engine on the target: script, profiles, timings of earlier builds")
         )
+    if subject.head.answer == "vector" and subject.artifact.kind == "onnx":
+        rows.append(("sentence-transformers/", 'what SentenceTransformer(folder, backend="onnx") loads'))
     rows += [("bundle.json", "what this bundle is, for machines"), ("SHA256SUMS", "checksums of every file")]
     return f"## Files\n\n{_table(('', ''), rows)}"

@@ -125,6 +125,7 @@ def cover(
     float_reasons: Mapping[str, str],
     merged: Sequence[tuple[str, ...]],
     two_sided: Sequence[str] = (),
+    convolutions: str = "its weight is no constant of the graph",
 ) -> Coverage:
     """Count what became eight bits.
 
@@ -134,6 +135,7 @@ def cover(
         float_reasons: name of a product that was left float -> why.
         merged: groups of products that became one, which is named after the first of a group.
         two_sided: products of two computed sides that take eight bits.
+        convolutions: why one stayed float that no quantizer looked at.
     """
     members = {f"{group[0]}_merged": group for group in merged}
     eight = {name for product in chosen for name in members.get(product, (product,))}
@@ -143,11 +145,19 @@ def cover(
     weighted = [load for load in loads if load.weighted]
     total = sum(load.macs for load in loads)
     covered = sum(load.macs for load in loads if load.name in eight or load.name in two_sided)
-    left = {load.name: reasons.get(load.name, _why(load)) for load in weighted if load.name not in eight}
+    left = {
+        load.name: reasons.get(load.name, _why(load, convolutions))
+        for load in weighted
+        if load.name not in eight
+    }
     return Coverage(len(weighted), len(weighted) - len(left), covered / total if total else 0.0, left)
 
 
-def _why(load: Load) -> str:
-    if load.op == "Conv":
-        return "convolutions stay float"
-    return "its weight is no constant matrix of the graph"
+def _why(load: Load, convolutions: str) -> str:
+    return convolutions if load.op == "Conv" else "its weight is no constant matrix of the graph"
+
+
+def convolved(loads: Sequence[Load]) -> float:
+    """The share of all MACs that convolutions with weights cost, 0 to 1."""
+    total = sum(load.macs for load in loads)
+    return sum(load.macs for load in loads if load.op == "Conv" and load.weighted) / total if total else 0.0

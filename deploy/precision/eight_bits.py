@@ -130,6 +130,22 @@ class EightBits:
         values = self._nearest(scaled) if moments is None else compensated(scaled, moments, self._nearest)
         return np.ascontiguousarray(values), scales, np.zeros(scales.shape, values.dtype)
 
+    def filters(
+        self, array: np.ndarray, least: np.ndarray | None = None
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Values [out, in, *kernel], scales [out] and zero points [out] of a convolution's weight.
+
+        Args:
+            array: the weight.
+            least: of the scales, [out]: a bias of 32 bits in units of a smaller one would not fit.
+        """
+        scales = symmetric_scales(array, 0, E4M3_LARGEST if self.kind == "e4m3" else self.largest)
+        if least is not None:
+            scales = np.maximum(scales, least.astype(np.float32))
+        scales = self._held(scales)
+        values = self._nearest(scaled_by(array, scales, 0))
+        return np.ascontiguousarray(values), scales, np.zeros(scales.shape, values.dtype)
+
     def _nearest(self, scaled: np.ndarray) -> np.ndarray:
         return nearest_e4m3(scaled) if self.kind == "e4m3" else nearest_integer(scaled, self.largest)
 

@@ -1,4 +1,4 @@
-"""A graph prepared for eight bits: its weight products, the ranges of their inputs, how to quantize them.
+"""A graph prepared for eight bits: its products and convolutions, their ranges, how to quantize them.
 
 Every set of products can be quantized and run, so that what a set costs can be measured; the float
 weights lie once on disk for all of them, and those in eight bits are rounded once.
@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 import onnx
 
 from deploy.checking.outputs import Collected, collect
+from deploy.graph import convolutions, products, taps, variants
 from deploy.graph import nodes as graph
-from deploy.graph import products, taps, variants
-from deploy.precision import dynamic, observe, qdq, ranges
+from deploy.precision import dynamic, observe, qdq, qdq_convolutions, ranges
 from deploy.precision.eight_bits import EightBits
+from deploy.precision.filters import Filters, tap_means
 from deploy.precision.weights import Weights
 
 if TYPE_CHECKING:
@@ -58,6 +59,7 @@ class Prepared:
     Attributes:
         base: the graph on disk.
         products: its weight products.
+        convolutions: those that can become eight bits in this style.
     """
 
     def __init__(
@@ -80,6 +82,11 @@ class Prepared:
             threads: of the sessions.
         """
         self.products = products.find(model)
+        # No runtime has a kernel for ranges at run time, or for FP8, that is faster than floats.
+        integers = style.mode == "static" and style.numbers.kind != "e4m3"
+        self.convolutions = convolutions.find(model) if integers else []
+        # TensorRT, which takes signed activations, wants pairs on inputs alone, and floats for biases.
+        self._outputs = style.numbers.kind == "u8"
         self._attention = products.attention(model) if style.attention else []
         every = {product.name for product in self.products}
         self._residuals = products.residuals(model, every) if style.residual else []
@@ -87,7 +94,7 @@ class Prepared:
         self.base = variants.Base(model, folder, threads)
         self._style, self._encoder, self._threads = style, encoder, threads
         self._calibration = calibration
-        self._spans = self._ranges() if style.mode == "static" else {}
+        self._spans = self._ranges(model) if style.mode == "static" else {}
 
     def watched(self, tensors: Sequence[str]) -> observe.Infer:
         """A session that gives inner tensors."""
@@ -109,10 +116,39 @@ class Prepared:
         index = graph.Index(self.base.model, self.base.folder)
         return Weights(self.products, index, self._style.numbers, moments)
 
-    def _ranges(self) -> dict[str, qdq.Range]:
+    @property
+    def candidates(self) -> list[products.WeightProduct | convolutions.Convolution]:
+        """What can become eight bits: weight products, then convolutions."""
+        return [*self.products, *self.convolutions]
+
+    @cached_property
+    def filters(self) -> Filters:
+        """Every convolution in eight bits, its bias corrected for the rounding."""
+        model = self.base.model
+        index = graph.Index(model, self.base.folder)
+        makers = {node.name: node for node in model.graph.node}
+        empty = {
+            convolution.name: (
+                convolution.input,
+                tap_means(makers[convolution.name], index.shape(convolution.weight)),
+            )
+            for convolution in self.convolutions
+        }
+        tensors = list(dict.fromkeys(tensor for tensor, _ in empty.values()))
+        means = observe.tap_means(self.watched(tensors), self._calibration, empty, "means of convolutions")
+        scales = {}
+        if self._outputs:
+            for tensor in tensors:
+                span = self._spans[convolutions.source(index, tensor, self._spans.keys())]
+                scales[tensor] = float(self._style.numbers.activation(span.low, span.high)[0])
+        return Filters(self.convolutions, index, self._style.numbers, means, scales)
+
+    def _ranges(self, model: onnx.ModelProto) -> dict[str, qdq.Range]:
         """The range of each tensor that may get a pair, pads left out; shares span 0 to 1 as they are."""
         operand_names = [name for operand in (*self._attention, *self._residuals) for name in operand.tensors]
-        tensors = [name for name in dict.fromkeys((*self.inputs, *operand_names)) if name not in self._shares]
+        flow = convolutions.flow(model, self.convolutions, outputs=self._outputs)
+        every = dict.fromkeys((*self.inputs, *operand_names, *flow.quantized))
+        tensors = [name for name in every if name not in self._shares]
         spans = {name: qdq.Range(0.0, 1.0) for name in operand_names if name in self._shares}
         style, infer, batches = self._style, self.watched(tensors), self._calibration
         if style.method == "minmax":
@@ -135,6 +171,15 @@ class Prepared:
         qdq.quantize(
             model, names, self._spans, numbers=style.numbers, weights=self._weights, operands=operands
         )
+        if self.convolutions:
+            qdq_convolutions.quantize(
+                model,
+                names,
+                self._spans,
+                numbers=style.numbers,
+                filters=self.filters,
+                outputs=self._outputs,
+            )
 
     def outputs(self, batches: Sequence[Batch], names: frozenset[str] | None) -> Collected:
         """Outputs with the named products in INT8; of the float graph for None."""

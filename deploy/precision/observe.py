@@ -7,7 +7,8 @@ are left out wherever a tensor has the batch and length axes in front.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,6 +22,7 @@ from deploy.precision.ranges import Extremes, Histogram
 if TYPE_CHECKING:
     from compress.tasks import Batch
     from deploy.checking.parity import Infer
+    from deploy.precision.filters import TapMeans
 
 
 def _pass(
@@ -82,6 +84,26 @@ def second_moments(
                 "give rounding: nearest"
             )
     return sums
+
+
+def tap_means(
+    infer: Infer, batches: Sequence[Batch], by_name: Mapping[str, tuple[str, TapMeans]], description: str
+) -> dict[str, TapMeans]:
+    """What the taps of convolutions see on average.
+
+    Args:
+        infer: a session that gives their inputs.
+        batches: of rows.
+        by_name: convolution -> its input and an empty mean, which is filled.
+        description: of the progress.
+    """
+    takers: dict[str, list[TapMeans]] = defaultdict(list)
+    for tensor, means in by_name.values():
+        takers[tensor].append(means)
+    for name, values in _pass(infer, batches, list(takers), description, lambda _: True):
+        for means in takers[name]:
+            means.add(values)
+    return {name: means for name, (_, means) in by_name.items()}
 
 
 def histograms(

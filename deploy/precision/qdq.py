@@ -63,7 +63,7 @@ def quantize(
         if product is not None:
             if product.input not in quantized:
                 quantized.add(product.input)
-                rewritten += _pair(model, product.input, product.name, spans[product.input], numbers)
+                rewritten += pair(model, product.input, product.name, spans[product.input], numbers)
             if product.weight not in quantized:
                 quantized.add(product.weight)
                 weights.add(model, product.weight)
@@ -73,7 +73,7 @@ def quantize(
             for place, tensor in enumerate(operand.tensors):
                 if tensor not in quantized:
                     quantized.add(tensor)
-                    rewritten += _pair(model, tensor, f"{node.name}_{place}", spans[tensor], numbers)
+                    rewritten += pair(model, tensor, f"{node.name}_{place}", spans[tensor], numbers)
             node.input[:] = [f"{name}_dq" if name in operand.tensors else name for name in node.input]
         rewritten.append(node)
     del model.graph.node[:]
@@ -81,7 +81,7 @@ def quantize(
     graph.drop_unused(model)
 
 
-def _pair(
+def pair(
     model: onnx.ModelProto, tensor: str, taker: str, span: Range, numbers: EightBits
 ) -> list[onnx.NodeProto]:
     """The two nodes, named after the first node that takes them: a node's name says its layer."""

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from compress import log
 from compress.errors import ModelError, first_line
-from compress.model import checkpoint
+from compress.model import checkpoint, sample
 from compress.model import limit as limits
 from compress.model.limit import Limit
 from compress.stage import Context, StageConfig
@@ -53,7 +53,7 @@ class Config(StageConfig):
         external_data: weights in a file of their own; when absent, only above 2 GB.
         max_batch: the most rows that a runtime may send at once; no limit when absent.
         max_length: the most tokens; the model's own limit when absent, as far as the graph is checked to
-            hold (4,096 tokens at most).
+            hold (4,096 tokens at most, 491,520 samples of sounds).
         fold_shapes: whether shape arithmetic that only copies axes is taken out (exact, and faster).
         tolerance: largest difference to PyTorch, as a share of the largest output.
     """
@@ -119,7 +119,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     products.name_nodes(exported)
     folded = 0
     if config.fold_shapes:
-        sizes = constant_shapes.sizes(encoder.max_length)
+        sizes = constant_shapes.sizes(encoder.max_length, _extent(traced, encoder))
         probes = [constant_shapes.resized(traced, spec, *size) for size in sizes]
         try:
             folded = constant_shapes.fold(exported, probes, ctx.scratch / "watched", ctx.threads)
@@ -198,6 +198,15 @@ def _told(infer: Infer, failure: str, remedy: str) -> Infer:
     return told
 
 
+def _extent(feed: parity.Feed, encoder: Encoder) -> int | None:
+    """The length of encoded rows that are no texts, along their free axis; None where there is none."""
+    if sample.has_texts(encoder.task):
+        return None
+    spec = encoder.spec
+    free = ((n, axis) for n, axes in spec.inputs.items() for axis, s in axes.items() if s == spec.length_axis)
+    return next((int(feed[name].shape[axis]) for name, axis in free), None)
+
+
 def _limit(
     reference: Infer,
     candidate: Infer,
@@ -213,9 +222,11 @@ def _limit(
     The differences at the lengths that are tried are added to ``differences``.
     """
     source_limit = Limit(encoder.max_length, encoder.whose)
-    top = source_limit.tokens or lengths.LONGEST
+    unit = encoder.task.UNIT
+    longest = lengths.longest(encoder)
+    top = source_limit.tokens or longest
     if config.max_length is None:
-        top = min(top, lengths.LONGEST)
+        top = min(top, longest)
     tried = lengths.tried(encoder, rows, top)
     counted = encoder.lengths(rows)
     if not tried or counted is None:
@@ -235,16 +246,20 @@ def _limit(
     )
     if reach.failure is not None:
         log.warning(
-            "The exported graph holds up to %d tokens, and texts are cut there. At %d tokens %s.",
+            "The exported graph holds up to %d %s, and %s are cut there. At %d %s %s.",
             reach.tokens,
+            unit,
+            "texts" if sample.has_texts(encoder.task) else "rows",
             reach.failure.tokens,
+            unit,
             reach.failure.words,
         )
     elif reach.tokens != source_limit.tokens:
         log.warning(
-            "The exported graph was checked up to %d tokens and takes no more (its model takes %s): "
+            "The exported graph was checked up to %d %s and takes no more (its model takes %s): "
             "export-onnx with max_length: NUMBER checks and takes more.",
             reach.tokens,
+            unit,
             source_limit.tokens or "any number",
         )
     else:

@@ -20,7 +20,7 @@ from deploy.checking import batches as batch_sizes
 from deploy.checking import lengths
 from deploy.checking.outputs import Collected, collect
 from deploy.encoder import Encoder, carry, real_rows
-from deploy.graph import constants, merge, products, variants
+from deploy.graph import constants, convolutions, merge, products, variants
 from deploy.graph import facts as graph_facts
 from deploy.graph import nodes as graph
 from deploy.precision import coverage, embeddings, half, observe, outliers, sensitivity, trials, verdict
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 CONSUMES = frozenset({"onnx"})
 PRODUCES = "onnx"
-VERSION = 4
+VERSION = 6
 TOOLS = ("onnx", "onnxruntime", "numpy", "scipy")
 DATA = frozenset({"calibration"})
 NEEDS_DATA = True
@@ -46,6 +46,7 @@ MAKES_HEAD = False
 
 # TensorRT fuses attention in INT8 up to here.
 _LONGEST_INT8_ATTENTION = 512
+_IMAGES = 4  # rows a batch of calibration where rows have no length
 
 
 class Config(StageConfig):
@@ -54,9 +55,10 @@ class Config(StageConfig):
     Attributes:
         precision: ``int8``, or ``fp8`` (E4M3; for TensorRT on compute capability 8.9 and later).
         mode: ``dynamic`` takes the ranges of activations at run time (on CPUs as fast, and most often more
-            exact, but its answers depend on the rows of a batch); ``static`` takes them from calibration
-            rows. When absent, on CPU: dynamic, then static, then dynamic with ``keep_float: auto`` are
-            made and measured on calibration rows, until one holds ``divergence`` and ``agreement``.
+            exact, but its answers depend on the rows of a batch, and convolutions stay float); ``static``
+            takes them from calibration rows. When absent, on CPU: dynamic, then static, then dynamic with
+            ``keep_float: auto`` are made and measured on calibration rows, until one holds ``divergence``
+            and ``agreement``; static alone where convolutions are most of the work.
         activation_scales: of dynamic: one a ``tensor``, or one a ``token``, by which no row of a batch
             reaches another (slower: no kernel fuses it).
         target: ``cpu`` (unsigned activations, as VNNI wants) or ``tensorrt`` (symmetric signed, static).
@@ -174,7 +176,7 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     reference = rehearsal.rehearse(source, encoder, rows, ctx.threads)
     quantizer = _Quantizer(source, encoder, rows, config, opset, ctx)
     completed: list[trials.Trial] = []
-    for name, tried in attempts(config).items():
+    for name, tried in attempts(config, coverage.convolved(quantizer.loads)).items():
         completed.append(quantizer.trial(name, tried))
         if completed[-1].holds(config.divergence, config.agreement):
             break
@@ -194,10 +196,17 @@ def run(source: Artifact, config: Config, ctx: Context) -> None:
     ctx.record("lengths", lengths.moved(reference, infer, on, f"the {config.precision.upper()} graph"))
 
 
-def attempts(config: Config) -> dict[str, Config]:
-    """The ways to quantize that are tried in turn, by name: one where the user named a mode."""
+def attempts(config: Config, convolved: float = 0.0) -> dict[str, Config]:
+    """The ways to quantize that are tried in turn, by name: one where the user named a mode.
+
+    Args:
+        config: as the user gave it.
+        convolved: the share of all MACs that convolutions cost; dynamic ranges leave them float.
+    """
     if config.mode is not None or config.target == "tensorrt":
         return {f"mode: {'static' if config.static else 'dynamic'}": config}
+    if convolved > coverage.MOST and config.activation_scales == "tensor":
+        return {"mode: static": config.model_copy(update={"mode": "static"})}
     dynamic = config.model_copy(update={"mode": "dynamic"})
     ways = {"mode: dynamic": dynamic}
     if config.activation_scales == "tensor":
@@ -228,8 +237,16 @@ class _Quantizer:
         sample = rows[:: max(1, len(rows) // config.rows)][: config.rows]
         self.batches = encoder.batches(sample, batch_sizes.BATCH)
         self.singles = encoder.batches(sample, 1)
-        # Inside attention no axis says which positions are padding.
-        self.calibration = encoder.unpadded(rows) if config.attention else encoder.batches(rows)
+        # Inside attention no axis says which positions are padding. Every tensor of a network of
+        # convolutions is watched at once, and one image has some 80 MB of them.
+        images = encoder.spec.length_axis is None
+        self.calibration = (
+            encoder.unpadded(rows)
+            if config.attention
+            else encoder.batches(rows, _IMAGES)
+            if images
+            else encoder.batches(rows)
+        )
         self.loads = self._loads()
 
     def _loads(self) -> list[coverage.Load]:
@@ -253,7 +270,7 @@ class _Quantizer:
         plain = Prepared(model, style, encoder, self.calibration, folder / "plain", threads)
         del model
         reference = plain.outputs(self.batches, None)
-        names = [product.name for product in plain.products if config.head or not product.head]
+        names = [candidate.name for candidate in plain.candidates if config.head or not candidate.head]
         prepared, tamed = plain, None
         if config.tame:
             prepared, tamed = _tame(
@@ -286,7 +303,9 @@ class _Quantizer:
         attention_products = (
             [product.name for product in products.attention(prepared.base.model)] if config.attention else []
         )
-        covered = coverage.cover(self.loads, chosen, float_reasons, merged, attention_products)
+        covered = coverage.cover(
+            self.loads, chosen, float_reasons, merged, attention_products, _convolutions(config)
+        )
         facts |= {
             "quantized": {"products": sorted(chosen), "tables": tables},
             "weights": {
@@ -309,9 +328,21 @@ class _Quantizer:
                 "ranges": "static" if config.static else config.activation_scales,
             },
         }
+        if prepared.convolutions:
+            shifts = prepared.filters.shifts
+            facts["bias_corrections"] = {entry: shifts[entry] for entry in sorted(chosen) if entry in shifts}
         outcome = trials.Trial(name, folder, damage, covered, graph.opset(quantized), facts)
         outcome.write()
         return outcome
+
+
+def _convolutions(config: Config) -> str:
+    """Why a convolution with weights stayed float that was not looked at."""
+    if config.precision == "fp8":
+        return "no kernel multiplies convolutions in FP8"
+    if config.static:
+        return "its weight is no constant of the graph, or its pads are not written out"
+    return "dynamic ranges are of matrix products: mode: static takes convolutions too"
 
 
 def _style(config: Config) -> Style:
@@ -338,6 +369,7 @@ def _style(config: Config) -> Style:
 def _open(source: Artifact, opset: int) -> onnx.ModelProto:
     model = graph.set_opset(constants.load(source.file(graph_facts.MODEL)), opset)
     products.name_nodes(model)
+    convolutions.fold_batch_norms(model)
     return model
 
 
@@ -400,7 +432,7 @@ def _choose(
         UserError: none is left.
     """
     rule = config.keep_float or ("auto" if config.static else "none")
-    heads = sorted({product.name for product in prepared.products} - set(names))
+    heads = sorted({candidate.name for candidate in prepared.candidates} - set(names))
     float_reasons: dict[str, str] = dict.fromkeys(heads, "the head stays float")
     if rule == "auto":
         choice = sensitivity.leave_out(
@@ -413,15 +445,24 @@ def _choose(
         for name in choice.keep_float:
             float_reasons[name] = f"alone it moves the outputs by {choice.alone[name]:.3g} nats a row"
     elif rule != "none":
-        named = products.matching(prepared.products, rule)
+        named = products.matching(prepared.candidates, rule)
         float_reasons.update(dict.fromkeys(sorted(named), "named in keep_float"))
     record("kept_float", float_reasons)
     chosen = [name for name in names if name not in float_reasons]
     if not chosen:
         reasons = ", ".join(dict.fromkeys(reason.partition(" by ")[0] for reason in float_reasons.values()))
         raise UserError(
-            f"nothing is left to quantize: of {len(prepared.products)} products with a weight matrix none "
-            f"becomes eight bits ({reasons}). Convolutions stay float on CPUs: what is made of them becomes "
-            "smaller with paredown quantize --precision fp16"
+            f"nothing is left to quantize: of {len(prepared.candidates)} products with weights none becomes "
+            f"eight bits ({reasons}). {_left(prepared.base.model, config)}"
         )
     return chosen, float_reasons
+
+
+def _left(model: onnx.ModelProto, config: Config) -> str:
+    """What can be done where nothing is left to quantize."""
+    if not config.static and any(node.op_type == "Conv" for node in model.graph.node):
+        return (
+            "Convolutions stay float with dynamic ranges: mode: static quantizes them, and paredown quantize "
+            "--precision fp16 makes halves of them"
+        )
+    return "Let keep_float name fewer of them, or take halves (paredown quantize --precision fp16)"

@@ -24,7 +24,7 @@ def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="A text; two where the model takes pairs; an image file for images."),
+        typer.Argument(help="A text; two where the model takes pairs; the file of an image or a sound."),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
@@ -67,7 +67,8 @@ def predict(
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        if len(arguments) > 1 and predictor.roles is None:
+        at_once = len(arguments) > max(1, len(predictor.must_have)) and predictor.roles is None
+        if at_once and not predictor.apart:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
@@ -88,16 +89,26 @@ def _warn_of_cuts(cut: Truncation) -> None:
 def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
     """A prediction as JSON values: the label, and the numbers behind it.
 
-    ``masks`` are the masks of a text, each with its likeliest pieces and their probabilities.
-    ``probabilities`` are of one distribution, ``scores`` of labels that hold each by itself; a number, and
-    scores, stand beside their ``unit``. ``truncated`` is there where the row was cut, and only there; a word
-    that was cut off has the label null.
+    ``candidates`` are the texts that may answer each thing that a row asks (each mask of a text; which choice
+    is right), with their probabilities.
+    Of an answer that is a part of a text, ``score`` is its probability, ``span`` its characters in the text
+    (null: no answer, whose probability is ``no_answer``). ``probabilities`` are of one distribution,
+    ``scores`` of labels that hold each by itself; a number, and scores, stand beside their ``unit``.
+    ``truncated`` is there where the row was cut, and only there; a word that was cut off has the label null.
+    A text has its ``vector``; a pair its ``vectors``, and their ``cosine``.
     """
-    row: dict[str, Any] = {"label": prediction.label}
+    row: dict[str, Any] = _of_vectors(prediction.value) or {"label": prediction.label}
     if prediction.truncated:
         row["truncated"] = True
-    if prediction.choices is not None:
-        row["masks"] = [{piece: float(share) for piece, share in mask} for mask in prediction.choices]
+    if prediction.candidates is not None:
+        row["candidates"] = [
+            [{"text": text, "probability": float(share)} for text, share in texts]
+            for texts in prediction.candidates
+        ]
+    if prediction.score is not None:
+        row |= {"score": prediction.score, "span": prediction.span}
+    if prediction.empty is not None:
+        row["no_answer"] = prediction.empty
     if prediction.probabilities is not None:
         row["probabilities"] = dict(zip(labels, map(float, prediction.probabilities), strict=True))
     if prediction.scores is not None:
@@ -107,8 +118,26 @@ def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> d
     return row
 
 
+def _of_vectors(value: Any) -> dict[str, Any]:
+    """What there is to say of vectors [texts, size]; nothing of any other answer."""
+    if not hasattr(value, "tolist"):
+        return {}
+    if len(value) == 1:
+        return {"vector": value[0].tolist()}
+    from bench.answers.equality import cosines
+
+    return {"cosine": float(cosines(value[:1], value[1:2])[0]), "vectors": value.tolist()}
+
+
 def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str) -> None:
+    vectors = _of_vectors(prediction.value)
+    if vectors:
+        answer = vectors.get("cosine", vectors.get("vector"))
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        return
     text = str(prediction.label)
+    if prediction.score is not None:
+        text = f"{text or '(no answer)'} ({prediction.score:.4f})"
     if isinstance(prediction.label, float):
         text = f"{text} ({unit})"
     elif isinstance(prediction.label, tuple):
@@ -117,9 +146,10 @@ def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str)
         if prediction.scores is not None and not text:
             text = "none of the labels"
     sys.stdout.write(f"{text}\n")
-    for number, mask in enumerate(prediction.choices or (), start=1):
-        for piece, share in mask:
-            sys.stdout.write(f"  {share:.4f} {piece} (mask {number})\n")
+    for number, candidates in enumerate(prediction.candidates or (), start=1):
+        place = f" ({number})" if len(prediction.candidates or ()) > 1 else ""
+        for answer, share in candidates:
+            sys.stdout.write(f"  {share:.4f} {answer}{place}\n")
     shares = prediction.probabilities or prediction.scores
     if shares is not None:
         ranked = sorted(zip(labels, shares, strict=True), key=lambda pair: -pair[1])

@@ -320,7 +320,10 @@ FAULTS: dict[str, dict[str, tuple[str, str]]] = {
     "stage": {
         "missing": ("del VERSION", "'VERSION' is missing (int is wanted)"),
         "type": ("TOOLS = ['torch']", "'TOOLS' is ['torch'], and tuple[str, ...] is wanted"),
-        "value": ("PRODUCES = 'keras'", "'PRODUCES' is 'keras', and Literal['torch', 'onnx', 'tensorrt']"),
+        "value": (
+            "PRODUCES = 'keras'",
+            "'PRODUCES' is 'keras', and Optional[Literal['torch', 'onnx', 'tensorrt']]",
+        ),
         "flag": ("NEEDS_DATA = 1", "'NEEDS_DATA' is 1, and bool is wanted"),
         "config": (
             "class Config: pass",

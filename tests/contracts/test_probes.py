@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any, get_args
@@ -25,9 +26,9 @@ from bench.record.figure import Figure, closest
 from bench.record.model import Better, Measurement
 from compress import catalog
 from compress.data import BESIDE
-from compress.errors import UserError
+from compress.errors import DataError, NothingToMeasure, UserError
 from compress.recipe import BenchConfig, validate
-from compress.tasks import Head, Prediction
+from compress.tasks import Column, Head, Prediction
 
 # What each probe must yield for each candidate (the baseline included, but for AGAINST).
 METRICS = {
@@ -54,6 +55,8 @@ METRICS = {
     "open-loop": {"open_loop_busy", "open_loop_p50_ms"},
     "size": {"size_bytes", "weights_bytes"},
     "throughput": {"throughput_rows_per_s"},
+    "order-flips": {"order_flips", "harmful_order_flips"},
+    "real-time-factor": {"real_time_factor"},
     "flips": {"flips", "harmful_flips", "beneficial_flips"},
     "slices": {"worst_slice"},
     "calibration-error": {"ece", "brier", "nll", "ece_scaled", "brier_scaled", "nll_scaled"},
@@ -65,6 +68,7 @@ METRICS = {
 # What these find is about a candidate against the baseline: there is no figure of the baseline alone.
 AGAINST = {
     "agreement",
+    "order-flips",
     "flips",
     "slices",
     "calibration-error",
@@ -87,7 +91,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "challenge": {"sets": [str(Path(__file__).with_name("challenge.jsonl"))]},
     "fairness": {"groups": "shade", "min_rows": 5},
 }
-UNITS = {"ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "nats", "squared"}
+UNITS = {"x", "ms", "mJ", "s", "bytes", "share", "count", "per_s", "correlation", "nats", "squared"}
 HEAD = Head("single_label", ("negative", "positive"))
 # Some of their labels are wrong, so that there is a temperature to fit.
 SELECTION = tiny.sentences(40, 12)
@@ -151,6 +155,25 @@ def probe(name: str) -> tuple[ModuleType, Any]:
     return module, validate(module.Config, OPTIONS.get(name, {}), name)
 
 
+def ranked() -> tuple[list[Any], Subject]:
+    """Answers of two lanes on two queries of three documents, and what they are measured on."""
+    grades = (1, 0, 0, 2, 1, 0)
+    rows = [{"query": str(i // 3), "document": "d", "label": grade} for i, grade in enumerate(grades)]
+    scores = {"two": (3.0, 2.0, 1.0, 3.0, 2.0, 1.0), "one": (2.0, 3.0, 1.0, 3.0, 2.0, 2.0)}
+    lanes = [
+        SimpleNamespace(name=name, memo={("predictions", 1): [Prediction(value, value) for value in values]})
+        for name, values in scores.items()
+    ]
+    task = catalog.task("text-ranking")
+    return lanes, Subject(task, rows, Head("ranking", ()), BenchConfig(batch_sizes=(1,)), "two", 0)
+
+
+def heard(subject: Subject) -> Subject:
+    """The same rows with a role that holds sounds; how long they are is told by the fixture."""
+    columns = {**subject.task.COLUMNS, "audio": Column(required=False, aliases=(), holds="audio")}
+    return replace(subject, task=SimpleNamespace(**{**vars(subject.task), "COLUMNS": columns}))
+
+
 @pytest.fixture(scope="module")
 def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]]:
     """What every probe yields; those that want fresh processes first, as in a run."""
@@ -163,7 +186,12 @@ def measured(lanes: list[Lane], subject: Subject) -> dict[str, list[Measurement]
         reads = itertools.count()
         counter = SimpleNamespace(range=1, read=lambda: 100 ** next(reads))
         patch.setattr(energy, "counters", lambda _: [counter])
-        return {name: entries[name][0].measure(lanes, subject, entries[name][1]) for name in order}
+        patch.setattr(entries["real-time-factor"][0], "seconds_heard", lambda *_: 0.5)
+        others = {"order-flips": ranked(), "real-time-factor": (lanes, heard(subject))}
+        return {
+            name: entries[name][0].measure(*others.get(name, (lanes, subject)), entries[name][1])
+            for name in order
+        }
 
 
 def find(measured: dict[str, list[Measurement]], name: str, candidate: str, metric: str) -> Measurement:
@@ -378,6 +406,45 @@ def test_batches_are_held_against_single_rows(
     assert apart.value == pytest.approx(0.25)
     assert batch_agreement.largest([Prediction(2.0, 2.0)], [Prediction(2.5, 2.5)]) == 0.5
     assert batch_agreement.largest([Prediction((0, 1), ("a", "b"))], [Prediction((0, 1), ("a", "b"))]) is None
+
+
+def test_order_flips_are_pairs_of_a_query(measured: dict[str, list[Measurement]]) -> None:
+    """By hand: one of two pairs turned, and of three pairs one became a tie, which is one half: 1.5 of 5."""
+    for metric in ("order_flips", "harmful_order_flips"):
+        measurement = find(measured, "order-flips", "one", metric)
+        assert measurement.value == pytest.approx(0.3)
+        assert measurement.conditions == {"rows": 6, "groups": 2, "batch_size": 1}
+        assert measurement.notes == ("1.5 of 5 pairs of documents",)
+
+
+def test_order_flips_of_equal_answers_have_an_interval() -> None:
+    """None of two queries is turned: the bound is Wilson's for two, and the mended pairs are no harm."""
+    from bench.probes import order_flips
+
+    lanes, subject = ranked()
+    key = ("predictions", 1)
+    lanes[1].memo[key] = [Prediction(2 * one.value, 2 * one.value) for one in lanes[0].memo[key]]
+    flips, _ = order_flips.measure(lanes, subject, order_flips.Config())
+    assert flips.value == 0.0
+    assert flips.interval is not None
+    assert flips.interval.high == pytest.approx(0.658, abs=0.001)
+    mended = order_flips.flips(np.array([1.0, 2.0]), np.array([2.0, 1.0]), np.array([1, 0]))
+    assert mended.tolist() == [1, 0, 1]
+
+
+def test_order_flips_need_a_ranking(subject: Subject) -> None:
+    """Of classes there is no order, which is said in place of figures; rows without labels are refused."""
+    from bench.probes import order_flips
+
+    with pytest.raises(NothingToMeasure, match="this task ranks none"):
+        order_flips.measure([], subject, order_flips.Config())
+    lanes, ranking = ranked()
+    bare = [{key: cell for key, cell in row.items() if key != "label"} for row in ranking.rows]
+    with pytest.raises(DataError, match="no labels, which order flips need"):
+        order_flips.measure(lanes, replace(ranking, rows=bare), order_flips.Config())
+    alike = [{**row, "label": 1} for row in ranking.rows]
+    with pytest.raises(NothingToMeasure, match="no query has documents of different relevance"):
+        order_flips.measure(lanes, replace(ranking, rows=alike), order_flips.Config())
 
 
 def test_agreement_counts_words_where_rows_have_many() -> None:

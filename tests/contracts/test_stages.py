@@ -128,7 +128,7 @@ class House:
         ]
         files = artifacts.inventory(out)
         assert files, "the stage wrote nothing"
-        return Ran(artifacts.content_id(module.PRODUCES, "text-classification", files), faults)
+        return Ran(artifacts.content_id(module.PRODUCES or source.kind, "text-classification", files), faults)
 
     def bytes(self, *but: Path) -> dict[str, bytes]:
         """The content of every file below the root, but for some folders."""
@@ -187,12 +187,32 @@ def house(sources: dict[str, Artifact], tmp_path: Path, monkeypatch: pytest.Monk
     return House(tmp_path, copies, rows)
 
 
+def several_labels(house: House) -> Artifact:
+    """The classifier with labels that hold each by itself, and rows of such: thresholds mean something."""
+    import json
+    import shutil
+
+    folder = house.root / "sources" / "several"
+    shutil.copytree(house.sources["torch"].path, folder, ignore=shutil.ignore_patterns("manifest.json"))
+    config = json.loads((folder / "config.json").read_text())
+    config["problem_type"] = "multi_label_classification"
+    (folder / "config.json").write_text(json.dumps(config))
+    names = ("negative", "positive")
+    sentences = [{**row, "label": [names[int(str(row["label"]))]]} for row in tiny.sentences(64, 1)]
+    tiny.write_jsonl(house.root / "several" / "train.jsonl", sentences)
+    config_of = DataConfig(source=str(house.root / "several"), calibration=16)
+    house.rows = data.load(config_of, catalog.task("text-classification"), 0).training
+    return tiny_deploy.seal(folder)
+
+
 def stage_of(name: str, house: House, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Artifact | None, Any]:
     """A stage, its source and its options."""
     module = catalog.stage(name)
     options = OPTIONS.get(name, {})
     if not module.CONSUMES:
         return module, None, {"model": str(tiny.text_model(house.root / "model")), **options}
+    if name == "fit-threshold":
+        return module, several_labels(house), options
     if module.PRODUCES == "tensorrt":
         fake_tensorrt.install(
             monkeypatch, fake_tensorrt.module("10.16.1", {"Layers": [_LAYER], "Bindings": []})

@@ -98,7 +98,7 @@ def test_a_length_is_refused_where_rows_have_none(lane: Lane, monkeypatch: pytes
     """A task without tokens answers to a token length with what to use."""
     monkeypatch.setattr(feeds, "_length_axes", lambda lane, subject: {})
     with pytest.raises(
-        UserError, match="lengths: 12 was asked for, and rows of this task have no length in tokens"
+        UserError, match="lengths: 12 was asked for, and rows of this model have no free length in tokens"
     ):
         feeds.at(lane, subject(), Point(1, 12), 1)
 

@@ -15,10 +15,11 @@ import tiny
 
 _SCRIPT = """
 import json, sys
-from compress import data
+from compress import catalog, data
 from compress.errors import DataError
 from compress.recipe import DataConfig
-from compress.tasks import text_classification as task
+
+task = catalog.task("text-classification")
 
 answers = []
 for config in json.loads(sys.argv[1]):

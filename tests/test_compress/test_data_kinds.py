@@ -174,7 +174,7 @@ def test_words_must_be_a_list_of_texts(tmp_path: Path, cell: Any) -> None:
     [
         ("rte", text_classification, "single_label", (2490, 277)),
         ("stsb", text_classification, "regression", (5749, 1500)),
-        ("wnut17", token_classification, "single_label", (3394, 1009)),
+        ("wnut17", token_classification, "tags", (3394, 1009)),
     ],
 )
 def test_real_sets_load_whole(

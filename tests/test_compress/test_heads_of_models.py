@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import tiny
+import tiny_embedders
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
@@ -111,7 +112,7 @@ def test_folders_of_other_libraries_are_named(
 ) -> None:
     """A sentence-transformers or SetFit folder is no classifier (setfit 78, 418)."""
     folder = other_head(text_model, tmp_path / "other", transformers.BertModel)
-    (folder / file).write_text("[]")
+    (folder / file).write_text(json.dumps(tiny_embedders.modules("")))
     with pytest.raises(ModelError, match=words):
         building.open_artifact(folder, task="text-classification")
 
@@ -299,7 +300,7 @@ def test_a_teacher_without_a_trained_head_is_refused(
 
 
 def test_models_of_other_libraries_are_told_what_they_are(text_model: Path, tmp_path: Path) -> None:
-    """A timm folder, and one of sentence-transformers whose encoder lies in a folder of its own."""
+    """A timm folder, and one of sentence-transformers whose encoder is not where it says."""
     timm = tmp_path / "timm"
     timm.mkdir()
     (timm / "config.json").write_text(json.dumps({"architecture": "resnet18", "pretrained_cfg": {}}))
@@ -309,8 +310,8 @@ def test_models_of_other_libraries_are_told_what_they_are(text_model: Path, tmp_
             building.open_artifact(timm, task=task)
     embeddings = tmp_path / "embeddings"
     embeddings.mkdir()
-    (embeddings / "modules.json").write_text("[]")
-    with pytest.raises(ModelError, match="is an embedding model of sentence-transformers, which is none of"):
+    (embeddings / "modules.json").write_text(json.dumps(tiny_embedders.modules("0_Transformer")))
+    with pytest.raises(ModelError, match=r"names the encoder in .*0_Transformer, where no config.json is"):
         building.open_artifact(embeddings, task="text-classification")
 
 

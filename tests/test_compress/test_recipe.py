@@ -164,7 +164,9 @@ def test_where_recipes_come_from(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     (tmp_path / "demo").unlink()
     assert recipe.read("demo").stages
     for gone in ("gone.yaml", "a/gone", str(tmp_path)):
-        with pytest.raises(RecipeError, match=r"There is no recipe file .*or a shipped recipe: demo, "):
+        with pytest.raises(
+            RecipeError, match=r"There is no recipe file .*or a shipped recipe: audio-int8, demo, "
+        ):
             recipe.read(gone)
     with pytest.raises(UnknownName, match=r"Unknown recipe 'demoo'\. Did you mean 'demo'\?"):
         recipe.read("demoo")

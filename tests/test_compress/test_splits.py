@@ -96,6 +96,19 @@ def test_a_limit_below_the_only_group_takes_single_rows() -> None:
     assert (np.diff(rows) > 0).all()
 
 
+def test_rows_that_are_scored_together_are_never_parted() -> None:
+    """Queries of five documents, no texts in common: whole ones on each side, and within a limit."""
+    rows = [[(f"q{i}",)] for i in range(200)]
+    together = np.arange(200) // 5
+    carving = splits.carve(rows, 200, 0.1, 33, seed=0, together=together)
+    for side in (carving.train, carving.selection):
+        assert set(np.bincount(side // 5).tolist()) <= {0, 5}
+    assert len(carving.train) == 30
+    assert carving.selection.size
+    assert carving.over_limit == 200 - 30 - len(carving.selection)
+    assert not splits.carve(rows, 200, 0.0, 4, seed=0, together=together).train.size
+
+
 def test_calibration_takes_one_row_of_each_length_band() -> None:
     """Of lengths 0 to 999, ten rows are one of each hundred; seeds choose within the bands."""
     lengths = np.random.default_rng(0).permutation(1000).tolist()

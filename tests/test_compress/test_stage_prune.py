@@ -346,6 +346,42 @@ def test_recovery_knows_which_layer_came_from_where(
     assert recovery["depth"] == 2
 
 
+def test_a_teacher_of_another_vocabulary_is_refused(subject: SimpleNamespace) -> None:
+    """The original of a trimmed model reads the same rows as other ids: what it would teach is chance."""
+    trim = {"pieces": 26, "unknown_at_most": 1}
+    recover = {"steps": 1, "epochs": 0}
+    stages = [
+        {"load": {}},
+        {"trim-vocabulary": trim},
+        {"prune": {**_FAST, "teacher": "original", "recover": recover}},
+    ]
+    recipe = validate(
+        Recipe,
+        {"model": str(subject.folder), "data": subject.data.model_dump(), "stages": stages, "threads": 1},
+        "it",
+    )
+    with pytest.raises(
+        ModelError, match=r"different inputs .* a trimmed vocabulary .* take 'teacher: source'"
+    ):
+        building.run(recipe, subject.store)
+
+
+def test_a_student_of_the_original_would_undo_a_trimming(subject: SimpleNamespace) -> None:
+    """'distill: {teacher: original}' cuts its student out of the original, whole vocabulary and all."""
+    stages = [
+        {"load": {}},
+        {"trim-vocabulary": {"pieces": 26, "unknown_at_most": 1}},
+        {"distill": {"teacher": "original", "layers": 1, "steps": 1}},
+    ]
+    recipe = validate(
+        Recipe,
+        {"model": str(subject.folder), "data": subject.data.model_dump(), "stages": stages, "threads": 1},
+        "it",
+    )
+    with pytest.raises(ModelError, match=r"a student of it would undo that: use 'teacher: source'"):
+        building.run(recipe, subject.store)
+
+
 def test_a_missing_teacher_is_said(subject: SimpleNamespace, tmp_path: Path) -> None:
     """A teacher's folder that is not there is an input error."""
     with pytest.raises(UserError, match=r"no-such-teacher"):

@@ -64,7 +64,7 @@ def test_the_frequent_pieces_stay_with_what_they_need(
 ) -> None:
     """Piece 0 always; 3 is the most frequent and needs 2; a piece without room keeps no rarer one."""
     chosen = choice.choose(COUNTS, {0}, _needs, **options)
-    assert (chosen.kept, chosen.left_out, chosen.always) == (kept, left_out, 1)
+    assert (chosen.old_ids, chosen.left_out, chosen.always) == (kept, left_out, 1)
 
 
 def test_new_ids_are_places_among_those_that_stay() -> None:
@@ -90,8 +90,8 @@ def test_text_whose_pieces_stay_is_read_as_before(algorithm: str) -> None:
     for text in given:
         np.add.at(counts, before.encode(text).ids, 1)
     chosen = choice.choose(counts, pieces.always(), pieces.needs())
-    assert len(chosen.kept) < 0.8 * len(pieces.ids)
-    after = Tokenizer.from_str(json.dumps(tokenizer_json.cut(parsed, chosen.kept, "it")))
+    assert len(chosen.old_ids) < 0.8 * len(pieces.ids)
+    after = Tokenizer.from_str(json.dumps(tokenizer_json.cut(parsed, chosen.old_ids, "it")))
     new_ids = chosen.new_ids(pieces.size)
     covered = 0
     for text in [
@@ -105,8 +105,8 @@ def test_text_whose_pieces_stay_is_read_as_before(algorithm: str) -> None:
             assert after.encode(text).ids == mapped.tolist(), text
         assert after.encode(text, text).tokens.count("[SEP]" if algorithm == "WordPiece" else "</s>") >= 2
     assert covered > 150
-    assert [after.id_to_token(new) for new in range(len(chosen.kept))] == [
-        before.id_to_token(old) for old in chosen.kept
+    assert [after.id_to_token(new) for new in range(len(chosen.old_ids))] == [
+        before.id_to_token(old) for old in chosen.old_ids
     ]
 
 

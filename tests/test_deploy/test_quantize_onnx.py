@@ -337,9 +337,11 @@ def test_named_products_stay_float(exported: Artifact, tmp_path: Path) -> None:
     )
     names = [name for name, reason in run.facts["kept_float"].items() if reason == "named in keep_float"]
     assert len(names) == 1 + 3
-    with pytest.raises(UserError, match=r"no weight product's name has 'poller' in it\. There are: .*pooler"):
+    with pytest.raises(
+        UserError, match=r"no weight product's or convolution's name has 'poller' in it\. There are: .*pooler"
+    ):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "no", ROWS, keep_float=["poller"])
-    message = r"nothing is left to quantize.*\(named in keep_float\)\. Convolutions stay float"
+    message = r"nothing is left to quantize.*\(named in keep_float\)\. Let keep_float name fewer"
     with pytest.raises(UserError, match=message):
         tiny_deploy.run("quantize_onnx", exported, tmp_path / "none", ROWS, keep_float=["model"])
 

@@ -14,7 +14,7 @@ from typer.testing import CliRunner
 
 from bench.record import document
 from compress.artifacts.artifact import Artifact
-from compress.errors import DataError, ModelError, UserError
+from compress.errors import DataError, ModelError, RecipeError, UserError
 from compress.pipeline import building
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
 from paredown import workflow
@@ -22,7 +22,7 @@ from paredown.app import app
 
 TASK = "zero-shot-classification"
 TEMPLATE = "the film is {} ."
-TRAINING = {"epochs": 4, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"}
+TRAINING = {"epochs": 12, "batch_size": 32, "learning_rate": 3e-3, "precision": "fp32"}
 
 
 def run(*arguments: object) -> tuple[int, str]:
@@ -58,7 +58,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         stages=(
             Named(name="load", options={"template": TEMPLATE}),
             Named(name="finetune", options=TRAINING),
-            Named(name="distill", options={"layers": 1, **TRAINING, "epochs": 2}),
+            Named(name="distill", options={"layers": 1, **TRAINING}),
             Named(name="prune", options={"keep": 0.5, "round_to": 8, "rows": 32, "recover": {"epochs": 1}}),
             Named(name="export-onnx"),
             Named(name="quantize-onnx", options={"mode": "static"}),
@@ -69,7 +69,6 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
             rounds=2,
             runs=1,
             threads=1,
-            allow_chance=True,
         ),
         gates=(Named(name="size", options={"at_most": "2x"}),),
     )
@@ -85,7 +84,8 @@ def test_labels_of_the_data_go_the_whole_way(built: SimpleNamespace) -> None:
         assert field == {"labels": list(tiny_inference.MOODS), "template": TEMPLATE}
     figures = {(m.candidate, m.metric): m.value for m in built.report.measurements if m.probe == "accuracy"}
     assert {name for _, name in figures} == {"accuracy", "macro_f1", "mcc"}
-    assert all(-1 <= value <= 1 for value in figures.values())  # so tiny a model need not learn inference
+    assert figures["finetune", "accuracy"] > 0.95
+    assert figures["quantize-onnx", "accuracy"] > 0.9
     assert [verdict.status for verdict in built.report.verdicts] == ["pass"]
     assert {"flips", "slices"} <= {m.finding.kind for m in built.report.measurements if m.finding}
 
@@ -168,7 +168,7 @@ def test_a_model_without_entailment_and_other_labels_are_refused(tmp_path: Path)
     with pytest.raises(ModelError, match="negative, positive, and zero-shot-classification asks a model of"):
         load(plain, data)
     recipe = Recipe(model=str(plain), stages=(Named(name="load", options={"labels": ("good", "bad")}),))
-    with pytest.raises(ModelError, match="labels and template are what a model of zero-shot"):
+    with pytest.raises(RecipeError, match="labels is of models for zero-shot-classification, which"):
         building.run(recipe)
     named = load(tiny_inference.model(tmp_path / "model"), labels=("good", "bad"))
     config = DataConfig(source=str(data))
