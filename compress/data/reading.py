@@ -110,6 +110,7 @@ class Reader:
 
         makers: dict[str, Callable[[Any], tuple[str, ...]]] = {
             "text": grouping.words,
+            "texts": lambda cell: grouping.words(" ".join(cell)),
             "tokens": lambda cell: grouping.words(" ".join(cell)),
             "image": lambda cell: (images.digest(cell),),
             "audio": lambda cell: (audio.digest(cell),),

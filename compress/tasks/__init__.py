@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector", "filling"]
+Problem = Literal[
+    "single_label", "multi_label", "regression", "tags", "span", "ranking", "vector", "filling", "choice"
+]
 Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
 Link = Literal["softmax", "sigmoid", "identity", "positions"]
 Activation = Literal["identity", "sigmoid", "tanh"]
@@ -43,6 +45,7 @@ _ANSWERS: dict[Problem, Answer] = {
     "ranking": "number",
     "vector": "vector",
     "filling": "text",
+    "choice": "text",
 }
 
 
@@ -52,8 +55,8 @@ class Head:
 
     Attributes:
         problem: one label a row, several, a number, a label for each word (``tags``), a part of the row's
-            text (``span``), a number that orders rows (``ranking``), a point in space (``vector``), or pieces
-            of a vocabulary at masks (``filling``).
+            text (``span``), a number that orders rows (``ranking``), a point in space (``vector``), pieces of
+            a vocabulary at masks (``filling``), or one of the row's own texts (``choice``).
         labels: label names in output order; empty where answers are no labels.
         size: numbers that an output ends with, such as those of a vector; None for one a label.
         thresholds: where the task's decisions turn, fitted on selection rows; None for where they turn by
@@ -92,9 +95,10 @@ class Column:
         required: whether rows without it are refused; label roles are never required here, since
             unlabelled rows serve too.
         aliases: other names under which public data sets carry it, in order of preference.
-        holds: what a cell is; ``answers`` are parts of another cell's text with their places. A ``key`` is
-            seen by no model and is the same in rows that are scored together.
-        of: the role whose text the answers are parts of.
+        holds: what a cell is; ``texts`` are several, ``answers`` parts of another cell's text with their
+            places, a ``choice`` one of another cell's texts. A ``key`` is seen by no model and is the same in
+            rows that are scored together.
+        of: the role whose text the answers are parts of, or whose texts there are to choose from.
         blank: whether a text may have nothing in it.
         binds: whether rows with like cells belong together, so that no split of the data parts them; not so
             for the documents of a corpus, which all queries share, and for what is asked of many texts.
@@ -102,7 +106,7 @@ class Column:
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "answers", "key"]
+    holds: Literal["text", "texts", "tokens", "image", "audio", "label", "tags", "answers", "choice", "key"]
     of: str | None = None
     blank: bool = True
     binds: bool = True

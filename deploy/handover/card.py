@@ -75,6 +75,7 @@ def _cell(value: object) -> str:
 _TEXTS = {
     "span": "a part of the text, with its probability",
     "filling": "pieces of the vocabulary at each mask of a text",
+    "choice": "one of the choices that a row gives, with the probability of each",
 }
 
 
@@ -226,10 +227,14 @@ def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, s
 
 
 def _example(subject: Subject) -> str:
-    """A row of texts as arguments: a text for each role that a row must have."""
+    """A row of texts as arguments: a text, or two, for each role that a row must have."""
     columns = catalog.task(subject.artifact.task).COLUMNS
-    roles = [role for role, column in columns.items() if column.required and column.holds == "text"]
-    return " ".join(f'"a {role}"' for role in roles) or '"a text"'
+    cells = [
+        f'"a {role}"' if column.holds == "text" else '"one of them" "another"'
+        for role, column in columns.items()
+        if column.required and column.holds in ("text", "texts")
+    ]
+    return " ".join(cells) or '"a text"'
 
 
 def _limits(subject: Subject) -> str:

@@ -24,7 +24,10 @@ def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="A text; two where the model takes pairs; the file of an image or a sound."),
+        typer.Argument(
+            help="A text; two where the model takes pairs; a question and its choices; the file of an image "
+            "or a sound."
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
@@ -61,20 +64,22 @@ def predict(
             _warn_of_cuts(predictor.truncation)
             return
         arguments = tuple(texts or ())
-        if len(arguments) > len(predictor.may_have):
+        row = predictor.of_arguments(arguments)
+        cells = 1 if isinstance(row, str) else len(row)
+        if cells > len(predictor.may_have):
             raise UserError(
-                f"{len(arguments)} arguments are given, and predict takes one row of at most "
+                f"{cells} arguments are given, and predict takes one row of at most "
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        at_once = len(arguments) > max(1, len(predictor.must_have)) and predictor.roles is None
+        at_once = cells > max(1, len(predictor.must_have)) and predictor.roles is None
         if at_once and not predictor.apart:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
                 ", ".join(predictor.may_have),
             )
-        (prediction,) = predictor.predict([arguments[0] if len(arguments) == 1 else arguments])
+        (prediction,) = predictor.predict([row])
         _warn_of_cuts(predictor.truncation)
         _options.emit(
             as_json_row(prediction, labels, unit), as_json, lambda: _show_prediction(prediction, labels, unit)

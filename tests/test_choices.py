@@ -1,0 +1,123 @@
+"""Models that pick one of several texts through the verbs, all the way."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import tiny_choices
+from typer.testing import CliRunner
+
+from bench.record import document
+from compress.errors import DataError, UserError
+from compress.recipe import BenchConfig, DataConfig, Named, Recipe
+from deploy.predictor import Predictor
+from paredown import workflow
+from paredown.app import app
+
+TASK = "multiple-choice"
+TRAINING = {"epochs": 6, "batch_size": 16, "learning_rate": 3e-3, "precision": "fp32"}
+
+
+def run(*arguments: object) -> tuple[int, str]:
+    """Exit code and stdout of a command; a ``UserError`` is raised as it is."""
+    result = CliRunner().invoke(app, [str(argument) for argument in arguments])
+    if isinstance(result.exception, UserError):
+        raise result.exception
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result.exit_code, result.stdout
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
+    """Every stage that a model goes through, and a bench of both ends; the task is that of the folder."""
+    root = tmp_path_factory.mktemp("choices")
+    recipe = Recipe(
+        model=str(tiny_choices.model(root / "model")),
+        data=DataConfig(source=str(tiny_choices.write(root / "data")), calibration=16),
+        threads=1,
+        stages=(
+            Named(name="load"),
+            Named(name="finetune", options=TRAINING),
+            Named(name="distill", options={"layers": 1, **TRAINING}),
+            Named(name="prune", options={"keep": 0.5, "round_to": 8, "rows": 32, "recover": {"epochs": 1}}),
+            Named(name="export-onnx"),
+            Named(name="quantize-onnx", options={"mode": "static"}),
+        ),
+        bench=BenchConfig(
+            probes=tuple(
+                Named(name=name)
+                for name in ("accuracy", "agreement", "divergence", "flips", "slices", "latency", "size")
+            ),
+            candidates=("finetune", "quantize-onnx"),
+            rounds=2,
+            runs=1,
+            threads=1,
+        ),
+        gates=(
+            Named(name="size", options={"at_most": "2x"}),
+            Named(name="accuracy-drop", options={"at_most": "10pt"}),
+        ),
+    )
+    outcome = workflow.run(recipe, root / "out")
+    artifacts = {one.label: one.artifact for one in outcome.built}
+    return SimpleNamespace(root=root, report=outcome.report, artifacts=artifacts, data=root / "data")
+
+
+def test_what_is_learned_is_kept_the_whole_way(built: SimpleNamespace) -> None:
+    """The folder says its task; the lovely choice is found at both ends, with an interval."""
+    assert {artifact.task for artifact in built.artifacts.values()} == {TASK}
+    figures = {m.candidate: m for m in built.report.measurements if m.probe == "accuracy"}
+    assert {m.metric for m in figures.values()} == {"accuracy"}
+    assert figures["finetune"].value > 0.95
+    assert figures["quantize-onnx"].value > 0.9
+    assert figures["quantize-onnx"].interval is not None
+    assert {verdict.status for verdict in built.report.verdicts} == {"pass"}
+    assert {"flips", "slices"} <= {m.finding.kind for m in built.report.measurements if m.finding}
+
+
+def test_half_precision_predict_bundle_and_damage(built: SimpleNamespace, tmp_path: Path) -> None:
+    """The verbs around an artifact: each takes it as it takes any other, rows of any number."""
+    graph = built.artifacts["export-onnx"].path
+    half = ("quantize", graph, "--precision", "fp16", "--data", built.data, "--out", tmp_path / "half")
+    assert run(*half)[0] == 0
+    choices = ("dull film", "cold story", "lovely ending", "ugly actor", "dull scene", "cold")
+    for count in (3, 6):
+        code, shown = run("predict", tmp_path / "half", "the film is", *choices[:count], "--json")
+        assert code == 0
+        answer = json.loads(shown)
+        assert answer["label"] == "lovely ending"
+        (candidates,) = answer["candidates"]
+        assert {one["text"] for one in candidates} == set(choices[:count])
+        assert sum(one["probability"] for one in candidates) == pytest.approx(1)
+    code, shown = run("predict", tmp_path / "half", "the film is", *choices[:3])
+    assert shown.splitlines()[0] == "lovely ending"
+    assert "dull film" in shown
+    with pytest.raises(DataError, match="must be a list of at least two texts"):
+        run("predict", tmp_path / "half", "the film is", "one")
+    assert run("bundle", built.artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle")[0] == 0
+    card = (tmp_path / "bundle" / "README.md").read_text()
+    assert "one of the choices that a row gives" in card
+    assert 'paredown predict artifact "a question" "one of them" "another"' in card
+    out = tmp_path / "damage.json"
+    before, after = built.artifacts["finetune"].path, built.artifacts["quantize-onnx"].path
+    assert run("damage", before, after, "--data", built.data, "--no-speed", "--json", out)[0] in (0, 4)
+    report: Any = document.read(out)
+    assert {"flips", "robustness"} <= {m.finding.kind for m in report.measurements if m.finding}
+
+
+def test_the_predictor_takes_rows_as_tuples_and_mappings(built: SimpleNamespace) -> None:
+    """A question with a list; other names; a row that was made without a context refuses one."""
+    with Predictor(built.artifacts["quantize-onnx"]) as predictor:
+        first, second = predictor.predict(
+            [
+                ("the film", ["dull film", "lovely film"]),
+                {"question": "the film", "options": ["lovely a", "cold a", "ugly a"]},
+            ]
+        )
+        assert [first.value, second.value] == ["lovely film", "lovely a"]
+        with pytest.raises(DataError, match="leave context out"):
+            predictor.predict([{"question": "a", "choices": ["x", "y"], "context": "a film"}])
