@@ -63,7 +63,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         ),
     )
     outcome = workflow.run(recipe, root / "out")
-    artifacts = {one.label: one.artifact for one in outcome.built}
+    artifacts = {step.label: step.artifact for step in outcome.built}
     return SimpleNamespace(root=root, report=outcome.report, artifacts=artifacts, data=root / "data")
 
 
@@ -86,16 +86,16 @@ def test_half_precision_predict_bundle_and_damage(built: SimpleNamespace, tmp_pa
     assert run(*half)[0] == 0
     choices = ("dull film", "cold story", "lovely ending", "ugly actor", "dull scene", "cold")
     for count in (3, 6):
-        code, shown = run("predict", tmp_path / "half", "the film is", *choices[:count], "--json")
+        code, output = run("predict", tmp_path / "half", "the film is", *choices[:count], "--json")
         assert code == 0
-        answer = json.loads(shown)
+        answer = json.loads(output)
         assert answer["label"] == "lovely ending"
         (candidates,) = answer["candidates"]
-        assert {one["text"] for one in candidates} == set(choices[:count])
-        assert sum(one["probability"] for one in candidates) == pytest.approx(1)
-    code, shown = run("predict", tmp_path / "half", "the film is", *choices[:3])
-    assert shown.splitlines()[0] == "lovely ending"
-    assert "dull film" in shown
+        assert {candidate["text"] for candidate in candidates} == set(choices[:count])
+        assert sum(candidate["probability"] for candidate in candidates) == pytest.approx(1)
+    code, output = run("predict", tmp_path / "half", "the film is", *choices[:3])
+    assert output.splitlines()[0] == "lovely ending"
+    assert "dull film" in output
     with pytest.raises(DataError, match="must be a list of at least two texts"):
         run("predict", tmp_path / "half", "the film is", "one")
     assert run("bundle", built.artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle")[0] == 0

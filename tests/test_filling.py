@@ -69,7 +69,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         gates=(Named(name="size", options={"at_most": "2x"}),),
     )
     outcome = workflow.run(recipe, root / "out")
-    artifacts = {one.label: one.artifact for one in outcome.built}
+    artifacts = {step.label: step.artifact for step in outcome.built}
     return SimpleNamespace(root=root, report=outcome.report, artifacts=artifacts, data=root / "data")
 
 
@@ -103,8 +103,10 @@ def test_predictions_are_those_of_the_pipeline(built: SimpleNamespace) -> None:
         assert prediction.candidates is not None
         assert prediction.truth is None
         for mask, expected in zip(prediction.candidates, listed, strict=True):
-            assert [piece for piece, _ in mask] == [one["token_str"] for one in expected]
-            assert [share for _, share in mask] == pytest.approx([one["score"] for one in expected], abs=1e-6)
+            assert [piece for piece, _ in mask] == [answer["token_str"] for answer in expected]
+            assert [share for _, share in mask] == pytest.approx(
+                [answer["score"] for answer in expected], abs=1e-6
+            )
 
 
 def test_half_precision_bundle_damage_and_predict(built: SimpleNamespace, tmp_path: Path) -> None:
@@ -112,9 +114,9 @@ def test_half_precision_bundle_damage_and_predict(built: SimpleNamespace, tmp_pa
     graph = built.artifacts["export-onnx"].path
     half = ("quantize", graph, "--precision", "fp16", "--data", built.data, "--out", tmp_path / "half")
     assert run(*half)[0] == 0
-    code, shown = run("predict", tmp_path / "half", "a [MASK] and warm [MASK]", "--json")
+    code, output = run("predict", tmp_path / "half", "a [MASK] and warm [MASK]", "--json")
     assert code == 0
-    answer = json.loads(shown)
+    answer = json.loads(output)
     assert [len(mask) for mask in answer["candidates"]] == [5, 5]
     assert answer["label"] == " ".join(mask[0]["text"] for mask in answer["candidates"])
     assert run("bundle", built.artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle")[0] == 0
@@ -143,19 +145,21 @@ def test_what_a_vocabulary_takes_is_not_kept_for_many_batches(
     head = task.head_of(json.loads((artifact.path / "config.json").read_text()))
     rows = tiny_filling.texts(64, 7)
     subject = Subject(task=task, rows=rows, head=head, bench=BenchConfig(), baseline="one", seed=0)
-    held: list[list[int]] = []
+    sizes_by_call: list[list[int]] = []
     with Lane(LaneSpec("one", artifact, "pytorch")) as lane:
         plain = lane.infer
 
         def counted(batches: Sequence[dict[str, np.ndarray]]) -> list[dict[str, np.ndarray]]:
             outputs = plain(batches)
             pairs = zip(batches, outputs, strict=True)
-            held.append([sum(array.nbytes for arrays in pair for array in arrays.values()) for pair in pairs])
+            sizes_by_call.append(
+                [sum(array.nbytes for arrays in pair for array in arrays.values()) for pair in pairs]
+            )
             return outputs
 
         monkeypatch.setattr(lane, "infer", counted)
         answered = sum(len(picks) for picks, _, _ in feeds.stream(lane, subject, rows, 4))
     assert answered == len(rows)
-    assert len(held) > 1
-    assert all(sum(sizes[:-1]) <= bound for sizes in held)
-    assert any(len(sizes) > 1 for sizes in held)
+    assert len(sizes_by_call) > 1
+    assert all(sum(sizes[:-1]) <= bound for sizes in sizes_by_call)
+    assert any(len(sizes) > 1 for sizes in sizes_by_call)

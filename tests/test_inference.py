@@ -73,7 +73,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> SimpleNamespace:
         gates=(Named(name="size", options={"at_most": "2x"}),),
     )
     outcome = workflow.run(recipe, root / "out")
-    artifacts = {one.label: one.artifact for one in outcome.built}
+    artifacts = {step.label: step.artifact for step in outcome.built}
     return SimpleNamespace(root=root, report=outcome.report, artifacts=artifacts, data=root / "data")
 
 
@@ -118,9 +118,9 @@ def test_half_precision_bundle_damage_and_predict(built: SimpleNamespace, tmp_pa
     graph = built.artifacts["export-onnx"].path
     half = ("quantize", graph, "--precision", "fp16", "--data", built.data, "--out", tmp_path / "half")
     assert run(*half)[0] == 0
-    code, shown = run("predict", tmp_path / "half", "a lovely and warm story", "--json")
+    code, output = run("predict", tmp_path / "half", "a lovely and warm story", "--json")
     assert code == 0
-    assert set(json.loads(shown)["probabilities"]) == set(tiny_inference.MOODS)
+    assert set(json.loads(output)["probabilities"]) == set(tiny_inference.MOODS)
     assert run("bundle", built.artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle")[0] == 0
     assert "dull, lovely" in (tmp_path / "bundle" / "README.md").read_text()
     out = tmp_path / "damage.json"
@@ -136,9 +136,9 @@ def test_labels_are_named_to_load_where_there_is_no_data(tmp_path: Path) -> None
     with pytest.raises(ModelError, match="nothing says between which labels the model is to choose"):
         load(model)
     named = load(model, labels=("good", "bad", "cold"))
-    code, shown = run("predict", named.path, "a dark scene", "--json")
+    code, output = run("predict", named.path, "a dark scene", "--json")
     assert code == 0
-    answer = json.loads(shown)
+    answer = json.loads(output)
     assert set(answer["probabilities"]) == {"good", "bad", "cold"}
     assert sum(answer["probabilities"].values()) == pytest.approx(1)
 

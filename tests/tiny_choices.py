@@ -26,13 +26,13 @@ def questions(count: int, seed: int, *, context: bool = False) -> list[dict[str,
     rows = []
     for row in tiny.sentences(count, seed):
         words = str(row["text"]).split()
-        others = [word for word in words if word != "lovely"] or ["film"]
+        nouns = [word for word in words if word != "lovely"] or ["film"]
         choices = [
-            f"{source.choice(('cold', 'dull', 'ugly'))} {source.choice(others)}"
+            f"{source.choice(('cold', 'dull', 'ugly'))} {source.choice(nouns)}"
             for _ in range(source.randint(2, 4))
         ]
         label = source.randrange(len(choices))
-        choices[label] = f"lovely {source.choice(others)}"
+        choices[label] = f"lovely {source.choice(nouns)}"
         rows.append(
             {"question": " ".join(words), "choices": choices, "label": label}
             | ({"context": str(row["text"])} if context else {})

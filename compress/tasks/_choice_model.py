@@ -35,11 +35,13 @@ class _Single:
 
 
 @cache
-def model_class(own: type[transformers.PreTrainedModel]) -> type[transformers.PreTrainedModel]:
+def model_class(base: type[transformers.PreTrainedModel]) -> type[transformers.PreTrainedModel]:
     """The class of an architecture, under the name by which everybody else loads it.
 
     Args:
-        own: transformers' class, such as ``BertForMultipleChoice``.
+        base: transformers' class, such as ``BertForMultipleChoice``.
     """
-    chosen: type[transformers.PreTrainedModel] = type(own.__name__, (_Single, own), {"__doc__": own.__doc__})
+    chosen: type[transformers.PreTrainedModel] = type(
+        base.__name__, (_Single, base), {"__doc__": base.__doc__}
+    )
     return chosen

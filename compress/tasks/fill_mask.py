@@ -149,9 +149,9 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
     """Cross entropy of what stood at the masks, a scalar; 0 where nobody knows that."""
     from torch.nn import functional
 
-    known = labels != IGNORED
-    total = functional.cross_entropy(outputs["logits"][known].float(), labels[known], reduction="sum")
-    return total / known.sum().clamp(min=1)
+    counted = labels != IGNORED
+    total = functional.cross_entropy(outputs["logits"][counted].float(), labels[counted], reduction="sum")
+    return total / counted.sum().clamp(min=1)
 
 
 def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:
@@ -164,20 +164,20 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
         shares = scores.softmax(logits)
         names = batch.extras[_NAMES][i].convert_ids_to_tokens
         best = np.argsort(-shares, axis=1, kind="stable")[:, :CHOICES]
-        found = " ".join(names(best[:, 0].tolist()))
-        known = truth[masked]
-        held = shares[np.arange(len(known)), np.maximum(known, 0)]
-        ranks = 1 + (shares > held[:, None]).sum(axis=1)
+        text = " ".join(names(best[:, 0].tolist()))
+        targets = truth[masked]
+        probability = shares[np.arange(len(targets)), np.maximum(targets, 0)]
+        ranks = 1 + (shares > probability[:, None]).sum(axis=1)
         predictions.append(
             Prediction(
-                value=found,
-                label=found,
+                value=text,
+                label=text,
                 candidates=tuple(
                     tuple(zip(names(ids.tolist()), row[ids].tolist(), strict=True))
                     for ids, row in zip(best, shares, strict=True)
                 ),
-                truth=tuple(zip(ranks.tolist(), held.tolist(), strict=True))
-                if (known != IGNORED).all()
+                truth=tuple(zip(ranks.tolist(), probability.tolist(), strict=True))
+                if (targets != IGNORED).all()
                 else None,
             )
         )
@@ -214,10 +214,10 @@ def statistics(predictions: Sequence[Prediction], references: Sequence[Any], hea
 
 def metrics(totals: np.ndarray, head: Head) -> dict[str, float]:
     """Share of masked pieces found, mean reciprocal rank, and the exponential of the mean loss."""
-    found, reciprocal, loss, count = (float(total) for total in totals)
+    hits, reciprocal, loss, count = (float(total) for total in totals)
     count = max(count, 1.0)
     return {
-        "accuracy": found / count,
+        "accuracy": hits / count,
         "mrr": reciprocal / count,
         "pseudo_perplexity": math.exp(min(loss / count, 700.0)),
     }

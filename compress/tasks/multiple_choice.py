@@ -52,7 +52,7 @@ METRICS = (Metric("accuracy", of_rows=True, blind="what a guess gets"),)
 WHOLE_ROWS = True
 
 # Extra of a batch of whole rows: which choices are a row's own, bool [rows, choices].
-_OWN = "own"
+_REAL = "real"
 
 
 def infer_head(labels: Sequence[Any], names: Sequence[str] | None) -> Head:
@@ -105,8 +105,8 @@ def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Piece
     parts: list[Row] = []
     owner: list[int] = []
     for number, row in enumerate(rows):
-        rest = {role: cell for role, cell in row.items() if role != LABEL}
-        parts += [{**rest, "choices": (choice,)} for choice in _choices(row)]
+        inputs = {role: cell for role, cell in row.items() if role != LABEL}
+        parts += [{**inputs, "choices": (choice,)} for choice in _choices(row)]
         owner += [number] * len(_choices(row))
     return Pieces(parts, np.asarray(owner, dtype=np.int64))
 
@@ -153,8 +153,8 @@ def encode(
     counts, starts = _counts(rows), _starts(rows)
     if len(rows) == 0 or counts.max() == 1:
         return flat
-    own = np.arange(counts.max()) < counts[:, None]
-    places = starts[:, None] + np.where(own, np.arange(counts.max()), 0)
+    real = np.arange(counts.max()) < counts[:, None]
+    places = starts[:, None] + np.where(real, np.arange(counts.max()), 0)
     cut = flat.truncated
     return replace(
         flat,
@@ -163,7 +163,7 @@ def encode(
         if labelled and all(LABEL in row for row in rows)
         else None,
         truncated=None if cut is None else np.asarray(cut[places].any(axis=1)),
-        extras={_OWN: own},
+        extras={_REAL: real},
     )
 
 
@@ -178,8 +178,8 @@ def loss(outputs: Mapping[str, torch.Tensor], labels: torch.Tensor, head: Head, 
     from torch.nn import functional
 
     logits = outputs["logits"].float()
-    own = torch.from_numpy(batch.extras[_OWN]).to(logits.device)
-    return functional.cross_entropy(logits.masked_fill(~own, ABSENT), labels)
+    real = torch.from_numpy(batch.extras[_REAL]).to(logits.device)
+    return functional.cross_entropy(logits.masked_fill(~real, ABSENT), labels)
 
 
 def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[Prediction]:

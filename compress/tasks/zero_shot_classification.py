@@ -89,8 +89,8 @@ def head_of(config: Mapping[str, Any]) -> Head:
     Raises:
         ModelError: the model is none of inference.
     """
-    asked = hypotheses.read(config)
-    return Head("single_label", asked.labels, size=asked.outputs)
+    hypothesis_set = hypotheses.read(config)
+    return Head("single_label", hypothesis_set.labels, size=hypothesis_set.outputs)
 
 
 def is_made_for(config: Mapping[str, Any]) -> str | None:
@@ -141,11 +141,13 @@ def load_processor(folder: Path) -> Any:
 
 def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Pieces:
     """One piece a candidate label, in their order, of each row."""
-    wanted = processor.hypotheses.texts()
+    sentences = processor.hypotheses.texts()
     parts = [
-        {**row, _HYPOTHESIS: text, _CANDIDATE: number} for row in rows for number, text in enumerate(wanted)
+        {**row, _HYPOTHESIS: text, _CANDIDATE: number}
+        for row in rows
+        for number, text in enumerate(sentences)
     ]
-    return Pieces(parts, np.repeat(np.arange(len(rows)), len(wanted)))
+    return Pieces(parts, np.repeat(np.arange(len(rows)), len(sentences)))
 
 
 def _pairs(rows: Sequence[Row], processor: Any) -> tuple[list[str], list[str]]:
@@ -158,8 +160,8 @@ def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
     """Tokens of each piece before truncation, specials included."""
     if not rows:
         return np.zeros(0, dtype=np.int64)
-    premises, asked_of = _pairs(rows, processor)
-    encoded = tokenizers.encoded(processor, premises, asked_of, truncation=False, verbose=False)
+    premises, sentences = _pairs(rows, processor)
+    encoded = tokenizers.encoded(processor, premises, sentences, truncation=False, verbose=False)
     return tokenizers.token_counts(encoded)
 
 
@@ -171,14 +173,14 @@ def encode(
     Raises:
         ModelError: a hypothesis alone is longer than the limit.
     """
-    wanted = processor.hypotheses
-    premises, asked_of = _pairs(rows, processor)
+    outputs = processor.hypotheses
+    premises, sentences = _pairs(rows, processor)
     if max_length is not None:
-        _check_room(asked_of, processor, max_length)
+        _check_room(sentences, processor, max_length)
     encoded = tokenizers.encoded(
         processor,
         premises,
-        asked_of,
+        sentences,
         truncation="only_first" if max_length is not None else False,
         max_length=max_length,
         padding=True,
@@ -190,17 +192,17 @@ def encode(
     labels = None
     if labelled and all(LABEL in row for row in rows):
         follows = np.asarray([row.get(_CANDIDATE, row[LABEL]) == row[LABEL] for row in rows], dtype=bool)
-        labels = np.where(follows, wanted.entailment, wanted.contradiction).astype(np.int64)
+        labels = np.where(follows, outputs.entailment, outputs.contradiction).astype(np.int64)
     return Batch(
         inputs=tokenizers.arrays(encoded, processor),
         labels=labels,
         truncated=cut,
-        extras={_ENTAILMENT: np.full(len(rows), wanted.entailment, dtype=np.int64)},
+        extras={_ENTAILMENT: np.full(len(rows), outputs.entailment, dtype=np.int64)},
     )
 
 
-def _check_room(asked_of: Sequence[str], processor: Any, max_length: int) -> None:
-    longest = max(set(asked_of), key=len)
+def _check_room(sentences: Sequence[str], processor: Any, max_length: int) -> None:
+    longest = max(set(sentences), key=len)
     needed = len(processor("", longest, verbose=False)["input_ids"])
     if needed >= max_length:
         raise ModelError(

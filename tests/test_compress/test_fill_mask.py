@@ -35,10 +35,10 @@ def test_figures_by_hand() -> None:
     """Places 1 and 4 with probabilities 1/2 and 1/8: half found, MRR 5/8, perplexity 4."""
     task = catalog.task(TASK)
     head = task.head_of({"vocab_size": 8})
-    one = Prediction("a b", "a b", truth=((1, 0.5), (4, 0.125)))
-    figures = task.metrics(task.statistics([one], [("x",)], head).sum(axis=0), head)
+    prediction = Prediction("a b", "a b", truth=((1, 0.5), (4, 0.125)))
+    figures = task.metrics(task.statistics([prediction], [("x",)], head).sum(axis=0), head)
     assert figures == pytest.approx({"accuracy": 0.5, "mrr": 0.625, "pseudo_perplexity": 4.0})
-    assert not task.right(one, ("x",))
+    assert not task.right(prediction, ("x",))
     with pytest.raises(DataError, match="has a mask in it, and nobody knows what stood there"):
         task.statistics([Prediction("a", "a")], [("a [MASK]",)], head)
 
@@ -58,10 +58,12 @@ def test_the_loss_is_that_of_the_model(tmp_path: Path) -> None:
     )
     assert task.loss(outputs, labels, head, batch).item() == pytest.approx(outputs.loss.item(), rel=1e-5)
     assert (task.positions(batch) == (batch.labels != -100)).all()
-    own = task.encode([{"text": "the [MASK] is"}], processor, head, None)
-    assert task.positions(own).sum() == 1
+    masked = task.encode([{"text": "the [MASK] is"}], processor, head, None)
+    assert task.positions(masked).sum() == 1
     assert math.isclose(
-        task.loss({"logits": torch.zeros(1, 5, head.width)}, torch.from_numpy(own.labels), head, own).item(),
+        task.loss(
+            {"logits": torch.zeros(1, 5, head.width)}, torch.from_numpy(masked.labels), head, masked
+        ).item(),
         0,
     )
 

@@ -67,9 +67,9 @@ def test_each_choice_by_itself_gets_transformers_own_logit(
         logits = network(**tensors(batch.inputs)).logits.numpy()
     assert logits.shape == (len(pieces.rows), 1)
     np.testing.assert_allclose(logits[:, 0], np.concatenate(expected), atol=1e-5)
-    whole = TASK.encode(rows, processor, HEAD, None)
+    rows_batch = TASK.encode(rows, processor, HEAD, None)
     with torch.no_grad():
-        logits = network(**tensors(whole.inputs)).logits.numpy()
+        logits = network(**tensors(rows_batch.inputs)).logits.numpy()
     for row, numbers in zip(logits, expected, strict=True):
         np.testing.assert_allclose(row[: len(numbers)], numbers, atol=1e-5)
     answers = TASK.joined(

@@ -40,10 +40,10 @@ def test_a_model_that_says_what_it_is_asked_is_for_this_task(tmp_path: Path) -> 
     """Its field names the task; without it, its class does; as a model of another task it loses the field."""
     plain = tiny_inference.model(tmp_path / "plain")
     assert architecture.infer_task(plain) == "text-classification"
-    asked = {**architecture.read_config(plain), **config()}
-    assert architecture.marked_task(asked) == NAME
-    assert "zero_shot" not in architecture.without_marks(asked, catalog.task("text-classification"))
-    assert "zero_shot" in architecture.without_marks(asked, TASK)
+    content = {**architecture.read_config(plain), **config()}
+    assert architecture.marked_task(content) == NAME
+    assert "zero_shot" not in architecture.without_marks(content, catalog.task("text-classification"))
+    assert "zero_shot" in architecture.without_marks(content, TASK)
 
 
 def test_the_loss_is_that_of_inference(tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_finetune_teaches_it(tmp_path: Path) -> None:
             Named(name="finetune", options=options),
         ),
     )
-    before, after = (one.artifact for one in building.run(recipe))
+    before, after = (step.artifact for step in building.run(recipe))
     unseen = tiny_inference.moods(40, 3)
 
     def right(artifact: Artifact) -> float:
