@@ -162,19 +162,19 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
         if not np.isfinite(logits).all():
             scores.finite(outputs["logits"])  # says which row
         shares = scores.softmax(logits)
-        names = batch.extras[_NAMES][i].convert_ids_to_tokens
-        best = np.argsort(-shares, axis=1, kind="stable")[:, :CHOICES]
-        text = " ".join(names(best[:, 0].tolist()))
+        tokenizer = batch.extras[_NAMES][i]
+        best = _likeliest(shares)
+        texts_of_masks = [[tokenizer.decode([piece]) for piece in ids] for ids in best.tolist()]
         targets = truth[masked]
         probability = shares[np.arange(len(targets)), np.maximum(targets, 0)]
         ranks = 1 + (shares > probability[:, None]).sum(axis=1)
         predictions.append(
             Prediction(
-                value=text,
-                label=text,
+                value=" ".join(tokenizer.convert_ids_to_tokens(best[:, 0].tolist())),
+                label=" ".join(names[0].strip() for names in texts_of_masks),
                 candidates=tuple(
-                    tuple(zip(names(ids.tolist()), row[ids].tolist(), strict=True))
-                    for ids, row in zip(best, shares, strict=True)
+                    tuple(zip(names, row[ids].tolist(), strict=True))
+                    for names, ids, row in zip(texts_of_masks, best, shares, strict=True)
                 ),
                 truth=tuple(zip(ranks.tolist(), probability.tolist(), strict=True))
                 if (targets != IGNORED).all()
@@ -182,6 +182,14 @@ def decode(outputs: Mapping[str, np.ndarray], batch: Batch, head: Head) -> list[
             )
         )
     return predictions
+
+
+def _likeliest(shares: np.ndarray) -> np.ndarray:
+    """The likeliest pieces of each mask, the best first, int64 [masks, ``CHOICES`` at most]."""
+    count = min(CHOICES, shares.shape[1])
+    pieces = np.argpartition(-shares, count - 1, axis=1)[:, :count]
+    order = np.argsort(-np.take_along_axis(shares, pieces, axis=1), axis=1, kind="stable")
+    return np.take_along_axis(pieces, order, axis=1)
 
 
 def reference(row: Row, head: Head) -> tuple[str, ...]:

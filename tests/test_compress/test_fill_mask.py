@@ -8,13 +8,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 import tiny_filling
+import tiny_tokenizers
 import torch
 
 from compress import catalog
 from compress.errors import DataError, ModelError
+from compress.pipeline import building
+from compress.recipe import DataConfig, Named, Recipe
 from compress.tasks import Prediction
 from compress.tasks import _masks as masks
+from deploy.predictor import Predictor
 
 TASK = "fill-mask"
 
@@ -77,3 +82,62 @@ def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="has no mask_token, and fill-mask asks what stands at a mask"):
         catalog.task(TASK).load_processor(folder)
+
+
+def test_a_trimmed_vocabulary_is_compared_piece_by_piece(tmp_path: Path) -> None:
+    """The output has a number a piece, so that it is cut with them: what stays keeps its odds."""
+    words = ("good", "bad", "dark", "warm")
+    rows = [{"text": f"the film is {first} and {second}"} for first in words for second in words]
+    tiny.write_jsonl(tmp_path / "rows.jsonl", rows)
+    recipe = Recipe(
+        model=str(tiny_filling.model(tmp_path / "model")),
+        task=TASK,
+        data=DataConfig(train=str(tmp_path / "rows.jsonl")),
+        threads=1,
+        stages=(Named(name="load"), Named(name="trim-vocabulary")),
+    )
+    odds = []
+    for step in building.run(recipe):
+        with Predictor(step.artifact) as predictor:
+            (answer,) = predictor.predict(["the film is [MASK]"])
+        odds.append(dict(answer.candidates[0]) if answer.candidates else {})
+    facts = step.artifact.manifest.facts["vocabulary"]
+    assert facts["pieces"] < facts["pieces_before"]
+    assert facts["largest_difference"] < 1e-5
+    common = sorted(odds[0].keys() & odds[1].keys())
+    assert len(common) > 1
+    ratios = [odds[1][piece] / odds[0][piece] for piece in common]
+    assert ratios == pytest.approx([ratios[0]] * len(ratios), rel=1e-4)
+
+
+@pytest.mark.parametrize("algorithm", ["WordPiece", "BPE", "Unigram"])
+def test_pieces_are_shown_as_the_pipeline_shows_them(algorithm: str, tmp_path: Path) -> None:
+    """BERT's, RoBERTa's and XLM-R's kinds of vocabulary against transformers: texts and probabilities."""
+    from transformers import AutoConfig, AutoModelForMaskedLM, PreTrainedTokenizerFast, pipeline
+
+    config = AutoConfig.from_pretrained(tiny_tokenizers.classifier(tmp_path / "classifier", algorithm))
+    folder = tmp_path / "model"
+    tokenizer = tiny_tokenizers.save(tiny_tokenizers.read(algorithm), folder)
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        network = AutoModelForMaskedLM.from_config(config).eval()
+        for parameter in network.parameters():
+            parameter.data += 0.1 * torch.randn_like(parameter)
+    network.save_pretrained(folder)
+    mask = tokenizer.mask_token
+    text = f"{tiny_tokenizers.texts(1, 0)[0]} {mask} {tiny_tokenizers.texts(1, 1)[0]}"
+    task = catalog.task(TASK)
+    head, processor = task.head_of(config.to_dict()), task.load_processor(folder)
+    batch = task.encode([{"text": text}], processor, head, None)
+    with torch.no_grad():
+        logits = network(**{name: torch.from_numpy(array) for name, array in batch.inputs.items()}).logits
+    (answer,) = task.decode({"logits": logits.numpy()}, batch, head)
+    pipe = pipeline(TASK, model=network, tokenizer=PreTrainedTokenizerFast.from_pretrained(folder))
+    expected = pipe(text)
+    assert answer.candidates is not None
+    assert [piece for piece, _ in answer.candidates[0]] == [
+        mask_answer["token_str"] for mask_answer in expected
+    ]
+    shares = [share for _, share in answer.candidates[0]]
+    assert shares == pytest.approx([mask_answer["score"] for mask_answer in expected], abs=1e-6)
+    assert answer.label == expected[0]["token_str"].strip()
