@@ -8,12 +8,15 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+import tiny
 import tiny_choices
 from typer.testing import CliRunner
 
 from bench.record import document
 from compress.errors import DataError, UserError
+from compress.pipeline import building
 from compress.recipe import BenchConfig, DataConfig, Named, Recipe
+from compress.stages import load
 from deploy.predictor import Predictor
 from paredown import workflow
 from paredown.app import app
@@ -121,3 +124,26 @@ def test_the_predictor_takes_rows_as_tuples_and_mappings(built: SimpleNamespace)
         assert [first.value, second.value] == ["lovely film", "lovely a"]
         with pytest.raises(DataError, match="leave context out"):
             predictor.predict([{"question": "a", "choices": ["x", "y"], "context": "a film"}])
+
+
+def test_a_base_model_learns_to_choose_about_texts(tmp_path: Path) -> None:
+    """A new head is trained, with contexts, and answers; question, choices and label alone say the task."""
+    for name, count, seed in (("train", 240, 1), ("validation", 24, 2)):
+        tiny.write_jsonl(
+            tmp_path / "data" / f"{name}.jsonl", tiny_choices.questions(count, seed, context=True)
+        )
+    recipe = Recipe(
+        model=str(tiny.base_model(tmp_path / "base")),
+        task=TASK,
+        data=DataConfig(source=str(tmp_path / "data")),
+        threads=1,
+        stages=(Named(name="load"), Named(name="finetune", options=TRAINING)),
+    )
+    trained = building.run(recipe)[-1].artifact
+    plain = DataConfig(source=str(tiny_choices.write(tmp_path / "plain", train=8, evaluate=4)))
+    assert load.infer_task(load.Config(model=recipe.model), plain) == TASK
+    rows = tiny_choices.questions(40, 3, context=True)
+    with Predictor(trained) as predictor:
+        answers = predictor.predict([{k: cell for k, cell in row.items() if k != "label"} for row in rows])
+    right = [answer.value == row["choices"][row["label"]] for answer, row in zip(answers, rows, strict=True)]
+    assert sum(right) > 0.9 * len(rows)

@@ -39,6 +39,7 @@ METRICS = (
     Metric("mrr", blind=_BLIND, title="MRR"),
     Metric("pseudo_perplexity", unit="perplexity", better="lower", title="pseudo-perplexity"),
 )
+NEW_HEADS = False  # outputs are the table of pieces itself, which only a trained model has
 CHOICES = 5
 IGNORED = -100
 

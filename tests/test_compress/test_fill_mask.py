@@ -17,6 +17,7 @@ from compress import catalog
 from compress.errors import DataError, ModelError
 from compress.pipeline import building
 from compress.recipe import DataConfig, Named, Recipe
+from compress.stages import load
 from compress.tasks import Prediction
 from compress.tasks import _masks as masks
 from deploy.predictor import Predictor
@@ -82,6 +83,25 @@ def test_a_tokenizer_without_a_mask_is_refused(tmp_path: Path) -> None:
     file.write_text(json.dumps(content))
     with pytest.raises(ModelError, match="has no mask_token, and fill-mask asks what stands at a mask"):
         catalog.task(TASK).load_processor(folder)
+
+
+def test_a_model_without_a_trained_output_is_refused(tmp_path: Path) -> None:
+    """Its output is its table of pieces: none is made new, of a base model or in place of a trained one."""
+    rows = [{"text": "the film is good"}, {"text": "a bad story"}]
+    tiny.write_jsonl(tmp_path / "rows.jsonl", rows)
+    data = DataConfig(train=str(tmp_path / "rows.jsonl"))
+
+    def finetune(model: Path, **options: str) -> None:
+        stages = (Named(name="load"), Named(name="finetune", options={"epochs": 1, **options}))
+        building.run(Recipe(model=str(model), task=TASK, data=data, threads=1, stages=stages))
+
+    with pytest.raises(ModelError, match="fill-mask keeps the trained outputs of its model"):
+        finetune(tiny.base_model(tmp_path / "base"))
+    with pytest.raises(ModelError, match="fill-mask keeps the trained outputs of its model"):
+        finetune(tiny_filling.model(tmp_path / "model"), head="new")
+    config = load.Config(model=str(tmp_path / "base"))
+    with pytest.raises(ModelError, match="A new one for fill-mask is not trained here"):
+        load.require_head(config, catalog.task(TASK))
 
 
 def test_a_trimmed_vocabulary_is_compared_piece_by_piece(tmp_path: Path) -> None:
