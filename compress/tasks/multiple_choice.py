@@ -35,11 +35,16 @@ __all__ = ["default_processor", "load_processor", "positions"]
 MODEL = "AutoModelForMultipleChoice"
 LABEL = "label"
 COLUMNS = {
-    "question": Column(required=True, aliases=("query", "prompt", "premise", "ctx"), holds="text"),
-    "choices": Column(required=True, aliases=("options", "endings", "candidates", "answers"), holds="texts"),
-    "context": Column(
-        required=False, aliases=("article", "passage", "paragraph", "text"), holds="text", binds=False
+    "question": Column(
+        required=True, aliases=("query", "prompt", "premise", "ctx"), holds="text", binds=False
     ),
+    "choices": Column(
+        required=True,
+        aliases=("options", "endings", "candidates", "answers"),
+        holds="texts",
+        binds=False,
+    ),
+    "context": Column(required=False, aliases=("article", "passage", "paragraph", "text"), holds="text"),
     "label": Column(
         required=False,
         aliases=("answer", "answerkey", "labels", "correct"),

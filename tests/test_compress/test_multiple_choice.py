@@ -180,6 +180,24 @@ def test_rows_are_read_and_refused_with_their_place(tmp_path: Path) -> None:
         TASK.infer_head([None], None)
 
 
+@pytest.mark.parametrize("context", [False, True])
+def test_what_is_asked_again_parts_no_split(context: bool, tmp_path: Path) -> None:
+    """Rows about one text stay together, and not those of one generic question; without texts, they do."""
+    rows = []
+    for number in range(40):
+        about = f"film number {number // 2} was seen by {number // 2} actors in a scene"
+        question = "which of these is true of it" if context else about
+        row = {"question": question, "choices": ["yes", "no"], "label": number % 2}
+        rows.append(row | ({"context": about} if context else {}))
+    tiny.write_jsonl(tmp_path / "rows.jsonl", rows)
+    config = DataConfig(train=str(tmp_path / "rows.jsonl"), selection_share=0.25)
+    training = data.load(config, TASK, 0).training
+    key = "context" if context else "question"
+    sides = [{row[key] for row in side} for side in (training.train, training.selection)]
+    assert len(sides[1]) > 1
+    assert not sides[0] & sides[1]
+
+
 def test_other_models_are_refused(tmp_path: Path) -> None:
     """Models that write text, with and without their head, and a classifier: one sentence each."""
     config = transformers.GPT2Config(vocab_size=30, n_embd=16, n_layer=1, n_head=2, n_positions=32)
