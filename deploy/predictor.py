@@ -16,6 +16,7 @@ from compress.errors import DataError
 from compress.model import checkpoint
 from compress.reading import utf8
 from compress.tasks import _audio as audio
+from compress.tasks import _choices as choices
 from deploy import content, rehearsal
 from deploy.encoder import Encoder
 from deploy.opening import runner
@@ -115,6 +116,14 @@ class Predictor:
     def must_have(self) -> tuple[str, ...]:
         """The roles without which the task has no row."""
         return tuple(role for role in self.may_have if self._encoder.task.COLUMNS[role].required)
+
+    def of_arguments(self, texts: Sequence[str]) -> Given:
+        """A row of texts in the order of the roles; a role that holds several takes all that are left."""
+        columns = self._encoder.task.COLUMNS
+        several = next((i for i, role in enumerate(self.may_have) if columns[role].holds == "texts"), None)
+        if several is not None and len(texts) > several:
+            return (*texts[:several], tuple(texts[several:]))
+        return texts[0] if len(texts) == 1 else tuple(texts)
 
     def provenance(self) -> dict[str, str]:
         """What really runs."""
@@ -289,7 +298,15 @@ def as_row(row: Given, columns: Mapping[str, Column], label: str, number: int) -
 def _cell(cell: Any, holds: str, role: str, number: int) -> Any:
     if holds == "text" and not isinstance(cell, str):
         raise DataError(f"row {number}: '{role}' is {type(cell).__name__} ({cell!r:.40}); it must be a text")
-    for text in (cell,) if isinstance(cell, str) else cell if holds == "tokens" and cell else ():
+    if holds == "texts":
+        texts = choices.texts(cell)
+        if texts is None:
+            raise DataError(
+                f"row {number}: '{role}' is {cell!r:.60}; it must be a list of at least two texts, such as "
+                f"{choices.FORM}"
+            )
+        cell = texts
+    for text in (cell,) if isinstance(cell, str) else cell if holds in ("texts", "tokens") and cell else ():
         if isinstance(text, str) and utf8.joined(text) is None:
             raise DataError(f"row {number}: '{role}' holds half of a surrogate pair, which is no character")
     if holds == "tokens":

@@ -100,8 +100,9 @@ def answer(
         real = task.positions(batch)
         owners.append(decisions.owners(picks, links, real))
         for name, link in links.items():
-            array = np.asarray(output[name], dtype=np.float64)
-            parts[name].append(decisions.lines(array, link, real).copy())
+            # What counts first: a vocabulary at every token is not doubled for those at a few masks.
+            array = np.asarray(output[name], dtype=np.float64 if link == "positions" else None)
+            parts[name].append(decisions.lines(array, link, real).astype(np.float64))
         if labelled and batch.labels is not None:
             by_row = real is None or "positions" in links.values()
             truths.append(batch.labels if by_row else batch.labels[real])

@@ -203,7 +203,7 @@ def labeled(file: Path, task: Task, head: Head) -> list[dict[str, Any]]:
         DataError: a column or label that does not fit, or no labels.
     """
     rows = data.evaluation(DataConfig(eval=str(file)), task, 0, head, beside=True)
-    if any(task.LABEL not in row for row in rows):
+    if not task.LABEL or any(task.LABEL not in row for row in rows):
         raise DataError(f"{file.name} has no labels: a challenge set says what is right")
     return rows
 

@@ -97,7 +97,8 @@ def cells(row: Mapping[str, Any], task: Task) -> dict[str, str]:
             bare = "an image" if column.holds == "image" else "a sound"
             texts[role] = getattr(row[role], "member", None) or (file.name if file else bare)
         else:
-            text = " ".join(row[role]) if column.holds == "tokens" else str(row[role])
+            between = {"tokens": " ", "texts": " | "}.get(column.holds)
+            text = str(row[role]) if between is None else between.join(row[role])
             texts[role] = text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
     return texts
 

@@ -260,7 +260,7 @@ def stream(
     for number, picks in enumerate(grouped, start=1):
         batch = encode([rows[i] for i in picks])
         waiting.append((picks, batch))
-        size += sum(array.nbytes for array in batch.inputs.values())
+        size += sum(array.nbytes for array in batch.inputs.values()) + _output_bytes(lane, subject, batch)
         if size > _INFER_BYTES or len(waiting) >= 64 or number == len(grouped):
             outputs = lane.infer([lane.feed(batch.inputs) for _, batch in waiting])
             opened = own(lane, subject)
@@ -270,6 +270,16 @@ def stream(
                 )
             yield from ((*pair, output) for pair, output in zip(waiting, outputs, strict=True))
             waiting, size = [], 0
+
+
+def _output_bytes(lane: Lane, subject: Subject, batch: Batch) -> int:
+    """Bytes of a batch's FP32 outputs, which a vocabulary at every token makes many more than its inputs'."""
+    opened = own(lane, subject)
+    shape = next(iter(batch.inputs.values())).shape
+    return sum(
+        4 * opened.head.width * int(np.prod([shape[axis] for axis in axes if axis < len(shape)]))
+        for axes in opened.spec.outputs.values()
+    )
 
 
 def predict(

@@ -22,6 +22,7 @@ from compress.data.reading import Reader
 from compress.errors import DataError
 from compress.recipe import DataConfig
 from compress.tasks import _audio as audio
+from compress.tasks import has_label
 from compress.tasks._heads import SetForm, by_position, listed, set_form
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class TrainingData:
 
     def _form(self, task: Task) -> SetForm | None:
         """The form of the labels of the file that is trained on; None without one."""
-        return set_form([row[task.LABEL] for row in self.labeled[0].rows]) if self.labeled else None
+        return set_form(_cells(task, self.labeled[0].rows)) if self.labeled else None
 
     def infer_head(self, task: Task) -> Head:
         """The head that the training rows' labels ask for.
@@ -108,13 +109,13 @@ class TrainingData:
         Raises:
             DataError: there are no labeled training rows, or of one class only.
         """
-        head: Head = task.infer_head([row[task.LABEL] for row in self.train], self.label_names)
+        head: Head = task.infer_head(_cells(task, self.train), self.label_names)
         return head
 
     def label_order(self, task: Task, head: Head) -> tuple[str, ...]:
         """Which label of the data is which of the head's, where their order alone tells; else empty."""
         for _, names, rows in self.labeled:
-            cells = settle([row[task.LABEL] for row in rows], names, head, lambda: self._form(task))
+            cells = settle(_cells(task, rows), names, head, lambda: self._form(task))
             pairs = _order(cells, names, head)
             if pairs:
                 return pairs
@@ -126,10 +127,12 @@ class TrainingData:
         Raises:
             DataError: a label that the head does not have, or training rows of one class only.
         """
+        if not task.LABEL:
+            return self
         aligned: dict[int, dict[str, Any]] = {}
         files = []
         for name, names, rows in self.labeled:
-            cells = settle([row[task.LABEL] for row in rows], names, head, lambda: self._form(task))
+            cells = settle(_cells(task, rows), names, head, lambda: self._form(task))
             values = _aligned(task, cells, names, head, name)
             fresh = [{**row, task.LABEL: value} for row, value in zip(rows, values, strict=True)]
             aligned.update({id(row): new for row, new in zip(rows, fresh, strict=True)})
@@ -171,6 +174,11 @@ class Splits:
     eval: Rows
     label_names: tuple[str, ...] | None
     facts: dict[str, Any]
+
+
+def _cells(task: Task, rows: Rows) -> list[Any]:
+    """The label cells of labeled rows; none where rows are their own target."""
+    return [row[task.LABEL] for row in rows] if task.LABEL else []
 
 
 def choose_max_length(lengths: Any, model_max: int | None) -> tuple[int, float]:
@@ -250,8 +258,8 @@ def load(config: DataConfig, task: Task, seed: int) -> Splits:
     sides = {side: reader.read(side) for side in layout.splits}
     label = task.LABEL
     train_rows = sides.get("train", [])
-    labeled = [row for row in train_rows if label in row]
-    loose = [row for row in train_rows if label not in row]
+    labeled = [row for row in train_rows if has_label(task, row)]
+    loose = [row for row in train_rows if not has_label(task, row)]
     for row in sides.get("unlabeled", []):
         row.pop(label, None)
         loose.append(row)
@@ -484,8 +492,8 @@ def evaluation(
         played = set(reader.columns["eval"].values())
         for row, cells in zip(rows, table.rows, strict=True):
             row[BESIDE] = {name: cells.get(name) for name in table.columns if name not in played}
-    lacking = [i for i, row in enumerate(rows) if task.LABEL not in row]
-    if len(lacking) == len(rows):
+    lacking = [i for i, row in enumerate(rows) if not has_label(task, row)]
+    if not task.LABEL or len(lacking) == len(rows):
         return rows
     if lacking:
         raise DataError(

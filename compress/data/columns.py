@@ -16,6 +16,7 @@ from compress.reading import files, json_values
 from compress.tasks import Column
 from compress.tasks import _answer_texts as answer_texts
 from compress.tasks import _audio as audio
+from compress.tasks import _choices as choices
 from compress.tasks import _heads as heads
 from compress.tasks import _images as images
 
@@ -149,6 +150,7 @@ def read(
             rows[i][role] = _fit(cell, holds, table, i, column, source, split)
     _refuse_blanks(rows, table, roles, by_role)
     _check_answers(rows, table, roles, by_role)
+    _pick_choices(rows, table, roles, by_role)
     _compare_lengths(rows, table, by_role, {roles[role].holds: role for role in by_role})
     return rows
 
@@ -227,9 +229,42 @@ def _check_answers(
                 raise DataError(f"{table.place(i)}: {wrong}")
 
 
+def _pick_choices(
+    rows: Sequence[dict[str, Any]],
+    table: Table,
+    roles: Mapping[str, Column],
+    by_role: Mapping[str, str],
+) -> None:
+    """Put the number of the right choice where a cell says it in another way; refuse what means none."""
+    for role, column in by_role.items():
+        among = roles[role].of
+        if roles[role].holds != "choice" or among is None:
+            continue
+        for i, row in enumerate(rows):
+            label = row[role]
+            row[role] = None
+            if not choices.known(label):
+                continue
+            row[role] = choices.picked(label, table.rows[i][by_role[among]])
+            if row[role] is None:
+                raise DataError(
+                    f"{table.place(i)}: the column '{column}' says {str(label)[:60]!r}, which is none of the "
+                    f"{len(row[among])} choices in '{by_role[among]}': give the number of one, from 0, its "
+                    "text, or its letter"
+                )
+
+
 def _fit(cell: Any, holds: str, table: Table, i: int, column: str, source: Source, split: str) -> Any:
-    if holds in ("label", "answers"):
+    if holds in ("label", "answers", "choice"):
         return cell
+    if holds == "texts":
+        texts = choices.texts(cell)
+        if texts is None:
+            raise DataError(
+                f"{table.place(i)}: the column '{column}' must hold a list of at least two texts, such as "
+                f"{choices.FORM}; found {str(cell)[:60]!r}"
+            )
+        return texts
     if holds == "text":
         if isinstance(cell, str):
             return cell

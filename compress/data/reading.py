@@ -110,13 +110,13 @@ class Reader:
 
         makers: dict[str, Callable[[Any], tuple[str, ...]]] = {
             "text": grouping.words,
+            "texts": lambda cell: grouping.words(" ".join(cell)),
             "tokens": lambda cell: grouping.words(" ".join(cell)),
             "image": lambda cell: (images.digest(cell),),
             "audio": lambda cell: (audio.digest(cell),),
         }
-        used = [
-            (role, makers[self.roles[role].holds])
-            for role in next(iter(self.columns.values()))
-            if self.roles[role].holds in makers and (self.roles[role].binds or not binding)
-        ]
+        readable = [role for role in next(iter(self.columns.values())) if self.roles[role].holds in makers]
+        # Where nothing binds (questions that are asked of no text), the first of them does.
+        binders = [role for role in readable if self.roles[role].binds] or readable[:1]
+        used = [(role, makers[self.roles[role].holds]) for role in (binders if binding else readable)]
         return [[make(row[role]) for role, make in used] for row in rows]

@@ -73,10 +73,13 @@ def refusal(folder: Path, content: Mapping[str, Any], task: Task) -> str:
         task: that it was taken for.
     """
     name = architecture.task_name(task)
+    command = f"paredown finetune {folder} --task {name} --data DATA --out MODEL"
+    remedy = f"To make a model for {name} out of it: {command}"
+    if not task.NEW_HEADS:
+        remedy = f"A new one for {name} is not trained here: give a model that has one"
     return (
         f"{folder} is {describe(folder, content)}: it has no trained head for {name}, and with a new one its "
-        f"answers would be chance. paredown has {', '.join(catalog.names('task'))}. To make a model for "
-        f"{name} out of it: paredown finetune {folder} --task {name} --data DATA --out MODEL"
+        f"answers would be chance. paredown has {', '.join(catalog.names('task'))}. {remedy}"
     )
 
 

@@ -34,7 +34,7 @@ SENTENCE = (
 )
 _LONGEST = 256
 _SHORT = 3
-_HELD = {"text", "tokens", "audio"}
+_HELD = {"text", "texts", "tokens", "audio"}
 """Cells that have a length."""
 
 
@@ -225,4 +225,6 @@ def _beginning(cell: Any, holds: str | None, processor: Any) -> Any:
     if holds == "audio":
         wave = audio.read(cell, processor.sampling_rate)
         return audio.Wave(wave[: -(-len(wave) // 2)], processor.sampling_rate)
+    if holds == "texts":
+        return tuple(_beginning(text, "text", processor) for text in cell)
     return " ".join(cell.split()[:_SHORT]) or cell if isinstance(cell, str) else list(cell)[:_SHORT]

@@ -62,6 +62,8 @@ def _cell(holds: str, number: int) -> Any:
     if holds == "audio":
         frames = _SECOND // (number % 2 + 1)  # a second of noise, and half of one
         return Wave(0.1 * np.random.default_rng(number).standard_normal(frames, dtype=np.float32), _SECOND)
+    if holds == "texts":
+        return tuple(_cell("text", number + place) for place in range(len(TEXTS)))
     words = TEXTS[number % len(TEXTS)].split()
     turned = number // len(TEXTS) % len(words)
     words = words[turned:] + words[:turned]

@@ -19,7 +19,7 @@ from pydantic import Field, model_validator
 from compress import log, processes
 from compress.artifacts import artifact
 from compress.artifacts.artifact import Artifact
-from compress.errors import DataError, RecipeError
+from compress.errors import DataError, ModelError, RecipeError
 from compress.model import checkpoint, limit, padding
 from compress.model.embeddings import input_embeddings
 from compress.model.head import replace_head
@@ -205,11 +205,18 @@ def choose_head(
                 ctx.task.configure(model.config, head)
             return head, aligned, True
         except DataError as cause:
+            if not ctx.task.NEW_HEADS:
+                raise
             if not _apart(source_head, data.infer_head(ctx.task)):
                 raise DataError(
                     f"{str(cause).removesuffix('.')}; or train a new head for the labels of the data with "
                     "--set head=new"
                 ) from cause
+    if not ctx.task.NEW_HEADS:
+        raise ModelError(
+            f"{ctx.task.NAME} keeps the trained outputs of its model, so that there is no new head to train: "
+            "leave head=new out, and take a model that has them"
+        )
     new_head = data.infer_head(ctx.task)
     if config.head == "auto" and not untrained:
         log.warning(

@@ -98,6 +98,9 @@ class Config(StageConfig):
         normalize: whether such vectors get the length 1; they do when nothing is said.
         prompts: what is put before a text, by its role (``text``, ``text_pair``): the name of a prompt of the
             folder, or the text itself where the folder names none.
+        labels: candidate labels of a model for zero-shot-classification; those of the data when left out.
+        template: of the sentence that asks such a model about a label, with {} where that stands; the
+            model's own, or "This example is {}.", when left out.
     """
 
     model: Place | None = None
@@ -110,6 +113,8 @@ class Config(StageConfig):
     pooling: embedding.Mode | tuple[embedding.Mode, ...] | None = None
     normalize: bool | None = None
     prompts: dict[Literal["text", "text_pair"], str] | None = None
+    labels: tuple[str, ...] | None = None
+    template: str | None = None
 
     @field_validator("trust_remote_code")
     @classmethod
@@ -214,7 +219,7 @@ def _fitting_tasks(config: transformers.PretrainedConfig, rows: DataConfig) -> l
             by_role = columns.find(task.COLUMNS, table.columns, rows.columns, table.name)
         except (ModelError, DataError):
             continue
-        if task.LABEL in by_role:
+        if task.NEW_HEADS and task.LABEL in by_role:
             fitting.append(name)
     return fitting
 
@@ -276,7 +281,7 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
             _head_of_data(ctx) if identity.lacks_head(base, content, ctx.task) else None,
             ctx.seed,
             ignore_remote_code=config.ignore_remote_code,
-            fields=ctx.task.fields(base, content, _head_options(config)),
+            fields=ctx.task.fields(base, content, _head_options(config), lambda: _head_of_data(ctx)),
         )
         model, fresh = loaded.model, loaded.fresh
         if loaded.unused:
@@ -296,15 +301,16 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
 
 
 def _head_options(config: Config) -> dict[str, Any]:
-    """What decides how an encoder's states become vectors."""
-    return config.model_dump(include={"pooling", "normalize", "prompts"})
+    """What the weights leave open: how states become vectors, what is asked of a text."""
+    return config.model_dump(include={"pooling", "normalize", "prompts", "labels", "template"})
 
 
 def _from_architecture(
     content: dict[str, Any], options: dict[str, Any], ctx: Context
 ) -> transformers.PreTrainedModel:
     config = architecture.parse_config(content, "the architecture")
-    for name, value in ctx.task.fields(Path("the architecture"), content, options).items():
+    place = Path("the architecture")
+    for name, value in ctx.task.fields(place, content, options, lambda: _head_of_data(ctx)).items():
         setattr(config, name, value)
     head = _head_of_data(ctx)
     if head is not None:
@@ -381,8 +387,10 @@ def _check_order(model: transformers.PreTrainedModel, ctx: Context, *, borrowed:
     head = ctx.task.head_of(model.config.to_dict())
     rows = list(ctx.data.train[:: max(1, len(ctx.data.train) // _ORDER_ROWS)])
     names = ctx.data.label_names
+    if head.answer != "label":
+        return
     cells = [row[ctx.task.LABEL] for row in rows]
-    if head.answer != "label" or any(isinstance(cell, list | tuple) for cell in cells):
+    if any(isinstance(cell, list | tuple) for cell in cells):
         return  # tags and sets are said and not judged: most of them are of one kind
     positional = heads.by_position(cells, names, head)
     if not borrowed and not positional:

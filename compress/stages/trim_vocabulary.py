@@ -307,7 +307,12 @@ class _Answers:
                 feed["input_ids"] = torch.tensor(list(old_ids))[feed["input_ids"]]
             with torch.inference_mode():
                 answer = model(**feed, return_dict=True)
-            outputs += [answer[name].float().numpy() for name in self._task.OUTPUTS]
+            arrays = [answer[name].float().numpy() for name in self._task.OUTPUTS]
+            if (
+                old_ids is not None and head.problem == "filling"
+            ):  # a number for each piece, which goes with it
+                arrays = [array[..., list(old_ids)] for array in arrays]
+            outputs += arrays
         return outputs
 
 

@@ -14,7 +14,7 @@ of a pair. ``pieces`` takes rows apart, ``joined`` makes predictions of rows out
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from types import MappingProxyType
@@ -28,7 +28,9 @@ if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-Problem = Literal["single_label", "multi_label", "regression", "tags", "span", "ranking", "vector"]
+Problem = Literal[
+    "single_label", "multi_label", "regression", "tags", "span", "ranking", "vector", "filling", "choice"
+]
 Answer = Literal["label", "labels", "number", "tags", "text", "vector"]
 Link = Literal["softmax", "sigmoid", "identity", "positions"]
 Activation = Literal["identity", "sigmoid", "tanh"]
@@ -42,6 +44,8 @@ _ANSWERS: dict[Problem, Answer] = {
     "span": "text",
     "ranking": "number",
     "vector": "vector",
+    "filling": "text",
+    "choice": "text",
 }
 
 
@@ -51,9 +55,10 @@ class Head:
 
     Attributes:
         problem: one label a row, several, a number, a label for each word (``tags``), a part of the row's
-            text (``span``), a number that orders rows (``ranking``), or a point in space (``vector``).
+            text (``span``), a number that orders rows (``ranking``), a point in space (``vector``), pieces of
+            a vocabulary at masks (``filling``), or one of the row's own texts (``choice``).
         labels: label names in output order; empty where answers are no labels.
-        size: numbers a vector has; None for what is no vector.
+        size: numbers that an output ends with, such as those of a vector; None for one a label.
         thresholds: where the task's decisions turn, fitted on selection rows; None for where they turn by
             themselves. Models of different thresholds mean the same, so that they compare as equal.
         activation: what a number that orders rows is put through to be shown. It moves no order, so that
@@ -90,9 +95,10 @@ class Column:
         required: whether rows without it are refused; label roles are never required here, since
             unlabelled rows serve too.
         aliases: other names under which public data sets carry it, in order of preference.
-        holds: what a cell is; ``answers`` are parts of another cell's text with their places. A ``key`` is
-            seen by no model and is the same in rows that are scored together.
-        of: the role whose text the answers are parts of.
+        holds: what a cell is; ``texts`` are several, ``answers`` parts of another cell's text with their
+            places, a ``choice`` one of another cell's texts. A ``key`` is seen by no model and is the same in
+            rows that are scored together.
+        of: the role whose text the answers are parts of, or whose texts there are to choose from.
         blank: whether a text may have nothing in it.
         binds: whether rows with like cells belong together, so that no split of the data parts them; not so
             for the documents of a corpus, which all queries share, and for what is asked of many texts.
@@ -100,7 +106,7 @@ class Column:
 
     required: bool
     aliases: tuple[str, ...]
-    holds: Literal["text", "tokens", "image", "audio", "label", "tags", "answers", "key"]
+    holds: Literal["text", "texts", "tokens", "image", "audio", "label", "tags", "answers", "choice", "key"]
     of: str | None = None
     blank: bool = True
     binds: bool = True
@@ -153,6 +159,9 @@ class Prediction:
         probabilities: per class, where the task has one distribution a row; else None.
         truncated: whether the row was cut, so that the answer is about its beginning alone.
         scores: per label the probability that it holds, each by itself (multi-label); else None.
+        candidates: of each thing that a row asks (a mask of a text; which choice is right) the texts that may
+            answer it, each with its probability, the likeliest first; else None.
+        truth: per mask the place of what stood there, from 1, and its probability; None where nobody knows.
         score: the probability of an answer that is a part of a text; else None.
         span: where that part stands in its text, from its first character to before the one after it.
         empty: the probability that the text has no answer, where a model says that; else None.
@@ -163,6 +172,8 @@ class Prediction:
     probabilities: tuple[float, ...] | None = None
     truncated: bool = False
     scores: tuple[float, ...] | None = None
+    candidates: tuple[tuple[tuple[str, float], ...], ...] | None = None
+    truth: tuple[tuple[int, float], ...] | None = None
     score: float | None = None
     span: tuple[int, int] | None = None
     empty: float | None = None
@@ -224,9 +235,10 @@ class Task(Protocol):
     Attributes:
         MODEL: the transformers auto class that builds it, by name.
         COLUMNS: role -> Column, in the order in which ``predict`` takes them.
-        LABEL: the role that holds the target.
+        LABEL: the role that holds the target; empty where rows are their own target.
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
+        NEW_HEADS: whether a model can be given a new head for the labels of the data.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
         UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
@@ -238,6 +250,7 @@ class Task(Protocol):
     LABEL: str
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
+    NEW_HEADS: bool = True
     WHOLE_ROWS: bool = False
     UNIT: str = "tokens"
     NAME: str = ""
@@ -307,22 +320,25 @@ class Task(Protocol):
 
     @staticmethod
     @optional
-    def fields(folder: Path, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+    def fields(
+        folder: Path,
+        content: Mapping[str, Any],
+        options: Mapping[str, Any],
+        head_of_data: Callable[[], Head | None],
+    ) -> dict[str, Any]:
         """Fields of ``config.json`` that a folder leaves open and options of ``load`` decide.
 
         Args:
             folder: of the model.
             content: of its ``config.json``.
-            options: ``pooling``, ``normalize`` and ``prompts``; None for what nobody asked for.
+            options: ``pooling``, ``normalize``, ``prompts``, ``labels`` and ``template``; None for what
+                nobody asked for.
+            head_of_data: gives the head that the training rows ask for; None without data.
 
         Raises:
             RecipeError: something was asked for that the task has not, or the folder decides itself.
         """
-        requests = [name for name, value in options.items() if value is not None]
-        if requests:
-            raise RecipeError(
-                f"load: {' and '.join(requests)} is of models that make vectors, which this is none of"
-            )
+        refuse_foreign(options, ())
         return {}
 
     @staticmethod
@@ -481,6 +497,34 @@ class Task(Protocol):
         raise EntryError("the task's rows hold images, and it has no 'to_pixels(image, channels)'")
 
 
+_OPTIONS_OF = {
+    "pooling": "models that make vectors",
+    "normalize": "models that make vectors",
+    "prompts": "models that make vectors",
+    "labels": "models for zero-shot-classification",
+    "template": "models for zero-shot-classification",
+}
+
+
+def refuse_foreign(options: Mapping[str, Any], own: Sequence[str]) -> None:
+    """Refuse options of ``load`` that are of models for another task.
+
+    Args:
+        options: name -> value; None for what nobody asked for.
+        own: names of those that the task has.
+
+    Raises:
+        RecipeError: one is.
+    """
+    foreign = [name for name, value in options.items() if value is not None and name not in own]
+    if foreign:
+        kinds = " and ".join(dict.fromkeys(_OPTIONS_OF[name] for name in foreign))
+        raise RecipeError(
+            f"load: {' and '.join(foreign)} is of {kinds}, which this is none of: leave it out, or give "
+            "the task that has it"
+        )
+
+
 def metric(task: Task, name: str) -> Metric:
     """A metric of a task by its name."""
     return next((one for one in task.METRICS if one.name == name), Metric(name))
@@ -492,8 +536,8 @@ def inputs(columns: Mapping[str, Column], label: str) -> tuple[str, ...]:
 
 
 def has_label(task: Task, row: Row) -> bool:
-    """Whether a row has its target."""
-    return row.get(task.LABEL) is not None
+    """Whether a row has its target, which it is itself where the task has no label column."""
+    return not task.LABEL or row.get(task.LABEL) is not None
 
 
 def all_labelled(task: Task, rows: Sequence[Row]) -> bool:

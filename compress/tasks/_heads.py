@@ -39,12 +39,7 @@ def head_of(config: Mapping[str, Any]) -> Head:
     Raises:
         ModelError: the configuration contradicts itself.
     """
-    table = config.get("id2label")
-    if table:
-        labels = _numbered(table)
-        _check_inverse(labels, config.get("label2id"))
-    else:
-        labels = tuple(f"LABEL_{i}" for i in range(int(config.get("num_labels", 2))))
+    labels = names_of(config)
     written = config.get("problem_type")
     if written is None:
         return Head("regression", ()) if len(labels) == 1 else Head("single_label", labels)
@@ -62,6 +57,20 @@ def head_of(config: Mapping[str, Any]) -> Head:
         raise ModelError("config.json says one label a row and has one label only: it needs at least two")
     fitted = thresholds.read(config, len(labels)) if problem == "multi_label" else None
     return Head(problem, labels, thresholds=fitted)
+
+
+def names_of(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The names of the outputs of a ``config.json``, in their order.
+
+    Raises:
+        ModelError: the configuration contradicts itself.
+    """
+    table = config.get("id2label")
+    if not table:
+        return tuple(f"LABEL_{i}" for i in range(int(config.get("num_labels", 2))))
+    labels = _numbered(table)
+    _check_inverse(labels, config.get("label2id"))
+    return labels
 
 
 def _numbered(table: Mapping[Any, Any]) -> tuple[str, ...]:

@@ -8,7 +8,7 @@ without labels are texts to distill from.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -19,7 +19,18 @@ import numpy as np
 from compress import log
 from compress.errors import DataError, ModelError, RecipeError
 from compress.reading import json_values
-from compress.tasks import Batch, Column, ExportSpec, Head, Link, Metric, Pieces, Prediction, Row
+from compress.tasks import (
+    Batch,
+    Column,
+    ExportSpec,
+    Head,
+    Link,
+    Metric,
+    Pieces,
+    Prediction,
+    Row,
+    refuse_foreign,
+)
 from compress.tasks import _embedding as embedding
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
@@ -147,12 +158,18 @@ def model_class(config: Any) -> type[PreTrainedModel]:
     return _embedding_model.model_class(kind)
 
 
-def fields(folder: Path, content: Mapping[str, Any], options: Mapping[str, Any]) -> dict[str, Any]:
+def fields(
+    folder: Path,
+    content: Mapping[str, Any],
+    options: Mapping[str, Any],
+    head_of_data: Callable[[], Head | None],
+) -> dict[str, Any]:
     """The description of an embedder with what options of ``load`` add.
 
     Raises:
         RecipeError: the folder says itself how texts are pooled, or it has no prompt of that name.
     """
+    refuse_foreign(options, ("pooling", "normalize", "prompts"))
     requests = {name: value for name, value in options.items() if value is not None}
     modular = embedding.is_modular(folder)
     decided = modular or embedding.FIELD in content

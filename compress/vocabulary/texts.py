@@ -20,12 +20,16 @@ _HELD_OUT = 10  # one of so many
 
 def roles(task: Task) -> list[str]:
     """The columns of a task that hold text."""
-    return [role for role, column in task.COLUMNS.items() if column.holds in {"text", "tokens"}]
+    return [role for role, column in task.COLUMNS.items() if column.holds in {"text", "texts", "tokens"}]
 
 
 def of_rows(rows: Sequence[Row], task: Task) -> list[Text]:
     """The texts of rows, each once, in order of appearance; a list of words is a text, too."""
-    cells = [row[role] for row in rows for role in roles(task) if row.get(role)]
+    cells: list[Text] = []
+    for row in rows:
+        for role in roles(task):
+            if row.get(role):
+                cells += row[role] if task.COLUMNS[role].holds == "texts" else [row[role]]
     return _distinct(cells)
 
 

@@ -74,13 +74,20 @@ def _cell(value: object) -> str:
     return str(value).replace("|", "\\|").replace("\n", " ").replace("<", "&lt;")
 
 
+_TEXTS = {
+    "span": "a part of the text, with its probability",
+    "filling": "pieces of the vocabulary at each mask of a text",
+    "choice": "one of the choices that a row gives, with the probability of each",
+}
+
+
 def _answer(head: Head) -> str:
     """What a model without labels answers, in words."""
     if head.problem == "ranking":
         return f"a number that orders documents (shown through {head.activation})"
     if head.answer == "vector":
         return f"none: a vector of {head.size} numbers a text"
-    return "a part of the text, with its probability" if head.answer == "text" else "a number (regression)"
+    return _TEXTS.get(head.problem, "a number (regression)")
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[object]]) -> str:
@@ -111,7 +118,7 @@ def _longest(subject: Subject) -> str:
     if limit is None or limit.tokens is None:
         return "no limit; nothing is cut"
     unit = catalog.task(subject.artifact.task).UNIT
-    longer = "is read in overlapping windows" if subject.head.answer == "text" else "is cut"
+    longer = "is read in overlapping windows" if subject.head.problem == "span" else "is cut"
     return f"{limit.tokens} {unit}, {limit}; what is longer {longer}"
 
 
@@ -223,10 +230,14 @@ def _figure(measurement: Measurement, task: Task) -> tuple[str, str, str, str, s
 
 
 def _example(subject: Subject) -> str:
-    """A row of texts as arguments: a text for each role that a row must have."""
+    """A row of texts as arguments: a text, or two, for each role that a row must have."""
     columns = catalog.task(subject.artifact.task).COLUMNS
-    roles = [role for role, column in columns.items() if column.required and column.holds == "text"]
-    return " ".join(f'"a {role}"' for role in roles) or '"a text"'
+    cells = [
+        f'"a {role}"' if column.holds == "text" else '"one of them" "another"'
+        for role, column in columns.items()
+        if column.required and column.holds in ("text", "texts")
+    ]
+    return " ".join(cells) or '"a text"'
 
 
 def _limits(subject: Subject) -> str:

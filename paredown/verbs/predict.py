@@ -24,7 +24,10 @@ def predict(
     artifact: Annotated[str, typer.Argument(help="Artifact or model folder.")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="A text; two where the model takes pairs; the file of an image or a sound."),
+        typer.Argument(
+            help="A text; two where the model takes pairs; a question and its choices; the file of an image "
+            "or a sound."
+        ),
     ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", help="Rows as JSON lines; predictions come the same way.")
@@ -61,20 +64,22 @@ def predict(
             _warn_of_cuts(predictor.truncation)
             return
         arguments = tuple(texts or ())
-        if len(arguments) > len(predictor.may_have):
+        row = predictor.of_arguments(arguments)
+        cells = 1 if isinstance(row, str) else len(row)
+        if cells > len(predictor.may_have):
             raise UserError(
-                f"{len(arguments)} arguments are given, and predict takes one row of at most "
+                f"{cells} arguments are given, and predict takes one row of at most "
                 f"{len(predictor.may_have)} ({', '.join(predictor.may_have)}): "
                 "for several rows give --file ROWS.jsonl"
             )
-        at_once = len(arguments) > max(1, len(predictor.must_have)) and predictor.roles is None
+        at_once = cells > max(1, len(predictor.must_have)) and predictor.roles is None
         if at_once and not predictor.apart:
             log.warning(
                 "The model does not say whether it takes pairs: the texts are read as one pair (%s). "
                 "For several rows give --file ROWS.jsonl.",
                 ", ".join(predictor.may_have),
             )
-        (prediction,) = predictor.predict([arguments[0] if len(arguments) == 1 else arguments])
+        (prediction,) = predictor.predict([row])
         _warn_of_cuts(predictor.truncation)
         _options.emit(
             as_json_row(prediction, labels, unit), as_json, lambda: _show_prediction(prediction, labels, unit)
@@ -89,6 +94,8 @@ def _warn_of_cuts(cut: Truncation) -> None:
 def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> dict[str, Any]:
     """A prediction as JSON values: the label, and the numbers behind it.
 
+    ``candidates`` are the texts that may answer each thing that a row asks (each mask of a text; which choice
+    is right), with their probabilities.
     Of an answer that is a part of a text, ``score`` is its probability, ``span`` its characters in the text
     (null: no answer, whose probability is ``no_answer``). ``probabilities`` are of one distribution,
     ``scores`` of labels that hold each by itself; a number, and scores, stand beside their ``unit``.
@@ -98,6 +105,11 @@ def as_json_row(prediction: Prediction, labels: tuple[str, ...], unit: str) -> d
     row: dict[str, Any] = _of_vectors(prediction.value) or {"label": prediction.label}
     if prediction.truncated:
         row["truncated"] = True
+    if prediction.candidates is not None:
+        row["candidates"] = [
+            [{"text": text, "probability": float(share)} for text, share in texts]
+            for texts in prediction.candidates
+        ]
     if prediction.score is not None:
         row |= {"score": prediction.score, "span": prediction.span}
     if prediction.empty is not None:
@@ -139,6 +151,10 @@ def _show_prediction(prediction: Prediction, labels: tuple[str, ...], unit: str)
         if prediction.scores is not None and not text:
             text = "none of the labels"
     sys.stdout.write(f"{text}\n")
+    for number, candidates in enumerate(prediction.candidates or (), start=1):
+        place = f" ({number})" if len(prediction.candidates or ()) > 1 else ""
+        for answer, share in candidates:
+            sys.stdout.write(f"  {share:.4f} {answer}{place}\n")
     shares = prediction.probabilities or prediction.scores
     if shares is not None:
         ranked = sorted(zip(labels, shares, strict=True), key=lambda pair: -pair[1])

@@ -92,9 +92,9 @@ def test_a_model_of_another_task(text_model: Path, tmp_path: Path, refuse: Refus
         tiny.write_jsonl(tmp_path / "tags" / f"{split}.jsonl", tags)
     message = refuse("export", text_model, "--task", "token-classification", data=tmp_path / "tags")
     assert "is a BertForSequenceClassification, which is no model for token-classification" in message
-    _configure(text_model, architectures=["BertForMultipleChoice"])
+    _configure(text_model, architectures=["SegformerForSemanticSegmentation"])
     message = refuse("export", text_model)
-    assert "(task 'multiple-choice'), which" in message
+    assert "(task 'image-segmentation'), which" in message
     message = refuse("export", text_model, "--task", "text-clasification")
     assert "Unknown task 'text-clasification'. Did you mean 'text-classification'?" in message
 

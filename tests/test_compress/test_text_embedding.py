@@ -191,12 +191,14 @@ def test_prompts_are_chosen_by_name(tmp_path: Path) -> None:
     folder = tiny_embedders.folder(tmp_path, prompts=prompts, default="query")
     content = architecture.read_config(folder)
     assert content["text_embedding"]["prompts"] == {"text": "the good ", "text_pair": "the good "}
-    chosen = TASK.fields(folder, content, {"prompts": {"text": "query", "text_pair": "passage"}})
+    chosen = TASK.fields(
+        folder, content, {"prompts": {"text": "query", "text_pair": "passage"}}, lambda: None
+    )
     assert chosen["text_embedding"]["prompts"] == {"text": "the good ", "text_pair": "the bad "}
     with pytest.raises(RecipeError, match="no prompt 'document'; it has: query, passage"):
-        TASK.fields(folder, content, {"prompts": {"text": "document"}})
+        TASK.fields(folder, content, {"prompts": {"text": "document"}}, lambda: None)
     with pytest.raises(RecipeError, match="says itself how its texts are pooled"):
-        TASK.fields(folder, content, {"pooling": "cls"})
+        TASK.fields(folder, content, {"pooling": "cls"}, lambda: None)
     processor = TASK.load_processor(folder)
     rows = TASK.pieces([{"text": "film", "text_pair": "story"}], processor, None).rows
     ids = TASK.encode(rows, processor, HEAD, None).inputs["input_ids"]
@@ -208,14 +210,16 @@ def test_a_plain_encoder_gets_the_pooling_that_is_named(tmp_path: Path) -> None:
     """A mean where nobody says, which is said; another by an option; none for a task without vectors."""
     folder = tiny.base_model(tmp_path)
     content = architecture.read_config(folder)
-    plain = TASK.fields(folder, content, {"pooling": None, "normalize": None, "prompts": None})
+    plain = TASK.fields(folder, content, {"pooling": None, "normalize": None, "prompts": None}, lambda: None)
     assert plain["text_embedding"]["pooling"] == ["mean"]
     assert plain["text_embedding"]["after"] == ["normalize"]
-    chosen = TASK.fields(folder, content, {"pooling": ("cls", "max"), "normalize": False, "prompts": None})
+    chosen = TASK.fields(
+        folder, content, {"pooling": ("cls", "max"), "normalize": False, "prompts": None}, lambda: None
+    )
     model = pretrained.load(folder, TASK, None, 0, fields=chosen).model
     assert TASK.head_of(model.config.to_dict()).size == 64
     with pytest.raises(RecipeError, match="pooling is of models that make vectors"):
-        catalog.task("text-classification").fields(folder, content, {"pooling": "cls"})
+        catalog.task("text-classification").fields(folder, content, {"pooling": "cls"}, lambda: None)
 
 
 def predictions(pairs: list[tuple[list[float], list[float]]]) -> list[Prediction]:
