@@ -228,6 +228,7 @@ class Task(Protocol):
         OUTPUTS: the model outputs that matter, by their name in the transformers output class.
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
+        BY_CLASS: whether a model of its class is for this task where ``is_made_for`` names no field.
         UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
@@ -239,6 +240,7 @@ class Task(Protocol):
     OUTPUTS: tuple[str, ...]
     METRICS: tuple[Metric, ...] = ()
     WHOLE_ROWS: bool = False
+    BY_CLASS: bool = False
     UNIT: str = "tokens"
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})
