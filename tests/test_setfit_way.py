@@ -77,20 +77,20 @@ def test_a_setfit_folder_goes_the_whole_way(
     assert outcome.report is not None
     statuses = {verdict.gate: verdict.status for verdict in outcome.report.verdicts}
     assert statuses == {"agreement": "pass", "accuracy-drop": "pass", "size": "pass"}, outcome.report.verdicts
-    made = {entry.label: entry.artifact for entry in outcome.built}
-    assert made["load"].manifest.facts["setfit"]["head"] == "LogisticRegression"
-    _check_probabilities(folder, made["whole"])
-    code, out, err = call(capsys, "predict", made["int8"].path, "the good film", "--json")
+    artifacts = {entry.label: entry.artifact for entry in outcome.built}
+    assert artifacts["load"].manifest.facts["setfit"]["head"] == "LogisticRegression"
+    _check_probabilities(folder, artifacts["whole"])
+    code, out, err = call(capsys, "predict", artifacts["int8"].path, "the good film", "--json")
     assert code == 0, err
     assert json.loads(out)["label"] in tiny_setfit.LABELS
     code, _, err = call(
-        capsys, "bundle", made["quantize-onnx"].path, "--out", tmp_path / "bundle", "--data", rows
+        capsys, "bundle", artifacts["quantize-onnx"].path, "--out", tmp_path / "bundle", "--data", rows
     )
     assert code == 0, err
     assert "text-classification" in (tmp_path / "bundle" / "README.md").read_text("utf-8")
     file = tmp_path / "damage.json"
     words = ("--data", rows, "--no-speed", "--json", file)
-    code, _, err = call(capsys, "damage", made["whole"].path, made["int8"].path, *words)
+    code, _, err = call(capsys, "damage", artifacts["whole"].path, artifacts["int8"].path, *words)
     assert code == 0, err
     assert {"accuracy", "flips"} <= {entry["probe"] for entry in json.loads(file.read_text())["measurements"]}
 
@@ -102,8 +102,8 @@ def _check_probabilities(folder: Path, graph: Artifact) -> None:
         tiny_setfit.vectors(folder, texts, normalize=True)
     )
     with Predictor(graph) as predictor:
-        given = [answer.probabilities for answer in predictor.predict(texts, 4)]
-    np.testing.assert_allclose(given, expected, atol=1e-5)
+        shares = [answer.probabilities for answer in predictor.predict(texts, 4)]
+    np.testing.assert_allclose(shares, expected, atol=1e-5)
 
 
 def test_a_pickle_ends_a_command_in_one_line_to_copy(

@@ -129,12 +129,12 @@ def _public_name(model: PreTrainedModel) -> str:
 
 def without_marks(content: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """A configuration without the fields by which models of other tasks are told."""
-    others = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
-    kept = dict(content)
+    rivals = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
+    configuration = dict(content)
     # A mark may stand in front of another one: what makes a vector, and the classifier that takes it.
-    while marks := {other.is_made_for(kept) for other in others} & kept.keys():
-        kept = {name: value for name, value in kept.items() if name not in marks}
-    return kept
+    while marks := {rival.is_made_for(configuration) for rival in rivals} & configuration.keys():
+        configuration = {name: value for name, value in configuration.items() if name not in marks}
+    return configuration
 
 
 def takes_any_model(task: Task) -> bool:
@@ -152,7 +152,7 @@ def marked_task(content: Mapping[str, Any]) -> str | None:
         )
         if field is not None:
             log.once(
-                "config.json has the field %s: the model is taken as one for %s (--task says another)",
+                "the configuration has %s: the model is taken as one for %s (--task says another)",
                 field,
                 name,
             )

@@ -157,10 +157,10 @@ def _has_classifier(folder: Path) -> bool:
 def _classifier(folder: Path) -> tuple[setfit.Classifier, dict[str, Entry]]:
     file = folder / setfit.WEIGHTS
     stored, notes = _read_table(file)
-    whole = next((name for name, entry in stored.items() if not entry.floating), None)
-    if whole is not None:
+    integral = next((name for name, entry in stored.items() if not entry.floating), None)
+    if integral is not None:
         raise ModelError(
-            f"{file}: {_shown(whole)} holds whole numbers, and a classifier has others: {_REMEDY}"
+            f"{file}: {_shown(integral)} holds whole numbers, and a classifier has others: {_REMEDY}"
         )
     content = embedding.configuration(folder) or {}
     size = embedding.described(content).size(embedding.width(content))

@@ -172,7 +172,13 @@ class _Embedder:
 
 
 class _Classifier(_Embedder):
-    """An embedder with a linear layer behind its vector, as SetFit has it."""
+    """An embedder with a linear layer behind its vector, as SetFit has it.
+
+    Attributes:
+        BEHIND_BODY: what makes the vector, and stays where the classifier is replaced.
+    """
+
+    BEHIND_BODY = ("dense",)
 
     def _add_head(self, config: Any) -> None:
         model: Any = self

@@ -307,33 +307,35 @@ def _class_labels(folder: Path, classes: Sequence[Any], names: list[str] | None)
             f"number: {_ANEW}"
         )
     numbers = [int(value) if isinstance(value, bool) else heads.whole(value) for value in classes]
-    own = tuple(
+    titles = tuple(
         str(value) if number is None or isinstance(value, str | bool) else str(number)
         for value, number in zip(classes, numbers, strict=True)
     )
-    if len(set(own)) < len(own):
+    if len(set(titles)) < len(titles):
         raise ModelError(
-            f"{folder / WEIGHTS}: the classes {heads.listed(own)} are not all different: {_ANEW}"
+            f"{folder / WEIGHTS}: the classes {heads.listed(titles)} are not all different: {_ANEW}"
         )
-    if names is None or sorted(names) == sorted(own):
-        return own
-    if len(names) != len(own):
-        raise _other_count(folder, names, len(own))
+    # SetFit takes whole numbers as places among its labels, even where a label is called like a number.
+    by_name = any(isinstance(value, str) for value in classes)
+    if names is None or (by_name and sorted(names) == sorted(titles)):
+        return titles
+    if len(names) != len(titles):
+        raise _other_count(folder, names, len(titles))
     if sorted(number for number in numbers if number is not None) == list(range(len(names))):
         return tuple(names[number] for number in numbers if number is not None)
     raise ModelError(
         f"{folder / CONFIG} names the labels {heads.listed(names)}, and the classifier's classes are "
-        f"{heads.listed(own)}, which are neither these nor their numbers from 0: correct the labels"
+        f"{heads.listed(titles)}, which are neither these nor their numbers from 0: correct the labels"
     )
 
 
 def _set_labels(folder: Path, written: Written, names: list[str] | None, rows: int) -> tuple[str, ...]:
     """The names of labels that hold each by itself."""
     place, classes = folder / WEIGHTS, written.classes
-    other = next((part for part in written.parts if part not in (*_REGRESSIONS, _OWN)), None)
-    if other is not None:
+    stranger = next((part for part in written.parts if part not in (*_REGRESSIONS, _OWN)), None)
+    if stranger is not None:
         raise ModelError(
-            f"{place}: the {written.type} is made of a {other}, which is no linear layer that is known: "
+            f"{place}: the {written.type} is made of a {stranger}, which is no linear layer that is known: "
             f"allowed are {' and '.join(_REGRESSIONS)}; train the head anew with one of them"
         )
     if written.type == "OneVsRestClassifier" and not written.multilabel:

@@ -56,6 +56,7 @@ __all__ = [
     "head_of",
     "infer_head",
     "link",
+    "load_processor",
     "loss",
     "metrics",
     "positions",

@@ -24,6 +24,7 @@ import deploy
 from compress import catalog
 from compress.errors import ModelError
 from compress.model import architecture, checkpoint, pretrained
+from compress.model.head import replace_head
 from compress.pipeline import building
 from compress.tasks import Head
 from compress.tasks import _setfit as setfit
@@ -146,8 +147,8 @@ def test_a_folder_is_taken_for_its_labels_and_says_what_it_is(
     expected = tiny_setfit.regression(folder).predict_proba(vectors)
     assert architecture.infer_task(opened.path) == "text-classification"
     with deploy.load(opened.path) as model:
-        given = [prediction.probabilities for prediction in model.predict(TEXTS)]
-    np.testing.assert_allclose(given, expected, atol=1e-5)
+        shares = [prediction.probabilities for prediction in model.predict(TEXTS)]
+    np.testing.assert_allclose(shares, expected, atol=1e-5)
 
 
 def test_the_body_alone_is_an_embedder_and_its_classifier_is_named(
@@ -176,6 +177,19 @@ def test_prompt_and_case_of_the_body_hold_for_its_classifier(tmp_path: Path) -> 
     assert np.abs(plain - expected).max() > 1e-3
 
 
+def test_a_new_classifier_leaves_the_layers_behind_the_pooling(tmp_path: Path) -> None:
+    """Other labels make a new classifier; the trained dense layer that makes the vector stays."""
+    folder = tmp_path / "model"
+    tiny_embedders.folder(folder, dense={"in_features": 32, "out_features": 8, "bias": True})
+    tiny_embedders.write(folder / "config_setfit.json", {"labels": tiny_setfit.LABELS})
+    tiny_setfit.write(folder, np.ones((1, 8)), [0.0])
+    model: Any = pretrained.load(folder, TASK, None, 0).model
+    dense = model.dense["0"].weight.detach().clone()
+    replace_head(model, TASK, Head("single_label", ("a", "b", "c")), seed=1)
+    assert torch.equal(model.dense["0"].weight, dense)
+    assert model.classifier.weight.shape == (3, 8)
+
+
 def test_labels_that_nobody_named_are_the_classes(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """Without labels the classes are the names, which is said; texts as classes are names as they are."""
     folder = tiny_setfit.folder(tmp_path / "numbers", labels=None)
@@ -187,6 +201,9 @@ def test_labels_that_nobody_named_are_the_classes(tmp_path: Path, caplog: pytest
     named = tiny_setfit.folder(tmp_path / "names", labels=["good", "bad"])
     tiny_setfit.write(named, np.ones((1, 32)), [0.0], classes=["bad", "good"])
     assert TASK.head_of(pretrained.inspect(named, TASK)).labels == ("bad", "good")
+    turned = tiny_setfit.folder(tmp_path / "turned", labels=["1", "0"])
+    tiny_setfit.write(turned, np.ones((1, 32)), [0.0], classes=[0, 1])
+    assert TASK.head_of(pretrained.inspect(turned, TASK)).labels == ("1", "0")
 
 
 SOFT = np.ones((3, 32))
