@@ -1,9 +1,9 @@
 """Keeps the generated tables of the README and of the docs equal to what they are made from.
 
 In a checkout, ``python -m tools.readme_tables`` writes the table of ``studies/results/sst2.json``, those of
-``studies/results/gpu/*.json`` and ``studies/results/encoders/*.json``, what the false-alarm study found, and the rooms of the house between the
-markers of their pages; ``python -m tools.readme_tables --check`` only says whether they are there. Figures
-are never typed by hand; where no GPU run is recorded, a sentence says so.
+``studies/results/gpu/*.json`` and ``studies/results/encoders/*.json``, what the false-alarm study found, and
+the rooms of the house between the markers of their pages; ``python -m tools.readme_tables --check`` only says
+whether they are there. Figures are never typed by hand; where no GPU run is recorded, a sentence says so.
 """
 
 from __future__ import annotations

@@ -14,6 +14,7 @@ from compress.errors import ModelError
 from compress.model import attention_type, fields
 from compress.reading import files, json_values
 from compress.tasks import _embedding as embedding
+from compress.tasks import _setfit as setfit
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -56,6 +57,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     file = folder / CONFIG
     modular = embedding.configuration(folder)
     if modular is not None:
+        if setfit.is_folder(folder):
+            modular[embedding.CLASSIFIER] = {"origin": "SetFit"}
         fields.check(modular, str(folder))
         return modular
     if not files.exists(file, error=ModelError):
@@ -127,9 +130,12 @@ def _public_name(model: PreTrainedModel) -> str:
 
 def without_marks(content: Mapping[str, Any], task: Task) -> dict[str, Any]:
     """A configuration without the fields by which models of other tasks are told."""
-    others = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
-    marks = {other.is_made_for(content) for other in others}
-    return {name: value for name, value in content.items() if name not in marks}
+    rivals = [catalog.task(name) for name in catalog.names("task") if name != task.NAME]
+    configuration = dict(content)
+    # A mark may stand in front of another one: what makes a vector, and the classifier that takes it.
+    while marks := {rival.is_made_for(configuration) for rival in rivals} & configuration.keys():
+        configuration = {name: value for name, value in configuration.items() if name not in marks}
+    return configuration
 
 
 def takes_any_model(task: Task) -> bool:
@@ -142,15 +148,25 @@ def marked_task(content: Mapping[str, Any]) -> str | None:
     named = content.get("architectures") or []
     for name in catalog.names("task"):
         task = catalog.task(name)
-        field = task.is_made_for(content) if not named or named[0] in class_names(task.MODEL) else None
+        field = (
+            task.is_made_for(content) if not named or named[0] in class_names(*autos(content, task)) else None
+        )
         if field is not None:
             log.once(
-                "config.json has the field %s: the model is taken as one for %s (--task says another)",
+                "the configuration has %s: the model is taken as one for %s (--task says another)",
                 field,
                 name,
             )
             return name
     return None
+
+
+def autos(content: Mapping[str, Any], task: Task) -> tuple[str, ...]:
+    """The auto classes of transformers whose classes a configuration of a task may name.
+
+    An encoder is one of those where a field of the configuration says what stands behind it.
+    """
+    return (task.MODEL,) if task.is_made_for(content) is None else (task.MODEL, "AutoModel")
 
 
 def model_class(config: PretrainedConfig, task: Task) -> type[PreTrainedModel]:
@@ -252,7 +268,7 @@ def check_task(content: Mapping[str, Any], task: Task, place: str, *, headless: 
         ModelError: the first architecture is not one of the task's.
     """
     named = content.get("architectures") or []
-    if not named or named[0] in class_names(task.MODEL) or (headless and is_headless(content)):
+    if not named or named[0] in class_names(*autos(content, task)) or (headless and is_headless(content)):
         return
     from compress.model import identity
 
@@ -308,7 +324,8 @@ def _is_by_class(name: str) -> bool:
     """Whether the class of a model is all that says that it is for a task."""
     from compress.tasks import Task
 
-    return catalog.task(name).is_made_for is Task.is_made_for
+    task = catalog.task(name)
+    return task.BY_CLASS or task.is_made_for is Task.is_made_for
 
 
 def no_head(folder: Path, content: Mapping[str, Any]) -> str:

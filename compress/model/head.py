@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 def replace_head(model: PreTrainedModel, task: Task, head: Head, seed: int) -> None:
     """Give a model a fresh head, in place: everything outside its base model is built anew.
 
-    The base keeps its weights and its shapes, pruned ones included.
+    The base keeps its weights and its shapes, pruned ones included. So does what a class of ours names as
+    ``BEHIND_BODY``: the layers that make a vector of the base's states, on which a classifier stands.
 
     Args:
         model: of the task's class.
@@ -33,7 +34,8 @@ def replace_head(model: PreTrainedModel, task: Task, head: Head, seed: int) -> N
     task.configure(config, head)
     fresh = checkpoint.initialize(config, task, seed)
     base = body.name(model)
-    parts = [name for name, _ in fresh.named_children() if name != base]
+    trained = {base, *getattr(model, "BEHIND_BODY", ())}
+    parts = [name for name, _ in fresh.named_children() if name not in trained]
     if not hasattr(model, base) or not parts:
         raise ModelError(
             f"{a_type(model)} has no head apart from its base model, so that it cannot be given "

@@ -42,7 +42,7 @@ def describe(folder: Path, content: Mapping[str, Any]) -> str:
         content: of its ``config.json``.
     """
     if (folder / "config_setfit.json").is_file() or (folder / "model_head.pkl").is_file():
-        return "a SetFit model, whose classifier is a pickle beside an encoder"
+        return "a SetFit model, a classifier on the vectors of an embedding model"
     if (folder / "modules.json").is_file():
         return "an embedding model of sentence-transformers"
     if is_timm(content):

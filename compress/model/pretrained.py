@@ -23,6 +23,7 @@ from compress.model import architecture, body, checkpoint, hub, identity, weight
 from compress.model.weight_files import INDEX, WEIGHTS
 from compress.reading import files
 from compress.tasks import _embedding as embedding
+from compress.tasks import _setfit as setfit
 
 if TYPE_CHECKING:
     from transformers import PretrainedConfig, PreTrainedModel
@@ -105,6 +106,8 @@ def inspect(folder: Path, task: Task, *, ignore_remote_code: bool = False) -> di
             "'load: {ignore_remote_code: true}'; else use another model."
         )
     _check_weights(folder)
+    if embedding.CLASSIFIER in content and setfit.is_folder(folder):
+        content = setfit.configuration(folder, content, weight_files.classifier(folder))
     architecture.check_task(content, task, str(folder), headless=True)
     architecture.model_class(architecture.parse_config(content, str(folder)), task)
     return content
@@ -177,6 +180,7 @@ def _from_pretrained(
         tensors = weight_files.read_beside(folder)
         model.load_state_dict(tensors, strict=False)
         info["missing_keys"] = set(info["missing_keys"]) - tensors.keys()
+        info["unexpected_keys"] = set(info["unexpected_keys"]) | (tensors.keys() - model.state_dict().keys())
     return model, info
 
 

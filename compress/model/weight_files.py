@@ -21,6 +21,7 @@ from compress.model import links
 from compress.reading import files as reading
 from compress.reading import json_values, utf8
 from compress.tasks import _embedding as embedding
+from compress.tasks import _setfit as setfit
 
 if TYPE_CHECKING:
     import torch
@@ -98,7 +99,9 @@ def _stored(folder: Path) -> dict[str, Entry]:
 
 
 def beside(folder: Path) -> dict[str, Entry]:
-    """The tensors of dense layers that lie beside the encoder of a sentence-transformers folder, by our name.
+    """The tensors that lie beside the encoder of a sentence-transformers folder, by our name.
+
+    They are those of its dense layers, and of a SetFit folder's classifier where it is safe to read.
 
     Raises:
         ModelError: a file is damaged, or holds something else than one linear layer.
@@ -118,17 +121,54 @@ def beside(folder: Path) -> dict[str, Entry]:
                 f"{file} holds {', '.join(stored)}, and a dense layer has {', '.join(sorted(names))}"
             )
         entries |= {_our_name(number, name): entry for name, entry in stored.items()}
+    if _has_classifier(folder):
+        head, stored = _classifier(folder)
+        shapes = head.shapes({name: entry.shape for name, entry in stored.items()})
+        dtype = stored[setfit.COEFFICIENTS].dtype
+        entries |= {name: Entry(folder / setfit.WEIGHTS, dtype, shape) for name, shape in shapes.items()}
     return entries
 
 
 def read_beside(folder: Path) -> dict[str, torch.Tensor]:
     """The weights that ``beside`` lists."""
     parts = embedding.modules(folder)
-    return {
+    tensors = {
         _our_name(number, name): tensor
         for number, file in parts.dense.items()
         for name, tensor in read_file(file).items()
     }
+    if _has_classifier(folder):
+        tensors |= classifier(folder).folded(read_file(folder / setfit.WEIGHTS))
+    return tensors
+
+
+def classifier(folder: Path) -> setfit.Classifier:
+    """The classifier of a SetFit folder, from the one file of it that is safe to read.
+
+    Raises:
+        ModelError: there is no such file, it is damaged, or what it holds does not fit.
+    """
+    if not _has_classifier(folder):
+        raise setfit.refusal(folder)
+    return _classifier(folder)[0]
+
+
+def _has_classifier(folder: Path) -> bool:
+    return setfit.is_folder(folder) and reading.exists(folder / setfit.WEIGHTS, error=ModelError)
+
+
+def _classifier(folder: Path) -> tuple[setfit.Classifier, dict[str, Entry]]:
+    file = folder / setfit.WEIGHTS
+    stored, notes = _read_table(file)
+    integral = next((name for name, entry in stored.items() if not entry.floating), None)
+    if integral is not None:
+        raise ModelError(
+            f"{file}: {_shown(integral)} holds whole numbers, and a classifier has others: {_REMEDY}"
+        )
+    content = embedding.configuration(folder) or {}
+    size = embedding.described(content).size(embedding.width(content))
+    shapes = {name: entry.shape for name, entry in stored.items()}
+    return setfit.read(folder, notes.get(setfit.NOTE), shapes, size), stored
 
 
 def _our_name(number: int, name: str) -> str:
@@ -183,6 +223,11 @@ def table(file: Path) -> dict[str, Entry]:
     Raises:
         ModelError: it is no regular file, its header is none, or tensors lie elsewhere than it says.
     """
+    return _read_table(file)[0]
+
+
+def _read_table(file: Path) -> tuple[dict[str, Entry], dict[str, str]]:
+    """The tensors that a safetensors file says that it holds, and its notes by name."""
     with reading.opened(file, error=ModelError) as stream:
         size = os.fstat(stream.fileno()).st_size
         if size < _LENGTH:
@@ -193,7 +238,7 @@ def table(file: Path) -> dict[str, Entry]:
         if length > size - _LENGTH:
             raise _damaged(file, f"its header would be {length:,} bytes long, and the file has {size:,}")
         header = stream.read(length)
-    content = _header(file, header)
+    content, notes = _header(file, header)
     entries: dict[str, Entry] = {}
     places: list[tuple[int, int, str]] = []
     for name, value in content.items():
@@ -202,7 +247,7 @@ def table(file: Path) -> dict[str, Entry]:
     _check_places(file, places, size - _LENGTH - length)
     if not entries:
         raise ModelError(f"{file} holds no weights: {_REMEDY}")
-    return entries
+    return entries, notes
 
 
 def check_fit(
@@ -238,8 +283,8 @@ def check_fit(
             )
 
 
-def _header(file: Path, header: bytes) -> dict[str, Any]:
-    """The tensors of a header, unread."""
+def _header(file: Path, header: bytes) -> tuple[dict[str, Any], dict[str, str]]:
+    """The tensors of a header, unread, and its notes."""
     try:
         written = header.decode("utf-8")
     except UnicodeDecodeError as cause:
@@ -250,7 +295,7 @@ def _header(file: Path, header: bytes) -> dict[str, Any]:
     notes = content.pop(_METADATA, {})
     if not isinstance(notes, dict) or not all(isinstance(note, str) for note in notes.values()):
         raise _damaged(file, f"{_METADATA} in its header is no table of texts")
-    return content
+    return content, notes
 
 
 def _entry(file: Path, name: str, value: Any) -> tuple[Entry, tuple[int, int]]:

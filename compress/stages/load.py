@@ -49,6 +49,7 @@ from compress.stage import Context, Role, StageConfig
 from compress.tasks import Head, Row, Task
 from compress.tasks import _embedding as embedding
 from compress.tasks import _heads as heads
+from compress.tasks import _setfit as setfit
 
 CONSUMES: frozenset[artifact.Kind] = frozenset()
 PRODUCES: artifact.Kind = "torch"
@@ -293,6 +294,8 @@ def run(source: Artifact | None, config: Config, ctx: Context) -> None:
         trial.run(model, ctx.task, processor)
         checkpoint.save(model, ctx.out, source=embedding.encoder_folder(folder))
         _record_origin(sources, lender, ctx)
+        if setfit.is_folder(base) and hasattr(model.config, embedding.CLASSIFIER):
+            ctx.record("setfit", setfit.facts(model.config))
     ctx.record("head", ("untrained" if config.untrained else "new") if fresh else "trained")
     if not fresh:
         _check_order(model, ctx, borrowed=lender is not None)

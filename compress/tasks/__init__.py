@@ -240,6 +240,7 @@ class Task(Protocol):
         METRICS: every figure that ``metrics`` may give; any other is a share that should be high.
         NEW_HEADS: whether a model can be given a new head for the labels of the data.
         WHOLE_ROWS: whether ``loss`` needs rows as they are, where their pieces are run one by one elsewhere.
+        BY_CLASS: whether a model of its class is for this task where ``is_made_for`` names no field.
         UNIT: what a row's length counts.
         NAME: in the catalog, which gives it.
         BROUGHT_BY: the distribution that brings it -> its version, from the catalog; empty for one of ours.
@@ -252,6 +253,7 @@ class Task(Protocol):
     METRICS: tuple[Metric, ...] = ()
     NEW_HEADS: bool = True
     WHOLE_ROWS: bool = False
+    BY_CLASS: bool = False
     UNIT: str = "tokens"
     NAME: str = ""
     BROUGHT_BY: Mapping[str, str] = MappingProxyType({})

@@ -28,6 +28,8 @@ from compress.recipe import explain
 from compress.strict import Strict
 
 FIELD = "text_embedding"
+CLASSIFIER = "embedding_classifier"
+"""The field of ``config.json`` that says that a classifier stands behind the vector, and who wrote it."""
 Mode = Literal["cls", "mean", "max", "mean_sqrt_len_tokens", "weightedmean", "lasttoken"]
 Activation = Literal["Identity", "Tanh", "ReLU", "GELU", "Sigmoid", "SiLU"]
 MODES: tuple[Mode, ...] = get_args(Mode)
@@ -266,7 +268,7 @@ def modules(folder: Path) -> Modules:
             after.append(_dense(place))
         else:
             after.append("normalize")
-    settings = _object(folder / "config_sentence_transformers.json")
+    settings = json_object(folder / "config_sentence_transformers.json")
     prompts = settings.get("prompts") or {}
     default = settings.get("default_prompt_name")
     if not isinstance(prompts, dict) or not all(isinstance(text, str) for text in prompts.values()):
@@ -348,7 +350,7 @@ def _place(entry: Mapping[str, Any], folder: Path) -> Path:
     return folder / path
 
 
-def _object(file: Path) -> dict[str, Any]:
+def json_object(file: Path) -> dict[str, Any]:
     """A JSON file that need not be there."""
     if not files.exists(file, error=ModelError):
         return {}
@@ -363,12 +365,12 @@ def _encoder_limits(place: Path) -> dict[str, Any]:
     names = sorted(
         place.glob("sentence_*_config.json"), key=lambda file: file.name != "sentence_bert_config.json"
     )
-    return _object(names[0]) if names else {}
+    return json_object(names[0]) if names else {}
 
 
 def _pooling(place: Path) -> tuple[tuple[Mode, ...], bool]:
     """The poolings that a module names, and whether prompts are pooled too."""
-    content = _object(place / CONFIG)
+    content = json_object(place / CONFIG)
     named = content.get("pooling_mode")
     if named is None:
         named = [mode for key, mode in OLD_POOLINGS.items() if content.get(key) is True] or ["mean"]
@@ -383,7 +385,7 @@ def _pooling(place: Path) -> tuple[tuple[Mode, ...], bool]:
 
 def _dense(place: Path) -> Dense:
     """The dense layer that a module's configuration describes."""
-    content = _object(place / CONFIG)
+    content = json_object(place / CONFIG)
     if content.get("use_residual") or any(
         content.get(key) not in (None, "sentence_embedding")
         for key in ("module_input_name", "module_output_name")

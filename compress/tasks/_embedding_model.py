@@ -18,6 +18,7 @@ import torch
 import transformers
 from torch import nn
 from torch.nn import functional
+from transformers.modeling_outputs import SequenceClassifierOutput
 from transformers.utils import ModelOutput
 
 from compress.errors import ModelError
@@ -122,7 +123,11 @@ class _Embedder:
                 if isinstance(part, Dense)
             }
         )
+        self._add_head(config)
         model.post_init()
+
+    def _add_head(self, config: Any) -> None:
+        """What stands behind the vector: nothing."""
 
     def forward(
         self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: Any
@@ -168,6 +173,32 @@ class _Embedder:
         return vectors
 
 
+class _Classifier(_Embedder):
+    """An embedder with a linear layer behind its vector, as SetFit has it.
+
+    Attributes:
+        BEHIND_BODY: what makes the vector, and stays where the classifier is replaced.
+    """
+
+    BEHIND_BODY = ("dense",)
+
+    def _add_head(self, config: Any) -> None:
+        model: Any = self
+        model.classifier = nn.Linear(self.description.size(width(config)), config.num_labels)
+
+    def forward(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor | None = None, **inputs: Any
+    ) -> SequenceClassifierOutput:
+        """Logits of texts; arguments are those of the embedder."""
+        output = super().forward(input_ids, attention_mask, **inputs)
+        model: Any = self
+        return SequenceClassifierOutput(
+            logits=model.classifier(output.embedding),
+            hidden_states=output.hidden_states,
+            attentions=output.attentions,
+        )
+
+
 def _one_below_another(tensor: torch.Tensor) -> torch.Tensor:
     """[batch, length, texts] as [batch * texts, length]."""
     turned = tensor.transpose(1, 2)
@@ -192,20 +223,31 @@ def encoder_class(config_class: type) -> type[Any]:
     )
 
 
-@cache
 def model_class(config_class: type) -> type[transformers.PreTrainedModel]:
     """The embedder of an architecture, such as ``BertForTextEmbedding``.
 
     Raises:
         ModelError: the architecture has no encoder of texts.
     """
+    return _derived(config_class, _Embedder, "ForTextEmbedding")
+
+
+def classifier_class(config_class: type) -> type[transformers.PreTrainedModel]:
+    """The embedder of an architecture with a classifier, such as ``BertForEmbeddingClassification``.
+
+    Raises:
+        ModelError: the architecture has no encoder of texts.
+    """
+    return _derived(config_class, _Classifier, "ForEmbeddingClassification")
+
+
+@cache
+def _derived(config_class: type, head: type[_Embedder], suffix: str) -> type[transformers.PreTrainedModel]:
     encoder = encoder_class(config_class)
     lineage: list[Any] = [
         part for part in encoder.__mro__[1:] if issubclass(part, transformers.PreTrainedModel)
     ]
     base = next(part for part in lineage if part.base_model_prefix)
-    name = f"{encoder.__name__.removesuffix('Model').removesuffix('Encoder')}ForTextEmbedding"
-    embedder: type[transformers.PreTrainedModel] = type(
-        name, (_Embedder, base), {"__doc__": _Embedder.__doc__}
-    )
-    return embedder
+    name = f"{encoder.__name__.removesuffix('Model').removesuffix('Encoder')}{suffix}"
+    derived: type[transformers.PreTrainedModel] = type(name, (head, base), {"__doc__": head.__doc__})
+    return derived

@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeGuard
 import numpy as np
 
 from compress import log
-from compress.errors import DataError, ModelError, RecipeError
-from compress.reading import json_values
+from compress.errors import DataError, RecipeError
 from compress.tasks import (
     Batch,
     Column,
@@ -32,16 +31,19 @@ from compress.tasks import (
     refuse_foreign,
 )
 from compress.tasks import _embedding as embedding
+from compress.tasks import _embedding_texts as embedding_texts
 from compress.tasks import _heads as heads
 from compress.tasks import _scores as scores
 from compress.tasks import _tokenizers as tokenizers
+from compress.tasks._embedding_texts import ROLE
+from compress.tasks._embedding_texts import load_tokenizer as load_processor
 from compress.tasks._tokenizers import default_processor
 
 if TYPE_CHECKING:
     import torch
     from transformers import PreTrainedModel
 
-__all__ = ["default_processor"]
+__all__ = ["default_processor", "load_processor"]
 
 MODEL = "AutoModel"
 COLUMNS = {
@@ -81,7 +83,6 @@ METRICS = (
     Metric("recall_1", title="recall@1"),
     Metric("recall_10", title="recall@10"),
 )
-_ROLE = "role"
 _SCALE = 20.0  # of cosines in a loss, as sentence-transformers has it
 _DEPTH = 10
 _DIGITS = 12  # of a cosine, whose sum is rounded at the sixteenth
@@ -140,8 +141,8 @@ def head_of(config: Mapping[str, Any]) -> Head:
 
 
 def is_made_for(config: Mapping[str, Any]) -> str | None:
-    """The field in which pooling and what follows it are written."""
-    return embedding.FIELD if embedding.FIELD in config else None
+    """The field in which pooling and what follows it are written; not where a classifier takes the vector."""
+    return embedding.FIELD if embedding.FIELD in config and embedding.CLASSIFIER not in config else None
 
 
 def configure(config: Any, head: Head) -> None:
@@ -224,21 +225,6 @@ def _prompt(name: str, prompts_by_name: Mapping[str, str], folder: Path) -> str:
     return name
 
 
-def load_processor(folder: Path) -> Any:
-    """The tokenizer, which knows the prompts, the limit and the case that the folder describes."""
-    place = embedding.encoder_folder(folder)
-    tokenizer = tokenizers.load_tokenizer(place)
-    content = embedding.configuration(folder)
-    file = folder / embedding.CONFIG
-    if content is None and file.is_file():
-        content = json_values.read(file, error=ModelError)
-    tokenizer.description = embedding.described(content or {})
-    longest = tokenizer.description.max_length
-    if longest is not None:
-        tokenizer.model_max_length = min(tokenizer.model_max_length, longest)
-    return tokenizer
-
-
 def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Pieces:
     """The texts of rows, one below another."""
     parts: list[Row] = []
@@ -246,7 +232,7 @@ def pieces(rows: Sequence[Row], processor: Any, max_length: int | None) -> Piece
     for number, row in enumerate(rows):
         for role in ("text", "text_pair"):
             if row.get(role) is not None:
-                parts.append({"text": row[role], _ROLE: row.get(_ROLE, role)})
+                parts.append({"text": row[role], ROLE: row.get(ROLE, role)})
                 owner.append(number)
     return Pieces(parts, np.asarray(owner, dtype=np.int64))
 
@@ -273,21 +259,13 @@ def _relevances(labels: Sequence[Any]) -> TypeGuard[Sequence[int]]:
     return all(isinstance(label, int) and not isinstance(label, bool) for label in labels)
 
 
-def _texts(rows: Sequence[Row], role: str, processor: Any) -> list[str]:
-    """Texts of a role as the model reads them: with their prompt, in the case that it wants."""
-    description = getattr(processor, "description", embedding.PLAIN)
-    prompts: Mapping[Any, str] = description.prompts
-    texts = [prompts.get(row.get(_ROLE, role), "") + row[role] for row in rows]
-    return [text.lower() for text in texts] if description.lowercase else texts
-
-
 def lengths(rows: Sequence[Row], processor: Any) -> np.ndarray:
     """Tokens of each row's longer text before truncation, prompt and specials included."""
     counts = np.zeros(len(rows), dtype=np.int64)
     for role in ("text", "text_pair"):
         at = [i for i, row in enumerate(rows) if row.get(role) is not None]
         if at:
-            texts = _texts([rows[i] for i in at], role, processor)
+            texts = embedding_texts.texts([rows[i] for i in at], role, processor)
             encoded = tokenizers.encoded(processor, texts, truncation=False, verbose=False)
             counts[at] = np.maximum(counts[at], tokenizers.token_counts(encoded))
     return counts
@@ -305,9 +283,9 @@ def encode(
             "second "
             "text, or leave the label out to distill from single texts"
         )
-    texts = _texts(rows, "text", processor)
+    texts = embedding_texts.texts(rows, "text", processor)
     if paired:
-        texts += _texts(rows, "text_pair", processor)
+        texts += embedding_texts.texts(rows, "text_pair", processor)
     encoded = tokenizers.encoded(
         processor,
         texts,

@@ -82,9 +82,12 @@ def _check_class(encoder: Encoder, place: str) -> None:
     import transformers
 
     named = encoder.config.get("architectures")
-    mapping = getattr(transformers, encoder.task.MODEL)._model_mapping._model_mapping
-    entry = mapping.get(encoder.config.get("model_type"), ())
-    classes = (entry,) if isinstance(entry, str) else tuple(entry)
+    classes: list[str] = []
+    for auto in architecture.autos(encoder.config, encoder.task):
+        entry = getattr(transformers, auto)._model_mapping._model_mapping.get(
+            encoder.config.get("model_type")
+        )
+        classes += [entry] if isinstance(entry, str) else entry or ()
     if named and named[0] not in classes:
         raise ArtifactError(
             f"{place}: architectures names {named[0][:80]}, and a model of type "

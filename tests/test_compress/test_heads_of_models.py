@@ -104,13 +104,13 @@ def test_a_model_without_the_head_is_told_what_it_is(
     ("file", "words"),
     [
         ("modules.json", "an embedding model of sentence-transformers"),
-        ("config_setfit.json", "a SetFit model, whose classifier is a pickle beside an encoder"),
+        ("config_setfit.json", "a SetFit model, a classifier on the vectors of an embedding model"),
     ],
 )
 def test_folders_of_other_libraries_are_named(
     text_model: Path, tmp_path: Path, file: str, words: str
 ) -> None:
-    """A sentence-transformers or SetFit folder is no classifier (setfit 78, 418)."""
+    """A sentence-transformers folder, or one of SetFit without its modules, is no classifier (setfit 78)."""
     folder = other_head(text_model, tmp_path / "other", transformers.BertModel)
     (folder / file).write_text(json.dumps(tiny_embedders.modules("")))
     with pytest.raises(ModelError, match=words):

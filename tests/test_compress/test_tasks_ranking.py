@@ -204,9 +204,7 @@ def test_a_folder_ranks_where_it_says_so(
     (tmp_path / "config.json").write_text(json.dumps(content | fields))
     assert architecture.infer_task(tmp_path) == inferred
     field = task.is_made_for({**content, **fields})
-    expected = (
-        [f"config.json has the field {field}: the model is taken as one for text-ranking"] if field else []
-    )
+    expected = [f"the configuration has {field}: the model is taken as one for text-ranking"] if field else []
     assert [line.removesuffix(" (--task says another)") for line in said] == expected
     assert (inferred == "text-ranking") is (field is not None)
 
