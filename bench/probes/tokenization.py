@@ -37,8 +37,10 @@ DEFAULT = False
 FRESH = False
 FIGURES = (
     Figure("unknown_pieces", columns=(Column("unknown pieces", rank=52, wide=True),)),
-    Figure("length_growth", title="growth of length", columns=(Column("growth", rank=53, wide=True),)),
-    Figure("length_growth_p95", title="growth of length, 95th percentile of rows"),
+    Figure(
+        "length_growth", title="growth in pieces", columns=(Column("growth in pieces", rank=53, wide=True),)
+    ),
+    Figure("length_growth_p95", title="growth in pieces, p95"),
 )
 
 _PERCENTILE = 95
