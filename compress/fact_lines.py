@@ -17,6 +17,7 @@ _MOST = 200
 _JOIN = "\u00a0"  # a name and its value stay on one line
 _LONG = 60  # characters of a text that is a line of its own
 _ROWS = 10
+_CURVE = 3  # points from which on a curve has a lowest that is not one of its ends
 
 
 def lines(facts: Mapping[str, Any], width: int) -> list[str]:
@@ -26,7 +27,7 @@ def lines(facts: Mapping[str, Any], width: int) -> list[str]:
         facts: JSON values by name.
         width: columns of the terminal.
     """
-    return _members(facts, 0, width)
+    return _members(_plain(facts), 0, width)
 
 
 def scalar(value: Any) -> str:
@@ -87,7 +88,7 @@ def _inline(value: Any) -> str | None:
     if not value:
         return "none"
     if all(_is_flat(item) for item in value):  # such as the points of a curve
-        return f"{len(value)}, from {_pair(value[0])} to {_pair(value[-1])}"
+        return _curve(value)
     if any(isinstance(item, Mapping | list) or len(str(item)) > _LONG for item in value):
         return None
     return _cut([scalar(item) for item in value])
@@ -95,6 +96,23 @@ def _inline(value: Any) -> str | None:
 
 def _is_flat(item: Any) -> bool:
     return isinstance(item, list) and not any(isinstance(part, Mapping | list) for part in item)
+
+
+def _curve(points: Sequence[Sequence[Any]]) -> str:
+    """How many points there are, the first and the last, and the lowest by what stands last in each."""
+    ends = f"{len(points)}, from {_pair(points[0])} to {_pair(points[-1])}"
+    heights = [point[-1] for point in points if point]
+    numbers = all(isinstance(height, int | float) and not isinstance(height, bool) for height in heights)
+    if len(heights) < len(points) or not numbers or len(points) < _CURVE:
+        return ends
+    return f"{ends}, lowest {_pair(min(points, key=lambda point: point[-1]))}"
+
+
+def _plain(value: Any) -> Any:
+    """Facts as JSON gives them back: those of a stage that has just run hold tuples, a file has lists."""
+    if isinstance(value, Mapping):
+        return {name: _plain(part) for name, part in value.items()}
+    return [_plain(part) for part in value] if isinstance(value, list | tuple) else value
 
 
 def _pair(item: Sequence[Any]) -> str:

@@ -9,7 +9,7 @@ tokens or layers instead of changing weights (prefix and prompt tuning) cannot b
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -63,8 +63,8 @@ class Check:
     """How far the merged model is from the unmerged one.
 
     Attributes:
-        max_abs_difference: over all logits.
-        limit: what was allowed: ``1e-4``, times the largest logit where that is above one.
+        max_abs_difference: over all outputs.
+        limit: what was allowed: ``1e-4``, times the largest number of them where that is above one.
         rows: how many rows were compared.
     """
 
@@ -193,7 +193,7 @@ def count_labels(adapter: Adapter, config: PretrainedConfig, task: Task) -> int 
 
 
 def merge(
-    model: PreTrainedModel, adapter: Adapter, inputs: dict[str, torch.Tensor]
+    model: PreTrainedModel, adapter: Adapter, inputs: dict[str, torch.Tensor], outputs: Sequence[str]
 ) -> tuple[PreTrainedModel, Check]:
     """The base model with the adapter merged in, and how far it is from the unmerged one.
 
@@ -201,6 +201,7 @@ def merge(
         model: the base, FP32; it is changed.
         adapter: as ``read`` gave it.
         inputs: the model's arguments for some rows, to compare on.
+        outputs: of the model, that are compared.
 
     Raises:
         ModelError: the adapter does not fit the base, or merging changes what the model computes.
@@ -210,8 +211,9 @@ def merge(
     import torch
 
     _check_options(adapter, peft)
-    patterns.check(adapter.folder / CONFIG, adapter.content, [name for name, _ in model.named_modules()])
     weights = weight_files.read_file(adapter.folder / WEIGHTS)
+    adapted = _adapted(model, weights)
+    patterns.check(adapter.folder / CONFIG, adapter.content, [name for name, _ in adapted.named_modules()])
     damaged = [name for name, tensor in weights.items() if not bool(torch.isfinite(tensor.float()).all())]
     if damaged:
         raise ModelError(
@@ -222,7 +224,7 @@ def merge(
     mismatch = f"the adapter {adapter.folder} does not fit the base model ({type(model).__name__})"
     remedy = "give the base that it was trained on"
     with fence.reading(mismatch, remedy):
-        wrapped = peft.PeftModel.from_pretrained(model, adapter.folder, torch_device="cpu")
+        wrapped = peft.PeftModel.from_pretrained(adapted, adapter.folder, torch_device="cpu")
     # Without save_embedding_layers=False peft may ask the hub for the base's vocabulary. Embeddings that were
     # trained whole are then in the file under the model's own names.
     expected = set(peft.get_peft_model_state_dict(wrapped, save_embedding_layers=False))
@@ -230,19 +232,36 @@ def merge(
     odd = sorted((expected - adapter_names) | (adapter_names - expected - model_names))
     if odd:
         raise ModelError(f"{mismatch}: {len(odd)} weights are on one side only, such as {odd[0]}. {remedy}")
-    wrapped.eval()
+    model.eval()
     with fence.reading(f"the adapter {adapter.folder} cannot be merged", remedy), torch.no_grad():
-        before = _logits(wrapped, inputs)
-        merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True).eval()
-        after = _logits(merged, inputs)
-    difference = float((after - before).abs().max())
-    limit = TOLERANCE * max(1.0, float(before.abs().max()))
+        before = _answers(model, inputs, outputs)  # peft put its layers into the model itself
+        merged: PreTrainedModel = wrapped.merge_and_unload(safe_merge=True)
+        if adapted is not model:
+            setattr(model, body.name(model), merged)
+            merged = model
+        after = _answers(merged.eval(), inputs, outputs)
+    difference = max(float((b - a).abs().max()) for a, b in zip(after, before, strict=True))
+    limit = TOLERANCE * max(1.0, *(float(tensor.abs().max()) for tensor in before))
     if not difference < limit:
         raise ModelError(
-            f"merging the adapter {adapter.folder} changes the logits by {difference:.2g} "
+            f"merging the adapter {adapter.folder} changes the outputs by {difference:.2g} "
             f"(allowed: {limit:.2g}): its weights are too large for FP32, or damaged"
         )
-    return merged, Check(max_abs_difference=difference, limit=limit, rows=int(before.shape[0]))
+    rows = len(next(iter(inputs.values())))
+    return merged, Check(max_abs_difference=difference, limit=limit, rows=rows)
+
+
+def _adapted(model: PreTrainedModel, weights: Mapping[str, Any]) -> PreTrainedModel:
+    """What an adapter was trained on: the model, or its body alone, by the names of the adapter's weights.
+
+    An embedder's is of the plain encoder, which here stands inside the model that makes vectors.
+    """
+    outer = {name for name, _ in model.named_children()}
+    inner: PreTrainedModel | None = getattr(model, body.name(model), None)
+    first = {name.removeprefix(_PREFIX).partition(".")[0] for name in weights}
+    if inner is None or first & outer or not first <= {name for name, _ in inner.named_children()}:
+        return model
+    return inner
 
 
 def _check_options(adapter: Adapter, peft: Any) -> None:
@@ -268,14 +287,13 @@ def _check_options(adapter: Adapter, peft: Any) -> None:
         _check_rank(adapter)
 
 
-def _logits(model: Any, inputs: dict[str, torch.Tensor]) -> torch.Tensor:
-    """Logits row by row: without a padding id, a model that reads its last token takes one row at a time."""
-    import torch
-
-    rows = range(len(next(iter(inputs.values()))))
-    return torch.cat(
-        [model(**{name: values[i : i + 1] for name, values in inputs.items()}).logits for i in rows]
-    )
+def _answers(model: Any, inputs: dict[str, torch.Tensor], outputs: Sequence[str]) -> list[torch.Tensor]:
+    """Every output, row by row: without a padding id, a model that reads its last token takes one alone."""
+    answers = []
+    for row in range(len(next(iter(inputs.values())))):
+        said = model(**{name: values[row : row + 1] for name, values in inputs.items()})
+        answers += [said[name] for name in outputs]
+    return answers
 
 
 def _check_rank(adapter: Adapter) -> None:

@@ -361,7 +361,7 @@ def _merge(
             ctx.record("labels", "unknown" if lender is None else f"of the {lender}")
             adapter_labels.say(adapter.folder, head, lender)
     inputs = _rows_to_compare(model, processor_folder, ctx)
-    merged, check = adapters.merge(model, adapter, inputs)
+    merged, check = adapters.merge(model, adapter, inputs, ctx.task.OUTPUTS)
     ctx.record(
         "adapter",
         {
@@ -372,7 +372,7 @@ def _merge(
             "rows": check.rows,
         },
     )
-    log.info("merged the adapter %s: logits differ by at most %.1g", snapshot.name, check.max_abs_difference)
+    log.info("merged the adapter %s: outputs differ by at most %.1g", snapshot.name, check.max_abs_difference)
     return merged, fresh and outputs is None, lender
 
 

@@ -256,7 +256,7 @@ class _Writer:
             ]
         profiles.check_limits(profile_axes, axes.limits(self.encoder, self.facts))
         if lengths is not None:
-            profiles.check_lengths(profile_axes, lengths)
+            profiles.check_lengths(profile_axes, lengths, self.encoder.task.UNIT)
         return tuple(profiles.shape(ranges, inputs) for ranges in profile_axes)
 
     def build(self, chosen: Sequence[profiles.Profile], timings: Sequence[Path]) -> None:

@@ -255,7 +255,7 @@ def _profiles(
         ]
     profiles.check_limits(profile_axes, axes.limits(encoder, facts))
     if lengths is not None:
-        profiles.check_lengths(profile_axes, lengths)
+        profiles.check_lengths(profile_axes, lengths, encoder.task.UNIT)
     for ranges in profile_axes:
         log.info("profile %s", profiles.spell(ranges))
     return tuple(profiles.shape(ranges, inputs) for ranges in profile_axes)

@@ -238,12 +238,13 @@ def check_limits(profile_axes: Sequence[Axes], limits: Mapping[str, int]) -> Non
                 )
 
 
-def check_lengths(profile_axes: Sequence[Axes], lengths: Sequence[int]) -> None:
+def check_lengths(profile_axes: Sequence[Axes], lengths: Sequence[int], unit: str = "tokens") -> None:
     """Refuse profiles that leave out rows of the data.
 
     Args:
         profile_axes: every profile.
-        lengths: tokens of each row after truncation.
+        lengths: of each row after truncation.
+        unit: that they are counted in, such as ``samples`` of sounds.
 
     Raises:
         RecipeError: some rows are longer than every profile; says how many and what would hold them.
@@ -255,7 +256,7 @@ def check_lengths(profile_axes: Sequence[Axes], lengths: Sequence[int]) -> None:
         longest = int(sizes.max())
         text = "; ".join(spell(axes) for axes in profile_axes)
         raise RecipeError(
-            f"the profiles ({text}) leave out {left} of {len(sizes)} rows: rows have up to {longest} tokens, "
+            f"the profiles ({text}) leave out {left} of {len(sizes)} rows: rows have up to {longest} {unit}, "
             f"the profiles go up to {LENGTH} {largest}. Raise it to {longest} or more, or leave "
             "--profile out and profiles are made from the data's lengths"
         )

@@ -72,7 +72,8 @@ MaxLength = Annotated[
     str | None,
     typer.Option(
         "--max-length",
-        help="Tokens of a row: a number, or 'data' for the training rows' [default: the model's own].",
+        help="Tokens (of sounds: samples) of a row: a number, or 'data' for the training rows' "
+        "[default: the model's own].",
         show_default=False,
     ),
 ]
@@ -125,7 +126,7 @@ def data_config(
 
 
 def tokens(text: str, least: int) -> int | Literal["data"]:
-    """A token limit: a number, or ``data``.
+    """A limit of length: a number, or ``data``.
 
     Args:
         text: as given.
@@ -138,7 +139,8 @@ def tokens(text: str, least: int) -> int | Literal["data"]:
         return "data"
     if not text.isascii() or not text.isdecimal() or not least <= int(text[:9]) < 10**8:
         raise RecipeError(
-            f"--max-length is a number of tokens from {least} on, or the word 'data'; got '{text}'"
+            f"--max-length is a number of tokens (of sounds: samples) from {least} on, or the word 'data'; "
+            f"got '{text}'"
         )
     return int(text)
 

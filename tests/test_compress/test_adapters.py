@@ -11,13 +11,15 @@ from typing import Any
 import peft
 import pytest
 import tiny
+import tiny_embedders
 import torch
 import transformers
 from safetensors.torch import load_file, save_file
 
+from compress import catalog
 from compress import data as rows
 from compress.errors import ModelError
-from compress.model import checkpoint, patterns
+from compress.model import checkpoint, patterns, pretrained
 from compress.recipe import DataConfig, validate
 from compress.stage import Context
 from compress.stages import load
@@ -27,7 +29,9 @@ IDS = torch.tensor([[2, 5, 17, 9, 3], [2, 6, 7, 3, 0]])
 MASK = torch.tensor([[1, 1, 1, 1, 1], [1, 1, 1, 1, 0]])
 
 
-def _load(folder: Path, *, data: Path | None = None, **options: Any) -> SimpleNamespace:
+def _load(
+    folder: Path, *, data: Path | None = None, task: Any = text_classification, **options: Any
+) -> SimpleNamespace:
     """Run the load stage into ``folder``."""
     folder.mkdir()
     facts: dict[str, Any] = {}
@@ -37,7 +41,7 @@ def _load(folder: Path, *, data: Path | None = None, **options: Any) -> SimpleNa
     context = Context(
         out=folder,
         scratch=folder,
-        task=text_classification,
+        task=task,
         data=training,
         seed=3,
         threads=1,
@@ -126,6 +130,47 @@ def test_an_adapter_on_a_base_without_a_padding_id(tmp_path: Path) -> None:
     assert (merged.config.pad_token_id, merge.facts["adapter"]["rows"]) == (0, 16)
     with torch.no_grad():
         assert torch.allclose(merged(input_ids=IDS[:1]).logits, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("whole", [False, True])
+def test_an_adapter_on_an_embedder(whole: bool, tmp_path: Path) -> None:
+    """It is of the plain encoder, as sentence-transformers saves it, or of the model around it."""
+    base = tiny_embedders.folder(tmp_path / "base")
+    task = catalog.task("text-embedding")
+    model = pretrained.load(base, task, None, 0, fields=task.fields(base, {}, {})).model
+    torch.manual_seed(0)
+    config = peft.LoraConfig(task_type=None if whole else "FEATURE_EXTRACTION", r=4, target_modules=["query"])
+    wrapped = peft.get_peft_model(model if whole else model.bert, config)
+    for name, parameter in wrapped.named_parameters():
+        if "lora" in name:
+            parameter.data += 0.2 * torch.randn_like(parameter)
+    wrapped.peft_config["default"].base_model_name_or_path = str(base)
+    wrapped.save_pretrained(tmp_path / "adapter")
+    with torch.no_grad():
+        plain = model.eval()(input_ids=IDS, attention_mask=MASK).embedding
+        expected = torch.nn.functional.normalize(plain, dim=-1)  # the folder says so, the bare model does not
+    merge = _load(tmp_path / "out", task=task, model=tmp_path / "adapter")
+    with torch.no_grad():
+        merged = checkpoint.load(merge.out, task).eval()(input_ids=IDS, attention_mask=MASK).embedding
+    assert torch.allclose(merged, expected, atol=1e-5)
+    assert merge.facts["adapter"]["max_abs_difference"] < merge.facts["adapter"]["limit"]
+
+
+def test_an_adapter_with_one_output_is_of_the_task_that_is_asked_for(
+    text_model: Path, tmp_path: Path
+) -> None:
+    """The library calls a cross-encoder SEQ_CLS as any classifier: text-ranking takes its head too."""
+    expected = _adapt(text_model, tmp_path / "adapter", METHODS["lora"](), labels=1)
+    task = catalog.task("text-ranking")
+    merge = _load(tmp_path / "out", task=task, model=tmp_path / "adapter")
+    merged = checkpoint.load(merge.out, task)
+    assert torch.allclose(_logits(merged), expected, atol=1e-5)
+    assert task.head_of(merged.config.to_dict()).problem == "ranking"
+    assert merge.facts["head"] == "trained"
+    assert "labels" not in merge.facts
+    _adapt(text_model, tmp_path / "three", METHODS["lora"](), labels=3)
+    with pytest.raises(ModelError, match="outputs .*, and a model that ranks has one"):
+        _load(tmp_path / "other", task=task, model=tmp_path / "three")
 
 
 def test_base_and_adapter_given_apart(text_model: Path, text_data: Path, tmp_path: Path) -> None:
@@ -272,7 +317,7 @@ def test_a_wrong_merge_is_noticed(text_model: Path, tmp_path: Path, monkeypatch:
     layer = peft.tuners.lora.layer.Linear
     right = layer.get_delta_weight
     monkeypatch.setattr(layer, "get_delta_weight", lambda self, name: 1.01 * right(self, name))
-    with pytest.raises(ModelError, match=r"changes the logits by .* \(allowed: 0\.0001\d*\)"):
+    with pytest.raises(ModelError, match=r"changes the outputs by .* \(allowed: 0\.0001\d*\)"):
         _load(tmp_path / "out", model=tmp_path / "adapter")
 
 

@@ -130,6 +130,8 @@ def test_a_profile_that_excludes_rows_is_refused() -> None:
         RecipeError, match=r"leave out 2 of 4 rows: rows have up to 120 tokens.*Raise it to 120 or more"
     ):
         profiles.check_lengths(spans, [3, 97, 120, 40])
+    with pytest.raises(RecipeError, match="rows have up to 120 samples, the profiles go up to length 96"):
+        profiles.check_lengths(spans, [120], "samples")
 
 
 def test_a_feed_takes_the_profile_with_the_least_padding() -> None:
