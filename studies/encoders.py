@@ -43,7 +43,7 @@ def read(folder: Path) -> dict[str, Report]:
 def judged(report: Report) -> list[str]:
     """The candidates that gates spoke of, in their order; what ships where none did."""
     names = {verdict.candidate for verdict in report.verdicts}
-    return [one.name for one in report.candidates if one.name in names] or [summary.shipped(report)]
+    return [entry.name for entry in report.candidates if entry.name in names] or [summary.shipped(report)]
 
 
 def _goal(verdict: Verdict) -> str:
@@ -56,7 +56,7 @@ def row(name: str, report: Report, candidate: str) -> list[str]:
     main, timed = summary.main_metric(report), summary.timed(report)
     baseline = report.baseline or report.candidates[0].name
 
-    def found(of: str, metric: str | None) -> tuple[str, str]:
+    def cells(of: str, metric: str | None) -> tuple[str, str]:
         if metric is None:
             return summary.NONE, summary.NONE
         measurement = summary.at(report, of, metric, figures[metric])
@@ -65,7 +65,7 @@ def row(name: str, report: Report, candidate: str) -> list[str]:
             return value, summary.NONE
         return value, f"{summary.change(measurement)} ({summary.change_interval(measurement)})"
 
-    small, change = found(candidate, main)
+    small, change = cells(candidate, main)
     speed = summary.speedup(summary.at(report, candidate, timed, figures[timed])) if timed else None
     size = report.find(candidate, "size_bytes")
     verdicts = [verdict for verdict in report.verdicts if verdict.candidate == candidate]
@@ -74,7 +74,7 @@ def row(name: str, report: Report, candidate: str) -> list[str]:
         report.task,
         f"{report.data.rows:,}",
         figures[main].title if main else summary.NONE,
-        found(baseline, main)[0],
+        cells(baseline, main)[0],
         small,
         change,
         f"{summary.times(speed)} ({summary.times_interval(speed)})" if speed else summary.NONE,

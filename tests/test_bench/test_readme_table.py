@@ -10,7 +10,7 @@ import pytest
 
 from bench.record import document
 from bench.report import markdown
-from studies import false_alarms, held_out
+from studies import encoders, false_alarms, held_out
 from tools import readme_tables
 
 ROOT = Path(__file__).resolve().parent.parent.parent
@@ -40,6 +40,33 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
         text = path.read_text(encoding="utf-8")
         assert '"cells"' not in text, f"{path} quotes rows of the data"
         assert not re.search(r'"/(home|root|tmp|work|mnt|usr)/', text), f"{path} holds a place of a machine"
+
+
+def test_the_records_of_encoders_are_sealed_and_quote_nothing() -> None:
+    """What was judged of each kind of encoder can be read back, and holds no rows and no place of a machine."""
+    for path in sorted((RESULTS / "encoders").glob("*.json")):
+        recorded = document.read(path, must_be_sealed=True)
+        assert recorded.environment["cpu"], path
+        text = path.read_text(encoding="utf-8")
+        assert '"cells"' not in text, f"{path} quotes rows of the data"
+        assert not re.search(r'"/(home|root|tmp|work|mnt|usr)/', text), f"{path} holds a place of a machine"
+
+
+def test_a_goal_that_was_missed_stands_in_the_table() -> None:
+    """A row a judged candidate, with what the gates said of it, in the words of the report."""
+    recorded = document.read(RESULTS / "text-int8.json", must_be_sealed=True)
+    missed = [verdict.model_copy(update={"status": "fail"}) for verdict in recorded.verdicts[:1]]
+    table = encoders.markdown(
+        {"a": recorded, "b": recorded.model_copy(update={"verdicts": (*missed, *recorded.verdicts[1:])})}
+    ).splitlines()
+    assert len(table) == 4
+    assert [cell.strip() for cell in table[2].split("|")][1:9] == [
+        "`a` quantize-onnx", "text-classification", "872", "accuracy", "90.25 %", "90.02 %",
+        "-0.23 pt (-1.03 to +0.50)", "5.14x (4.22x to 5.98x)",
+    ]  # fmt: skip
+    assert "accuracy-drop 0.5pt: passed; latency 0.25x: passed" in table[2]
+    assert "accuracy-drop 0.5pt: FAILED; latency 0.25x: passed" in table[3]
+    assert encoders.markdown({}) == encoders.NONE
 
 
 def test_settings_are_stated_as_they_were_measured() -> None:
