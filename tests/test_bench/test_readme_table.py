@@ -43,7 +43,7 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
 
 
 def test_the_records_of_encoders_are_sealed_and_quote_nothing() -> None:
-    """What was judged of each kind of encoder can be read back, and holds no rows and no place of a machine."""
+    """What was judged of each kind of encoder can be read back; no row and no place of a machine is in it."""
     for path in sorted((RESULTS / "encoders").glob("*.json")):
         recorded = document.read(path, must_be_sealed=True)
         assert recorded.environment["cpu"], path
