@@ -169,7 +169,7 @@ def test_an_adapter_with_one_output_is_of_the_task_that_is_asked_for(
     assert merge.facts["head"] == "trained"
     assert "labels" not in merge.facts
     _adapt(text_model, tmp_path / "three", METHODS["lora"](), labels=3)
-    with pytest.raises(ModelError, match="outputs .*, and a model that ranks has one"):
+    with pytest.raises(ModelError, match=r"outputs .*, and a model that ranks has one"):
         _load(tmp_path / "other", task=task, model=tmp_path / "three")
 
 
