@@ -291,8 +291,8 @@ def _answers(model: Any, inputs: dict[str, torch.Tensor], outputs: Sequence[str]
     """Every output, row by row: without a padding id, a model that reads its last token takes one alone."""
     answers = []
     for row in range(len(next(iter(inputs.values())))):
-        said = model(**{name: values[row : row + 1] for name, values in inputs.items()})
-        answers += [said[name] for name in outputs]
+        row_outputs = model(**{name: values[row : row + 1] for name, values in inputs.items()})
+        answers += [row_outputs[name] for name in outputs]
     return answers
 
 

@@ -48,9 +48,9 @@ def test_a_stage_that_has_just_run_is_shown_like_one_from_a_file() -> None:
     """Its facts hold tuples: a loss curve of 200 points is its ends and its lowest point, not 200 pairs."""
     curve = tuple((step, 1 / step if step < 150 else 0.5) for step in range(1, 201))
     evaluations = ({"step": 1, "metrics": {"accuracy": 0.5}}, {"step": 2, "metrics": {"accuracy": 0.75}})
-    shown = fact_lines.lines({"training": {"losses": curve, "evaluations": evaluations}}, 100)
-    assert shown[1] == "  losses  200, from (1, 1) to (200, 0.5), lowest (149, 0.006711)"
-    assert all("{" not in line for line in shown)
+    text_lines = fact_lines.lines({"training": {"losses": curve, "evaluations": evaluations}}, 100)
+    assert text_lines[1] == "  losses  200, from (1, 1) to (200, 0.5), lowest (149, 0.006711)"
+    assert all("{" not in line for line in text_lines)
     assert fact_lines.lines({"pair": ((1, 2), (3, 0))}, 80) == ["pair  2, from (1, 2) to (3, 0)"]
     assert fact_lines.lines({"texts": (("a", "b"),) * 4}, 80) == ["texts  4, from (a, b) to (a, b)"]
 

@@ -266,7 +266,7 @@ def test_quantized_or_adapted_layers_are_refused() -> None:
     """Only plain linear layers can be cut."""
     model = build("bert")
     layers_of(model)[1].intermediate.dense = nn.Identity()
-    with pytest.raises(ModelError, match=r"'intermediate\.dense' is a Identity.*prune before"):
+    with pytest.raises(ModelError, match=r"'intermediate\.dense' is an Identity.*prune before"):
         parts_of(model)
 
 
