@@ -137,7 +137,7 @@ def test_an_adapter_on_an_embedder(whole: bool, tmp_path: Path) -> None:
     """It is of the plain encoder, as sentence-transformers saves it, or of the model around it."""
     base = tiny_embedders.folder(tmp_path / "base")
     task = catalog.task("text-embedding")
-    model = pretrained.load(base, task, None, 0, fields=task.fields(base, {}, {})).model
+    model = pretrained.load(base, task, None, 0, fields=task.fields(base, {}, {}, lambda: None)).model
     torch.manual_seed(0)
     config = peft.LoraConfig(task_type=None if whole else "FEATURE_EXTRACTION", r=4, target_modules=["query"])
     wrapped = peft.get_peft_model(model if whole else model.bert, config)
