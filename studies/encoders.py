@@ -53,7 +53,8 @@ def _goal(verdict: Verdict) -> str:
 def row(name: str, report: Report, candidate: str) -> list[str]:
     """The cells of a candidate, as ``HEADER`` names them."""
     figures = summary.figures(report)
-    main, timed = summary.main_metric(report), summary.timed(report)
+    main = summary.main_metric(report) or next((metric for metric in figures if metric == "agreement"), None)
+    timed = summary.timed(report)
     baseline = report.baseline or report.candidates[0].name
 
     def cells(of: str, metric: str | None) -> tuple[str, str]:
