@@ -44,7 +44,10 @@ def test_every_recorded_result_is_a_report_of_this_version() -> None:
 
 def test_the_records_of_encoders_are_sealed_and_quote_nothing() -> None:
     """What was judged of each kind of encoder can be read back; no row and no place of a machine is in it."""
-    for path in sorted((RESULTS / "encoders").glob("*.json")):
+    paths = sorted((RESULTS / "encoders").glob("*.json"))
+    assert paths
+    for path in paths:
+        assert path.with_suffix(".yaml").is_file(), f"{path} has no goals beside it"
         recorded = document.read(path, must_be_sealed=True)
         assert recorded.environment["cpu"], path
         text = path.read_text(encoding="utf-8")
